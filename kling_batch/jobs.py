@@ -1,0 +1,171 @@
+"""What a job is, and the key that says which two jobs are one and the same paid thing.
+
+`canonical_json` and `job_key` are a promise to every ledger ever written: changing either buys
+every render again. A future algorithm gets a new prefix. Pure: no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, NewType, TypeAlias
+
+from kling_batch.errors import Place, Problem
+
+MicroUSD = NewType("MicroUSD", int)
+"""Money: whole millionths of a US dollar, never a float."""
+
+JobKey = NewType("JobKey", str)
+"""`k1:` and 32 hexadecimal digits; see `job_key`."""
+
+JSON: TypeAlias = Any
+Arguments: TypeAlias = Mapping[str, JSON]
+"""JSON whose leaves may also be a `LocalFile` or an `OutputOf`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalFile:
+    """A local input: it counts by its content, never by its path or upload URL."""
+
+    path: str
+    sha256: str
+    size: int
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOf:
+    """An output of another job as an input: it counts by that job's key, never by its URL."""
+
+    key: JobKey
+    job_id: str
+    take: int
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One render to be had: endpoint, normalised arguments, take.
+
+    Only `endpoint`, `arguments` and `take` are in the key; the rest says what it is called, where
+    it lands and what it should cost.
+    """
+
+    key: JobKey
+    endpoint: str
+    arguments: Arguments
+    take: int
+    id: str
+    batch: str
+    #: Catalogue words; empty for a raw `endpoint:` job.
+    mode: str
+    tier: str
+    #: Where the artifacts land below the output folder: a `str.format` template whose only
+    #: fields left are `{output}` (empty, or `-2`, `-3`… for further files) and `{ext}`.
+    path: str
+    #: Upper estimate of the price of one attempt.
+    estimate: MicroUSD
+    #: Why the estimate is not exact; empty where it is.
+    estimate_note: str = ""
+    place: Place = field(default=Place(""))
+    tags: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The name a person uses: the id, with `#n` for takes after the first."""
+        return self.id if self.take == 1 else f"{self.id}#{self.take}"
+
+    def output_path(self, index: int, ext: str) -> str:
+        """Relative path of the `index`-th output (from 0), `ext` with its dot."""
+        return self.path.format(output="" if index == 0 else f"-{index + 1}", ext=ext)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """A manifest's `limits:`; None is "not said here" and leaves the word to the defaults."""
+
+    concurrency: int | None = None
+    #: Submissions per second.
+    rate: float | None = None
+    max_cost: MicroUSD | None = None
+    max_cost_per_day: MicroUSD | None = None
+    #: Seconds.
+    deadline: float | None = None
+    on_doubt: str | None = None
+    doubt_wait: float | None = None
+    retry_attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A loaded manifest: its name, its limits and every job it expands to, parents first."""
+
+    name: str
+    source: str
+    jobs: tuple[Job, ...]
+    limits: Limits = field(default=Limits())
+    #: `output:` as written, or None.
+    output: str | None = None
+    warnings: tuple[Problem, ...] = ()
+
+
+def _reference(value: object) -> JSON:
+    """The canonical form of the two leaves that JSON does not know."""
+    if isinstance(value, LocalFile):
+        return {"$file": f"sha256:{value.sha256}"}
+    if isinstance(value, OutputOf):
+        return {"$output": [value.key, value.index]}
+    raise TypeError(f"not JSON: {type(value).__name__}")
+
+
+_encode = json.JSONEncoder(
+    sort_keys=True,
+    separators=(",", ":"),
+    ensure_ascii=False,
+    allow_nan=False,
+    default=_reference,
+).encode
+
+
+def canonical_json(value: JSON) -> str:
+    """One spelling for equal values: sorted keys, no spaces, references by content."""
+    return _encode(value)
+
+
+def job_key(endpoint: str, arguments: Arguments, take: int = 1) -> JobKey:
+    """The identity of a paid render: everything that is paid for and nothing else.
+
+    `arguments` must be normalised (defaults filled in, spellings unified) by the catalogue.
+    """
+    text = f"{endpoint}\n{take}\n{_encode(arguments)}"
+    return JobKey("k1:" + sha256(text.encode()).hexdigest()[:32])
+
+
+def parents(value: JSON) -> tuple[OutputOf, ...]:
+    """Every output of another job that these arguments need."""
+    return tuple(leaf for leaf in leaves(value) if isinstance(leaf, OutputOf))
+
+
+def local_files(value: JSON) -> tuple[LocalFile, ...]:
+    """Every local file that these arguments need."""
+    return tuple(leaf for leaf in leaves(value) if isinstance(leaf, LocalFile))
+
+
+def leaves(value: JSON) -> list[JSON]:
+    """All scalar leaves, in order."""
+    if isinstance(value, Mapping):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, list | tuple):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value]
+
+
+def substitute(value: JSON, urls: Mapping[object, str]) -> JSON:
+    """The arguments as fal gets them: each `LocalFile` and `OutputOf` replaced by its URL."""
+    if isinstance(value, Mapping):
+        return {name: substitute(item, urls) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [substitute(item, urls) for item in value]
+    return urls[value] if isinstance(value, LocalFile | OutputOf) else value

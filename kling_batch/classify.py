@@ -1,0 +1,427 @@
+"""What an answer of fal means: pure functions from status, headers and body to an outcome.
+
+The tables are the facts sheet's §2 and §3. The rule for the paid POST: unless it is certain that
+fal did not take it, it is `Unconfirmed`. The rule for reads: only a completed request's own,
+structured answer is a verdict. Must not do I/O.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from kling_batch.jobs import JSON
+from kling_batch.outcome import (
+    Accepted,
+    Charged,
+    Failed,
+    Failure,
+    FailureKind,
+    Finished,
+    Handle,
+    NotSent,
+    Refused,
+    RemoteFile,
+    Rendered,
+    ResultOutcome,
+    StatusOutcome,
+    SubmitOutcome,
+    Unconfirmed,
+    Unread,
+    Waiting,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer as these tables need it; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> JSON:
+        """The body as JSON, or None where it is something else."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    def text(self) -> str:
+        """The start of the body for a message; never long."""
+        return " ".join(self.body[:400].decode("utf-8", "replace").split())[:200]
+
+
+# -- the paid POST -----------------------------------------------------------------------------
+
+#: Refusals that say "not this one": the same input will not be taken next time either.
+_DEFINITE = frozenset({400, 404, 405, 406, 410, 411, 413, 414, 415, 422, 431})
+
+
+def classify_submit(answer: Answer, rebuild: Any) -> SubmitOutcome:
+    """What became of the paid POST.
+
+    Args:
+        answer: fal's reply to it.
+        rebuild: request id → `Handle`, for replies that lack the URLs.
+    """
+    body = answer.json()
+    if 200 <= answer.status < 300:
+        return _accepted(body, rebuild) or Unconfirmed(
+            f"HTTP {answer.status} without a request id: {answer.text()}"
+        )
+    if answer.status in (429, 425):
+        return NotSent(
+            f"HTTP {answer.status}: {message_of(body, answer)}",
+            retry_after=retry_after(answer),
+            throttled=True,
+        )
+    if answer.status in (401, 402, 403) or answer.status in _DEFINITE:
+        return Refused(_refusal(answer, body))
+    # 408, 409, 499, every 5xx and every redirect: something took our body and may have passed it
+    # on. fal has no idempotency key, so nobody can ask whether it did by sending it again.
+    return Unconfirmed(f"HTTP {answer.status}: {message_of(body, answer)}")
+
+
+def _accepted(body: JSON, rebuild: Any) -> Accepted | None:
+    if not isinstance(body, dict) or not isinstance(body.get("request_id"), str):
+        return None
+    request_id = body["request_id"]
+    if not request_id:
+        return None
+    fallback: Handle = rebuild(request_id)
+    urls = {
+        name: body[name] if trusted(body.get(name)) else getattr(fallback, name)
+        for name in ("response_url", "status_url", "cancel_url")
+    }
+    return Accepted(Handle(request_id=request_id, **urls))
+
+
+#: Hosts that may see the key; anything else in fal's answer is rebuilt instead of believed.
+_FAL_HOSTS = ("fal.run", "falrun.com", "fal.ai")
+
+
+def trusted(url: object) -> bool:
+    """Whether the key may be sent to this address."""
+    if not isinstance(url, str):
+        return False
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        return False
+    own = host in _FAL_HOSTS or host.endswith(tuple(f".{name}" for name in _FAL_HOSTS))
+    return parts.scheme == "https" and own and "@" not in parts.netloc
+
+
+def _refusal(answer: Answer, body: JSON) -> Failure:
+    message = message_of(body, answer)
+    if answer.status == 402 or is_lock(answer.status, message):
+        kind = FailureKind.LOCKED
+    elif answer.status in (401, 403):
+        kind = FailureKind.AUTH
+    else:
+        kind = FailureKind.INVALID
+    detail = _first_detail(body)
+    return Failure(
+        kind=kind,
+        message=f"HTTP {answer.status}: {message}",
+        error_type=str(detail.get("type", "")),
+        status=answer.status,
+        loc=_loc(detail),
+    )
+
+
+def is_lock(status: int, message: str) -> bool:
+    """An exhausted or locked account says so in a 403's text (facts §6.3)."""
+    lowered = message.lower()
+    return status == 403 and any(
+        word in lowered for word in ("locked", "exhausted balance", "top up", "budget exceeded")
+    )
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Seconds of a `Retry-After`, as a number or as a date; None where there is none."""
+    value = answer.headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        then = parsedate_to_datetime(value)
+        sent = parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else None
+    except (ValueError, TypeError):
+        return None
+    if sent is None:
+        return None
+    return max(0.0, (_aware(then) - _aware(sent)).total_seconds())
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+# -- status ------------------------------------------------------------------------------------
+
+
+def classify_status(answer: Answer) -> StatusOutcome:
+    """What a status call saw; 200 and 202 alike, the body decides (facts §2.3)."""
+    body = answer.json()
+    if answer.status not in (200, 202):
+        return unread(answer)
+    if not isinstance(body, dict):
+        return Unread(f"status is not JSON: {answer.text()}")
+    match body.get("status"):
+        case "IN_QUEUE" | "IN_PROGRESS" as word:
+            position = body.get("queue_position")
+            return Waiting(word, position if isinstance(position, int) else None)
+        case "COMPLETED":
+            metrics = body.get("metrics")
+            seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
+            return Finished(
+                error=_text(body.get("error")),
+                error_type=_text(body.get("error_type")),
+                inference_seconds=seconds if isinstance(seconds, int | float) else None,
+            )
+        case word:
+            return Unread(f"unknown status {word!r}")
+
+
+def unread(answer: Answer) -> Unread:
+    """A failed read, with what may help the next one."""
+    message = message_of(answer.json(), answer)
+    return Unread(
+        f"HTTP {answer.status}: {message}",
+        retry_after=retry_after(answer),
+        not_found=answer.status == 404,
+        refused=answer.status in (401, 402, 403),
+    )
+
+
+# -- result ------------------------------------------------------------------------------------
+
+#: Reads refused, throttled or blind: never a verdict about the job, whatever their body says.
+_NO_VERDICT = frozenset({401, 402, 403, 404, 408, 425, 429})
+
+
+def classify_result(answer: Answer, finished: Finished, *, media: bool) -> ResultOutcome:
+    """What the result of a COMPLETED request says.
+
+    Args:
+        answer: the reply to the result GET.
+        finished: what the status said just before; its error makes a structured reply a verdict.
+        media: whether this endpoint's output must hold files (every catalogue endpoint's does).
+    """
+    body = answer.json()
+    units = billable_units(answer)
+    if answer.status == 200 and body is not None:
+        files = files_in(body)
+        if files or not media:
+            return Rendered(output=body, files=files, billable_units=units)
+        if _first_detail(body):
+            return Failed(_verdict(answer, body, finished, units), units)
+        return Unread(f"the result holds no file: {answer.text()}")
+    if answer.status in _NO_VERDICT or not isinstance(body, dict):
+        return unread(answer)
+    structured = isinstance(body.get("detail"), list) or bool(
+        body.get("error_type") or answer.headers.get("x-fal-error-type")
+    )
+    told = bool(finished.error or finished.error_type)
+    if answer.status == 422 and structured:
+        return Failed(_verdict(answer, body, finished, units), units)
+    if answer.status >= 400 and structured and told:
+        return Failed(_verdict(answer, body, finished, units), units)
+    return unread(answer)
+
+
+def verdict_of_status(finished: Finished) -> Failure:
+    """The failure that a COMPLETED status tells, where its result cannot be read for long."""
+    kind = _kind_of(finished.error_type, 500 if finished.error_type in _ERROR_TYPES else 422)
+    return Failure(
+        kind=kind,
+        message=finished.error or finished.error_type,
+        charged=Charged.UNKNOWN,
+        error_type=finished.error_type,
+    )
+
+
+#: Request-level errors (facts §3.1).
+_ERROR_TYPES: dict[str, FailureKind] = {
+    "request_timeout": FailureKind.TRANSIENT,
+    "startup_timeout": FailureKind.TRANSIENT,
+    "runner_scheduling_failure": FailureKind.TRANSIENT,
+    "runner_connection_timeout": FailureKind.TRANSIENT,
+    "runner_disconnected": FailureKind.TRANSIENT,
+    "runner_connection_refused": FailureKind.TRANSIENT,
+    "runner_connection_error": FailureKind.TRANSIENT,
+    "runner_incomplete_response": FailureKind.TRANSIENT,
+    "runner_server_error": FailureKind.TRANSIENT,
+    "internal_error": FailureKind.TRANSIENT,
+    "client_disconnected": FailureKind.ABANDONED,
+    "client_cancelled": FailureKind.ABANDONED,
+    "bad_request": FailureKind.INVALID,
+}
+
+#: Model-level errors (facts §3.2) that are worth another attempt, or are about policy.
+_DETAIL_TYPES: dict[str, FailureKind] = {
+    "internal_server_error": FailureKind.TRANSIENT,
+    "generation_timeout": FailureKind.TRANSIENT,
+    "downstream_service_error": FailureKind.TRANSIENT,
+    "downstream_service_unavailable": FailureKind.TRANSIENT,
+    "content_policy_violation": FailureKind.POLICY,
+}
+
+#: Failures found after the runner had worked: whether they are billed is written nowhere (§3.3).
+_MAY_BE_BILLED = frozenset(
+    {
+        "content_policy_violation",
+        "no_media_generated",
+        "face_detection_error",
+        "downstream_service_error",
+        "partner_validation_failed",
+    }
+)
+
+
+def _kind_of(error_type: str, status: int) -> FailureKind:
+    kind = _ERROR_TYPES.get(error_type) or _DETAIL_TYPES.get(error_type)
+    if kind is not None:
+        return kind
+    return FailureKind.TRANSIENT if status >= 500 else FailureKind.INVALID
+
+
+def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None) -> Failure:
+    detail = _first_detail(body)
+    error_type = str(
+        detail.get("type")
+        or (body.get("error_type") if isinstance(body, dict) else None)
+        or answer.headers.get("x-fal-error-type")
+        or finished.error_type
+    )
+    kind = _kind_of(error_type, answer.status)
+    if answer.headers.get("x-fal-request-timeout-type"):
+        kind = FailureKind.ABANDONED  # our own deadline: nobody may retry it (facts §3.1)
+    hint = _retry_hint(answer)
+    if hint and kind is FailureKind.INVALID:
+        kind = FailureKind.TRANSIENT  # fal's own word outranks the table (facts §3.2)
+    return Failure(
+        kind=kind,
+        message=message_of(body, answer),
+        charged=_charged(answer.status, error_type, units),
+        error_type=error_type,
+        retryable=hint,
+        status=answer.status,
+        loc=_loc(detail),
+    )
+
+
+def _charged(status: int, error_type: str, units: float | None) -> Charged:
+    """Who pays for a failure (facts §3.3): fal's units where they are told, else the table."""
+    if units is not None:
+        return Charged.YES if units > 0 else Charged.NO
+    if status >= 500:
+        return Charged.NO
+    if error_type in _MAY_BE_BILLED or status not in (400, 404, 422):
+        return Charged.UNKNOWN
+    return Charged.NO
+
+
+def _retry_hint(answer: Answer) -> bool | None:
+    for name in ("x-fal-needs-retry", "x-fal-retryable"):
+        value = answer.headers.get(name, "").strip().lower()
+        if value in ("1", "true", "yes"):
+            return True
+        if value in ("0", "false", "no"):
+            return False
+    return None
+
+
+# -- bodies ------------------------------------------------------------------------------------
+
+
+def billable_units(answer: Answer) -> float | None:
+    """`X-Fal-Billable-Units`: a count of units, not of dollars (facts §4.2)."""
+    try:
+        units = float(answer.headers["x-fal-billable-units"])
+    except (KeyError, ValueError):
+        return None
+    return units if 0 <= units < 1e9 else None
+
+
+def message_of(body: JSON, answer: Answer) -> str:
+    """Fal's words in one line, without the echoed input (it may hold a whole data URI)."""
+    if isinstance(body, dict):
+        detail = body.get("detail", body.get("error"))
+        if isinstance(detail, list):
+            parts = [_detail_words(item) for item in detail if isinstance(item, dict)]
+            if parts:
+                return "; ".join(parts)[:500]
+        if isinstance(detail, dict):
+            detail = detail.get("message")
+        if isinstance(detail, str) and detail:
+            return detail[:500]
+    return answer.text() or "no text"
+
+
+def _detail_words(item: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in _loc(item) if part != "body")
+    message = str(item.get("msg") or item.get("type") or "invalid")
+    return f"{where}: {message}" if where else message
+
+
+def _first_detail(body: JSON) -> dict[str, Any]:
+    detail = body.get("detail") if isinstance(body, dict) else None
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        return detail[0]
+    return {}
+
+
+def _loc(detail: Mapping[str, Any]) -> tuple[str | int, ...]:
+    loc = detail.get("loc")
+    if not isinstance(loc, list):
+        return ()
+    return tuple(part for part in loc if isinstance(part, str | int))
+
+
+def files_in(output: JSON) -> tuple[RemoteFile, ...]:
+    """Every file of a model's output, in order: `video`, `images[]`, or whatever holds a URL."""
+    found: list[RemoteFile] = []
+    _collect(output, found, 0)
+    return tuple(found)
+
+
+def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
+    if depth > 8:
+        return
+    if isinstance(value, list):
+        for item in value:
+            _collect(item, found, depth + 1)
+    elif isinstance(value, dict):
+        if _is_url(value.get("url")) or str(value.get("url", "")).startswith("data:"):
+            size = value.get("file_size")
+            found.append(
+                RemoteFile(
+                    url=value["url"],
+                    content_type=_text(value.get("content_type")),
+                    name=_text(value.get("file_name")),
+                    size=size if isinstance(size, int) and size > 0 else None,
+                )
+            )
+            return
+        for item in value.values():
+            _collect(item, found, depth + 1)
+
+
+def _is_url(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(("https://", "http://"))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,202 @@
+"""Fetching a rendered file: streamed beside its final place, resumed, checked, made durable.
+
+Ends with a complete temporary file in the target folder; giving it its name is `shelf.py`'s work.
+A bad download is downloaded again and never rendered again. Carries no key. Must not know the
+ledger.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import os
+import shutil
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import unquote_to_bytes
+
+import httpx
+
+from kling_batch.outcome import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
+from kling_batch.signature import HEAD, Kind, looks_like_page, sniff, whole
+
+#: Where no size is declared anywhere; a 15 s clip in 4k is far below.
+MAX_SIZE = 8 * 1024**3
+#: Left free on the disk: the ledger must be able to write down what happened.
+SPARE = 64 * 1024**2
+CHUNK = 256 * 1024
+
+
+class Broken(Exception):  # noqa: N818 - a private signal, turned into `Unfetched` below
+    """This try failed; `restart` says that what is on the disk is of no use."""
+
+    def __init__(self, reason: str, *, restart: bool = False) -> None:
+        super().__init__(reason)
+        self.restart = restart
+
+
+class Fetcher(Protocol):
+    """What the engine asks for."""
+
+    async def fetch(self, file: RemoteFile, temporary: Path) -> FetchOutcome:
+        """One try at having `file` whole at `temporary`."""
+
+
+class Downloader:
+    """Downloads over HTTPS and unpacks data URIs."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        """`http` must not carry the key: files are public to whoever has the URL."""
+        self._http = http
+
+    async def fetch(self, file: RemoteFile, temporary: Path) -> FetchOutcome:
+        """One try; what is already at `temporary` is continued by a Range request.
+
+        Returns:
+            `Fetched` with size, digest and format checked and the file synced; `Gone` on 404 and
+            410; `Unfetched` for anything that another try may mend.
+        """
+        try:
+            if file.url.startswith("data:"):
+                _write_data_uri(file.url, temporary)
+            else:
+                gone = await self._stream(file, temporary)
+                if gone is not None:
+                    return gone
+            return _checked(file, temporary)
+        except Broken as error:
+            if error.restart:
+                temporary.unlink(missing_ok=True)
+            return Unfetched(str(error))
+        except httpx.HTTPError as error:
+            return Unfetched(f"{type(error).__name__}: {error}")
+        except httpx.InvalidURL:
+            return Unfetched("fal gave an unusable file address")
+
+    async def _stream(self, file: RemoteFile, temporary: Path) -> Gone | None:
+        if not file.url.startswith("https://"):
+            raise Broken("fal gave a file address that is not https; not fetched")
+        have = temporary.stat().st_size if temporary.exists() else 0
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        async with self._http.stream("GET", file.url, headers=headers) as answer:
+            if answer.url.scheme != "https":
+                raise Broken("the file address leads to a place that is not https; not fetched")
+            if answer.status_code in (404, 410):
+                return Gone(f"HTTP {answer.status_code}: the file is gone from fal's storage")
+            if answer.status_code == 416:
+                raise Broken("the server has nothing left to send", restart=have != file.size)
+            if answer.status_code not in (200, 206):
+                raise Broken(f"HTTP {answer.status_code} from the file server")
+            start = _start(answer, have)
+            total = _total(answer, start)
+            await _append(answer.aiter_raw(CHUNK), temporary, start, total or file.size)
+        return None
+
+
+def _start(answer: httpx.Response, have: int) -> int:
+    """Where the body begins: at our offset, or at 0 where the server ignores Range."""
+    if answer.status_code == 200:
+        return 0
+    stated = answer.headers.get("content-range", "")
+    if not stated.startswith(f"bytes {have}-"):
+        raise Broken(f"asked for bytes from {have}, got {stated or 'no range'}", restart=True)
+    return have
+
+
+def _total(answer: httpx.Response, start: int) -> int | None:
+    """The whole file's size as this answer declares it."""
+    tail = answer.headers.get("content-range", "").rpartition("/")[2]
+    if answer.status_code == 206 and tail.isdigit():
+        return int(tail)
+    length = answer.headers.get("content-length", "")
+    return start + int(length) if length.isdigit() else None
+
+
+async def _append(
+    chunks: AsyncIterator[bytes], temporary: Path, start: int, total: int | None
+) -> None:
+    limit = total if total is not None else MAX_SIZE
+    free = shutil.disk_usage(temporary.parent).free
+    if total is not None and total - start + SPARE > free:
+        raise OSError(errno.ENOSPC, "not enough room for the download", str(temporary.parent))
+    with temporary.open("r+b" if start else "wb") as file:
+        file.seek(start)
+        file.truncate()
+        written = start
+        async for chunk in chunks:
+            written += len(chunk)
+            if written > limit:
+                raise Broken(f"more than the declared {limit} bytes came", restart=True)
+            file.write(chunk)
+    if total is not None and written != total:
+        raise Broken(f"{written} of {total} bytes came")
+
+
+def _checked(file: RemoteFile, temporary: Path) -> Fetched:
+    """Size, first bytes and frame; then the digest and the sync to disk."""
+    with temporary.open("r+b") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(0)
+        head = opened.read(HEAD)
+        kind = sniff(head)
+        _refuse(file, size, head, kind)
+        if kind is not None and not whole(opened, kind):
+            raise Broken(f"the {kind.content_type} file is cut short", restart=True)
+        digest = _digest(opened)
+        # Durable before it gets its name: a name must never lead to a hole.
+        os.fsync(opened.fileno())
+    ext, content_type = kind or (_named_ext(file), file.content_type or "application/octet-stream")
+    return Fetched(
+        temporary=str(temporary), sha256=digest, size=size, ext=ext, content_type=content_type
+    )
+
+
+def _refuse(file: RemoteFile, size: int, head: bytes, kind: Kind | None) -> None:
+    if size == 0:
+        raise Broken("the file is empty", restart=True)
+    if file.size is not None and size != file.size:
+        # A server may cut the file and declare the cut length: fal's own figure decides.
+        raise Broken(f"{size} bytes came where fal's result says {file.size}", restart=True)
+    family = file.content_type.partition("/")[0]
+    if kind is None and (family in ("image", "video") or looks_like_page(head)):
+        raise Broken(f"this is no {file.content_type or 'media'} file", restart=True)
+    if (
+        kind is not None
+        and family in ("image", "video")
+        and not kind.content_type.startswith(family)
+    ):
+        raise Broken(f"{kind.content_type} came instead of {file.content_type}", restart=True)
+
+
+def _digest(file: BinaryIO) -> str:
+    file.seek(0)
+    digest = sha256()
+    while block := file.read(1024 * 1024):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _named_ext(file: RemoteFile) -> str:
+    """The extension fal's own name has, if it is a plain one."""
+    name = file.name or file.url.partition("?")[0].rpartition("/")[2]
+    ext = os.path.splitext(name)[1].lower()
+    return ext if 1 < len(ext) <= 6 and ext[1:].isalnum() and ext.isascii() else ".bin"
+
+
+def _write_data_uri(uri: str, temporary: Path) -> None:
+    """`sync_mode` results hold the file itself (facts §1.4)."""
+    header, comma, body = uri.partition(",")
+    try:
+        data = (
+            base64.b64decode(body, validate=True)
+            if header.endswith(";base64")
+            else unquote_to_bytes(body)
+        )
+    except binascii.Error as error:
+        raise Broken(f"the data URI is damaged: {error}", restart=True) from None
+    if not comma:
+        raise Broken("the data URI is damaged", restart=True)
+    temporary.write_bytes(data)

@@ -1,0 +1,308 @@
+"""fal over HTTP: one request per call, each answered as an outcome; the only home of httpx calls.
+
+The paid POST is ours and is sent once: fal-client's `submit` repeats it up to ten times (facts
+§8.1). fal-client supplies credentials, the backup-domain transport, the request URLs and uploads.
+Its `status` and `get` are not used: they retry on a wall clock, reject answers that lack a key,
+and hide the headers that tell the bill. Must not know the ledger, the manifest or a display.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
+from fal_client.client import (
+    QUEUE_URL_FORMAT,
+    USER_AGENT,
+    AsyncBackupDomainTransport,
+    AsyncRequestHandle,
+)
+
+from kling_batch.classify import (
+    Answer,
+    classify_result,
+    classify_status,
+    classify_submit,
+    files_in,
+    unread,
+)
+from kling_batch.errors import AuthError
+from kling_batch.jobs import JSON
+from kling_batch.outcome import (
+    CancelAnswer,
+    Finished,
+    Handle,
+    Listed,
+    ListForbidden,
+    Listing,
+    ListOutcome,
+    NotSent,
+    Rendered,
+    ResultOutcome,
+    StatusOutcome,
+    SubmitOutcome,
+    Unconfirmed,
+    Unread,
+)
+
+#: Facts §5; not among fal-client's constants.
+PLATFORM_URL = "https://api.fal.ai/v1"
+
+#: A submission is answered in well under a second; a lost one is worth waiting for, because the
+#: alternative to its answer is doubt about money.
+SUBMIT_TIMEOUT = httpx.Timeout(120.0, connect=15.0, pool=60.0)
+READ_TIMEOUT = httpx.Timeout(30.0, connect=15.0, pool=60.0)
+
+#: Nobody's status or result is larger; a body without end must not fill the memory.
+MAX_BODY = 64 * 1024 * 1024
+
+#: Raised before a byte of the request left: no connection, no tunnel, no free connection.
+NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+
+
+def authorization() -> str:
+    """The `Authorization` header value, found as fal's own client finds it.
+
+    Raises:
+        AuthError: no key anywhere, or one that cannot be sent.
+    """
+    try:
+        header = str(fetch_auth_credentials().header_value)
+    except MissingCredentialsError:
+        raise AuthError(
+            "no fal key: set FAL_KEY (from the fal dashboard), or put FAL_KEY=… into a .env file "
+            "here; to try without one, add --emulator"
+        ) from None
+    except httpx.HTTPError as error:
+        raise AuthError(f"the fal login could not be refreshed ({type(error).__name__})") from None
+    header = header.strip()
+    if not header.isascii() or not header.isprintable():
+        raise AuthError("the fal key holds characters that no key has; check FAL_KEY")
+    return header
+
+
+class GatewayTransport(httpx.AsyncBaseTransport):
+    """Sends every host's requests to one address, the host as first path segment.
+
+    The emulator on a port is reached so; URLs in the ledger keep fal's own names.
+    """
+
+    def __init__(self, base: str) -> None:
+        """`base` is the emulator's address, for example `http://127.0.0.1:8765`."""
+        self._base = base.rstrip("/")
+        self._inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=200))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass on under the emulator's address."""
+        url = httpx.URL(f"{self._base}/{request.url.host}{request.url.raw_path.decode('ascii')}")
+        headers = [(k, v) for k, v in request.headers.raw if k.lower() != b"host"]
+        headers.append((b"Host", url.netloc))
+        return await self._inner.handle_async_request(
+            httpx.Request(
+                request.method,
+                url,
+                headers=headers,
+                stream=request.stream,
+                extensions=request.extensions,
+            )
+        )
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._inner.aclose()
+
+
+@asynccontextmanager
+async def connections(
+    auth: str, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
+    """An authorised client for fal's API, and one without the key for files.
+
+    `SSL_CERT_FILE` and proxy variables are honoured as httpx and fal-client do.
+    """
+    # httpx logs every URL at INFO; signed URLs are secrets.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    agent = {"User-Agent": USER_AGENT}
+    api = httpx.AsyncClient(
+        transport=transport or AsyncBackupDomainTransport(),
+        headers=agent | {"Authorization": auth},
+        timeout=READ_TIMEOUT,
+    )
+    files = httpx.AsyncClient(
+        transport=transport,
+        headers=agent | {"Accept-Encoding": "identity"},
+        timeout=READ_TIMEOUT,
+        follow_redirects=True,
+        max_redirects=5,
+    )
+    async with api, files:
+        yield api, files
+
+
+class FalQueue:
+    """fal's queue and request list, one HTTP request per method call."""
+
+    def __init__(self, api: httpx.AsyncClient) -> None:
+        """`api` carries the key; see `connections`."""
+        self._api = api
+
+    async def submit(self, endpoint: str, payload: JSON) -> SubmitOutcome:
+        """Send the paid POST, once.
+
+        Cancelling this call loses the answer: shield it.
+        """
+        url = QUEUE_URL_FORMAT + endpoint
+        try:
+            answer = await self._ask("POST", url, json=payload, timeout=SUBMIT_TIMEOUT)
+        except NEVER_SENT as error:
+            return NotSent(_words(error))
+        except httpx.HTTPError as error:
+            # The type of a read or write error does not tell whether the body had arrived.
+            return Unconfirmed(_words(error))
+        return classify_submit(answer, lambda request_id: self.handle(endpoint, request_id))
+
+    def handle(self, endpoint: str, request_id: str) -> Handle:
+        """The request's URLs, built as fal-client builds them: owner and app, no sub-path."""
+        built = AsyncRequestHandle.from_request_id(self._api, endpoint, request_id)
+        return Handle(
+            request_id=request_id,
+            response_url=built.response_url,
+            status_url=built.status_url,
+            cancel_url=built.cancel_url,
+        )
+
+    async def status(self, handle: Handle) -> StatusOutcome:
+        """Where the request stands."""
+        answer = await self._read("GET", handle.status_url)
+        return answer if isinstance(answer, Unread) else classify_status(answer)
+
+    async def result(self, handle: Handle, finished: Finished, *, media: bool) -> ResultOutcome:
+        """What a finished request gave, with the headers that tell its bill."""
+        answer = await self._read("GET", handle.response_url)
+        if isinstance(answer, Unread):
+            return answer
+        return classify_result(answer, finished, media=media)
+
+    async def cancel(self, handle: Handle) -> CancelAnswer:
+        """Ask fal to stop a request; says what fal said, not what became of it."""
+        answer = await self._read("PUT", handle.cancel_url)
+        if isinstance(answer, Unread):
+            return CancelAnswer.UNREAD
+        body = answer.json()
+        word = body.get("status") if isinstance(body, dict) else None
+        if word in set(CancelAnswer):
+            return CancelAnswer(word)
+        by_code = {
+            200: CancelAnswer.REQUESTED,
+            202: CancelAnswer.REQUESTED,
+            400: CancelAnswer.ALREADY_COMPLETED,
+            404: CancelAnswer.NOT_FOUND,
+        }
+        return by_code.get(answer.status, CancelAnswer.UNREAD)
+
+    async def listing(
+        self, endpoint: str, *, since: str, request_id: str | None = None
+    ) -> ListOutcome:
+        """Every request of an endpoint since a moment, with its payload (facts §5.4).
+
+        Pages are numbered, so new arrivals may shift them; an item seen twice is kept once.
+        """
+        parameters: dict[str, str] = {"endpoint_id": endpoint, "expand": "payloads", "limit": "100"}
+        parameters |= {"request_id": request_id} if request_id else {"start": since}
+        found: dict[str, Listed] = {}
+        for _page in range(200):
+            answer = await self._read(
+                "GET", f"{PLATFORM_URL}/models/requests/by-endpoint", params=parameters
+            )
+            if isinstance(answer, Unread):
+                return answer
+            if answer.status in (401, 403):
+                return ListForbidden("this key may not read the request list")
+            body = answer.json()
+            if answer.status != 200 or not isinstance(body, dict):
+                return unread(answer)
+            for item in _items(body):
+                found.setdefault(item.request_id, item)
+            cursor = body.get("next_cursor")
+            if not cursor or body.get("has_more") is False:
+                break
+            parameters["cursor"] = str(cursor)
+        return Listing(tuple(found.values()))
+
+    async def prices(self, endpoints: list[str]) -> Mapping[str, tuple[float, str]] | Unread:
+        """Unit price in USD and unit per endpoint (facts §5.2; mind its unit trap, §1.1)."""
+        answer = await self._read(
+            "GET", f"{PLATFORM_URL}/models/pricing", params={"endpoint_id": ",".join(endpoints)}
+        )
+        if isinstance(answer, Unread):
+            return answer
+        body = answer.json()
+        if answer.status != 200 or not isinstance(body, dict):
+            return unread(answer)
+        return {
+            str(item["endpoint_id"]): (float(item["unit_price"]), str(item.get("unit", "")))
+            for item in body.get("prices", [])
+            if isinstance(item, dict) and isinstance(item.get("unit_price"), int | float)
+        }
+
+    async def _read(self, method: str, url: str, **options: Any) -> Answer | Unread:
+        """A request that costs nothing: whatever breaks is only "not read"."""
+        try:
+            return await self._ask(method, url, **options)
+        except httpx.InvalidURL as error:
+            return Unread(f"unusable address: {error}")
+        except httpx.HTTPError as error:
+            return Unread(_words(error))
+
+    async def _ask(self, method: str, url: str, **options: Any) -> Answer:
+        async with self._api.stream(method, url, **options) as response:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    break
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status_code, headers, bytes(body))
+
+
+def rendered_from_list(item: Listed) -> Rendered | None:
+    """The output that the request list still has, where the queue has forgotten it."""
+    files = files_in(item.output)
+    return Rendered(output=item.output, files=files) if files else None
+
+
+def _items(body: dict[str, Any]) -> list[Listed]:
+    rows = body.get("items", body.get("requests", body.get("results", [])))
+    return [
+        Listed(
+            request_id=str(row["request_id"]),
+            endpoint=str(row.get("endpoint_id", "")),
+            sent_at=str(row.get("sent_at") or row.get("started_at") or ""),
+            payload=row.get("json_input"),
+            output=row.get("json_output"),
+            status_code=row.get("status_code"),
+        )
+        for row in rows
+        if isinstance(row, dict) and row.get("request_id")
+    ]
+
+
+def _words(error: Exception) -> str:
+    """The error in a few words, without anything of the request but its host."""
+    request = getattr(error, "_request", None)
+    host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
+    return (
+        f"{type(error).__name__}: {error}{host}" if str(error) else f"{type(error).__name__}{host}"
+    )

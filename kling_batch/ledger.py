@@ -1,0 +1,413 @@
+"""The ledger: the only truth about money, and its only writer.
+
+Every method is synchronous on purpose: nothing else can run between its read and its commit.
+Each change of an attempt is one `begin immediate` transaction that checks the transition, updates
+the row and appends the event. Reading for reports is `records.py`'s; opening is `database.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from kling_batch.database import RunLock, connect, explained, this_host, transaction
+from kling_batch.errors import LedgerError, UsageError
+from kling_batch.jobs import JSON, Batch, Job, JobKey, LocalFile, MicroUSD, canonical_json
+from kling_batch.lifecycle import Event, State, step
+from kling_batch.outcome import Charged, Failure, Fetched, Handle
+from kling_batch.records import Attempt, Reader
+
+
+def iso(moment: datetime) -> str:
+    """UTC with milliseconds, so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """No more than `limit` over these batches (None: all) since a moment (None: ever)."""
+
+    limit: MicroUSD
+    batches: tuple[str, ...] | None = None
+    since: str | None = None
+    #: Whose word it is, for the sentence that says so.
+    name: str = "the cap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverCap:
+    """The attempt was not created: it would have passed `cap`."""
+
+    cap: Cap
+    committed: MicroUSD
+    estimate: MicroUSD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A file that now lies under its final name, as the disk has it."""
+
+    index: int
+    path: str
+    fetched: Fetched
+    url: str
+
+
+class Ledger(Reader):
+    """The run's exclusive hold on a ledger file; a context manager.
+
+    Args:
+        path: the SQLite file; its folder is made where missing.
+        service: `fal` or `emulator`; a ledger belongs to one of them for ever.
+        now: the clock, aware UTC.
+
+    Raises:
+        LedgerError: locked by another run, damaged, newer, or not writable.
+    """
+
+    def __init__(self, path: Path, *, service: str, now: Callable[[], datetime]) -> None:
+        """Take the lock, then open; either fails with a sentence and changes nothing."""
+        self._now = now
+        self._lock = RunLock(path)
+        self._lock.acquire()
+        try:
+            super().__init__(path, connect(path, writable=True))
+            self._claim(service)
+        except BaseException:
+            self._lock.release()
+            raise
+        self.run_id = 0
+
+    def close(self) -> None:
+        """Close the file, then let others in."""
+        super().close()
+        self._lock.release()
+
+    def _claim(self, service: str) -> None:
+        with self._transaction() as db:
+            row = db.execute("select service from ledger where id = 1").fetchone()
+            if row is None:
+                db.execute(
+                    "insert into ledger (id, uuid, service, created_at) values (1, ?, ?, ?)",
+                    [str(uuid.uuid4()), service, iso(self._now())],
+                )
+            elif row[0] != service:
+                raise UsageError(
+                    f"{self.path}: this ledger belongs to {_SERVICE[row[0]]}; "
+                    f"a run on {_SERVICE[service]} needs another --output or --ledger"
+                )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Database]:
+        with transaction(self.db, self.path):
+            yield self.db
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    def begin_run(
+        self, *, command: str, batches: Sequence[str], pid: int, version: str, cap: MicroUSD | None
+    ) -> int:
+        """Write down that this process works from now on."""
+        with self._transaction() as db:
+            cursor = db.execute(
+                "insert into runs (command, batches, pid, host, version, cap_micro_usd, started_at)"
+                " values (?, ?, ?, ?, ?, ?, ?)",
+                [command, json.dumps(list(batches)), pid, this_host(), version, cap, self._iso()],
+            )
+            self.run_id = int(cursor.lastrowid or 0)
+        return self.run_id
+
+    def end_run(self, exit_code: int) -> None:
+        """Write down how it ended; a run without an end was killed."""
+        with self._transaction() as db:
+            db.execute(
+                "update runs set ended_at = ?, exit_code = ? where id = ?",
+                [self._iso(), exit_code, self.run_id],
+            )
+
+    def register(self, batch: Batch) -> None:
+        """Write down every job of the manifest and what it is called; only what is new."""
+        current = self.current_names(batch.name)
+        wanted = {(job.id, job.take): job for job in batch.jobs}
+        fresh = [j for name, j in wanted.items() if current.get(name) != (j.key, j.path)]
+        gone = [name for name in current if name not in wanted]
+        if not fresh and not gone:
+            return
+        at = self._iso()
+        with self._transaction() as db:
+            db.conn.executemany(
+                "insert into jobs (key, endpoint, mode, tier, take, arguments, first_seen_at)"
+                " values (?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing",
+                (_job_row(job, at) for job in fresh),
+            )
+            retired = [*gone, *((job.id, job.take) for job in fresh)]
+            db.conn.executemany(
+                "update names set retired_at = ? where batch = ? and job_id = ? and take = ?"
+                " and retired_at is null",
+                ([at, batch.name, *name] for name in retired),
+            )
+            db.conn.executemany(
+                "insert into names (batch, job_id, take, job_key, path, estimate_micro_usd, place,"
+                " named_at) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set"
+                " retired_at = null, path = excluded.path, named_at = excluded.named_at,"
+                " place = excluded.place, estimate_micro_usd = excluded.estimate_micro_usd",
+                (_name_row(batch.name, job, at) for job in fresh),
+            )
+
+    # -- attempts ------------------------------------------------------------------------------
+
+    def recover(self) -> list[int]:
+        """Put in doubt what a dead run left between intent and answer; ids of those attempts.
+
+        Holding the run lock proves that no POST of ours is in flight.
+        """
+        left = self.attempt_ids_in(State.SUBMITTING)
+        for attempt_id in left:
+            self.record(
+                attempt_id, Event.RUN_RECOVERED, reason="the program ended before fal's answer"
+            )
+        return left
+
+    def intend(
+        self, job: Job, payload: JSON, *, tries: int, caps: Iterable[Cap] = ()
+    ) -> int | OverCap:
+        """Commit the intent to pay for `job`: the row that must stand before the POST leaves.
+
+        The caps are checked in the same transaction, so that no other job can slip in between.
+
+        Raises:
+            LedgerError: a live or paid attempt at this job exists (the unique index says so).
+        """
+        try:
+            with self._transaction() as db:
+                for cap in caps:
+                    committed = self.committed(cap.batches, cap.since)
+                    if committed + job.estimate > cap.limit:
+                        return OverCap(cap=cap, committed=committed, estimate=job.estimate)
+                cursor = db.execute(
+                    "insert into attempts (job_key, batch, run_id, try, state, endpoint, payload,"
+                    " estimate_micro_usd, intended_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        job.key,
+                        job.batch,
+                        self.run_id,
+                        tries,
+                        step(None, Event.SUBMIT_INTENDED),
+                        job.endpoint,
+                        canonical_json(payload),
+                        job.estimate,
+                        self._iso(),
+                    ],
+                )
+                attempt_id = int(cursor.lastrowid or 0)
+                self._append(attempt_id, Event.SUBMIT_INTENDED, None, State.SUBMITTING, {})
+                return attempt_id
+        except sqlite3.IntegrityError as error:
+            raise LedgerError(
+                f"{job.label}: a live or paid attempt already stands; refusing to pay again"
+            ) from error
+
+    def record(self, attempt_id: int, event: Event, **data: JSON) -> State:
+        """Move an attempt by `event`, with what belongs to it; returns the new state.
+
+        `data` goes into the event; `handle`, `failure`, `output`, `remote_status`,
+        `billable_units` and `cost` also into the row.
+        """
+        with self._transaction():
+            return self._move(attempt_id, event, data)
+
+    def _move(self, attempt_id: int, event: Event, data: dict[str, Any]) -> State:
+        """Compare-and-set inside the caller's transaction."""
+        row = self.db.execute("select state from attempts where id = ?", [attempt_id]).fetchone()
+        before = State(row[0])
+        after = step(before, event)
+        columns = _columns(data) | self._moments(event)
+        columns["state"] = after
+        if after in (State.RENDERED, State.SUCCEEDED):
+            columns.setdefault("charged", Charged.YES)
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        cursor = self.db.execute(
+            f"update attempts set {assignments} where id = ? and state = ?",  # noqa: S608
+            [*columns.values(), attempt_id, before],
+        )
+        if cursor.rowcount != 1:
+            raise LedgerError(f"attempt {attempt_id} moved under our hands; this is a bug")
+        self._append(attempt_id, event, before, after, data)
+        return after
+
+    def _moments(self, event: Event) -> dict[str, str]:
+        column = _MOMENT.get(event)
+        return {column: self._iso()} if column else {}
+
+    def _append(
+        self,
+        attempt_id: int,
+        event: Event,
+        before: State | None,
+        after: State,
+        data: dict[str, Any],
+    ) -> None:
+        self.db.execute(
+            "insert into events (attempt_id, run_id, at, event, from_state, to_state, data)"
+            " values (?, ?, ?, ?, ?, ?, ?)",
+            [
+                attempt_id,
+                self.run_id or None,
+                self._iso(),
+                event,
+                before,
+                after,
+                json.dumps(_plain(data), ensure_ascii=False) if data else None,
+            ],
+        )
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def save_artifacts(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
+        """Write down that every file of the attempt lies safe under its name: it has succeeded.
+
+        Call only after rename and folder sync. A file saved before under the same index (it went
+        missing and was fetched again) keeps its row.
+        """
+        at = self._iso()
+        with self._transaction() as db:
+            for item in placed:
+                db.execute(
+                    "insert into artifacts (attempt_id, output_index, url, sha256, size,"
+                    " content_type, ext, saved_at) values (?, ?, ?, ?, ?, ?, ?, ?)"
+                    " on conflict (attempt_id, output_index) do update set url = excluded.url,"
+                    " sha256 = excluded.sha256, size = excluded.size, ext = excluded.ext,"
+                    " content_type = excluded.content_type, saved_at = excluded.saved_at",
+                    [
+                        attempt.id,
+                        item.index,
+                        _without_data(item.url),
+                        item.fetched.sha256,
+                        item.fetched.size,
+                        item.fetched.content_type,
+                        item.fetched.ext,
+                        at,
+                    ],
+                )
+                self._place(attempt.id, item.index, item.path)
+            paths = [item.path for item in placed]
+            self._move(attempt.id, Event.ARTIFACTS_SAVED, {"paths": paths})
+
+    def place(self, attempt_id: int, index: int, path: str) -> None:
+        """Write down that an artifact lies under one more name."""
+        with self._transaction():
+            self._place(attempt_id, index, path)
+
+    def _place(self, attempt_id: int, index: int, path: str) -> None:
+        self.db.execute(
+            "insert into files (path, artifact_id, placed_at) values (?, (select id from artifacts"
+            " where attempt_id = ? and output_index = ?), ?) on conflict (path) do update set"
+            " artifact_id = excluded.artifact_id, placed_at = excluded.placed_at,"
+            " superseded_at = null",
+            [path, attempt_id, index, self._iso()],
+        )
+
+    def supersede(self, path: str, kept_as: str) -> None:
+        """Write down that the file at `path` now also lies at `kept_as`, before it is replaced."""
+        with self._transaction() as db:
+            db.execute(
+                "insert into files (path, artifact_id, placed_at, superseded_at)"
+                " select ?, artifact_id, placed_at, ? from files where path = ?"
+                " on conflict (path) do nothing",
+                [kept_as, self._iso(), path],
+            )
+
+    def remember_upload(self, file: LocalFile, url: str) -> None:
+        """Write down where fal holds a copy of a local input."""
+        with self._transaction() as db:
+            db.execute(
+                "insert into uploads (sha256, url, size, content_type, uploaded_at)"
+                " values (?, ?, ?, ?, ?) on conflict (sha256) do update set url = excluded.url,"
+                " uploaded_at = excluded.uploaded_at",
+                [file.sha256, url, file.size, file.content_type, self._iso()],
+            )
+
+    def check_writable(self) -> None:
+        """Fail now, in words, where the ledger could not take a row later."""
+        with explained(self.path), self._transaction() as db:
+            db.execute("update ledger set service = service where id = 1")
+
+    def _iso(self) -> str:
+        return iso(self._now())
+
+
+_SERVICE = {"fal": "fal", "emulator": "the emulator"}
+
+#: Which column remembers when an event happened.
+_MOMENT: dict[Event, str] = {
+    Event.SUBMIT_ACCEPTED: "submitted_at",
+    Event.RECONCILED_FOUND: "submitted_at",
+    Event.REMOTE_COMPLETED: "rendered_at",
+    Event.SUBMIT_REFUSED: "settled_at",
+    Event.RECONCILED_ABSENT: "settled_at",
+    Event.REMOTE_FAILED: "settled_at",
+    Event.CANCEL_CONFIRMED: "settled_at",
+    Event.ARTIFACTS_SAVED: "settled_at",
+    Event.ARTIFACT_LOST: "settled_at",
+}
+
+
+def _columns(data: dict[str, Any]) -> dict[str, Any]:
+    """What of an event's data also stands in the attempt's row."""
+    columns: dict[str, Any] = {}
+    if isinstance(handle := data.get("handle"), Handle):
+        columns |= asdict(handle)
+    if isinstance(failure := data.get("failure"), Failure):
+        columns |= {
+            "failure_kind": failure.kind,
+            "failure": json.dumps(_plain(asdict(failure)), ensure_ascii=False),
+            "charged": failure.charged,
+        }
+    if "output" in data:
+        columns["output"] = json.dumps(data["output"], ensure_ascii=False)
+    for name, column in (
+        ("remote_status", "remote_status"),
+        ("billable_units", "billable_units"),
+        ("cost", "cost_micro_usd"),
+    ):
+        if data.get(name) is not None:
+            columns[column] = data[name]
+    return columns
+
+
+def _plain(value: Any) -> JSON:
+    """JSON for the event: dataclasses opened, the output left to its own column."""
+    if isinstance(value, Handle | Failure):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if k != "output" and v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _without_data(url: str) -> str:
+    """A data URI is the file itself; the file is on the disk."""
+    return "data:" if url.startswith("data:") else url
+
+
+def _job_row(job: Job, at: str) -> tuple[Any, ...]:
+    arguments = canonical_json(job.arguments)
+    return (job.key, job.endpoint, job.mode, job.tier, job.take, arguments, at)
+
+
+def _name_row(batch: str, job: Job, at: str) -> tuple[Any, ...]:
+    place = str(job.place)
+    return (batch, job.id, job.take, job.key, job.path, job.estimate, place, at)
+
+
+__all__ = ["Cap", "JobKey", "Ledger", "OverCap", "Placed", "iso"]

@@ -1,0 +1,279 @@
+"""What the ledger says, as values: every read of it, for planning, the engine and the reports.
+
+Works on a ledger that a run is writing (WAL readers never block). Must not write.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from sqlite_utils import Database
+
+from kling_batch.database import connect, explained
+from kling_batch.jobs import JSON, JobKey, MicroUSD
+from kling_batch.lifecycle import State
+from kling_batch.outcome import Charged, Failure, FailureKind, Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a job stands: its latest attempt in a few words, for planning thousands."""
+
+    attempt_id: int
+    state: State
+    tries: int
+    failure_kind: FailureKind | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One paid try, as the ledger has it."""
+
+    id: int
+    job_key: JobKey
+    batch: str
+    tries: int
+    state: State
+    endpoint: str
+    payload: JSON
+    estimate: MicroUSD
+    intended_at: str
+    submitted_at: str | None
+    handle: Handle | None
+    remote_status: str | None
+    output: JSON
+    failure: Failure | None
+    charged: Charged | None
+    billable_units: float | None
+    cost: MicroUSD | None
+    settled_at: str | None
+    rendered_at: str | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A verified file: which output of which attempt, and every name it lies under."""
+
+    attempt_id: int
+    index: int
+    path: str
+    sha256: str
+    size: int
+    ext: str
+    content_type: str
+    url: str | None
+    superseded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """Totals in micro-USD: owed for certain, and possibly owed."""
+
+    charged: MicroUSD
+    exposed: MicroUSD
+
+
+def parse_iso(text: str) -> datetime:
+    """A time of the ledger, or of fal, as an aware moment."""
+    return datetime.fromisoformat(text)
+
+
+class Reader:
+    """Read access to a ledger; `Reader.open` for everyone but the run."""
+
+    def __init__(self, path: Path, db: Database) -> None:
+        """`db` is an open connection from `database.connect`."""
+        self.path = path
+        self.db = db
+
+    @classmethod
+    def open(cls, path: Path) -> Reader:
+        """Open read-only, also while a run is writing. Raises `LedgerError` in words."""
+        return Reader(path, connect(path, writable=False))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        """Rows of a select as dictionaries."""
+        with explained(self.path):
+            yield from self.db.query(sql, list(parameters))
+
+    # -- planning ------------------------------------------------------------------------------
+
+    def standings(self) -> dict[JobKey, Standing]:
+        """The latest attempt of every job that ever had one."""
+        sql = "select job_key, max(id), state, try, failure_kind from attempts group by job_key"  # SQLite takes the other columns from the row that has the maximum
+        with explained(self.path):
+            return {
+                JobKey(key): Standing(i, State(s), t, FailureKind(f) if f else None)
+                for key, i, s, t, f in self.db.execute(sql)
+            }
+
+    def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str]]:
+        """(id, take) → (key, path template) as last registered for the batch."""
+        sql = "select job_id, take, job_key, path from names where batch = ? and retired_at is null"
+        with explained(self.path):
+            return {(i, t): (JobKey(k), p) for i, t, k, p in self.db.execute(sql, [batch])}
+
+    def files(self) -> dict[JobKey, list[File]]:
+        """Every file that lies where the ledger says, by the job that paid for it."""
+        sql = (
+            "select a.job_key, x.attempt_id, x.output_index as 'index', f.path, x.sha256, x.size,"
+            " x.ext, x.content_type, x.url, f.superseded_at is not null as superseded"
+            " from files f join artifacts x on x.id = f.artifact_id"
+            " join attempts a on a.id = x.attempt_id order by x.attempt_id, x.output_index, f.path"
+        )
+        found: dict[JobKey, list[File]] = {}
+        for row in self.rows(sql):
+            key = JobKey(row.pop("job_key"))
+            row["superseded"] = bool(row["superseded"])
+            found.setdefault(key, []).append(File(**row))
+        return found
+
+    # -- the engine ----------------------------------------------------------------------------
+
+    def attempt(self, attempt_id: int) -> Attempt:
+        """One attempt, whole."""
+        (row,) = self.rows("select * from attempts where id = ?", [attempt_id])
+        return _attempt(row)
+
+    def attempts_in(self, *states: State) -> list[Attempt]:
+        """All attempts in these states, oldest first."""
+        marks = ", ".join("?" * len(states))
+        sql = f"select * from attempts where state in ({marks}) order by id"  # noqa: S608
+        return [_attempt(row) for row in self.rows(sql, states)]
+
+    def attempt_ids_in(self, state: State) -> list[int]:
+        """Ids of all attempts in a state."""
+        return [row["id"] for row in self.rows("select id from attempts where state = ?", [state])]
+
+    def attempts_of(self, key: JobKey) -> list[Attempt]:
+        """Every try at a job, oldest first."""
+        sql = "select * from attempts where job_key = ? order by id"
+        return [_attempt(row) for row in self.rows(sql, [key])]
+
+    def request_ids(self) -> set[str]:
+        """Every request id that some attempt has claimed."""
+        sql = "select request_id from attempts where request_id is not null"
+        return {row["request_id"] for row in self.rows(sql)}
+
+    def files_of(self, attempt_id: int) -> list[File]:
+        """The files of one attempt, wherever they lie."""
+        sql = (
+            "select x.attempt_id, x.output_index as 'index', f.path, x.sha256, x.size, x.ext,"
+            " x.content_type, x.url, f.superseded_at is not null as superseded"
+            " from artifacts x join files f on f.artifact_id = x.id where x.attempt_id = ?"
+            " order by x.output_index, f.path"
+        )
+        return [
+            File(**{**row, "superseded": bool(row["superseded"])})
+            for row in self.rows(sql, [attempt_id])
+        ]
+
+    def file_at(self, path: str) -> File | None:
+        """What the ledger thinks lies at a path."""
+        sql = (
+            "select x.attempt_id, x.output_index as 'index', f.path, x.sha256, x.size, x.ext,"
+            " x.content_type, x.url, f.superseded_at is not null as superseded"
+            " from files f join artifacts x on x.id = f.artifact_id where f.path = ?"
+        )
+        for row in self.rows(sql, [path]):
+            return File(**{**row, "superseded": bool(row["superseded"])})
+        return None
+
+    def upload(self, sha256: str) -> tuple[str, datetime] | None:
+        """Where fal holds a copy of this content, and since when."""
+        for row in self.rows("select url, uploaded_at from uploads where sha256 = ?", [sha256]):
+            return row["url"], parse_iso(row["uploaded_at"])
+        return None
+
+    # -- money ---------------------------------------------------------------------------------
+
+    def committed(self, batches: Sequence[str] | None = None, since: str | None = None) -> MicroUSD:
+        """Charged plus exposed over these batches (None: all) since a moment (None: ever)."""
+        money = self.money(batches, since)
+        return MicroUSD(money.charged + money.exposed)
+
+    def money(self, batches: Sequence[str] | None = None, since: str | None = None) -> Money:
+        """What is owed and what may be owed."""
+        where, parameters = ["1"], list[Any]()
+        if batches is not None:
+            where.append(f"batch in ({', '.join('?' * len(batches))})")
+            parameters += batches
+        if since is not None:
+            where.append("intended_at >= ?")
+            parameters.append(since)
+        sql = (
+            "select coalesce(sum(charged_micro_usd), 0), coalesce(sum(exposed_micro_usd), 0)"  # noqa: S608
+            f" from attempt_money where {' and '.join(where)}"
+        )
+        with explained(self.path):
+            charged, exposed = self.db.execute(sql, parameters).fetchone()
+        return Money(charged=MicroUSD(charged), exposed=MicroUSD(exposed))
+
+
+def _attempt(row: dict[str, Any]) -> Attempt:
+    handle = (
+        Handle(
+            request_id=row["request_id"],
+            response_url=row["response_url"],
+            status_url=row["status_url"],
+            cancel_url=row["cancel_url"],
+        )
+        if row["request_id"]
+        else None
+    )
+    return Attempt(
+        id=row["id"],
+        job_key=JobKey(row["job_key"]),
+        batch=row["batch"],
+        tries=row["try"],
+        state=State(row["state"]),
+        endpoint=row["endpoint"],
+        payload=_load(row["payload"]),
+        estimate=MicroUSD(row["estimate_micro_usd"]),
+        intended_at=row["intended_at"],
+        submitted_at=row["submitted_at"],
+        handle=handle,
+        remote_status=row["remote_status"],
+        output=_load(row["output"]),
+        failure=_failure(_load(row["failure"])),
+        charged=Charged(row["charged"]) if row["charged"] else None,
+        billable_units=row["billable_units"],
+        cost=None if row["cost_micro_usd"] is None else MicroUSD(row["cost_micro_usd"]),
+        settled_at=row["settled_at"],
+        rendered_at=row["rendered_at"],
+        origin=row["origin"],
+    )
+
+
+def _load(text: str | None) -> JSON:
+    return None if text is None else json.loads(text)
+
+
+def _failure(value: JSON) -> Failure | None:
+    if value is None:
+        return None
+    return Failure(
+        kind=FailureKind(value["kind"]),
+        message=value["message"],
+        charged=Charged(value["charged"]),
+        error_type=value.get("error_type", ""),
+        retryable=value.get("retryable"),
+        status=value.get("status"),
+        loc=tuple(value.get("loc", ())),
+    )

@@ -1,0 +1,141 @@
+"""Giving finished files their names: atomic, durable, never over somebody else's file.
+
+Order: bytes synced (download.py) → what lies there is linked aside → rename → folder synced →
+sidecar → the ledger's commit by the caller. A final name therefore never shows half a file, and a
+crash at any line leaves both files. Must not download or know fal.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+from kling_batch.errors import UsageError
+from kling_batch.jobs import JSON
+
+
+class Shelf:
+    """An output folder, and the names in it as the ledger stores them.
+
+    Args:
+        root: the output folder.
+        base: the folder that the ledger's paths are relative to.
+    """
+
+    def __init__(self, root: Path, base: Path) -> None:
+        """Nothing is created yet."""
+        self.root = root
+        self._base = base
+
+    def stored(self, path: Path) -> str:
+        """A path as the ledger has it: relative to the ledger, forward slashes."""
+        return Path(os.path.relpath(path, self._base)).as_posix()
+
+    def located(self, stored: str) -> Path:
+        """The reverse of `stored`."""
+        return Path(os.path.normpath(self._base / stored))
+
+    def prepare(self, relative: str) -> Path:
+        """The final path of an output, its folder made, proved to lie inside the root.
+
+        Raises:
+            UsageError: the folder leads out of the output folder (a symlink, `..`).
+        """
+        final = self.root / relative
+        final.parent.mkdir(parents=True, exist_ok=True)
+        root, folder = self.root.resolve(), final.parent.resolve()
+        if not folder.is_relative_to(root):
+            raise UsageError(f"{final}: leads out of the output folder {root}; nothing written")
+        return final
+
+    def temporary(self, final: Path, token: str, index: int) -> Path:
+        """Where a download grows: in the final folder, hidden, the same after a crash."""
+        return final.parent / f".{token}-{index}.part"
+
+    def set_aside(self, final: Path) -> Path | None:
+        """Give what lies at `final` a second name beside it; None where nothing does.
+
+        The first name stays until the rename replaces it, so that no crash loses the file.
+        """
+        if not final.exists() and not final.is_symlink():
+            return None
+        kept = final.with_name(f"{final.stem}.{digest_of(final)[:8]}{final.suffix}")
+        _second_name(final, kept)
+        if sidecar_of(final).is_file():
+            _second_name(sidecar_of(final), sidecar_of(kept))
+        return kept
+
+    def shelve(self, temporary: Path, final: Path) -> None:
+        """Rename a synced temporary file over `final` and sync the folder."""
+        os.replace(temporary, final)
+        sync_folder(final.parent)
+
+    def copy(self, source: Path, final: Path, token: str) -> None:
+        """The same artifact under one more name, by link where the disk can."""
+        temporary = self.temporary(final, token, 0)
+        temporary.unlink(missing_ok=True)
+        _second_name(source, temporary)
+        self.shelve(temporary, final)
+
+    def write_sidecar(self, final: Path, record: JSON) -> None:
+        """The story of a file beside it, as `NAME.json`, replaced atomically."""
+        target = sidecar_of(final)
+        temporary = target.with_name(f".{target.name}.part")
+        text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, target)
+
+
+def sidecar_of(final: Path) -> Path:
+    """`clip.mp4` → `clip.mp4.json`."""
+    return final.with_name(f"{final.name}.json")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        digest = sha256()
+        while block := file.read(1024 * 1024):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _second_name(source: Path, target: Path) -> None:
+    """A hard link, or a synced copy on a disk without them."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (
+            errno.EPERM,
+            errno.EOPNOTSUPP,
+            errno.EXDEV,
+            errno.EMLINK,
+            errno.ENOSYS,
+        ):
+            raise
+        temporary = target.with_name(f".{target.name}.part")
+        shutil.copyfile(source, temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system can sync folders."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return  # Windows cannot open folders; its renames are journalled
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

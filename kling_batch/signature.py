@@ -1,0 +1,96 @@
+"""What kind of file some bytes are, and whether such a file is whole. Pure but for one `seek`.
+
+A truncated clip with a matching length, or an HTML page under a PNG's name, must not pass for a
+paid result. Must not decode media.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO, NamedTuple
+
+
+class Kind(NamedTuple):
+    """A recognised format."""
+
+    ext: str
+    content_type: str
+
+
+#: How many bytes `sniff` wants to see.
+HEAD = 512
+
+_MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", Kind(".png", "image/png")),
+    (0, b"\xff\xd8\xff", Kind(".jpg", "image/jpeg")),
+    (0, b"GIF8", Kind(".gif", "image/gif")),
+    (8, b"WEBP", Kind(".webp", "image/webp")),
+    (4, b"ftypavif", Kind(".avif", "image/avif")),
+    (4, b"ftypqt", Kind(".mov", "video/quicktime")),
+    (4, b"ftyp", Kind(".mp4", "video/mp4")),
+    (0, b"\x1aE\xdf\xa3", Kind(".webm", "video/webm")),
+    (8, b"WAVE", Kind(".wav", "audio/wav")),
+    (0, b"ID3", Kind(".mp3", "audio/mpeg")),
+    (0, b"OggS", Kind(".ogg", "audio/ogg")),
+    (0, b"glTF", Kind(".glb", "model/gltf-binary")),
+    (0, b"%PDF", Kind(".pdf", "application/pdf")),
+    (0, b"PK\x03\x04", Kind(".zip", "application/zip")),
+)
+
+
+def sniff(head: bytes) -> Kind | None:
+    """The format that the first bytes tell, or None."""
+    for offset, magic, kind in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return kind
+    return None
+
+
+def looks_like_page(head: bytes) -> bool:
+    """An error page or an error document where a file should be."""
+    start = head.lstrip()[:64].lower()
+    return start.startswith((b"<!doctype", b"<html", b"<?xml", b'{"detail"', b'{"error"'))
+
+
+def whole(file: BinaryIO, kind: Kind) -> bool:
+    """Whether the end of the file is there, by the format's own frame; True where unknown."""
+    size = file.seek(0, os.SEEK_END)
+    match kind.ext:
+        case ".png":
+            return _ends(file, size, b"IEND\xaeB`\x82")
+        case ".jpg":
+            return _tail(file, size, 64).rstrip(b"\0").endswith(b"\xff\xd9")
+        case ".webp" | ".wav":
+            file.seek(4)
+            return int(struct.unpack("<I", file.read(4))[0]) + 8 <= size
+        case ".mp4" | ".mov" | ".avif":
+            return _boxes_end(file, size)
+        case _:
+            return True
+
+
+def _tail(file: BinaryIO, size: int, count: int) -> bytes:
+    file.seek(max(0, size - count))
+    return file.read(count)
+
+
+def _ends(file: BinaryIO, size: int, mark: bytes) -> bool:
+    return mark in _tail(file, size, 64)
+
+
+def _boxes_end(file: BinaryIO, size: int) -> bool:
+    """Walk the top-level boxes: the last one must end where the file ends."""
+    position, seen = 0, set[bytes]()
+    while position + 8 <= size:
+        file.seek(position)
+        length, name = struct.unpack(">I4s", file.read(8))
+        if length == 1:
+            (length,) = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))
+        elif length == 0:
+            length = size - position
+        if length < 8:
+            return False
+        seen.add(name)
+        position += length
+    return position == size and bool(seen & {b"moov", b"meta", b"moof"})

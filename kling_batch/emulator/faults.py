@@ -1,0 +1,247 @@
+"""Which misbehaviour meets which call: the plan, not the misbehaving (that is `misbehaviour`).
+
+A plan as a file (YAML or JSON) is a list of faults, alone or under `faults:`, next to an
+optional `seed:`. Each fault is a mapping with the fields of `Fault`:
+
+    seed: 7
+    faults:
+      - {stage: submit.after, nth: 3, what: reset}           # accepted, the answer is lost
+      - {stage: submit.before, every: 10, what: status, status: 429, headers: {Retry-After: "2"}}
+      - {stage: status, probability: 0.02, what: status, status: 502}
+      - {stage: download, request: 4, what: truncated, times: 1}
+      - {stage: job, prompt: "[forbidden]", what: fail, error: content_policy_violation}
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from .errors import MODEL_ERRORS, REQUEST_ERRORS
+
+Stage = Literal[
+    "submit.before",  # before fal takes it: nothing was accepted
+    "submit.after",  # fal took it, it will be charged; only the answer suffers
+    "status",
+    "result",
+    "cancel",
+    "list",
+    "pricing",
+    "upload",
+    "download",
+    "job",  # how the render itself ends; decided when it is accepted
+]
+What = Literal[
+    "status",  # answer with this HTTP status (default bodies as fal's front sends them)
+    "reset",  # drop the connection without an answer
+    "close",  # close the connection politely, without an answer
+    "hang",  # no answer for `seconds` (forever without), then drop; job: never ends
+    "delay",  # answer, `seconds` later; job: that much slower
+    "garbage",  # 200 with a body that makes no sense; job: succeeds without media
+    "truncated",  # announce the whole body, send half, close
+    "short",  # send a complete but shorter body than the result declared
+    "expired",  # 404, or 410 with status: 410
+    "html",  # an HTML page with 200 where a file or JSON was meant
+    "ignore_range",  # 200 with everything though a part was asked for
+    "fail",  # job only: end with the error named in `error`
+]
+_JOB = ("fail", "delay", "hang", "garbage")
+_ERRORS = frozenset({*REQUEST_ERRORS, *MODEL_ERRORS})
+
+
+class ConnectionDropped(Exception):  # noqa: N818 (what happened, not who is to blame)
+    """The emulated server dropped the connection.
+
+    Behind a real server the socket is closed and nobody sees this. In one process it passes
+    through the ASGI app; it carries what had been sent until then, if anything.
+    """
+
+    def __init__(self, *, politely: bool = False) -> None:
+        super().__init__("the emulated server dropped the connection")
+        self.politely = politely
+        self.status: int | None = None
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One kind of misbehaviour and the calls it befalls; all given conditions must hold.
+
+    `nth` and `every` count the calls that match the other conditions; `request` is the place of
+    the request in the order of acceptance (1 is the first), for stages after acceptance.
+    """
+
+    stage: Stage
+    what: What
+    nth: int | tuple[int, ...] | None = None
+    every: int | None = None
+    probability: float | None = None
+    endpoint: str | None = None  # glob
+    prompt: str | None = None  # substring
+    request: int | tuple[int, ...] | None = None
+    times: int | None = None  # fires at most so often
+    per_request: int | None = None  # fires at most so often for one request
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | Mapping[str, Any] | None = None
+    seconds: float | None = None
+    error: str | None = None
+    http: int | None = None  # job: another HTTP code than the usual one for this error
+    billed: bool | None = None  # job: charge for it although it fails
+
+    def __post_init__(self) -> None:
+        for name in ("nth", "request"):
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
+        if problem := self._problem():
+            raise ValueError(f"fault {self.stage}/{self.what}: {problem}")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """A fault from a parsed document; ValueError says what is wrong with it."""
+        known = {each.name for each in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"unknown fault field: {', '.join(unknown)}")
+        if missing := [name for name in ("stage", "what") if name not in values]:
+            raise ValueError(f"a fault needs {' and '.join(missing)}")
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that say something."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value not in (None, {})}
+
+    def _problem(self) -> str | None:
+        job = self.stage == "job"
+        problems = {
+            f"unknown stage; one of {_words(Stage)}": self.stage not in get_args(Stage),
+            f"unknown what; one of {_words(What)}": self.what not in get_args(What),
+            "only a job can fail": self.what == "fail" and not job,
+            f"a job can only {', '.join(_JOB)}": job and self.what not in _JOB,
+            f"unknown error {self.error!r}": self.what == "fail" and self.error not in _ERRORS,
+            "needs a status code": self.what == "status" and self.status is None,
+            "needs seconds": self.what == "delay" and self.seconds is None,
+        }
+        return next((text for text, holds in problems.items() if holds), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is known of a call when a fault is looked for."""
+
+    stage: Stage
+    endpoint: str = ""
+    prompt: str = ""
+    request: int | None = None
+
+
+@dataclass(slots=True)
+class _Armed:
+    fault: Fault
+    seen: int = 0
+    fired: int = 0
+    per_request: dict[int | None, int] = field(default_factory=dict)
+
+
+class FaultPlan:
+    """The faults in force. Chance comes from one seeded source, so that a run can be repeated."""
+
+    def __init__(self, faults: Iterable[Fault] = (), seed: int = 0) -> None:
+        self._rng = random.Random(seed)  # noqa: S311 (repeatable on purpose)
+        self._armed: list[_Armed] = []
+        self.add(*faults)
+
+    def add(self, *faults: Fault) -> None:
+        """Put faults in force; where several would meet a call, the first added wins."""
+        self._armed += [_Armed(fault) for fault in faults]
+
+    def clear(self) -> None:
+        """Behave again."""
+        self._armed.clear()
+
+    def seed(self, seed: int) -> None:
+        """Start the chance anew."""
+        self._rng.seed(seed)
+
+    def draw(self, call: Call) -> Fault | None:
+        """The fault that meets this call, which counts as one call for every fault it matches."""
+        met = [armed for armed in self._armed if self._meets(armed, call)]
+        if not met:
+            return None
+        first = met[0]
+        first.fired += 1
+        first.per_request[call.request] = first.per_request.get(call.request, 0) + 1
+        return first.fault
+
+    def report(self) -> list[dict[str, Any]]:
+        """Each fault with how many calls it matched and how often it fired."""
+        return [
+            {**armed.fault.as_dict(), "seen": armed.seen, "fired": armed.fired}
+            for armed in self._armed
+        ]
+
+    def _meets(self, armed: _Armed, call: Call) -> bool:
+        fault = armed.fault
+        if not _matches(fault, call):
+            return False
+        armed.seen += 1
+        if fault.times is not None and armed.fired >= fault.times:
+            return False
+        fired_here = armed.per_request.get(call.request, 0)
+        if fault.per_request is not None and fired_here >= fault.per_request:
+            return False
+        if fault.nth is not None and not _among(armed.seen, fault.nth):
+            return False
+        if fault.every is not None and armed.seen % fault.every:
+            return False
+        return fault.probability is None or self._rng.random() < fault.probability
+
+
+def _matches(fault: Fault, call: Call) -> bool:
+    if fault.stage != call.stage:
+        return False
+    if fault.endpoint is not None and not fnmatchcase(call.endpoint, fault.endpoint):
+        return False
+    if fault.prompt is not None and fault.prompt not in call.prompt:
+        return False
+    return fault.request is None or _among(call.request, fault.request)
+
+
+def _words(literal: object) -> str:
+    return ", ".join(get_args(literal))
+
+
+def _among(number: int | None, wanted: int | tuple[int, ...]) -> bool:
+    return number in wanted if isinstance(wanted, tuple) else number == wanted
+
+
+def parse_plan(document: object) -> tuple[list[Fault], int | None]:
+    """Faults and seed of a parsed plan document; ValueError says what is wrong."""
+    seed = None
+    if isinstance(document, Mapping):
+        if unknown := sorted(set(document) - {"seed", "faults"}):
+            raise ValueError(f"unknown key in a fault plan: {', '.join(map(str, unknown))}")
+        seed = document.get("seed")
+        document = document.get("faults", [])
+    if not isinstance(document, list) or not all(isinstance(each, Mapping) for each in document):
+        raise ValueError("a fault plan is a list of faults, alone or under `faults:`")
+    return [Fault.from_mapping(each) for each in document], seed
+
+
+def load_plan(path: Path) -> FaultPlan:
+    """The plan in a YAML or JSON file."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        document = json.loads(text)
+    else:
+        import yaml  # noqa: PLC0415
+
+        document = yaml.safe_load(text)
+    faults, seed = parse_plan(document)
+    return FaultPlan(faults, seed or 0)

@@ -1,0 +1,232 @@
+"""Real pictures and clips, made from a recipe: the same recipe gives the same bytes.
+
+Pillow and PyAV are imported only when something is made. Nothing here knows requests or HTTP.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+import io
+import math
+import tempfile
+import textwrap
+from array import array
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .tagging import tagged
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageFont
+
+FPS = 10
+SAMPLE_RATE = 44_100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A still: what it shows, and as what it is encoded."""
+
+    width: int
+    height: int
+    format: str = "png"
+    text: str = ""
+    tag: str = ""
+
+    @property
+    def content_type(self) -> str:
+        """Its MIME type."""
+        return f"image/{self.format}"
+
+    @property
+    def suffix(self) -> str:
+        """What its name ends with."""
+        return ".jpg" if self.format == "jpeg" else f".{self.format}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """A video: what it shows, how long, and whether one hears something."""
+
+    width: int
+    height: int
+    seconds: float
+    audio: bool = False
+    text: str = ""
+    tag: str = ""
+
+    content_type = "video/mp4"
+    suffix = ".mp4"
+
+
+Recipe = Picture | Clip
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a media file turns out to be."""
+
+    width: int
+    height: int
+    seconds: float | None = None
+
+
+def make(recipe: Recipe, *, template: bool = False) -> bytes:
+    """The file. From a template: any clip of that shape, told apart by a tag inside."""
+    if not template:
+        return _encode(recipe)
+    plain = replace(recipe, text="", tag="template")
+    return tagged(_encode_once(plain), recipe.suffix, f"{recipe.tag} {recipe.text}")
+
+
+def probe(data: bytes) -> Shape | None:
+    """Size and length of an image or video, or None if it is neither."""
+    return _probe_image(data) or _probe_video(data)
+
+
+def frame_size(ratio: float, short_side: int) -> tuple[int, int]:
+    """Even width and height with that width/height ratio."""
+    width = short_side * max(ratio, 1.0)
+    height = short_side * max(1 / ratio, 1.0)
+    return 2 * round(width / 2), 2 * round(height / 2)
+
+
+def _encode(recipe: Recipe) -> bytes:
+    return _encode_picture(recipe) if isinstance(recipe, Picture) else _encode_clip(recipe)
+
+
+@lru_cache(maxsize=64)
+def _encode_once(recipe: Recipe) -> bytes:
+    return _encode(recipe)
+
+
+def _encode_picture(picture: Picture) -> bytes:
+    canvas = _canvas(picture.width, picture.height, picture.text, picture.tag)
+    out = io.BytesIO()
+    options: dict[str, Any] = {"png": {"compress_level": 1}, "webp": {"method": 0}}.get(
+        picture.format, {}
+    )
+    canvas.save(out, picture.format, **options)
+    return out.getvalue()
+
+
+def _canvas(width: int, height: int, text: str, tag: str) -> Image.Image:
+    """A ground whose colours come from the words, the words, and the tag as a footer."""
+    from PIL import Image, ImageDraw  # noqa: PLC0415
+
+    hue = _digest(text, tag)[0] / 256
+    top, bottom = _colour(hue, 0.55), _colour(hue + 0.12, 0.25)
+    ground = Image.linear_gradient("L").resize((width, height))
+    canvas = Image.composite(
+        Image.new("RGB", ground.size, bottom), Image.new("RGB", ground.size, top), ground
+    )
+    draw = ImageDraw.Draw(canvas)
+    size = max(12, min(width, height) // 16)
+    margin = size
+    columns = max(8, int((width - 2 * margin) / (size * 0.52)))
+    lines = textwrap.wrap(text, columns)[: max(1, (height - 4 * size) // (size + 6))]
+    draw.multiline_text((margin, margin), "\n".join(lines), "white", _font(size), spacing=6)
+    draw.text((margin, height - 2 * size), tag, "white", _font(max(10, size // 2)))
+    return canvas
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    from PIL import ImageFont  # noqa: PLC0415
+
+    return ImageFont.load_default(size)
+
+
+def _colour(hue: float, value: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1, 0.6, value)
+    return int(255 * red), int(255 * green), int(255 * blue)
+
+
+def _encode_clip(clip: Clip) -> bytes:
+    # The index is moved to the front by reading the file back, so it has to be a file.
+    with tempfile.TemporaryDirectory(prefix="kling-emulator-") as folder:
+        path = Path(folder) / "clip.mp4"
+        _write_clip(path, clip)
+        return path.read_bytes()
+
+
+def _write_clip(path: Path, clip: Clip) -> None:
+    import av  # noqa: PLC0415
+
+    options = {"movflags": "faststart", "fflags": "bitexact"}
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+        video = container.add_stream("libx264", rate=FPS)
+        video.width, video.height, video.pix_fmt = clip.width, clip.height, "yuv420p"
+        # One thread: the bytes must not depend on the machine.
+        video.options = {"preset": "ultrafast", "crf": "30", "threads": "1"}
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if clip.audio else None
+        for frame in _frames(clip):
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if audio is not None:
+            for sound in _sound(clip.seconds, 220 + 2 * _digest(clip.text, clip.tag)[1]):
+                container.mux(audio.encode(sound))
+            container.mux(audio.encode(None))
+
+
+def _frames(clip: Clip) -> Any:
+    """The canvas with a disc that crosses it once."""
+    from av import VideoFrame  # noqa: PLC0415
+    from PIL import Image, ImageDraw  # noqa: PLC0415
+
+    ground = _canvas(clip.width, clip.height, clip.text, clip.tag)
+    radius = min(clip.width, clip.height) // 12
+    disc = Image.new("L", (2 * radius, 2 * radius))
+    ImageDraw.Draw(disc).ellipse((0, 0, 2 * radius - 1, 2 * radius - 1), fill=255)
+    count = max(1, round(clip.seconds * FPS))
+    for number in range(count):
+        along = number / max(1, count - 1)
+        left = round(along * (clip.width - 2 * radius))
+        rise = math.sin(along * math.tau) * clip.height / 6
+        image = ground.copy()
+        image.paste((250, 220, 90), (left, round(clip.height * 0.6 - rise) - radius), disc)
+        yield VideoFrame.from_image(image)
+
+
+def _sound(seconds: float, pitch: int) -> Any:
+    """A quiet tone, in blocks of a size that the encoder likes."""
+    from av import AudioFrame  # noqa: PLC0415
+
+    block = 1024
+    for start in range(0, round(seconds * SAMPLE_RATE), block):
+        step = math.tau * pitch / SAMPLE_RATE
+        wave = array("f", (0.1 * math.sin(step * n) for n in range(start, start + block)))
+        frame = AudioFrame(format="fltp", layout="mono", samples=block)
+        frame.planes[0].update(wave.tobytes())
+        frame.rate, frame.pts, frame.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
+        yield frame
+
+
+def _probe_image(data: bytes) -> Shape | None:
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return Shape(*image.size)
+    except (UnidentifiedImageError, OSError):
+        return None
+
+
+def _probe_video(data: bytes) -> Shape | None:
+    import av  # noqa: PLC0415
+
+    try:
+        with av.open(io.BytesIO(data)) as container:
+            stream = container.streams.video[0]
+            seconds = (container.duration or 0) / 1_000_000
+            return Shape(stream.width, stream.height, seconds)
+    except (av.FFmpegError, IndexError):
+        return None
+
+
+def _digest(*words: str) -> bytes:
+    return hashlib.sha256("\0".join(words).encode()).digest()

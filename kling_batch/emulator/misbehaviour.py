@@ -1,0 +1,127 @@
+"""How a fault looks on the wire: turns a good answer into the bad one that the plan asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+
+import anyio
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from .faults import Call, ConnectionDropped, Fault
+from .http import Incoming
+from .world import LockText
+
+Answer = Callable[[], Awaitable[Response]]
+
+_NGINX = (
+    "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n"
+    "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+)
+_FRONT: Mapping[int, str] = {
+    502: "502 Bad Gateway",
+    503: "503 Service Temporarily Unavailable",
+    504: "504 Gateway Time-out",
+}
+_DETAILS: Mapping[int, str] = {
+    401: "Invalid key credentials",
+    403: LockText.format("Exhausted balance"),
+    404: "Not Found",
+    408: "Request Timeout",
+    409: "Conflict",
+    410: "Gone",
+    429: "Too many requests",
+    500: "Internal Server Error",
+}
+
+
+async def guarded(incoming: Incoming, call: Call, answer: Answer) -> Response:
+    """The answer, unless a fault meets the call."""
+    fault = incoming.world.faults.draw(call)
+    return await answer() if fault is None else await misbehave(fault, incoming, answer)
+
+
+async def misbehave(fault: Fault, incoming: Incoming, answer: Answer) -> Response:
+    """What the fault makes of the call; `answer` runs only where its result is still needed."""
+    if fault.what == "hang":
+        await _hang(incoming.http.receive, fault.seconds)
+        raise ConnectionDropped
+    if fault.seconds is not None:
+        await anyio.sleep(fault.seconds)
+    match fault.what:
+        case "reset" | "close":
+            raise ConnectionDropped(politely=fault.what == "close")
+        case "status" | "expired" | "garbage" | "html":
+            return _instead(fault)
+        case "truncated":
+            return _Truncated(await answer())
+        case "short":
+            return _shortened(await answer())
+        case "ignore_range":
+            incoming.ignore_range = True
+            return await answer()
+        case "delay" | "fail":  # the wait is over; a render's failure is no matter of the wire
+            return await answer()
+
+
+def answered(fault: Fault | None, status: int) -> int | None:
+    """The HTTP status a caller gets to see, None if it gets no answer."""
+    if fault is None or fault.what in ("delay", "truncated", "short", "ignore_range"):
+        return status
+    if fault.what in ("reset", "close", "hang"):
+        return None
+    return _instead(fault).status_code
+
+
+def _instead(fault: Fault) -> Response:
+    headers = dict(fault.headers)
+    if fault.body is not None:
+        body = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
+        media_type = "text/plain" if isinstance(fault.body, str) else "application/json"
+        return Response(body, fault.status or 200, headers, media_type)
+    if fault.what == "html":
+        page = "<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>"
+        return HTMLResponse(page, fault.status or 200, headers)
+    if fault.what == "garbage":
+        return Response(
+            b'{"request_id": "\xff\xfe', fault.status or 200, headers, "application/json"
+        )
+    status = fault.status or 404
+    if status in _FRONT:
+        return HTMLResponse(_NGINX.format(_FRONT[status]), status, headers)
+    body = json.dumps({"detail": _DETAILS.get(status, "Error")})
+    return Response(body, status, headers, "application/json")
+
+
+class _Truncated(Response):
+    """Announces the whole body, sends half of it, and closes."""
+
+    def __init__(self, whole: Response) -> None:
+        super().__init__(status_code=whole.status_code)
+        self.raw_headers = whole.raw_headers
+        self.body = whole.body
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        half = bytes(self.body[: len(self.body) // 2])
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        dropped = ConnectionDropped(politely=True)
+        dropped.status, dropped.headers, dropped.body = self.status_code, self.raw_headers, half
+        raise dropped
+
+
+def _shortened(whole: Response) -> Response:
+    short = Response(bytes(whole.body[: len(whole.body) // 2]), whole.status_code)
+    for name, value in whole.headers.items():
+        if name != "content-length":
+            short.headers[name] = value
+    return short
+
+
+async def _hang(receive: Receive, seconds: float | None) -> None:
+    """Wait until the time is over or the caller has gone."""
+    with anyio.move_on_after(seconds):
+        while (await receive())["type"] != "http.disconnect":
+            pass

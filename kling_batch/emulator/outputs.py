@@ -1,0 +1,207 @@
+"""From an input to what the render will show: sizes, lengths, numbers, and the result's JSON.
+
+Also looks into inputs as the runner would after fetching them: only files of this CDN are known
+here, everything else on the internet is taken on trust.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .endpoints import Endpoint
+from .errors import detail
+from .files import File, Files
+from .media import Clip, Picture, Recipe, Shape, frame_size
+from .records import Request, prompt_of
+from .validation import shot_seconds
+
+_VIDEO_SIDE = {"standard": 320, "pro": 480, "4k": 640}
+_IMAGE_SIDE = {"1K": 512, "2K": 768, "4K": 1024}
+_DEFAULT_SECONDS = 5.0
+_IMAGE_FIELDS = ("image_url", "start_image_url", "end_image_url", "image_urls")
+
+
+def recipes_for(
+    endpoint: Endpoint, payload: Mapping[str, Any], files: Files, tag: str, now: float
+) -> list[Recipe]:
+    """What a successful render of that input consists of."""
+    if endpoint.media == "video":
+        return [_clip(endpoint, payload, files, tag, now)]
+    if endpoint.media == "image":
+        return _pictures(payload, files, tag, now)
+    return []
+
+
+def _clip(
+    endpoint: Endpoint, payload: Mapping[str, Any], files: Files, tag: str, now: float
+) -> Clip:
+    source = _shape_at(payload.get("video_url"), files, now)
+    seconds = _DEFAULT_SECONDS
+    if payload.get("multi_prompt"):
+        seconds = float(shot_seconds(payload["multi_prompt"])) or seconds
+    elif payload.get("duration"):
+        seconds = _number(payload["duration"], seconds)
+    elif source and source.seconds:
+        seconds = source.seconds
+    start = payload.get("image_url") or payload.get("start_image_url")
+    ratio = _ratio(payload.get("aspect_ratio"), source or _shape_at(start, files, now))
+    width, height = frame_size(ratio, _VIDEO_SIDE[endpoint.tier])
+    audio = payload.get("generate_audio") is True
+    if "keep_audio" in endpoint.fields:
+        audio = payload.get("keep_audio", True) is True
+    return Clip(
+        width=width, height=height, seconds=seconds, audio=audio, text=prompt_of(payload), tag=tag
+    )
+
+
+def _pictures(payload: Mapping[str, Any], files: Files, tag: str, now: float) -> list[Recipe]:
+    series = payload.get("result_type") == "series"
+    count = round(_number(payload.get("series_amount" if series else "num_images"), 1))
+    references = payload.get("image_urls")
+    first = references[0] if isinstance(references, list) and references else None
+    ratio = _ratio(payload.get("aspect_ratio"), _shape_at(first, files, now))
+    width, height = frame_size(ratio, _IMAGE_SIDE[payload.get("resolution") or "1K"])
+    kind = payload.get("output_format") or "png"
+    return [
+        Picture(
+            width=width,
+            height=height,
+            format=kind,
+            text=prompt_of(payload),
+            tag=f"{tag} {n}/{count}",
+        )
+        for n in range(1, count + 1)
+    ]
+
+
+def output_of(
+    request: Request, endpoint: Endpoint, shelved: list[File], files: Files, *, sizes: bool
+) -> dict[str, Any]:
+    """The result's JSON of a successful render."""
+    if request.empty:
+        return {}
+    if endpoint.media == "video":
+        return {"video": _described(shelved[0], files, sizes=sizes)}
+    if endpoint.media == "voice":
+        return {"voice_id": f"voice-{request.request_id[-12:]}"}
+    if endpoint.media == "image":
+        inline = request.payload.get("sync_mode") is True
+        return {"images": [_image(file, files, sizes=sizes, inline=inline) for file in shelved]}
+    return {"output": "done", "seed": request.seed}
+
+
+def _image(file: File, files: Files, *, sizes: bool, inline: bool) -> dict[str, Any]:
+    described = _described(file, files, sizes=sizes)
+    if inline:
+        encoded = base64.b64encode(files.data(file)).decode()
+        described["url"] = f"data:{file.content_type};base64,{encoded}"
+    shape = files.shape(file)
+    assert shape is not None
+    return {**described, "width": shape.width, "height": shape.height}
+
+
+def _described(file: File, files: Files, *, sizes: bool) -> dict[str, Any]:
+    name = "output.mp4" if file.content_type == "video/mp4" else file.name
+    return {
+        "url": file.url,
+        "content_type": file.content_type,
+        "file_name": name,
+        "file_size": len(files.data(file)) if sizes else None,
+    }
+
+
+# -- looking into inputs --
+
+
+def input_complaints(
+    endpoint: Endpoint, payload: Mapping[str, Any], files: Files, now: float
+) -> list[dict[str, Any]]:
+    """What the runner finds when it fetches and opens the inputs."""
+    if not endpoint.known:
+        return []
+    found: list[dict[str, Any]] = []
+    for path, url in _urls(payload, _IMAGE_FIELDS):
+        found += _image_complaints(path, url, files, now)
+    for path, url in _urls(payload, ("video_url",)):
+        found += _video_complaints(path, url, files, now)
+    return found
+
+
+def _urls(
+    payload: Mapping[str, Any], names: tuple[str, ...]
+) -> Iterator[tuple[list[str | int], str]]:
+    for name in names:
+        value = payload.get(name)
+        if isinstance(value, str):
+            yield [name], value
+        elif isinstance(value, list):
+            for number, url in enumerate(value):
+                if isinstance(url, str):
+                    yield [name, number], url
+
+
+def _image_complaints(
+    path: list[str | int], url: str, files: Files, now: float
+) -> Iterator[dict[str, Any]]:
+    if not files.is_ours(url):
+        return
+    file = files.find(url, now)
+    if file is None:
+        yield detail("file_download_error", "File could not be downloaded", path, given=url)
+        return
+    shape = files.shape(file)
+    if shape is None or shape.seconds is not None:
+        yield detail("image_load_error", "Image could not be loaded", path, given=url)
+    elif min(shape.width, shape.height) < 300:
+        least = {"min_height": 300, "min_width": 300}
+        yield detail("image_too_small", "Image is too small", path, given=url, ctx=least)
+    elif not 0.4 <= shape.width / shape.height <= 2.5:
+        msg = "Image aspect ratio must be between 0.40 and 2.50"
+        yield detail("image_aspect_ratio_error", msg, path, given=url)
+
+
+def _video_complaints(
+    path: list[str | int], url: str, files: Files, now: float
+) -> Iterator[dict[str, Any]]:
+    if not files.is_ours(url):
+        return
+    file = files.find(url, now)
+    if file is None:
+        yield detail("file_download_error", "File could not be downloaded", path, given=url)
+        return
+    seconds = (files.shape(file) or Shape(0, 0)).seconds
+    if seconds is None:
+        ctx: dict[str, Any] = {"supported_formats": ["mp4", "mov"]}
+        msg = "Video format is not supported"
+        yield detail("unsupported_video_format", msg, path, given=url, ctx=ctx)
+    elif seconds < 2.95:
+        ctx = {"min_duration": 3.0, "provided_duration": seconds}
+        yield detail("video_duration_too_short", "Video is too short", path, given=url, ctx=ctx)
+    elif seconds > 15.05:
+        ctx = {"max_duration": 15.0, "provided_duration": seconds}
+        yield detail("video_duration_too_long", "Video is too long", path, given=url, ctx=ctx)
+
+
+def _shape_at(url: object, files: Files, now: float) -> Shape | None:
+    if not isinstance(url, str) or not files.is_ours(url):
+        return None
+    file = files.find(url, now)
+    return None if file is None else files.shape(file)
+
+
+def _ratio(words: object, source: Shape | None) -> float:
+    if isinstance(words, str) and ":" in words:
+        width, height = words.split(":")
+        return float(width) / float(height)
+    if source is not None and source.width and source.height:
+        return source.width / source.height
+    return 16 / 9
+
+
+def _number(value: object, default: float) -> float:
+    try:
+        return float(value) if isinstance(value, str | int | float) else default
+    except ValueError:
+        return default

@@ -1,0 +1,74 @@
+"""The platform's own price table: what a finished render costs, and in which billing units.
+
+Written from fal's pages, not from the client's catalogue: neither can hide the other's slip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from .endpoints import Endpoint
+
+VIDEO_UNIT_MICRO_USD = 140_000
+"""fal bills Kling video in units of US$ 0.14, whatever price a second has on the page."""
+
+_PER_SECOND: Mapping[tuple[str, bool], int] = {
+    ("standard", False): 84_000,
+    ("standard", True): 112_000,
+    ("pro", False): 112_000,
+    ("pro", True): 140_000,
+    ("4k", False): 420_000,
+    ("4k", True): 420_000,
+}
+_PER_SECOND_EDITED: Mapping[str, int] = {"standard": 126_000, "pro": 168_000}
+_PER_IMAGE = 28_000
+_PER_VOICE = 7_000
+_PER_OTHER = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """An amount and the billing units it stands for."""
+
+    micro_usd: int = 0
+    units: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrice:
+    """What GET /models/pricing tells."""
+
+    micro_usd: int
+    unit: str
+
+
+def unit_price(endpoint: Endpoint) -> UnitPrice:
+    """The base price; for videos not the price per second that the page shows."""
+    if endpoint.media == "video":
+        return UnitPrice(VIDEO_UNIT_MICRO_USD, "second")
+    if endpoint.media == "image":
+        return UnitPrice(_PER_IMAGE, "image")
+    return UnitPrice(_PER_VOICE if endpoint.media == "voice" else _PER_OTHER, "request")
+
+
+def charge_for(
+    endpoint: Endpoint, payload: Mapping[str, Any], *, seconds: float, images: int
+) -> Charge:
+    """What a successful render costs; seconds and images are those of the output."""
+    price = unit_price(endpoint)
+    if endpoint.media == "video":
+        cost = Fraction(seconds).limit_denominator(1_000_000) * _per_second(endpoint, payload)
+    elif endpoint.media == "image":
+        cost = Fraction(images * _PER_IMAGE * (2 if payload.get("resolution") == "4K" else 1))
+    else:
+        cost = Fraction(price.micro_usd)
+    return Charge(micro_usd=round(cost), units=round(float(cost / price.micro_usd), 6))
+
+
+def _per_second(endpoint: Endpoint, payload: Mapping[str, Any]) -> int:
+    if endpoint.operation.startswith("video-to-video"):
+        return _PER_SECOND_EDITED[endpoint.tier]
+    return _PER_SECOND[endpoint.tier, payload.get("generate_audio") is True]

@@ -1,0 +1,273 @@
+"""queue.fal.run: submit, status, stream, result, cancel; HTTP on one side, the world behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import anyio
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from .books import Cancel, Post
+from .endpoints import Endpoint, app_of
+from .faults import Call, Stage
+from .http import Incoming, Refusal, refused, require_key
+from .misbehaviour import answered, guarded, misbehave
+from .records import Request, State, prompt_of
+from .world import World
+
+_TRUE = ("1", "true", "True", "yes")
+
+
+async def handle(incoming: Incoming) -> Response:
+    """Any call to the queue's host."""
+    if "requests" not in incoming.path:
+        return await _submit(incoming)
+    at = incoming.path.index("requests")
+    app, rest = "/".join(incoming.path[:at]), incoming.path[at + 1 :]
+    if not rest:
+        raise refused(404, "Not Found")
+    match (incoming.method, rest[1:]):
+        case ("GET", ("status",)):
+            stage: Stage = "status"
+            answer = _status
+        case ("GET", ("status", "stream")):
+            stage, answer = "status", _stream
+        case ("GET", () | ("response",)):
+            stage, answer = "result", _result
+        case ("PUT", ("cancel",)):
+            stage, answer = "cancel", _cancel
+        case _:
+            raise refused(405, "Method Not Allowed")
+    request = incoming.world.find(rest[0])
+    call = _call(stage, request)
+
+    async def checked() -> Response:
+        require_key(incoming)
+        _require_access_to_reads(incoming.world)
+        if request is None or app not in (app_of(request.endpoint), request.endpoint):
+            return JSONResponse({"status": "NOT_FOUND"}, 404)
+        return await answer(incoming, request)
+
+    return await guarded(incoming, call, checked)
+
+
+# -- submit --
+
+
+async def _submit(incoming: Incoming) -> Response:
+    """Accept or refuse. The books hear of it before the caller does."""
+    if incoming.method != "POST":
+        raise refused(405, "Method Not Allowed")
+    world, endpoint_id = incoming.world, "/".join(incoming.path)
+    try:
+        payload = await incoming.json()
+    except ValueError:
+        payload = None
+    prompt = prompt_of(payload) if isinstance(payload, dict) else ""
+    digest = world.hash_of(endpoint_id, payload)
+
+    def book(status: int | None, request: Request | None) -> None:
+        request_id = request.request_id if request else None
+        post = Post(
+            at=world.now(),
+            endpoint=endpoint_id,
+            payload_hash=digest,
+            request_id=request_id,
+            status=status,
+        )
+        world.books.post(post)
+
+    before = world.faults.draw(Call(stage="submit.before", endpoint=endpoint_id, prompt=prompt))
+    if before is not None and before.what != "delay":
+        book(answered(before, 503), None)
+        return await misbehave(before, incoming, _unavailable)
+    if before is not None:
+        await anyio.sleep(before.seconds or 0.0)
+    try:
+        request = _accept(incoming, endpoint_id, payload)
+    except Refusal as refusal:
+        book(refusal.response.status_code, None)
+        raise
+    after = world.faults.draw(_call("submit.after", request))
+    book(answered(after, world.settings.submit_http), request)
+
+    async def accepted() -> Response:
+        return _accepted(world, request)
+
+    return await accepted() if after is None else await misbehave(after, incoming, accepted)
+
+
+async def _unavailable() -> Response:
+    return JSONResponse({"detail": "Service Unavailable"}, 503)
+
+
+def _accept(incoming: Incoming, endpoint_id: str, payload: object) -> Request:
+    world = incoming.world
+    require_key(incoming)
+    endpoint = _usable(world, endpoint_id)
+    longest = incoming.query("fal_max_queue_length")
+    if longest is not None and longest.isdecimal() and world.queue.length > int(longest):
+        raise refused(429, "Queue is too long", error_type="queue_length_exceeded")
+    if not isinstance(payload, dict):
+        raise refused(400, "The body must be a JSON object", error_type="bad_request")
+    headers = incoming.http.headers
+    return world.accept(
+        endpoint,
+        payload,
+        start_timeout=_start_timeout(headers),
+        store_io=headers.get("x-fal-store-io") != "0",
+    )
+
+
+def _usable(world: World, endpoint_id: str) -> Endpoint:
+    endpoint = world.endpoint(endpoint_id)
+    if endpoint is None:
+        raise refused(404, f"Application '{endpoint_id}' not found")
+    if not world.may_use(endpoint_id):
+        raise refused(403, f"Cannot access application '{endpoint_id}'. Access denied.")
+    if text := world.lock_text:
+        raise refused(403, text)
+    return endpoint
+
+
+def _start_timeout(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("x-fal-request-timeout")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0.1:
+        raise refused(400, "Invalid X-Fal-Request-Timeout header", error_type="bad_request")
+    return seconds
+
+
+def _accepted(world: World, request: Request) -> Response:
+    body = {
+        "status": State.IN_QUEUE,
+        "request_id": request.request_id,
+        "queue_position": world.queue.position(request),
+        "gateway_request_id": request.request_id,
+        **_urls(world, request),
+    }
+    return JSONResponse(body, world.settings.submit_http, _marks(request))
+
+
+# -- reads --
+
+
+def _require_access_to_reads(world: World) -> None:
+    if world.settings.lock_reads and (text := world.lock_text):
+        raise refused(403, text)
+
+
+async def _status(incoming: Incoming, request: Request) -> Response:
+    world = incoming.world
+    world.books.status_gets[request.request_id] += 1
+    if world.status_expired(request):
+        return JSONResponse({"status": "NOT_FOUND"}, 404)
+    done = request.state is State.COMPLETED
+    status = 200 if done else world.settings.status_http
+    return JSONResponse(_status_body(incoming, request), status, _marks(request))
+
+
+def _status_body(incoming: Incoming, request: Request) -> dict[str, Any]:
+    world = incoming.world
+    body: dict[str, Any] = {"status": request.state, "request_id": request.request_id}
+    body |= _urls(world, request)
+    if request.state is State.IN_QUEUE:
+        return {**body, "queue_position": world.queue.position(request)}
+    body["logs"] = _logs(request) if incoming.query("logs") in _TRUE else None
+    if request.state is State.COMPLETED:
+        began = request.started_at if request.started_at is not None else request.finished_at
+        body["metrics"] = {"inference_time": round((request.finished_at or 0) - (began or 0), 3)}
+    if request.failure is not None:
+        body |= {"error": request.failure.error, "error_type": request.failure.error_type}
+    return body
+
+
+def _logs(request: Request) -> list[dict[str, Any]]:
+    lines = [(request.started_at, "Render started")]
+    if request.finished_at is not None:
+        lines.append((request.finished_at, "Render ended"))
+    return [
+        {"message": text, "timestamp": at, "level": "INFO", "source": "emulator"}
+        for at, text in lines
+        if at is not None
+    ]
+
+
+async def _stream(incoming: Incoming, request: Request) -> Response:
+    async def events() -> AsyncIterator[str]:
+        last: dict[str, Any] | None = None
+        while True:
+            incoming.world.catch_up()
+            body = _status_body(incoming, request)
+            if body != last:
+                yield f"data: {json.dumps(body)}\n\n"
+                last = body
+            if request.state is State.COMPLETED:
+                return
+            await anyio.sleep(incoming.world.settings.stream_interval)
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+async def _result(incoming: Incoming, request: Request) -> Response:
+    world = incoming.world
+    world.books.count("result_get", request.request_id)
+    if request.state is not State.COMPLETED:
+        body = {"detail": "Request is still in progress"}
+        return JSONResponse(body, world.settings.early_result_http, _marks(request))
+    if world.result_expired(request) or world.status_expired(request):
+        raise refused(404, "Request result not found")
+    units = {"X-Fal-Billable-Units": f"{request.charged_units:g}"}
+    if request.failure is None:
+        return JSONResponse(world.output(request), 200, {**_marks(request), **units})
+    failure = request.failure
+    headers = {**_marks(request), **units, **failure.headers}
+    if failure.error_type == "startup_timeout" and request.start_by is not None:
+        headers["X-Fal-Request-Timeout-Type"] = "user"
+    return JSONResponse(dict(failure.body), failure.http, headers)
+
+
+async def _cancel(incoming: Incoming, request: Request) -> Response:
+    world = incoming.world
+    accepted = world.cancel(request)
+    answer = "CANCELLATION_REQUESTED" if accepted else "ALREADY_COMPLETED"
+    world.books.cancel(Cancel(at=world.now(), request_id=request.request_id, answer=answer))
+    status = world.settings.cancel_http if accepted else 400
+    return JSONResponse({"status": answer}, status, _marks(request))
+
+
+# -- words --
+
+
+def _urls(world: World, request: Request) -> dict[str, str]:
+    form = world.settings.url_form
+    app = app_of(request.endpoint) if form == "app" else request.endpoint
+    base = f"https://queue.fal.run/{app}/requests/{request.request_id}"
+    return {
+        "response_url": f"{base}/response" if form == "response" else base,
+        "status_url": f"{base}/status",
+        "cancel_url": f"{base}/cancel",
+    }
+
+
+def _marks(request: Request) -> dict[str, str]:
+    """What tells an answer of fal's own servers from one of a proxy before them."""
+    return {"x-fal-request-id": request.request_id}
+
+
+def _call(stage: Stage, request: Request | None) -> Call:
+    if request is None:
+        return Call(stage=stage)
+    return Call(
+        stage=stage,
+        endpoint=request.endpoint,
+        prompt=request.prompt,
+        request=request.ordinal,
+    )

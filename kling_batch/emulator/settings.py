@@ -1,0 +1,130 @@
+"""What can be turned on the emulated account: numbers and switches, nothing that acts.
+
+Where fal's documentation contradicts itself or is silent, the switch here lets a test try both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self
+
+DEMO: Mapping[str, float] = {
+    "image": 2.0,
+    "standard": 5.0,
+    "pro": 8.0,
+    "4k": 12.0,
+    "edit": 8.0,
+    "voice": 1.0,
+}
+"""Seconds a render takes: sped up, so that a first try is pleasant to watch."""
+
+REALISTIC: Mapping[str, float] = {
+    "image": 30.0,
+    "standard": 94.0,
+    "pro": 318.0,
+    "4k": 480.0,
+    "edit": 318.0,
+    "voice": 10.0,
+}
+"""Seconds as fal's pages give them (standard, pro); the others are guesses in proportion."""
+
+INSTANT: Mapping[str, float] = dict.fromkeys(DEMO, 0.0)
+"""Renders that are done as soon as they start."""
+
+PROFILES: Mapping[str, Mapping[str, float]] = {
+    "demo": DEMO,
+    "realistic": REALISTIC,
+    "instant": INSTANT,
+}
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """The emulated account and platform. Every field may be changed while it runs."""
+
+    seed: int = 0
+
+    # -- how renders go --
+    concurrency: int = 2  # what fal grants a new account; queued requests do not count
+    time_scale: float = 1.0  # 10 renders ten times as fast
+    service_times: Mapping[str, float] = field(default_factory=lambda: DEMO)
+    jitter: float = 0.15  # each service time varies by up to this part of itself
+    start_latency: float = 0.1  # least time in the queue
+    rejection_time: float = 0.3  # how long the runner takes to find the input invalid
+    cancel_running: Literal["ignored", "honoured"] = "ignored"
+    media: Literal["full", "template"] = "full"  # "template": one clip per shape, made once
+    unknown_fields: Literal["ignore", "reject"] = "ignore"
+    check_inputs: bool = True  # look into uploaded images and videos as the runner does
+    extra_endpoints: tuple[str, ...] = ()
+
+    # -- the account --
+    keys: frozenset[str] | None = None  # None: any key that is not empty
+    admin_keys: frozenset[str] = frozenset()
+    locked: str | None = None  # the reason, for instance "Exhausted balance"
+    lock_reads: bool = False  # a lock also hides results from their owner
+    balance: float | None = None  # US$; the account locks itself when it is spent
+    forbidden: tuple[str, ...] = ()  # endpoint globs this account may not use
+    bill_content_policy: bool = False
+
+    # -- the wire --
+    submit_http: int = 200
+    status_http: int = 202  # while unfinished
+    early_result_http: int = 400
+    cancel_http: int = 202
+    url_form: Literal["app", "endpoint", "response"] = "app"
+    declare_sizes: bool = True  # file_size in results
+    stream_interval: float = 0.5
+
+    # -- how long things last --
+    result_ttl: float | None = 3600.0
+    status_ttl: float | None = None
+    file_ttl: float | None = None
+
+    # -- the request list of the platform API --
+    list_allowed: bool = True
+    list_delay: float = 0.0  # seconds until the index shows a request
+    list_unfinished: bool = False  # whether it shows running requests at all
+    list_filter: Literal["ended_at", "sent_at"] = "ended_at"
+
+    def __post_init__(self) -> None:
+        for name in _FREEZE:
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, _FREEZE[name](value))
+        if isinstance(self.service_times, str):
+            self.service_times = PROFILES[self.service_times]
+        self.service_times = {**DEMO, **self.service_times}
+        if self.concurrency < 0 or self.time_scale <= 0:
+            raise ValueError("concurrency must not be negative and time_scale must be positive")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Settings from a parsed YAML or JSON document; ValueError names what is unknown."""
+        _refuse_unknown(values)
+        return cls(**values)
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Change some fields, all or none."""
+        _refuse_unknown(values)
+        changed = type(self)(**{**self.as_dict(), **values})
+        for each in fields(self):
+            setattr(self, each.name, getattr(changed, each.name))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+_FREEZE: Mapping[str, type[frozenset[str] | tuple[str, ...]]] = {
+    "keys": frozenset,
+    "admin_keys": frozenset,
+    "extra_endpoints": tuple,
+    "forbidden": tuple,
+}
+
+
+def _refuse_unknown(values: Mapping[str, Any]) -> None:
+    known = {each.name for each in fields(Settings)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"unknown emulator setting: {', '.join(unknown)}")

@@ -1,0 +1,102 @@
+"""Memory that outlives a killed emulator: each change is in the file before its caller goes on.
+
+Durability is against the death of the process, not of the machine (synchronous=off): this is a
+stand-in for a platform, and must keep up with hundreds of requests a second.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import EmulatorError
+from .records import Request
+
+_SCHEMA = """
+create table if not exists requests (ordinal integer primary key, body text not null);
+create table if not exists notes (id integer primary key, kind text not null, body text not null);
+create table if not exists uploads (path text primary key, body text not null, data blob not null);
+create table if not exists facts (name text primary key, value text not null);
+"""
+
+
+class Store:
+    """The state file, or without a path nothing at all."""
+
+    def __init__(self, path: Path | str | None) -> None:
+        self._db: sqlite3.Connection | None = None
+        if path is None:
+            return
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = off")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise EmulatorError(f"emulator state {path} cannot be used: {error}") from error
+
+    def save_request(self, request: Request) -> None:
+        """Insert or replace."""
+        self._write(
+            "insert or replace into requests (ordinal, body) values (?, ?)",
+            request.ordinal,
+            request.to_json(),
+        )
+
+    def requests(self) -> Iterator[Request]:
+        """All, oldest first."""
+        for (body,) in self._read("select body from requests order by ordinal"):
+            yield Request.from_json(body)
+
+    def add_note(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Append a line to the books."""
+        self._write("insert into notes (kind, body) values (?, ?)", kind, json.dumps(body))
+
+    def notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """All lines of the books, oldest first."""
+        for kind, body in self._read("select kind, body from notes order by id"):
+            yield kind, json.loads(body)
+
+    def save_upload(self, path: str, body: Mapping[str, Any], data: bytes) -> None:
+        """Keep an uploaded file; generated ones are made anew."""
+        self._write(
+            "insert or replace into uploads (path, body, data) values (?, ?, ?)",
+            path,
+            json.dumps(body),
+            data,
+        )
+
+    def uploads(self) -> Iterator[tuple[str, dict[str, Any], bytes]]:
+        """All uploaded files."""
+        for path, body, data in self._read("select path, body, data from uploads"):
+            yield path, json.loads(body), data
+
+    def set_fact(self, name: str, value: float) -> None:
+        """Keep a number."""
+        self._write("insert or replace into facts (name, value) values (?, ?)", name, repr(value))
+
+    def fact(self, name: str, default: float) -> float:
+        """A number kept earlier."""
+        rows = list(self._read("select value from facts where name = ?", name))
+        return float(rows[0][0]) if rows else default
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for table in ("requests", "notes", "uploads", "facts"):
+            self._write(f"delete from {table}")  # noqa: S608 (our own table names)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _write(self, sql: str, *values: object) -> None:
+        if self._db is not None:
+            self._db.execute(sql, values)
+
+    def _read(self, sql: str, *values: object) -> list[Any]:
+        return [] if self._db is None else self._db.execute(sql, values).fetchall()

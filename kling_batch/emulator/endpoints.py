@@ -177,6 +177,11 @@ def _loose(endpoint_id: str) -> Endpoint:
     return Endpoint(id=endpoint_id, media=media, speed=speed, known=False)
 
 
+def is_on(value: object) -> bool:
+    """A switch of an input, read as generously as the runner does."""
+    return value in (1, "1", "true")
+
+
 def app_of(endpoint_id: str) -> str:
     """The owner/app part, which is all that fal keeps in the URLs of a request."""
     return "/".join(endpoint_id.split("/")[:2])

@@ -7,7 +7,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from random import Random
 from urllib.parse import urlsplit
 
 from . import media
@@ -67,21 +66,22 @@ class Files:
         self._cached = 0
         self._shapes: dict[str, Shape | None] = {}
         self._multiparts: dict[str, Multipart] = {}
-        self._rng = Random()  # noqa: S311 (addresses need not be secret, only new)
         for path, values, data in store.uploads():
             self._files[path] = File(path=path, data=data, **values)
+        # Counts on over restarts, so that no address is given twice.
+        self._tokens = round(store.fact("tokens", 0))
 
     def clear(self) -> None:
         """Forget everything."""
         for each in (self._files, self._cache, self._shapes, self._multiparts):
             each.clear()
-        self._cached = 0
+        self._cached = self._tokens = 0
 
     # -- uploads --
 
     def reserve(self, name: str) -> str:
         """A new path for an upload of that name."""
-        token = f"{self._rng.getrandbits(96):024x}"
+        token = self._token(name)
         safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[-80:]
         return f"/files/b/{token[:8]}/{token[8:]}_{safe}"
 
@@ -103,7 +103,7 @@ class Files:
 
     def begin(self, name: str, content_type: str, lifetime: float | None) -> tuple[str, str]:
         """Start an upload in parts: its future path and its id."""
-        path, upload_id = self.reserve(name), f"{self._rng.getrandbits(128):032x}"
+        path, upload_id = self.reserve(name), self._token("multipart")
         self._multiparts[upload_id] = Multipart(path, content_type, lifetime)
         return path, upload_id
 
@@ -132,15 +132,23 @@ class Files:
         path = f"/files/b/{token[:8]}/{name}{recipe.suffix}"
         if path not in self._files:
             ttl = self._settings.file_ttl
+            expires_at = math.inf if ttl is None else now + ttl
             self._files[path] = File(
                 path=path,
                 content_type=recipe.content_type,
                 created_at=now,
-                expires_at=math.inf if ttl is None else now + ttl,
+                expires_at=self._store.fact(f"expired {path}", expires_at),
                 recipe=recipe,
                 request=request,
             )
         return self._files[path]
+
+    def _token(self, what: str) -> str:
+        """Twenty-four digits that are new, and the same in every run of the same story."""
+        self._tokens += 1
+        self._store.set_fact("tokens", self._tokens)
+        secret = f"{self._settings.seed}/{self._tokens}/{what}"
+        return hashlib.sha256(secret.encode()).hexdigest()[:24]
 
     # -- reading --
 
@@ -183,7 +191,9 @@ class Files:
         gone = [f for f in self._files.values() if path in (None, f.path) and f.expires_at > now]
         for file in gone:
             file.expires_at = now
-            if file.data is not None:
+            if file.data is None:
+                self._store.set_fact(f"expired {file.path}", now)
+            else:
                 self._keep(file)
         return len(gone)
 

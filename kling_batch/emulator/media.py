@@ -12,6 +12,7 @@ import math
 import tempfile
 import textwrap
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
 FPS = 10
-SAMPLE_RATE = 44_100
+SAMPLE_RATE = 16_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,35 +174,58 @@ def _write_clip(path: Path, clip: Clip) -> None:
             container.mux(audio.encode(None))
 
 
-def _frames(clip: Clip) -> Any:
-    """The canvas with a disc that crosses it once."""
+def _frames(clip: Clip) -> Iterator[Any]:
+    """The canvas with a disc that crosses it once, drawn straight into the encoder's planes."""
     from av import VideoFrame  # noqa: PLC0415
-    from PIL import Image, ImageDraw  # noqa: PLC0415
 
-    ground = _canvas(clip.width, clip.height, clip.text, clip.tag)
-    radius = min(clip.width, clip.height) // 12
-    disc = Image.new("L", (2 * radius, 2 * radius))
-    ImageDraw.Draw(disc).ellipse((0, 0, 2 * radius - 1, 2 * radius - 1), fill=255)
+    canvas = _canvas(clip.width, clip.height, clip.text, clip.tag)
+    ground = VideoFrame.from_image(canvas).reformat(format="yuv420p")
+    planes = [_Plane(bytes(plane), plane.line_size) for plane in ground.planes]
+    radius = min(clip.width, clip.height) // 24 * 2
     count = max(1, round(clip.seconds * FPS))
     for number in range(count):
         along = number / max(1, count - 1)
-        left = round(along * (clip.width - 2 * radius))
-        rise = math.sin(along * math.tau) * clip.height / 6
-        image = ground.copy()
-        image.paste((250, 220, 90), (left, round(clip.height * 0.6 - rise) - radius), disc)
-        yield VideoFrame.from_image(image)
+        x = radius + round(along * (clip.width - 2 * radius))
+        y = round(clip.height * (0.65 - math.sin(along * math.tau) / 8))
+        frame = VideoFrame(clip.width, clip.height, "yuv420p")
+        for index, plane in enumerate(planes):
+            half = 2 if index else 1  # the two colour planes have half the size
+            disc = plane.with_disc(x // half, y // half, radius // half, _DISC[index])
+            frame.planes[index].update(disc)
+        yield frame
 
 
-def _sound(seconds: float, pitch: int) -> Any:
-    """A quiet tone, in blocks of a size that the encoder likes."""
+_DISC = (b"\xd2", b"\x10", b"\x92")  # yellow in Y, U, V
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """One plane of a picture as an encoder has it."""
+
+    data: bytes
+    stride: int
+
+    def with_disc(self, x: int, y: int, radius: int, value: bytes) -> bytearray:
+        changed = bytearray(self.data)
+        for dy in range(-radius, radius):
+            half = math.isqrt(radius * radius - dy * dy)
+            start = (y + dy) * self.stride + x - half
+            changed[start : start + 2 * half] = value * (2 * half)
+        return changed
+
+
+def _sound(seconds: float, pitch: int) -> Iterator[Any]:
+    """A quiet tone, in blocks of the size that the encoder takes."""
     from av import AudioFrame  # noqa: PLC0415
 
+    step = math.tau * pitch / SAMPLE_RATE
+    # A whole number of waves fits into a second, so one second can be repeated.
+    second = array("f", (0.1 * math.sin(step * n) for n in range(SAMPLE_RATE)))
+    wave = (second * (math.ceil(seconds) + 1)).tobytes()
     block = 1024
     for start in range(0, round(seconds * SAMPLE_RATE), block):
-        step = math.tau * pitch / SAMPLE_RATE
-        wave = array("f", (0.1 * math.sin(step * n) for n in range(start, start + block)))
         frame = AudioFrame(format="fltp", layout="mono", samples=block)
-        frame.planes[0].update(wave.tobytes())
+        frame.planes[0].update(wave[4 * start : 4 * (start + block)])
         frame.rate, frame.pts, frame.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
         yield frame
 
@@ -222,7 +246,11 @@ def _probe_video(data: bytes) -> Shape | None:
     try:
         with av.open(io.BytesIO(data)) as container:
             stream = container.streams.video[0]
-            seconds = (container.duration or 0) / 1_000_000
+            # The clip's own length: with sound, the container's can be a little longer.
+            if stream.duration and stream.time_base:
+                seconds = float(stream.duration * stream.time_base)
+            else:
+                seconds = (container.duration or 0) / 1_000_000
             return Shape(stream.width, stream.height, seconds)
     except (av.FFmpegError, IndexError):
         return None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import anyio
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from .faults import Call, ConnectionDropped, Fault
@@ -35,6 +36,13 @@ _DETAILS: Mapping[int, str] = {
     500: "Internal Server Error",
 }
 
+_KINDS: Mapping[int, str] = {
+    401: "authorization_error",
+    403: "authorization_error",
+    404: "not_found",
+    429: "rate_limited",
+}
+
 
 async def guarded(incoming: Incoming, call: Call, answer: Answer) -> Response:
     """The answer, unless a fault meets the call."""
@@ -53,7 +61,7 @@ async def misbehave(fault: Fault, incoming: Incoming, answer: Answer) -> Respons
         case "reset" | "close":
             raise ConnectionDropped(politely=fault.what == "close")
         case "status" | "expired" | "garbage" | "html":
-            return _instead(fault)
+            return _instead(fault, platform=incoming.host == "api.fal.ai")
         case "truncated":
             return _Truncated(await answer())
         case "short":
@@ -74,7 +82,7 @@ def answered(fault: Fault | None, status: int) -> int | None:
     return _instead(fault).status_code
 
 
-def _instead(fault: Fault) -> Response:
+def _instead(fault: Fault, *, platform: bool = False) -> Response:
     headers = dict(fault.headers)
     if fault.body is not None:
         body = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
@@ -90,8 +98,11 @@ def _instead(fault: Fault) -> Response:
     status = fault.status or 404
     if status in _FRONT:
         return HTMLResponse(_NGINX.format(_FRONT[status]), status, headers)
-    body = json.dumps({"detail": _DETAILS.get(status, "Error")})
-    return Response(body, status, headers, "application/json")
+    text = _DETAILS.get(status, "Error")
+    answer: dict[str, Any] = {"detail": text}
+    if platform:
+        answer = {"error": {"type": _KINDS.get(status, "server_error"), "message": text}}
+    return JSONResponse(answer, status, headers)
 
 
 class _Truncated(Response):
@@ -100,7 +111,7 @@ class _Truncated(Response):
     def __init__(self, whole: Response) -> None:
         super().__init__(status_code=whole.status_code)
         self.raw_headers = whole.raw_headers
-        self.body = whole.body
+        self.body = _body(whole)
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         half = bytes(self.body[: len(self.body) // 2])
@@ -113,11 +124,17 @@ class _Truncated(Response):
 
 
 def _shortened(whole: Response) -> Response:
-    short = Response(bytes(whole.body[: len(whole.body) // 2]), whole.status_code)
+    body = _body(whole)
+    short = Response(body[: len(body) // 2], whole.status_code)
     for name, value in whole.headers.items():
         if name != "content-length":
             short.headers[name] = value
     return short
+
+
+def _body(response: Response) -> bytes:
+    """A stream has none to cut."""
+    return bytes(getattr(response, "body", b""))
 
 
 async def _hang(receive: Receive, seconds: float | None) -> None:

@@ -7,10 +7,11 @@ here, everything else on the internet is taken on trust.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .endpoints import Endpoint
+from .endpoints import Endpoint, is_on
 from .errors import detail
 from .files import File, Files
 from .media import Clip, Picture, Recipe, Shape, frame_size
@@ -20,6 +21,9 @@ from .validation import shot_seconds
 _VIDEO_SIDE = {"standard": 320, "pro": 480, "4k": 640}
 _IMAGE_SIDE = {"1K": 512, "2K": 768, "4K": 1024}
 _DEFAULT_SECONDS = 5.0
+# Models that are not in the catalogue have no limits of their own.
+_MOST_SECONDS = 60.0
+_MOST_IMAGES = 16
 _IMAGE_FIELDS = ("image_url", "start_image_url", "end_image_url", "image_urls")
 
 
@@ -42,15 +46,14 @@ def _clip(
     if payload.get("multi_prompt"):
         seconds = float(shot_seconds(payload["multi_prompt"])) or seconds
     elif payload.get("duration"):
-        seconds = _number(payload["duration"], seconds)
+        seconds = min(_number(payload["duration"], seconds), _MOST_SECONDS)
     elif source and source.seconds:
         seconds = source.seconds
     start = payload.get("image_url") or payload.get("start_image_url")
     ratio = _ratio(payload.get("aspect_ratio"), source or _shape_at(start, files, now))
     width, height = frame_size(ratio, _VIDEO_SIDE[endpoint.tier])
-    audio = payload.get("generate_audio") is True
-    if "keep_audio" in endpoint.fields:
-        audio = payload.get("keep_audio", True) is True
+    edits = "keep_audio" in endpoint.fields
+    audio = is_on(payload.get("keep_audio", True) if edits else payload.get("generate_audio"))
     return Clip(
         width=width, height=height, seconds=seconds, audio=audio, text=prompt_of(payload), tag=tag
     )
@@ -58,12 +61,14 @@ def _clip(
 
 def _pictures(payload: Mapping[str, Any], files: Files, tag: str, now: float) -> list[Recipe]:
     series = payload.get("result_type") == "series"
-    count = round(_number(payload.get("series_amount" if series else "num_images"), 1))
+    wanted = payload.get("series_amount" if series else "num_images")
+    count = min(round(_number(wanted, 1)), _MOST_IMAGES)
     references = payload.get("image_urls")
     first = references[0] if isinstance(references, list) and references else None
     ratio = _ratio(payload.get("aspect_ratio"), _shape_at(first, files, now))
-    width, height = frame_size(ratio, _IMAGE_SIDE[payload.get("resolution") or "1K"])
-    kind = payload.get("output_format") or "png"
+    width, height = frame_size(ratio, _IMAGE_SIDE.get(str(payload.get("resolution")), 512))
+    kind = str(payload.get("output_format"))
+    kind = kind if kind in ("jpeg", "webp") else "png"
     return [
         Picture(
             width=width,
@@ -80,14 +85,12 @@ def output_of(
     request: Request, endpoint: Endpoint, shelved: list[File], files: Files, *, sizes: bool
 ) -> dict[str, Any]:
     """The result's JSON of a successful render."""
-    if request.empty:
-        return {}
     if endpoint.media == "video":
         return {"video": _described(shelved[0], files, sizes=sizes)}
     if endpoint.media == "voice":
         return {"voice_id": f"voice-{request.request_id[-12:]}"}
     if endpoint.media == "image":
-        inline = request.payload.get("sync_mode") is True
+        inline = is_on(request.payload.get("sync_mode"))
         return {"images": [_image(file, files, sizes=sizes, inline=inline) for file in shelved]}
     return {"output": "done", "seed": request.seed}
 
@@ -192,9 +195,8 @@ def _shape_at(url: object, files: Files, now: float) -> Shape | None:
 
 
 def _ratio(words: object, source: Shape | None) -> float:
-    if isinstance(words, str) and ":" in words:
-        width, height = words.split(":")
-        return float(width) / float(height)
+    if isinstance(words, str) and (match := re.fullmatch(r"([1-9]\d?):([1-9]\d?)", words)):
+        return int(match[1]) / int(match[2])
     if source is not None and source.width and source.height:
         return source.width / source.height
     return 16 / 9

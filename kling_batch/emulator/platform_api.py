@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.responses import JSONResponse, Response
 
-from .endpoints import CATALOGUE, Endpoint
+from .endpoints import CATALOGUE, Endpoint, is_on
 from .faults import Call, Stage
 from .http import Incoming, is_admin, key_problem, platform_refused
 from .misbehaviour import guarded
@@ -167,10 +167,10 @@ def _item(incoming: Incoming, request: Request) -> dict[str, Any]:
 
 def _stored_output(world: World, request: Request) -> Any:
     """Inlined media are too big for the history."""
-    inlined = request.payload.get("sync_mode") is True
+    inlined = is_on(request.payload.get("sync_mode"))
     if not request.store_io or inlined or request.state is not State.COMPLETED:
         return None
-    return dict(request.failure.body) if request.failure else world.output(request)
+    return dict(request.failure.body) if request.failure else world.listed_output(request)
 
 
 def _verdict(request: Request) -> str | None:

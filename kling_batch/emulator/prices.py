@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from .endpoints import Endpoint
+from .endpoints import Endpoint, is_on
 
 VIDEO_UNIT_MICRO_USD = 140_000
 """fal bills Kling video in units of US$ 0.14, whatever price a second has on the page."""
@@ -71,4 +71,4 @@ def charge_for(
 def _per_second(endpoint: Endpoint, payload: Mapping[str, Any]) -> int:
     if endpoint.operation.startswith("video-to-video"):
         return _PER_SECOND_EDITED[endpoint.tier]
-    return _PER_SECOND[endpoint.tier, payload.get("generate_audio") is True]
+    return _PER_SECOND[endpoint.tier, is_on(payload.get("generate_audio"))]

@@ -224,7 +224,7 @@ async def _result(incoming: Incoming, request: Request) -> Response:
         return JSONResponse(body, world.settings.early_result_http, _marks(request))
     if world.result_expired(request) or world.status_expired(request):
         raise refused(404, "Request result not found")
-    units = {"X-Fal-Billable-Units": f"{request.charged_units:g}"}
+    units = {"X-Fal-Billable-Units": f"{request.charged_units:.10g}"}
     if request.failure is None:
         return JSONResponse(world.output(request), 200, {**_marks(request), **units})
     failure = request.failure
@@ -239,8 +239,9 @@ async def _cancel(incoming: Incoming, request: Request) -> Response:
     accepted = world.cancel(request)
     answer = "CANCELLATION_REQUESTED" if accepted else "ALREADY_COMPLETED"
     world.books.cancel(Cancel(at=world.now(), request_id=request.request_id, answer=answer))
-    status = world.settings.cancel_http if accepted else 400
-    return JSONResponse({"status": answer}, status, _marks(request))
+    if world.settings.cancel_http == 200:  # the form of the endpoints' own OpenAPI documents
+        return JSONResponse({"success": accepted}, 200, _marks(request))
+    return JSONResponse({"status": answer}, 202 if accepted else 400, _marks(request))
 
 
 # -- words --

@@ -39,7 +39,6 @@ class Request:
     price_units: float = 0.0
     start_by: float | None = None
     store_io: bool = True
-    empty: bool = False  # succeeds without media
     state: State = State.IN_QUEUE
     started_at: float | None = None
     due_at: float = math.inf

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 DEMO: Mapping[str, float] = {
     "image": 2.0,
@@ -48,7 +50,8 @@ class Settings:
     # -- how renders go --
     concurrency: int = 2  # what fal grants a new account; queued requests do not count
     time_scale: float = 1.0  # 10 renders ten times as fast
-    service_times: Mapping[str, float] = field(default_factory=lambda: DEMO)
+    profile: Literal["demo", "realistic", "instant"] = "demo"
+    service_times: Mapping[str, float] = field(default_factory=dict)  # on top of the profile
     jitter: float = 0.15  # each service time varies by up to this part of itself
     start_latency: float = 0.1  # least time in the queue
     rejection_time: float = 0.3  # how long the runner takes to find the input invalid
@@ -71,7 +74,7 @@ class Settings:
     submit_http: int = 200
     status_http: int = 202  # while unfinished
     early_result_http: int = 400
-    cancel_http: int = 202
+    cancel_http: Literal[200, 202] = 202
     url_form: Literal["app", "endpoint", "response"] = "app"
     declare_sizes: bool = True  # file_size in results
     stream_interval: float = 0.5
@@ -88,15 +91,20 @@ class Settings:
     list_filter: Literal["ended_at", "sent_at"] = "ended_at"
 
     def __post_init__(self) -> None:
-        for name in _FREEZE:
-            value = getattr(self, name)
-            if value is not None:
-                setattr(self, name, _FREEZE[name](value))
-        if isinstance(self.service_times, str):
-            self.service_times = PROFILES[self.service_times]
-        self.service_times = {**DEMO, **self.service_times}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, list | set) and each.name in _FREEZE:
+                setattr(self, each.name, _FREEZE[each.name](value))
+            elif not _fits(value, _hints()[each.name]):
+                raise ValueError(f"emulator setting {each.name} cannot be {value!r}")
+        if unknown := sorted(set(self.service_times) - set(DEMO)):
+            raise ValueError(f"unknown kind in service_times: {', '.join(unknown)}")
         if self.concurrency < 0 or self.time_scale <= 0:
             raise ValueError("concurrency must not be negative and time_scale must be positive")
+
+    def service_time(self, kind: str) -> float:
+        """Seconds that a render of this kind takes on average, at time_scale 1."""
+        return self.service_times.get(kind, PROFILES[self.profile][kind])
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -122,6 +130,24 @@ _FREEZE: Mapping[str, type[frozenset[str] | tuple[str, ...]]] = {
     "extra_endpoints": tuple,
     "forbidden": tuple,
 }
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Settings)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value, perhaps from a YAML or JSON document, has the declared type."""
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if isinstance(hint, UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    return isinstance(value, get_origin(hint) or hint)
 
 
 def _refuse_unknown(values: Mapping[str, Any]) -> None:

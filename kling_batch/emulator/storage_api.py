@@ -188,7 +188,8 @@ async def _download(incoming: Incoming) -> Response:
     async def answer() -> Response:
         if file is None:
             raise refused(404, "Not Found")
-        world.books.count("download", path)
+        if incoming.method == "GET":
+            world.books.count("download", path)
         return _served(incoming, file)
 
     return await guarded(incoming, call, answer)

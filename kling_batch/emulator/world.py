@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from random import Random
@@ -175,12 +176,21 @@ class World:
         """The result's JSON of a request that succeeded. Makes the media on first use."""
         with self.lock:
             if request.output is None:
-                endpoint = self._endpoint_of(request)
-                sizes = self.settings.declare_sizes
-                shelved = self._shelve(request, endpoint)
-                request.output = output_of(request, endpoint, shelved, self.files, sizes=sizes)
+                request.output = self._output(request, sizes=self.settings.declare_sizes)
                 self._store.save_request(request)
             return request.output
+
+    def listed_output(self, request: Request) -> dict[str, Any]:
+        """The same for a list of many: makes no media only to tell how big they are."""
+        with self.lock:
+            if request.output is not None:
+                return request.output
+            return self._output(request, sizes=False)
+
+    def _output(self, request: Request, *, sizes: bool) -> dict[str, Any]:
+        endpoint = self._endpoint_of(request)
+        shelved = self._shelve(request, endpoint)
+        return output_of(request, endpoint, shelved, self.files, sizes=sizes)
 
     def result_expired(self, request: Request) -> bool:
         """Whether the queue has forgotten the result; the request list has not."""
@@ -205,7 +215,7 @@ class World:
             seed=self.settings.seed,
             accepted_at=now,
             eligible_at=now + self.settings.start_latency,
-            service=self.settings.service_times[endpoint.speed] * spread,
+            service=self.settings.service_time(endpoint.speed) * spread,
         )
 
     def _decide(self, request: Request, endpoint: Endpoint, now: float) -> None:
@@ -236,11 +246,12 @@ class World:
             case "hang":
                 request.service = math.inf if fault.seconds is None else fault.seconds
             case "garbage":
-                request.empty = True
+                request.output = dict(fault.body) if isinstance(fault.body, Mapping) else {}
             case _:
                 assert fault.error is not None
                 given = request.payload.get("prompt")
-                request.planned = named_failure(fault.error, fault.http, given)
+                failure = named_failure(fault.error, fault.http, given)
+                request.planned = _with_extras(failure, fault)
                 return self._bills(request.planned) if fault.billed is None else fault.billed
         return fault.billed is not False
 
@@ -258,7 +269,7 @@ class World:
         self._store.save_request(request)
 
     def _shelve(self, request: Request, endpoint: Endpoint) -> list[File]:
-        tag = f"{request.request_id} {request.seed}"
+        tag = f"{endpoint.tier} {endpoint.operation} {request.request_id}"
         at = request.finished_at or self.now()
         # Sources are read as they were when the request was accepted.
         recipes = recipes_for(endpoint, request.payload, self.files, tag, request.accepted_at)
@@ -287,6 +298,11 @@ class World:
             if request.succeeded:
                 self._shelve(request, self._endpoint_of(request))
         self.queue.restore(self._by_id.values())
+
+
+def _with_extras(failure: Failure, fault: Fault) -> Failure:
+    body = fault.body if isinstance(fault.body, Mapping) else failure.body
+    return replace(failure, body=body, headers={**failure.headers, **fault.headers})
 
 
 _ANY = next(iter(CATALOGUE.values()))

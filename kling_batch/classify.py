@@ -227,7 +227,7 @@ def classify_result(answer: Answer, finished: Finished, *, media: bool) -> Resul
             return Rendered(output=body, files=files, billable_units=units)
         if _first_detail(body):
             return Failed(_verdict(answer, body, finished, units), units)
-        return Unread(f"the result holds no file: {answer.text()}")
+        return Unread(f"the result holds no file: {answer.text()}", empty=True)
     if answer.status in _NO_VERDICT or not isinstance(body, dict):
         return unread(answer)
     structured = isinstance(body.get("detail"), list) or bool(

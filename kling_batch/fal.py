@@ -28,7 +28,6 @@ from kling_batch.classify import (
     classify_result,
     classify_status,
     classify_submit,
-    files_in,
     unread,
 )
 from kling_batch.errors import AuthError
@@ -42,7 +41,6 @@ from kling_batch.outcome import (
     Listing,
     ListOutcome,
     NotSent,
-    Rendered,
     ResultOutcome,
     StatusOutcome,
     SubmitOutcome,
@@ -275,12 +273,6 @@ class FalQueue:
                     break
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status_code, headers, bytes(body))
-
-
-def rendered_from_list(item: Listed) -> Rendered | None:
-    """The output that the request list still has, where the queue has forgotten it."""
-    files = files_in(item.output)
-    return Rendered(output=item.output, files=files) if files else None
 
 
 def _items(body: dict[str, Any]) -> list[Listed]:

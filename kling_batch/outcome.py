@@ -126,6 +126,8 @@ class Unread:
     not_found: bool = False
     #: The key was refused or the account is locked: reading again will hardly help soon.
     refused: bool = False
+    #: A well-formed answer that holds no output: reading it again will hardly change it.
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Standing:
     attempt_id: int
     state: State
     tries: int
-    failure_kind: FailureKind | None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +116,12 @@ class Reader:
 
     def standings(self) -> dict[JobKey, Standing]:
         """The latest attempt of every job that ever had one."""
-        sql = "select job_key, max(id), state, try, failure_kind from attempts group by job_key"  # SQLite takes the other columns from the row that has the maximum
+        # SQLite takes the other columns from the row that holds the maximum.
+        sql = "select job_key, max(id), state, try, failure from attempts group by job_key"
         with explained(self.path):
             return {
-                JobKey(key): Standing(i, State(s), t, FailureKind(f) if f else None)
-                for key, i, s, t, f in self.db.execute(sql)
+                JobKey(key): Standing(i, State(state), tries, _failure(_load(failure)))
+                for key, i, state, tries, failure in self.db.execute(sql)
             }
 
     def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str]]:

@@ -1,0 +1,109 @@
+"""What every part of a run works with: its limits, its services, and how it tells what happens.
+
+The engine knows the outside only through these protocols. Must hold no logic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+from kling_batch.download import Fetcher
+from kling_batch.jobs import JSON, MicroUSD
+from kling_batch.ledger import Cap, Ledger
+from kling_batch.outcome import (
+    CancelAnswer,
+    Finished,
+    Handle,
+    Happening,
+    ListOutcome,
+    ResultOutcome,
+    StatusOutcome,
+    SubmitOutcome,
+)
+from kling_batch.pace import Rate, Window
+from kling_batch.shelf import Shelf
+
+
+class Queue(Protocol):
+    """fal's queue and request list, as the engine needs them; `fal.FalQueue` is the real one."""
+
+    async def submit(self, endpoint: str, payload: JSON) -> SubmitOutcome:
+        """Send the paid POST, once."""
+
+    async def status(self, handle: Handle) -> StatusOutcome:
+        """Where a request stands."""
+
+    async def result(self, handle: Handle, finished: Finished, *, media: bool) -> ResultOutcome:
+        """What a finished request gave."""
+
+    async def cancel(self, handle: Handle) -> CancelAnswer:
+        """Ask to stop a request."""
+
+    async def listing(
+        self, endpoint: str, *, since: str, request_id: str | None = None
+    ) -> ListOutcome:
+        """Every request of an endpoint since a moment."""
+
+    def handle(self, endpoint: str, request_id: str) -> Handle:
+        """The URLs of a request known only by its id."""
+
+
+class UploadError(Exception):
+    """An input could not be brought to fal; nothing was paid."""
+
+
+class Uploader(Protocol):
+    """Brings local files to where fal can read them."""
+
+    async def upload(self, path: Path, content_type: str) -> str:
+        """The URL of the uploaded file. Raises `UploadError` in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The limits in force, after flag, environment, manifest and default have spoken."""
+
+    concurrency: int = 8
+    #: Submissions per second. An older fal FAQ names 10 requests a second per user.
+    rate: float = 5.0
+    caps: tuple[Cap, ...] = ()
+    #: `hold` or `resubmit`.
+    on_doubt: str = "hold"
+    #: Seconds since the intent.
+    doubt_wait: float = 3600.0
+    attempts: int = 3
+    #: Leave once everything allowed is submitted.
+    detach: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """One run's tools, shared by its tasks; all in one thread."""
+
+    ledger: Ledger
+    queue: Queue
+    fetcher: Fetcher
+    uploader: Uploader
+    shelf: Shelf
+    policy: Policy
+    now: Callable[[], datetime]
+    rng: Random
+    notify: Callable[[Happening], None]
+    #: Endpoint and billable units → what it cost, where the unit's price is known.
+    cost_of: Callable[[str, float], MicroUSD | None] = lambda _endpoint, _units: None
+    #: Whether an endpoint's result must hold files.
+    media: Callable[[str], bool] = lambda _endpoint: True
+    window: Window = field(init=False)
+    submissions: Rate = field(init=False)
+    #: Reads cost nothing but politeness.
+    reads: Rate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.window = Window(self.policy.concurrency)
+        self.submissions = Rate(self.policy.rate)
+        self.reads = Rate(20.0, burst=20)

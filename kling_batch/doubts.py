@@ -1,0 +1,105 @@
+"""Which listed request answers which doubt: the pure part of finding lost submissions again.
+
+fal has no idempotency key (facts §4.3), but its request list shows what it accepted, with the
+payload. Equal payload, sent since the intent, claimed by nobody: that is our lost request, or one
+that is as good, since the same money bought the same thing. Must not do I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from kling_batch.jobs import JSON, canonical_json
+from kling_batch.outcome import Listed
+
+#: How far this machine's clock and fal's may be apart.
+SKEW = timedelta(minutes=10)
+
+
+_LATE = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A submission whose outcome is unknown."""
+
+    attempt_id: int
+    endpoint: str
+    payload: JSON
+    intended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What a look at the list settled."""
+
+    #: attempt id → request id.
+    found: Mapping[int, str]
+    #: Further requests with the payload of a found one, claimed by nobody: possibly lost money.
+    surplus: tuple[str, ...]
+
+
+def comparable(payload: JSON) -> str:
+    """Equal for payloads that mean the same: order and explicit nulls do not count."""
+    return canonical_json(_without_nulls(payload))
+
+
+def _without_nulls(value: JSON) -> JSON:
+    if isinstance(value, Mapping):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def match(
+    doubts: Sequence[Doubt],
+    listed: Iterable[Listed],
+    *,
+    claimed: Collection[str],
+    in_flight: Collection[str] = (),
+) -> Matches:
+    """Pair each doubt with one unclaimed request, oldest with oldest.
+
+    Args:
+        doubts: of one endpoint.
+        listed: the endpoint's requests.
+        claimed: request ids that some attempt owns.
+        in_flight: `comparable` payloads of POSTs under way: their requests may be listed before
+            their answer is here, so such payloads wait.
+    """
+    free: dict[str, list[tuple[datetime, str]]] = {}
+    earliest = min((d.intended_at for d in doubts), default=None)
+    for item in listed:
+        sent = _moment(item.sent_at)
+        if item.request_id in claimed or (earliest and sent and sent < earliest - SKEW):
+            continue
+        if item.payload is None:
+            continue  # nothing to compare: stored without payload, or not yet indexed
+        when = sent or (earliest or _LATE)
+        free.setdefault(comparable(item.payload), []).append((when, item.request_id))
+    found: dict[int, str] = {}
+    touched: set[str] = set()
+    for doubt in sorted(doubts, key=lambda d: (d.intended_at, d.attempt_id)):
+        wanted = comparable(doubt.payload)
+        candidates = sorted(free.get(wanted, ()))
+        fitting = [c for c in candidates if c[0] >= doubt.intended_at - SKEW]
+        if wanted in in_flight or not fitting:
+            continue
+        # The nearest after the intent; a little before it only where the clocks differ.
+        best = min(fitting, key=lambda c: (c[0] < doubt.intended_at - timedelta(seconds=2), c))
+        free[wanted].remove(best)
+        found[doubt.attempt_id] = best[1]
+        touched.add(wanted)
+    surplus = tuple(request_id for payload in touched for _, request_id in free[payload])
+    return Matches(found, surplus)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None

@@ -1,0 +1,429 @@
+"""The worker pool: takes a plan, drives every job as far as it goes without a person.
+
+One task per job that is moving, a window of open requests, one task that looks after doubts.
+A job's failure never touches its siblings; what stops the run (key, budget, ledger, signal) stops
+the feeding first. Knows the outside only through `bench.Bench`. Must not read YAML, print, or
+touch SQL.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup
+
+from kling_batch import backoff
+from kling_batch.bench import Bench
+from kling_batch.collection import Collection
+from kling_batch.delivery import Delivery, Undelivered
+from kling_batch.errors import AuthError, ExitCode, KlingBatchError
+from kling_batch.jobs import Job, JobKey, MicroUSD, parents
+from kling_batch.ledger import OverCap
+from kling_batch.lifecycle import State
+from kling_batch.outcome import Failure, FailureKind, Happening
+from kling_batch.plan import Action, Plan, PlannedJob
+from kling_batch.reconciler import Reconciler
+from kling_batch.records import Standing
+from kling_batch.retry import Decision, decide
+from kling_batch.submission import Bought, NotReady, Submission
+
+#: A job that cost this many times its estimate stops further submissions: the prices we know
+#: are not the prices we pay.
+COST_ALARM = 3
+
+Work: TypeAlias = Callable[[PlannedJob, int], Awaitable[None]]
+
+#: What a run has to do something about.
+_MOVING = frozenset(
+    {Action.SUBMIT, Action.COLLECT, Action.RECONCILE, Action.DOWNLOAD, Action.PLACE}
+)
+
+
+@dataclass(slots=True)
+class Stop:
+    """Why no further job may be bought in this run."""
+
+    code: ExitCode
+    reason: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """How the run ended for each job, by what a person cares about."""
+
+    succeeded: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
+    in_doubt: dict[str, str] = field(default_factory=dict)
+    running: list[str] = field(default_factory=list)
+    undelivered: dict[str, str] = field(default_factory=dict)
+    not_started: list[str] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+
+
+class Engine:
+    """One run of one plan."""
+
+    def __init__(self, bench: Bench) -> None:
+        """`bench.ledger` holds the run lock and has begun a run."""
+        self._bench = bench
+        self._submission = Submission(bench)
+        self._collection = Collection(bench)
+        self._delivery = Delivery(bench)
+        self._reconciler = Reconciler(
+            bench, adopted=self._adopted, absent=self._absent, held=self._held
+        )
+        #: Jobs to buy whose parents are here; and those that wait, by what they wait for.
+        self._ready: deque[PlannedJob] = deque()
+        self._waiting: dict[JobKey, set[JobKey]] = {}
+        self._children: dict[JobKey, list[PlannedJob]] = {}
+        self._twins: dict[JobKey, list[Job]] = {}
+        self._posting = 0
+        self._several_batches = False
+        self._wake = anyio.Event()
+        self._feeding = True
+        self._work = anyio.CancelScope()
+        self._tasks: TaskGroup | None = None
+        self.tally = Tally()
+
+    # -- from outside --------------------------------------------------------------------------
+
+    def stop_feeding(self, code: ExitCode, reason: str) -> None:
+        """Buy nothing more; what is open is still collected."""
+        if not any(stop.code is code for stop in self.tally.stops):
+            self.tally.stops.append(Stop(code, reason))
+            self._say("stopping", reason)
+        self._feeding = False
+        self._nudge()
+
+    def leave(self, code: ExitCode, reason: str) -> None:
+        """Buy nothing more and stop collecting too; only POSTs in flight get their answer."""
+        self.stop_feeding(code, reason)
+        self._work.cancel()
+
+    async def run(self, plan: Plan) -> Tally:
+        """Drive the plan to its end, or to where the run was told to leave."""
+        items = self._arrange(plan)
+        with self._work:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                for item in items:
+                    self._resume(item)
+                await self._feed()
+        self._count(plan)
+        return self.tally
+
+    # -- arranging -----------------------------------------------------------------------------
+
+    def _arrange(self, plan: Plan) -> list[PlannedJob]:
+        """Twins behind their first, children behind their parents, the rest ready to go."""
+        self._several_batches = len({item.job.batch for item in plan.items}) > 1
+        active = {i.job.key for i in plan.items if i.action in _MOVING and not i.twin}
+        resumed: list[PlannedJob] = []
+        for item in plan.items:
+            if item.twin and item.job.key in active:
+                self._twins.setdefault(item.job.key, []).append(item.job)
+            elif item.action is Action.SUBMIT:
+                needs = {p.key for p in parents(item.job.arguments)} & active
+                if needs:
+                    self._waiting[item.job.key] = needs
+                    for key in needs:
+                        self._children.setdefault(key, []).append(item)
+                else:
+                    self._ready.append(item)
+            elif item.action in _MOVING:
+                resumed.append(item)
+        return resumed
+
+    def _resume(self, item: PlannedJob) -> None:
+        """Go on with what an earlier run left; these requests are open whatever the window."""
+        assert item.attempt_id is not None
+        match item.action:
+            case Action.COLLECT:
+                self._bench.window.enter_now()
+                self._start(self._collect_and_deliver, item, item.attempt_id)
+            case Action.DOWNLOAD:
+                self._start(self._download_again, item, item.attempt_id)
+            case Action.PLACE:
+                self._start(self._place, item, item.attempt_id)
+            case Action.RECONCILE:
+                self._look_for(item, item.attempt_id)
+            case _:
+                raise AssertionError(item.action)
+
+    def _start(self, work: Work, item: PlannedJob, number: int) -> None:
+        assert self._tasks is not None
+        if not (self._bench.policy.detach and work == self._collect_and_deliver):
+            self._tasks.start_soon(self._guarded, work, item, number)
+
+    # -- feeding -------------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        """Start jobs while the window has room, until none is left that could become ready."""
+        while self._feeding and (self._ready or self._waiting):
+            if self._bench.policy.detach and not self._posting and self._stuck():
+                break
+            if not self._ready or self._bench.window.full:
+                await self._wake.wait()
+                continue
+            self._bench.window.enter_now()
+            item = self._ready.popleft()
+            self._posting += 1
+            self._start(self._buy, item, item.tries)
+
+    def _stuck(self) -> bool:
+        """Whether a detached run has nothing more to submit: nobody is waiting for results."""
+        return not self._ready or self._bench.window.full
+
+    def _nudge(self) -> None:
+        self._wake.set()
+        self._wake = anyio.Event()
+
+    def _leave_window(self) -> None:
+        self._bench.window.leave()
+        self._nudge()
+
+    async def _guarded(self, work: Work, item: PlannedJob, number: int) -> None:
+        """Run one job's work; what stops the run is turned into a stop here, in one place."""
+        try:
+            await work(item, number)
+        except AuthError as error:
+            self.leave(error.exit_code, str(error))
+        except (KlingBatchError, OSError) as error:
+            # The ledger or the disk cannot take what happens: nothing more may happen.
+            code = error.exit_code if isinstance(error, KlingBatchError) else ExitCode.SOME_FAILED
+            self.leave(code, f"{item.job.label}: {error}")
+
+    # -- one job -------------------------------------------------------------------------------
+
+    async def _buy(self, item: PlannedJob, tries: int) -> None:
+        """From the window's door to the job's end; the place is held while a request is open."""
+        try:
+            bought = await self._submission.buy(item.job, tries)
+        except BaseException:
+            self._leave_window()
+            raise
+        finally:
+            self._posting -= 1
+        if isinstance(bought, Bought) and bought.state is State.SUBMITTED:
+            self._told(item, "submitted", f"accepted, {_usd(item.job.estimate)}")
+            self._nudge()
+            if not self._bench.policy.detach:
+                await self._collect_and_deliver(item, bought.attempt_id)
+            return
+        self._leave_window()
+        match bought:
+            case OverCap():
+                self._over_cap(item, bought)
+            case NotReady(reason):
+                self._end(item, Failure(kind=FailureKind.INPUT, message=reason))
+            case Bought(attempt_id, State.IN_DOUBT):
+                self._doubt(item, attempt_id)
+            case Bought(attempt_id):
+                await self._failed(item, attempt_id)
+
+    async def _collect_and_deliver(self, item: PlannedJob, attempt_id: int) -> None:
+        try:
+            state = await self._collection.collect(attempt_id, item.job.label)
+        finally:
+            self._leave_window()
+        match state:
+            case State.RENDERED:
+                self._watch_cost(item, attempt_id)
+                await self._deliver(item, attempt_id)
+            case State.IN_DOUBT:
+                self._doubt(item, attempt_id)
+            case _:
+                await self._failed(item, attempt_id)
+
+    async def _deliver(self, item: PlannedJob, attempt_id: int) -> None:
+        self._told(item, "rendered", "rendered, downloading")
+        outcome = await self._delivery.deliver(attempt_id, item.job)
+        if isinstance(outcome, Undelivered):
+            self.tally.undelivered[self._name(item.job)] = outcome.reason
+            self._told(item, "undelivered", f"paid and rendered, but not fetched: {outcome.reason}")
+            self._settled(item.job.key, succeeded=False)
+        elif outcome is State.SUCCEEDED:
+            self._saved(item, attempt_id)
+        else:
+            await self._failed(item, attempt_id)
+
+    async def _download_again(self, item: PlannedJob, attempt_id: int) -> None:
+        if self._bench.ledger.attempt(attempt_id).state is State.SUCCEEDED:
+            self._delivery.fetch_again(attempt_id)
+        await self._deliver(item, attempt_id)
+
+    async def _place(self, item: PlannedJob, attempt_id: int) -> None:
+        if self._delivery.place(attempt_id, item.job):
+            self._saved(item, attempt_id)
+        else:
+            await self._download_again(item, attempt_id)
+
+    async def _failed(self, item: PlannedJob, attempt_id: int) -> None:
+        """A settled attempt without files: try again, give up, leave it, or stop the run."""
+        attempt = self._bench.ledger.attempt(attempt_id)
+        failure = attempt.failure
+        assert failure is not None
+        decision = decide(failure, attempt.tries, self._bench.policy.attempts)
+        if attempt.state is State.CANCELLED:
+            decision = Decision.GIVE_UP
+        if decision is Decision.RETRY and self._feeding:
+            pause = backoff.ATTEMPT.delay(attempt.tries, self._bench.rng)
+            self._told(item, "retrying", f"{failure.message}; a new attempt in {pause:.0f} s")
+            await anyio.sleep(pause)
+            await self._bench.window.enter()
+            if self._feeding:
+                self._posting += 1
+                await self._buy(item, attempt.tries + 1)
+                return
+            self._leave_window()
+        if decision is Decision.STOP_RUN:
+            self._stop_for(failure)
+            self._settled(item.job.key, succeeded=False)
+            return
+        if decision is Decision.RETRY:
+            return  # the run is stopping; the next one makes the attempt
+        if failure.kind is FailureKind.UNREACHABLE:
+            self.stop_feeding(ExitCode.SOME_FAILED, f"fal cannot be reached: {failure.message}")
+        self._end(item, failure)
+
+    def _stop_for(self, failure: Failure) -> None:
+        if failure.kind is FailureKind.LOCKED:
+            self.stop_feeding(ExitCode.BUDGET, f"{failure.message}; still collecting")
+        elif failure.status == 401:
+            self.leave(ExitCode.AUTH, f"fal refuses the key: {failure.message}")
+        else:
+            self.stop_feeding(ExitCode.AUTH, f"the key has no access: {failure.message}")
+
+    # -- doubts --------------------------------------------------------------------------------
+
+    def _doubt(self, item: PlannedJob, attempt_id: int) -> None:
+        self._told(item, "in_doubt", "fal may have accepted it; looking for its trace")
+        self._look_for(item, attempt_id)
+
+    def _look_for(self, item: PlannedJob, attempt_id: int) -> None:
+        if self._reconciler.add(attempt_id, item) and not self._bench.policy.detach:
+            assert self._tasks is not None
+            self._reconciler.running = True
+            self._tasks.start_soon(self._guarded, self._reconcile, item, attempt_id)
+
+    async def _reconcile(self, _item: PlannedJob, _attempt_id: int) -> None:
+        await self._reconciler.run()
+
+    def _adopted(self, item: PlannedJob, attempt_id: int) -> None:
+        """The reconciler found the request: collect it; it is open whatever the window."""
+        self._told(item, "adopted", "found in fal's request list; collecting")
+        self._bench.window.enter_now()
+        self._start(self._collect_and_deliver, item, attempt_id)
+
+    def _absent(self, item: PlannedJob, attempt_id: int) -> None:
+        """No trace for `doubt_wait`, and the manifest prefers a possible second charge."""
+        self._start(self._failed, item, attempt_id)
+
+    def _held(self, item: PlannedJob, attempt_id: int) -> None:
+        """This run can learn nothing more about it."""
+        self._told(item, "held", f"in doubt: {self._reconciler.reason(attempt_id)}")
+        self._settled(item.job.key, succeeded=False)
+
+    # -- ends ----------------------------------------------------------------------------------
+
+    def _saved(self, item: PlannedJob, attempt_id: int) -> None:
+        files = [f.path for f in self._bench.ledger.files_of(attempt_id) if not f.superseded]
+        self.tally.succeeded.append(self._name(item.job))
+        self._told(item, "saved", ", ".join(files), files=files)
+        for twin in self._twins.get(item.job.key, []):
+            if self._delivery.place(attempt_id, twin):
+                self.tally.succeeded.append(self._name(twin))
+        self._settled(item.job.key, succeeded=True)
+
+    def _end(self, item: PlannedJob, failure: Failure) -> None:
+        self.tally.failed[self._name(item.job)] = failure.message
+        self._told(item, "failed", failure.message, failure=failure.kind, charged=failure.charged)
+        self._settled(item.job.key, succeeded=False)
+
+    def _settled(self, key: JobKey, *, succeeded: bool) -> None:
+        """A job has come to its end for this run: its children go, or are blocked."""
+        for child in self._children.pop(key, []):
+            needs = self._waiting.get(child.job.key)
+            if needs is None:
+                continue  # blocked by another parent before
+            if not succeeded:
+                del self._waiting[child.job.key]
+                reason = "a job whose output it needs did not succeed"
+                self.tally.blocked[self._name(child.job)] = reason
+                self._told(child, "blocked", reason)
+                self._settled(child.job.key, succeeded=False)
+                continue
+            needs.discard(key)
+            if not needs:
+                del self._waiting[child.job.key]
+                self._ready.append(child)
+        self._nudge()
+
+    def _over_cap(self, item: PlannedJob, over: OverCap) -> None:
+        self.stop_feeding(
+            ExitCode.BUDGET,
+            f"{item.job.label} would pass {over.cap.name} of {_usd(over.cap.limit)}: "
+            f"{_usd(over.committed)} committed, {_usd(over.estimate)} more needed",
+        )
+
+    def _watch_cost(self, item: PlannedJob, attempt_id: int) -> None:
+        attempt = self._bench.ledger.attempt(attempt_id)
+        if attempt.cost is None or attempt.estimate <= 0:
+            return
+        if attempt.cost >= COST_ALARM * attempt.estimate:
+            self.stop_feeding(
+                ExitCode.BUDGET,
+                f"{item.job.label} cost {_usd(attempt.cost)}, estimated {_usd(attempt.estimate)}: "
+                "prices are not what the catalogue says; nothing more is submitted",
+            )
+
+    def _count(self, plan: Plan) -> None:
+        """What is left open or untouched at the end, from the ledger's word."""
+        tally, ledger = self.tally, self._bench.ledger
+        named = {*tally.succeeded, *tally.failed, *tally.blocked, *tally.undelivered}
+        standings = ledger.standings()
+        for item in plan.items:
+            label = self._name(item.job)
+            if label in named or item.action is Action.KEEP:
+                continue
+            if item.action is Action.SETTLED:
+                tally.failed[label] = item.reason
+                continue
+            if item.action is Action.BLOCKED:
+                tally.blocked[label] = item.reason
+                continue
+            standing = standings.get(item.job.key)
+            match standing:
+                case Standing(state=State.SUBMITTING | State.SUBMITTED):
+                    tally.running.append(label)
+                case Standing(attempt_id=attempt_id, state=State.IN_DOUBT):
+                    tally.in_doubt[label] = self._reconciler.reason(attempt_id)
+                case Standing(state=State.RENDERED):
+                    tally.undelivered[label] = "paid and rendered; the next run downloads it"
+                case Standing(state=State.SUCCEEDED):
+                    tally.succeeded.append(label)
+                case _:
+                    tally.not_started.append(label)
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def _told(self, item: PlannedJob, kind: str, message: str, **data: object) -> None:
+        job = item.job
+        self._bench.notify(
+            Happening(kind=kind, job=job.label, batch=job.batch, message=message, data=data)
+        )
+
+    def _name(self, job: Job) -> str:
+        return f"{job.batch}/{job.label}" if self._several_batches else job.label
+
+    def _say(self, kind: str, message: str) -> None:
+        self._bench.notify(Happening(kind=kind, message=message))
+
+
+def _usd(amount: MicroUSD) -> str:
+    return f"${amount / 1e6:.2f}"

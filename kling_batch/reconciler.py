@@ -1,0 +1,178 @@
+"""Looking after doubts while the run lasts: ask the platform's list, adopt, wait, or hold.
+
+A doubt holds no place in the window: everything else goes on. Must not submit; whether a doubt
+without a trace is tried again is the manifest's word (`on_doubt`), carried out by the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from kling_batch import backoff
+from kling_batch.bench import Bench
+from kling_batch.doubts import SKEW, Doubt, comparable, match
+from kling_batch.ledger import iso
+from kling_batch.lifecycle import Event, State
+from kling_batch.outcome import (
+    Failure,
+    FailureKind,
+    Happening,
+    Listed,
+    ListForbidden,
+    Listing,
+    Unread,
+)
+from kling_batch.plan import PlannedJob
+from kling_batch.records import parse_iso
+
+NO_TRACE = "no trace in fal's request list yet"
+
+
+@dataclass(slots=True)
+class _Case:
+    item: PlannedJob
+    doubt: Doubt
+    #: What the run knows; shown to the person if the doubt outlives it.
+    reason: str = NO_TRACE
+    #: Whether the list was readable when it was last asked about this.
+    asked: bool = False
+
+
+class Reconciler:
+    """Every doubt of a run, and the task that settles them."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        *,
+        adopted: Callable[[PlannedJob, int], None],
+        absent: Callable[[PlannedJob, int], None],
+        held: Callable[[PlannedJob, int], None],
+    ) -> None:
+        """What becomes of a doubt is told by one of the three calls."""
+        self._bench = bench
+        self._adopted, self._absent, self._tell_held = adopted, absent, held
+        self._cases: dict[int, _Case] = {}
+        self._held: dict[int, _Case] = {}
+        self._forbidden = ""
+        self._surplus: set[str] = set()
+        self.running = False
+
+    def add(self, attempt_id: int, item: PlannedJob) -> bool:
+        """One more doubt; whether `run` must be started for it."""
+        attempt = self._bench.ledger.attempt(attempt_id)
+        doubt = Doubt(attempt_id, attempt.endpoint, attempt.payload, parse_iso(attempt.intended_at))
+        case = _Case(item, doubt)
+        if attempt.handle is not None:
+            # It was accepted once, and queue and list alike deny it: a person's case.
+            self._hold(case, f"fal no longer knows request {attempt.handle.request_id}")
+            return False
+        if self._forbidden:
+            self._hold(case, self._forbidden)
+            return False
+        self._cases[attempt_id] = case
+        return not self.running
+
+    def reason(self, attempt_id: int) -> str:
+        """Why this one is still in doubt."""
+        case = self._held.get(attempt_id) or self._cases.get(attempt_id)
+        return case.reason if case else NO_TRACE
+
+    async def run(self) -> None:
+        """Ask until every doubt is found, given up for this run, or may be tried again."""
+        self.running = True
+        try:
+            while self._cases:
+                for endpoint in sorted({case.doubt.endpoint for case in self._cases.values()}):
+                    await self._look(endpoint)
+                self._expire()
+                if self._cases:
+                    await anyio.sleep(self._pause())
+        finally:
+            self.running = False
+
+    async def _look(self, endpoint: str) -> None:
+        since = min(c.doubt.intended_at for c in self._of(endpoint))
+        await self._bench.reads.take()
+        listing = await self._bench.queue.listing(endpoint, since=iso(since - SKEW))
+        match listing:
+            case Listing(items) if items and all(item.payload is None for item in items):
+                self._forbid("fal stores no payloads for this key")
+            case Listing(items):
+                self._claim(endpoint, items)
+            case ListForbidden(reason):
+                self._forbid(reason)
+            case Unread(reason):
+                for case in self._of(endpoint):
+                    case.asked, case.reason = False, f"the request list cannot be read: {reason}"
+
+    def _of(self, endpoint: str) -> list[_Case]:
+        return [case for case in self._cases.values() if case.doubt.endpoint == endpoint]
+
+    def _claim(self, endpoint: str, items: tuple[Listed, ...]) -> None:
+        """Adopt what the list shows; no await between reading the ledger and writing it."""
+        ledger = self._bench.ledger
+        cases = self._of(endpoint)
+        for case in cases:
+            case.asked, case.reason = True, NO_TRACE
+        in_flight = {comparable(a.payload) for a in ledger.attempts_in(State.SUBMITTING)}
+        matches = match(
+            [case.doubt for case in cases],
+            items,
+            claimed=ledger.request_ids(),
+            in_flight=in_flight,
+        )
+        for attempt_id, request_id in matches.found.items():
+            handle = self._bench.queue.handle(endpoint, request_id)
+            ledger.record(attempt_id, Event.RECONCILED_FOUND, handle=handle)
+            self._adopted(self._cases.pop(attempt_id).item, attempt_id)
+        for request_id in set(matches.surplus) - self._surplus:
+            self._surplus.add(request_id)
+            self._warn(
+                f"fal also accepted request {request_id} with the same payload, and no job of this "
+                "ledger owns it: another program's, or a charge without a file"
+            )
+
+    def _expire(self) -> None:
+        """After `doubt_wait`: hold, or let the engine try again where the manifest says so."""
+        for attempt_id, case in list(self._cases.items()):
+            if self._age(case) < self._bench.policy.doubt_wait:
+                continue
+            del self._cases[attempt_id]
+            if self._bench.policy.on_doubt == "resubmit" and case.asked:
+                failure = Failure(
+                    kind=FailureKind.NO_TRACE,
+                    message=f"no trace of it in {self._bench.policy.doubt_wait:.0f} s",
+                )
+                self._bench.ledger.record(attempt_id, Event.RECONCILED_ABSENT, failure=failure)
+                self._absent(case.item, attempt_id)
+            else:
+                self._hold(case, case.reason)
+
+    def _age(self, case: _Case) -> float:
+        return (self._bench.now() - case.doubt.intended_at).total_seconds()
+
+    def _pause(self) -> float:
+        ages = [self._age(case) for case in self._cases.values()]
+        left = self._bench.policy.doubt_wait - max(ages)
+        return max(0.05, min(backoff.doubt_interval(min(ages)), left))
+
+    def _forbid(self, reason: str) -> None:
+        """Nobody can be asked: every doubt is a person's, and waiting would help nobody."""
+        if not self._forbidden:
+            self._warn(f"{reason}; submissions in doubt are left to: kling-batch resolve")
+        self._forbidden = reason
+        cases, self._cases = self._cases, {}
+        for case in cases.values():
+            self._hold(case, reason)
+
+    def _hold(self, case: _Case, reason: str) -> None:
+        case.reason = reason
+        self._held[case.doubt.attempt_id] = case
+        self._tell_held(case.item, case.doubt.attempt_id)
+
+    def _warn(self, message: str) -> None:
+        self._bench.notify(Happening(kind="warning", message=message))

@@ -1,0 +1,99 @@
+"""How a run ended, as one value: every display, summary, JUnit file and exit code is made of it.
+
+Built by `session.py`, rendered by others. Must not render, and must not read the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kling_batch.errors import EXIT_PRIORITY, ExitCode, Place
+from kling_batch.jobs import MicroUSD
+
+
+class Ending(StrEnum):
+    """Where a job stands when the run ends, in the words people read."""
+
+    SUCCEEDED = "succeeded"
+    #: Done before this run began.
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    IN_DOUBT = "in doubt"
+    RUNNING = "running"
+    #: Paid and rendered, not yet on the disk.
+    UNDELIVERED = "undelivered"
+    NOT_STARTED = "not started"
+
+
+#: Endings that leave something for a person or another run to do, and the code they ask for.
+ENDING_CODES: dict[Ending, ExitCode] = {
+    Ending.FAILED: ExitCode.SOME_FAILED,
+    Ending.BLOCKED: ExitCode.SOME_FAILED,
+    Ending.UNDELIVERED: ExitCode.SOME_FAILED,
+    Ending.IN_DOUBT: ExitCode.IN_DOUBT,
+    Ending.RUNNING: ExitCode.STILL_RUNNING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLine:
+    """One job at the end of the run."""
+
+    batch: str
+    job: str
+    ending: Ending
+    mode: str = ""
+    tier: str = ""
+    prompt: str = ""
+    #: Why it is not done, or empty.
+    message: str = ""
+    #: Paths as a person at the working folder would type them.
+    files: tuple[str, ...] = ()
+    #: What it cost so far: charged where known, else estimated.
+    cost: MicroUSD = MicroUSD(0)
+    #: From intent to settled, where both are known.
+    seconds: float | None = None
+    request_id: str = ""
+    place: Place = Place("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """The whole run. Money in micro-USD."""
+
+    exit_code: ExitCode
+    #: Why the run stopped before its end, one sentence each.
+    reasons: tuple[str, ...]
+    batches: tuple[str, ...]
+    started_at: str
+    ended_at: str
+    seconds: float
+    lines: tuple[JobLine, ...]
+    #: Of this run's jobs: known to be owed, possibly owed, over all runs.
+    charged: MicroUSD
+    exposed: MicroUSD
+    #: Charged or exposed by attempts of this run alone.
+    spent_now: MicroUSD
+    cap: MicroUSD | None
+    output: str
+    ledger: str
+    emulated: bool
+    #: What to type next, complete commands.
+    next_steps: tuple[str, ...] = ()
+
+    def counts(self) -> dict[Ending, int]:
+        """How many jobs ended each way; only what occurs, in the order of `Ending`."""
+        found = Counter(line.ending for line in self.lines)
+        return {ending: found[ending] for ending in Ending if found[ending]}
+
+
+def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCode:
+    """The code of a run: an interrupt's own, else the one that needs a person most."""
+    for signal in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        if signal in stops:
+            return signal
+    held = {*stops, *(ENDING_CODES[line.ending] for line in lines if line.ending in ENDING_CODES)}
+    return next((code for code in EXIT_PRIORITY if code in held), ExitCode.OK)

@@ -56,6 +56,11 @@ class Endpoint:
         """The names without which the request is refused."""
         return tuple(parameter.name for parameter in self.parameters if parameter.required)
 
+    @cached_property
+    def url_names(self) -> frozenset[str]:
+        """The parameters in which a file or another job's output may stand."""
+        return frozenset(each.name for each in self.parameters if each.holds_urls)
+
 
 def _numbers(first: int, last: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(first, last + 1))

@@ -71,6 +71,8 @@ class Job:
     estimate_note: str = ""
     place: Place = field(default=Place(""))
     tags: tuple[str, ...] = ()
+    #: Which entry of the manifest's `jobs:` it came from, from 0.
+    entry: int = 0
 
     @property
     def label(self) -> str:

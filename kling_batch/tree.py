@@ -34,7 +34,7 @@ _WORDS: Final[dict[str, JSON]] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _CORE = "tag:yaml.org,2002:"
-_KNOWN_TAGS = frozenset(_CORE + name for name in ("str", "int", "float", "bool", "null"))
+_RESOLVED_TAGS = frozenset(_CORE + name for name in ("int", "float", "bool", "null"))
 
 
 class Node:
@@ -202,12 +202,10 @@ class _Builder:
             raise _fatal(self._place(event), message, "too-large")
 
     def _scalar(self, event: Any) -> JSON:
-        if event.tag is not None and event.tag not in _KNOWN_TAGS and event.tag != "!":
+        if event.tag not in (None, "!", _CORE + "str", *_RESOLVED_TAGS):
             message = f"tag {event.tag.replace(_CORE, '!!')} means nothing here"
             self._problem(event, message, "syntax", "remove it")
-        elif (
-            event.implicit[0] or (event.tag or "!").startswith(_CORE) and event.tag != _CORE + "str"
-        ):
+        elif event.implicit[0] or event.tag in _RESOLVED_TAGS:
             return scalar(event.value)
         return event.value
 
@@ -279,7 +277,7 @@ def _fatal(place: Place, message: str, code: str, hint: str = "") -> ManifestErr
 
 
 def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
-    """libyaml's complaint in our words where they are better than its own."""
+    """Libyaml's complaint in our words where they are better than its own."""
     if isinstance(error, yaml.reader.ReaderError):
         where = text[: error.position]
         place = Place(file, where.count("\n") + 1, len(where) - where.rfind("\n"))
@@ -288,7 +286,7 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
     if mark is None:
         return Problem(Place(file), f"not YAML: {error}", "syntax")
     message = str(getattr(error, "problem", None) or error)
-    line = (text.split("\n") + [""])[mark.line] if mark.line < text.count("\n") + 1 else ""
+    line = ([*text.split("\n"), ""])[mark.line] if mark.line < text.count("\n") + 1 else ""
     hint = ""
     if (
         line[mark.column : mark.column + 1] == "\t"

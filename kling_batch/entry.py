@@ -1,0 +1,211 @@
+"""One entry of `jobs:`: its layers, compiled once, and the place of everything in it.
+
+What a key is worth comes from, in this order: the job itself, the row or the matrix, the defaults.
+Must not know endpoints: `expand.py` makes jobs of what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from kling_batch import fields
+from kling_batch.collect import Collector
+from kling_batch.errors import Place
+from kling_batch.jobs import JSON
+from kling_batch.parameters import Complaint, Path
+from kling_batch.tables import Table
+from kling_batch.templates import (
+    Render,
+    Scope,
+    TemplateFault,
+    compile_condition,
+    compile_value,
+    is_template,
+    names_in,
+    truth,
+)
+from kling_batch.tree import Tree
+
+#: Keys that say how many jobs there are, not what one is like.
+_FRAME = ("from", "matrix", "when")
+
+
+class Given(NamedTuple):
+    """One job to be."""
+
+    #: What templates may name.
+    scope: Scope
+    #: What the job's keys are worth.
+    values: dict[str, JSON]
+    #: Which of them only a default says.
+    defaults: frozenset[str]
+    #: The line of its row; 0 without a table.
+    line: int
+
+
+class Entry:
+    """An entry with its templates compiled."""
+
+    def __init__(
+        self,
+        index: int,
+        own: Mapping[str, JSON],
+        defaults: Mapping[str, JSON],
+        tree: Tree,
+        collector: Collector,
+    ) -> None:
+        self.index = index
+        self.own = {name: value for name, value in own.items() if name not in _FRAME}
+        self.frame = {name: own[name] for name in _FRAME if own.get(name) is not None}
+        self.defaults = {name: value for name, value in defaults.items() if name not in self.own}
+        self._default_names = frozenset(self.defaults)
+        self.table: Table | None = None
+        self.combinations: list[dict[str, JSON]] = [{}]
+        self._tree = tree
+        self._collector = collector
+        self._constants: dict[str, JSON] = {}
+        self._renders: list[tuple[str, Render]] = []
+        for name, value in {**self.defaults, **self.own}.items():
+            self._compile(name, value)
+        self._when = self._condition(self.frame.get("when"))
+
+    @property
+    def columns(self) -> set[str]:
+        """The names of the row and the matrix, as far as they are known beforehand."""
+        header = self.table.header if self.table else ()
+        return {*header, *(name for each in self.combinations for name in each)}
+
+    def give(self, base: Scope) -> Iterator[Given]:
+        """Every job to be: each row × each combination for which `when` holds."""
+        fixed = self._open_keys(self.columns)
+        # Rows of JSONL bring their own columns, and combinations differ through `include`.
+        varied = (self.table is not None and not self.table.header) or len(self.combinations) > 1
+        for line, row in self.table.rows if self.table else [(0, {})]:
+            for combination in self.combinations:
+                scope = {**base, **row, **combination}
+                keys = self._open_keys(row.keys() | combination.keys()) if varied else fixed
+                if self._when is not None and not self._holds(scope, line):
+                    continue
+                values = self._values(scope, keys, line)
+                if values is not None:
+                    yield Given(scope, values, self._only_defaults(scope, keys), line)
+
+    def place(self, path: Path, line: int = 0, *, key: bool = False) -> Place:
+        """Where a value of a job was said: in the job, a cell, the matrix or the defaults."""
+        name = path[0] if path else ""
+        if name not in self.own and name in (self.own.get("params") or ()):
+            path = ("params", *path)
+            name = "params"
+        if name in self.own or name in self.frame:
+            column = self._column_of(name) if line else ""
+            if column:
+                return self._cell(line, column)
+            return self._tree.place(("jobs", self.index, *path), key=key)
+        if any(name in combination for combination in self.combinations):
+            return self._tree.place(("jobs", self.index, "matrix", name), key=key)
+        if line and name and self.table and (not self.table.header or name in self.table.header):
+            return self._cell(line, str(name))
+        if name in self.defaults:
+            return self._tree.place(("defaults", *path), key=key)
+        return self.home(line)
+
+    def home(self, line: int = 0) -> Place:
+        """Where the job as a whole stands."""
+        if line and self.table:
+            return Place(self.table.file, line)
+        return self._tree.place(("jobs", self.index))
+
+    def complain(self, complaint: Complaint, line: int = 0) -> None:
+        """Note a complaint about this entry or one of its jobs."""
+        key = complaint.code.startswith("unknown-") or complaint.code == "conflict"
+        self._collector.complain(self.place(complaint.path, line, key=key), complaint)
+
+    def warn(self, complaint: Complaint, line: int = 0) -> None:
+        """Note a doubt about this entry or one of its jobs."""
+        place = self.place(complaint.path, line)
+        self._collector.warn(place, complaint.message, complaint.code, complaint.hint)
+
+    def _compile(self, name: str, value: JSON) -> None:
+        try:
+            render = compile_value(value, (name,))
+        except TemplateFault as fault:
+            self._fault(fault, 0)
+            render = None
+        if render is None:
+            self._constants[name] = value
+        else:
+            self._renders.append((name, render))
+
+    def _condition(self, value: JSON) -> Render | None:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            return lambda _scope: value
+        try:
+            return compile_condition(value, ("when",))
+        except TemplateFault as fault:
+            self._fault(fault, 0)
+            return None
+
+    def _holds(self, scope: Scope, line: int) -> bool:
+        assert self._when is not None
+        try:
+            return truth(self._when(scope))
+        except TemplateFault as fault:
+            self._fault(fault, line)
+            return False
+
+    def _values(self, scope: Scope, keys: list[str], line: int) -> dict[str, JSON] | None:
+        values = self._constants.copy()
+        for name in keys:
+            # An empty cell leaves the key open; null is somebody's word.
+            if (cell := scope[name]) != "":
+                values[name] = cell
+        sound = True
+        for name, render in self._renders:
+            if name in values:
+                continue  # a default's template, and the row has said it
+            try:
+                values[name] = render(scope)
+            except TemplateFault as fault:
+                self._fault(fault, line)
+                sound = False
+        return values if sound else None
+
+    def _only_defaults(self, scope: Scope, keys: list[str]) -> frozenset[str]:
+        if not self._default_names or self._default_names.isdisjoint(keys):
+            return self._default_names
+        return self._default_names - {name for name in keys if scope[name] != ""}
+
+    def _open_keys(self, names: set[str]) -> list[str]:
+        """The columns that are job keys which the job itself leaves open."""
+        return [name for name in names if name in fields.JOB and name not in self.own]
+
+    def _fault(self, fault: TemplateFault, line: int) -> None:
+        complaint = Complaint(fault.path, fault.message, fault.code, self._hint(fault))
+        # An unknown name is the template's mistake, once, and not that of each row.
+        known = fault.code == "unknown-variable"
+        place = self._tree.place(self._written(fault.path)) if known else None
+        self._collector.complain(place or self.place(fault.path, line), complaint)
+
+    def _hint(self, fault: TemplateFault) -> str:
+        if self.table and fault.suggestion in self.table.header:
+            return f"did you mean the column `{fault.suggestion}` of {self.table.file}?"
+        return fault.hint
+
+    def _written(self, path: Path) -> Path:
+        if path and path[0] in self.defaults:
+            return ("defaults", *path)
+        return ("jobs", self.index, *path)
+
+    def _column_of(self, name: object) -> str:
+        """The first column that the template of a key names."""
+        value = self.own.get(name) if isinstance(name, str) else None
+        if self.table is None or not is_template(value):
+            return ""
+        return next((each for each in self.table.header if each in names_in(value)), "")
+
+    def _cell(self, line: int, column: str) -> Place:
+        assert self.table is not None
+        return Place(self.table.file, line, cell=column)

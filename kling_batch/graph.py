@@ -1,0 +1,182 @@
+"""Jobs that need other jobs: references checked, keys and prices added, parents put first.
+
+A child's key is made of its parents' keys, so it is known before anything is rendered. Must not
+read files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from kling_batch import catalog
+from kling_batch.errors import Place
+from kling_batch.expand import Draft, key_of, outputs_of
+from kling_batch.jobs import JSON, Arguments, Job, OutputOf, leaves, parents
+from kling_batch.parameters import Complaint, Parameter, Path, nearest
+
+_Name = tuple[str, int]
+#: 5 s of video are 121 frames: a clip is about a frame longer than it was ordered.
+_FRAME = 0.05
+
+
+def resolve(drafts: list[Draft], ids: Mapping[str, Place]) -> tuple[Job, ...]:
+    """Every job with its key, parents first and otherwise in the manifest's order.
+
+    What is wrong is told to the entries; a job that cannot be had then is missing.
+    """
+    if all(draft.job.key for draft in drafts):
+        return tuple(draft.job for draft in drafts)
+    return _Graph(drafts, ids).jobs()
+
+
+class _Graph:
+    def __init__(self, drafts: list[Draft], ids: Mapping[str, Place]) -> None:
+        self._drafts = {(draft.job.id, draft.job.take): draft for draft in drafts}
+        self._ids = ids
+        #: In the order in which they were finished: parents first. None is a job that failed.
+        self._done: dict[_Name, Job | None] = {}
+
+    def jobs(self) -> tuple[Job, ...]:
+        """All that can be had."""
+        for name in self._drafts:
+            self._finish(name)
+        return tuple(job for job in self._done.values() if job is not None)
+
+    def _finish(self, name: _Name) -> None:
+        """Finish a job after its parents; without recursion, since chains may be long."""
+        path: dict[_Name, Iterator[_Name]] = {}
+        if name not in self._done:
+            path[name] = self._parents_of(name)
+        while path:
+            child = next(reversed(path))
+            parent = next((each for each in path[child] if each not in self._done), None)
+            if parent is None:
+                self._done[child] = self._complete(self._drafts[child])
+                del path[child]
+            elif parent in path:
+                self._complain_circle([*path], parent)
+                path.clear()
+            else:
+                path[parent] = self._parents_of(parent)
+
+    def _parents_of(self, name: _Name) -> Iterator[_Name]:
+        job = self._drafts[name].job
+        if job.key:
+            return iter(())
+        needs = [(need.job_id, need.take) for need in parents(job.arguments)]
+        return iter([need for need in needs if need in self._drafts])
+
+    def _complain_circle(self, path: list[_Name], parent: _Name) -> None:
+        circle = path[path.index(parent) :]
+        chain = " → ".join(job_id for job_id, _ in [*circle, parent])
+        for name in path:
+            self._done[name] = None
+        draft = self._drafts[parent]
+        following = circle[1][0] if len(circle) > 1 else parent[0]
+        where = (_name_of(draft.job.arguments, following),) if draft.job.mode else ()
+        complaint = Complaint(where, f"jobs need each other in a circle: {chain}", "circle")
+        draft.entry.complain(complaint, draft.line)
+
+    def _complete(self, draft: Draft) -> Job | None:
+        job = draft.job
+        if job.key:
+            return job
+        filled = _Filled(self, draft)
+        endpoint = catalog.by_id(job.endpoint) if job.mode else None
+        if endpoint is None:
+            arguments = filled.walk(job.arguments, ("input",))
+        else:
+            arguments = catalog.replace_urls(endpoint, job.arguments, filled.visit)
+        if filled.failed:
+            return None
+        key = key_of(job.endpoint, arguments, job.take, draft.entry, draft.line)
+        if key is None:
+            return None
+        priced = replace(job, arguments=arguments, key=key)
+        source = filled.source
+        if endpoint is None or source is None or "duration" in arguments:
+            return priced
+        price = catalog.estimate(endpoint, arguments, source)
+        return replace(priced, estimate=price.micro, estimate_note="as long as its source, about")
+
+    def parent(self, need: OutputOf) -> Job | str | None:
+        """The job that makes an output, or why there is none; None if it has its own complaint."""
+        name = (need.job_id, need.take)
+        if name in self._drafts:
+            return self._done.get(name)
+        takes = [take for job_id, take in self._drafts if job_id == need.job_id]
+        if takes:
+            return f"`{need.job_id}` has no take {need.take}, only {max(takes)}"
+        if need.job_id in self._ids:
+            return None
+        return f"there is no job `{need.job_id}`"
+
+    def suggestion(self, job_id: str) -> str:
+        """The id that was probably meant."""
+        return nearest(job_id, self._ids) or "a job that its `when:` leaves out is none"
+
+
+class _Filled:
+    """Puts the parents' keys into the references of one job."""
+
+    def __init__(self, graph: _Graph, draft: Draft) -> None:
+        self.failed = False
+        #: Seconds of the source clip, as far as a parent tells.
+        self.source: float | None = None
+        self._graph = graph
+        self._draft = draft
+
+    def visit(self, parameter: Parameter, value: JSON, path: Path) -> JSON:
+        """A URL of a catalogued endpoint."""
+        if not isinstance(value, OutputOf) or value.key:
+            return value
+        parent = self._parent(value, path)
+        if parent is None:
+            return value
+        made = catalog.by_id(parent.endpoint)
+        if made is not None and parameter.media not in ("", made.output):
+            wanted = f"`{parameter.name}` wants {parameter.media}"
+            message = f"{wanted}, but `{parent.id}` makes {made.output}"
+            self._complain(path, message, "wrong-output")
+        if path == ("video_url",) and "duration" in parent.arguments:
+            self.source = int(parent.arguments["duration"]) + _FRAME
+        return replace(value, key=parent.key)
+
+    def walk(self, value: JSON, path: Path) -> JSON:
+        """Any part of a raw input."""
+        if isinstance(value, Mapping):
+            return {name: self.walk(each, (*path, name)) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self.walk(each, (*path, n)) for n, each in enumerate(value)]
+        if isinstance(value, OutputOf) and not value.key:
+            parent = self._parent(value, path)
+            return value if parent is None else replace(value, key=parent.key)
+        return value
+
+    def _parent(self, need: OutputOf, path: Path) -> Job | None:
+        parent = self._graph.parent(need)
+        if isinstance(parent, Job):
+            most = outputs_of(parent)
+            if need.index < most:
+                return parent
+            files = "one file" if most == 1 else f"{most} files"
+            message = f"`{parent.id}` makes {files}; there is no output {need.index + 1}"
+            self._complain(path, message, "unknown-output")
+        elif parent is None:
+            self.failed = True
+        else:
+            self._complain(path, parent, "unknown-job", self._graph.suggestion(need.job_id))
+        return None
+
+    def _complain(self, path: Path, message: str, code: str, hint: str = "") -> None:
+        self.failed = True
+        self._draft.entry.complain(Complaint(path, message, code, hint), self._draft.line)
+
+
+def _name_of(arguments: Arguments, job_id: str) -> str:
+    """The argument that needs a job."""
+    for name, value in arguments.items():
+        if any(isinstance(leaf, OutputOf) and leaf.job_id == job_id for leaf in leaves(value)):
+            return name
+    return ""

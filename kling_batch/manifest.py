@@ -1,0 +1,219 @@
+"""The front door: files on disk to batches of jobs that may be paid for.
+
+    batch = load(Path("campaign.yaml"))      # ManifestError with every problem at once
+    batch = single("text-to-video", "pro", {"prompt": "…"}, batch="video", id="…", cwd=Path())
+
+Nothing is sent and nothing is written here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from kling_batch.collect import Collector, by_place
+from kling_batch.document import Manifest, read_manifest
+from kling_batch.entry import Entry
+from kling_batch.errors import ManifestError, Place, Problem
+from kling_batch.expand import Expansion
+from kling_batch.files import Files
+from kling_batch.graph import resolve
+from kling_batch.jobs import JSON, Batch
+from kling_batch.matrix import combinations
+from kling_batch.parameters import Complaint, nearest
+from kling_batch.parameters import Path as ValuePath
+from kling_batch.paths import PathTemplate, problem_of_id
+from kling_batch.single import single
+from kling_batch.tables import TABLE_SUFFIXES, open_table
+from kling_batch.templates import TemplateFault, compile_value
+from kling_batch.tree import Node, Tree, parse, scalar
+
+__all__ = ["load", "single"]
+
+
+def load(
+    path: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Batch:
+    """The batch of a manifest, or of a table given instead of one.
+
+    `variables` are `--set key=value`; `environ` is the environment that `env:` may name.
+    Raises `ManifestError`.
+    """
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), [])
+    else:
+        tree = parse(_bytes(path), str(path))
+    return _Loading(path, tree, variables or {}, os.environ if environ is None else environ).batch()
+
+
+class _Loading:
+    """One load, step by step."""
+
+    def __init__(
+        self, path: Path, tree: Tree, variables: Mapping[str, str], environ: Mapping[str, str]
+    ) -> None:
+        self._path = path
+        self._tree = tree
+        self._collector = Collector()
+        for problem in tree.problems:
+            self._collector.add(problem)
+        self._manifest = self._frame()
+        self._base = self._variables(variables, environ)
+
+    def batch(self) -> Batch:
+        """The whole of it."""
+        manifest = self._manifest
+        name = self._name()
+        output = self._text(("output",), manifest.output)
+        files = Files(self._path.parent)
+        expansion = Expansion(name, self._path_template(), files, self._collector)
+        for index, own in enumerate(manifest.entries):
+            if own:
+                self._expand(expansion, index, own)
+        jobs = resolve(expansion.drafts, expansion.ids)
+        if not jobs and not self._collector:
+            message = "there is no job at all; every `when:` says no, or the table is empty"
+            self._collector.error(self._tree.place(("jobs",)), message, "empty")
+        self._collector.check()
+        return Batch(
+            name=name,
+            source=str(self._path),
+            jobs=jobs,
+            limits=manifest.limits,
+            output=output,
+            warnings=tuple(sorted(self._collector.warnings, key=by_place)),
+        )
+
+    def _frame(self) -> Manifest:
+        manifest, complaints = read_manifest(self._tree.value)
+        for complaint in complaints:
+            key = complaint.code == "unknown-key"
+            self._complain(complaint, key=key)
+        return manifest
+
+    def _variables(
+        self, variables: Mapping[str, str], environ: Mapping[str, str]
+    ) -> dict[str, JSON]:
+        """What every template may name: `vars`, over them `env`, over them `--set`."""
+        base: dict[str, JSON] = {}
+        for name, written in self._manifest.vars.items():
+            if name in variables:
+                base[name] = _like(written, variables[name])
+            else:
+                base[name] = self._render(("vars", name), written, base)
+        for name, source in self._manifest.env.items():
+            if name in variables:
+                base[name] = variables[name]
+            elif source in environ:
+                base[name] = environ[source]
+            elif name not in base:
+                message = f"the environment variable {source} is not set"
+                hint = f"set it, or give `{name}` a value in `vars`"
+                self._complain(Complaint(("env", name), message, "no-environment", hint))
+        self._unknown_variables(variables, base)
+        return base
+
+    def _unknown_variables(self, variables: Mapping[str, str], base: Mapping[str, JSON]) -> None:
+        for name in variables:
+            if name not in base:
+                hint = nearest(name, base) or f"declare it under `vars:` in {self._path.name}"
+                problem = Problem(
+                    Place(f"--set {name}"), "no variable of this name", "unknown-variable", hint
+                )
+                self._collector.add(problem)
+
+    def _name(self) -> str:
+        name = self._text(("name",), self._manifest.name) or self._path.stem
+        why = problem_of_id(name)
+        if why:
+            message = f"the batch's name cannot be used: {why.replace('the id', 'it')}"
+            hint = "say `name:` with letters, digits, - and _"
+            self._complain(Complaint(("name",), message, "wrong-name", hint))
+        return name
+
+    def _path_template(self) -> PathTemplate:
+        known = set(self._base)
+        for entry in self._manifest.entries:
+            known |= set(entry.get("matrix") or ())
+        tables = any("from" in entry for entry in self._manifest.entries)
+        try:
+            return PathTemplate(self._manifest.path, known, open_names=tables)
+        except ValueError as error:
+            self._complain(Complaint(("path",), f"`path`: {error}", "wrong-path"))
+            return PathTemplate()
+
+    def _expand(self, expansion: Expansion, index: int, own: Mapping[str, JSON]) -> None:
+        entry = Entry(index, own, self._manifest.defaults, self._tree, self._collector)
+        if "from" in entry.frame and not self._open_table(entry):
+            return
+        if "matrix" in entry.frame and not self._open_matrix(entry):
+            return
+        try:
+            expansion.add(entry, self._base)
+        except ManifestError as error:
+            # The table broke off in the middle: not UTF-8, or gone.
+            for problem in error.problems:
+                self._collector.add(problem)
+
+    def _open_table(self, entry: Entry) -> bool:
+        path = ("jobs", entry.index, "from")
+        name = self._text(path, entry.frame["from"])
+        if name is None:
+            return False
+        place = self._path.parent / name
+        try:
+            entry.table = open_table(place, str(place), self._collector.add)
+        except ManifestError as error:
+            for problem in error.problems:
+                self._collector.add(problem)
+            return False
+        return True
+
+    def _open_matrix(self, entry: Entry) -> bool:
+        matrix = entry.frame["matrix"]
+        where = ("jobs", entry.index, "matrix")
+        rendered = {name: self._render((*where, name), matrix[name], self._base) for name in matrix}
+        if any(not isinstance(values, list) for values in rendered.values()):
+            return False
+        entry.combinations, complaints = combinations(matrix, rendered)
+        for complaint in complaints:
+            self._complain(complaint._replace(path=(*where, *complaint.path)), key=True)
+        return not complaints
+
+    def _text(self, path: ValuePath, written: JSON) -> str | None:
+        if written is None:
+            return None
+        value = self._render(path, written, self._base)
+        return None if value is None else str(value)
+
+    def _render(self, path: ValuePath, written: JSON, scope: Mapping[str, JSON]) -> JSON:
+        try:
+            render = compile_value(written)
+            return written if render is None else render(scope)
+        except TemplateFault as fault:
+            where = (*path, *fault.path)
+            self._complain(Complaint(where, fault.message, fault.code, fault.hint))
+            return None
+
+    def _complain(self, complaint: Complaint, *, key: bool = False) -> None:
+        self._collector.complain(self._tree.place(complaint.path, key=key), complaint)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise ManifestError((Problem(Place(str(path)), message, "unreadable"),)) from None
+
+
+def _like(written: JSON, value: str) -> JSON:
+    """A `--set` value has the type of what it replaces, if it can."""
+    if isinstance(written, str) or not isinstance(written, bool | int | float):
+        return value
+    read = scalar(value)
+    return read if isinstance(read, type(written)) else value

@@ -1,0 +1,149 @@
+"""Where artifacts land: `path:` of the manifest filled in for a job, safely on every system.
+
+Must not touch the disk: a path is judged by its letters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from string import Formatter
+
+from kling_batch.jobs import JSON
+from kling_batch.parameters import nearest
+
+DEFAULT_PATH = "{batch}/{mode}/{job}{suffix}{ext}"
+FIELDS = ("batch", "mode", "tier", "job", "take", "suffix", "ext")
+
+#: Room for the names that stand beside an artifact while it is written.
+_MOST_BYTES_OF_NAME = 200
+_MOST_BYTES = 1000
+_RESERVED = r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])"
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f<>:\"|?*\\\ud800-\udfff]")
+_RESERVED_NAME = re.compile(rf"{_RESERVED}(?:\..*)?", re.IGNORECASE)
+#: What nearly every path looks like, and nothing that could be wrong with one.
+_PLAIN_NAME = rf"(?!(?i:{_RESERVED})(?:[./{{]|$))[A-Za-z0-9_][A-Za-z0-9_-]*"
+_PLAIN = re.compile(rf"(?:{_PLAIN_NAME}/)*{_PLAIN_NAME}\{{output\}}\{{ext\}}")
+
+_ID = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|#{}\[\]\ud800-\udfff]")
+
+
+class PathTemplate:
+    """A `path:` taken apart; `fill` gives `Job.path`, with `{output}` and `{ext}` left open."""
+
+    def __init__(
+        self, text: str = DEFAULT_PATH, known: Iterable[str] = (), *, open_names: bool = False
+    ) -> None:
+        """Raise `ValueError` where the text is no usable template.
+
+        `known` are variables that may stand in it; `open_names` lets any name pass, where the
+        columns of tables are still to be seen.
+        """
+        self.text = text
+        try:
+            parts = list(Formatter().parse(text))
+        except ValueError as error:
+            raise ValueError(f"{error}; for a brace as text write {{{{") from None
+        names = [name for _, name, _, _ in parts if name is not None]
+        if any(spec or conversion for _, _, spec, conversion in parts):
+            raise ValueError("a field is a name alone, as in {job}")
+        _check_names(names, {*FIELDS, *known, *(names if open_names else ())})
+        if parts[-1][1] != "ext":
+            raise ValueError("it must end in {ext}")
+        if parts[-1][0].endswith("."):
+            raise ValueError("{ext} brings its own dot")
+        self._own = frozenset(names) - frozenset(FIELDS)
+        literals = [_escape(literal) for literal, _, _, _ in parts]
+        slots = [
+            "{output}{ext}" if name == "ext" and "suffix" not in names else _slot(name)
+            for _, name, _, _ in parts
+        ]
+        self._pattern = "".join(
+            literal.replace("%", "%%") + slot for literal, slot in zip(literals, slots, strict=True)
+        )
+
+    def fill(
+        self, *, batch: str, mode: str, tier: str, job: str, take: int, scope: Mapping[str, JSON]
+    ) -> str:
+        """`Job.path` for one take of a job."""
+        values = {
+            "batch": batch,
+            "mode": mode or "raw",
+            "tier": tier or "raw",
+            "job": job,
+            "take": take,
+            "suffix": "" if take == 1 else f"-t{take}",
+        }
+        if self._own:
+            values |= {name: _escape(str(scope.get(name, ""))) for name in self._own}
+        return self._pattern % values
+
+
+def problem_of(path: str) -> str:
+    """Why a filled path cannot be used, or nothing."""
+    if len(path) < _MOST_BYTES_OF_NAME and _PLAIN.fullmatch(path):
+        return ""
+    shown = path.format(output="", ext="")
+    if path.startswith(("/", "~")) or re.match(r"[A-Za-z]:", path):
+        return f"`{shown}` is absolute; paths stay below the output folder"
+    if len(shown.encode("utf-8", "replace")) > _MOST_BYTES:
+        return f"the path is longer than {_MOST_BYTES} bytes"
+    for name in shown.split("/"):
+        if why := _problem_of_name(name):
+            return f"`{shown[:200]}` {why}"
+    return ""
+
+
+def problem_of_id(job_id: str) -> str:
+    """Why a text cannot be a job's id, or nothing."""
+    if not job_id:
+        return "the id is empty"
+    if found := _ID.search(job_id):
+        return f"the id may not contain {found[0]!r}"
+    if job_id != job_id.strip(" .") or len(job_id) > 150:
+        return "the id begins or ends with a space or a dot, or has more than 150 characters"
+    return ""
+
+
+def folded(path: str) -> str:
+    """Equal for two paths that some file system takes for one."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def _problem_of_name(name: str) -> str:
+    if name in ("", ".", ".."):
+        return "leaves the output folder or has an empty part"
+    if found := _FORBIDDEN.search(name):
+        return f"contains {found[0]!r}, which some systems do not allow"
+    if name.endswith((" ", ".")) or name.startswith(" "):
+        return "has a part that begins or ends with a space or a dot"
+    if _RESERVED_NAME.fullmatch(name):
+        return f"has the part `{name}`, which Windows reserves"
+    if len(name.encode("utf-8", "replace")) > _MOST_BYTES_OF_NAME:
+        return f"has a part of more than {_MOST_BYTES_OF_NAME} bytes"
+    return ""
+
+
+def _check_names(names: list[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            hint = nearest(name, known) or f"known: {', '.join(FIELDS)}"
+            raise ValueError(f"`{{{name}}}` is not known ({hint})")
+    for name in ("ext", "suffix"):
+        if names.count(name) > 1:
+            raise ValueError(f"{{{name}}} stands twice")
+    if not {"job"} & set(names):
+        raise ValueError("it must contain {job}, or all artifacts land in one file")
+
+
+def _slot(name: str | None) -> str:
+    if name is None:
+        return ""
+    return {"suffix": "%(suffix)s{output}", "ext": "{ext}"}.get(name, f"%({name})s")
+
+
+def _escape(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")

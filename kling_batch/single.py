@@ -1,0 +1,78 @@
+"""One job from the command line: the same checks as in a manifest, told by the flag.
+
+Must not know manifests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kling_batch.collect import Collector
+from kling_batch.errors import Place
+from kling_batch.files import Files
+from kling_batch.jobs import JSON, Batch, Job, job_key
+from kling_batch.parameters import Complaint
+from kling_batch.paths import DEFAULT_PATH, PathTemplate, problem_of, problem_of_id
+from kling_batch.request import build
+
+#: Flags that have a name of their own; every other parameter is a `--param`.
+_FLAGS = ("mode", "tier", "prompt", "aspect_ratio", "image_url", "video_url", "take")
+
+
+def single(
+    mode: str,
+    tier: str | None,
+    arguments: Mapping[str, JSON],
+    *,
+    batch: str,
+    id: str,  # noqa: A002 - the word of `Job`
+    take: int = 1,
+    cwd: Path = Path(),
+    path: str = DEFAULT_PATH,
+) -> Batch:
+    """A batch of one job; values may be text, as flags give it. Raises `ManifestError`."""
+    collector = Collector()
+    values = {**arguments, "mode": mode, "tier": tier}
+    request, findings = build(values, (), Files(cwd))
+    for complaint in findings.errors:
+        collector.complain(_place(complaint), complaint)
+    if why := problem_of_id(id) or problem_of_id(batch):
+        collector.error(Place("--id"), why, "wrong-id")
+    if not 1 <= take <= 1000:
+        collector.error(Place("--take"), f"{take} is not from 1 to 1,000", "out-of-range")
+    collector.check()
+    for doubt in findings.doubts:
+        collector.warn(_place(doubt), doubt.message, doubt.code, doubt.hint)
+    assert request is not None
+    endpoint = request.endpoint
+    assert endpoint is not None
+    filled = PathTemplate(path).fill(
+        batch=batch, mode=endpoint.mode, tier=endpoint.tier, job=id, take=take, scope={}
+    )
+    if why := problem_of(filled):
+        collector.error(Place("--output"), why, "unsafe-path")
+        collector.check()
+    job = Job(
+        key=job_key(endpoint.id, request.arguments, take),
+        endpoint=endpoint.id,
+        arguments=request.arguments,
+        take=take,
+        id=id,
+        batch=batch,
+        mode=endpoint.mode,
+        tier=endpoint.tier,
+        path=filled,
+        estimate=request.estimate.micro,
+        estimate_note=request.estimate.note,
+        place=Place("command line"),
+    )
+    return Batch(name=batch, source="command line", jobs=(job,), warnings=tuple(collector.warnings))
+
+
+def _place(complaint: Complaint) -> Place:
+    """The flag that a complaint is about."""
+    name = str(complaint.path[0]) if complaint.path else ""
+    if not name:
+        return Place("command line")
+    return Place(f"--{name.replace('_', '-')}" if name in _FLAGS else f"--param {name}")

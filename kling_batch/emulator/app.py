@@ -12,6 +12,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import anyio
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -49,12 +50,16 @@ class App:
             await response(scope, receive, send)
         except ConnectionDropped as dropped:
             await _drop(dropped, receive, send)
+        except anyio.get_cancelled_exc_class():
+            # The server is being stopped. It would answer 500 to whoever still waits.
+            _reset(_transport(send))
+            raise
         except Exception:
             logger.exception("the emulator failed on %s %s", scope["method"], scope["path"])
             raise
 
     async def _answer(self, http: HttpRequest) -> Response:
-        parts = tuple(part for part in http.url.path.split("/") if part)
+        parts = tuple(part for part in http.scope["path"].split("/") if part)
         host = http.headers.get("host", "").partition(":")[0].lower()
         if host not in HOSTS and parts and parts[0] in HOSTS:
             host, parts = parts[0], parts[1:]
@@ -79,16 +84,27 @@ _LOST = (
 
 async def _drop(dropped: ConnectionDropped, receive: Receive, send: Send) -> None:
     """Close the socket under the server; without one, the exception is the broken connection."""
-    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
+    transport = _transport(send)
     if transport is None:
         raise dropped
     if dropped.politely:
         transport.close()
     else:
-        # Without lingering the peer gets a reset rather than an orderly end.
-        raw = transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+        _reset(transport)
     # Returning earlier would make the server answer with a 500 on the closed connection.
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _transport(send: Send) -> Any:
+    """The connection behind an ASGI call, None where there is none."""
+    return getattr(getattr(send, "__self__", None), "transport", None)
+
+
+def _reset(transport: Any) -> None:
+    if transport is None:
+        return
+    # Without lingering the peer gets a reset rather than an orderly end.
+    raw = transport.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class Files:
     def reserve(self, name: str) -> str:
         """A new path for an upload of that name."""
         token = self._token(name)
-        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[-80:]
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:]
         return f"/files/b/{token[:8]}/{token[8:]}_{safe}"
 
     def upload(

@@ -1,0 +1,71 @@
+"""How times, names and foreign text are put into words for people. Pure.
+
+Prompts, ids and error messages come from outside: `clean` is the gate between them and anything
+that is shown. Must not print.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+#: Escape sequences a terminal acts on: CSI (colours, cursor), OSC (titles, links, clipboard), and
+#: the remaining strings and two-byte ones.
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+#: Nearly every text there is: nothing to take out.
+_HARMLESS = re.compile(r"[ -~]*")
+
+
+def clean(text: str) -> str:
+    """One line that cannot steer a terminal: no escape sequences, controls or bidi overrides."""
+    if _HARMLESS.fullmatch(text):
+        return text.strip()
+    text = _SEQUENCE.sub("", text)
+    return " ".join("".join(map(_visible, text)).split())
+
+
+def _visible(char: str) -> str:
+    match unicodedata.category(char):
+        case "Cc" | "Zl" | "Zp":
+            return " "
+        case "Cs" | "Cn" | "Co":
+            return "\ufffd"
+        case "Cf":
+            # Joiners belong to emoji and to several scripts; every other format character hides
+            # or reorders what stands around it.
+            return char if char in "\u200c\u200d" else ""
+        case _:
+            return char
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `4 min 12 s`, `2 h 05 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def clock(seconds: float) -> str:
+    """`4:12`, `2:05:09`: the short form for a table."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 job`, `1,200 jobs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def full_name(batch: str, job: str, *, several: bool) -> str:
+    """What a job is called where several batches may be shown together."""
+    return clean(f"{batch}/{job}" if several and batch else job)

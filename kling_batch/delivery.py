@@ -82,7 +82,7 @@ class Delivery:
     async def _fetch(
         self, attempt: Attempt, job: Job, index: int, file: RemoteFile
     ) -> Fetched | Gone | Unfetched:
-        target = self._bench.shelf.prepare(job.output_path(index, ".part"))
+        target = self._bench.shelf.prepare(job.batch, job.output_path(index, ".part"))
         temporary = self._bench.shelf.temporary(target, _token(attempt), index)
         gone = 0
         for n in range(1, FETCH_TRIES + 1):
@@ -102,7 +102,7 @@ class Delivery:
         """A raw endpoint's answer without files is itself the artifact."""
         text = json.dumps(attempt.output, ensure_ascii=False, indent=2) + "\n"
         data = text.encode()
-        target = self._bench.shelf.prepare(job.output_path(0, ".json"))
+        target = self._bench.shelf.prepare(job.batch, job.output_path(0, ".json"))
         temporary = self._bench.shelf.temporary(target, _token(attempt), 0)
         temporary.write_bytes(data)
         return Fetched(
@@ -128,7 +128,7 @@ class Delivery:
         bench = self._bench
         placed: list[Placed] = []
         for index, item in enumerate(fetched):
-            final = bench.shelf.prepare(job.output_path(index, item.ext))
+            final = bench.shelf.prepare(job.batch, job.output_path(index, item.ext))
             self._set_aside(final, item.sha256)
             bench.shelf.shelve(Path(item.temporary), final)
             url = urls[index] if urls else ""
@@ -158,7 +158,7 @@ class Delivery:
         for file in bench.ledger.files_of(attempt_id):
             by_index.setdefault(file.index, []).append(file)
         for index, names in sorted(by_index.items()):
-            final = bench.shelf.prepare(job.output_path(index, names[0].ext))
+            final = bench.shelf.prepare(job.batch, job.output_path(index, names[0].ext))
             if bench.shelf.stored(final) in {n.path for n in names} and final.is_file():
                 continue
             source = self._intact(names)
@@ -183,9 +183,9 @@ class Delivery:
         """A name under which the artifact still has the content that was paid for."""
         for file in names:
             path = self._bench.shelf.located(file.path)
-            if path.is_file() and path.stat().st_size == file.size:
-                if digest_of(path) == file.sha256:
-                    return path
+            same_size = path.is_file() and path.stat().st_size == file.size
+            if same_size and digest_of(path) == file.sha256:
+                return path
         return None
 
     def fetch_again(self, attempt_id: int) -> None:

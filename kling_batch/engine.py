@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from kling_batch import backoff
@@ -27,13 +28,21 @@ from kling_batch.lifecycle import State
 from kling_batch.outcome import Failure, FailureKind, Happening
 from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.reconciler import Reconciler
-from kling_batch.records import Standing
 from kling_batch.retry import Decision, decide
 from kling_batch.submission import Bought, NotReady, Submission
 
 #: A job that cost this many times its estimate stops further submissions: the prices we know
 #: are not the prices we pay.
 COST_ALARM = 3
+
+JobName: TypeAlias = tuple[str, str, int]
+"""Batch, id and take: one name of a job."""
+
+
+def name_of(job: Job) -> JobName:
+    """The name that this manifest gives the job."""
+    return (job.batch, job.id, job.take)
+
 
 Work: TypeAlias = Callable[[PlannedJob, int], Awaitable[None]]
 
@@ -53,16 +62,18 @@ class Stop:
 
 @dataclass(slots=True)
 class Tally:
-    """How the run ended for each job, by what a person cares about."""
+    """What only the run knows; everything else about its end is in the ledger."""
 
-    succeeded: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)
-    in_doubt: dict[str, str] = field(default_factory=dict)
-    running: list[str] = field(default_factory=list)
-    undelivered: dict[str, str] = field(default_factory=dict)
-    not_started: list[str] = field(default_factory=list)
+    #: Why a job is not done, where no row of the ledger says so.
+    reasons: dict[JobName, str] = field(default_factory=dict)
+    blocked: set[JobName] = field(default_factory=set)
+    #: Ended without an attempt to show for it, or in one that says why.
+    failed: set[JobName] = field(default_factory=set)
     stops: list[Stop] = field(default_factory=list)
+
+    def stopped_by(self) -> tuple[ExitCode, ...]:
+        """The codes of all stops."""
+        return tuple(stop.code for stop in self.stops)
 
 
 class Engine:
@@ -83,7 +94,6 @@ class Engine:
         self._children: dict[JobKey, list[PlannedJob]] = {}
         self._twins: dict[JobKey, list[Job]] = {}
         self._posting = 0
-        self._several_batches = False
         self._wake = anyio.Event()
         self._feeding = True
         self._work = anyio.CancelScope()
@@ -114,14 +124,12 @@ class Engine:
                 for item in items:
                     self._resume(item)
                 await self._feed()
-        self._count(plan)
         return self.tally
 
     # -- arranging -----------------------------------------------------------------------------
 
     def _arrange(self, plan: Plan) -> list[PlannedJob]:
         """Twins behind their first, children behind their parents, the rest ready to go."""
-        self._several_batches = len({item.job.batch for item in plan.items}) > 1
         active = {i.job.key for i in plan.items if i.action in _MOVING and not i.twin}
         resumed: list[PlannedJob] = []
         for item in plan.items:
@@ -174,6 +182,8 @@ class Engine:
             item = self._ready.popleft()
             self._posting += 1
             self._start(self._buy, item, item.tries)
+            # Each takes its place in the rate's line before the next: the manifest's order.
+            await anyio.lowlevel.checkpoint()
 
     def _stuck(self) -> bool:
         """Whether a detached run has nothing more to submit: nobody is waiting for results."""
@@ -244,7 +254,7 @@ class Engine:
         self._told(item, "rendered", "rendered, downloading")
         outcome = await self._delivery.deliver(attempt_id, item.job)
         if isinstance(outcome, Undelivered):
-            self.tally.undelivered[self._name(item.job)] = outcome.reason
+            self._because(item.job, outcome.reason)
             self._told(item, "undelivered", f"paid and rendered, but not fetched: {outcome.reason}")
             self._settled(item.job.key, succeeded=False)
         elif outcome is State.SUCCEEDED:
@@ -326,6 +336,7 @@ class Engine:
 
     def _held(self, item: PlannedJob, attempt_id: int) -> None:
         """This run can learn nothing more about it."""
+        self._because(item.job, self._reconciler.reason(attempt_id))
         self._told(item, "held", f"in doubt: {self._reconciler.reason(attempt_id)}")
         self._settled(item.job.key, succeeded=False)
 
@@ -333,15 +344,14 @@ class Engine:
 
     def _saved(self, item: PlannedJob, attempt_id: int) -> None:
         files = [f.path for f in self._bench.ledger.files_of(attempt_id) if not f.superseded]
-        self.tally.succeeded.append(self._name(item.job))
         self._told(item, "saved", ", ".join(files), files=files)
         for twin in self._twins.get(item.job.key, []):
-            if self._delivery.place(attempt_id, twin):
-                self.tally.succeeded.append(self._name(twin))
+            self._delivery.place(attempt_id, twin)
         self._settled(item.job.key, succeeded=True)
 
     def _end(self, item: PlannedJob, failure: Failure) -> None:
-        self.tally.failed[self._name(item.job)] = failure.message
+        self._because(item.job, failure.message)
+        self.tally.failed.add(name_of(item.job))
         self._told(item, "failed", failure.message, failure=failure.kind, charged=failure.charged)
         self._settled(item.job.key, succeeded=False)
 
@@ -354,7 +364,8 @@ class Engine:
             if not succeeded:
                 del self._waiting[child.job.key]
                 reason = "a job whose output it needs did not succeed"
-                self.tally.blocked[self._name(child.job)] = reason
+                self._because(child.job, reason)
+                self.tally.blocked.add(name_of(child.job))
                 self._told(child, "blocked", reason)
                 self._settled(child.job.key, succeeded=False)
                 continue
@@ -382,34 +393,6 @@ class Engine:
                 "prices are not what the catalogue says; nothing more is submitted",
             )
 
-    def _count(self, plan: Plan) -> None:
-        """What is left open or untouched at the end, from the ledger's word."""
-        tally, ledger = self.tally, self._bench.ledger
-        named = {*tally.succeeded, *tally.failed, *tally.blocked, *tally.undelivered}
-        standings = ledger.standings()
-        for item in plan.items:
-            label = self._name(item.job)
-            if label in named or item.action is Action.KEEP:
-                continue
-            if item.action is Action.SETTLED:
-                tally.failed[label] = item.reason
-                continue
-            if item.action is Action.BLOCKED:
-                tally.blocked[label] = item.reason
-                continue
-            standing = standings.get(item.job.key)
-            match standing:
-                case Standing(state=State.SUBMITTING | State.SUBMITTED):
-                    tally.running.append(label)
-                case Standing(attempt_id=attempt_id, state=State.IN_DOUBT):
-                    tally.in_doubt[label] = self._reconciler.reason(attempt_id)
-                case Standing(state=State.RENDERED):
-                    tally.undelivered[label] = "paid and rendered; the next run downloads it"
-                case Standing(state=State.SUCCEEDED):
-                    tally.succeeded.append(label)
-                case _:
-                    tally.not_started.append(label)
-
     # -- telling -------------------------------------------------------------------------------
 
     def _told(self, item: PlannedJob, kind: str, message: str, **data: object) -> None:
@@ -418,8 +401,8 @@ class Engine:
             Happening(kind=kind, job=job.label, batch=job.batch, message=message, data=data)
         )
 
-    def _name(self, job: Job) -> str:
-        return f"{job.batch}/{job.label}" if self._several_batches else job.label
+    def _because(self, job: Job, reason: str) -> None:
+        self.tally.reasons[name_of(job)] = reason
 
     def _say(self, kind: str, message: str) -> None:
         self._bench.notify(Happening(kind=kind, message=message))

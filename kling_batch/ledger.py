@@ -34,10 +34,11 @@ def iso(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap:
-    """No more than `limit` over these batches (None: all) since a moment (None: ever)."""
+    """No more than `limit` over these batches, or one job, since a moment; None: all, ever."""
 
     limit: MicroUSD
     batches: tuple[str, ...] | None = None
+    key: JobKey | None = None
     since: str | None = None
     #: Whose word it is, for the sentence that says so.
     name: str = "the cap"
@@ -134,12 +135,15 @@ class Ledger(Reader):
                 [self._iso(), exit_code, self.run_id],
             )
 
-    def register(self, batch: Batch) -> None:
-        """Write down every job of the manifest and what it is called; only what is new."""
+    def register(self, batch: Batch, *, whole: bool = True) -> None:
+        """Write down every job of the manifest and what it is called; only what is new.
+
+        `whole`: the batch lists every job of its name, so that a missing one has been dropped.
+        """
         current = self.current_names(batch.name)
         wanted = {(job.id, job.take): job for job in batch.jobs}
         fresh = [j for name, j in wanted.items() if current.get(name) != (j.key, j.path)]
-        gone = [name for name in current if name not in wanted]
+        gone = [name for name in current if whole and name not in wanted]
         if not fresh and not gone:
             return
         at = self._iso()
@@ -190,7 +194,7 @@ class Ledger(Reader):
         try:
             with self._transaction() as db:
                 for cap in caps:
-                    committed = self.committed(cap.batches, cap.since)
+                    committed = self.committed(cap.batches, cap.since, cap.key)
                     if committed + job.estimate > cap.limit:
                         return OverCap(cap=cap, committed=committed, estimate=job.estimate)
                 cursor = db.execute(

@@ -9,28 +9,25 @@ import anyio
 
 
 class Rate:
-    """A token bucket: at most `per_second` takes a second, evenly spaced after a small burst."""
+    """A token bucket: `per_second` takes a second, evenly spaced after a small burst, in order."""
 
     def __init__(self, per_second: float, burst: int = 1) -> None:
         """`burst` takes may happen at once after a pause."""
         self._interval = 1.0 / per_second
-        self._burst = burst
+        self._slack = self._interval * (burst - 1)
         self._next = 0.0
+        self._line = anyio.Lock()
 
     async def take(self) -> None:
-        """Wait for the next token."""
-        while True:
-            now = anyio.current_time()
-            earliest = self._next - self._interval * (self._burst - 1)
-            if now >= earliest:
-                self._next = max(self._next, now) + self._interval
-                return
-            await anyio.sleep(earliest - now)
+        """Wait in line for the next token."""
+        async with self._line:
+            while (now := anyio.current_time()) < self._next - self._slack:
+                await anyio.sleep(self._next - self._slack - now)
+            self._next = max(self._next, now) + self._interval
 
     def hold(self, seconds: float) -> None:
         """Give no token for a while: somebody was told to slow down, so everybody does."""
-        until = anyio.current_time() + seconds + self._interval * (self._burst - 1)
-        self._next = max(self._next, until)
+        self._next = max(self._next, anyio.current_time() + seconds + self._slack)
 
 
 class Window:

@@ -6,7 +6,7 @@ Works on a ledger that a run is writing (WAL readers never block). Must not writ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -202,19 +202,50 @@ class Reader:
             return row["url"], parse_iso(row["uploaded_at"])
         return None
 
+    def job_facts(self, keys: Collection[JobKey]) -> dict[JobKey, dict[str, Any]]:
+        """Per job: what all its attempts cost so far, and the latest one's id and times."""
+        sql = (
+            "select a.job_key, max(a.id), a.request_id, a.intended_at, a.settled_at,"
+            " sum(m.charged_micro_usd + m.exposed_micro_usd) as cost"
+            " from attempts a join attempt_money m on m.attempt_id = a.id group by a.job_key"
+        )
+        return {JobKey(r["job_key"]): r for r in self.rows(sql) if r["job_key"] in keys}
+
     # -- money ---------------------------------------------------------------------------------
 
-    def committed(self, batches: Sequence[str] | None = None, since: str | None = None) -> MicroUSD:
-        """Charged plus exposed over these batches (None: all) since a moment (None: ever)."""
-        money = self.money(batches, since)
+    def committed(
+        self,
+        batches: Sequence[str] | None = None,
+        since: str | None = None,
+        key: JobKey | None = None,
+    ) -> MicroUSD:
+        """Charged plus exposed over these batches or this job since a moment; None: all, ever."""
+        money = self.money(batches, since, key)
         return MicroUSD(money.charged + money.exposed)
 
-    def money(self, batches: Sequence[str] | None = None, since: str | None = None) -> Money:
+    def spent_by(self, run_id: int) -> MicroUSD:
+        """Charged plus exposed by the attempts that one run made."""
+        sql = (
+            "select coalesce(sum(charged_micro_usd + exposed_micro_usd), 0) as spent"
+            " from attempt_money where attempt_id in (select id from attempts where run_id = ?)"
+        )
+        (row,) = self.rows(sql, [run_id])
+        return MicroUSD(row["spent"])
+
+    def money(
+        self,
+        batches: Sequence[str] | None = None,
+        since: str | None = None,
+        key: JobKey | None = None,
+    ) -> Money:
         """What is owed and what may be owed."""
         where, parameters = ["1"], list[Any]()
         if batches is not None:
             where.append(f"batch in ({', '.join('?' * len(batches))})")
             parameters += batches
+        if key is not None:
+            where.append("job_key = ?")
+            parameters.append(key)
         if since is not None:
             where.append("intended_at >= ?")
             parameters.append(since)

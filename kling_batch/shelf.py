@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,16 +20,16 @@ from kling_batch.jobs import JSON
 
 
 class Shelf:
-    """An output folder, and the names in it as the ledger stores them.
+    """The output folders of a run, and the names in them as the ledger stores them.
 
     Args:
-        root: the output folder.
+        roots: the output folder of each batch.
         base: the folder that the ledger's paths are relative to.
     """
 
-    def __init__(self, root: Path, base: Path) -> None:
+    def __init__(self, roots: Mapping[str, Path], base: Path) -> None:
         """Nothing is created yet."""
-        self.root = root
+        self._roots = roots
         self._base = base
 
     def stored(self, path: Path) -> str:
@@ -39,15 +40,19 @@ class Shelf:
         """The reverse of `stored`."""
         return Path(os.path.normpath(self._base / stored))
 
-    def prepare(self, relative: str) -> Path:
+    def wanted(self, batch: str, relative: str) -> Path:
+        """Where an output of a batch belongs."""
+        return self._roots[batch] / relative
+
+    def prepare(self, batch: str, relative: str) -> Path:
         """The final path of an output, its folder made, proved to lie inside the root.
 
         Raises:
             UsageError: the folder leads out of the output folder (a symlink, `..`).
         """
-        final = self.root / relative
+        final = self.wanted(batch, relative)
         final.parent.mkdir(parents=True, exist_ok=True)
-        root, folder = self.root.resolve(), final.parent.resolve()
+        root, folder = self._roots[batch].resolve(), final.parent.resolve()
         if not folder.is_relative_to(root):
             raise UsageError(f"{final}: leads out of the output folder {root}; nothing written")
         return final

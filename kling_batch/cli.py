@@ -1,0 +1,101 @@
+"""The command line: the group, how errors leave the program, and nothing else.
+
+One module a command in `commands/`; they import the network stack, pydantic and the emulator only
+when they run, so that `--help` and `--version` stay light.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+import click
+
+from kling_batch import __version__
+from kling_batch.commands import COMMANDS
+from kling_batch.errors import EXIT_MEANINGS, ExitCode, KlingBatchError, ManifestError
+
+_EPILOG = "\b\nExit codes:\n" + "\n".join(
+    f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_MEANINGS.items()
+)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EPILOG,
+)
+@click.version_option(__version__, prog_name="kling-batch")
+def cli() -> None:
+    r"""Run batches of paid Kling O3 generations on fal.ai, and pay for nothing twice.
+
+    \b
+    kling-batch run manifest.yaml --emulator   try it, nothing is paid
+    kling-batch plan manifest.yaml             what would happen, and what it would cost
+    kling-batch run manifest.yaml              do it; the same command again resumes
+    """
+
+
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and leave with the right code and one sentence."""
+    try:
+        code = cli.main(prog_name="kling-batch", standalone_mode=False)
+    except ManifestError as error:
+        _problems(error)
+        code = error.exit_code
+    except KlingBatchError as error:
+        _say(f"kling-batch: {error}")
+        code = error.exit_code
+    except click.exceptions.Abort:
+        code = ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.USAGE
+    except click.exceptions.Exit as leaving:
+        code = leaving.exit_code
+    except KeyboardInterrupt:
+        _say("kling-batch: interrupted")
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our data left (`| head`): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    except BaseExceptionGroup as group:
+        code = _first_known(group)
+    sys.exit(int(code) if isinstance(code, int) else 0)
+
+
+def _first_known(group: BaseExceptionGroup[BaseException]) -> int:
+    """A task group wraps what ended it; a sentence is a sentence all the same."""
+    known = group.subgroup(KlingBatchError)
+    error: BaseException | None = known
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, KlingBatchError):
+        raise group
+    _say(f"kling-batch: {error}")
+    return error.exit_code
+
+
+def _problems(error: ManifestError) -> None:
+    """Every problem with its place; on a terminal with the line and a caret."""
+    from kling_batch.explain import explain_all  # noqa: PLC0415 - only for a bad manifest
+
+    for line in explain_all(error.problems, carets=sys.stderr.isatty()):
+        _say(line)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from kling_batch.ci import problem_annotations  # noqa: PLC0415
+
+        for line in problem_annotations(error.problems):
+            _say(line)
+    count = len(error.problems)
+    _say(f"kling-batch: {count} problem{'s' * (count != 1)}; nothing was sent")
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # the terminal may be gone; the exit code remains
+        click.echo(text, err=True)

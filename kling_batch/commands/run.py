@@ -1,0 +1,81 @@
+"""`kling-batch run`: the whole way from manifest to files. Again is how it is resumed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kling_batch.commands.options import (
+    PATH,
+    limit_options,
+    options_of,
+    place_options,
+    selection_options,
+    service_options,
+)
+
+
+@click.command()
+@click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
+@service_options
+@place_options
+@limit_options
+@selection_options
+@click.option("--retry-failed", is_flag=True, help="Try failed and cancelled jobs again")
+@click.option("--yes", "-y", is_flag=True, envvar="KLING_BATCH_YES", help="Pay without asking")
+@click.option("--detach", is_flag=True, help="Submit, then leave (exit 6); run again to collect")
+@click.option("--json", "as_json", is_flag=True, help="Events as NDJSON on standard output")
+@click.option("--quiet", "-q", is_flag=True, help="Only failures and the summary")
+@click.option("--junit", type=PATH, help="Write a JUnit XML file")
+@click.option("--summary", type=PATH, help="Write a Markdown summary")
+def run(manifests: tuple[Path, ...], **values: Any) -> int:
+    """Render what is new in MANIFEST, collect what is open, pay for nothing twice."""
+    from kling_batch.ci import write_ci  # noqa: PLC0415 - heavy parts load when they are needed
+    from kling_batch.commands.loading import chosen, load_all  # noqa: PLC0415
+    from kling_batch.display import choose  # noqa: PLC0415
+    from kling_batch.keyfile import read_key_file  # noqa: PLC0415
+    from kling_batch.session import Request, execute  # noqa: PLC0415
+
+    read_key_file()
+    batches = load_all(manifests, values["variables"])
+    display = choose(
+        json=values["as_json"],
+        quiet=values["quiet"],
+        stream_is_terminal=sys.stderr.isatty(),
+        environ=os.environ,
+    )
+    try:
+        report = execute(
+            Request(
+                batches=batches,
+                options=options_of(values),
+                command=_typed(manifests, values),
+                display=display,
+                ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
+                only=chosen(values),
+            )
+        )
+    finally:
+        display.close()
+    write_ci(report, values["junit"], values["summary"], os.environ)
+    return report.exit_code
+
+
+def _ask(question: str) -> bool:
+    return click.confirm(question, default=False, err=True)
+
+
+def _typed(manifests: tuple[Path, ...], values: dict[str, Any]) -> str:
+    """The shortest command that goes on with this run."""
+    words = ["kling-batch", "run", *map(str, manifests)]
+    if values["emulator"]:
+        words.append("--emulator")
+    for name in ("output", "ledger", "emulator_url"):
+        if values[name]:
+            words += [f"--{name.replace('_', '-')}", str(values[name])]
+    return shlex.join(words)

@@ -1,0 +1,332 @@
+"""One run from loaded manifests to an exit code: opens, plans, asks, runs, closes the books.
+
+The shell around the engine: signals, deadline, emulator, credentials, display. Must not decide
+about jobs or money; those decisions are the plan's, the ledger's and the engine's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
+
+import anyio
+
+from kling_batch import __version__
+from kling_batch.accounts import close_books
+from kling_batch.bench import Bench, Policy
+from kling_batch.catalog import by_id
+from kling_batch.display import Display
+from kling_batch.engine import Engine, Tally
+from kling_batch.errors import ExitCode, UsageError
+from kling_batch.jobs import Batch, Job, MicroUSD
+from kling_batch.ledger import Cap, Ledger
+from kling_batch.plan import Action, Plan
+from kling_batch.prices import format_usd
+from kling_batch.report import RunReport
+from kling_batch.settings import Settings, resolve, today
+from kling_batch.survey import shelf_of, survey
+
+if TYPE_CHECKING:
+    from kling_batch.settings import Options
+
+#: Seconds between SIGTERM and leaving whatever is open: CI systems kill after about ten.
+TERM_GRACE = 8.0
+
+#: Actions that talk to fal.
+_NETWORK = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE, Action.DOWNLOAD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one invocation wants done."""
+
+    batches: tuple[Batch, ...]
+    options: Options
+    #: The command as typed, for the ledger and for "type this next".
+    command: str
+    display: Display
+    #: Asks the person; None where nobody may be asked.
+    ask: Callable[[str], bool] | None = None
+    #: Which failed jobs to try again; None: as `--retry-failed` says.
+    retry: Callable[[Job], bool] | None = None
+    #: Which jobs this run is about; the others are only registered.
+    only: Callable[[Batch], Batch] = lambda batch: batch
+    #: Typing a single-shot command is the consent, and its cap is the job's own.
+    single: bool = False
+
+
+def execute(request: Request) -> RunReport:
+    """Do it. Raises `KlingBatchError` in words where it cannot even begin."""
+    settings = resolve(request.batches, request.options)
+    now = _now
+    with Ledger(settings.ledger, service=settings.service, now=now) as ledger:
+        started = now()
+        run_id = ledger.begin_run(
+            command=request.command,
+            batches=[batch.name for batch in request.batches],
+            pid=os.getpid(),
+            version=__version__,
+            cap=settings.max_cost,
+        )
+        code = ExitCode.SOME_FAILED
+        try:
+            report = _planned(request, settings, ledger, run_id, started)
+            code = report.exit_code
+        except BaseException as error:
+            code = getattr(error, "exit_code", code)
+            raise
+        finally:
+            ledger.end_run(code)
+    return report
+
+
+def _planned(
+    request: Request, settings: Settings, ledger: Ledger, run_id: int, started: datetime
+) -> RunReport:
+    """Recover, register, plan; run only where there is something to do."""
+    ledger.recover()
+    for batch in request.batches:
+        ledger.register(batch, whole=not request.single)
+    chosen = [request.only(batch) for batch in request.batches]
+    plan = survey(ledger, chosen, settings, retry=request.retry)
+    tally = Tally()
+    if not plan.idle:
+        _consent(request, settings, plan)
+        tally = _run(request, settings, ledger, plan)
+    report = close_books(
+        ledger,
+        plan,
+        tally,
+        settings,
+        run_id=run_id,
+        started=started,
+        ended=_now(),
+        command=request.command,
+    )
+    request.display.finish(report)
+    return report
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+# -- consent -----------------------------------------------------------------------------------
+
+
+def _consent(request: Request, settings: Settings, plan: Plan) -> None:
+    """Nothing is paid without somebody's word: a flag, a cap, an answer, or the command itself."""
+    if not plan.count(Action.SUBMIT):
+        return
+    unpriced = [i.job.label for i in plan.items if i.action is Action.SUBMIT and _unpriced(i.job)]
+    if unpriced and settings.max_cost is not None:
+        raise UsageError(
+            f"{unpriced[0]}: its price is unknown, so the cap cannot hold; give the job a `price:`"
+        )
+    options = request.options
+    if settings.service == "emulator" or options.yes or request.single:
+        return
+    if settings.max_cost is not None:
+        return
+    total = format_usd(plan.cost)
+    if request.ask is None:
+        raise UsageError(
+            f"this would cost up to {total}; with no terminal to ask, paying needs --yes or a cap "
+            "(--max-cost USD, or limits: max_cost in the manifest). Nothing was sent"
+        )
+    if not request.ask(f"{plan.count(Action.SUBMIT)} jobs, up to {total}. Pay?"):
+        raise UsageError("not confirmed; nothing was sent")
+
+
+def _unpriced(job: Job) -> bool:
+    return job.estimate == 0 and bool(job.estimate_note)
+
+
+def _caps(request: Request, settings: Settings) -> tuple[Cap, ...]:
+    caps: list[Cap] = []
+    flag = request.options.max_cost
+    if flag is not None and request.single:
+        (job,) = request.batches[0].jobs
+        caps.append(Cap(limit=flag, key=job.key, name="--max-cost"))
+    elif flag is not None:
+        names = tuple(batch.name for batch in request.batches)
+        caps.append(Cap(limit=flag, batches=names, name="--max-cost"))
+    else:
+        caps += [
+            Cap(limit=batch.limits.max_cost, batches=(batch.name,), name="max_cost")
+            for batch in request.batches
+            if batch.limits.max_cost is not None
+        ]
+    if settings.max_cost_per_day is not None:
+        since = today(_now())
+        caps.append(Cap(limit=settings.max_cost_per_day, since=since, name="max_cost_per_day"))
+    return tuple(caps)
+
+
+# -- running -----------------------------------------------------------------------------------
+
+
+def _run(request: Request, settings: Settings, ledger: Ledger, plan: Plan) -> Tally:
+    with _gateway(settings) as gateway:
+        auth = _authorization(settings, plan)
+        for item in plan.items:
+            if item.action in (Action.SUBMIT, Action.PLACE):
+                _check_folder(settings, item.job)
+        work = partial(_drive, request, settings, ledger, plan, gateway=gateway, auth=auth)
+        return anyio.run(work)
+
+
+def _check_folder(settings: Settings, job: Job) -> None:
+    """Prove before paying that the file can be put down."""
+    final = shelf_of(settings).prepare(job.batch, job.output_path(0, ".part"))
+    if not os.access(final.parent, os.W_OK):
+        raise UsageError(f"{final.parent}: cannot write here; nothing was sent")
+
+
+def _authorization(settings: Settings, plan: Plan) -> str:
+    if settings.service == "emulator" or not plan.count(*_NETWORK):
+        return "Key emulator"
+    from kling_batch.fal import authorization  # noqa: PLC0415 - the network stack loads late
+
+    return authorization()
+
+
+@contextmanager
+def _gateway(settings: Settings) -> Iterator[str | None]:
+    """The emulator's address, one started here where none is named; None for fal."""
+    address = settings.options.emulator
+    if address is None or address:
+        yield address
+        return
+    from kling_batch.emulator import Settings as EmulatorSettings  # noqa: PLC0415
+    from kling_batch.emulator import World  # noqa: PLC0415
+    from kling_batch.emulator.server import running  # noqa: PLC0415
+
+    # Beside the ledger, so that an interrupted run finds its requests again.
+    state = settings.ledger.with_name("emulator.db")
+    world = World(EmulatorSettings(concurrency=8), state=state)
+    with running(world) as url:
+        yield url
+
+
+async def _drive(
+    request: Request,
+    settings: Settings,
+    ledger: Ledger,
+    plan: Plan,
+    *,
+    gateway: str | None,
+    auth: str,
+) -> Tally:
+    display = request.display
+    display.start(
+        plan,
+        cap=settings.max_cost,
+        output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
+        emulated=settings.service == "emulator",
+    )
+    async with _bench(request, settings, ledger, gateway, auth) as bench:
+        engine = Engine(bench)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_listen, engine, display)
+            tasks.start_soon(_tick, display)
+            if settings.deadline is not None:
+                tasks.start_soon(_deadline, engine, settings.deadline)
+            tally = await engine.run(plan)
+            tasks.cancel_scope.cancel()
+    return tally
+
+
+@asynccontextmanager
+async def _bench(
+    request: Request, settings: Settings, ledger: Ledger, gateway: str | None, auth: str
+) -> AsyncIterator[Bench]:
+    from kling_batch.download import Downloader  # noqa: PLC0415 - the network stack loads late
+    from kling_batch.fal import FalQueue, GatewayTransport, connections  # noqa: PLC0415
+    from kling_batch.upload import FalUploader  # noqa: PLC0415
+
+    transport = GatewayTransport(gateway) if gateway else None
+    key = "emulator" if gateway else None
+    async with connections(auth, transport) as (api, files):
+        yield Bench(
+            ledger=ledger,
+            queue=FalQueue(api),
+            fetcher=Downloader(files),
+            uploader=FalUploader(key=key, gateway=gateway),
+            shelf=shelf_of(settings),
+            policy=Policy(
+                concurrency=settings.concurrency,
+                rate=settings.rate,
+                caps=_caps(request, settings),
+                on_doubt=settings.on_doubt,
+                doubt_wait=settings.doubt_wait,
+                attempts=settings.attempts,
+                detach=settings.options.detach,
+            ),
+            now=_now,
+            rng=Random(),  # noqa: S311 - jitter, not a secret
+            notify=request.display.notify,
+            cost_of=_cost,
+            media=lambda endpoint: by_id(endpoint) is not None,
+        )
+
+
+#: What one of fal's billable units costs, by what the endpoint makes (facts §1.1: Kling video is
+#: billed in units of $0.14, images by the picture).
+_UNIT_PRICE = {"video": 140_000, "image": 28_000}
+
+
+def _cost(endpoint_id: str, units: float) -> MicroUSD | None:
+    """What fal's billable units cost, where the unit's price is known."""
+    endpoint = by_id(endpoint_id)
+    return MicroUSD(round(units * _UNIT_PRICE[endpoint.output])) if endpoint else None
+
+
+async def _deadline(engine: Engine, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    engine.leave(ExitCode.STILL_RUNNING, f"the time of this run ({seconds:.0f} s) is over")
+
+
+async def _tick(display: Display) -> None:
+    while True:
+        display.tick(anyio.current_time())
+        await anyio.sleep(0.25)
+
+
+async def _listen(engine: Engine, display: Display) -> None:
+    """The first signal leaves in order, the second Ctrl-C at once, SIGTERM within its grace."""
+    wanted = [s for s in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if s]
+    async with anyio.create_task_group() as tasks:
+        with anyio.open_signal_receiver(*wanted) as signals:
+            interrupted = False
+            async for number in signals:
+                if number == signal.SIGTERM:
+                    engine.leave(ExitCode.TERMINATED, "terminated (SIGTERM)")
+                    tasks.start_soon(_leave_after, TERM_GRACE, ExitCode.TERMINATED)
+                elif interrupted:
+                    display.close()
+                    _leave_now(ExitCode.INTERRUPTED)
+                else:
+                    interrupted = True
+                    engine.leave(ExitCode.INTERRUPTED, "interrupted; once more leaves at once")
+
+
+async def _leave_after(seconds: float, code: ExitCode) -> None:
+    await anyio.sleep(seconds)
+    _leave_now(code)
+
+
+def _leave_now(code: ExitCode) -> None:
+    """What is committed is committed; what is not is in doubt, and the next run looks it up."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -1,0 +1,209 @@
+"""An engine on the emulator in one process, on virtual time; and jobs to feed it.
+
+The emulator's books have the last word: `Rig.charges` is what was really paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import anyio
+import trio
+import trio.testing
+
+from kling_batch.bench import Bench, Policy
+from kling_batch.download import Downloader
+from kling_batch.emulator import Fault, Settings, World
+from kling_batch.emulator.inprocess import InProcessTransport
+from kling_batch.engine import Engine, Tally
+from kling_batch.fal import FalQueue, connections
+from kling_batch.jobs import Batch, Job, MicroUSD, job_key
+from kling_batch.ledger import Ledger
+from kling_batch.lifecycle import State
+from kling_batch.outcome import Happening
+from kling_batch.plan import OnDisk, Plan, make_plan
+from kling_batch.settings import Options, resolve
+from kling_batch.shelf import Shelf
+from kling_batch.survey import Disk
+
+START = datetime(2026, 5, 1, 12, tzinfo=UTC)
+T2V = "fal-ai/kling-video/o3/standard/text-to-video"
+I2V = "fal-ai/kling-video/o3/standard/image-to-video"
+T2I = "fal-ai/kling-image/o3/text-to-image"
+
+
+def make_job(name: str, *, take: int = 1, estimate: int = 420_000, **changes: Any) -> Job:
+    """A standard text-to-video job of five seconds, or what `changes` say."""
+    endpoint = changes.pop("endpoint", T2V)
+    arguments = {
+        "prompt": f"prompt of {name}",
+        "duration": "5",
+        "aspect_ratio": "16:9",
+        "generate_audio": False,
+        "shot_type": "customize",
+    }
+    arguments = {k: v for k, v in (arguments | changes).items() if v is not None}
+    suffix = "" if take == 1 else f"-t{take}"
+    return Job(
+        key=job_key(endpoint, arguments, take),
+        endpoint=endpoint,
+        arguments=arguments,
+        take=take,
+        id=name,
+        batch="test",
+        mode="text-to-video",
+        tier="standard",
+        path=f"test/{name}{suffix}{{output}}{{ext}}",
+        estimate=MicroUSD(estimate),
+    )
+
+
+def make_jobs(count: int, **changes: Any) -> list[Job]:
+    return [make_job(f"job-{n}", **changes) for n in range(count)]
+
+
+class NoUploads:
+    async def upload(self, path: Path, content_type: str) -> str:
+        raise AssertionError(f"nothing should be uploaded: {path}")
+
+
+class CountingUploads:
+    """Stands for fal's storage on virtual time; fal-client's own upload needs asyncio."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+
+    async def upload(self, path: Path, content_type: str) -> str:
+        await anyio.sleep(1)
+        self.paths.append(path)
+        return f"https://v3b.fal.media/files/b/test/{len(self.paths)}.png"
+
+
+@dataclass
+class Rig:
+    """One output folder, one ledger, one emulated account; several runs after each other."""
+
+    folder: Path
+    settings: Settings = field(default_factory=lambda: Settings(concurrency=4, media="template"))
+    faults: Sequence[Fault] = ()
+    happenings: list[Happening] = field(default_factory=list)
+    uploads: Any = field(default_factory=NoUploads)
+
+    def __post_init__(self) -> None:
+        self.epoch = START
+        self._virtual = 0.0
+        self.world = World(self.settings, clock=lambda: self.now().timestamp())
+        self.world.faults.add(*self.faults)
+
+    def now(self) -> datetime:
+        return self.epoch + timedelta(seconds=self._elapsed())
+
+    def _elapsed(self) -> float:
+        try:
+            return anyio.current_time()
+        except anyio.NoEventLoopError:
+            return self._virtual
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.folder / "ledger.db"
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.ledger_path, service="emulator", now=self.now)
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        retry: bool = False,
+        stop: Any = None,
+        transport: Any = None,
+        **policy: Any,
+    ) -> Tally:
+        """One whole run, as `session` does it, in virtual time."""
+        self.epoch, self._virtual = self.now(), 0.0
+        with self.ledger() as ledger:
+            ledger.begin_run(command="test", batches=["test"], pid=1, version="0", cap=None)
+            ledger.recover()
+            ledger.register(Batch(name="test", source="test.yaml", jobs=tuple(jobs)))
+            work = partial(
+                self._drive, ledger, jobs, retry, stop, Policy(**{"rate": 50.0, **policy}), transport
+            )
+            clock = trio.testing.MockClock(autojump_threshold=0)
+            tally = trio.run(work, clock=clock)
+            ledger.end_run(0)
+        return tally
+
+    async def _drive(
+        self,
+        ledger: Ledger,
+        jobs: Sequence[Job],
+        retry: bool,
+        stop: Any,
+        policy: Policy,
+        transport: Any,
+    ) -> Tally:
+        wire = transport or InProcessTransport(self.world)
+        try:
+            async with connections("Key test", wire) as (api, files):
+                bench = Bench(
+                    ledger=ledger,
+                    queue=FalQueue(api),
+                    fetcher=Downloader(files),
+                    uploader=self.uploads,
+                    shelf=self.shelf(),
+                    policy=policy,
+                    now=self.now,
+                    rng=Random(7),
+                    notify=self.happenings.append,
+                )
+                engine = Engine(bench)
+                async with anyio.create_task_group() as tasks:
+                    if stop is not None:
+                        tasks.start_soon(stop, engine)
+                    tally = await engine.run(self.plan(ledger, jobs, retry=retry))
+                    tasks.cancel_scope.cancel()
+                return tally
+        finally:
+            self._virtual = anyio.current_time()
+
+    def shelf(self) -> Shelf:
+        return Shelf({"test": self.folder}, self.folder)
+
+    def plan(self, ledger: Ledger, jobs: Sequence[Job], *, retry: bool = False) -> Plan:
+        disk = Disk(self.shelf(), ledger.files())
+        return make_plan(
+            jobs, ledger.standings(), on_disk=disk.where, retry=lambda _: retry, attempts=3
+        )
+
+    # -- what happened -------------------------------------------------------------------------
+
+    @property
+    def charges(self) -> list[int]:
+        """How often each distinct payload was charged, by the emulator's own books."""
+        return list(self.world.books.charges().values())
+
+    def states(self, jobs: Sequence[Job]) -> list[State | None]:
+        with self.ledger() as ledger:
+            standings = ledger.standings()
+        return [standings[j.key].state if j.key in standings else None for j in jobs]
+
+    def kinds(self) -> list[str]:
+        return [happening.kind for happening in self.happenings]
+
+    def files(self) -> list[str]:
+        """Final names of media, sidecars and half files left out."""
+        return sorted(
+            p.relative_to(self.folder).as_posix()
+            for p in self.folder.rglob("*")
+            if p.is_file() and p.suffix in (".mp4", ".png") and not p.name.startswith(".")
+        )
+
+
+__all__ = ["OnDisk", "Options", "Rig", "make_job", "make_jobs", "resolve"]

@@ -120,15 +120,20 @@ class LiveDisplay:
             live, self._live = self._live, None
             live.update(Text(""), refresh=False)
             live.stop()
-        self._speak()
+        while self._pending:
+            self._say(self._pending.popleft())
         self._err.flush()
 
     def _speak(self) -> None:
-        while self._pending:
+        """What is to stay, as far as the terminal takes it now."""
+        while self._pending and self._err.ready:
             self._say(self._pending.popleft())
 
     def _say(self, said: Said) -> None:
         self._console.print(Text.from_ansi(painted(said, color=self._color)), soft_wrap=False)
+
+    def _style(self, style: str) -> str:
+        return style if self._color else ""
 
     # -- the frame -----------------------------------------------------------------------------
 
@@ -143,19 +148,19 @@ class LiveDisplay:
         table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
         table.add_column(width=13, no_wrap=True)
         table.add_column(width=7, justify="right", no_wrap=True)
-        table.add_column(ratio=4, no_wrap=True, overflow="ellipsis", style="dim")
+        table.add_column(ratio=4, no_wrap=True, overflow="ellipsis", style=self._style("dim"))
         for line in lines:
             table.add_row(*self._row(line))
         parts: list[RenderableType] = [table]
         if hidden:
-            parts.append(Text(f"and {hidden:,} more", style="dim"))
+            parts.append(Text(f"and {hidden:,} more", style=self._style("dim")))
         return Group(*parts, Text(""), self._footer())
 
     def _row(self, line: Line) -> tuple[Text, Text, Text, Text]:
         name = full_name(line.batch, line.job, several=self._progress.several_batches)
         return (
             Text(name),
-            Text(line.phase, style=_STYLES.get(line.phase, "")),
+            Text(line.phase, style=self._style(_STYLES.get(line.phase, ""))),
             Text(clock(self._elapsed - line.since)),
             Text(clean(line.note)),
         )
@@ -170,5 +175,5 @@ class LiveDisplay:
         footer.add_column(no_wrap=True)
         footer.add_column(no_wrap=True, overflow="ellipsis")
         bar = ProgressBar(total=max(1, progress.total), completed=progress.done, width=width)
-        footer.add_row(bar, clock(self._elapsed), Text(text, style="bold"))
+        footer.add_row(bar, clock(self._elapsed), Text(text, style=self._style("bold")))
         return footer

@@ -1,0 +1,226 @@
+"""The fold behind every display: phases, counts, money, twins; it never needs a clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kling_batch.jobs import Job, MicroUSD, job_key
+from kling_batch.outcome import Charged, Happening
+from kling_batch.plan import Action, Plan, PlannedJob
+from kling_batch.progress import MOVING, Phase, Progress, longest
+
+PRICE = MicroUSD(700_000)
+
+
+def job(name: str, batch: str = "spring", prompt: str | None = None) -> Job:
+    arguments = {"prompt": prompt or name}
+    return Job(
+        key=job_key("e", arguments),
+        endpoint="e",
+        arguments=arguments,
+        take=1,
+        id=name,
+        batch=batch,
+        mode="text-to-video",
+        tier="pro",
+        path=f"{name}{{output}}{{ext}}",
+        estimate=PRICE,
+    )
+
+
+def planned(*items: tuple[Job, Action], twins: tuple[str, ...] = ()) -> Plan:
+    return Plan(tuple(PlannedJob(j, a, "", twin=j.id in twins) for j, a in items))
+
+
+def told(kind: str, name: str, message: str = "", batch: str = "spring", **data: Any) -> Happening:
+    return Happening(kind=kind, job=name, batch=batch, message=message, data=data)
+
+
+def begun(*items: tuple[Job, Action], twins: tuple[str, ...] = ()) -> Progress:
+    progress = Progress()
+    progress.begin(planned(*items, twins=twins), 0.0)
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("action", "phase"),
+    [
+        (Action.SUBMIT, Phase.WAITING),
+        (Action.COLLECT, Phase.SUBMITTED),
+        (Action.RECONCILE, Phase.LOOKING),
+        (Action.DOWNLOAD, Phase.DOWNLOADING),
+        (Action.PLACE, Phase.DOWNLOADING),
+        (Action.KEEP, Phase.UNCHANGED),
+        (Action.SETTLED, Phase.FAILED),
+        (Action.BLOCKED, Phase.BLOCKED),
+    ],
+)
+def test_every_action_begins_in_a_phase(action: Action, phase: Phase) -> None:
+    progress = begun((job("a"), action))
+
+    assert progress.count(phase) == progress.total == 1
+
+
+def test_a_job_goes_all_the_way() -> None:
+    progress = begun((job("a"), Action.SUBMIT), (job("b"), Action.KEEP))
+
+    seen = [
+        progress.fold(told("submitted", "a", "accepted, $0.70"), 1.0),
+        progress.fold(told("progress", "a", "IN_QUEUE", position=3), 2.0),
+        progress.fold(told("progress", "a", "IN_PROGRESS"), 5.0),
+        progress.fold(told("rendered", "a", "rendered, downloading"), 9.0),
+        progress.fold(told("saved", "a", "a.mp4"), 10.0),
+    ]
+
+    assert [(line.phase, line.since, line.note) for line in seen if line] == [
+        (Phase.SUBMITTED, 1.0, ""),
+        (Phase.QUEUED, 2.0, "position 3"),
+        (Phase.RENDERING, 5.0, ""),
+        (Phase.DOWNLOADING, 9.0, ""),
+        (Phase.DONE, 10.0, "a.mp4"),
+    ]
+    assert progress.totals() == ((2, "of 2 done"),)
+    assert progress.moving == {}
+
+
+def test_a_phase_keeps_its_moment_while_its_note_changes() -> None:
+    progress = begun((job("a"), Action.SUBMIT))
+    progress.fold(told("throttled", "a", "429; again in 2 s"), 1.0)
+
+    line = progress.fold(told("throttled", "a", "429; again in 4 s"), 3.0)
+
+    assert line is not None
+    assert (line.phase, line.since, line.note) == (Phase.SENDING, 1.0, "429; again in 4 s")
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase"),
+    [
+        ("in_doubt", Phase.LOOKING),
+        ("held", Phase.IN_DOUBT),
+        ("adopted", Phase.SUBMITTED),
+        ("retrying", Phase.RETRYING),
+        ("unreachable", Phase.SENDING),
+        ("locked", Phase.SENDING),
+        ("blocked", Phase.BLOCKED),
+        ("undelivered", Phase.UNDELIVERED),
+        ("download_again", Phase.DOWNLOADING),
+        ("failed", Phase.FAILED),
+    ],
+)
+def test_every_kind_of_the_engine_has_a_phase(kind: str, phase: Phase) -> None:
+    progress = begun((job("a"), Action.SUBMIT))
+
+    progress.fold(told(kind, "a", "why"), 1.0)
+
+    assert progress.count(phase) == 1
+    assert ("spring", "a") in progress.moving or phase not in MOVING
+
+
+def test_what_it_does_not_know_changes_nothing() -> None:
+    progress = begun((job("a"), Action.SUBMIT))
+
+    assert progress.fold(told("warning", "", batch=""), 1.0) is None
+    assert progress.fold(told("submitted", "stranger"), 1.0) is None
+    line = progress.fold(told("some_future_kind", "a", "hm"), 1.0)
+
+    assert line is not None
+    assert line.phase is Phase.WAITING
+    assert progress.totals() == ((0, "of 1 done"), (1, "waiting"))
+
+
+def test_money_is_committed_released_and_kept() -> None:
+    progress = begun((job("a"), Action.SUBMIT), (job("b"), Action.SUBMIT), (job("c"), Action.KEEP))
+    owed = [progress.committed]
+    for happening in (
+        told("submitted", "a"),
+        told("retrying", "a"),  # not charged, or it would not be tried again
+        told("submitted", "a"),
+        told("in_doubt", "b"),
+        told("adopted", "b"),  # the same money, seen again
+        told("failed", "a", charged=Charged.UNKNOWN),  # possibly charged
+        told("failed", "b", charged=Charged.NO),
+    ):
+        progress.fold(happening, 1.0)
+        owed.append(progress.committed)
+
+    assert [amount / PRICE for amount in owed] == [1, 2, 1, 2, 3, 3, 3, 2]
+
+
+def test_the_ledgers_word_about_money_outranks_the_plans() -> None:
+    progress = Progress()
+    plan = planned((job("a"), Action.COLLECT), (job("b"), Action.SUBMIT))
+    progress.begin(plan, 0.0, committed=MicroUSD(5_000_000))
+
+    progress.fold(told("submitted", "b"), 1.0)
+    progress.fold(told("failed", "a", charged=Charged.NO), 1.0)
+
+    assert progress.committed == 5_000_000
+
+
+def test_twins_follow_their_first_and_cost_nothing() -> None:
+    first, twin = job("a", prompt="same"), job("b", prompt="same")
+    progress = begun((first, Action.SUBMIT), (twin, Action.SUBMIT), twins=("b",))
+    progress.fold(told("submitted", "a"), 1.0)
+    assert progress.waiting == 1
+
+    progress.fold(told("saved", "a"), 2.0)
+
+    assert progress.done == 2
+    assert progress.committed == PRICE
+
+
+def test_equal_names_in_two_batches_are_two_jobs() -> None:
+    progress = begun((job("a"), Action.SUBMIT), (job("a", "summer", "other"), Action.SUBMIT))
+    progress.fold(told("saved", "a", batch="summer"), 1.0)
+
+    assert progress.several_batches
+    assert progress.lines["spring", "a"].phase is Phase.WAITING
+    assert progress.lines["summer", "a"].phase is Phase.DONE
+
+
+def test_stopping_is_remembered() -> None:
+    progress = begun((job("a"), Action.SUBMIT))
+    progress.fold(Happening(kind="stopping", message="interrupted"), 1.0)
+
+    assert progress.stopping == "interrupted"
+
+
+def test_what_needs_attention_is_shown_first_then_the_oldest() -> None:
+    names = ("old", "new", "odd")
+    progress = begun(*((job(name), Action.SUBMIT) for name in names))
+    progress.fold(told("submitted", "old"), 1.0)
+    progress.fold(told("submitted", "new"), 2.0)
+    progress.fold(told("in_doubt", "odd"), 3.0)
+
+    assert [line.job for line in longest(progress.moving.values())] == ["odd", "old", "new"]
+
+
+def test_many_jobs_are_folded_without_recounting() -> None:
+    shared = job("a")
+    items = (PlannedJob(_renamed(shared, f"j{n}"), Action.SUBMIT, "") for n in range(20_000))
+    progress = Progress()
+    progress.begin(Plan(tuple(items)), 0.0)
+    for n in range(20_000):
+        progress.fold(told("submitted", f"j{n}"), 1.0)
+        progress.fold(told("saved", f"j{n}"), 2.0)
+
+    assert progress.done == 20_000
+    assert progress.committed == 20_000 * PRICE
+
+
+def _renamed(original: Job, name: str) -> Job:
+    return Job(
+        key=original.key,
+        endpoint="e",
+        arguments={},
+        take=1,
+        id=name,
+        batch="spring",
+        mode="",
+        tier="",
+        path="",
+        estimate=PRICE,
+    )

@@ -75,6 +75,11 @@ def find(mode: str, tier: str = DEFAULT_TIER) -> Endpoint:
     return _BY_WORDS[mode, tier]
 
 
+def find_exactly(mode: str, tier: str | None) -> Endpoint | None:
+    """The endpoint of a mode and a tier, or None."""
+    return _BY_WORDS.get((mode, tier or DEFAULT_TIER))
+
+
 def by_id(endpoint_id: str) -> Endpoint | None:
     """The endpoint of this id, or None where the catalogue does not know it."""
     return _BY_ID.get(endpoint_id)

@@ -29,6 +29,7 @@ from kling_batch.tree import Tree
 
 #: Keys that say how many jobs there are, not what one is like.
 _FRAME = ("from", "matrix", "when")
+_RAW_ONLY = ("input", "price")
 
 
 class Given(NamedTuple):
@@ -66,6 +67,8 @@ class Entry:
         self._collector = collector
         self._constants: dict[str, JSON] = {}
         self._renders: list[tuple[str, Render]] = []
+        #: Keys whose template names what no row has.
+        self._hopeless: set[str] = set()
         for name, value in {**self.defaults, **self.own}.items():
             self._compile(name, value)
         self._when = self._condition(self.frame.get("when"))
@@ -81,9 +84,10 @@ class Entry:
         fixed = self._open_keys(self.columns)
         # Rows of JSONL bring their own columns, and combinations differ through `include`.
         varied = (self.table is not None and not self.table.header) or len(self.combinations) > 1
+        alone = not base and not any(self.combinations)
         for line, row in self.table.rows if self.table else [(0, {})]:
             for combination in self.combinations:
-                scope = {**base, **row, **combination}
+                scope = row if alone else {**base, **row, **combination}
                 keys = self._open_keys(row.keys() | combination.keys()) if varied else fixed
                 if self._when is not None and not self._holds(scope, line):
                     continue
@@ -166,6 +170,9 @@ class Entry:
         for name, render in self._renders:
             if name in values:
                 continue  # a default's template, and the row has said it
+            if name in self._hopeless:
+                sound = False
+                continue
             try:
                 values[name] = render(scope)
             except TemplateFault as fault:
@@ -180,14 +187,20 @@ class Entry:
 
     def _open_keys(self, names: set[str]) -> list[str]:
         """The columns that are job keys which the job itself leaves open."""
-        return [name for name in names if name in fields.JOB and name not in self.own]
+        raw = "endpoint" in names or "endpoint" in self.own
+        # A table of products has a price that is none of ours.
+        skip = self.own.keys() if raw else {*self.own, *_RAW_ONLY}
+        return [name for name in names if name in fields.JOB and name not in skip]
 
     def _fault(self, fault: TemplateFault, line: int) -> None:
         complaint = Complaint(fault.path, fault.message, fault.code, self._hint(fault))
-        # An unknown name is the template's mistake, once, and not that of each row.
-        known = fault.code == "unknown-variable"
-        place = self._tree.place(self._written(fault.path)) if known else None
-        self._collector.complain(place or self.place(fault.path, line), complaint)
+        if fault.code == "unknown-variable" and (self.table is None or self.table.header):
+            # The template's mistake, once, and not that of each of 100,000 rows.
+            self._hopeless.add(str(fault.path[0]))
+            place = self._tree.place(self._written(fault.path))
+        else:
+            place = self.place(fault.path, line)
+        self._collector.complain(place, complaint)
 
     def _hint(self, fault: TemplateFault) -> str:
         if self.table and fault.suggestion in self.table.header:

@@ -15,21 +15,19 @@ from kling_batch.collect import Collector
 from kling_batch.entry import Entry, Given
 from kling_batch.errors import Place
 from kling_batch.fields import FieldError
-from kling_batch.files import Files
 from kling_batch.jobs import JSON, Arguments, Job, JobKey, job_key
 from kling_batch.parameters import UNRESOLVED, Complaint
-from kling_batch.paths import PathTemplate, folded, problem_of, problem_of_id
-from kling_batch.request import Request, build
+from kling_batch.paths import PathTemplate, folded, is_plain_id, problem_of, problem_of_id
+from kling_batch.request import Requests
 
 MOST_JOBS = 1_000_000
 
 T = TypeVar("T")
 
 
-class Draft(NamedTuple):
-    """A job whose key may still hang on its parents, and who to complain to about it."""
+class Origin(NamedTuple):
+    """Who to complain to about a job."""
 
-    job: Job
     entry: Entry
     line: int
 
@@ -40,17 +38,19 @@ class Expansion:
 
     batch: str
     path: PathTemplate
-    files: Files
+    requests: Requests
     collector: Collector
-    drafts: list[Draft] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    #: Where in `jobs` those are whose keys hang on other jobs.
+    waiting: dict[int, Origin] = field(default_factory=dict)
     #: Every id, also of jobs that have an error, with its place.
     ids: dict[str, Place] = field(default_factory=dict)
-    _paths: dict[str, Place] = field(default_factory=dict)
+    _paths: dict[str, Job] = field(default_factory=dict)
 
     def add(self, entry: Entry, base: Mapping[str, JSON]) -> None:
         """Make every job of an entry."""
         for given in entry.give(base):
-            if len(self.drafts) >= MOST_JOBS:
+            if len(self.jobs) >= MOST_JOBS:
                 message = f"more than {MOST_JOBS:,} jobs; make several manifests of them"
                 entry.complain(Complaint((), message, "too-large"))
                 return
@@ -58,79 +58,80 @@ class Expansion:
 
     def _add_job(self, entry: Entry, given: Given) -> None:
         _, values, defaults, line = given
-        job_id = self._id(entry, values.pop("id", None), line)
-        takes = _read(fields.takes, "takes", values, entry, line) or 1
-        tags = _read(fields.tags, "tags", values, entry, line) or ()
-        request, findings = build(values, defaults, self.files)
+        place = entry.home(line)
+        job_id = self._id(entry, values.pop("id", None), place, line)
+        takes = (_read(fields.takes, "takes", values, entry, line) if "takes" in values else 1) or 1
+        tags = (_read(fields.tags, "tags", values, entry, line) if "tags" in values else ()) or ()
+        request, findings = self.requests.build(values, defaults)
         for doubt in findings.doubts:
             entry.warn(doubt, line)
-        if findings.errors:
-            for complaint in findings.errors:
-                entry.complain(complaint, line)
-        elif request is not None and job_id is not None:
-            for take in range(1, takes + 1):
-                self._add_take(entry, given, request, job_id=job_id, tags=tags, take=take)
-
-    def _add_take(
-        self,
-        entry: Entry,
-        given: Given,
-        request: Request,
-        *,
-        job_id: str,
-        tags: tuple[str, ...],
-        take: int,
-    ) -> None:
-        endpoint, place = request.endpoint, entry.home(given.line)
+        for complaint in findings.errors:
+            entry.complain(complaint, line)
+        if request is None or job_id is None or findings.errors:
+            return
+        endpoint = request.endpoint
         mode, tier = (endpoint.mode, endpoint.tier) if endpoint else ("", "")
-        path = self.path.fill(
-            batch=self.batch, mode=mode, tier=tier, job=job_id, take=take, scope=given.scope
-        )
-        key = UNRESOLVED
-        if not request.waiting:
-            made = key_of(request.endpoint_id, request.arguments, take, entry, given.line)
-            if made is None:
-                return
-            key = made
-        job = Job(
-            key=key,
-            endpoint=request.endpoint_id,
-            arguments=request.arguments,
-            take=take,
-            id=job_id,
-            batch=self.batch,
-            mode=mode,
-            tier=tier,
-            path=path,
-            estimate=request.estimate.micro,
-            estimate_note=request.estimate.note,
-            place=place,
-            tags=tags,
-            entry=entry.index,
-        )
-        self._claim_path(job, entry, given.line)
-        self.drafts.append(Draft(job, entry, given.line))
+        for take in range(1, takes + 1):
+            key = UNRESOLVED
+            if not request.waiting:
+                made = key_of(request.endpoint_id, request.arguments, take, entry, line)
+                if made is None:
+                    return
+                key = made
+            job = Job(
+                key=key,
+                endpoint=request.endpoint_id,
+                arguments=request.arguments,
+                take=take,
+                id=job_id,
+                batch=self.batch,
+                mode=mode,
+                tier=tier,
+                path=self.path.fill(
+                    batch=self.batch,
+                    mode=mode,
+                    tier=tier,
+                    job=job_id,
+                    take=take,
+                    scope=given.scope,
+                ),
+                estimate=request.estimate.micro,
+                estimate_note=request.estimate.note,
+                place=place,
+                tags=tags,
+                entry=entry.index,
+            )
+            self._claim_path(job, entry, line)
+            if request.waiting:
+                self.waiting[len(self.jobs)] = Origin(entry, line)
+            self.jobs.append(job)
 
-    def _id(self, entry: Entry, value: JSON, line: int) -> str | None:
+    def _id(self, entry: Entry, value: JSON, place: Place, line: int) -> str | None:
         if value is None:
             hint = "give the job a name: `id: hero-clip`, with a column in it for rows"
             entry.complain(Complaint((), "`id` is missing", "missing", hint), line)
             return None
-        try:
-            job_id = fields.text(value)
-        except FieldError as error:
-            entry.complain(Complaint(("id",), f"`id` {error}", "wrong-type"), line)
+        job_id = value if is_plain_id(value) else self._odd_id(entry, value, line)
+        if job_id is None:
             return None
-        if why := problem_of_id(job_id):
-            hint = "use letters, digits, - and _"
-            entry.complain(Complaint(("id",), f"{why}: `{job_id[:60]}`", "wrong-id", hint), line)
-            return None
-        place = entry.home(line)
         first = self.ids.setdefault(job_id, place)
         if first is not place:
             self._complain_twice(entry, job_id, first, line)
             return None
         return job_id
+
+    @staticmethod
+    def _odd_id(entry: Entry, value: JSON, line: int) -> str | None:
+        try:
+            job_id = fields.text(value)
+        except FieldError as error:
+            entry.complain(Complaint(("id",), f"`id` {error}", "wrong-type"), line)
+            return None
+        why = problem_of_id(job_id)
+        if why:
+            hint = "use letters, digits, - and _"
+            entry.complain(Complaint(("id",), f"{why}: `{job_id[:60]}`", "wrong-id", hint), line)
+        return None if why else job_id
 
     @staticmethod
     def _complain_twice(entry: Entry, job_id: str, first: Place, line: int) -> None:
@@ -147,28 +148,33 @@ class Expansion:
         """Two jobs never share a file, not even on a disk that does not tell capitals apart."""
         if why := problem_of(job.path):
             entry.complain(Complaint((), why, "unsafe-path", "change `path:` or the id"), line)
-        for index in range(outputs_of(job)):
-            path = folded(job.output_path(index, "")) if index else folded(job.path)
-            path = path.replace("{output}", "").replace("{ext}", "")
-            first = self._paths.setdefault(path, job.place)
-            if first is not job.place:
-                message = f"`{job.label}` would land in the same file as the job of {first}: {path}"
-                hint = "change `path:` or the id; capitals do not count"
-                entry.complain(Complaint((), message, "path-collision", hint), line)
-                return
+        path = folded(job.path)
+        first = self._paths.setdefault(path, job)
+        for n in range(2, outputs_of(job) + 1):
+            if first is not job:
+                break
+            further = path.replace("{output}", f"-{n}{{output}}")
+            first = self._paths.setdefault(further, job)
+        if first is not job:
+            shown = path.format(output="", ext="")
+            message = f"`{job.label}` would land in the same file as `{first.label}`: {shown}"
+            hint = "change `path:` or the id; capitals do not count"
+            entry.complain(Complaint((), message, "path-collision", hint), line)
 
 
 def outputs_of(job: Job) -> int:
     """How many files a job makes at most."""
+    if "num_images" not in job.arguments or not job.mode:
+        return 1
     if job.arguments.get("result_type") == "series":
         return int(job.arguments.get("series_amount", 9))
-    return int(job.arguments.get("num_images", 1)) if job.mode else 1
+    return int(job.arguments["num_images"])
 
 
 def key_of(
     endpoint: str, arguments: Arguments, take: int, entry: Entry, line: int
 ) -> JobKey | None:
-    """The key of a request, or None after a complaint."""
+    """The key of a take of a job, or None after a complaint."""
     try:
         return job_key(endpoint, arguments, take)
     # Lone surrogates, infinite numbers: nothing that fal could be sent.

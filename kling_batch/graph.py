@@ -6,40 +6,50 @@ read files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from kling_batch import catalog
 from kling_batch.errors import Place
-from kling_batch.expand import Draft, key_of, outputs_of
+from kling_batch.expand import Origin, key_of, outputs_of
 from kling_batch.jobs import JSON, Arguments, Job, OutputOf, leaves, parents
 from kling_batch.parameters import Complaint, Parameter, Path, nearest
 
 _Name = tuple[str, int]
 #: 5 s of video are 121 frames: a clip is about a frame longer than it was ordered.
 _FRAME = 0.05
+_MOST_SUGGESTIONS = 50
 
 
-def resolve(drafts: list[Draft], ids: Mapping[str, Place]) -> tuple[Job, ...]:
+def resolve(
+    jobs: Sequence[Job], waiting: Mapping[int, Origin], ids: Mapping[str, Place]
+) -> tuple[Job, ...]:
     """Every job with its key, parents first and otherwise in the manifest's order.
 
-    What is wrong is told to the entries; a job that cannot be had then is missing.
+    `waiting` says which jobs hang on others, and who to complain to; `ids` are all that were seen.
+    A job about which there is a complaint is left out.
     """
-    if all(draft.job.key for draft in drafts):
-        return tuple(draft.job for draft in drafts)
-    return _Graph(drafts, ids).jobs()
+    return _Graph(jobs, waiting, ids).jobs() if waiting else tuple(jobs)
 
 
 class _Graph:
-    def __init__(self, drafts: list[Draft], ids: Mapping[str, Place]) -> None:
-        self._drafts = {(draft.job.id, draft.job.take): draft for draft in drafts}
+    def __init__(
+        self, jobs: Sequence[Job], waiting: Mapping[int, Origin], ids: Mapping[str, Place]
+    ) -> None:
+        self._jobs = {(job.id, job.take): job for job in jobs}
+        self._origins = {(jobs[n].id, jobs[n].take): origin for n, origin in waiting.items()}
+        self._takes: dict[str, int] = {}
+        for job in jobs:
+            self._takes[job.id] = max(job.take, self._takes.get(job.id, 0))
         self._ids = ids
+        self._suggestions: dict[str, str] = {}
         #: In the order in which they were finished: parents first. None is a job that failed.
         self._done: dict[_Name, Job | None] = {}
 
     def jobs(self) -> tuple[Job, ...]:
         """All that can be had."""
-        for name in self._drafts:
+        for name in self._jobs:
             self._finish(name)
         return tuple(job for job in self._done.values() if job is not None)
 
@@ -52,7 +62,7 @@ class _Graph:
             child = next(reversed(path))
             parent = next((each for each in path[child] if each not in self._done), None)
             if parent is None:
-                self._done[child] = self._complete(self._drafts[child])
+                self._done[child] = self._complete(child)
                 del path[child]
             elif parent in path:
                 self._complain_circle([*path], parent)
@@ -61,28 +71,28 @@ class _Graph:
                 path[parent] = self._parents_of(parent)
 
     def _parents_of(self, name: _Name) -> Iterator[_Name]:
-        job = self._drafts[name].job
-        if job.key:
+        if name not in self._origins:
             return iter(())
-        needs = [(need.job_id, need.take) for need in parents(job.arguments)]
-        return iter([need for need in needs if need in self._drafts])
+        needs = [(need.job_id, need.take) for need in parents(self._jobs[name].arguments)]
+        return iter([need for need in needs if need in self._jobs])
 
     def _complain_circle(self, path: list[_Name], parent: _Name) -> None:
         circle = path[path.index(parent) :]
         chain = " → ".join(job_id for job_id, _ in [*circle, parent])
         for name in path:
             self._done[name] = None
-        draft = self._drafts[parent]
+        job, (entry, line) = self._jobs[parent], self._origins[parent]
         following = circle[1][0] if len(circle) > 1 else parent[0]
-        where = (_name_of(draft.job.arguments, following),) if draft.job.mode else ()
+        where = (_name_of(job.arguments, following),) if job.mode else ()
         complaint = Complaint(where, f"jobs need each other in a circle: {chain}", "circle")
-        draft.entry.complain(complaint, draft.line)
+        entry.complain(complaint, line)
 
-    def _complete(self, draft: Draft) -> Job | None:
-        job = draft.job
-        if job.key:
+    def _complete(self, name: _Name) -> Job | None:
+        job = self._jobs[name]
+        if name not in self._origins:
             return job
-        filled = _Filled(self, draft)
+        entry, line = self._origins[name]
+        filled = _Filled(self, self._origins[name])
         endpoint = catalog.by_id(job.endpoint) if job.mode else None
         if endpoint is None:
             arguments = filled.walk(job.arguments, ("input",))
@@ -90,7 +100,7 @@ class _Graph:
             arguments = catalog.replace_urls(endpoint, job.arguments, filled.visit)
         if filled.failed:
             return None
-        key = key_of(job.endpoint, arguments, job.take, draft.entry, draft.line)
+        key = key_of(job.endpoint, arguments, job.take, entry, line)
         if key is None:
             return None
         priced = replace(job, arguments=arguments, key=key)
@@ -103,29 +113,32 @@ class _Graph:
     def parent(self, need: OutputOf) -> Job | str | None:
         """The job that makes an output, or why there is none; None if it has its own complaint."""
         name = (need.job_id, need.take)
-        if name in self._drafts:
+        if name in self._jobs:
             return self._done.get(name)
-        takes = [take for job_id, take in self._drafts if job_id == need.job_id]
-        if takes:
-            return f"`{need.job_id}` has no take {need.take}, only {max(takes)}"
+        if takes := self._takes.get(need.job_id):
+            return f"`{need.job_id}` has no take {need.take}, only {takes}"
         if need.job_id in self._ids:
             return None
         return f"there is no job `{need.job_id}`"
 
     def suggestion(self, job_id: str) -> str:
         """The id that was probably meant."""
-        return nearest(job_id, self._ids) or "a job that its `when:` leaves out is none"
+        if job_id not in self._suggestions and len(self._suggestions) < _MOST_SUGGESTIONS:
+            # Comparing with all of 100,000 ids takes a second.
+            alike = islice((each for each in self._ids if each[:1] == job_id[:1]), 2000)
+            self._suggestions[job_id] = nearest(job_id, alike)
+        return self._suggestions.get(job_id) or "a job that its `when:` leaves out is none"
 
 
 class _Filled:
     """Puts the parents' keys into the references of one job."""
 
-    def __init__(self, graph: _Graph, draft: Draft) -> None:
+    def __init__(self, graph: _Graph, origin: Origin) -> None:
         self.failed = False
         #: Seconds of the source clip, as far as a parent tells.
         self.source: float | None = None
         self._graph = graph
-        self._draft = draft
+        self._origin = origin
 
     def visit(self, parameter: Parameter, value: JSON, path: Path) -> JSON:
         """A URL of a catalogued endpoint."""
@@ -139,7 +152,7 @@ class _Filled:
             wanted = f"`{parameter.name}` wants {parameter.media}"
             message = f"{wanted}, but `{parent.id}` makes {made.output}"
             self._complain(path, message, "wrong-output")
-        if path == ("video_url",) and "duration" in parent.arguments:
+        if made is not None and path == ("video_url",) and "duration" in parent.arguments:
             self.source = int(parent.arguments["duration"]) + _FRAME
         return replace(value, key=parent.key)
 
@@ -171,7 +184,7 @@ class _Filled:
 
     def _complain(self, path: Path, message: str, code: str, hint: str = "") -> None:
         self.failed = True
-        self._draft.entry.complain(Complaint(path, message, code, hint), self._draft.line)
+        self._origin.entry.complain(Complaint(path, message, code, hint), self._origin.line)
 
 
 def _name_of(arguments: Arguments, job_id: str) -> str:

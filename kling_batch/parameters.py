@@ -174,15 +174,16 @@ def _text(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> 
 
 
 def _choice(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
-    if _is_number(value):
+    if isinstance(value, str):
+        word = value
+    elif _is_number(value):
         word = str(int(value)) if value == value // 1 and abs(value) < 1e9 else show(value)
-    elif isinstance(value, str):
-        word = value.strip()
     else:
         return _wrong_type(parameter, value, path, findings, f"one of {parameter.allowed}")
-    choice = parameter.spellings.get(word.lower())
+    choice = parameter.spellings.get(word) or parameter.spellings.get(word.strip().lower())
     if choice is not None:
         return choice
+    word = word.strip()
     message = f"`{parameter.name}` is {show(value)}; allowed: {parameter.allowed}"
     if parameter.open and word:
         findings.doubt(path, message, "undocumented-value", nearest(word, parameter.choices))

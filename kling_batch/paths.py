@@ -13,6 +13,8 @@ from string import Formatter
 from kling_batch.jobs import JSON
 from kling_batch.parameters import nearest
 
+Scope = Mapping[str, JSON]
+
 DEFAULT_PATH = "{batch}/{mode}/{job}{suffix}{ext}"
 FIELDS = ("batch", "mode", "tier", "job", "take", "suffix", "ext")
 
@@ -26,6 +28,7 @@ _RESERVED_NAME = re.compile(rf"{_RESERVED}(?:\..*)?", re.IGNORECASE)
 _PLAIN_NAME = rf"(?!(?i:{_RESERVED})(?:[./{{]|$))[A-Za-z0-9_][A-Za-z0-9_-]*"
 _PLAIN = re.compile(rf"(?:{_PLAIN_NAME}/)*{_PLAIN_NAME}\{{output\}}\{{ext\}}")
 
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,150}")
 _ID = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|#{}\[\]\ud800-\udfff]")
 
 
@@ -64,9 +67,9 @@ class PathTemplate:
         )
 
     def fill(
-        self, *, batch: str, mode: str, tier: str, job: str, take: int, scope: Mapping[str, JSON]
+        self, *, batch: str, mode: str, tier: str, job: str, take: int, scope: Scope | None = None
     ) -> str:
-        """`Job.path` for one take of a job."""
+        """`Job.path` for one take of a job; `scope` has the values of further names."""
         values = {
             "batch": batch,
             "mode": mode or "raw",
@@ -75,8 +78,8 @@ class PathTemplate:
             "take": take,
             "suffix": "" if take == 1 else f"-t{take}",
         }
-        if self._own:
-            values |= {name: _escape(str(scope.get(name, ""))) for name in self._own}
+        for name in self._own:
+            values[name] = _escape(str((scope or {}).get(name, "")))
         return self._pattern % values
 
 
@@ -95,14 +98,17 @@ def problem_of(path: str) -> str:
     return ""
 
 
+def is_plain_id(value: JSON) -> bool:
+    """Whether this is an id like nearly every id, with nothing wrong about it."""
+    return isinstance(value, str) and _PLAIN_ID.fullmatch(value) is not None
+
+
 def problem_of_id(job_id: str) -> str:
     """Why a text cannot be a job's id, or nothing."""
-    if not job_id:
-        return "the id is empty"
     if found := _ID.search(job_id):
         return f"the id may not contain {found[0]!r}"
-    if job_id != job_id.strip(" .") or len(job_id) > 150:
-        return "the id begins or ends with a space or a dot, or has more than 150 characters"
+    if not job_id or job_id != job_id.strip(" .") or len(job_id) > 150:
+        return "the id is empty, begins or ends with a space or a dot, or has over 150 characters"
     return ""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from kling_batch import catalog
@@ -22,8 +23,11 @@ from kling_batch.prices import Estimate
 
 #: Where one of these is said for a job, defaults for the others yield to it.
 _EXCLUDES = {"multi_prompt": ("prompt", "duration"), "prompt": ("multi_prompt",)}
+_EXCLUDED = frozenset(name for names in _EXCLUDES.values() for name in names)
 _NOT_RAW = ("mode", "tier")
 _RAW_ONLY = ("input", "price")
+_MOST_FORMS = 10_000
+_NOTHING = Findings()
 _ENDPOINT = re.compile(r"/?[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+/?")
 _REFERENCE = frozenset({"job", "take", "output"})
 
@@ -36,17 +40,59 @@ class Request(NamedTuple):
     arguments: dict[str, JSON]
     estimate: Estimate
     #: Some argument is an output of another job whose key is not known yet.
-    waiting: bool
+    waiting: bool = False
 
 
-def build(
-    values: dict[str, JSON], defaults: Collection[str], files: Files
+class Requests:
+    """Builds requests, and notices when one differs from an earlier one in its words only."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        #: Everything but the prompt → the request. A large table is a few forms and many words.
+        self._forms: dict[object, Request] = {}
+
+    def build(
+        self, values: dict[str, JSON], defaults: frozenset[str]
+    ) -> tuple[Request | None, Findings]:
+        """The request that a job's values make; names in `defaults` were said for all jobs.
+
+        `values` is used up. There is no request where the endpoint cannot be told; where there are
+        errors it must not be used.
+        """
+        words = values.get("prompt")
+        form = _form(values, defaults) if isinstance(words, str) and _plain(words) else None
+        if form is None:
+            return _build(values, defaults, self._files)
+        if (known := self._forms.get(form)) is not None:
+            arguments = {**known.arguments, "prompt": str(words).strip()}
+            return Request(known.endpoint_id, known.endpoint, arguments, known.estimate), _NOTHING
+        request, findings = _build(values, defaults, self._files)
+        sound = not findings.errors and not findings.doubts
+        if request and sound and not request.waiting and len(self._forms) < _MOST_FORMS:
+            self._forms[form] = request
+        return request, findings
+
+
+def _plain(words: str) -> bool:
+    """Whether a prompt is so that no rule has anything to say about it."""
+    return "@" not in words and 0 < len(words) < 2000 and words[0] > " "
+
+
+def _form(values: Mapping[str, JSON], defaults: frozenset[str]) -> object:
+    """Everything but the words; None where a list or a mapping is among it."""
+    rest = [value for name, value in values.items() if name != "prompt"]
+    # 1, 1.0 and True are equal, but not the same to say.
+    form = (*values, *rest, *map(type, rest), defaults)
+    try:
+        hash(form)
+    except TypeError:
+        return None
+    return form
+
+
+def _build(
+    values: dict[str, JSON], defaults: frozenset[str], files: Files
 ) -> tuple[Request | None, Findings]:
-    """The request that a job's values make; names in `defaults` were said for all jobs.
-
-    `values` is used up. There is no request where the endpoint cannot be told; where there are
-    errors it must not be used.
-    """
     if values.get("endpoint") is not None:
         return _raw(values, defaults, files)
     findings = Findings()
@@ -62,20 +108,17 @@ def build(
         _yield_defaults(values, defaults, endpoint)
     through = _take_params(values, findings)
     arguments, judged = catalog.examine(endpoint, values, through)
-    if findings.errors:
-        judged.errors[:0] = findings.errors
-    waiting = False
+    judged.errors[:0] = findings.errors
+    inputs = _Inputs(files, judged)
     source_seconds = None
     if not endpoint.url_names.isdisjoint(arguments):
-        inputs = _Inputs(files, judged)
         arguments = catalog.replace_urls(endpoint, arguments, inputs.visit)
-        waiting = inputs.waiting
         source = arguments.get("video_url")
         source_seconds = seconds_of(source) if isinstance(source, LocalFile) else None
-    if judged.errors:
-        return Request(endpoint.id, endpoint, arguments, Estimate(MicroUSD(0)), waiting), judged
-    price = catalog.estimate(endpoint, arguments, source_seconds)
-    return Request(endpoint.id, endpoint, arguments, price, waiting), judged
+    price = Estimate(MicroUSD(0))
+    if not judged.errors:
+        price = catalog.estimate(endpoint, arguments, source_seconds)
+    return Request(endpoint.id, endpoint, arguments, price, inputs.waiting), judged
 
 
 def _endpoint(
@@ -89,6 +132,9 @@ def _endpoint(
         name, value = ("tier", tier) if isinstance(mode, str) else ("mode", mode)
         findings.error((name,), f"`{name}` must be a word, not {show(value)}", "wrong-type")
         return None
+    known = catalog.find_exactly(mode, tier)
+    if known is not None:
+        return known
     mode = mode.strip().lower()
     wanted = catalog.DEFAULT_TIER if tier is None else tier.strip().lower()
     try:
@@ -101,15 +147,21 @@ def _endpoint(
         return None
 
 
-def _yield_defaults(values: dict[str, JSON], defaults: Collection[str], endpoint: Endpoint) -> None:
-    for name in defaults:
-        if name not in endpoint.by_name and name != "params":
-            values.pop(name, None)
-    for name, others in _EXCLUDES.items():
+def _yield_defaults(values: dict[str, JSON], defaults: frozenset[str], endpoint: Endpoint) -> None:
+    for name in _foreign(endpoint.id, defaults):
+        values.pop(name, None)
+    for name in _EXCLUDES if defaults & _EXCLUDED else ():
         if values.get(name) is not None and name not in defaults:
-            for other in others:
-                if other in defaults:
-                    values.pop(other, None)
+            for other in defaults.intersection(_EXCLUDES[name]):
+                values.pop(other, None)
+
+
+@lru_cache(maxsize=1024)
+def _foreign(endpoint_id: str, defaults: frozenset[str]) -> tuple[str, ...]:
+    """The defaults that an endpoint has no use for."""
+    endpoint = catalog.by_id(endpoint_id)
+    known = endpoint.by_name if endpoint else {}
+    return tuple(name for name in defaults if name not in known and name != "params")
 
 
 def _take_params(values: dict[str, JSON], findings: Findings) -> Collection[str]:
@@ -173,7 +225,7 @@ def _is_url(name: str) -> bool:
 
 
 def _raw(
-    values: dict[str, JSON], defaults: Collection[str], files: Files
+    values: dict[str, JSON], defaults: frozenset[str], files: Files
 ) -> tuple[Request | None, Findings]:
     """A request that is passed through: no defaults, no normalising, no price but what is said."""
     findings = Findings()

@@ -35,8 +35,7 @@ def prompt_or_shots(arguments: Arguments, findings: Findings) -> None:
 
 def shots_add_up(arguments: Arguments, findings: Findings) -> None:
     """The shots last as long as the clip, and the clip 3 to 15 seconds."""
-    total = shot_seconds(arguments)
-    if total is None:
+    if "multi_prompt" not in arguments or (total := shot_seconds(arguments)) is None:
         return
     wanted = arguments.get("duration")
     if not 3 <= total <= 15:
@@ -61,9 +60,9 @@ def shot_seconds(arguments: Arguments) -> int | None:
 
 def mentions(arguments: Arguments, findings: Findings) -> None:
     """Every `@Image3`, `@Element1` and `@Video1` of a prompt names something that is there."""
+    if "multi_prompt" not in arguments and "@" not in str(arguments.get("prompt")):
+        return
     for path, text in _prompts(arguments):
-        if "@" not in text:
-            continue
         for thing, number in sorted(set(_MENTION.findall(text))):
             there = _count(arguments.get(_LISTS[thing]))
             if there is None:

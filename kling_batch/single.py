@@ -14,7 +14,7 @@ from kling_batch.files import Files
 from kling_batch.jobs import JSON, Batch, Job, job_key
 from kling_batch.parameters import Complaint
 from kling_batch.paths import DEFAULT_PATH, PathTemplate, problem_of, problem_of_id
-from kling_batch.request import build
+from kling_batch.request import Requests
 
 #: Flags that have a name of their own; every other parameter is a `--param`.
 _FLAGS = ("mode", "tier", "prompt", "aspect_ratio", "image_url", "video_url", "take")
@@ -34,7 +34,7 @@ def single(
     """A batch of one job; values may be text, as flags give it. Raises `ManifestError`."""
     collector = Collector()
     values = {**arguments, "mode": mode, "tier": tier}
-    request, findings = build(values, (), Files(cwd))
+    request, findings = Requests(Files(cwd)).build(values, frozenset())
     for complaint in findings.errors:
         collector.complain(_place(complaint), complaint)
     if why := problem_of_id(id) or problem_of_id(batch):
@@ -48,7 +48,7 @@ def single(
     endpoint = request.endpoint
     assert endpoint is not None
     filled = PathTemplate(path).fill(
-        batch=batch, mode=endpoint.mode, tier=endpoint.tier, job=id, take=take, scope={}
+        batch=batch, mode=endpoint.mode, tier=endpoint.tier, job=id, take=take
     )
     if why := problem_of(filled):
         collector.error(Place("--output"), why, "unsafe-path")

@@ -48,17 +48,26 @@ def open_table(path: Path, name: str, report: Report) -> Table:
 
 def _lines(path: Path, name: str) -> Iterator[str]:
     """The decoded lines, their ends kept: a quoted cell may go over several of them."""
-    number = 0
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        place = Place(name, number, error.start + 1)
-        message = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
-        raise _fatal(place, message, "encoding", "save the table as UTF-8") from None
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from file
+    except UnicodeDecodeError:
+        # The decoder reads in blocks and cannot say in which line it stopped.
+        raise _not_utf8(path, name) from None
     except OSError as error:
         raise _fatal(Place(name), f"cannot be read: {error.strerror}", "unreadable") from None
+
+
+def _not_utf8(path: Path, name: str) -> ManifestError:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                place = Place(name, number, error.start + 1)
+                message = f"byte 0x{line[error.start]:02x} is not UTF-8"
+                return _fatal(place, message, "encoding", "save the table as UTF-8")
+    return _fatal(Place(name), "is not UTF-8", "encoding", "save the table as UTF-8")
 
 
 def _csv_table(lines: Iterator[str], name: str, report: Report, delimiter: str) -> Table:

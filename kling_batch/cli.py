@@ -83,10 +83,8 @@ def _first_known(group: BaseExceptionGroup[BaseException]) -> int:
 
 def _problems(error: ManifestError) -> None:
     """Every problem with its place; on a terminal with the line and a caret."""
-    from kling_batch.explain import explain_all  # noqa: PLC0415 - only for a bad manifest
-
-    for line in explain_all(error.problems, carets=sys.stderr.isatty()):
-        _say(line)
+    for problem in error.problems:
+        _say(str(problem))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         from kling_batch.ci import problem_annotations  # noqa: PLC0415
 

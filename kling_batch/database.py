@@ -142,15 +142,15 @@ class RunLock:
 
     def acquire(self) -> None:
         """Take the lock at once or raise `LedgerError` naming its holder."""
-        try:
-            with explained(self._path):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
+        with explained(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
                 self._lock.acquire(timeout=0)
-        except Timeout:
-            raise LedgerError(
-                f"{self._path}: another run is using this ledger{self._holder()}; wait for it, "
-                "or look with: kling-batch status"
-            ) from None
+            except Timeout:  # an OSError, but not the disk's
+                raise LedgerError(
+                    f"{self._path}: another run is using this ledger{self._holder()}; wait for it, "
+                    "or look with: kling-batch status"
+                ) from None
 
     def release(self) -> None:
         """Give it back; the file stays, so that nobody locks a deleted one."""

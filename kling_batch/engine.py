@@ -22,11 +22,12 @@ from kling_batch.bench import Bench
 from kling_batch.collection import Collection
 from kling_batch.delivery import Delivery, Undelivered
 from kling_batch.errors import AuthError, ExitCode, KlingBatchError
-from kling_batch.jobs import Job, JobKey, MicroUSD, parents
+from kling_batch.jobs import Job, JobKey, parents
 from kling_batch.ledger import OverCap
 from kling_batch.lifecycle import State
 from kling_batch.outcome import Failure, FailureKind, Happening
 from kling_batch.plan import Action, Plan, PlannedJob
+from kling_batch.prices import format_usd
 from kling_batch.reconciler import Reconciler
 from kling_batch.retry import Decision, decide
 from kling_batch.submission import Bought, NotReady, Submission
@@ -220,7 +221,7 @@ class Engine:
         finally:
             self._posting -= 1
         if isinstance(bought, Bought) and bought.state is State.SUBMITTED:
-            self._told(item, "submitted", f"accepted, {_usd(item.job.estimate)}")
+            self._told(item, "submitted", f"accepted, {format_usd(item.job.estimate)}")
             self._nudge()
             if not self._bench.policy.detach:
                 await self._collect_and_deliver(item, bought.attempt_id)
@@ -378,8 +379,8 @@ class Engine:
     def _over_cap(self, item: PlannedJob, over: OverCap) -> None:
         self.stop_feeding(
             ExitCode.BUDGET,
-            f"{item.job.label} would pass {over.cap.name} of {_usd(over.cap.limit)}: "
-            f"{_usd(over.committed)} committed, {_usd(over.estimate)} more needed",
+            f"{item.job.label} would pass {over.cap.name} of {format_usd(over.cap.limit)}: "
+            f"{format_usd(over.committed)} committed, {format_usd(over.estimate)} more needed",
         )
 
     def _watch_cost(self, item: PlannedJob, attempt_id: int) -> None:
@@ -389,8 +390,9 @@ class Engine:
         if attempt.cost >= COST_ALARM * attempt.estimate:
             self.stop_feeding(
                 ExitCode.BUDGET,
-                f"{item.job.label} cost {_usd(attempt.cost)}, estimated {_usd(attempt.estimate)}: "
-                "prices are not what the catalogue says; nothing more is submitted",
+                f"{item.job.label} cost {format_usd(attempt.cost)}, estimated "
+                f"{format_usd(attempt.estimate)}: the prices are "
+                "not the catalogue's; nothing more is submitted",
             )
 
     # -- telling -------------------------------------------------------------------------------
@@ -406,7 +408,3 @@ class Engine:
 
     def _say(self, kind: str, message: str) -> None:
         self._bench.notify(Happening(kind=kind, message=message))
-
-
-def _usd(amount: MicroUSD) -> str:
-    return f"${amount / 1e6:.2f}"

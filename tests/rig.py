@@ -133,7 +133,13 @@ class Rig:
             ledger.recover()
             ledger.register(Batch(name="test", source="test.yaml", jobs=tuple(jobs)))
             work = partial(
-                self._drive, ledger, jobs, retry, stop, Policy(**{"rate": 50.0, **policy}), transport
+                self._drive,
+                ledger,
+                jobs,
+                retry,
+                stop,
+                Policy(**{"rate": 50.0, **policy}),
+                transport,
             )
             clock = trio.testing.MockClock(autojump_threshold=0)
             tally = trio.run(work, clock=clock)

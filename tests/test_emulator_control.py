@@ -132,7 +132,9 @@ class TestControl:
         url = world.output(world.find(accepted["request_id"]))["video"]["url"]
 
         assert (await control.get(url)).status_code == 200
-        assert (await control.post("/_emulator/files/expire")).json() == {"expired": 1}
+        expired = await control.post("/_emulator/files/expire", json={"path": url})
+        assert expired.json() == {"expired": 1}
+        assert (await control.post("/_emulator/files/expire")).json() == {"expired": 0}
         assert (await control.get(url)).status_code == 404
 
     async def test_reset_begins_anew(self, control, world):
@@ -151,7 +153,14 @@ class TestControl:
 
     @pytest.mark.parametrize(
         ("path", "body"),
-        [("advance", {}), ("seed", {"seed": "x"}), ("faults", {"stage": "x", "what": "y"})],
+        [
+            ("advance", {}),
+            ("advance", [1]),
+            ("seed", {"seed": "x"}),
+            ("reset", {"seed": "x"}),
+            ("faults", {"stage": "x", "what": "y"}),
+            ("faults", 3),
+        ],
     )
     async def test_wrong_orders_are_refused(self, control, path, body):
         assert (await control.post(f"/_emulator/{path}", json=body)).status_code == 400
@@ -192,6 +201,9 @@ def test_the_import_is_light():
         ({"profile": "slow"}, "profile"),
         ({"service_times": {"movie": 3}}, "movie"),
         ({"concurrency": -1}, "concurrency"),
+        ({"service_times": {"pro": "long"}}, "service_times"),
+        ({"keys": [1]}, "keys"),
+        ({"jitter": 2}, "jitter"),
         ({"result_ttl": "long"}, "result_ttl"),
         ({"locked": True}, "locked"),
         ({"nonsense": 1}, "nonsense"),

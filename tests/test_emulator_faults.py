@@ -93,20 +93,36 @@ class TestThePlan:
     @pytest.mark.parametrize(
         ("values", "problem"),
         [
-            ({"stage": "nowhere", "what": "reset"}, "unknown stage"),
-            ({"stage": "status", "what": "explode"}, "unknown what"),
+            (
+                {"stage": "nowhere", "what": "reset"},
+                "stage cannot be 'nowhere'; one of submit.before, ",
+            ),
+            ({"stage": "status", "what": "explode"}, "what cannot be 'explode'; one of status, "),
             ({"stage": "status", "what": "fail", "error": "internal_error"}, "only a job"),
             ({"stage": "job", "what": "reset"}, "a job can only"),
             ({"stage": "job", "what": "fail", "error": "tuesday"}, "unknown error 'tuesday'"),
             ({"stage": "status", "what": "status"}, "needs a status code"),
             ({"stage": "status", "what": "delay"}, "needs seconds"),
             ({"stage": "status"}, "a fault needs what"),
+            ({"stage": "status", "what": "reset", "nth": "3"}, "nth cannot be '3'"),
+            ({"stage": "status", "what": "reset", "nth": [True]}, "nth cannot be"),
+            ({"stage": "status", "what": "hang", "seconds": "long"}, "seconds cannot be 'long'"),
             ({"stage": "status", "what": "reset", "nht": 3}, "unknown fault field: nht"),
         ],
     )
     def test_mistakes_are_named(self, values, problem):
         with pytest.raises(ValueError, match=problem):
             Fault.from_mapping(values)
+
+    def test_forever_is_a_word(self):
+        values = {"stage": "status", "what": "hang", "seconds": "forever"}
+
+        assert Fault.from_mapping(values).seconds is None
+
+    def test_an_unreadable_plan_is_named(self, tmp_path):
+        (tmp_path / "plan.yaml").write_text("faults: [")
+        with pytest.raises(ValueError, match="plan.yaml cannot be read"):
+            load_plan(tmp_path / "plan.yaml")
 
     def test_plans_come_from_yaml_and_json(self, tmp_path):
         (tmp_path / "plan.yaml").write_text(
@@ -313,6 +329,35 @@ class TestOnTheWire:
         world.faults.add(Fault(stage="download", what="expired", request=2))
 
         assert [(await fal.get(v["url"])).status_code for v in videos] == [200, 404, 200]
+
+    async def test_a_corrupt_file_has_the_right_length(self, fal, world):
+        _, video = await rendered(fal)
+        world.faults.add(Fault(stage="download", what="garbage", nth=2))
+        good, bad = await fal.get(video["url"]), await fal.get(video["url"])
+
+        assert bad.headers["content-type"] == "video/mp4"
+        assert len(bad.content) == len(good.content)
+        assert good.content[4:8] == b"ftyp" != bad.content[4:8]
+
+    async def test_headers_can_lie(self, fal, world):
+        _, video = await rendered(fal)
+        lie = {"Content-Type": "text/plain", "ETag": 5}
+        world.faults.add(
+            Fault.from_mapping({"stage": "download", "what": "headers", "headers": lie})
+        )
+        answer = await fal.get(video["url"])
+
+        assert (answer.headers["content-type"], answer.headers["etag"]) == ("text/plain", "5")
+        assert len(answer.content) == video["file_size"]
+
+    async def test_a_server_takes_what_it_was_sent_when_its_caller_has_gone(self, fal, world):
+        world.faults.add(Fault(stage="submit.before", what="delay", seconds=40))
+        with pytest.raises(httpx.ReadTimeout):
+            await submit(fal)
+
+        assert len(world.books.accepted) == 1
+        [post] = world.books.posts
+        assert post.request_id == world.books.accepted[0].request_id
 
     async def test_a_slow_answer_is_still_an_answer(self, fal, world):
         world.faults.add(Fault(stage="submit.before", what="delay", seconds=20))

@@ -127,9 +127,7 @@ def test_doubt_without_a_trace_is_held_and_everything_else_goes_on(tmp_path: Pat
 
     rig.run(jobs, doubt_wait=600.0, concurrency=1)
 
-    assert rig.states(jobs) == [
-        State.IN_DOUBT if n == 1 else State.SUCCEEDED for n in range(6)
-    ]
+    assert rig.states(jobs) == [State.IN_DOUBT if n == 1 else State.SUCCEEDED for n in range(6)]
     assert len(rig.world.books.posts) == 6
     all_paid_once(rig, 5)
 

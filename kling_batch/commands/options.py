@@ -92,9 +92,24 @@ def limit_options(command: F) -> F:
     for decorate in reversed(
         (
             option("--concurrency", "-j", type=click.IntRange(1), help="Open requests at most"),
-            option("--rate", type=_rate, metavar="N/s|min|h", help="Submissions at most: 5/s, 60/min, 500/h"),
-            option("--max-cost", type=_usd, metavar="USD", help="Never owe more than this for the batch"),
-            option("--timeout", type=duration, metavar="DURATION", help="Leave after this long (exit 6)"),
+            option(
+                "--rate",
+                type=_rate,
+                metavar="N/s|min|h",
+                help="Submissions at most: 5/s, 60/min, 500/h",
+            ),
+            option(
+                "--max-cost",
+                type=_usd,
+                metavar="USD",
+                help="Never owe more than this for the batch",
+            ),
+            option(
+                "--timeout",
+                type=duration,
+                metavar="DURATION",
+                help="Leave after this long (exit 6)",
+            ),
         )
     ):
         command = decorate(command)

@@ -35,8 +35,7 @@ from kling_batch.commands.options import (
 @click.option("--summary", type=PATH, help="Write a Markdown summary")
 def run(manifests: tuple[Path, ...], **values: Any) -> int:
     """Render what is new in MANIFEST, collect what is open, pay for nothing twice."""
-    from kling_batch.ci import write_ci  # noqa: PLC0415 - heavy parts load when they are needed
-    from kling_batch.commands.loading import chosen, load_all  # noqa: PLC0415
+    from kling_batch.commands.loading import chosen, load_all  # noqa: PLC0415 - heavy: load late
     from kling_batch.display import choose  # noqa: PLC0415
     from kling_batch.keyfile import read_key_file  # noqa: PLC0415
     from kling_batch.session import Request, execute  # noqa: PLC0415
@@ -62,7 +61,10 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
         )
     finally:
         display.close()
-    write_ci(report, values["junit"], values["summary"], os.environ)
+    if values["junit"] or values["summary"] or "GITHUB_ACTIONS" in os.environ:
+        from kling_batch.ci import write_ci  # noqa: PLC0415
+
+        write_ci(report, values["junit"], values["summary"], os.environ)
     return report.exit_code
 
 

@@ -17,9 +17,7 @@ from kling_batch.errors import ExitCode, ManifestError, Problem
 @click.option("--json", "as_json", is_flag=True, help="Problems as JSON, for editors")
 def validate(manifests: tuple[Path, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
     """Check MANIFEST against its schema and the endpoints' rules; nothing is sent or paid."""
-    from kling_batch.commands.loading import load_all  # noqa: PLC0415
-    from kling_batch.commands.options import pairs  # noqa: PLC0415
-    from kling_batch.manifest import load_many  # noqa: PLC0415
+    from kling_batch.commands.loading import load_all, read_all  # noqa: PLC0415
 
     if not as_json:
         batches = load_all(manifests, variables)
@@ -29,7 +27,7 @@ def validate(manifests: tuple[Path, ...], variables: tuple[str, ...], *, as_json
     problems: tuple[Problem, ...] = ()
     warnings: list[Problem] = []
     try:
-        for batch in load_many(tuple(manifests), variables=pairs(variables, "--set")):
+        for batch in read_all(manifests, variables):
             warnings += batch.warnings
     except ManifestError as error:
         problems = error.problems

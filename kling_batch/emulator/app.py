@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -50,6 +51,8 @@ class App:
             await response(scope, receive, send)
         except ConnectionDropped as dropped:
             await _drop(dropped, receive, send)
+        except ClientDisconnect:
+            return  # it went away while it was still sending
         except anyio.get_cancelled_exc_class():
             # The server is being stopped. It would answer 500 to whoever still waits.
             _reset(_transport(send))

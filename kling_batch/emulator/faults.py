@@ -14,14 +14,14 @@ optional `seed:`. Each fault is a mapping with the fields of `Fault`:
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
+from .checking import refuse_misfits, refuse_unknown
 from .errors import MODEL_ERRORS, REQUEST_ERRORS
 
 Stage = Literal[
@@ -40,14 +40,15 @@ What = Literal[
     "status",  # answer with this HTTP status (default bodies as fal's front sends them)
     "reset",  # drop the connection without an answer
     "close",  # close the connection politely, without an answer
-    "hang",  # no answer for `seconds` (forever without), then drop; job: never ends
+    "hang",  # no answer for `seconds` (without: forever), then drop; job: ends so late, or never
     "delay",  # answer, `seconds` later; job: that much slower
-    "garbage",  # 200 with a body that makes no sense; job: succeeds without media
+    "garbage",  # 200 with a body that makes no sense; job: succeeds, without media
     "truncated",  # announce the whole body, send half, close
     "short",  # send a complete but shorter body than the result declared
     "expired",  # 404, or 410 with status: 410
     "html",  # an HTML page with 200 where a file or JSON was meant
     "ignore_range",  # 200 with everything though a part was asked for
+    "headers",  # the good answer with these `headers` changed
     "fail",  # job only: end with the error named in `error`
 ]
 _JOB = ("fail", "delay", "hang", "garbage")
@@ -90,7 +91,7 @@ class Fault:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | Mapping[str, Any] | None = None
-    seconds: float | None = None
+    seconds: float | None = None  # for `hang` and `delay`; others happen so much later
     error: str | None = None
     http: int | None = None  # job: another HTTP code than the usual one for this error
     billed: bool | None = None  # job: charge for it although it fails
@@ -99,18 +100,21 @@ class Fault:
         for name in ("nth", "request"):
             if isinstance(value := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(value))
+        if isinstance(self.headers, Mapping):  # YAML reads `Retry-After: 5` as a number
+            text = {str(name): str(value) for name, value in self.headers.items()}
+            object.__setattr__(self, "headers", text)
+        refuse_misfits("fault", self)
         if problem := self._problem():
             raise ValueError(f"fault {self.stage}/{self.what}: {problem}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """A fault from a parsed document; ValueError says what is wrong with it."""
-        known = {each.name for each in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"unknown fault field: {', '.join(unknown)}")
+        refuse_unknown("fault field", cls, values)
         if missing := [name for name in ("stage", "what") if name not in values]:
             raise ValueError(f"a fault needs {' and '.join(missing)}")
-        return cls(**values)
+        forever = values.get("seconds") == "forever"
+        return cls(**{**values, "seconds": None} if forever else values)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that say something."""
@@ -120,8 +124,6 @@ class Fault:
     def _problem(self) -> str | None:
         job = self.stage == "job"
         problems = {
-            f"unknown stage; one of {_words(Stage)}": self.stage not in get_args(Stage),
-            f"unknown what; one of {_words(What)}": self.what not in get_args(What),
             "only a job can fail": self.what == "fail" and not job,
             f"a job can only {', '.join(_JOB)}": job and self.what not in _JOB,
             f"unknown error {self.error!r}": self.what == "fail" and self.error not in _ERRORS,
@@ -213,10 +215,6 @@ def _matches(fault: Fault, call: Call) -> bool:
     return fault.request is None or _among(call.request, fault.request)
 
 
-def _words(literal: object) -> str:
-    return ", ".join(get_args(literal))
-
-
 def _among(number: int | None, wanted: int | tuple[int, ...]) -> bool:
     return number in wanted if isinstance(wanted, tuple) else number == wanted
 
@@ -229,19 +227,20 @@ def parse_plan(document: object) -> tuple[list[Fault], int | None]:
             raise ValueError(f"unknown key in a fault plan: {', '.join(map(str, unknown))}")
         seed = document.get("seed")
         document = document.get("faults", [])
+    if not isinstance(seed, int | None):
+        raise ValueError("the seed of a fault plan is a whole number")  # noqa: TRY004
     if not isinstance(document, list) or not all(isinstance(each, Mapping) for each in document):
         raise ValueError("a fault plan is a list of faults, alone or under `faults:`")
     return [Fault.from_mapping(each) for each in document], seed
 
 
-def load_plan(path: Path) -> FaultPlan:
-    """The plan in a YAML or JSON file."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        document = json.loads(text)
-    else:
-        import yaml  # noqa: PLC0415
+def load_plan(path: Path | str) -> FaultPlan:
+    """The plan in a YAML or JSON file; ValueError says what is wrong with it."""
+    import yaml  # noqa: PLC0415
 
-        document = yaml.safe_load(text)
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"fault plan {path} cannot be read: {error}") from error
     faults, seed = parse_plan(document)
     return FaultPlan(faults, seed or 0)

@@ -187,9 +187,10 @@ class Files:
             self._shapes[file.path] = media.probe(self.data(file))
         return self._shapes[file.path]
 
-    def expire(self, now: float, path: str | None = None) -> int:
-        """Let one file, or all, be gone; how many there were."""
-        gone = [f for f in self._files.values() if path in (None, f.path) and f.expires_at > now]
+    def expire(self, now: float, url: str | None = None) -> int:
+        """Let the file at one address or path, or all, be gone; how many that were."""
+        chosen = list(self._files.values()) if url is None else [self.find(url, now)]
+        gone = [file for file in chosen if file is not None and now < file.expires_at]
         for file in gone:
             file.expires_at = now
             if file.data is None:

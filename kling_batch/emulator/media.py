@@ -236,7 +236,7 @@ def _probe_image(data: bytes) -> Shape | None:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return Shape(*image.size)
-    except (UnidentifiedImageError, OSError):
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         return None
 
 

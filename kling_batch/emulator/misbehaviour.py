@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from .faults import Call, ConnectionDropped, Fault
 from .http import Incoming
-from .world import LockText
+from .world import LOCK_TEXT
 
 Answer = Callable[[], Awaitable[Response]]
 
@@ -27,7 +27,7 @@ _FRONT: Mapping[int, str] = {
 }
 _DETAILS: Mapping[int, str] = {
     401: "Invalid key credentials",
-    403: LockText.format("Exhausted balance"),
+    403: LOCK_TEXT.format("Exhausted balance"),
     404: "Not Found",
     408: "Request Timeout",
     409: "Conflict",
@@ -35,7 +35,6 @@ _DETAILS: Mapping[int, str] = {
     429: "Too many requests",
     500: "Internal Server Error",
 }
-
 _KINDS: Mapping[int, str] = {
     401: "authorization_error",
     403: "authorization_error",
@@ -57,29 +56,27 @@ async def misbehave(fault: Fault, incoming: Incoming, answer: Answer) -> Respons
         raise ConnectionDropped
     if fault.seconds is not None:
         await anyio.sleep(fault.seconds)
-    match fault.what:
-        case "reset" | "close":
-            raise ConnectionDropped(politely=fault.what == "close")
-        case "status" | "expired" | "garbage" | "html":
-            return _instead(fault, platform=incoming.host == "api.fal.ai")
-        case "truncated":
-            return _Truncated(await answer())
-        case "short":
-            return _shortened(await answer())
-        case "ignore_range":
-            incoming.ignore_range = True
-            return await answer()
-        case "delay" | "fail":  # the wait is over; a render's failure is no matter of the wire
-            return await answer()
+    if fault.what in ("reset", "close"):
+        raise ConnectionDropped(politely=fault.what == "close")
+    if _replaces(fault):
+        return _instead(fault, platform=incoming.host == "api.fal.ai")
+    incoming.ignore_range = fault.what == "ignore_range"
+    return _worsened(fault, await answer())
 
 
 def answered(fault: Fault | None, status: int) -> int | None:
     """The HTTP status a caller gets to see, None if it gets no answer."""
-    if fault is None or fault.what in ("delay", "truncated", "short", "ignore_range"):
+    if fault is None:
         return status
     if fault.what in ("reset", "close", "hang"):
         return None
-    return _instead(fault).status_code
+    return _instead(fault).status_code if _replaces(fault) else status
+
+
+def _replaces(fault: Fault) -> bool:
+    """Whether the good answer is not even needed."""
+    whole = fault.what in ("status", "expired", "html")
+    return whole or (fault.what == "garbage" and fault.stage != "download")
 
 
 def _instead(fault: Fault, *, platform: bool = False) -> Response:
@@ -105,6 +102,21 @@ def _instead(fault: Fault, *, platform: bool = False) -> Response:
     return JSONResponse(answer, status, headers)
 
 
+def _worsened(fault: Fault, good: Response) -> Response:
+    match fault.what:
+        case "truncated":
+            return _Truncated(good)
+        case "short":
+            return _reworked(good, lambda body: body[: len(body) // 2])
+        case "garbage":  # as long as the file, and of no format
+            return _reworked(good, lambda body: body[::-1])
+        case "headers":
+            good.headers.update(fault.headers)
+        case _:  # late, or with all of what only a part was asked of
+            pass
+    return good
+
+
 class _Truncated(Response):
     """Announces the whole body, sends half of it, and closes."""
 
@@ -123,13 +135,13 @@ class _Truncated(Response):
         raise dropped
 
 
-def _shortened(whole: Response) -> Response:
-    body = _body(whole)
-    short = Response(body[: len(body) // 2], whole.status_code)
+def _reworked(whole: Response, change: Callable[[bytes], bytes]) -> Response:
+    """The same answer with another body, whose length it states."""
+    other = Response(change(_body(whole)), whole.status_code)
     for name, value in whole.headers.items():
         if name != "content-length":
-            short.headers[name] = value
-    return short
+            other.headers[name] = value
+    return other
 
 
 def _body(response: Response) -> bytes:

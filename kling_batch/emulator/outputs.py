@@ -7,6 +7,7 @@ here, everything else on the internet is taken on trust.
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -46,9 +47,10 @@ def _clip(
     if payload.get("multi_prompt"):
         seconds = float(shot_seconds(payload["multi_prompt"])) or seconds
     elif payload.get("duration"):
-        seconds = min(_number(payload["duration"], seconds), _MOST_SECONDS)
+        seconds = _number(payload["duration"], seconds)
     elif source and source.seconds:
         seconds = source.seconds
+    seconds = min(max(seconds, 1.0), _MOST_SECONDS)
     start = payload.get("image_url") or payload.get("start_image_url")
     ratio = _ratio(payload.get("aspect_ratio"), source or _shape_at(start, files, now))
     width, height = frame_size(ratio, _VIDEO_SIDE[endpoint.tier])
@@ -195,6 +197,10 @@ def _shape_at(url: object, files: Files, now: float) -> Shape | None:
 
 
 def _ratio(words: object, source: Shape | None) -> float:
+    return min(max(_wanted_ratio(words, source), 0.4), 2.5)
+
+
+def _wanted_ratio(words: object, source: Shape | None) -> float:
     if isinstance(words, str) and (match := re.fullmatch(r"([1-9]\d?):([1-9]\d?)", words)):
         return int(match[1]) / int(match[2])
     if source is not None and source.width and source.height:
@@ -204,6 +210,7 @@ def _ratio(words: object, source: Shape | None) -> float:
 
 def _number(value: object, default: float) -> float:
     try:
-        return float(value) if isinstance(value, str | int | float) else default
-    except ValueError:
+        number = float(value) if isinstance(value, str | int | float) else default
+    except (ValueError, OverflowError):
         return default
+    return number if math.isfinite(number) else default

@@ -27,7 +27,7 @@ async def handle(incoming: Incoming) -> Response:
     """Any call to the platform API."""
     path = "/".join(incoming.path)
     stage: Stage | None = "pricing" if path.startswith("v1/models/pricing") else None
-    if path.startswith("v1/models/requests"):
+    if path.startswith(("v1/models/requests", "v1/models/billing-events")):
         stage = "list"
 
     async def answer() -> Response:

@@ -33,9 +33,10 @@ class Queue:
     def restore(self, requests: Iterable[Request]) -> None:
         """Take over requests from an earlier life of the emulator."""
         for request in requests:
+            known = (request.accepted_at, request.started_at, request.finished_at)
+            self._time = max(self._time, *(at for at in known if at is not None))
             if request.state is State.COMPLETED:
                 continue
-            self._time = max(self._time, request.started_at or request.accepted_at)
             if request.state is State.IN_QUEUE:
                 self._wait(request)
             else:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self
 
 import anyio
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from .books import Cancel, Post
 from .endpoints import Endpoint, app_of
-from .faults import Call, Stage
+from .faults import Call, Fault, Stage
 from .http import Incoming, Refusal, refused, require_key
 from .misbehaviour import answered, guarded, misbehave
 from .records import Request, State, prompt_of
@@ -60,43 +62,73 @@ async def _submit(incoming: Incoming) -> Response:
     """Accept or refuse. The books hear of it before the caller does."""
     if incoming.method != "POST":
         raise refused(405, "Method Not Allowed")
-    world, endpoint_id = incoming.world, "/".join(incoming.path)
-    try:
-        payload = await incoming.json()
-    except ValueError:
-        payload = None
-    prompt = prompt_of(payload) if isinstance(payload, dict) else ""
-    digest = world.hash_of(endpoint_id, payload)
+    submission = await _Submission.read(incoming)
+    before = incoming.world.faults.draw(submission.call)
+    if before is not None and before.what != "delay":
+        submission.book(answered(before, 503), None)
+        return await misbehave(before, incoming, _unavailable)
+    if before is not None and before.seconds is not None:
+        try:
+            await anyio.sleep(before.seconds)
+        except anyio.get_cancelled_exc_class():
+            # A server takes what it was sent even when its caller has gone.
+            with suppress(Refusal):
+                submission.take()
+            raise
+    request, after = submission.take()
 
-    def book(status: int | None, request: Request | None) -> None:
-        request_id = request.request_id if request else None
+    async def answer() -> Response:
+        return _accepted(incoming.world, request)
+
+    return await answer() if after is None else await misbehave(after, incoming, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """A POST to the queue, on its way into the books."""
+
+    incoming: Incoming
+    endpoint_id: str
+    payload: object
+    digest: str
+
+    @classmethod
+    async def read(cls, incoming: Incoming) -> Self:
+        endpoint_id = "/".join(incoming.path)
+        try:
+            payload = await incoming.json()
+        except ValueError:
+            payload = None
+        return cls(incoming, endpoint_id, payload, incoming.world.hash_of(endpoint_id, payload))
+
+    @property
+    def call(self) -> Call:
+        prompt = prompt_of(self.payload) if isinstance(self.payload, dict) else ""
+        return Call(stage="submit.before", endpoint=self.endpoint_id, prompt=prompt)
+
+    def take(self) -> tuple[Request, Fault | None]:
+        """Accept it, with the fault that its answer will meet; Refusal if it cannot be."""
+        world = self.incoming.world
+        try:
+            request = _accept(self.incoming, self.endpoint_id, self.payload)
+        except Refusal as refusal:
+            self.book(refusal.response.status_code, None)
+            raise
+        fault = world.faults.draw(_call("submit.after", request))
+        self.book(answered(fault, world.settings.submit_http), request.request_id)
+        return request, fault
+
+    def book(self, status: int | None, request_id: str | None) -> None:
+        """Enter what became of it."""
+        world = self.incoming.world
         post = Post(
             at=world.now(),
-            endpoint=endpoint_id,
-            payload_hash=digest,
+            endpoint=self.endpoint_id,
+            payload_hash=self.digest,
             request_id=request_id,
             status=status,
         )
         world.books.post(post)
-
-    before = world.faults.draw(Call(stage="submit.before", endpoint=endpoint_id, prompt=prompt))
-    if before is not None and before.what != "delay":
-        book(answered(before, 503), None)
-        return await misbehave(before, incoming, _unavailable)
-    if before is not None:
-        await anyio.sleep(before.seconds or 0.0)
-    try:
-        request = _accept(incoming, endpoint_id, payload)
-    except Refusal as refusal:
-        book(refusal.response.status_code, None)
-        raise
-    after = world.faults.draw(_call("submit.after", request))
-    book(answered(after, world.settings.submit_http), request)
-
-    async def accepted() -> Response:
-        return _accepted(world, request)
-
-    return await accepted() if after is None else await misbehave(after, incoming, accepted)
 
 
 async def _unavailable() -> Response:
@@ -105,6 +137,7 @@ async def _unavailable() -> Response:
 
 def _accept(incoming: Incoming, endpoint_id: str, payload: object) -> Request:
     world = incoming.world
+    world.catch_up()
     require_key(incoming)
     endpoint = _usable(world, endpoint_id)
     longest = incoming.query("fal_max_queue_length")

@@ -67,6 +67,8 @@ def running(world: World) -> Iterator[str]:
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.002)
+            if not server.started:
+                raise EmulatorError("the emulator did not start")
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True

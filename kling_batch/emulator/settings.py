@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
-from types import UnionType
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self
+
+from .checking import refuse_misfits, refuse_unknown
 
 DEMO: Mapping[str, float] = {
     "image": 2.0,
@@ -62,8 +62,8 @@ class Settings:
     extra_endpoints: tuple[str, ...] = ()
 
     # -- the account --
-    keys: frozenset[str] | None = None  # None: any key that is not empty
-    admin_keys: frozenset[str] = frozenset()
+    keys: frozenset[str] | None = field(default=None, repr=False)  # None: any that is not empty
+    admin_keys: frozenset[str] = field(default=frozenset(), repr=False)
     locked: str | None = None  # the reason, for instance "Exhausted balance"
     lock_reads: bool = False  # a lock also hides results from their owner
     balance: float | None = None  # US$; the account locks itself when it is spent
@@ -95,12 +95,15 @@ class Settings:
             value = getattr(self, each.name)
             if isinstance(value, list | set) and each.name in _FREEZE:
                 setattr(self, each.name, _FREEZE[each.name](value))
-            elif not _fits(value, _hints()[each.name]):
-                raise ValueError(f"emulator setting {each.name} cannot be {value!r}")
+        refuse_misfits("emulator setting", self)
         if unknown := sorted(set(self.service_times) - set(DEMO)):
             raise ValueError(f"unknown kind in service_times: {', '.join(unknown)}")
-        if self.concurrency < 0 or self.time_scale <= 0:
-            raise ValueError("concurrency must not be negative and time_scale must be positive")
+        if self.concurrency < 0:
+            raise ValueError("emulator setting concurrency cannot be negative")
+        if self.time_scale <= 0:
+            raise ValueError("emulator setting time_scale must be positive")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError("emulator setting jitter must be between 0 and 1")
 
     def service_time(self, kind: str) -> float:
         """Seconds that a render of this kind takes on average, at time_scale 1."""
@@ -109,12 +112,12 @@ class Settings:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Settings from a parsed YAML or JSON document; ValueError names what is unknown."""
-        _refuse_unknown(values)
+        refuse_unknown("emulator setting", cls, values)
         return cls(**values)
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Change some fields, all or none."""
-        _refuse_unknown(values)
+        refuse_unknown("emulator setting", type(self), values)
         changed = type(self)(**{**self.as_dict(), **values})
         for each in fields(self):
             setattr(self, each.name, getattr(changed, each.name))
@@ -130,27 +133,3 @@ _FREEZE: Mapping[str, type[frozenset[str] | tuple[str, ...]]] = {
     "extra_endpoints": tuple,
     "forbidden": tuple,
 }
-
-
-@cache
-def _hints() -> dict[str, Any]:
-    return get_type_hints(Settings)
-
-
-def _fits(value: object, hint: Any) -> bool:
-    """Whether a value, perhaps from a YAML or JSON document, has the declared type."""
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if isinstance(hint, UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
-    return isinstance(value, get_origin(hint) or hint)
-
-
-def _refuse_unknown(values: Mapping[str, Any]) -> None:
-    known = {each.name for each in fields(Settings)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"unknown emulator setting: {', '.join(unknown)}")

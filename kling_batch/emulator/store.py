@@ -40,6 +40,8 @@ class Store:
 
     def save_request(self, request: Request) -> None:
         """Insert or replace."""
+        if self._db is None:  # called at every step, and to_json is not free
+            return
         self._write(
             "insert or replace into requests (ordinal, body) values (?, ?)",
             request.ordinal,

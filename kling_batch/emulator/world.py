@@ -17,10 +17,11 @@ from typing import Any
 from uuid import UUID
 
 from .books import Books, payload_hash
-from .endpoints import CATALOGUE, Endpoint, endpoint_for
+from .endpoints import Endpoint, endpoint_for
 from .errors import Failure, invalid, named_failure
 from .faults import Call, Fault, FaultPlan
 from .files import File, Files
+from .media import Clip
 from .outputs import input_complaints, output_of, recipes_for
 from .prices import charge_for
 from .queue import Queue
@@ -29,7 +30,7 @@ from .settings import Settings
 from .store import Store
 from .validation import complaints
 
-LockText = "User is locked. Reason: {}. Top up your balance at fal.ai/dashboard/billing."
+LOCK_TEXT = "User is locked. Reason: {}. Top up your balance at fal.ai/dashboard/billing."
 
 
 class World:
@@ -85,7 +86,7 @@ class World:
         """A new platform with the same settings; no faults, empty books."""
         with self.lock:
             if seed is not None:
-                self.settings.seed = seed
+                self.settings.update({"seed": seed})
             self._store.clear()
             self.files.clear()
             self.books.clear()
@@ -113,7 +114,7 @@ class World:
         reason = self.settings.locked
         if reason is None and self.settings.balance is not None and self.balance_left <= 0:
             reason = "Exhausted balance"
-        return None if reason is None else LockText.format(reason)
+        return None if reason is None else LOCK_TEXT.format(reason)
 
     @property
     def balance_left(self) -> float:
@@ -146,6 +147,7 @@ class World:
         """Take a submission; from here on it will be rendered, and charged if it succeeds."""
         with self.lock:
             now = self.now()
+            self.queue.advance(now)
             request = self._new_request(endpoint, payload, now)
             request.store_io = store_io
             if start_timeout is not None:
@@ -214,7 +216,7 @@ class World:
             payload_hash=self.hash_of(endpoint.id, payload),
             seed=self.settings.seed,
             accepted_at=now,
-            eligible_at=now + self.settings.start_latency,
+            eligible_at=now + self.settings.start_latency / self.settings.time_scale,
             service=self.settings.service_time(endpoint.speed) * spread,
         )
 
@@ -232,7 +234,7 @@ class World:
         billed = self._plan(request, fault)
         if billed:
             recipes = recipes_for(endpoint, request.payload, self.files, "", now)
-            seconds = sum(getattr(recipe, "seconds", 0.0) for recipe in recipes)
+            seconds = sum(recipe.seconds for recipe in recipes if isinstance(recipe, Clip))
             charge = charge_for(endpoint, request.payload, seconds=seconds, images=len(recipes))
             request.price_micro_usd, request.price_units = charge.micro_usd, charge.units
 
@@ -276,9 +278,10 @@ class World:
         return self.files.shelve(request, recipes, at)
 
     def _endpoint_of(self, request: Request) -> Endpoint:
-        endpoint = self.endpoint(request.endpoint)
-        # An extra endpoint may have left the settings since.
-        return endpoint or endpoint_for(request.endpoint, (request.endpoint,)) or _ANY
+        # Named as an extra one: it may have left the settings since.
+        endpoint = endpoint_for(request.endpoint, (request.endpoint,))
+        assert endpoint is not None
+        return endpoint
 
     def _content_of(self, url: str) -> str | None:
         if not self.files.is_ours(url):
@@ -303,9 +306,6 @@ class World:
 def _with_extras(failure: Failure, fault: Fault) -> Failure:
     body = fault.body if isinstance(fault.body, Mapping) else failure.body
     return replace(failure, body=body, headers={**failure.headers, **fault.headers})
-
-
-_ANY = next(iter(CATALOGUE.values()))
 
 
 def _job_call(request: Request) -> Call:

@@ -121,7 +121,7 @@ class TestThePlan:
 
     def test_an_unreadable_plan_is_named(self, tmp_path):
         (tmp_path / "plan.yaml").write_text("faults: [")
-        with pytest.raises(ValueError, match="plan.yaml cannot be read"):
+        with pytest.raises(ValueError, match=r"plan\.yaml cannot be read"):
             load_plan(tmp_path / "plan.yaml")
 
     def test_plans_come_from_yaml_and_json(self, tmp_path):

@@ -1,5 +1,6 @@
 """With a state file the emulated platform survives being killed at any moment."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -91,6 +92,29 @@ def test_renders_go_on_while_the_emulator_is_dead(reborn, clock):
     world = reborn(concurrency=1)
 
     assert [world.find(i).finished_at - clock.now for i in ids] == [-95, -85, -75]
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_kill_between_two_steps_does_not_move_the_later_one(reborn, clock, written):
+    world = reborn(concurrency=1)
+    first, second = accept(world, "one").request_id, accept(world, "two").request_id
+    save, left = world._store.save_request, iter(range(written))
+
+    def save_or_die(request):
+        if next(left, None) is None:
+            raise SystemExit
+        save(request)
+
+    world._store.save_request = save_or_die
+    clock.now += 25
+    with contextlib.suppress(SystemExit):
+        world.catch_up()
+    world = reborn(concurrency=1)
+
+    times = [(r.started_at, r.finished_at) for r in (world.find(first), world.find(second))]
+    start = clock.now - 25
+    assert times == [(start, start + 10), (start + 10, start + 20)]
+    assert world.books.total_charged_micro_usd == 2 * 420_000
 
 
 def test_files_are_the_same_in_the_next_life(reborn, clock):

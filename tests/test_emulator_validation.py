@@ -150,7 +150,7 @@ ODD += [[], {}, [IMG], [7], [{}], {"a": 1}, [{"prompt": "x"}], [{"prompt": "x", 
 FIELDS = sorted({name for each in CATALOGUE.values() for name in each.fields})
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(
     st.sampled_from([*sorted(CATALOGUE), "fal-ai/some/video", "fal-ai/some/image"]),
     st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(ODD)),

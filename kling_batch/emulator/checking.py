@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from functools import cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -18,16 +17,11 @@ def refuse_unknown(what: str, cls: type[Any], values: Mapping[str, Any]) -> None
 
 def refuse_misfits(what: str, instance: Any) -> None:
     """ValueError if a field holds what its annotation does not allow."""
-    for name, hint in _hints(type(instance)).items():
+    for name, hint in get_type_hints(type(instance)).items():
         value = getattr(instance, name)
         if not _fits(value, hint):
             allowed = f"; one of {', '.join(get_args(hint))}" if get_origin(hint) is Literal else ""
             raise ValueError(f"{what} {name} cannot be {value!r}{allowed}")
-
-
-@cache
-def _hints(cls: Callable[..., Any]) -> dict[str, Any]:
-    return get_type_hints(cls)
 
 
 def _fits(value: object, hint: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kling_batch import fields
 from kling_batch.collect import Collector
 from kling_batch.errors import Place
-from kling_batch.jobs import JSON
+from kling_batch.jobs import JSON, Job
 from kling_batch.parameters import Complaint, Path
 from kling_batch.tables import Table
 from kling_batch.templates import (
@@ -113,6 +113,13 @@ class Entry:
         if name in self.defaults:
             return self._tree.place(("defaults", *path), key=key)
         return self.home(line)
+
+    def find(self, job: Job, path: Path) -> Place:
+        """Where an argument of one of this entry's jobs was said."""
+        line = job.place.line if self.table and job.place.file == self.table.file else 0
+        if "endpoint" in self.own:
+            path = ("input", *path)
+        return self.place(path, line)
 
     def home(self, line: int = 0) -> Place:
         """Where the job as a whole stands."""

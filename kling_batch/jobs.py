@@ -111,6 +111,10 @@ class Batch:
     #: `output:` as written, or None.
     output: str | None = None
     warnings: tuple[Problem, ...] = ()
+    #: Job and path of an argument → its place; None where nothing more is known than `Job.place`.
+    locate: Callable[[Job, tuple[str | int, ...]], Place] | None = field(
+        default=None, repr=False, compare=False
+    )
 
 
 def _reference(value: object) -> JSON:

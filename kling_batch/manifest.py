@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,18 +21,18 @@ from kling_batch.errors import ManifestError, Place, Problem
 from kling_batch.expand import Expansion
 from kling_batch.files import Files
 from kling_batch.graph import resolve
-from kling_batch.jobs import JSON, Batch
+from kling_batch.jobs import JSON, Batch, Job
 from kling_batch.matrix import combinations
 from kling_batch.parameters import Complaint, nearest
 from kling_batch.parameters import Path as ValuePath
-from kling_batch.paths import PathTemplate, problem_of_id
+from kling_batch.paths import PathTemplate, folded, problem_of_id
 from kling_batch.request import Requests
 from kling_batch.single import single
 from kling_batch.tables import TABLE_SUFFIXES, open_table
 from kling_batch.templates import TemplateFault, compile_value
 from kling_batch.tree import Node, Tree, parse, scalar
 
-__all__ = ["load", "single"]
+__all__ = ["load", "load_all", "locate", "single"]
 
 
 def load(
@@ -53,6 +53,51 @@ def load(
         else:
             tree = parse(_bytes(path), str(path))
         return _Loading(path, tree, variables or {}, environ).batch()
+
+
+def load_all(
+    paths: Sequence[Path],
+    *,
+    variables: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Batch, ...]:
+    """Several manifests at once; job ids are each one's own, names and files must differ."""
+    problems: list[Problem] = []
+    batches: list[Batch] = []
+    for path in paths:
+        try:
+            batches.append(load(path, variables=variables, environ=environ))
+        except ManifestError as error:
+            problems += error.problems
+    problems += _clashes(batches)
+    if problems:
+        raise ManifestError(tuple(sorted(problems, key=by_place)))
+    return tuple(batches)
+
+
+def _clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
+    names: dict[str, Batch] = {}
+    paths: dict[str, Job] = {}
+    for batch in batches:
+        first = names.setdefault(batch.name, batch)
+        if first is not batch:
+            message = f"the name `{batch.name}` is taken by {first.source}"
+            hint = "give one of them another `name:`"
+            yield Problem(Place(batch.source), message, "duplicate-name", hint)
+            continue
+        for job in batch.jobs:
+            other = paths.setdefault(folded(job.path), job)
+            if other is not job:
+                message = f"`{job.label}` would land in the same file as `{other.label}` of"
+                yield Problem(job.place, f"{message} {other.place}", "path-collision")
+
+
+def locate(batch: Batch, job: Job, loc: Sequence[str | int]) -> Place:
+    """Where fal's complaint (`detail[].loc`) stands in the manifest."""
+    path = tuple(loc[1:] if loc and loc[0] == "body" else loc)
+    if batch.locate is None:
+        return job.place
+    return batch.locate(job, path)
 
 
 @contextmanager
@@ -92,9 +137,10 @@ class _Loading:
         output = self._text(("output",), manifest.output)
         requests = Requests(Files(self._path.parent))
         expansion = Expansion(name, self._path_template(), requests, self._collector)
+        entries: dict[int, Entry] = {}
         for index, own in enumerate(manifest.entries):
             if own:
-                self._expand(expansion, index, own)
+                entries[index] = self._expand(expansion, index, own)
         jobs = resolve(expansion.jobs, expansion.waiting, expansion.ids)
         if not jobs and not self._collector:
             message = "there is no job at all; every `when:` says no, or the table is empty"
@@ -107,6 +153,7 @@ class _Loading:
             limits=manifest.limits,
             output=output,
             warnings=tuple(sorted(self._collector.warnings, key=by_place)),
+            locate=lambda job, path: entries[job.entry].find(job, path),
         )
 
     def _frame(self) -> Manifest:
@@ -167,18 +214,18 @@ class _Loading:
             self._complain(Complaint(("path",), f"`path`: {error}", "wrong-path"))
             return PathTemplate()
 
-    def _expand(self, expansion: Expansion, index: int, own: Mapping[str, JSON]) -> None:
+    def _expand(self, expansion: Expansion, index: int, own: Mapping[str, JSON]) -> Entry:
         entry = Entry(index, own, self._manifest.defaults, self._tree, self._collector)
-        if "from" in entry.frame and not self._open_table(entry):
-            return
-        if "matrix" in entry.frame and not self._open_matrix(entry):
-            return
-        try:
-            expansion.add(entry, self._base)
-        except ManifestError as error:
-            # The table broke off in the middle: not UTF-8, or gone.
-            for problem in error.problems:
-                self._collector.add(problem)
+        has_table = "from" not in entry.frame or self._open_table(entry)
+        has_matrix = "matrix" not in entry.frame or self._open_matrix(entry)
+        if has_table and has_matrix:
+            try:
+                expansion.add(entry, self._base)
+            except ManifestError as error:
+                # The table broke off in the middle: not UTF-8, or gone.
+                for problem in error.problems:
+                    self._collector.add(problem)
+        return entry
 
     def _open_table(self, entry: Entry) -> bool:
         path = ("jobs", entry.index, "from")

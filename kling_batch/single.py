@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from kling_batch import fields
 from kling_batch.collect import Collector
 from kling_batch.errors import Place
 from kling_batch.files import Files
 from kling_batch.jobs import JSON, Batch, Job, job_key
-from kling_batch.parameters import Complaint
+from kling_batch.parameters import Path as ValuePath
 from kling_batch.paths import DEFAULT_PATH, PathTemplate, problem_of, problem_of_id
 from kling_batch.request import Requests
 
@@ -33,17 +34,21 @@ def single(
 ) -> Batch:
     """A batch of one job; values may be text, as flags give it. Raises `ManifestError`."""
     collector = Collector()
+    for name in fields.OWN:
+        if name in arguments:
+            collector.error(_place((name,)), f"`{name}` is no parameter", "unknown-parameter")
+    collector.check()
     values = {**arguments, "mode": mode, "tier": tier}
     request, findings = Requests(Files(cwd)).build(values, frozenset())
     for complaint in findings.errors:
-        collector.complain(_place(complaint), complaint)
+        collector.complain(_place(complaint.path), complaint)
     if why := problem_of_id(id) or problem_of_id(batch):
         collector.error(Place("--id"), why, "wrong-id")
     if not 1 <= take <= 1000:
         collector.error(Place("--take"), f"{take} is not from 1 to 1,000", "out-of-range")
     collector.check()
     for doubt in findings.doubts:
-        collector.warn(_place(doubt), doubt.message, doubt.code, doubt.hint)
+        collector.warn(_place(doubt.path), doubt.message, doubt.code, doubt.hint)
     assert request is not None
     endpoint = request.endpoint
     assert endpoint is not None
@@ -70,9 +75,9 @@ def single(
     return Batch(name=batch, source="command line", jobs=(job,), warnings=tuple(collector.warnings))
 
 
-def _place(complaint: Complaint) -> Place:
+def _place(path: ValuePath) -> Place:
     """The flag that a complaint is about."""
-    name = str(complaint.path[0]) if complaint.path else ""
+    name = str(path[0]) if path else ""
     if not name:
         return Place("command line")
     return Place(f"--{name.replace('_', '-')}" if name in _FLAGS else f"--param {name}")

@@ -1,0 +1,71 @@
+"""A problem as a terminal shows it: the sentence, its line and a caret under it. Pure."""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+
+from kling_batch.errors import Place, Problem
+
+_WIDTH = 100
+_WORD = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,:{}\[\]]+")
+
+
+def explain(problem: Problem, source_text: str) -> str:
+    """The message, and under it the line of `source_text` that it is about."""
+    place = problem.place
+    # Not `splitlines`: YAML and CSV count \n only, and so do the places.
+    lines = source_text.split("\n")
+    if not 1 <= place.line <= len(lines):
+        return str(problem)
+    line = lines[place.line - 1].rstrip("\r")
+    start, length = _span(place, line, lines[0].lstrip("\ufeff"))
+    line, start, length = _window(line, start, length)
+    gutter = f"{place.line:>5} | "
+    caret = " " * _columns(line[:start]) + "^" * max(1, _columns(line[start : start + length]))
+    shown = line.replace("\t", " ")
+    return f"{problem}\n{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {caret}"
+
+
+def _span(place: Place, line: str, header: str) -> tuple[int, int]:
+    """Where in the line, and how far, the caret goes."""
+    if place.cell:
+        return _cell(place.cell, line, header)
+    start = min(max(place.column - 1, 0), len(line))
+    if not place.column:
+        return len(line) - len(line.lstrip()), len(line.strip())
+    word = _WORD.match(line, start)
+    return start, len(word[0]) if word else 1
+
+
+def _cell(column: str, line: str, header: str) -> tuple[int, int]:
+    """The cell of a row; the whole row where it is JSON or goes over several lines."""
+    whole = len(line) - len(line.lstrip()), len(line.strip())
+    delimiter = max(",;\t", key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+    cells = next(csv.reader([line], delimiter=delimiter), [])
+    if column not in names or len(cells) != len(names) or line.startswith("{"):
+        return whole
+    index = names.index(column)
+    start = line.find(cells[index]) if cells[index] else -1
+    before = sum(len(cell) + 1 for cell in cells[:index])
+    # Quotes shift what follows them; without any the sum is exact.
+    return (before if '"' not in line else start, len(cells[index])) if start >= 0 else whole
+
+
+def _window(line: str, start: int, length: int) -> tuple[str, int, int]:
+    """A long line cut to what is around the caret."""
+    if len(line) <= _WIDTH:
+        return line, start, length
+    left = max(0, min(start - 20, len(line) - _WIDTH))
+    cut = line[left : left + _WIDTH]
+    cut = ("…" if left else cut[:1]) + cut[1:-1] + ("…" if left + _WIDTH < len(line) else cut[-1:])
+    return cut, start - left, min(length, _WIDTH - (start - left))
+
+
+def _columns(text: str) -> int:
+    """How many cells of a terminal a text takes."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    combining = sum(unicodedata.combining(letter) > 0 for letter in text)
+    return len(text) + wide - combining

@@ -366,6 +366,13 @@ class TestOnTheWire:
         assert (await submit(fal)).status_code == 200
         assert anyio.current_time() - before == 20
 
+    async def test_a_late_status_is_not_an_old_one(self, fal, world):
+        world.change_settings({"service_times": {"pro": 10.0}})
+        world.faults.add(Fault(stage="status", what="delay", seconds=20))
+        body = (await submit(fal)).json()
+
+        assert (await fal.get(body["status_url"])).json()["status"] == "COMPLETED"
+
     async def test_a_render_can_be_slower(self, fal, world):
         world.faults.add(Fault(stage="job", what="delay", seconds=100))
         body = (await submit(fal)).json()

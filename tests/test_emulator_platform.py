@@ -255,6 +255,7 @@ async def test_pages(api, world, clock):
         {"sort_by": "colour"},
         {"start": "yesterday"},
         {"cursor": "!"},
+        {"cursor": "LTE="},  # -1
     ],
 )
 async def test_bad_list_questions(api, params):

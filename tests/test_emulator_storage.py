@@ -90,10 +90,21 @@ async def test_an_initiated_upload(web, world):
     )
     urls = answer.json()
     await web.put(urls["upload_url"], content=DATA, headers={"Content-Type": "video/mp4"})
+    forged = await web.put(urls["upload_url"].replace("signature=", "signature=0"), content=b"")
     got = await web.get(urls["file_url"])
 
+    assert forged.status_code == 403
     assert (got.content, got.headers["content-type"]) == (DATA, "video/mp4")
     assert sum(world.books.uploads.values()) == 1
+
+
+@pytest.mark.parametrize("body", [b"{nonsense", b"[]"])
+async def test_an_upload_cannot_be_initiated_with_nonsense(web, body):
+    answer = await web.post(
+        f"{REST}/storage/upload/initiate", headers={"Authorization": "Key k"}, content=body
+    )
+
+    assert answer.status_code == 400
 
 
 class TestMultipart:

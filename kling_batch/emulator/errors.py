@@ -96,9 +96,21 @@ MODEL_ERRORS: Mapping[str, tuple[int, str, Mapping[str, Any]]] = {
         "Video is too short",
         {"min_duration": 3.0, "provided_duration": 1.0},
     ),
-    "unsupported_audio_format": (422, "Audio format", {"supported_formats": ["mp3", "wav"]}),
-    "unsupported_image_format": (422, "Image format", {"supported_formats": ["jpg", "png"]}),
-    "unsupported_video_format": (422, "Video format", {"supported_formats": ["mp4", "mov"]}),
+    "unsupported_audio_format": (
+        422,
+        "Audio format is not supported",
+        {"supported_formats": ["mp3", "wav"]},
+    ),
+    "unsupported_image_format": (
+        422,
+        "Image format is not supported",
+        {"supported_formats": ["jpg", "png"]},
+    ),
+    "unsupported_video_format": (
+        422,
+        "Video format is not supported",
+        {"supported_formats": ["mp4", "mov"]},
+    ),
     "partner_validation_failed": (422, "The partner refused the input", {"reason": "unknown"}),
 }
 """Model failures: {"detail": [{loc, msg, type, url, ctx}]}."""

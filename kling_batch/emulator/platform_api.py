@@ -336,9 +336,12 @@ def _page_number(cursor: str | None) -> int:
     if cursor is None:
         return 0
     try:
-        return int(base64.urlsafe_b64decode(cursor))
+        number = int(base64.urlsafe_b64decode(cursor))
     except ValueError:
-        raise _invalid("cursor is not one of ours") from None
+        number = -1
+    if number < 0:
+        raise _invalid("cursor is not one of ours")
+    return number
 
 
 def _window(incoming: Incoming, default_span: float) -> tuple[float, float]:

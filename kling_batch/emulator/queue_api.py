@@ -46,6 +46,7 @@ async def handle(incoming: Incoming) -> Response:
     call = _call(stage, request)
 
     async def checked() -> Response:
+        incoming.world.catch_up()  # a fault may have let time pass
         require_key(incoming)
         _require_access_to_reads(incoming.world)
         if request is None or app not in (app_of(request.endpoint), request.endpoint):

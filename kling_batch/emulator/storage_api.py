@@ -65,8 +65,11 @@ async def handle_put(incoming: Incoming) -> Response:
     async def answer() -> Response:
         if incoming.method != "PUT":
             raise refused(405, "Method Not Allowed")
+        path = "/" + "/".join(incoming.path)
+        if incoming.query("signature") != _digest(path):
+            raise refused(403, "The signature does not match")
         content_type = incoming.http.headers.get("content-type", "application/octet-stream")
-        await _shelve(incoming, "/" + "/".join(incoming.path), content_type)
+        await _shelve(incoming, path, content_type)
         return Response(status_code=200)
 
     return await guarded(incoming, Call(stage="upload"), answer)
@@ -87,7 +90,12 @@ def _token(incoming: Incoming) -> Response:
 
 
 async def _initiate(incoming: Incoming) -> Response:
-    body = await incoming.json()
+    try:
+        body = await incoming.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise refused(400, "The body must be a JSON object")
     path = incoming.world.files.reserve(str(body.get("file_name") or "upload.bin"))
     signed = f"https://{PUT_HOST}{path}?signature={_digest(path)}"
     return JSONResponse({"upload_url": signed, "file_url": f"https://{UPLOAD_HOST}{path}"})

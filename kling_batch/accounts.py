@@ -6,18 +6,18 @@ Reads only. Must not print, and must not decide anything but the exit code.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from kling_batch.engine import Tally, name_of
-from kling_batch.errors import ExitCode
-from kling_batch.jobs import Job, JobKey, MicroUSD
+from kling_batch.errors import ExitCode, Place
+from kling_batch.jobs import Batch, Job, JobKey, MicroUSD
 from kling_batch.ledger import iso
 from kling_batch.lifecycle import State
 from kling_batch.plan import Action, Plan, PlannedJob
-from kling_batch.records import Reader, parse_iso
+from kling_batch.records import Reader, Standing, parse_iso
 from kling_batch.report import Ending, JobLine, RunReport, exit_code
 from kling_batch.settings import Settings
 from kling_batch.survey import shelf_of
@@ -39,20 +39,21 @@ def close_books(
     tally: Tally,
     settings: Settings,
     *,
+    batches: Sequence[Batch],
     run_id: int,
     started: datetime,
     ended: datetime,
     command: str,
 ) -> RunReport:
     """Everything a person or a machine wants to know at the end."""
-    lines = _lines(reader, plan, tally, settings)
-    batches = tuple(dict.fromkeys(item.job.batch for item in plan.items))
-    money = reader.money(batches)
+    lines = _lines(reader, plan, tally, settings, {batch.name: batch for batch in batches})
+    names = tuple(batch.name for batch in batches)
+    money = reader.money(names)
     code = exit_code(lines, tally.stopped_by())
     return RunReport(
         exit_code=code,
         reasons=tuple(stop.reason for stop in tally.stops),
-        batches=batches,
+        batches=names,
         started_at=iso(started),
         ended_at=iso(ended),
         seconds=(ended - started).total_seconds(),
@@ -74,7 +75,9 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _lines(reader: Reader, plan: Plan, tally: Tally, settings: Settings) -> tuple[JobLine, ...]:
+def _lines(
+    reader: Reader, plan: Plan, tally: Tally, settings: Settings, batches: Mapping[str, Batch]
+) -> tuple[JobLine, ...]:
     standings = reader.standings()
     facts = reader.job_facts({i.job.key for i in plan.items if i.action is not Action.KEEP})
     files = reader.files()
@@ -112,10 +115,18 @@ def _lines(reader: Reader, plan: Plan, tally: Tally, settings: Settings) -> tupl
             cost=MicroUSD(fact.get("cost") or 0),
             seconds=_seconds(fact),
             request_id=fact.get("request_id") or "",
-            place=job.place,
+            place=_place(batches.get(job.batch), job, standing),
         )
 
     return tuple(line(item) for item in plan.items)
+
+
+def _place(batch: Batch | None, job: Job, standing: Standing | None) -> Place:
+    """fal's complaint about an argument, at the argument; else the job's own place."""
+    loc = standing.failure.loc if standing and standing.failure else ()
+    if batch is None or batch.locate is None or not loc:
+        return job.place
+    return batch.locate(job, tuple(loc[1:] if loc[0] == "body" else loc))
 
 
 _WORDS = {

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import click
 
 from kling_batch import __version__
 from kling_batch.commands import COMMANDS
-from kling_batch.errors import EXIT_MEANINGS, ExitCode, KlingBatchError, ManifestError
+from kling_batch.errors import EXIT_MEANINGS, ExitCode, KlingBatchError, ManifestError, Problem
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(
     f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_MEANINGS.items()
@@ -84,7 +85,7 @@ def _first_known(group: BaseExceptionGroup[BaseException]) -> int:
 def _problems(error: ManifestError) -> None:
     """Every problem with its place; on a terminal with the line and a caret."""
     for problem in error.problems:
-        _say(str(problem))
+        _say(_with_caret(problem) if sys.stderr.isatty() else str(problem))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         from kling_batch.ci import problem_annotations  # noqa: PLC0415
 
@@ -92,6 +93,16 @@ def _problems(error: ManifestError) -> None:
             _say(line)
     count = len(error.problems)
     _say(f"kling-batch: {count} problem{'s' * (count != 1)}; nothing was sent")
+
+
+def _with_caret(problem: Problem) -> str:
+    from kling_batch.explain import explain  # noqa: PLC0415
+
+    try:
+        source = Path(problem.place.file).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return str(problem)
+    return explain(problem, source)
 
 
 def _say(text: str) -> None:

@@ -106,6 +106,7 @@ def _planned(
         plan,
         tally,
         settings,
+        batches=request.batches,
         run_id=run_id,
         started=started,
         ended=_now(),

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kling_batch.commands.options import pairs
-from kling_batch.errors import ManifestError, Place, Problem
+from kling_batch.errors import Problem
 from kling_batch.jobs import Batch
 
 
@@ -17,30 +17,15 @@ def load_all(manifests: Sequence[Path], variables: tuple[str, ...]) -> tuple[Bat
     """Load every manifest; raises one `ManifestError` with all problems of all of them."""
     batches = read_all(manifests, variables)
     for batch in batches:
-        for warning in batch.warnings:
-            click.echo(f"{warning.place}: warning: {warning.message}", err=True)
+        _warn(batch.warnings)
     return batches
 
 
 def read_all(manifests: Sequence[Path], variables: tuple[str, ...]) -> tuple[Batch, ...]:
     """The same without a word about warnings."""
-    from kling_batch.manifest import load  # noqa: PLC0415 - pydantic loads late
+    from kling_batch import manifest  # noqa: PLC0415 - pydantic loads late
 
-    batches: list[Batch] = []
-    problems: list[Problem] = []
-    for path in manifests:
-        try:
-            batches.append(load(path, variables=pairs(variables, "--set")))
-        except ManifestError as error:
-            problems += error.problems
-    names = [batch.name for batch in batches]
-    for batch in batches:
-        if names.count(batch.name) > 1:
-            message = f"two manifests are called {batch.name!r}; give one another `name:`"
-            problems.append(Problem(Place(batch.source), message, "duplicate-name"))
-    if problems:
-        raise ManifestError(tuple(problems))
-    return tuple(batches)
+    return manifest.load_all(manifests, variables=pairs(variables, "--set"))
 
 
 def chosen(values: dict[str, Any]) -> Callable[[Batch], Batch]:
@@ -50,6 +35,13 @@ def chosen(values: dict[str, Any]) -> Callable[[Batch], Batch]:
     from kling_batch.selection import select  # noqa: PLC0415
 
     def choose(batch: Batch) -> Batch:
-        return select(batch, only=values["only"], exclude=values["exclude"], tags=values["tag"])
+        made = select(batch, only=values["only"], exclude=values["exclude"], tags=values["tag"])
+        _warn(made.warnings[len(batch.warnings) :])
+        return made
 
     return choose
+
+
+def _warn(warnings: Sequence[Problem]) -> None:
+    for warning in warnings:
+        click.echo(f"{warning.place}: warning: {warning.message}", err=True)

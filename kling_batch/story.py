@@ -1,0 +1,176 @@
+"""The story of a job, in words, from the ledger alone: for `show` and `why`. Pure but for reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kling_batch.jobs import JSON
+from kling_batch.lifecycle import NEXT, State
+from kling_batch.lookup import Named, differences
+from kling_batch.outcome import Charged
+from kling_batch.prices import format_usd
+from kling_batch.records import Attempt, Reader
+from kling_batch.retry import may_try_again
+
+_EVENTS: dict[str, str] = {
+    "submit_intended": "intent written down, price {estimate}",
+    "submit_accepted": "accepted by fal as {request_id}",
+    "submit_refused": "not taken: {message}",
+    "submit_unconfirmed": "answer lost: {reason}",
+    "run_recovered": "in doubt: {reason}",
+    "reconciled_found": "found at fal as {request_id}",
+    "reconciled_absent": "taken as never accepted: {message}",
+    "remote_observed": "fal says {remote_status}",
+    "remote_completed": "rendered",
+    "remote_failed": "failed at fal: {message}",
+    "remote_lost": "fal no longer knows it: {reason}",
+    "cancel_requested": "cancellation asked, fal says {answer}",
+    "cancel_confirmed": "cancelled: {message}",
+    "artifacts_saved": "saved {paths}",
+    "artifact_lost": "{message}",
+    "artifact_missing": "{reason}; downloading again",
+    "file_adopted": "{path} adopted as the result",
+    "cost_learnt": "fal billed {cost}",
+}
+
+
+def story(reader: Reader, job: Named) -> list[str]:
+    """Every attempt of a job and what happened to it, a line each."""
+    lines = [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
+    lines += [f"  {name}: {_value(value)}" for name, value in json.loads(job.arguments).items()]
+    attempts = reader.attempts_of(job.key)
+    for number, attempt in enumerate(attempts, 1):
+        lines += ["", f"attempt {number}: {attempt.state.replace('_', ' ')}, {_money(attempt)}"]
+        lines += [f"  {row['at']}  {_event(row, attempt)}" for row in _events(reader, attempt.id)]
+        lines += [
+            f"  file {file.path} ({file.size} bytes, sha256 {file.sha256[:12]}…)"
+            + (" superseded" if file.superseded else "")
+            for file in reader.files_of(attempt.id)
+        ]
+    lines += ["", *why(reader, job)]
+    return lines
+
+
+def as_data(reader: Reader, job: Named) -> JSON:
+    """The same for machines."""
+    return {
+        "schema_version": 1,
+        "batch": job.batch,
+        "job": job.id,
+        "take": job.take,
+        "key": job.key,
+        "endpoint": job.endpoint,
+        "arguments": json.loads(job.arguments),
+        "attempts": [
+            {
+                "attempt": attempt.id,
+                "state": attempt.state.value,
+                "request_id": attempt.handle.request_id if attempt.handle else None,
+                "estimate_usd": attempt.estimate / 1e6,
+                "cost_usd": None if attempt.cost is None else attempt.cost / 1e6,
+                "charged": attempt.charged.value if attempt.charged else None,
+                "failure": attempt.failure.message if attempt.failure else None,
+                "events": [
+                    {**row, "data": json.loads(row["data"]) if row["data"] else None}
+                    for row in _events(reader, attempt.id)
+                ],
+                "files": [file.path for file in reader.files_of(attempt.id)],
+            }
+            for attempt in reader.attempts_of(job.key)
+        ],
+    }
+
+
+def why(reader: Reader, job: Named) -> list[str]:
+    """In words, what the next run would do with the job, and why."""
+    lines = [_next(reader, job)]
+    for key, retired_at in job.earlier[:3]:
+        rows = list(reader.rows("select endpoint, arguments from jobs where key = ?", [key]))
+        changes = differences(json.loads(rows[0]["arguments"]), json.loads(job.arguments))
+        if rows[0]["endpoint"] != job.endpoint:
+            changes.insert(0, f"endpoint: {rows[0]['endpoint']} → {job.endpoint}")
+        lines.append(f"Until {retired_at} this name meant another render ({key}); what changed:")
+        lines += [f"  {change}" for change in changes]
+    return lines
+
+
+def _next(reader: Reader, job: Named) -> str:
+    attempts = reader.attempts_of(job.key)
+    if not attempts:
+        price = format_usd(job.estimate)
+        return f"{job.label} was never submitted: the next run pays up to {price} for it."
+    last = attempts[-1]
+    match last.state:
+        case State.SUCCEEDED:
+            return (
+                f"{job.label} is done and paid. Nothing that is paid for has changed since, so the "
+                "next run renders nothing; `reroll` pays for another take."
+            )
+        case State.FAILED if last.failure is not None and may_try_again(last.failure.kind):
+            return f"{job.label} was not accepted ({last.failure.message}): the next run tries it."
+        case State.FAILED | State.CANCELLED:
+            reason = last.failure.message if last.failure else last.state
+            return (
+                f"{job.label} has {last.state} ({reason}) and stays so: only "
+                "`run --retry-failed` or `retry` pays for it again."
+            )
+        case State.IN_DOUBT | State.SUBMITTING:
+            return (
+                f"{job.label} is in doubt: fal may have accepted it. The next run looks for its "
+                "trace and never sends it again by itself; `resolve` takes your word."
+            )
+        case state:
+            return f"{job.label} is {state}: {NEXT[state][0]}; the next run: {NEXT[state][2]}."
+
+
+def _events(reader: Reader, attempt_id: int) -> list[dict[str, Any]]:
+    return list(
+        reader.rows(
+            "select at, event, from_state, to_state, data from events where attempt_id = ?"
+            " order by id",
+            [attempt_id],
+        )
+    )
+
+
+def _event(row: dict[str, Any], attempt: Attempt) -> str:
+    data: dict[str, Any] = json.loads(row["data"]) if row["data"] else {}
+    words = {
+        **data,
+        **data.get("handle", {}),
+        **data.get("failure", {}),
+        "estimate": format_usd(attempt.estimate),
+    }
+    if "paths" in words:
+        words["paths"] = ", ".join(words["paths"])
+    if isinstance(words.get("cost"), int):
+        words["cost"] = format_usd(words["cost"])
+    template: str = _EVENTS.get(row["event"], row["event"])
+    return template.format_map(_Lenient(words))
+
+
+class _Lenient(dict[str, Any]):
+    """An event of another version may lack a word."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def _money(attempt: Attempt) -> str:
+    if attempt.origin == "adopted":
+        return "adopted, nothing paid"
+    if attempt.cost is not None:
+        return f"{format_usd(attempt.cost)} charged (estimated {format_usd(attempt.estimate)})"
+    estimate = format_usd(attempt.estimate)
+    if attempt.state in (State.FAILED, State.CANCELLED) and attempt.charged is not None:
+        return {
+            Charged.NO: "nothing charged",
+            Charged.YES: f"{estimate} charged and lost",
+            Charged.UNKNOWN: f"{estimate} possibly charged",
+        }[attempt.charged]
+    return f"{estimate} estimated"
+
+
+def _value(value: JSON) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,95 @@
+"""What the documents say is what the program does. With `UPDATE_DOCS=1` this file writes it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from kling_batch.cli import cli
+from kling_batch.errors import EXIT_MEANINGS
+from kling_batch.lifecycle import NEXT, TRANSITIONS
+
+ROOT = Path(__file__).parent.parent
+
+
+def exit_codes() -> str:
+    rows = [f"| {code.value} | {meaning} |" for code, meaning in EXIT_MEANINGS.items()]
+    return "\n".join(["| exit | means |", "|---|---|", *rows])
+
+
+def commands() -> str:
+    context = click.Context(cli)
+    rows = [
+        f"| `{name}` | {command.get_short_help_str(200)} |"
+        for name, command in sorted(cli.commands.items())
+        if not command.hidden and context
+    ]
+    return "\n".join(["| command | does |", "|---|---|", *rows])
+
+
+def states() -> str:
+    rows = [
+        f"| `{state}` | {meaning} | {money} | {then} |"
+        for state, (meaning, money, then) in NEXT.items()
+    ]
+    return "\n".join(["| state | meaning | money | the next run |", "|---|---|---|---|", *rows])
+
+
+def transitions() -> str:
+    rows = [
+        f"| {f'`{before}`' if before else 'pending'} | `{event}` | `{after}` |"
+        for (before, event), after in TRANSITIONS.items()
+    ]
+    return "\n".join(["| from | event | to |", "|---|---|---|", *rows])
+
+
+BLOCKS: list[tuple[str, str, Callable[[], str]]] = [
+    ("README.md", "exit-codes", exit_codes),
+    ("README.md", "commands", commands),
+    ("DESIGN.md", "states", states),
+    ("DESIGN.md", "transitions", transitions),
+]
+
+
+@pytest.mark.parametrize(("file", "name", "make"), BLOCKS, ids=[b[1] for b in BLOCKS])
+def test_generated_tables_are_current(file: str, name: str, make: Callable[[], str]) -> None:
+    path = ROOT / file
+    text = path.read_text()
+    pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    expected = pattern.sub(lambda m: f"{m[1]}{make()}\n{m[2]}", text)
+    assert f"<!-- {name} -->" in text
+    if os.environ.get("UPDATE_DOCS"):
+        path.write_text(expected)
+
+    assert text == expected or os.environ.get("UPDATE_DOCS")
+
+
+def test_every_command_explains_itself() -> None:
+    for name, command in cli.commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help or name == "emulator", f"{name} {parameter.name}"
+
+
+def test_every_module_named_in_the_design_exists_and_none_is_missing() -> None:
+    design = (ROOT / "DESIGN.md").read_text()
+    table = design[design.index("| part | modules") : design.index("Each outside library")]
+    named = set(re.findall(r"`([a-z_]+)`", table))
+    existing = {p.stem for p in (ROOT / "kling_batch").glob("*.py")} - {"__init__", "__main__"}
+
+    assert existing - named == set()
+    assert named - existing == set()
+
+
+def test_the_gate_runs_the_readmes_test_command() -> None:
+    readme = (ROOT / "README.md").read_text()
+    gate = (ROOT / ".ci/run").read_text()
+
+    assert len(re.findall(r"^python3 -m venv .*pytest.*$", readme, re.MULTILINE)) == 1
+    assert ".venv/bin/python -m pytest" in gate

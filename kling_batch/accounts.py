@@ -122,7 +122,7 @@ def _lines(
 
 
 def _place(batch: Batch | None, job: Job, standing: Standing | None) -> Place:
-    """fal's complaint about an argument, at the argument; else the job's own place."""
+    """Where fal's complaint about an argument stands; else the job's own place."""
     loc = standing.failure.loc if standing and standing.failure else ()
     if batch is None or batch.locate is None or not loc:
         return job.place

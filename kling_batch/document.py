@@ -29,7 +29,7 @@ from kling_batch.fields import Field
 from kling_batch.jobs import JSON, Limits
 from kling_batch.parameters import Complaint, Path, nearest, show
 from kling_batch.paths import DEFAULT_PATH
-from kling_batch.schema import Schema, by_mode
+from kling_batch.schema import DEFINITIONS, Schema, by_mode, shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +72,24 @@ def schema() -> Schema:
     job = made["$defs"]["Job"]
     job["allOf"] = by_mode()
     job["anyOf"] = [{"required": [name]} for name in ("id", "from", "matrix")]
+    made |= {"required": ["jobs"], "patternProperties": {"^x-": True}}
+    definitions = {**made.pop("$defs"), **DEFINITIONS}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **made,
+        **_tidy(made),
         "title": "kling-batch manifest",
-        "required": ["jobs"],
-        "patternProperties": {"^x-": True},
+        "$defs": {name: _tidy(part) for name, part in definitions.items()},
     }
+
+
+def _tidy(part: Schema) -> Schema:
+    """Without pydantic's titles and null defaults, and with references instead of repetition."""
+    part = {name: shared(inner) for name, inner in part.items() if name != "title"}
+    for inner in part.get("properties", {}).values():
+        inner.pop("title", None)
+        if inner.get("default", ...) is None:
+            del inner["default"]
+    return part
 
 
 @cache

@@ -362,6 +362,7 @@ _MOMENT: dict[Event, str] = {
     Event.CANCEL_CONFIRMED: "settled_at",
     Event.ARTIFACTS_SAVED: "settled_at",
     Event.ARTIFACT_LOST: "settled_at",
+    Event.RETRY_GRANTED: "retry_granted_at",
 }
 
 

@@ -43,6 +43,7 @@ class Event(StrEnum):
     ARTIFACT_MISSING = "artifact_missing"
     FILE_ADOPTED = "file_adopted"
     COST_LEARNT = "cost_learnt"
+    RETRY_GRANTED = "retry_granted"
 
 
 #: (from, event) → to. None stands for "no attempt yet".
@@ -67,6 +68,8 @@ TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.SUCCEEDED, Event.ARTIFACT_MISSING): State.RENDERED,
     (State.SUCCEEDED, Event.COST_LEARNT): State.SUCCEEDED,
     (State.FAILED, Event.COST_LEARNT): State.FAILED,
+    (State.FAILED, Event.RETRY_GRANTED): State.FAILED,
+    (State.CANCELLED, Event.RETRY_GRANTED): State.CANCELLED,
 }
 
 #: What each state means, what money says, what the next run does. DESIGN.md is checked against it.

@@ -111,6 +111,7 @@ create table attempts (
   cost_micro_usd integer,
   failure_kind text,
   failure text check (failure is null or json_valid(failure)),
+  retry_granted_at text,
   check (state not in ('submitted', 'rendered', 'succeeded')
          or request_id is not null or origin = 'adopted'),
   check ((state in ('failed', 'cancelled')) = (failure_kind is not null)),
@@ -174,6 +175,15 @@ create table uploads (
   size integer not null,
   content_type text not null,
   uploaded_at text not null
+) strict
+;;
+-- Takes beyond the manifest's that a person asked for with `reroll`.
+create table extra_takes (
+  batch text not null,
+  job_id text not null,
+  takes integer not null check (takes >= 2),
+  granted_at text not null,
+  primary key (batch, job_id)
 ) strict
 ;;
 create trigger attempts_are_kept before delete on attempts

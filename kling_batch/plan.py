@@ -158,7 +158,7 @@ def _succeeded(job: Job, attempt: int, where: OnDisk) -> PlannedJob:
 def _again(job: Job, standing: Standing, asked: bool, attempts: int) -> PlannedJob:
     attempt, failure = standing.attempt_id, standing.failure
     said = failure.message if failure else standing.state
-    if asked:
+    if asked or standing.granted:
         return PlannedJob(job, Action.SUBMIT, f"retry after: {said}", attempt)
     if standing.state is State.CANCELLED or failure is None:
         return PlannedJob(job, Action.SETTLED, f"cancelled: {said}", attempt)

@@ -28,6 +28,8 @@ class Standing:
     state: State
     tries: int
     failure: Failure | None = None
+    #: A person has asked for another attempt since.
+    granted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +119,16 @@ class Reader:
     def standings(self) -> dict[JobKey, Standing]:
         """The latest attempt of every job that ever had one."""
         # SQLite takes the other columns from the row that holds the maximum.
-        sql = "select job_key, max(id), state, try, failure from attempts group by job_key"
+        sql = (
+            "select job_key, max(id), state, try, failure, retry_granted_at from attempts"
+            " group by job_key"
+        )
         with explained(self.path):
             return {
-                JobKey(key): Standing(i, State(state), tries, _failure(_load(failure)))
-                for key, i, state, tries, failure in self.db.execute(sql)
+                JobKey(key): Standing(
+                    i, State(state), tries, _failure(_load(failure)), granted is not None
+                )
+                for key, i, state, tries, failure, granted in self.db.execute(sql)
             }
 
     def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str]]:

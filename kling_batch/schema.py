@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kling_batch.catalog import CATALOG, MODES, PARAMETER_MODES, Parameter
+from kling_batch.jobs import JSON
 
 Schema = dict[str, Any]
 
@@ -60,17 +61,35 @@ def by_mode() -> list[Schema]:
     return [
         {
             "if": {"properties": {"mode": {"const": mode}}, "required": ["mode"]},
-            "then": {
-                "properties": {
-                    name: parameter_schema(parameters_named(name, mode))
-                    if mode in PARAMETER_MODES[name]
-                    else False
-                    for name in PARAMETER_MODES
-                }
-            },
+            "then": {"properties": _narrowed(mode)},
         }
         for mode in MODES
     ]
+
+
+def shared(schema: JSON) -> JSON:
+    """The same with what stands in it again and again referred to under `$defs`."""
+    if isinstance(schema, list):
+        return [shared(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    for name, definition in DEFINITIONS.items():
+        if schema == definition:
+            return {"$ref": f"#/$defs/{name}"}
+    return {name: shared(part) for name, part in schema.items()}
+
+
+def _narrowed(mode: str) -> Schema:
+    """What a mode allows less than all modes together."""
+    properties: Schema = {}
+    for name, modes in PARAMETER_MODES.items():
+        definitions = parameters_named(name, mode)
+        if mode not in modes:
+            # Null is said to remove a default, and harms nobody.
+            properties[name] = {"type": "null"}
+        elif definitions != parameters_named(name):
+            properties[name] = parameter_schema(definitions)
+    return properties
 
 
 def _options(parameter: Parameter) -> list[Schema]:
@@ -128,4 +147,10 @@ _OPTIONS: Mapping[str, Callable[[Parameter], list[Schema]]] = {
     "url": _url_options,
     "list": _list_options,
     "object": _object_options,
+}
+
+DEFINITIONS: dict[str, Schema] = {
+    "template": TEMPLATE,
+    "reference": REFERENCE,
+    **{name: parameter_schema(parameters_named(name)) for name in PARAMETER_MODES},
 }

@@ -32,6 +32,7 @@ _EVENTS: dict[str, str] = {
     "artifact_missing": "{reason}; downloading again",
     "file_adopted": "{path} adopted as the result",
     "cost_learnt": "fal billed {cost}",
+    "retry_granted": "another paid attempt allowed",
 }
 
 

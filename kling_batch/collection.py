@@ -191,6 +191,17 @@ class Collection:
         The platform's list keeps input and output for a month. What is not there either is for a
         person: it may have been paid.
         """
+        if finished is None and self._bench.ledger.attempt(attempt.id).cancel_asked_at:
+            # fal drops what is cancelled in its queue; running work that vanished may be billed.
+            waited = attempt.remote_status in (None, "IN_QUEUE")
+            charged = Charged.NO if waited else Charged.UNKNOWN
+            failure = Failure(
+                kind=FailureKind.ABANDONED,
+                message="cancelled at fal",
+                charged=charged,
+                error_type="client_cancelled",
+            )
+            return self._settle(attempt, Failed(failure), Finished())
         item = await self._listed(attempt)
         if isinstance(item, Listed):
             if files_in(item.output):

@@ -43,8 +43,8 @@ class Manifest:
     vars: Mapping[str, JSON]
     env: Mapping[str, str]
     defaults: Mapping[str, JSON]
-    #: Empty where an entry was no mapping: it has its complaint, and keeps its number.
-    entries: tuple[Mapping[str, JSON], ...]
+    #: None where an entry is no mapping: it has its complaint, and keeps its number.
+    entries: tuple[Mapping[str, JSON] | None, ...]
 
 
 def read_manifest(value: JSON) -> tuple[Manifest, list[Complaint]]:
@@ -63,6 +63,8 @@ def read_manifest(value: JSON) -> tuple[Manifest, list[Complaint]]:
 
 
 _CONFIG = ConfigDict(extra="forbid")
+#: Stands in a frame for what was no job.
+_CUT = {"id": None, "mode": None}
 
 
 @cache
@@ -148,7 +150,7 @@ def _manifest(frame: Mapping[str, JSON]) -> Manifest:
         vars=frame.get("vars") or {},
         env=frame.get("env") or {},
         defaults=frame.get("defaults") or {},
-        entries=tuple(frame.get("jobs") or ()),
+        entries=tuple(None if job == _CUT else job for job in frame.get("jobs", ())),
     )
 
 
@@ -168,13 +170,13 @@ def _cut(frame: dict[str, JSON], loc: Path) -> None:
     """Remove what an error is about; a job that is no mapping becomes an empty one."""
     match loc:
         case ("jobs", int(index)):
-            frame["jobs"][index] = {}
+            frame["jobs"][index] = dict(_CUT)
         case ("jobs", int(index), str(name), *_):
             frame["jobs"][index].pop(name, None)
         case ("limits" | "defaults" as part, str(name), *_):
             frame[part].pop(name, None)
-        case ("jobs",):
-            frame["jobs"] = [{}]
+        case ("jobs",) | ():
+            frame["jobs"] = [dict(_CUT)]
         case _:
             frame.pop(str(loc[0]), None)
 

@@ -61,6 +61,8 @@ class Entry:
         self.frame = {name: own[name] for name in _FRAME if own.get(name) is not None}
         self.defaults = {name: value for name, value in defaults.items() if name not in self.own}
         self._default_names = frozenset(self.defaults)
+        #: What unknown keys of it were probably meant to be.
+        self.meant: frozenset[str] = frozenset()
         self.table: Table | None = None
         self.combinations: list[dict[str, JSON]] = [{}]
         self._tree = tree
@@ -129,7 +131,11 @@ class Entry:
 
     def complain(self, complaint: Complaint, line: int = 0) -> None:
         """Note a complaint about this entry or one of its jobs."""
-        key = complaint.code.startswith("unknown-") or complaint.code == "conflict"
+        if complaint.code == "missing" and any(
+            f"`{name}`" in complaint.message for name in self.meant
+        ):
+            return  # there is a complaint about how it is spelt
+        key = complaint.code in ("unknown-parameter", "unknown-key", "conflict")
         self._collector.complain(self.place(complaint.path, line, key=key), complaint)
 
     def warn(self, complaint: Complaint, line: int = 0) -> None:

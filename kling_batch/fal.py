@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,6 @@ from fal_client.client import (
     QUEUE_URL_FORMAT,
     USER_AGENT,
     AsyncBackupDomainTransport,
-    AsyncRequestHandle,
 )
 
 from kling_batch.classify import (
@@ -31,6 +31,7 @@ from kling_batch.classify import (
     unread,
 )
 from kling_batch.errors import AuthError
+from kling_batch.fal_urls import handle_of
 from kling_batch.jobs import JSON
 from kling_batch.outcome import (
     CancelAnswer,
@@ -169,17 +170,11 @@ class FalQueue:
         except httpx.HTTPError as error:
             # The type of a read or write error does not tell whether the body had arrived.
             return Unconfirmed(_words(error))
-        return classify_submit(answer, lambda request_id: self.handle(endpoint, request_id))
+        return classify_submit(answer, partial(handle_of, endpoint))
 
     def handle(self, endpoint: str, request_id: str) -> Handle:
-        """The request's URLs, built as fal-client builds them: owner and app, no sub-path."""
-        built = AsyncRequestHandle.from_request_id(self._api, endpoint, request_id)
-        return Handle(
-            request_id=request_id,
-            response_url=built.response_url,
-            status_url=built.status_url,
-            cancel_url=built.cancel_url,
-        )
+        """The URLs of a request that is known only by its id."""
+        return handle_of(endpoint, request_id)
 
     async def status(self, handle: Handle) -> StatusOutcome:
         """Where the request stands."""

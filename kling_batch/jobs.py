@@ -159,7 +159,12 @@ def job_key(endpoint: str, arguments: Arguments, take: int = 1) -> JobKey:
 
     `arguments` must be normalised (defaults filled in, spellings unified) by the catalogue.
     """
-    text = f"{endpoint}\n{take}\n{_encode(arguments)}"
+    return keyed(endpoint, _encode(arguments), take)
+
+
+def keyed(endpoint: str, canonical: str, take: int) -> JobKey:
+    """The key from arguments that are canonical JSON already, as the ledger keeps them."""
+    text = f"{endpoint}\n{take}\n{canonical}"
     return JobKey("k1:" + sha256(text.encode()).hexdigest()[:32])
 
 

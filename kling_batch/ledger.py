@@ -12,7 +12,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from kling_batch.database import RunLock, connect, explained, this_host, transac
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.jobs import JSON, Batch, Job, JobKey, LocalFile, MicroUSD, canonical_json
 from kling_batch.lifecycle import Event, State, step
-from kling_batch.outcome import Charged, Failure, Fetched, Handle
+from kling_batch.outcome import Charged, Fetched
 from kling_batch.records import Attempt, Reader
+from kling_batch.rows import MOMENTS, columns_of, job_row, name_row, plain, without_data
 
 
 def iso(moment: datetime) -> str:
@@ -68,21 +69,23 @@ class Ledger(Reader):
 
     Args:
         path: the SQLite file; its folder is made where missing.
-        service: `fal` or `emulator`; a ledger belongs to one of them for ever.
+        service: `fal` or `emulator`; a ledger belongs to one of them for ever. None for a
+            person's word about what is in it, which talks to neither.
         now: the clock, aware UTC.
 
     Raises:
         LedgerError: locked by another run, damaged, newer, or not writable.
     """
 
-    def __init__(self, path: Path, *, service: str, now: Callable[[], datetime]) -> None:
+    def __init__(self, path: Path, *, service: str | None, now: Callable[[], datetime]) -> None:
         """Take the lock, then open; either fails with a sentence and changes nothing."""
         self._now = now
         self._lock = RunLock(path)
         self._lock.acquire()
         try:
             super().__init__(path, connect(path, writable=True))
-            self._claim(service)
+            if service is not None:
+                self._claim(service)
         except BaseException:
             self._lock.release()
             raise
@@ -106,6 +109,10 @@ class Ledger(Reader):
                     f"{self.path}: this ledger belongs to {_SERVICE[row[0]]}; "
                     f"a run on {_SERVICE[service]} needs another --output or --ledger"
                 )
+
+    def must_belong_to(self, service: str) -> None:
+        """Raise `UsageError` where this ledger's requests live elsewhere."""
+        self._claim(service)
 
     @contextmanager
     def _transaction(self) -> Iterator[Database]:
@@ -151,7 +158,7 @@ class Ledger(Reader):
             db.conn.executemany(
                 "insert into jobs (key, endpoint, mode, tier, take, arguments, first_seen_at)"
                 " values (?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing",
-                (_job_row(job, at) for job in fresh),
+                (job_row(job, at) for job in fresh),
             )
             retired = [*gone, *((job.id, job.take) for job in fresh)]
             db.conn.executemany(
@@ -164,7 +171,7 @@ class Ledger(Reader):
                 " named_at) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set"
                 " retired_at = null, path = excluded.path, named_at = excluded.named_at,"
                 " place = excluded.place, estimate_micro_usd = excluded.estimate_micro_usd",
-                (_name_row(batch.name, job, at) for job in fresh),
+                (name_row(batch.name, job, at) for job in fresh),
             )
 
     # -- attempts ------------------------------------------------------------------------------
@@ -234,8 +241,10 @@ class Ledger(Reader):
         row = self.db.execute("select state from attempts where id = ?", [attempt_id]).fetchone()
         before = State(row[0])
         after = step(before, event)
-        columns = _columns(data) | self._moments(event)
+        columns = columns_of(data) | self._moments(event)
         columns["state"] = after
+        if event is Event.CANCEL_REQUESTED and data.get("answer") != "CANCELLATION_REQUESTED":
+            columns = {}  # asked, and not granted: nothing about the request has changed
         if after in (State.RENDERED, State.SUCCEEDED):
             columns.setdefault("charged", Charged.YES)
         assignments = ", ".join(f"{name} = ?" for name in columns)
@@ -249,7 +258,7 @@ class Ledger(Reader):
         return after
 
     def _moments(self, event: Event) -> dict[str, str]:
-        column = _MOMENT.get(event)
+        column = MOMENTS.get(event)
         return {column: self._iso()} if column else {}
 
     def _append(
@@ -270,7 +279,7 @@ class Ledger(Reader):
                 event,
                 before,
                 after,
-                json.dumps(_plain(data), ensure_ascii=False) if data else None,
+                json.dumps(plain(data), ensure_ascii=False) if data else None,
             ],
         )
 
@@ -282,29 +291,31 @@ class Ledger(Reader):
         Call only after rename and folder sync. A file saved before under the same index (it went
         missing and was fetched again) keeps its row.
         """
-        at = self._iso()
-        with self._transaction() as db:
-            for item in placed:
-                db.execute(
-                    "insert into artifacts (attempt_id, output_index, url, sha256, size,"
-                    " content_type, ext, saved_at) values (?, ?, ?, ?, ?, ?, ?, ?)"
-                    " on conflict (attempt_id, output_index) do update set url = excluded.url,"
-                    " sha256 = excluded.sha256, size = excluded.size, ext = excluded.ext,"
-                    " content_type = excluded.content_type, saved_at = excluded.saved_at",
-                    [
-                        attempt.id,
-                        item.index,
-                        _without_data(item.url),
-                        item.fetched.sha256,
-                        item.fetched.size,
-                        item.fetched.content_type,
-                        item.fetched.ext,
-                        at,
-                    ],
-                )
-                self._place(attempt.id, item.index, item.path)
+        with self._transaction():
+            self._save(attempt.id, placed)
             paths = [item.path for item in placed]
             self._move(attempt.id, Event.ARTIFACTS_SAVED, {"paths": paths})
+
+    def _save(self, attempt_id: int, placed: Sequence[Placed]) -> None:
+        for item in placed:
+            self.db.execute(
+                "insert into artifacts (attempt_id, output_index, url, sha256, size,"
+                " content_type, ext, saved_at) values (?, ?, ?, ?, ?, ?, ?, ?)"
+                " on conflict (attempt_id, output_index) do update set url = excluded.url,"
+                " sha256 = excluded.sha256, size = excluded.size, ext = excluded.ext,"
+                " content_type = excluded.content_type, saved_at = excluded.saved_at",
+                [
+                    attempt_id,
+                    item.index,
+                    without_data(item.url),
+                    item.fetched.sha256,
+                    item.fetched.size,
+                    item.fetched.content_type,
+                    item.fetched.ext,
+                    self._iso(),
+                ],
+            )
+            self._place(attempt_id, item.index, item.path)
 
     def place(self, attempt_id: int, index: int, path: str) -> None:
         """Write down that an artifact lies under one more name."""
@@ -330,6 +341,50 @@ class Ledger(Reader):
                 [kept_as, self._iso(), path],
             )
 
+    # -- a person's words ----------------------------------------------------------------------
+
+    def grant_take(self, batch: str, job_id: str) -> int:
+        """Allow one more take of a job than there are; its number."""
+        with self._transaction() as db:
+            (most,) = db.execute(
+                "select max(take) from names where batch = ? and job_id = ?", [batch, job_id]
+            ).fetchone()
+            take = self.extra_takes(batch).get(job_id, most)
+            take = max(take, most) + 1
+            db.execute(
+                "insert into extra_takes (batch, job_id, takes, granted_at) values (?, ?, ?, ?)"
+                " on conflict (batch, job_id) do update set takes = excluded.takes,"
+                " granted_at = excluded.granted_at",
+                [batch, job_id, take, self._iso()],
+            )
+        return int(take)
+
+    def adopt(self, job: Job, placed: Placed) -> int:
+        """Write down a file that a person brings as the result of a job; nothing was paid."""
+        try:
+            with self._transaction() as db:
+                cursor = db.execute(
+                    "insert into attempts (job_key, batch, run_id, try, state, origin, endpoint,"
+                    " estimate_micro_usd, intended_at, settled_at, charged)"
+                    " values (?, ?, ?, 1, ?, 'adopted', ?, 0, ?, ?, 'no')",
+                    [
+                        job.key,
+                        job.batch,
+                        self.run_id,
+                        step(None, Event.FILE_ADOPTED),
+                        job.endpoint,
+                        self._iso(),
+                        self._iso(),
+                    ],
+                )
+                attempt_id = int(cursor.lastrowid or 0)
+                self._save(attempt_id, [placed])
+                data = {"path": placed.path, "sha256": placed.fetched.sha256}
+                self._append(attempt_id, Event.FILE_ADOPTED, None, State.SUCCEEDED, data)
+                return attempt_id
+        except sqlite3.IntegrityError as error:
+            raise UsageError(f"{job.label} has a live or paid attempt; see: show") from error
+
     def remember_upload(self, file: LocalFile, url: str) -> None:
         """Write down where fal holds a copy of a local input."""
         with self._transaction() as db:
@@ -350,69 +405,5 @@ class Ledger(Reader):
 
 
 _SERVICE = {"fal": "fal", "emulator": "the emulator"}
-
-#: Which column remembers when an event happened.
-_MOMENT: dict[Event, str] = {
-    Event.SUBMIT_ACCEPTED: "submitted_at",
-    Event.RECONCILED_FOUND: "submitted_at",
-    Event.REMOTE_COMPLETED: "rendered_at",
-    Event.SUBMIT_REFUSED: "settled_at",
-    Event.RECONCILED_ABSENT: "settled_at",
-    Event.REMOTE_FAILED: "settled_at",
-    Event.CANCEL_CONFIRMED: "settled_at",
-    Event.ARTIFACTS_SAVED: "settled_at",
-    Event.ARTIFACT_LOST: "settled_at",
-    Event.RETRY_GRANTED: "retry_granted_at",
-}
-
-
-def _columns(data: dict[str, Any]) -> dict[str, Any]:
-    """What of an event's data also stands in the attempt's row."""
-    columns: dict[str, Any] = {}
-    if isinstance(handle := data.get("handle"), Handle):
-        columns |= asdict(handle)
-    if isinstance(failure := data.get("failure"), Failure):
-        columns |= {
-            "failure_kind": failure.kind,
-            "failure": json.dumps(_plain(asdict(failure)), ensure_ascii=False),
-            "charged": failure.charged,
-        }
-    if "output" in data:
-        columns["output"] = json.dumps(data["output"], ensure_ascii=False)
-    for name, column in (
-        ("remote_status", "remote_status"),
-        ("billable_units", "billable_units"),
-        ("cost", "cost_micro_usd"),
-    ):
-        if data.get(name) is not None:
-            columns[column] = data[name]
-    return columns
-
-
-def _plain(value: Any) -> JSON:
-    """JSON for the event: dataclasses opened, the output left to its own column."""
-    if isinstance(value, Handle | Failure):
-        return _plain(asdict(value))
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items() if k != "output" and v is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _without_data(url: str) -> str:
-    """A data URI is the file itself; the file is on the disk."""
-    return "data:" if url.startswith("data:") else url
-
-
-def _job_row(job: Job, at: str) -> tuple[Any, ...]:
-    arguments = canonical_json(job.arguments)
-    return (job.key, job.endpoint, job.mode, job.tier, job.take, arguments, at)
-
-
-def _name_row(batch: str, job: Job, at: str) -> tuple[Any, ...]:
-    place = str(job.place)
-    return (batch, job.id, job.take, job.key, job.path, job.estimate, place, at)
-
 
 __all__ = ["Cap", "JobKey", "Ledger", "OverCap", "Placed", "iso"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from kling_batch.errors import UsageError
 from kling_batch.jobs import JSON, JobKey
@@ -40,6 +41,11 @@ _SQL = (
 )
 
 
+def all_named(reader: Reader) -> list[Named]:
+    """Every job under its current name."""
+    return [_named(reader, row) for row in list(reader.rows(f"{_SQL} order by 1, 2, 3"))]
+
+
 def find(reader: Reader, word: str) -> Named:
     """The one job that `word` names.
 
@@ -59,7 +65,10 @@ def find(reader: Reader, word: str) -> Named:
     if len(rows) > 1:
         names = ", ".join(f"{row['batch']}/{word}" for row in rows)
         raise UsageError(f"several batches have a job {word!r}: {names}")
-    (row,) = rows
+    return _named(reader, rows[0])
+
+
+def _named(reader: Reader, row: dict[str, Any]) -> Named:
     earlier = reader.rows(
         "select job_key, retired_at from names where batch = ? and job_id = ? and take = ?"
         " and retired_at is not null order by retired_at desc",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from kling_batch.errors import ManifestError, Place, Problem
 from kling_batch.expand import Expansion
 from kling_batch.files import Files
 from kling_batch.graph import resolve
-from kling_batch.jobs import JSON, Batch, Job
+from kling_batch.jobs import JSON, Batch, Job, JobKey
 from kling_batch.matrix import combinations
 from kling_batch.parameters import Complaint, nearest
 from kling_batch.parameters import Path as ValuePath
@@ -127,6 +128,7 @@ class _Loading:
         self._collector = Collector()
         for problem in tree.problems:
             self._collector.add(problem)
+        self._meant: dict[int, set[str]] = {}
         self._manifest = self._frame()
         self._base = self._variables(variables, environ)
 
@@ -139,13 +141,14 @@ class _Loading:
         expansion = Expansion(name, self._path_template(), requests, self._collector)
         entries: dict[int, Entry] = {}
         for index, own in enumerate(manifest.entries):
-            if own:
+            if own is not None:
                 entries[index] = self._expand(expansion, index, own)
         jobs = resolve(expansion.jobs, expansion.waiting, expansion.ids)
         if not jobs and not self._collector:
             message = "there is no job at all; every `when:` says no, or the table is empty"
             self._collector.error(self._tree.place(("jobs",)), message, "empty")
         self._collector.check()
+        self._warn_of_twins(jobs)
         return Batch(
             name=name,
             source=str(self._path),
@@ -156,11 +159,25 @@ class _Loading:
             locate=lambda job, path: entries[job.entry].find(job, path),
         )
 
+    def _warn_of_twins(self, jobs: Sequence[Job]) -> None:
+        first_of: dict[JobKey, Job] = {}
+        for job in jobs:
+            first = first_of.setdefault(job.key, job)
+            if first is not job:
+                message = f"`{job.label}` is the same render as `{first.label}`: paid for once"
+                hint = "`takes: 2` asks for another one"
+                self._collector.warn(job.place, message, "same-render", hint)
+
     def _frame(self) -> Manifest:
         manifest, complaints = read_manifest(self._tree.value)
         for complaint in complaints:
             key = complaint.code == "unknown-key"
             self._complain(complaint, key=key)
+            match complaint.path:
+                case ("jobs", int(index), _) if key:
+                    self._meant.setdefault(index, set()).update(
+                        re.findall("`(.+?)`", complaint.hint)
+                    )
         return manifest
 
     def _variables(
@@ -206,8 +223,8 @@ class _Loading:
     def _path_template(self) -> PathTemplate:
         known = set(self._base)
         for entry in self._manifest.entries:
-            known |= set(entry.get("matrix") or ())
-        tables = any("from" in entry for entry in self._manifest.entries)
+            known |= set((entry or {}).get("matrix") or ())
+        tables = any("from" in (entry or ()) for entry in self._manifest.entries)
         try:
             return PathTemplate(self._manifest.path, known, open_names=tables)
         except ValueError as error:
@@ -216,6 +233,7 @@ class _Loading:
 
     def _expand(self, expansion: Expansion, index: int, own: Mapping[str, JSON]) -> Entry:
         entry = Entry(index, own, self._manifest.defaults, self._tree, self._collector)
+        entry.meant = frozenset(self._meant.get(index, ()))
         has_table = "from" not in entry.frame or self._open_table(entry)
         has_matrix = "matrix" not in entry.frame or self._open_matrix(entry)
         if has_table and has_matrix:

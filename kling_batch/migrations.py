@@ -112,6 +112,7 @@ create table attempts (
   failure_kind text,
   failure text check (failure is null or json_valid(failure)),
   retry_granted_at text,
+  cancel_asked_at text,
   check (state not in ('submitted', 'rendered', 'succeeded')
          or request_id is not null or origin = 'adopted'),
   check ((state in ('failed', 'cancelled')) = (failure_kind is not null)),

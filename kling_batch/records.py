@@ -56,6 +56,8 @@ class Attempt:
     settled_at: str | None
     rendered_at: str | None
     origin: str
+    #: When fal took a request to cancel it.
+    cancel_asked_at: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,11 @@ class Reader:
         sql = "select job_id, take, job_key, path from names where batch = ? and retired_at is null"
         with explained(self.path):
             return {(i, t): (JobKey(k), p) for i, t, k, p in self.db.execute(sql, [batch])}
+
+    def extra_takes(self, batch: str) -> dict[str, int]:
+        """How many takes of a job a person wants, beyond what the manifest says."""
+        sql = "select job_id, takes from extra_takes where batch = ?"
+        return {row["job_id"]: row["takes"] for row in self.rows(sql, [batch])}
 
     def files(self) -> dict[JobKey, list[File]]:
         """Every file that lies where the ledger says, by the job that paid for it."""
@@ -297,6 +304,7 @@ def _attempt(row: dict[str, Any]) -> Attempt:
         settled_at=row["settled_at"],
         rendered_at=row["rendered_at"],
         origin=row["origin"],
+        cancel_asked_at=row["cancel_asked_at"],
     )
 
 

@@ -32,7 +32,7 @@ from kling_batch.plan import Action, Plan
 from kling_batch.prices import format_usd
 from kling_batch.report import RunReport
 from kling_batch.settings import Settings, resolve, today
-from kling_batch.survey import shelf_of, survey
+from kling_batch.survey import shelf_of, survey, wanted
 
 if TYPE_CHECKING:
     from kling_batch.settings import Options
@@ -59,6 +59,8 @@ class Request:
     retry: Callable[[Job], bool] | None = None
     #: Which jobs this run is about; the others are only registered.
     only: Callable[[Batch], Batch] = lambda batch: batch
+    #: Makes the plan instead of the survey; nothing is registered then.
+    plan: Callable[[Ledger], Plan] | None = None
     #: Typing a single-shot command is the consent, and its cap is the job's own.
     single: bool = False
 
@@ -93,10 +95,7 @@ def _planned(
 ) -> RunReport:
     """Recover, register, plan; run only where there is something to do."""
     ledger.recover()
-    for batch in request.batches:
-        ledger.register(batch, whole=not request.single)
-    chosen = [request.only(batch) for batch in request.batches]
-    plan = survey(ledger, chosen, settings, retry=request.retry)
+    plan = request.plan(ledger) if request.plan else _surveyed(request, settings, ledger)
     tally = Tally()
     if not plan.idle:
         _consent(request, settings, plan)
@@ -114,6 +113,15 @@ def _planned(
     )
     request.display.finish(report)
     return report
+
+
+def _surveyed(request: Request, settings: Settings, ledger: Ledger) -> Plan:
+    """Write down what is new in the manifests, then look at ledger and disk."""
+    batches = wanted(ledger, request.batches)
+    for batch in batches:
+        ledger.register(batch, whole=not request.single)
+    chosen = [request.only(batch) for batch in batches]
+    return survey(ledger, chosen, settings, retry=request.retry)
 
 
 def _now() -> datetime:
@@ -176,7 +184,7 @@ def _caps(request: Request, settings: Settings) -> tuple[Cap, ...]:
 
 
 def _run(request: Request, settings: Settings, ledger: Ledger, plan: Plan) -> Tally:
-    with _gateway(settings) as gateway:
+    with gateway_of(settings) as gateway:
         auth = _authorization(settings, plan)
         for item in plan.items:
             if item.action in (Action.SUBMIT, Action.PLACE):
@@ -201,7 +209,7 @@ def _authorization(settings: Settings, plan: Plan) -> str:
 
 
 @contextmanager
-def _gateway(settings: Settings) -> Iterator[str | None]:
+def gateway_of(settings: Settings) -> Iterator[str | None]:
     """The emulator's address, one started here where none is named; None for fal."""
     address = settings.options.emulator
     if address is None or address:
@@ -214,8 +222,11 @@ def _gateway(settings: Settings) -> Iterator[str | None]:
     # Beside the ledger, so that an interrupted run finds its requests again.
     state = settings.ledger.with_name("emulator.db")
     world = World(EmulatorSettings(concurrency=8), state=state)
-    with running(world) as url:
-        yield url
+    try:
+        with running(world) as url:
+            yield url
+    finally:
+        world.close()
 
 
 async def _drive(

@@ -15,11 +15,19 @@ from kling_batch.plan import OnDisk, Plan, make_plan, selected
 from kling_batch.records import File, Reader
 from kling_batch.settings import Settings
 from kling_batch.shelf import Shelf
+from kling_batch.takes import with_extra_takes
 
 
 def shelf_of(settings: Settings) -> Shelf:
     """The output folders, with the ledger's folder as the root of stored names."""
     return Shelf(settings.roots, settings.ledger.parent)
+
+
+def wanted(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
+    """The batches with the takes that a person asked for beyond the manifests."""
+    if reader is None:
+        return tuple(batches)
+    return tuple(with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches)
 
 
 def survey(

@@ -37,7 +37,9 @@ class FalUploader:
         """The file's URL at fal. Raises `UploadError` in words; nothing was paid."""
         try:
             data = path.read_bytes()
-            url = await self._client.upload(data, content_type, file_name=path.name)
+            # The name travels in a header, and headers are ASCII.
+            name = path.name.encode("ascii", "replace").decode().replace("?", "_")
+            url = await self._client.upload(data, content_type, file_name=name)
         except OSError as error:
             raise UploadError(f"{path}: {error.strerror or error}") from error
         except (httpx.HTTPError, fal_client.FalClientError, KeyError, ValueError) as error:

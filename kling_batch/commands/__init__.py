@@ -1,4 +1,4 @@
-"""One module a command. Each defines the click command and composes the parts it needs.
+"""One module a command, or a few that belong together; each composes the parts it needs.
 
 Must import nothing heavy at module level: every `--help` loads all of them.
 """
@@ -7,21 +7,38 @@ from __future__ import annotations
 
 import click
 
+from kling_batch.commands.cancel import cancel
 from kling_batch.commands.catalog import catalog
 from kling_batch.commands.emulator import emulator
+from kling_batch.commands.files import gallery, init, schema
 from kling_batch.commands.plan import plan
 from kling_batch.commands.run import run
+from kling_batch.commands.show import list_, show, why
 from kling_batch.commands.single import generate, video
 from kling_batch.commands.status import status
 from kling_batch.commands.validate import validate
+from kling_batch.commands.verify import verify
+from kling_batch.commands.words import adopt, reroll, resolve, retry
 
 COMMANDS: tuple[click.Command, ...] = (
-    run,
-    plan,
-    validate,
-    status,
-    generate,
-    video,
+    adopt,
+    cancel,
     catalog,
     emulator,
+    gallery,
+    generate,
+    init,
+    list_,
+    plan,
+    reroll,
+    resolve,
+    retry,
+    run,
+    schema,
+    show,
+    status,
+    validate,
+    verify,
+    video,
+    why,
 )

@@ -5,15 +5,21 @@ Environment variables stand between flag and manifest: `KLING_BATCH_MAX_COST` fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kling_batch.errors import ExitCode
 from kling_batch.jobs import MicroUSD
-from kling_batch.settings import Options
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Options
+
+if TYPE_CHECKING:
+    from kling_batch.ledger import Ledger
+    from kling_batch.records import Reader
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,6 +155,41 @@ def options_of(values: dict[str, Any]) -> Options:
         detach=bool(values.get("detach")),
         emulator=address,
     )
+
+
+def ledger_path(places: Mapping[str, Path | None]) -> Path:
+    """The ledger that `--ledger` and `--output` name."""
+    return places.get("ledger") or (places.get("output") or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
+
+
+def reader_of(places: Mapping[str, Path | None]) -> Reader:
+    """That ledger, to be read."""
+    from kling_batch.records import Reader  # noqa: PLC0415
+
+    return Reader.open(ledger_path(places))
+
+
+@contextmanager
+def ledger_of(places: Mapping[str, Path | None]) -> Iterator[Ledger]:
+    """That ledger, to take a person's word; it must exist. The word is a run of its own."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from kling_batch import __version__  # noqa: PLC0415
+    from kling_batch.ledger import Ledger  # noqa: PLC0415
+
+    path = ledger_path(places)
+    reader_of(places).close()  # says in words where there is none
+    with Ledger(path, service=None, now=lambda: datetime.now(UTC)) as ledger:
+        command = click.get_current_context().command_path
+        ledger.begin_run(
+            command=command, batches=[], pid=os.getpid(), version=__version__, cap=None
+        )
+        code = ExitCode.SOME_FAILED
+        try:
+            yield ledger
+            code = ExitCode.OK
+        finally:
+            ledger.end_run(code)
 
 
 def pairs(words: tuple[str, ...], flag: str) -> dict[str, str]:

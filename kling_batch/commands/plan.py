@@ -32,17 +32,16 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     from kling_batch.plan_text import as_json, as_text  # noqa: PLC0415
     from kling_batch.records import Reader  # noqa: PLC0415
     from kling_batch.settings import resolve  # noqa: PLC0415
-    from kling_batch.survey import survey  # noqa: PLC0415
+    from kling_batch.survey import survey, wanted  # noqa: PLC0415
 
     batches = load_all(manifests, values["variables"])
     settings = resolve(batches, options_of(values))
     select = chosen(values)
-    wanted = [select(batch) for batch in batches]
     if settings.ledger.exists():
         with Reader.open(settings.ledger) as reader:
-            made = survey(reader, wanted, settings)
+            made = survey(reader, [select(b) for b in wanted(reader, batches)], settings)
     else:
-        made = survey(None, wanted, settings)
+        made = survey(None, [select(batch) for batch in batches], settings)
     if values["as_json"]:
         click.echo(json.dumps(as_json(made, settings), ensure_ascii=False, indent=2))
     else:

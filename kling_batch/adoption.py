@@ -1,0 +1,82 @@
+"""Taking an existing file as a job's result: nothing is rendered, nothing is paid.
+
+For renders that were bought elsewhere, or before this ledger. Must not touch the network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from kling_batch.errors import UsageError
+from kling_batch.jobs import Job, MicroUSD
+from kling_batch.ledger import Ledger, Placed
+from kling_batch.lookup import Named, find
+from kling_batch.outcome import Fetched
+from kling_batch.shelf import Shelf, digest_of
+from kling_batch.signature import HEAD, Kind, sniff, whole
+
+
+def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> str:
+    """Copy `file` to where the job's output belongs and write it down; its stored path.
+
+    Raises:
+        UsageError: no such job or file, no media file, or the job has a live or paid attempt.
+    """
+    named = find(ledger, word)
+    kind = _kind(file)
+    job = job_of(ledger, named)
+    shelf = Shelf({job.batch: output or ledger.path.parent}, ledger.path.parent)
+    final = shelf.prepare(job.batch, job.output_path(0, kind.ext))
+    item = Fetched(
+        temporary="",
+        sha256=digest_of(file),
+        size=file.stat().st_size,
+        ext=kind.ext,
+        content_type=kind.content_type,
+    )
+    placed = Placed(index=0, path=shelf.stored(final), fetched=item, url="")
+    taken = final.exists() and not final.samefile(file)
+    ledger.adopt(job, placed)
+    if taken and digest_of(final) != item.sha256:
+        shelf.set_aside(final)
+    if not final.exists() or taken:
+        temporary = shelf.temporary(final, "adopted", 0)
+        shutil.copyfile(file, temporary)
+        with temporary.open("rb+") as copy:
+            os.fsync(copy.fileno())
+        shelf.shelve(temporary, final)
+    return placed.path
+
+
+def job_of(ledger: Ledger, named: Named) -> Job:
+    """A job of the ledger as far as files need it; its references are not resolved."""
+    rows = ledger.rows(
+        "select path from names where batch = ? and job_id = ? and take = ? and job_key = ?",
+        [named.batch, named.id, named.take, named.key],
+    )
+    return Job(
+        key=named.key,
+        endpoint=named.endpoint,
+        arguments=json.loads(named.arguments),
+        take=named.take,
+        id=named.id,
+        batch=named.batch,
+        mode="",
+        tier="",
+        path=next(iter(rows))["path"],
+        estimate=MicroUSD(named.estimate),
+    )
+
+
+def _kind(file: Path) -> Kind:
+    try:
+        with file.open("rb") as opened:
+            kind = sniff(opened.read(HEAD))
+            if kind is not None and whole(opened, kind):
+                return kind
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror or error}") from error
+    raise UsageError(f"{file}: this is no whole image or video file")

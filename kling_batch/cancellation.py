@@ -1,0 +1,43 @@
+"""Asking fal to stop open requests, and telling honestly what it said.
+
+A cancellation is a request, not a refund: what is rendering may finish and be billed. The verdict
+comes with the next look at the request. Must not submit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kling_batch.fal import FalQueue, GatewayTransport, authorization, connections
+from kling_batch.ledger import Ledger
+from kling_batch.lifecycle import Event
+from kling_batch.outcome import CancelAnswer
+from kling_batch.records import Attempt
+
+WORDS: dict[CancelAnswer, str] = {
+    CancelAnswer.REQUESTED: "asked (202); what is rendering already may finish and be billed",
+    CancelAnswer.ALREADY_COMPLETED: "too late (400): it has finished; the next run collects it",
+    CancelAnswer.NOT_FOUND: "fal does not know it (404); the next run looks it up",
+    CancelAnswer.UNREAD: "fal gave no answer; nothing has changed",
+}
+
+
+async def cancel(
+    ledger: Ledger,
+    attempts: Sequence[Attempt],
+    gateway: str | None,
+    tell: Callable[[Attempt, str], None],
+) -> bool:
+    """Ask for each attempt; whether fal took every request."""
+    auth = "Key emulator" if gateway else authorization()
+    transport = GatewayTransport(gateway) if gateway else None
+    answers: list[CancelAnswer] = []
+    async with connections(auth, transport) as (api, _):
+        queue = FalQueue(api)
+        for attempt in attempts:
+            assert attempt.handle is not None
+            answer = await queue.cancel(attempt.handle)
+            ledger.record(attempt.id, Event.CANCEL_REQUESTED, answer=answer)
+            answers.append(answer)
+            tell(attempt, WORDS[answer])
+    return all(answer is CancelAnswer.REQUESTED for answer in answers)

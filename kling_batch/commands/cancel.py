@@ -1,0 +1,58 @@
+"""`kling-batch cancel`: ask fal to stop open requests."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kling_batch.commands.options import (
+    ledger_of,
+    options_of,
+    place_options,
+    service_options,
+)
+from kling_batch.errors import ExitCode, UsageError
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB...]")
+@click.option("--all", "everything", is_flag=True, help="Every open request of the ledger")
+@service_options
+@place_options
+def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
+    """Ask fal to cancel open requests; says what fal said, which is no refund."""
+    import anyio  # noqa: PLC0415 - the network stack loads late
+
+    from kling_batch import cancellation  # noqa: PLC0415
+    from kling_batch.keyfile import read_key_file  # noqa: PLC0415
+    from kling_batch.lifecycle import State  # noqa: PLC0415
+    from kling_batch.lookup import all_named, find  # noqa: PLC0415
+    from kling_batch.records import Attempt  # noqa: PLC0415
+    from kling_batch.session import gateway_of  # noqa: PLC0415
+    from kling_batch.settings import resolve  # noqa: PLC0415
+
+    if bool(jobs) == everything:
+        raise UsageError("name the jobs, or say --all")
+    read_key_file()
+    places: dict[str, Path | None] = {name: values[name] for name in ("output", "ledger")}
+    settings = resolve((), options_of(values))
+    with ledger_of(places) as ledger:
+        ledger.must_belong_to(settings.service)
+        named = {n.key: n for n in all_named(ledger)}
+        wanted = set(named) if everything else {find(ledger, job).key for job in jobs}
+        attempts = [a for a in ledger.attempts_in(State.SUBMITTED) if a.job_key in wanted]
+        if not attempts:
+            click.echo("no open requests among them", err=True)
+            return ExitCode.OK
+
+        def tell(attempt: Attempt, words: str) -> None:
+            label = named[attempt.job_key].label if attempt.job_key in named else attempt.job_key
+            click.echo(f"{label}: {words}", err=True)
+
+        with gateway_of(settings) as gateway:
+            work = partial(cancellation.cancel, ledger, attempts, gateway, tell)
+            taken = anyio.run(work)
+    return ExitCode.OK if taken else ExitCode.SOME_FAILED

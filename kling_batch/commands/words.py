@@ -1,0 +1,116 @@
+"""A person's word to the ledger: `resolve`, `retry`, `reroll`, `adopt`. Nothing is sent here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kling_batch.commands.options import PATH, ledger_of, place_options
+from kling_batch.errors import ExitCode, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_JOB = click.argument("job", metavar="JOB")
+
+
+@click.command()
+@_JOB
+@click.option("--request-id", metavar="ID", help="It is at fal, under this id: collect it")
+@click.option("--not-submitted", is_flag=True, help="fal never got it: it may be sent again")
+@place_options
+def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: Path | None) -> int:
+    """Settle a submission in doubt by your word, after a look into the fal dashboard."""
+    from kling_batch.fal_urls import handle_of  # noqa: PLC0415 - fal-client loads late
+    from kling_batch.lifecycle import Event, State  # noqa: PLC0415
+    from kling_batch.lookup import find  # noqa: PLC0415
+    from kling_batch.outcome import Failure, FailureKind  # noqa: PLC0415
+
+    if bool(request_id) == not_submitted:
+        raise UsageError("say one of --request-id ID and --not-submitted")
+    if request_id and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", request_id):
+        raise UsageError(f"{request_id!r} is no request id")
+    with ledger_of(places) as ledger:
+        ledger.recover()
+        named = find(ledger, job)
+        attempts = [a for a in ledger.attempts_of(named.key) if a.state is State.IN_DOUBT]
+        if not attempts:
+            raise UsageError(f"{named.label} is not in doubt; see: kling-batch show {job}")
+        (attempt,) = attempts
+        if not_submitted:
+            failure = Failure(kind=FailureKind.NOT_SUBMITTED, message="never reached fal, you said")
+            ledger.record(attempt.id, Event.RECONCILED_ABSENT, failure=failure)
+            click.echo(f"{named.label}: taken as never submitted; the next run sends it", err=True)
+            return ExitCode.OK
+        if request_id in ledger.request_ids() - {attempt.handle and attempt.handle.request_id}:
+            raise UsageError(f"request {request_id} belongs to another job of this ledger")
+        if attempt.handle is not None and attempt.handle.request_id != request_id:
+            raise UsageError(
+                f"{named.label} was accepted as {attempt.handle.request_id}; an id is never changed"
+            )
+        handle = handle_of(attempt.endpoint, str(request_id))
+        ledger.record(attempt.id, Event.RECONCILED_FOUND, handle=handle)
+    click.echo(f"{named.label}: the next run collects request {request_id}", err=True)
+    return ExitCode.OK
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB...]")
+@click.option("--all", "everything", is_flag=True, help="Every failed or cancelled job")
+@place_options
+def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> int:
+    """Allow another paid attempt at failed jobs; the next `run` makes it."""
+    from kling_batch.lifecycle import Event, State  # noqa: PLC0415
+    from kling_batch.lookup import all_named, find  # noqa: PLC0415
+
+    if bool(jobs) == everything:
+        raise UsageError("name the jobs, or say --all")
+    settled = (State.FAILED, State.CANCELLED)
+    with ledger_of(places) as ledger:
+        standings = ledger.standings()
+        chosen = all_named(ledger) if everything else [find(ledger, job) for job in jobs]
+        granted = 0
+        for named in chosen:
+            standing = standings.get(named.key)
+            if standing is None or standing.state not in settled:
+                if not everything:
+                    state = standing.state if standing else "not submitted yet"
+                    raise UsageError(f"{named.label} is {state}; only failed jobs are retried")
+                continue
+            ledger.record(standing.attempt_id, Event.RETRY_GRANTED)
+            granted += 1
+            click.echo(f"{named.label}: the next run pays for another attempt", err=True)
+    if not granted:
+        click.echo("no failed or cancelled jobs", err=True)
+    return ExitCode.OK
+
+
+@click.command()
+@_JOB
+@place_options
+def reroll(job: str, **places: Path | None) -> int:
+    """Ask for one more take of JOB; the next `run` pays for it and keeps the others."""
+    from kling_batch.lookup import find  # noqa: PLC0415
+
+    with ledger_of(places) as ledger:
+        named = find(ledger, job)
+        take = ledger.grant_take(named.batch, named.id)
+    click.echo(f"{named.id}: the next run pays for take {take}", err=True)
+    return ExitCode.OK
+
+
+@click.command()
+@_JOB
+@click.argument("file", type=PATH)
+@place_options
+def adopt(job: str, file: Path, **places: Path | None) -> int:
+    """Take an existing FILE as the result of JOB: nothing is rendered, nothing is paid."""
+    from kling_batch.adoption import adopt_file  # noqa: PLC0415
+
+    with ledger_of(places) as ledger:
+        path = adopt_file(ledger, job, file, places.get("output"))
+    click.echo(f"{job}: {path} is its result now", err=True)
+    return ExitCode.OK

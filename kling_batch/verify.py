@@ -1,0 +1,102 @@
+"""Proving the ledger and the disk: keys, transitions, sums and files are derived again.
+
+Reads only; what is found is told, and `--repair` is carried out by the session. Must not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kling_batch.jobs import keyed
+from kling_batch.lifecycle import Event, IllegalTransitionError, State, step
+from kling_batch.records import File, Reader
+from kling_batch.shelf import Shelf, digest_of
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as the ledger says."""
+
+    subject: str
+    message: str
+    #: The attempt whose files can be fetched again, or None.
+    repairable: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was looked at, and what was wrong."""
+
+    jobs: int
+    attempts: int
+    files: int
+    findings: tuple[Finding, ...]
+
+
+def verify(reader: Reader, shelf: Shelf) -> Verdict:
+    """Derive everything that can be derived and compare."""
+    files = [file for found in reader.files().values() for file in found]
+    findings = [*_keys(reader), *_histories(reader), *_sums(reader), *_files(reader, files, shelf)]
+    count = {
+        table: next(reader.rows(f"select count(*) as n from {table}"))["n"]  # noqa: S608
+        for table in ("jobs", "attempts")
+    }
+    return Verdict(count["jobs"], count["attempts"], len(files), tuple(findings))
+
+
+def _keys(reader: Reader) -> Iterator[Finding]:
+    for row in reader.rows("select key, endpoint, take, arguments from jobs"):
+        if keyed(row["endpoint"], row["arguments"], row["take"]) != row["key"]:
+            yield Finding(row["key"], "the key does not fit endpoint, arguments and take")
+
+
+def _histories(reader: Reader) -> Iterator[Finding]:
+    """Every attempt's events must lead, by legal steps, to the state it is in."""
+    states: dict[int, State | None] = {}
+    sql = "select attempt_id, event, to_state from events order by attempt_id, id"
+    for row in reader.rows(sql):
+        attempt = row["attempt_id"]
+        try:
+            after = step(states.get(attempt), Event(row["event"]))
+        except (IllegalTransitionError, ValueError) as error:
+            yield Finding(f"attempt {attempt}", f"an impossible history: {error}")
+            after = State(row["to_state"])
+        if after != row["to_state"]:
+            yield Finding(f"attempt {attempt}", f"{row['event']} led to {row['to_state']}")
+        states[attempt] = State(row["to_state"])
+    for row in reader.rows("select id, state from attempts"):
+        if states.get(row["id"]) != row["state"]:
+            yield Finding(f"attempt {row['id']}", f"is {row['state']}, its events say otherwise")
+
+
+def _sums(reader: Reader) -> Iterator[Finding]:
+    """The view that every cap is held against, computed a second way."""
+    charged = exposed = 0
+    sql = "select state, charged, origin, estimate_micro_usd, cost_micro_usd from attempts"
+    for row in reader.rows(sql):
+        price = row["cost_micro_usd"]
+        price = row["estimate_micro_usd"] if price is None else price
+        if row["origin"] == "adopted":
+            continue
+        if row["state"] in ("rendered", "succeeded") or row["charged"] == "yes":
+            charged += price
+        elif row["state"] in ("submitting", "in_doubt", "submitted") or row["charged"] == "unknown":
+            exposed += row["estimate_micro_usd"]
+    money = reader.money()
+    if (charged, exposed) != (money.charged, money.exposed):
+        told = f"charged {money.charged}, exposed {money.exposed}"
+        yield Finding("money", f"{told}; derived {charged} and {exposed} micro-USD")
+
+
+def _files(reader: Reader, files: list[File], shelf: Shelf) -> Iterator[Finding]:
+    adopted = {row["id"] for row in reader.rows("select id from attempts where origin = 'adopted'")}
+    for file in files:
+        path = shelf.located(file.path)
+        repair = None if file.superseded or file.attempt_id in adopted else file.attempt_id
+        if not path.is_file():
+            yield Finding(file.path, "missing", repair)
+        elif path.stat().st_size != file.size:
+            yield Finding(file.path, f"{path.stat().st_size} bytes instead of {file.size}", repair)
+        elif digest_of(path) != file.sha256:
+            yield Finding(file.path, "the content has changed since it was saved", repair)

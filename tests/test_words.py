@@ -1,0 +1,200 @@
+"""A person's word to the ledger, from outside, on an emulator with faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from program import run
+
+from kling_batch.emulator import Fault, Settings, World
+from kling_batch.emulator.server import running
+
+MANIFEST = """\
+version: 1
+defaults: {mode: text-to-image}
+jobs:
+  - {id: one, prompt: the first}
+  - {id: two, prompt: the second}
+"""
+
+
+class Desk:
+    """A folder with a manifest and a running emulator."""
+
+    def __init__(self, folder: Path, world: World, url: str) -> None:
+        self.folder, self.world, self.url = folder, world, url
+        (folder / "desk.yaml").write_text(MANIFEST)
+
+    def run(self, *more: str, code: int = 0) -> str:
+        return self.say("run", "desk.yaml", "--emulator-url", self.url, *more, code=code)
+
+    def say(self, *words: str, code: int = 0) -> str:
+        done = run(*words, cwd=self.folder)
+        assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    def pictures(self) -> list[str]:
+        return sorted(p.name for p in (self.folder / "outputs").rglob("*.png"))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    world = World(Settings(profile="instant", media="template", concurrency=8))
+    with running(world) as url:
+        yield Desk(tmp_path, world, url)
+
+
+def test_resolve_by_request_id_collects_what_was_paid(desk: Desk) -> None:
+    desk.world.settings.list_allowed = False
+    desk.world.faults.add(Fault(stage="submit.after", what="reset", prompt="second"))
+    told = desk.run(code=5)
+    assert "kling-batch resolve two" in told
+    (lost,) = [r for r in desk.world.books.accepted if "second" in r.prompt]
+
+    desk.say("resolve", "two", "--request-id", lost.request_id)
+    desk.run()
+
+    assert desk.pictures() == ["one.png", "two.png"]
+    assert sorted(desk.world.books.charges().values()) == [1, 1]
+
+
+def test_resolve_not_submitted_lets_the_next_run_send_it(desk: Desk) -> None:
+    desk.world.settings.list_allowed = False
+    desk.world.faults.add(Fault(stage="submit.before", what="reset", prompt="second", times=1))
+    desk.run(code=5)
+    desk.run(code=5)
+
+    desk.say("resolve", "two", "--not-submitted")
+    desk.run()
+
+    assert sorted(desk.world.books.charges().values()) == [1, 1]
+    assert len(desk.world.books.posts) == 3
+
+
+def test_resolve_refuses_what_makes_no_sense(desk: Desk) -> None:
+    desk.run()
+
+    assert "not in doubt" in desk.say("resolve", "one", "--not-submitted", code=2)
+    assert "did you mean 'one'" in desk.say("resolve", "onr", "--not-submitted", code=2)
+    assert "say one of" in desk.say("resolve", "one", code=2)
+
+
+def test_retry_allows_one_more_payment_of_a_failed_job(desk: Desk) -> None:
+    desk.world.faults.add(
+        Fault(stage="job", what="fail", error="content_policy_violation", prompt="first", times=1)
+    )
+    desk.run(code=1)
+    desk.run(code=1)
+    assert len(desk.world.books.accepted) == 2
+
+    desk.say("retry", "one")
+    desk.run()
+
+    assert len(desk.world.books.accepted) == 3
+    assert desk.pictures() == ["one.png", "two.png"]
+
+
+def test_reroll_pays_for_one_more_take_and_keeps_the_first(desk: Desk) -> None:
+    desk.run()
+
+    desk.say("reroll", "one")
+    desk.run()
+    desk.run()
+
+    assert desk.pictures() == ["one-t2.png", "one.png", "two.png"]
+    assert sorted(desk.world.books.charges().values()) == [1, 2]
+
+
+def test_adopt_takes_a_file_and_nothing_is_paid_for_it(desk: Desk) -> None:
+    desk.say("plan", "desk.yaml")
+    desk.world.faults.add(Fault(stage="job", what="fail", error="one_of", prompt="first"))
+    desk.run(code=1)
+    source = desk.folder / "outputs/desk/text-to-image/two.png"
+    mine = desk.folder / "mine.png"
+    mine.write_bytes(source.read_bytes())
+
+    desk.say("adopt", "one", "mine.png")
+    desk.run()
+
+    assert desk.pictures() == ["one.png", "two.png"]
+    assert len(desk.world.books.charges()) == 1
+    assert "everything fits" in desk.say("verify")
+
+
+def test_show_and_why_tell_the_story(desk: Desk) -> None:
+    desk.world.faults.add(
+        Fault(stage="job", what="fail", error="internal_error", prompt="first", times=1)
+    )
+    desk.run()
+
+    told = desk.say("show", "one")
+
+    assert "attempt 1: failed, nothing charged" in told
+    assert "attempt 2: succeeded" in told
+    assert json.loads(desk.say("show", "one", "--json"))["attempts"][1]["state"] == "succeeded"
+    assert "is done and paid" in desk.say("why", "one")
+
+    (desk.folder / "desk.yaml").write_text(MANIFEST.replace("the first", "the third"))
+    assert "changed: prompt" in desk.say("plan", "desk.yaml")
+    desk.run()
+    assert "prompt: 'the first' → 'the third'" in desk.say("why", "one")
+
+
+def test_verify_finds_a_lost_file_and_repair_fetches_it_for_nothing(desk: Desk) -> None:
+    desk.run()
+    lost = desk.folder / "outputs/desk/text-to-image/one.png"
+    content = lost.read_bytes()
+    lost.write_bytes(content[:-9] + b"tampered!")
+
+    assert "content has changed" in desk.say("verify", code=1)
+    desk.say("verify", "--repair", "--emulator-url", desk.url)
+
+    assert lost.read_bytes() == content
+    assert sorted(desk.world.books.charges().values()) == [1, 1]
+
+
+def test_cancel_says_what_fal_said(desk: Desk) -> None:
+    desk.world.settings.profile = "realistic"
+    desk.world.settings.concurrency = 1
+    desk.run("--detach", code=6)
+
+    told = desk.say("cancel", "--all", "--emulator-url", desk.url)
+
+    assert told.count("asked (202)") == 2
+    desk.world.settings.time_scale = 1000
+    desk.run(code=1)
+    charged = sum(desk.world.books.charges().values())
+    assert charged == len(desk.pictures()) <= 1
+
+
+def test_list_and_status_read_the_ledger(desk: Desk) -> None:
+    desk.run()
+
+    rows = [json.loads(line) for line in desk.say("list", "--json").splitlines()]
+
+    assert [row["state"] for row in rows] == ["succeeded", "succeeded"]
+    assert desk.say("list", "--state", "failed") == ""
+    assert json.loads(desk.say("status", "--json"))["charged_usd"] == pytest.approx(0.056)
+
+
+def test_init_writes_a_manifest_that_runs_and_its_schema(desk: Desk) -> None:
+    desk.say("init", "new.yaml")
+
+    desk.say("validate", "new.yaml")
+    assert "is there already" in desk.say("init", "new.yaml", code=2)
+    assert json.loads(desk.say("schema")) == json.loads(
+        (desk.folder / "manifest.schema.json").read_text()
+    )
+
+
+def test_gallery_is_written_beside_the_outputs(desk: Desk) -> None:
+    desk.run()
+
+    desk.say("gallery")
+
+    page = (desk.folder / "outputs/gallery.html").read_text()
+    assert "the first" in page

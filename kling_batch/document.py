@@ -192,7 +192,7 @@ def _complaint(error: ErrorDetails) -> Complaint:
             return _unknown(path)
         case (("missing" | "list_type" | "too_short"), _):
             message = "`jobs` must be a list with at least one job"
-            return Complaint(path if path in value else (), message, "missing", "- id: …")
+            return Complaint(path, message, "missing", "- id: …")
         case _, ("jobs", int()):
             message = f"a job is a mapping with `id:` and more, not {show(value)}"
             return Complaint(path, message, "wrong-type")

@@ -13,7 +13,7 @@ from kling_batch import fields
 from kling_batch.collect import Collector
 from kling_batch.errors import Place
 from kling_batch.jobs import JSON, Job
-from kling_batch.parameters import Complaint, Path
+from kling_batch.parameters import Complaint, Path, nearest
 from kling_batch.tables import Table
 from kling_batch.templates import (
     Render,
@@ -104,9 +104,12 @@ class Entry:
             path = ("params", *path)
             name = "params"
         if name in self.own or name in self.frame:
-            column = self._column_of(name) if line else ""
-            if column:
-                return self._cell(line, column)
+            if line and self.table and is_template(self.own.get(str(name))):
+                column = self._column_of(name)
+                if column:
+                    return self._cell(line, column)
+                if not self.table.header:
+                    return self.home(line)
             return self._tree.place(("jobs", self.index, *path), key=key)
         if any(name in combination for combination in self.combinations):
             return self._tree.place(("jobs", self.index, "matrix", name), key=key)
@@ -115,6 +118,15 @@ class Entry:
         if name in self.defaults:
             return self._tree.place(("defaults", *path), key=key)
         return self.home(line)
+
+    def check_columns(self) -> None:
+        """Warn of columns that nobody uses and that are nearly a key of jobs."""
+        used = names_in({**self.own, **self.defaults, **self.frame})
+        for column in self.table.header if self.table else ():
+            near = nearest(column, fields.JOB, cutoff=0.85)
+            if near and column not in fields.JOB and column not in used:
+                message = "no key of a job has this name, so it changes nothing"
+                self._collector.warn(self._cell(1, column), message, "unused-column", near)
 
     def find(self, job: Job, path: Path) -> Place:
         """Where an argument of one of this entry's jobs was said."""

@@ -135,10 +135,13 @@ class Expansion:
 
     @staticmethod
     def _complain_twice(entry: Entry, job_id: str, first: Place, line: int) -> None:
-        hint = "give it another id, or write `takes: 2` for another rendering"
-        if entry.table or len(entry.combinations) > 1:
+        if "id" in entry.own and (entry.table or len(entry.combinations) > 1):
             names = ", ".join(sorted(entry.columns)[:8])
             hint = f'put a variable into the id, as in "{job_id}-{{{{ … }}}}" ({names})'
+        elif entry.table:
+            hint = "give each row another id"
+        else:
+            hint = "give it another id, or write `takes: 2` for another rendering"
         complaint = Complaint(
             ("id",), f"the id `{job_id}` is taken by {first}", "duplicate-id", hint
         )

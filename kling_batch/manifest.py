@@ -257,6 +257,7 @@ class _Loading:
             for problem in error.problems:
                 self._collector.add(problem)
             return False
+        entry.check_columns()
         return True
 
     def _open_matrix(self, entry: Entry) -> bool:

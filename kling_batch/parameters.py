@@ -114,9 +114,9 @@ def read(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> J
     return READERS[parameter.kind](parameter, value, path, findings)
 
 
-def nearest(word: object, known: Iterable[str]) -> str:
+def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
     """`did you mean …?`, or nothing."""
-    close = get_close_matches(str(word)[:100], list(known), n=1, cutoff=0.6)
+    close = get_close_matches(str(word)[:100], list(known), n=1, cutoff=cutoff)
     return f"did you mean `{close[0]}`?" if close else ""
 
 
@@ -188,7 +188,8 @@ def _choice(parameter: Parameter, value: JSON, path: Path, findings: Findings) -
     if parameter.open and word:
         findings.doubt(path, message, "undocumented-value", nearest(word, parameter.choices))
         return word
-    findings.error(path, message, "wrong-value", nearest(word, parameter.spellings))
+    hint = "" if word.isdecimal() else nearest(word, parameter.spellings)
+    findings.error(path, message, "wrong-value", hint)
     return None
 
 

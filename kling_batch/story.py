@@ -161,15 +161,14 @@ class _Lenient(dict[str, Any]):
 def _money(attempt: Attempt) -> str:
     if attempt.origin == "adopted":
         return "adopted, nothing paid"
+    if attempt.charged is Charged.NO:
+        return "nothing charged"
     if attempt.cost is not None:
         return f"{format_usd(attempt.cost)} charged (estimated {format_usd(attempt.estimate)})"
     estimate = format_usd(attempt.estimate)
     if attempt.state in (State.FAILED, State.CANCELLED) and attempt.charged is not None:
-        return {
-            Charged.NO: "nothing charged",
-            Charged.YES: f"{estimate} charged and lost",
-            Charged.UNKNOWN: f"{estimate} possibly charged",
-        }[attempt.charged]
+        lost = attempt.charged is Charged.YES
+        return f"{estimate} charged and lost" if lost else f"{estimate} possibly charged"
     return f"{estimate} estimated"
 
 

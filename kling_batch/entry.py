@@ -104,13 +104,9 @@ class Entry:
             path = ("params", *path)
             name = "params"
         if name in self.own or name in self.frame:
-            if line and self.table and is_template(self.own.get(str(name))):
-                column = self._column_of(name)
-                if column:
-                    return self._cell(line, column)
-                if not self.table.header:
-                    return self.home(line)
-            return self._tree.place(("jobs", self.index, *path), key=key)
+            return self._cell_behind(name, line) or self._tree.place(
+                ("jobs", self.index, *path), key=key
+            )
         if any(name in combination for combination in self.combinations):
             return self._tree.place(("jobs", self.index, "matrix", name), key=key)
         if line and name and self.table and (not self.table.header or name in self.table.header):
@@ -121,7 +117,8 @@ class Entry:
 
     def check_columns(self) -> None:
         """Warn of columns that nobody uses and that are nearly a key of jobs."""
-        used = names_in({**self.own, **self.defaults, **self.frame})
+        condition = f"{{{{ {self.frame.get('when')} }}}}"
+        used = names_in([self.own, self.defaults, self.frame, condition])
         for column in self.table.header if self.table else ():
             near = nearest(column, fields.JOB, cutoff=0.85)
             if near and column not in fields.JOB and column not in used:
@@ -237,12 +234,16 @@ class Entry:
             return ("defaults", *path)
         return ("jobs", self.index, *path)
 
-    def _column_of(self, name: object) -> str:
-        """The first column that the template of a key names."""
+    def _cell_behind(self, name: object, line: int) -> Place | None:
+        """Where a key that the job says by a template comes from: its first column, or the row."""
         value = self.own.get(name) if isinstance(name, str) else None
-        if self.table is None or not is_template(value):
-            return ""
-        return next((each for each in self.table.header if each in names_in(value)), "")
+        if not line or self.table is None or not is_template(value):
+            return None
+        if not self.table.header:
+            return self.home(line)
+        names = names_in(value)
+        column = next((each for each in self.table.header if each in names), "")
+        return self._cell(line, column) if column else None
 
     def _cell(self, line: int, column: str) -> Place:
         assert self.table is not None

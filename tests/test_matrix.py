@@ -1,0 +1,74 @@
+"""The matrix against GitHub's documentation of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from kling_batch.matrix import combinations
+
+
+def made(**matrix):
+    found, complaints = combinations(matrix, matrix)
+    assert complaints == []
+    return found
+
+
+def test_every_combination_in_order():
+    assert made(a=[1, 2], b=["x", "y"]) == [
+        {"a": 1, "b": "x"},
+        {"a": 1, "b": "y"},
+        {"a": 2, "b": "x"},
+        {"a": 2, "b": "y"},
+    ]
+
+
+def test_githubs_own_example_of_include():
+    expected = [
+        {"fruit": "apple", "animal": "cat", "color": "pink", "shape": "circle"},
+        {"fruit": "apple", "animal": "dog", "color": "green", "shape": "circle"},
+        {"fruit": "pear", "animal": "cat", "color": "pink"},
+        {"fruit": "pear", "animal": "dog", "color": "green"},
+        {"fruit": "banana"},
+        {"fruit": "banana", "animal": "cat"},
+    ]
+
+    assert expected == made(
+        fruit=["apple", "pear"],
+        animal=["cat", "dog"],
+        include=[
+            {"color": "green"},
+            {"color": "pink", "animal": "cat"},
+            {"fruit": "apple", "shape": "circle"},
+            {"fruit": "banana"},
+            {"fruit": "banana", "animal": "cat"},
+        ],
+    )
+
+
+def test_exclude_needs_a_partial_match_and_comes_first():
+    expected = [{"os": "a", "v": 2}, {"os": "b", "v": 1}, {"os": "a", "v": 1, "env": "x"}]
+
+    assert expected == made(
+        os=["a", "b"],
+        v=[1, 2],
+        exclude=[{"os": "a", "v": 1}, {"os": "b", "v": 2}],
+        include=[{"os": "a", "v": 1, "env": "x"}],
+    )
+
+
+def test_include_alone_is_a_list_of_jobs():
+    assert made(include=[{"a": 1}, {"a": 2, "b": 3}]) == [{"a": 1}, {"a": 2, "b": 3}]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "said"),
+    [
+        ({"a": [1], "exclude": [{"a": 1}]}, "leaves no combination at all"),
+        ({"a": [1, 2], "exclude": [{"aa": 1}]}, "`exclude` names `aa`"),
+        ({"a": [1] * 1001, "b": [1] * 1001}, "1,002,001 combinations; at most 1,000,000"),
+    ],
+)
+def test_what_cannot_be_meant(matrix, said):
+    found, complaints = combinations(matrix, matrix)
+
+    assert complaints[0].message.startswith(said)

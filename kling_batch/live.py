@@ -110,12 +110,16 @@ class LiveDisplay:
 
     def finish(self, report: RunReport) -> None:
         """Take the table away and say how it went."""
-        self.close()
+        self._end()
         for said in closing(report, width=self._console.width):
             self._err.line(painted(said, color=self._color))
 
     def close(self) -> None:
-        """Table gone, cursor back, everything said."""
+        """Table gone, cursor back; a terminal that takes nothing now is left as it is."""
+        if self._err.ready:
+            self._end()
+
+    def _end(self) -> None:
         if self._live is not None:
             live, self._live = self._live, None
             live.update(Text(""), refresh=False)

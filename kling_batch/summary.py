@@ -55,6 +55,11 @@ _SECTIONS: dict[Ending, tuple[str, Tone]] = {
     ),
     Ending.RUNNING: ("Still with fal (billed when rendered)", Tone.DOUBT),
 }
+#: The same where nobody bills.
+_EMULATED: dict[Ending, str] = {
+    Ending.IN_DOUBT: "In doubt (the emulator may have accepted these; nothing is sent twice)",
+    Ending.RUNNING: "Still with the emulator",
+}
 
 
 def opening(plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool) -> str:
@@ -76,6 +81,8 @@ def opening(plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool) ->
 
 def closing(report: RunReport, *, width: int | None = None) -> list[Said]:
     """The whole summary; folded to `width` columns where that is given."""
+    if _idle(report):
+        return [_title(report)]
     said = [Said(), _title(report), *_stops(report), Said(), *_facts(report), *_files(report)]
     for ending in _SECTIONS:
         said += _section(report, ending)
@@ -87,7 +94,13 @@ def brief(report: RunReport) -> list[Said]:
     """One line where all is well, the whole summary where somebody has to act."""
     if report.exit_code is not ExitCode.OK:
         return closing(report)
-    return [Said(f"{_title(report).text}; {_cost(report)}", Tone.GOOD)]
+    title = _title(report)
+    return [title if _idle(report) else Said(f"{title.text}; {_cost(report)}", Tone.GOOD)]
+
+
+def _idle(report: RunReport) -> bool:
+    """Whether everything was there before."""
+    return all(line.ending is Ending.UNCHANGED for line in report.lines) and not report.reasons
 
 
 def _title(report: RunReport) -> Said:
@@ -95,8 +108,10 @@ def _title(report: RunReport) -> Said:
     total = len(report.lines)
     done = counts.get(Ending.SUCCEEDED, 0) + counts.get(Ending.UNCHANGED, 0)
     name = ", ".join(map(clean, report.batches)) or "kling-batch"
-    if total and counts.get(Ending.UNCHANGED, 0) == total:
-        return Said(f"{name}: nothing to do, {count(total, 'job')} done before", Tone.GOOD)
+    if _idle(report):
+        before = f", {count(total, 'job')} done before" if total else ", no job"
+        where = f"; files in {clean(report.output)}" if total else ""
+        return Said(f"{name}: nothing to do{before}{where}", Tone.GOOD)
     took = duration(report.seconds)
     text = f"{name}: {done:,} of {count(total, 'job')} done in {took}"
     return Said(text, Tone.GOOD if done == total else Tone.TITLE)
@@ -142,6 +157,8 @@ def _section(report: RunReport, ending: Ending) -> Iterator[Said]:
     if not lines:
         return
     heading, tone = _SECTIONS[ending]
+    if report.emulated:
+        heading = _EMULATED.get(ending, heading)
     yield Said()
     yield Said(f"{heading}:", tone)
     if ending is Ending.RUNNING:

@@ -181,7 +181,7 @@ def test_finish_without_start_is_a_run_with_nothing_to_do(err: io.StringIO) -> N
     display = PlainDisplay(Writer(err), now=ticking())
     display.finish(report(line("a", Ending.UNCHANGED), spent_now=MicroUSD(0)))
 
-    assert "spring: nothing to do, 1 job done before" in err.getvalue()
+    assert err.getvalue() == "spring: nothing to do, 1 job done before; files in outputs\n"
 
 
 # -- JSON lines --------------------------------------------------------------------------------
@@ -484,6 +484,17 @@ def test_a_stopped_terminal_blocks_nobody(terminal: Terminal) -> None:
     display.close()
 
 
+def test_the_second_interrupt_does_not_wait_for_a_stopped_terminal(terminal: Terminal) -> None:
+    display = live(terminal)
+    begin(display)
+    display.notify(told("failed", message="refused"))
+    while Writer(terminal.near).ready:
+        os.write(terminal.near.fileno(), b"x" * 512)
+
+    display.close()
+    terminal.read()
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "shift_jis"])
 def test_a_terminal_of_another_encoding_gets_what_it_can_show(encoding: str) -> None:
     terminal = Terminal(encoding)
@@ -672,13 +683,22 @@ def test_the_summary_says_what_happened_what_it_costs_and_what_to_do() -> None:
 
 
 def test_the_emulator_charges_nothing_and_says_what_fal_would() -> None:
-    same = report(emulated=True, charged=MicroUSD(140 * CENT))
-    more = report(emulated=True)
+    same = report(line("a", Ending.SUCCEEDED), emulated=True, charged=MicroUSD(140 * CENT))
+    more = report(line("a", Ending.SUCCEEDED), emulated=True)
 
     assert "cost   would have cost $1.40 on fal; the emulator charges nothing" in text(
         closing(same)
     )
     assert "$1.40 on fal ($5.60 over all runs); the emulator" in text(closing(more))
+
+
+def test_on_the_emulator_nobody_bills() -> None:
+    said = text(
+        closing(report(line("a", Ending.RUNNING), line("b", Ending.IN_DOUBT), emulated=True))
+    )
+
+    assert "bill" not in said
+    assert "Still with the emulator:\n  a ($0.70)" in said
 
 
 def test_a_large_batch_names_the_folder_and_the_first_failures() -> None:

@@ -8,12 +8,13 @@ structured answer is a verdict. Must not do I/O.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Any
-from urllib.parse import urlsplit
 
 from kling_batch.jobs import JSON
 from kling_batch.outcome import (
@@ -46,15 +47,36 @@ class Answer:
     body: bytes
 
     def json(self) -> JSON:
-        """The body as JSON, or None where it is something else."""
+        """The body as JSON that the ledger can keep, or None where it is something else.
+
+        JSON has no NaN and UTF-8 no half characters (JavaScript cuts emoji in two). Python reads
+        both and SQLite refuses them: a paid result must not fail on its way into the ledger.
+        """
         try:
-            return json.loads(self.body)
+            text = self.body.decode("utf-8-sig")
+            value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+            if _HALF_CHARACTER.search(text):
+                whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+                value = json.loads(whole)
         except (ValueError, RecursionError):
             return None
+        return value
 
     def text(self) -> str:
         """The start of the body for a message; never long."""
         return " ".join(self.body[:400].decode("utf-8", "replace").split())[:200]
+
+
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _no_number(_: str) -> None:
+    """`NaN` and `Infinity`, as Python's own `json.dumps` writes them."""
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if isfinite(number) else None
 
 
 # -- the paid POST -----------------------------------------------------------------------------
@@ -63,7 +85,7 @@ class Answer:
 _DEFINITE = frozenset({400, 404, 405, 406, 410, 411, 413, 414, 415, 422, 431})
 
 
-def classify_submit(answer: Answer, rebuild: Any) -> SubmitOutcome:
+def classify_submit(answer: Answer, rebuild: Callable[[str], Handle]) -> SubmitOutcome:
     """What became of the paid POST.
 
     Args:
@@ -88,17 +110,17 @@ def classify_submit(answer: Answer, rebuild: Any) -> SubmitOutcome:
     return Unconfirmed(f"HTTP {answer.status}: {message_of(body, answer)}")
 
 
-def _accepted(body: JSON, rebuild: Any) -> Accepted | None:
+def _accepted(body: JSON, rebuild: Callable[[str], Handle]) -> Accepted | None:
     if not isinstance(body, dict) or not isinstance(body.get("request_id"), str):
         return None
     request_id = body["request_id"]
     if not request_id:
         return None
-    fallback: Handle = rebuild(request_id)
-    urls = {
-        name: body[name] if trusted(body.get(name)) else getattr(fallback, name)
-        for name in ("response_url", "status_url", "cancel_url")
-    }
+    names = ("response_url", "status_url", "cancel_url")
+    urls = {name: body[name] for name in names if trusted(body.get(name))}
+    if len(urls) < len(names):
+        rebuilt = rebuild(request_id)
+        urls = {name: getattr(rebuilt, name) for name in names} | urls
     return Accepted(Handle(request_id=request_id, **urls))
 
 
@@ -106,17 +128,15 @@ def _accepted(body: JSON, rebuild: Any) -> Accepted | None:
 _FAL_HOSTS = ("fal.run", "falrun.com", "fal.ai")
 
 
+#: Strict on purpose: where two readers of URLs could disagree about the host, it is no address.
+_ADDRESS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+)(?::443)?(?:[/?][!-~]*)?")
+
+
 def trusted(url: object) -> bool:
     """Whether the key may be sent to this address."""
-    if not isinstance(url, str):
-        return False
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
-    except ValueError:
-        return False
-    own = host in _FAL_HOSTS or host.endswith(tuple(f".{name}" for name in _FAL_HOSTS))
-    return parts.scheme == "https" and own and "@" not in parts.netloc
+    found = _ADDRESS.fullmatch(url) if isinstance(url, str) else None
+    host = found["host"].lower() if found else ""
+    return host in _FAL_HOSTS or host.endswith(tuple(f".{name}" for name in _FAL_HOSTS))
 
 
 def _refusal(answer: Answer, body: JSON) -> Failure:
@@ -156,10 +176,9 @@ def retry_after(answer: Answer) -> float | None:
         pass
     try:
         then = parsedate_to_datetime(value)
-        sent = parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else None
-    except (ValueError, TypeError):
-        return None
-    if sent is None:
+        # On the server's clock alone: ours may be wrong.
+        sent = parsedate_to_datetime(answer.headers["date"])
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
     return max(0.0, (_aware(then) - _aware(sent)).total_seconds())
 
@@ -234,9 +253,7 @@ def classify_result(answer: Answer, finished: Finished, *, media: bool) -> Resul
         body.get("error_type") or answer.headers.get("x-fal-error-type")
     )
     told = bool(finished.error or finished.error_type)
-    if answer.status == 422 and structured:
-        return Failed(_verdict(answer, body, finished, units), units)
-    if answer.status >= 400 and structured and told:
+    if structured and (answer.status == 422 or (answer.status >= 400 and told)):
         return Failed(_verdict(answer, body, finished, units), units)
     return unread(answer)
 

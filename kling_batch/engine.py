@@ -387,6 +387,9 @@ class Engine:
         attempt = self._bench.ledger.attempt(attempt_id)
         if attempt.cost is None or attempt.estimate <= 0:
             return
+        if attempt.cost > attempt.estimate * 1.01:
+            told = f"cost {format_usd(attempt.cost)}, estimated {format_usd(attempt.estimate)}"
+            self._told(item, "warning", told, cost=attempt.cost, estimate=attempt.estimate)
         if attempt.cost >= COST_ALARM * attempt.estimate:
             self.stop_feeding(
                 ExitCode.BUDGET,

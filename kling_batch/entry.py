@@ -30,6 +30,8 @@ from kling_batch.tree import Tree
 #: Keys that say how many jobs there are, not what one is like.
 _FRAME = ("from", "matrix", "when")
 _RAW_ONLY = ("input", "price")
+#: Keys that may differ while the request stays the same but for its words.
+_OUTSIDE_FORM = frozenset({"id", "prompt", "takes", "tags"})
 
 
 class Given(NamedTuple):
@@ -43,6 +45,8 @@ class Given(NamedTuple):
     defaults: frozenset[str]
     #: The line of its row; 0 without a table.
     line: int
+    #: Equal for jobs that differ in prompt and name only; None where that cannot be told.
+    form: object
 
 
 class Entry:
@@ -73,6 +77,7 @@ class Entry:
         self._hopeless: set[str] = set()
         for name, value in {**self.defaults, **self.own}.items():
             self._compile(name, value)
+        self._rendered = [name for name, _ in self._renders if name not in _OUTSIDE_FORM]
         self._when = self._condition(self.frame.get("when"))
 
     @property
@@ -95,7 +100,9 @@ class Entry:
                     continue
                 values = self._values(scope, keys, line)
                 if values is not None:
-                    yield Given(scope, values, self._only_defaults(scope, keys), line)
+                    only_defaults = self._only_defaults(scope, keys)
+                    form = self._form(keys, values)
+                    yield Given(scope, values, only_defaults, line, form)
 
     def place(self, path: Path, line: int = 0, *, key: bool = False) -> Place:
         """Where a value of a job was said: in the job, a cell, the matrix or the defaults."""
@@ -201,6 +208,19 @@ class Entry:
                 self._fault(fault, line)
                 sound = False
         return values if sound else None
+
+    def _form(self, keys: list[str], values: Mapping[str, JSON]) -> object:
+        varying = [name for name in keys if name not in _OUTSIDE_FORM] + self._rendered
+        if not varying:
+            return self.index
+        # What is not said is not in it; and 1, 1.0 and True are equal, but not the same to say.
+        said = [(name, values[name], type(values[name])) for name in varying if name in values]
+        form = (self.index, *said)
+        try:
+            hash(form)
+        except TypeError:
+            return None
+        return form
 
     def _only_defaults(self, scope: Scope, keys: list[str]) -> frozenset[str]:
         if not self._default_names or self._default_names.isdisjoint(keys):

@@ -57,12 +57,12 @@ class Expansion:
             self._add_job(entry, given)
 
     def _add_job(self, entry: Entry, given: Given) -> None:
-        _, values, defaults, line = given
+        scope, values, defaults, line, form = given
         place = entry.home(line)
         job_id = self._id(entry, values.pop("id", None), place, line)
         takes = (_read(fields.takes, "takes", values, entry, line) if "takes" in values else 1) or 1
         tags = (_read(fields.tags, "tags", values, entry, line) if "tags" in values else ()) or ()
-        request, findings = self.requests.build(values, defaults)
+        request, findings = self.requests.build(values, defaults, form)
         for doubt in findings.doubts:
             entry.warn(doubt, line)
         for complaint in findings.errors:
@@ -93,7 +93,7 @@ class Expansion:
                     tier=tier,
                     job=job_id,
                     take=take,
-                    scope=given.scope,
+                    scope=scope,
                 ),
                 estimate=request.estimate.micro,
                 estimate_note=request.estimate.note,

@@ -250,6 +250,25 @@ class FalQueue:
             if isinstance(item, dict) and isinstance(item.get("unit_price"), int | float)
         }
 
+    async def billed(self, request_ids: list[str]) -> Mapping[str, float] | Unread:
+        """What requests cost in US dollars, as billed; needs an admin key (facts §5.6)."""
+        answer = await self._read(
+            "GET",
+            f"{PLATFORM_URL}/models/billing-events",
+            params={"request_id": ",".join(request_ids), "limit": "1000"},
+        )
+        if isinstance(answer, Unread):
+            return answer
+        body = answer.json()
+        if answer.status != 200 or not isinstance(body, dict):
+            return unread(answer)
+        totals: dict[str, float] = {}
+        for row in rows_of(body):
+            if isinstance(row.get("cost_total"), int | float):
+                name = str(row.get("request_id"))
+                totals[name] = totals.get(name, 0.0) + float(row["cost_total"])
+        return totals
+
     async def _read(self, method: str, url: str, **options: Any) -> Answer | Unread:
         """A request that costs nothing: whatever breaks is only "not read"."""
         try:
@@ -270,8 +289,13 @@ class FalQueue:
             return Answer(response.status_code, headers, bytes(body))
 
 
+def rows_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a platform answer, whatever it calls them."""
+    lists = [value for value in body.values() if isinstance(value, list)]
+    return [row for row in (lists[0] if lists else []) if isinstance(row, dict)]
+
+
 def _items(body: dict[str, Any]) -> list[Listed]:
-    rows = body.get("items", body.get("requests", body.get("results", [])))
     return [
         Listed(
             request_id=str(row["request_id"]),
@@ -281,8 +305,8 @@ def _items(body: dict[str, Any]) -> list[Listed]:
             output=row.get("json_output"),
             status_code=row.get("status_code"),
         )
-        for row in rows
-        if isinstance(row, dict) and row.get("request_id")
+        for row in rows_of(body)
+        if row.get("request_id")
     ]
 
 

@@ -217,6 +217,14 @@ select batch, substr(intended_at, 1, 10) as day, count(*) as attempts,
   sum(charged_micro_usd) / 1e6 as charged_usd, sum(exposed_micro_usd) / 1e6 as exposed_usd
 from attempt_money group by batch, day
 ;;
+-- What renders cost against what they were estimated to cost.
+create view drift as
+select endpoint, count(*) as renders, sum(estimate_micro_usd) / 1e6 as estimated_usd,
+  sum(cost_micro_usd) / 1e6 as cost_usd,
+  round(1.0 * sum(cost_micro_usd) / nullif(sum(estimate_micro_usd), 0), 3) as ratio
+from attempts where cost_micro_usd is not null and state in ('rendered', 'succeeded')
+group by endpoint
+;;
 create view job_status as
 select n.batch, n.job_id, n.take, coalesce(a.state, 'pending') as state, j.mode, j.tier,
   json_extract(j.arguments, '$.prompt') as prompt, n.estimate_micro_usd / 1e6 as estimate_usd,

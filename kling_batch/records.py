@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any, Self
 
 from sqlite_utils import Database
@@ -139,6 +140,15 @@ class Reader:
         with explained(self.path):
             return {(i, t): (JobKey(k), p) for i, t, k, p in self.db.execute(sql, [batch])}
 
+    def earlier_names(self, batch: str) -> dict[tuple[str, int], JobKey]:
+        """(id, take) → the key that lost this name last."""
+        sql = (
+            "select job_id, take, job_key from names where batch = ? and retired_at is not null"
+            " order by retired_at"
+        )
+        with explained(self.path):
+            return {(i, t): JobKey(k) for i, t, k in self.db.execute(sql, [batch])}
+
     def extra_takes(self, batch: str) -> dict[str, int]:
         """How many takes of a job a person wants, beyond what the manifest says."""
         sql = "select job_id, takes from extra_takes where batch = ?"
@@ -158,6 +168,19 @@ class Reader:
             row["superseded"] = bool(row["superseded"])
             found.setdefault(key, []).append(File(**row))
         return found
+
+    def typical_seconds(self) -> dict[str, float]:
+        """How long renders took, by endpoint: the median of the latest fifty."""
+        sql = (
+            "select endpoint, seconds from (select endpoint,"
+            " (julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds,"
+            " row_number() over (partition by endpoint order by id desc) as n from attempts"
+            " where rendered_at is not null and submitted_at is not null) where n <= 50"
+        )
+        found: dict[str, list[float]] = {}
+        for row in self.rows(sql):
+            found.setdefault(row["endpoint"], []).append(row["seconds"])
+        return {endpoint: median(seconds) for endpoint, seconds in found.items()}
 
     # -- the engine ----------------------------------------------------------------------------
 

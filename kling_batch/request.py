@@ -52,19 +52,18 @@ class Requests:
         self._forms: dict[object, Request] = {}
 
     def build(
-        self, values: dict[str, JSON], defaults: frozenset[str]
+        self, values: dict[str, JSON], defaults: frozenset[str], form: object = None
     ) -> tuple[Request | None, Findings]:
         """The request that a job's values make; names in `defaults` were said for all jobs.
 
-        `values` is used up. There is no request where the endpoint cannot be told; where there are
-        errors it must not be used.
+        `values` is used up. Jobs of an equal `form` differ in their prompt only. There is no
+        request where the endpoint cannot be told; where there are errors it must not be used.
         """
-        words = values.get("prompt")
-        form = _form(values, defaults) if isinstance(words, str) and _plain(words) else None
-        if form is None:
+        words = _plain_words(values.get("prompt"))
+        if not words or form is None:
             return _build(values, defaults, self._files)
         if (known := self._forms.get(form)) is not None:
-            arguments = {**known.arguments, "prompt": str(words).strip()}
+            arguments = {**known.arguments, "prompt": words}
             return Request(known.endpoint_id, known.endpoint, arguments, known.estimate), _NOTHING
         request, findings = _build(values, defaults, self._files)
         sound = not findings.errors and not findings.doubts
@@ -73,21 +72,10 @@ class Requests:
         return request, findings
 
 
-def _plain(words: str) -> bool:
-    """Whether a prompt is so that no rule has anything to say about it."""
-    return "@" not in words and 0 < len(words) < 2000 and words[0] > " "
-
-
-def _form(values: Mapping[str, JSON], defaults: frozenset[str]) -> object:
-    """Everything but the words; None where a list or a mapping is among it."""
-    rest = [value for name, value in values.items() if name != "prompt"]
-    # 1, 1.0 and True are equal, but not the same to say.
-    form = (*values, *rest, *map(type, rest), defaults)
-    try:
-        hash(form)
-    except TypeError:
-        return None
-    return form
+def _plain_words(prompt: JSON) -> str:
+    """A prompt about which no rule has anything to say, as it is sent; empty for any other."""
+    words = prompt.strip() if isinstance(prompt, str) else ""
+    return words if "@" not in words and len(words) < 2000 else ""
 
 
 def _build(

@@ -26,13 +26,14 @@ from kling_batch.catalog import by_id
 from kling_batch.display import Display
 from kling_batch.engine import Engine, Tally
 from kling_batch.errors import ExitCode, UsageError
-from kling_batch.jobs import Batch, Job, MicroUSD
+from kling_batch.jobs import Batch, Job
 from kling_batch.ledger import Cap, Ledger
 from kling_batch.plan import Action, Plan
 from kling_batch.prices import format_usd
 from kling_batch.report import RunReport
 from kling_batch.settings import Settings, resolve, today
 from kling_batch.survey import shelf_of, survey, wanted
+from kling_batch.units import cost_of
 
 if TYPE_CHECKING:
     from kling_batch.settings import Options
@@ -61,6 +62,8 @@ class Request:
     only: Callable[[Batch], Batch] = lambda batch: batch
     #: Makes the plan instead of the survey; nothing is registered then.
     plan: Callable[[Ledger], Plan] | None = None
+    #: Raises where the plan is not the one that was reviewed.
+    approve: Callable[[Plan], None] = lambda _: None
     #: Typing a single-shot command is the consent, and its cap is the job's own.
     single: bool = False
 
@@ -95,10 +98,20 @@ def _planned(
 ) -> RunReport:
     """Recover, register, plan; run only where there is something to do."""
     ledger.recover()
-    plan = request.plan(ledger) if request.plan else _surveyed(request, settings, ledger)
-    tally = Tally()
+    batches = wanted(ledger, request.batches)
+    chosen = [request.only(batch) for batch in batches]
+    if request.plan is not None:
+        plan = request.plan(ledger)
+    else:
+        plan = survey(ledger, chosen, settings, retry=request.retry)
+    request.approve(plan)
     if not plan.idle:
         _consent(request, settings, plan)
+    if request.plan is None:
+        for batch in batches:
+            ledger.register(batch, whole=not request.single)
+    tally = Tally()
+    if not plan.idle:
         tally = _run(request, settings, ledger, plan)
     report = close_books(
         ledger,
@@ -113,15 +126,6 @@ def _planned(
     )
     request.display.finish(report)
     return report
-
-
-def _surveyed(request: Request, settings: Settings, ledger: Ledger) -> Plan:
-    """Write down what is new in the manifests, then look at ledger and disk."""
-    batches = wanted(ledger, request.batches)
-    for batch in batches:
-        ledger.register(batch, whole=not request.single)
-    chosen = [request.only(batch) for batch in batches]
-    return survey(ledger, chosen, settings, retry=request.retry)
 
 
 def _now() -> datetime:
@@ -286,20 +290,9 @@ async def _bench(
             now=_now,
             rng=Random(),  # noqa: S311 - jitter, not a secret
             notify=request.display.notify,
-            cost_of=_cost,
+            cost_of=cost_of,
             media=lambda endpoint: by_id(endpoint) is not None,
         )
-
-
-#: What one of fal's billable units costs, by what the endpoint makes (facts §1.1: Kling video is
-#: billed in units of $0.14, images by the picture).
-_UNIT_PRICE = {"video": 140_000, "image": 28_000}
-
-
-def _cost(endpoint_id: str, units: float) -> MicroUSD | None:
-    """What fal's billable units cost, where the unit's price is known."""
-    endpoint = by_id(endpoint_id)
-    return MicroUSD(round(units * _UNIT_PRICE[endpoint.output])) if endpoint else None
 
 
 async def _deadline(engine: Engine, seconds: float) -> None:

@@ -98,15 +98,25 @@ class Changes:
     def __init__(self, reader: Reader, batches: Sequence[Batch]) -> None:
         """Reads the registered names of each batch once."""
         self._reader = reader
-        self._before = {batch.name: reader.current_names(batch.name) for batch in batches}
+        self._before = {
+            batch.name: {
+                **reader.earlier_names(batch.name),
+                **{name: key for name, (key, _) in reader.current_names(batch.name).items()},
+            }
+            for batch in batches
+        }
+        self._earlier = {batch.name: reader.earlier_names(batch.name) for batch in batches}
 
     def of(self, job: Job) -> str:
         """The names of the parameters that differ, or nothing where the name is new."""
-        known = self._before.get(job.batch, {}).get((job.id, job.take))
-        if known is None or known[0] == job.key:
+        name = (job.id, job.take)
+        known = self._before.get(job.batch, {}).get(name)
+        if known == job.key:  # registered by a run that did not come to pay for it
+            known = self._earlier.get(job.batch, {}).get(name)
+        if known is None or known == job.key:
             return ""
         sql = "select endpoint, arguments from jobs where key = ?"
-        for row in self._reader.rows(sql, [known[0]]):
+        for row in self._reader.rows(sql, [known]):
             before = json.loads(row["arguments"])
             now = json.loads(canonical_json(job.arguments))
             names = sorted(n for n in {*before, *now} if before.get(n) != now.get(n))

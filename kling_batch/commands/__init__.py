@@ -9,9 +9,11 @@ import click
 
 from kling_batch.commands.cancel import cancel
 from kling_batch.commands.catalog import catalog
+from kling_batch.commands.doctor import doctor
 from kling_batch.commands.emulator import emulator
 from kling_batch.commands.files import gallery, init, schema
 from kling_batch.commands.plan import plan
+from kling_batch.commands.report import report
 from kling_batch.commands.run import run
 from kling_batch.commands.show import list_, show, why
 from kling_batch.commands.single import generate, video
@@ -24,12 +26,14 @@ COMMANDS: tuple[click.Command, ...] = (
     adopt,
     cancel,
     catalog,
+    doctor,
     emulator,
     gallery,
     generate,
     init,
     list_,
     plan,
+    report,
     reroll,
     resolve,
     retry,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,10 @@ from kling_batch.commands.options import (
     selection_options,
     service_options,
 )
+from kling_batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from kling_batch.plan import Plan
 
 
 @click.command()
@@ -31,6 +36,7 @@ from kling_batch.commands.options import (
 @click.option("--detach", is_flag=True, help="Submit, then leave (exit 6); run again to collect")
 @click.option("--json", "as_json", is_flag=True, help="Events as NDJSON on standard output")
 @click.option("--quiet", "-q", is_flag=True, help="Only failures and the summary")
+@click.option("--plan", "plan_file", type=PATH, help="Only what this reviewed plan says (exit 8)")
 @click.option("--junit", type=PATH, help="Write a JUnit XML file")
 @click.option("--summary", type=PATH, help="Write a Markdown summary")
 def run(manifests: tuple[Path, ...], **values: Any) -> int:
@@ -57,6 +63,7 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
                 display=display,
                 ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
                 only=chosen(values),
+                approve=_approval(values["plan_file"]),
             )
         )
     finally:
@@ -66,6 +73,19 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
 
         write_ci(report, values["junit"], values["summary"], os.environ)
     return report.exit_code
+
+
+def _approval(file: Path | None) -> Callable[[Plan], None]:
+    """Holds the plan of this run against the one on paper."""
+    if file is None:
+        return lambda _: None
+    from kling_batch import planfile  # noqa: PLC0415
+
+    try:
+        bound = planfile.read(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
+    return lambda plan: planfile.check(plan, bound, str(file))
 
 
 def _ask(question: str) -> bool:

@@ -25,6 +25,8 @@ from kling_batch.writer import Writer
 
 #: Seconds after which a silent log gets a sign of life; CI systems kill silent jobs.
 HEARTBEAT = 60.0
+#: Seconds that leaving waits for a reader who takes nothing.
+AT_ONCE = 0.5
 
 
 class Display(Protocol):
@@ -225,6 +227,7 @@ class PlainDisplay:
 
     def tick(self, now: float) -> None:
         """A sign of life each minute."""
+        self._err.flush()
         if self._began is None:
             self._began = self._last = now
         if self._quiet or now - self._last < HEARTBEAT:
@@ -237,10 +240,11 @@ class PlainDisplay:
         """The summary."""
         for said in brief(report) if self._quiet else closing(report):
             self._put(painted(said, color=self._color))
+        self._err.drain()
 
     def close(self) -> None:
-        """Nothing to let go of."""
-        self._err.flush()
+        """Everything said, as far as somebody listens."""
+        self._err.drain(AT_ONCE)
 
     def _stamped(self, said: Said) -> None:
         time = self._now().astimezone(UTC)

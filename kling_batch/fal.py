@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
 from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
 from fal_client.client import (
@@ -35,6 +36,8 @@ from kling_batch.fal_urls import handle_of
 from kling_batch.jobs import JSON
 from kling_batch.outcome import (
     CancelAnswer,
+    Failure,
+    FailureKind,
     Finished,
     Handle,
     Listed,
@@ -42,6 +45,7 @@ from kling_batch.outcome import (
     Listing,
     ListOutcome,
     NotSent,
+    Refused,
     ResultOutcome,
     StatusOutcome,
     SubmitOutcome,
@@ -56,6 +60,11 @@ PLATFORM_URL = "https://api.fal.ai/v1"
 #: alternative to its answer is doubt about money.
 SUBMIT_TIMEOUT = httpx.Timeout(120.0, connect=15.0, pool=60.0)
 READ_TIMEOUT = httpx.Timeout(30.0, connect=15.0, pool=60.0)
+
+#: For the whole of an answer: httpx's own limits count from byte to byte, and a line that drips
+#: would hold a shielded POST, and with it the program, for ever. Above the sum of those limits.
+SUBMIT_PATIENCE = 240.0
+READ_PATIENCE = 180.0
 
 #: Nobody's status or result is larger; a body without end must not fill the memory.
 MAX_BODY = 64 * 1024 * 1024
@@ -145,9 +154,16 @@ async def connections(
         timeout=READ_TIMEOUT,
         follow_redirects=True,
         max_redirects=5,
+        event_hooks={"request": [_encrypted]},
     )
     async with api, files:
         yield api, files
+
+
+async def _encrypted(request: httpx.Request) -> None:
+    """A redirect may lead anywhere; without TLS it is not followed, not even to look."""
+    if request.url.scheme != "https":
+        raise httpx.UnsupportedProtocol("the address is not https", request=request)
 
 
 class FalQueue:
@@ -162,12 +178,18 @@ class FalQueue:
 
         Cancelling this call loses the answer: shield it.
         """
-        url = QUEUE_URL_FORMAT + endpoint
         try:
-            answer = await self._ask("POST", url, json=payload, timeout=SUBMIT_TIMEOUT)
+            request = self._api.build_request(
+                "POST", QUEUE_URL_FORMAT + endpoint, json=payload, timeout=SUBMIT_TIMEOUT
+            )
+        except (httpx.InvalidURL, ValueError, TypeError) as error:
+            words = f"it cannot be put into a request ({type(error).__name__})"
+            return Refused(Failure(kind=FailureKind.INVALID, message=words))
+        try:
+            answer = await self._ask(request, SUBMIT_PATIENCE)
         except NEVER_SENT as error:
             return NotSent(_words(error))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             # The type of a read or write error does not tell whether the body had arrived.
             return Unconfirmed(_words(error))
         return classify_submit(answer, partial(handle_of, endpoint))
@@ -195,7 +217,7 @@ class FalQueue:
             return CancelAnswer.UNREAD
         body = answer.json()
         word = body.get("status") if isinstance(body, dict) else None
-        if word in set(CancelAnswer):
+        if isinstance(word, str) and word in set(CancelAnswer):
             return CancelAnswer(word)
         by_code = {
             200: CancelAnswer.REQUESTED,
@@ -210,11 +232,13 @@ class FalQueue:
     ) -> ListOutcome:
         """Every request of an endpoint since a moment, with its payload (facts §5.4).
 
-        Pages are numbered, so new arrivals may shift them; an item seen twice is kept once.
+        Pages are numbered, so new arrivals may shift them; an item seen twice is kept once. A list
+        that goes in a circle or does not end is told to be incomplete.
         """
         parameters: dict[str, str] = {"endpoint_id": endpoint, "expand": "payloads", "limit": "100"}
         parameters |= {"request_id": request_id} if request_id else {"start": since}
         found: dict[str, Listed] = {}
+        cursors: set[str] = set()
         for _page in range(200):
             answer = await self._read(
                 "GET", f"{PLATFORM_URL}/models/requests/by-endpoint", params=parameters
@@ -228,11 +252,14 @@ class FalQueue:
                 return unread(answer)
             for item in _items(body):
                 found.setdefault(item.request_id, item)
-            cursor = body.get("next_cursor")
+            cursor = str(body.get("next_cursor") or "")
             if not cursor or body.get("has_more") is False:
+                return Listing(tuple(found.values()))
+            if cursor in cursors:
                 break
-            parameters["cursor"] = str(cursor)
-        return Listing(tuple(found.values()))
+            cursors.add(cursor)
+            parameters["cursor"] = cursor
+        return Listing(tuple(found.values()), complete=False)
 
     async def prices(self, endpoints: list[str]) -> Mapping[str, tuple[float, str]] | Unread:
         """Unit price in USD and unit per endpoint (facts §5.2; mind its unit trap, §1.1)."""
@@ -245,9 +272,9 @@ class FalQueue:
         if answer.status != 200 or not isinstance(body, dict):
             return unread(answer)
         return {
-            str(item["endpoint_id"]): (float(item["unit_price"]), str(item.get("unit", "")))
-            for item in body.get("prices", [])
-            if isinstance(item, dict) and isinstance(item.get("unit_price"), int | float)
+            str(row["endpoint_id"]): (float(row["unit_price"]), str(row.get("unit", "")))
+            for row in rows_of(body)
+            if "endpoint_id" in row and isinstance(row.get("unit_price"), int | float)
         }
 
     async def billed(self, request_ids: list[str]) -> Mapping[str, float] | Unread:
@@ -272,21 +299,25 @@ class FalQueue:
     async def _read(self, method: str, url: str, **options: Any) -> Answer | Unread:
         """A request that costs nothing: whatever breaks is only "not read"."""
         try:
-            return await self._ask(method, url, **options)
+            return await self._ask(self._api.build_request(method, url, **options), READ_PATIENCE)
         except httpx.InvalidURL as error:
             return Unread(f"unusable address: {error}")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             return Unread(_words(error))
 
-    async def _ask(self, method: str, url: str, **options: Any) -> Answer:
-        async with self._api.stream(method, url, **options) as response:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_BODY:
-                    break
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status_code, headers, bytes(body))
+    async def _ask(self, request: httpx.Request, patience: float) -> Answer:
+        with anyio.fail_after(patience):
+            response = await self._api.send(request, stream=True)
+            try:
+                body = bytearray()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_BODY:
+                        break
+            finally:
+                await response.aclose()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, bytes(body))
 
 
 def rows_of(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -303,17 +334,23 @@ def _items(body: dict[str, Any]) -> list[Listed]:
             sent_at=str(row.get("sent_at") or row.get("started_at") or ""),
             payload=row.get("json_input"),
             output=row.get("json_output"),
-            status_code=row.get("status_code"),
+            status_code=_whole(row.get("status_code")),
         )
         for row in rows_of(body)
         if row.get("request_id")
     ]
 
 
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
 def _words(error: Exception) -> str:
     """The error in a few words, without anything of the request but its host."""
     request = getattr(error, "_request", None)
     host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
-    return (
-        f"{type(error).__name__}: {error}{host}" if str(error) else f"{type(error).__name__}{host}"
-    )
+    # h11 quotes the header that it does not like, which may be the key, and whole lines of garbage.
+    quotes = isinstance(error, httpx.LocalProtocolError)
+    text = "" if quotes else " ".join(str(error).split())[:200]
+    name = type(error).__name__
+    return f"{name}: {text}{host}" if text else f"{name}{host}"

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,13 @@ def iso(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap:
-    """No more than `limit` over these batches, or one job, since a moment; None: all, ever."""
+    """No more than `limit` over these batches, or one job, in a time; None: all, ever."""
 
     limit: MicroUSD
     batches: tuple[str, ...] | None = None
     key: JobKey | None = None
-    since: str | None = None
+    #: Back from the moment of each attempt, or None.
+    window: timedelta | None = None
     #: Whose word it is, for the sentence that says so.
     name: str = "the cap"
 
@@ -201,7 +202,8 @@ class Ledger(Reader):
         try:
             with self._transaction() as db:
                 for cap in caps:
-                    committed = self.committed(cap.batches, cap.since, cap.key)
+                    since = iso(self._now() - cap.window) if cap.window else None
+                    committed = self.committed(cap.batches, since, cap.key)
                     if committed + job.estimate > cap.limit:
                         return OverCap(cap=cap, committed=committed, estimate=job.estimate)
                 cursor = db.execute(

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kling_batch.display import NOTABLE, painted, said_of, totals_of
+from kling_batch.display import AT_ONCE, NOTABLE, painted, said_of, totals_of
 from kling_batch.jobs import MicroUSD
 from kling_batch.outcome import Happening
 from kling_batch.plan import Plan
@@ -113,24 +113,23 @@ class LiveDisplay:
         self._end()
         for said in closing(report, width=self._console.width):
             self._err.line(painted(said, color=self._color))
+        self._err.drain()
 
     def close(self) -> None:
-        """Table gone, cursor back; a terminal that takes nothing now is left as it is."""
-        if self._err.ready:
-            self._end()
+        """Table gone, cursor back; a terminal that hangs is not waited for."""
+        self._end()
+        self._err.drain(AT_ONCE)
 
     def _end(self) -> None:
         if self._live is not None:
             live, self._live = self._live, None
             live.update(Text(""), refresh=False)
             live.stop()
-        while self._pending:
-            self._say(self._pending.popleft())
-        self._err.flush()
+        self._speak()
 
     def _speak(self) -> None:
-        """What is to stay, as far as the terminal takes it now."""
-        while self._pending and self._err.ready:
+        """What is to stay."""
+        while self._pending:
             self._say(self._pending.popleft())
 
     def _say(self, said: Said) -> None:

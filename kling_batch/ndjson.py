@@ -143,6 +143,7 @@ class JsonDisplay:
 
     def tick(self, now: float) -> None:
         """A sign of life with the counts, once a minute."""
+        self._out.flush()
         if self._last is None:
             self._last = now
         if now - self._last < self._heartbeat:
@@ -161,11 +162,13 @@ class JsonDisplay:
         self._event("heartbeat", data=counts)
 
     def finish(self, report: RunReport) -> None:
-        """The last line."""
+        """The last line; data waits for a slow reader."""
         self._write(report_record(report))
+        self._out.drain()
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Everything written, as far as somebody reads."""
+        self._out.drain(0.5)
 
     def _event(self, event: str, **fields: JSON) -> None:
         time = self._now().astimezone(UTC).isoformat(timespec="milliseconds")

@@ -204,6 +204,8 @@ class Listing:
     """All requests of one endpoint since a moment."""
 
     items: tuple[Listed, ...]
+    #: False where the list had no end: what is not in it may exist all the same.
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

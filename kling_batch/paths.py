@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from string import Formatter
 
 from kling_batch.jobs import JSON
@@ -24,9 +25,10 @@ _MOST_BYTES = 1000
 _RESERVED = r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])"
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f<>:\"|?*\\\ud800-\udfff]")
 _RESERVED_NAME = re.compile(rf"{_RESERVED}(?:\..*)?", re.IGNORECASE)
-#: What nearly every path looks like, and nothing that could be wrong with one.
-_PLAIN_NAME = rf"(?!(?i:{_RESERVED})(?:[./{{]|$))[A-Za-z0-9_][A-Za-z0-9_-]*"
-_PLAIN = re.compile(rf"(?:{_PLAIN_NAME}/)*{_PLAIN_NAME}\{{output\}}\{{ext\}}")
+#: What nearly every file name looks like, and nothing that could be wrong with one.
+_PLAIN = re.compile(
+    rf"(?!(?i:{_RESERVED})\{{)[A-Za-z0-9_][A-Za-z0-9_-]{{0,150}}\{{output\}}\{{ext\}}"
+)
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,150}")
 _ID = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|#{}\[\]\ud800-\udfff]")
@@ -85,8 +87,16 @@ class PathTemplate:
 
 def problem_of(path: str) -> str:
     """Why a filled path cannot be used, or nothing."""
-    if len(path) < _MOST_BYTES_OF_NAME and _PLAIN.fullmatch(path):
-        return ""
+    folder, slash, name = path.rpartition("/")
+    # Many files share a folder, and most have a plain name.
+    if len(path) < _MOST_BYTES_OF_NAME and _PLAIN.fullmatch(name):
+        return _problem_of(folder) if slash else ""
+    return _problem_of(path)
+
+
+@lru_cache(maxsize=1024)
+def _problem_of(path: str) -> str:
+    """The same of a folder or of an odd path, letter by letter."""
     shown = path.format(output="", ext="")
     if path.startswith(("/", "~")) or re.match(r"[A-Za-z]:", path):
         return f"`{shown}` is absolute; paths stay below the output folder"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ from kling_batch.ledger import Cap, Ledger
 from kling_batch.plan import Action, Plan
 from kling_batch.prices import format_usd
 from kling_batch.report import RunReport
-from kling_batch.settings import Settings, resolve, today
+from kling_batch.settings import Settings, resolve
 from kling_batch.survey import shelf_of, survey, wanted
 from kling_batch.units import cost_of
 
@@ -179,8 +179,8 @@ def _caps(request: Request, settings: Settings) -> tuple[Cap, ...]:
             if batch.limits.max_cost is not None
         ]
     if settings.max_cost_per_day is not None:
-        since = today(_now())
-        caps.append(Cap(limit=settings.max_cost_per_day, since=since, name="max_cost_per_day"))
+        day = timedelta(days=1)
+        caps.append(Cap(limit=settings.max_cost_per_day, window=day, name="max_cost_per_day"))
     return tuple(caps)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -84,11 +83,6 @@ def resolve(batches: Sequence[Batch], options: Options) -> Settings:
         deadline=min(deadlines) if deadlines else None,
         options=options,
     )
-
-
-def today(now: datetime) -> str:
-    """The start of the day (UTC), as the ledger writes times."""
-    return now.astimezone(UTC).strftime("%Y-%m-%dT00:00:00.000Z")
 
 
 def _said(values: Sequence[T | None]) -> list[T]:

@@ -1,8 +1,9 @@
-"""Writing to people and pipes without ever breaking a run.
+"""Writing to people and pipes without ever breaking a run, or holding it up.
 
-A reader that goes away (`| head`), a terminal that vanishes, a disk that is full under a log, an
-encoding that lacks a character: the run is worth more than its own words, so the writer falls
-silent instead of raising. Must not know what it writes.
+A reader that goes away (`| head`), a terminal that vanishes or hangs, a disk that is full under a
+log, an encoding that lacks a character: the run is worth more than its own words. What cannot be
+written falls silent; what cannot be written *now* waits here, while the run goes on polling.
+Must not know what it writes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from typing import TextIO
 
 #: What terminals without these characters get instead.
 _PLAINER = str.maketrans({"…": "...", "→": "->", "·": "-", "—": "-", "–": "-", "×": "x", "’": "'"})
+#: As much as a pipe takes without blocking when it says that it takes something.
+_CHUNK = getattr(select, "PIPE_BUF", 512)
+#: Seconds that the last words wait for a terminal that takes nothing.
+_HUNG = 30.0
 
 
 class Writer:
-    """A text stream that cannot fail.
+    """A text stream that cannot fail and does not block.
 
     Args:
         stream: usually `sys.stdout` or `sys.stderr`; None where the process has none.
@@ -27,6 +32,10 @@ class Writer:
     def __init__(self, stream: TextIO | None) -> None:
         """Nothing is written yet."""
         self._stream = stream
+        self._fd = _descriptor(stream)
+        #: A terminal through a description of our own, so that only ours is non-blocking.
+        self._terminal: int | None = None
+        self._backlog = bytearray()
         #: Nobody is listening any more.
         self.gone = stream is None or stream.closed
 
@@ -37,41 +46,48 @@ class Writer:
 
     @property
     def ready(self) -> bool:
-        """Whether a write would go through at once.
-
-        A terminal stopped by Ctrl-S blocks its writer, and with it everything that waits for
-        fal's answers; what can wait is not written then.
-        """
-        if self.gone or self._stream is None:
+        """Whether everything so far is on its way and more would go at once."""
+        self.flush()
+        if self.gone or self._backlog:
             return False
         try:
-            return bool(select.select([], [self._stream.fileno()], [], 0)[1])
+            return self._fd is None or self._room(self._open(), 0)
         except (OSError, ValueError):
-            return True  # not a file that can be asked: Windows, or a text in memory
+            return False
 
     def line(self, text: str) -> None:
-        """One line, at once on its way."""
+        """One line, on its way as soon as the other side takes it."""
         self.write(text + "\n")
         self.flush()
 
     def write(self, text: str) -> int:
         """As `TextIO.write`; answers as if all were well, whatever happens."""
-        if not self.gone and self._stream is not None:
-            try:
-                self._stream.write(text)
-            except UnicodeEncodeError:
-                self.write(self._spelled(text))
-            except (OSError, ValueError) as error:
-                self._lost(error)
+        if self.gone or self._stream is None:
+            return len(text)
+        if self._fd is not None:
+            self._backlog += self._encoded(text)
+            return len(text)
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            self.write(self._encoded(text).decode(self.encoding))
+        except (OSError, ValueError):
+            self._lost()
         return len(text)
 
     def flush(self) -> None:
-        """As `TextIO.flush`."""
-        if not self.gone and self._stream is not None:
-            try:
-                self._stream.flush()
-            except (OSError, ValueError) as error:
-                self._lost(error)
+        """Send what goes without waiting."""
+        self._send(0)
+
+    def drain(self, patience: float | None = None) -> None:
+        """Send everything, waiting for a slow reader: `patience` seconds at a time.
+
+        None: as long as it takes for a pipe, half a minute for a terminal.
+        """
+        self._send(_HUNG if patience is None and self.isatty() else patience)
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None
 
     def isatty(self) -> bool:
         """As `TextIO.isatty`."""
@@ -80,30 +96,69 @@ class Writer:
         except (OSError, ValueError):
             return False
 
-    def fileno(self) -> int:
-        """As `TextIO.fileno`."""
-        if self._stream is None:
-            raise OSError("no stream")
-        return self._stream.fileno()
-
-    def _spelled(self, text: str) -> str:
-        """The text in what this encoding has."""
-        plainer = text.translate(_PLAINER)
+    def _send(self, patience: float | None) -> None:
+        if self.gone or self._stream is None:
+            return
         try:
-            return plainer.encode(self.encoding, "replace").decode(self.encoding)
-        except LookupError:
-            return plainer.encode("ascii", "replace").decode("ascii")
+            self._stream.flush()  # what others wrote into it comes first
+            while self._backlog:
+                fd = self._open()
+                if not self._room(fd, patience):
+                    return
+                with suppress(BlockingIOError):
+                    sent = os.write(fd, self._backlog[:_CHUNK])
+                    del self._backlog[:sent]
+        except BlockingIOError:
+            return  # the stream itself is full, and keeps what it could not send
+        except (OSError, ValueError):
+            self._lost()
 
-    def _lost(self, error: OSError | ValueError) -> None:
-        if isinstance(error, BlockingIOError):
-            return  # a full non-blocking pipe: the stream keeps what it could not send
+    def _open(self) -> int:
+        """Where to write: the stream's own descriptor, or our description of its terminal."""
+        assert self._fd is not None
+        if self._terminal is None and self.isatty():
+            with suppress(OSError):  # not ours to open, after `su`: then a hung one blocks
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+                self._terminal = os.open(os.ttyname(self._fd), flags)
+        return self._fd if self._terminal is None else self._terminal
+
+    @staticmethod
+    def _room(fd: int, patience: float | None) -> bool:
+        try:
+            return bool(select.select([], [fd], [], patience)[1])
+        except ValueError:
+            return True  # a number too high to be asked
+
+    def _encoded(self, text: str) -> bytes:
+        """The text in what this encoding has."""
+        try:
+            return text.encode(self.encoding)
+        except UnicodeEncodeError:
+            return text.translate(_PLAINER).encode(self.encoding, "replace")
+        except LookupError:
+            return text.translate(_PLAINER).encode("ascii", "replace")
+
+    def _lost(self) -> None:
         self.gone = True
-        # What still sits in the stream's buffer would fail once more when the interpreter ends,
+        self._backlog.clear()
+        if self._fd is None:
+            return
+        # What others left in the stream's buffer would fail once more when the interpreter ends,
         # and turn the run's exit code into 120.
-        with suppress(OSError, ValueError):
+        with suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
+            os.dup2(nowhere, self._fd)
             os.close(nowhere)
+
+
+def _descriptor(stream: TextIO | None) -> int | None:
+    """The file behind a stream; None where it must be written as text: in memory, on Windows."""
+    if stream is None or os.name == "nt":
+        return None
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def replace_file(path: Path, text: str) -> None:

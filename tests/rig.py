@@ -124,6 +124,7 @@ class Rig:
         retry: bool = False,
         stop: Any = None,
         transport: Any = None,
+        cost_of: Any = lambda _endpoint, _units: None,
         **policy: Any,
     ) -> Tally:
         """One whole run, as `session` does it, in virtual time."""
@@ -140,6 +141,7 @@ class Rig:
                 stop,
                 Policy(**{"rate": 50.0, **policy}),
                 transport,
+                cost_of,
             )
             clock = trio.testing.MockClock(autojump_threshold=0)
             tally = trio.run(work, clock=clock)
@@ -154,6 +156,7 @@ class Rig:
         stop: Any,
         policy: Policy,
         transport: Any,
+        cost_of: Any,
     ) -> Tally:
         wire = transport or InProcessTransport(self.world)
         try:
@@ -168,6 +171,7 @@ class Rig:
                     now=self.now,
                     rng=Random(7),
                     notify=self.happenings.append,
+                    cost_of=cost_of,
                 )
                 engine = Engine(bench)
                 async with anyio.create_task_group() as tasks:

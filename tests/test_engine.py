@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,30 @@ def test_the_cap_holds_over_jobs_retries_and_runs(tmp_path: Path) -> None:
     assert rig.states(jobs).count(State.SUCCEEDED) == 4
 
 
+def test_the_daily_cap_counts_every_batch_and_lets_go_after_a_day(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    jobs = make_jobs(5)
+    caps = (Cap(limit=MicroUSD(900_000), window=timedelta(days=1)),)
+
+    rig.run(jobs, caps=caps)
+    rig.run(jobs, caps=caps)
+    assert rig.world.books.total_charged_micro_usd == 840_000
+    rig.epoch += timedelta(hours=24, minutes=5)
+    rig.run(jobs, caps=caps)
+
+    assert rig.world.books.total_charged_micro_usd == 1_680_000
+
+
+def test_a_job_far_over_its_estimate_stops_further_submissions(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    jobs = make_jobs(6, estimate=100_000)
+
+    tally = rig.run(jobs, concurrency=1, cost_of=lambda _endpoint, units: round(units * 140_000))
+
+    assert ExitCode.BUDGET in tally.stopped_by()
+    assert len(rig.world.books.posts) == 1
+
+
 def test_a_child_gets_its_parents_output_and_waits_for_it(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     parent = make_job("parent")
@@ -444,7 +469,7 @@ def test_leaving_lets_posts_in_flight_get_their_answer(tmp_path: Path) -> None:
 
     assert tally.stopped_by() == (ExitCode.INTERRUPTED,)
     accepted = len(rig.world.books.accepted)
-    assert 0 < accepted
+    assert accepted > 0
     assert rig.states(jobs).count(State.SUBMITTED) == accepted
 
     rig.run(jobs)

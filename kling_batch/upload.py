@@ -42,6 +42,12 @@ class FalUploader:
             url = await self._client.upload(data, content_type, file_name=name)
         except OSError as error:
             raise UploadError(f"{path}: {error.strerror or error}") from error
+        except httpx.LocalProtocolError:
+            # h11 quotes the header that it does not like, and that is the key.
+            raise UploadError(
+                f"{path.name} could not be uploaded: the fal key holds characters that no key has "
+                "(a line end?); check FAL_KEY"
+            ) from None
         except (httpx.HTTPError, fal_client.FalClientError, KeyError, ValueError) as error:
             raise UploadError(
                 f"{path.name} could not be uploaded: {type(error).__name__}: {error}"

@@ -326,6 +326,7 @@ def write_ci(
             err.line(line)
         if step := environ.get("GITHUB_STEP_SUMMARY"):
             _try(err, Path(step), lambda path: _append(path, markdown_summary(report)))
+    err.drain()
 
 
 def _try(err: Writer, path: Path, write: Callable[[Path], None]) -> None:

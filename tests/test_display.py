@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -465,34 +466,34 @@ def test_a_vanished_terminal_is_no_reason_to_stop(terminal: Terminal) -> None:
     display.close()
 
 
-def test_a_stopped_terminal_blocks_nobody(terminal: Terminal) -> None:
+def test_a_hung_terminal_holds_up_nobody(terminal: Terminal) -> None:
     display = live(terminal)
-    begin(display)
-    while Writer(terminal.near).ready:
-        os.write(terminal.near.fileno(), b"x" * 512)
-    display.notify(told("failed", message="refused"))
-    for second in range(1000):
+    begin(display, number=20)
+    for second in range(2000):
+        display.notify(told("throttled", f"clip-{second % 20}", "429"))
+        if second % 100 == 0:
+            display.notify(told("failed", "clip-0", f"refused {second}"))
         display.tick(float(second))
 
     said = ""
-    for second in range(1000, 2000):
+    for second in range(2000, 4000):
         said += terminal.read()
         display.tick(float(second))
-        if "refused" in said:
+        if "refused 1900" in said:
             break
-    assert said.count("refused") == 1
+    assert [said.count(f"refused {n}\r") for n in range(0, 2000, 100)] == [1] * 20
     display.close()
 
 
-def test_the_second_interrupt_does_not_wait_for_a_stopped_terminal(terminal: Terminal) -> None:
+def test_leaving_does_not_wait_for_a_hung_terminal(terminal: Terminal) -> None:
     display = live(terminal)
     begin(display)
-    display.notify(told("failed", message="refused"))
-    while Writer(terminal.near).ready:
-        os.write(terminal.near.fileno(), b"x" * 512)
+    for second in range(2000):
+        display.notify(told("failed", message="refused"))
+        display.tick(float(second))
 
     display.close()
-    terminal.read()
+    display.close()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "shift_jis"])
@@ -556,28 +557,39 @@ def test_a_program_without_streams_is_silent() -> None:
     writer.line("nobody")
 
     assert writer.gone
+    writer.drain()
     assert not writer.isatty()
     assert not writer.ready
 
 
-def test_a_full_non_blocking_pipe_is_not_the_end() -> None:
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_slow_reader_holds_up_nobody_and_misses_nothing(blocking: bool) -> None:
     reading, writing = os.pipe()
-    os.set_blocking(writing, False)
+    os.set_blocking(writing, blocking)
     with os.fdopen(writing, "w") as stream:
         writer = Writer(stream)
-        for _ in range(40):
-            writer.line("x" * 8000)
-        assert not writer.gone
+        for number in range(20_000):
+            writer.line(f"line {number}")
         assert not writer.ready
-        os.set_blocking(reading, False)
-        while True:
-            try:
-                os.read(reading, 65536)
-            except BlockingIOError:
-                break
-        writer.line("heard again")
-        assert b"heard again" in os.read(reading, 1 << 20)
-    os.close(reading)
+        assert not writer.gone
+        got: list[bytes] = []
+        read = os.fdopen(reading, "rb")
+        reader = Thread(target=lambda: got.extend(read))
+        reader.start()
+        writer.drain()
+    reader.join(10)
+    read.close()
+
+    assert got == [f"line {number}\n".encode() for number in range(20_000)]
+
+
+def test_what_others_wrote_before_comes_first() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        stream.write("first, ")
+        Writer(stream).line("second")
+    with os.fdopen(reading) as read:
+        assert read.read() == "first, second\n"
 
 
 # -- words -------------------------------------------------------------------------------------

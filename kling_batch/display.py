@@ -30,7 +30,7 @@ AT_ONCE = 0.5
 
 
 class Display(Protocol):
-    """What a session tells about its run. No method ever raises for want of a reader."""
+    """What a run is told to. No method ever raises, or waits, for want of a reader."""
 
     def start(
         self,

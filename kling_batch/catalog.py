@@ -142,6 +142,9 @@ def estimate(
     """What one attempt costs at most; `arguments` as `normalise` gives them."""
     if isinstance(endpoint.price, PerImage):
         return estimate_images(endpoint.price, arguments)
+    if "duration" in endpoint.by_name:
+        # How long it gets without one is not published: not said to be as long as its source.
+        source_seconds = None
     return estimate_video(endpoint.price, arguments, source_seconds)
 
 

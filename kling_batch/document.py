@@ -123,7 +123,8 @@ def _annotated(field: Field) -> Any:
             # Braces are pydantic's own placeholders: the message goes in as the value of one.
             raise PydanticCustomError("manifest", "{text}", {"text": str(error)}) from None
 
-    told = {"description": field.doc, "anyOf": [field.schema, {"type": "null"}]}
+    options = [field.schema, {"type": "null"}] if field.optional else [field.schema]
+    told = {"description": field.doc, "anyOf": options}
     return Annotated[Any, BeforeValidator(validate), WithJsonSchema(told)]
 
 

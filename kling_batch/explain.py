@@ -15,11 +15,11 @@ _WORD = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,:{}\[\]]+")
 def explain(problem: Problem, source_text: str) -> str:
     """The message, and under it the line of `source_text` that it is about."""
     place = problem.place
-    # Not `splitlines`: YAML and CSV count \n only, and so do the places.
-    lines = source_text.split("\n")
+    # Not `splitlines`, which knows more ends of a line than YAML, CSV and the places.
+    lines = re.split(r"\r\n|\r|\n", source_text)
     if not 1 <= place.line <= len(lines):
         return str(problem)
-    line = lines[place.line - 1].rstrip("\r")
+    line = lines[place.line - 1]
     start, length = _span(place, line, lines[0].lstrip("\ufeff"))
     line, start, length = _window(line, start, length)
     gutter = f"{place.line:>5} | "
@@ -43,8 +43,11 @@ def _cell(column: str, line: str, header: str) -> tuple[int, int]:
     """The cell of a row; the whole row where it is JSON or goes over several lines."""
     whole = len(line) - len(line.lstrip()), len(line.strip())
     delimiter = max(",;\t", key=header.count)
-    names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
-    cells = next(csv.reader([line], delimiter=delimiter), [])
+    try:
+        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+        cells = next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return whole
     if column not in names or len(cells) != len(names) or line.startswith("{"):
         return whole
     index = names.index(column)

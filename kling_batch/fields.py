@@ -39,6 +39,8 @@ class Field:
     read: Callable[[JSON], JSON] | None
     schema: Schema
     doc: str
+    #: Whether it may be null.
+    optional: bool = True
 
 
 # --- readers ------------------------------------------------------------------------------------
@@ -258,7 +260,12 @@ DEFAULTS: dict[str, Field] = {
 
 #: What a job has of its own; with `DEFAULTS`, every key of a job.
 OWN: dict[str, Field] = {
-    "id": Field(None, _TEXT, "The job's name: part of its file names, and what others refer to."),
+    "id": Field(
+        None,
+        _TEXT,
+        "The job's name: part of its file names, and what others refer to.",
+        optional=False,
+    ),
     "from": Field(text, _WORD, "A table (CSV, TSV, JSONL): a row is a job, columns are variables."),
     "matrix": Field(_matrix, _MATRIX, "Lists of values: every combination is a job."),
     "when": Field(

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from kling_batch.jobs import LocalFile
+from kling_batch.parameters import show
 
 #: By the end of the name; what fal's endpoints take, and what people hand them by mistake.
 _TYPES = {
@@ -53,20 +54,21 @@ class Files:
         return known
 
     def _look(self, written: str) -> LocalFile | FileFault:
+        name = f"`{written}`" if written.isprintable() and len(written) < 200 else show(written)
         try:
             path = self.folder / Path(written).expanduser()
             if not path.exists():
-                return FileFault(f"there is no file `{written}`", self._elsewhere(written))
+                return FileFault(f"there is no file {name}", self._elsewhere(written))
             if not path.is_file():
-                return FileFault(f"`{written}` is a folder, not a file")
+                return FileFault(f"{name} is a folder, not a file")
             size = path.stat().st_size
             if size == 0:
-                return FileFault(f"`{written}` is empty (0 bytes)")
+                return FileFault(f"{name} is empty (0 bytes)")
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            return FileFault(f"`{written}` cannot be read: {reason}")
+            return FileFault(f"{name} cannot be read: {reason}")
         kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
         return LocalFile(path=str(path), sha256=digest, size=size, content_type=kind)
 

@@ -105,24 +105,27 @@ class _Graph:
             return None
         priced = replace(job, arguments=arguments, key=key)
         source = filled.source
-        if endpoint is None or source is None or "duration" in arguments:
+        if endpoint is None or source is None or "duration" in endpoint.by_name:
             return priced
         price = catalog.estimate(endpoint, arguments, source)
         return replace(priced, estimate=price.micro, estimate_note="as long as its source, about")
 
-    def parent(self, need: OutputOf) -> Job | str | None:
-        """The job that makes an output, or why there is none; None if it has its own complaint."""
+    def parent(self, need: OutputOf) -> Job | tuple[str, str] | None:
+        """The job that makes an output, or why there is none and a hint.
+
+        None where that job has a complaint of its own.
+        """
         name = (need.job_id, need.take)
         if name in self._jobs:
             return self._done.get(name)
         if takes := self._takes.get(need.job_id):
-            return f"`{need.job_id}` has no take {need.take}, only {takes}"
+            number = "one take" if takes == 1 else f"{takes} takes"
+            return f"`{need.job_id}` has {number}; there is no take {need.take}", ""
         if need.job_id in self._ids:
             return None
-        return f"there is no job `{need.job_id}`"
+        return f"there is no job `{need.job_id}`", self._suggestion(need.job_id)
 
-    def suggestion(self, job_id: str) -> str:
-        """The id that was probably meant."""
+    def _suggestion(self, job_id: str) -> str:
         if job_id not in self._suggestions and len(self._suggestions) < _MOST_SUGGESTIONS:
             # Comparing with all of 100,000 ids takes a second.
             alike = islice((each for each in self._ids if each[:1] == job_id[:1]), 2000)
@@ -179,7 +182,8 @@ class _Filled:
         elif parent is None:
             self.failed = True
         else:
-            self._complain(path, parent, "unknown-job", self._graph.suggestion(need.job_id))
+            message, hint = parent
+            self._complain(path, message, "unknown-job", hint)
         return None
 
     def _complain(self, path: Path, message: str, code: str, hint: str = "") -> None:

@@ -8,11 +8,9 @@ Nothing is sent and nothing is written here.
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from kling_batch.collect import Collector, by_place
@@ -24,6 +22,7 @@ from kling_batch.files import Files
 from kling_batch.graph import resolve
 from kling_batch.jobs import JSON, Batch, Job, JobKey
 from kling_batch.matrix import combinations
+from kling_batch.memory import undisturbed
 from kling_batch.parameters import Complaint, nearest
 from kling_batch.parameters import Path as ValuePath
 from kling_batch.paths import PathTemplate, folded, problem_of_id
@@ -48,7 +47,7 @@ def load(
     Raises `ManifestError`.
     """
     environ = os.environ if environ is None else environ
-    with _undisturbed():
+    with undisturbed():
         if path.suffix.lower() in TABLE_SUFFIXES:
             tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), [])
         else:
@@ -99,22 +98,6 @@ def locate(batch: Batch, job: Job, loc: Sequence[str | int]) -> Place:
     if batch.locate is None:
         return job.place
     return batch.locate(job, path)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """No garbage collection for a moment.
-
-    A million small objects that all stay: Python would go through them again and again and find
-    nothing, for a quarter of the time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Loading:
@@ -218,7 +201,7 @@ class _Loading:
             message = f"the batch's name cannot be used: {why.replace('the id', 'it')}"
             hint = "say `name:` with letters, digits, - and _"
             self._complain(Complaint(("name",), message, "wrong-name", hint))
-        return name
+        return "batch" if why else name
 
     def _path_template(self) -> PathTemplate:
         known = set(self._base)

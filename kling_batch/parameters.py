@@ -138,14 +138,27 @@ def remote(url: str) -> bool:
     return _REMOTE.match(url) is not None
 
 
+def from_json(value: JSON, opening: str) -> JSON:
+    """A cell or a flag may hold a list or a mapping as JSON; everything else stays as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(opening):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
 def map_urls(
     parameter: Parameter,
     value: JSON,
     path: Path,
     visit: Callable[[Parameter, JSON, Path], JSON],
 ) -> JSON:
-    """A copy of a value that was read, with each of its URLs replaced by what `visit` says."""
-    if not parameter.holds_urls:
+    """A copy of a value that was read, with each of its URLs replaced by what `visit` says.
+
+    What could not be read stands in it as None.
+    """
+    if value is None or not parameter.holds_urls:
         return value
     if parameter.kind == "url":
         return visit(parameter, value, path)
@@ -185,7 +198,7 @@ def _choice(parameter: Parameter, value: JSON, path: Path, findings: Findings) -
         return choice
     word = word.strip()
     message = f"`{parameter.name}` is {show(value)}; allowed: {parameter.allowed}"
-    if parameter.open and word:
+    if parameter.open and word and isinstance(value, str):
         findings.doubt(path, message, "undocumented-value", nearest(word, parameter.choices))
         return word
     hint = "" if word.isdecimal() else nearest(word, parameter.spellings)
@@ -218,8 +231,7 @@ def _flag(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> 
 def _url(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
     if isinstance(value, LocalFile | OutputOf):
         return value
-    if isinstance(value, str):
-        value = _from_json(value.strip(), "{")
+    value = from_json(value.strip(), "{") if isinstance(value, str) else value
     if isinstance(value, Mapping):
         return reference(value, path, findings)
     if not isinstance(value, str):
@@ -263,8 +275,7 @@ def reference(value: Mapping[str, JSON], path: Path, findings: Findings) -> Outp
 def _list(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
     item = parameter.item
     assert item is not None
-    if isinstance(value, str):
-        value = _from_json(value.strip(), "[")
+    value = from_json(value, "[")
     if isinstance(value, str | Mapping | LocalFile | OutputOf):
         # One thing where a list may stand means a list of one, as a table's cell has it.
         value = [value]
@@ -280,8 +291,7 @@ def _list(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> 
 
 
 def _object(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
-    if isinstance(value, str):
-        value = _from_json(value.strip(), "{")
+    value = from_json(value, "{")
     if not isinstance(value, Mapping):
         names = ", ".join(field.name for field in parameter.fields)
         return _wrong_type(parameter, value, path, findings, f"a mapping with {names}")
@@ -324,16 +334,6 @@ def _is_number(value: JSON) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return isinstance(value, int) or math.isfinite(value)
-
-
-def _from_json(text: str, opening: str) -> JSON:
-    """A cell or a flag may hold a list or a mapping as JSON; other text stays text."""
-    if not text.startswith(opening):
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _wrong_data(parameter: Parameter, value: str) -> bool:

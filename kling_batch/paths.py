@@ -89,8 +89,9 @@ def problem_of(path: str) -> str:
     """Why a filled path cannot be used, or nothing."""
     folder, slash, name = path.rpartition("/")
     # Many files share a folder, and most have a plain name.
-    if len(path) < _MOST_BYTES_OF_NAME and _PLAIN.fullmatch(name):
-        return _problem_of(folder) if slash else ""
+    plain = len(path) < _MOST_BYTES_OF_NAME and _PLAIN.fullmatch(name)
+    if plain and (not slash or not _problem_of(folder)):
+        return ""
     return _problem_of(path)
 
 

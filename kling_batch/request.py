@@ -16,7 +16,7 @@ from kling_batch.catalog import Endpoint
 from kling_batch.fields import FieldError, money
 from kling_batch.files import FileFault, Files
 from kling_batch.jobs import JSON, LocalFile, MicroUSD, OutputOf
-from kling_batch.parameters import Findings, Parameter, Path, remote, show
+from kling_batch.parameters import Findings, Parameter, Path, from_json, remote, show
 from kling_batch.parameters import reference as read_reference
 from kling_batch.preflight import judge_media, seconds_of
 from kling_batch.prices import Estimate
@@ -154,8 +154,11 @@ def _foreign(endpoint_id: str, defaults: frozenset[str]) -> tuple[str, ...]:
 
 def _take_params(values: dict[str, JSON], findings: Findings) -> Collection[str]:
     """Mix `params:` in; what the endpoint knows of them is judged like the rest."""
-    params = values.pop("params", None)
+    params = from_json(values.pop("params", None), "{")
     if not params:
+        return ()
+    if not isinstance(params, Mapping):
+        findings.error(("params",), f"`params` must be a mapping, not {show(params)}", "wrong-type")
         return ()
     for name, value in params.items():
         if values.get(name) is not None:
@@ -218,7 +221,7 @@ def _raw(
     """A request that is passed through: no defaults, no normalising, no price but what is said."""
     findings = Findings()
     endpoint_id = values.pop("endpoint")
-    written = values.pop("input", None) or {}
+    written = from_json(values.pop("input", None) or {}, "{")
     price = values.pop("price", None)
     for name, value in values.items():
         if value is None or name in defaults:

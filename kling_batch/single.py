@@ -72,7 +72,13 @@ def single(
         estimate_note=request.estimate.note,
         place=Place("command line"),
     )
-    return Batch(name=batch, source="command line", jobs=(job,), warnings=tuple(collector.warnings))
+    return Batch(
+        name=batch,
+        source="command line",
+        jobs=(job,),
+        warnings=tuple(collector.warnings),
+        locate=lambda _job, at: _place(at),
+    )
 
 
 def _place(path: ValuePath) -> Place:

@@ -1,4 +1,4 @@
-"""The language: layers, variables, conditions, matrix and tables, and the places of what is wrong."""
+"""The language: layers, variables, conditions, matrix, tables, and places of what is wrong."""
 
 from __future__ import annotations
 
@@ -303,8 +303,10 @@ def test_a_mistake_in_the_matrix_is_told_there(tmp_path):
         + "  matrix: {duration: [5, 50], exclude: [{duratoin: 5}]}\n",
     )
     assert found == [
-        "batch.yaml:5:42: `exclude` names `duratoin`, which the matrix does not have "
-        "(did you mean `duration`?)"
+        (
+            "batch.yaml:5:42: `exclude` names `duratoin`, which the matrix does not have"
+            " (did you mean `duration`?)"
+        )
     ]
     found = said(
         tmp_path,
@@ -393,8 +395,10 @@ def test_a_header_typo_is_told_once_with_its_column(tmp_path):
     )
 
     assert found == [
-        "batch.yaml:3:49: there is no variable `title` "
-        "(did you mean the column `titel` of products.csv?)"
+        (
+            "batch.yaml:3:49: there is no variable `title`"
+            " (did you mean the column `titel` of products.csv?)"
+        )
     ]
 
 
@@ -461,3 +465,18 @@ def test_a_table_with_a_header_alone_has_no_jobs(tmp_path, rows):
     (line,) = said(tmp_path, f"id,mode\n{rows}", name="jobs.csv")
 
     assert "there is no job at all" in line
+
+
+def test_params_and_inputs_in_cells_are_json(tmp_path):
+    write(
+        tmp_path,
+        'id,mode,prompt,params\na,text-to-video,x,"{""new"": [1]}"\n',
+        "t.csv",
+    )
+    write(tmp_path, 'id,endpoint,input\nb,a/b,"{""x"": 1}"\n', "u.csv")
+    made = jobs(tmp_path, "jobs: [{from: t.csv}, {from: u.csv}]")
+
+    assert made["a"].arguments["new"] == [1]
+    assert made["b"].arguments == {"x": 1}
+    (line,) = said(tmp_path, "id,mode,prompt,params\na,edit,x,5\n", name="v.csv")[1:]
+    assert line == 'v.csv:2: column params: `params` must be a mapping, not "5"'

@@ -13,7 +13,7 @@ from kling_batch.manifest import load, load_all, locate
 TWELVE = """\
 version: 1
 name: twelve
-limits: {rate: 60 per minute}
+limits: {rate: 60/min}
 defaults: {mode: text-to-video, tier: standard}
 jobs:
   - id: a
@@ -59,8 +59,7 @@ def test_twelve_mistakes_are_twelve_sentences_in_order(tmp_path):
     found = problems(tmp_path, TWELVE)
     lines = [problem.place.line for problem in found]
 
-    assert [3, 7, 10, 11, 15, 16, 22, 26, 29, 31, 34, 38, 41] == sorted(set(lines) - {6})
-    assert lines == sorted(lines)
+    assert lines == [7, 10, 11, 15, 16, 22, 26, 29, 31, 34, 38, 41]
     assert all(problem.place.column for problem in found)
 
 

@@ -69,6 +69,6 @@ def test_include_alone_is_a_list_of_jobs():
     ],
 )
 def test_what_cannot_be_meant(matrix, said):
-    found, complaints = combinations(matrix, matrix)
+    _, complaints = combinations(matrix, matrix)
 
     assert complaints[0].message.startswith(said)

@@ -10,7 +10,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -124,12 +124,14 @@ def transaction(db: Database, path: Path) -> Iterator[None]:
         db.conn.execute("begin immediate")
         try:
             yield
+            db.conn.execute("commit")
         except BaseException:
-            # A full disk may have rolled back already; a second rollback would hide the cause.
+            # A full disk may have rolled back already; a second rollback would hide the cause. A
+            # commit that failed may have not: left open, the next one would carry its rows in.
             if db.conn.in_transaction:
-                db.conn.execute("rollback")
+                with suppress(sqlite3.Error):
+                    db.conn.execute("rollback")
             raise
-        db.conn.execute("commit")
 
 
 class RunLock:
@@ -138,7 +140,8 @@ class RunLock:
     def __init__(self, path: Path) -> None:
         """The lock of the ledger at `path`; taken by `acquire`."""
         self._path = path
-        self._lock = FileLock(f"{path}.lock", mode=0o600)
+        # Two names of one file are one ledger: a link must not let two runs in.
+        self._lock = FileLock(f"{path.resolve()}.lock", mode=0o600)
 
     def acquire(self) -> None:
         """Take the lock at once or raise `LedgerError` naming its holder."""
@@ -163,7 +166,8 @@ class RunLock:
         except LedgerError:
             return ""
         try:
-            rows = list(db.query("select host, pid, started_at from runs order by id desc limit 1"))
+            sql = "select host, pid, started_at, ended_at from runs order by id desc limit 1"
+            rows = [row for row in db.query(sql) if row["ended_at"] is None]
         except sqlite3.DatabaseError:
             return ""
         finally:

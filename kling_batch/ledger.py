@@ -23,7 +23,7 @@ from kling_batch.database import RunLock, connect, explained, this_host, transac
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.jobs import JSON, Batch, Job, JobKey, LocalFile, MicroUSD, canonical_json
 from kling_batch.lifecycle import Event, State, step
-from kling_batch.outcome import Charged, Fetched
+from kling_batch.outcome import CancelAnswer, Charged, Fetched
 from kling_batch.records import Attempt, Reader
 from kling_batch.rows import MOMENTS, columns_of, job_row, name_row, plain, without_data
 
@@ -85,10 +85,14 @@ class Ledger(Reader):
         self._lock.acquire()
         try:
             super().__init__(path, connect(path, writable=True))
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
             if service is not None:
                 self._claim(service)
         except BaseException:
-            self._lock.release()
+            self.close()
             raise
         self.run_id = 0
 
@@ -243,12 +247,15 @@ class Ledger(Reader):
         row = self.db.execute("select state from attempts where id = ?", [attempt_id]).fetchone()
         before = State(row[0])
         after = step(before, event)
-        columns = columns_of(data) | self._moments(event)
-        columns["state"] = after
-        if event is Event.CANCEL_REQUESTED and data.get("answer") != "CANCELLATION_REQUESTED":
-            columns = {}  # asked, and not granted: nothing about the request has changed
+        columns = columns_of(data) | {"state": after}
+        # Asked to cancel, and not granted: nothing about the request has changed.
+        if event is not Event.CANCEL_REQUESTED or data.get("answer") == CancelAnswer.REQUESTED:
+            columns |= self._moments(event)
         if after in (State.RENDERED, State.SUCCEEDED):
             columns.setdefault("charged", Charged.YES)
+        elif event is Event.COST_LEARNT and data.get("cost") is not None:
+            # A bill has the last word on what a failure left open.
+            columns["charged"] = Charged.YES if data["cost"] else Charged.NO
         assignments = ", ".join(f"{name} = ?" for name in columns)
         cursor = self.db.execute(
             f"update attempts set {assignments} where id = ? and state = ?",  # noqa: S608

@@ -6,9 +6,10 @@ Reads only. Must not print, and must not decide anything but the exit code.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from kling_batch.engine import Tally, name_of
@@ -19,7 +20,7 @@ from kling_batch.lifecycle import State
 from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.records import Reader, Standing, parse_iso
 from kling_batch.report import Ending, JobLine, RunReport, exit_code
-from kling_batch.settings import Settings
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Settings
 from kling_batch.survey import shelf_of
 
 _OF_STATE: dict[State, Ending] = {
@@ -46,7 +47,7 @@ def close_books(
     command: str,
 ) -> RunReport:
     """Everything a person or a machine wants to know at the end."""
-    lines = _lines(reader, plan, tally, settings, {batch.name: batch for batch in batches})
+    lines, unlisted = _Lines(reader, tally, settings, batches).of(plan)
     names = tuple(batch.name for batch in batches)
     money = reader.money(names)
     code = exit_code(lines, tally.stopped_by())
@@ -58,6 +59,7 @@ def close_books(
         ended_at=iso(ended),
         seconds=(ended - started).total_seconds(),
         lines=lines,
+        unlisted=unlisted,
         charged=money.charged,
         exposed=money.exposed,
         spent_now=reader.spent_by(run_id),
@@ -65,7 +67,7 @@ def close_books(
         output=", ".join(dict.fromkeys(shown(root) for root in settings.roots.values())),
         ledger=shown(settings.ledger),
         emulated=settings.service == "emulator",
-        next_steps=_next_steps(lines, code, command),
+        next_steps=_next_steps(lines, code, command, settings.ledger),
     )
 
 
@@ -75,33 +77,38 @@ def shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _lines(
-    reader: Reader, plan: Plan, tally: Tally, settings: Settings, batches: Mapping[str, Batch]
-) -> tuple[JobLine, ...]:
-    standings = reader.standings()
-    facts = reader.job_facts({i.job.key for i in plan.items if i.action is not Action.KEEP})
-    files = reader.files()
-    shelf = shelf_of(settings)
+#: Above this many, jobs that were done before are only counted: nobody reads their names, and a
+#: run with nothing to do must end at once.
+LISTED = 2_000
 
-    def files_of(job: Job) -> tuple[str, ...]:
-        wanted = {
-            shelf.stored(shelf.wanted(job.batch, job.output_path(f.index, f.ext))): f
-            for f in files.get(job.key, ())
-        }
-        have = [f.path for f in files.get(job.key, ()) if f.path in wanted]
-        return tuple(shown(shelf.located(path)) for path in have)
 
-    def line(item: PlannedJob) -> JobLine:
+class _Lines:
+    """One line a job, from the ledger's word and the engine's reasons."""
+
+    def __init__(
+        self, reader: Reader, tally: Tally, settings: Settings, batches: Sequence[Batch]
+    ) -> None:
+        self._reader, self._tally = reader, tally
+        self._shelf = shelf_of(settings)
+        self._batches = {batch.name: batch for batch in batches}
+        self._standings: dict[JobKey, Standing] = {}
+        self._facts: dict[JobKey, dict[str, Any]] = {}
+
+    def of(self, plan: Plan) -> tuple[tuple[JobLine, ...], int]:
+        """The lines, and how many unchanged jobs have none."""
+        listed = list(plan.items)
+        if plan.count(Action.KEEP) > LISTED:
+            listed = [item for item in plan.items if item.action is not Action.KEEP]
+        if listed:
+            self._standings = self._reader.standings()
+            self._facts = self._reader.job_facts({item.job.key for item in listed})
+        return tuple(map(self._line, listed)), len(plan.items) - len(listed)
+
+    def _line(self, item: PlannedJob) -> JobLine:
         job = item.job
-        standing = standings.get(job.key)
-        fact: dict[str, Any] = facts.get(job.key, {})
-        ending = _ending(item, standing.state if standing else None, tally)
-        message = tally.reasons.get(name_of(job), "")
-        if not message and ending in (Ending.FAILED, Ending.BLOCKED):
-            failure = standing.failure if standing else None
-            message = failure.message if failure else item.reason
-        if not message and ending in (Ending.IN_DOUBT, Ending.UNDELIVERED):
-            message = _WORDS[ending]
+        standing = self._standings.get(job.key)
+        fact = self._facts.get(job.key, {})
+        ending = _ending(item, standing.state if standing else None, self._tally)
         done = ending in (Ending.SUCCEEDED, Ending.UNCHANGED)
         return JobLine(
             batch=job.batch,
@@ -110,15 +117,29 @@ def _lines(
             mode=job.mode,
             tier=job.tier,
             prompt=str(job.arguments.get("prompt") or ""),
-            message=message,
-            files=files_of(job) if done else (),
+            message=self._message(item, ending, standing),
+            files=self._files(job, standing) if done and standing else (),
             cost=MicroUSD(fact.get("cost") or 0),
             seconds=_seconds(fact),
             request_id=fact.get("request_id") or "",
-            place=_place(batches.get(job.batch), job, standing),
+            place=_place(self._batches.get(job.batch), job, standing),
         )
 
-    return tuple(line(item) for item in plan.items)
+    def _message(self, item: PlannedJob, ending: Ending, standing: Standing | None) -> str:
+        if message := self._tally.reasons.get(name_of(item.job)):
+            return message
+        if ending in (Ending.FAILED, Ending.BLOCKED):
+            return standing.failure.message if standing and standing.failure else item.reason
+        return _WORDS.get(ending, "")
+
+    def _files(self, job: Job, standing: Standing) -> tuple[str, ...]:
+        """Where the job's files lie under the names it wants."""
+        prefix = self._shelf.prefix(job.batch)
+        return tuple(
+            shown(self._shelf.located(path))
+            for index, ext, path in sorted(standing.placed)
+            if path == prefix + job.output_path(index, ext)
+        )
 
 
 def _place(batch: Batch | None, job: Job, standing: Standing | None) -> Place:
@@ -156,15 +177,20 @@ def _seconds(fact: dict[str, Any]) -> float | None:
     return (parse_iso(ended) - parse_iso(begun)).total_seconds()
 
 
-def _next_steps(lines: Sequence[JobLine], code: ExitCode, command: str) -> tuple[str, ...]:
+def _next_steps(
+    lines: Sequence[JobLine], code: ExitCode, command: str, ledger: Path
+) -> tuple[str, ...]:
+    """Complete commands, in the order in which a person would type them."""
     endings = {line.ending for line in lines}
+    there = (
+        "" if ledger == Path(DEFAULT_OUTPUT) / LEDGER_NAME else f" --ledger {quote(shown(ledger))}"
+    )
     steps: list[str] = []
     if Ending.IN_DOUBT in endings:
-        doubtful = next(line.job for line in lines if line.ending is Ending.IN_DOUBT)
-        steps.append(
-            f"kling-batch resolve {doubtful} --request-id ID   (found in the fal dashboard)"
-        )
-        steps.append(f"kling-batch resolve {doubtful} --not-submitted   (not found there)")
+        job = quote(next(line.job for line in lines if line.ending is Ending.IN_DOUBT))
+        resolve = f"kling-batch resolve {job}{there}"
+        steps.append(f"{resolve} --request-id ID   (found in the fal dashboard)")
+        steps.append(f"{resolve} --not-submitted   (not found there)")
     if endings & {Ending.RUNNING, Ending.UNDELIVERED} or (
         Ending.NOT_STARTED in endings and code is not ExitCode.BUDGET
     ):
@@ -174,6 +200,3 @@ def _next_steps(lines: Sequence[JobLine], code: ExitCode, command: str) -> tuple
     if Ending.FAILED in endings:
         steps.append(f"{command} --retry-failed   (pays for the failed ones again)")
     return tuple(steps)
-
-
-__all__ = ["JobKey", "close_books", "shown"]

@@ -132,7 +132,7 @@ def _page(report: RunReport) -> Iterator[str]:
     counts = report.counts()
     done = counts.get(Ending.SUCCEEDED, 0) + counts.get(Ending.UNCHANGED, 0)
     name = ", ".join(map(escaped, report.batches)) or "kling-batch"
-    jobs = count(len(report.lines), "job")
+    jobs = count(report.total, "job")
     yield f"### {name}: {done:,} of {jobs} done in {duration(report.seconds)}"
     yield ""
     for reason in report.reasons:

@@ -87,9 +87,9 @@ def _problems(error: ManifestError) -> None:
     for problem in error.problems:
         _say(_with_caret(problem) if sys.stderr.isatty() else str(problem))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        from kling_batch.ci import problem_annotations  # noqa: PLC0415
+        from kling_batch.ci import from_workspace, problem_annotations  # noqa: PLC0415
 
-        for line in problem_annotations(error.problems):
+        for line in problem_annotations(error.problems, locate=from_workspace(os.environ)):
             _say(line)
     count = len(error.problems)
     _say(f"kling-batch: {count} problem{'s' * (count != 1)}; nothing was sent")

@@ -170,12 +170,28 @@ def keyed(endpoint: str, canonical: str, take: int) -> JobKey:
 
 def parents(value: JSON) -> tuple[OutputOf, ...]:
     """Every output of another job that these arguments need."""
-    return tuple(leaf for leaf in leaves(value) if isinstance(leaf, OutputOf))
+    return tuple(leaf for leaf in _references(value) if isinstance(leaf, OutputOf))
 
 
 def local_files(value: JSON) -> tuple[LocalFile, ...]:
     """Every local file that these arguments need."""
-    return tuple(leaf for leaf in leaves(value) if isinstance(leaf, LocalFile))
+    return tuple(leaf for leaf in _references(value) if isinstance(leaf, LocalFile))
+
+
+#: What most arguments are, and what can hold nothing.
+_PLAIN = frozenset({str, bool, int, float, type(None)})
+
+
+def _references(value: JSON) -> list[LocalFile | OutputOf]:
+    """All leaves that JSON does not know, in order; asked of every job of a large batch."""
+    if isinstance(value, LocalFile | OutputOf):
+        return [value]
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return []
+    holders = [item for item in value if type(item) not in _PLAIN]
+    return [leaf for item in holders for leaf in _references(item)]
 
 
 def leaves(value: JSON) -> list[JSON]:

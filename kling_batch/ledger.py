@@ -25,7 +25,15 @@ from kling_batch.jobs import JSON, Batch, Job, JobKey, LocalFile, MicroUSD, cano
 from kling_batch.lifecycle import Event, State, step
 from kling_batch.outcome import CancelAnswer, Charged, Fetched
 from kling_batch.records import Attempt, Reader
-from kling_batch.rows import MOMENTS, columns_of, job_row, name_row, plain, without_data
+from kling_batch.rows import (
+    MOMENTS,
+    columns_of,
+    job_row,
+    name_row,
+    names_digest,
+    plain,
+    without_data,
+)
 
 
 def iso(moment: datetime) -> str:
@@ -152,14 +160,20 @@ class Ledger(Reader):
 
         `whole`: the batch lists every job of its name, so that a missing one has been dropped.
         """
+        digest = names_digest(batch.jobs) if whole else ""
+        if digest and digest == self.registered(batch.name):
+            return
         current = self.current_names(batch.name)
         wanted = {(job.id, job.take): job for job in batch.jobs}
         fresh = [j for name, j in wanted.items() if current.get(name) != (j.key, j.path)]
         gone = [name for name in current if whole and name not in wanted]
-        if not fresh and not gone:
-            return
         at = self._iso()
         with self._transaction() as db:
+            db.execute(
+                "insert into registered (batch, digest) values (?, ?)"
+                " on conflict (batch) do update set digest = excluded.digest",
+                [batch.name, digest],
+            )
             db.conn.executemany(
                 "insert into jobs (key, endpoint, mode, tier, take, arguments, first_seen_at)"
                 " values (?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing",

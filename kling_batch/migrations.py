@@ -82,6 +82,12 @@ create unique index names_one_current on names (batch, job_id, take) where retir
 ;;
 create index names_by_key on names (job_key)
 ;;
+-- What `names` was last made from, so that a run with nothing new need not compare every row.
+create table registered (
+  batch text primary key,
+  digest text not null
+) strict
+;;
 -- One paid try at a job. `try` counts within one permission to try: it starts again at 1 when a
 -- person asks for a retry.
 create table attempts (
@@ -124,13 +130,16 @@ create table attempts (
 create unique index attempts_one_paid on attempts (job_key)
   where state in ('submitting', 'in_doubt', 'submitted', 'rendered', 'succeeded')
 ;;
-create index attempts_by_job on attempts (job_key, id)
+-- Everything that planning asks of a job that is done, without its row.
+create index attempts_by_job on attempts (job_key, id, state, try)
 ;;
 create index attempts_by_batch on attempts (batch, state)
 ;;
 create index attempts_by_time on attempts (intended_at)
 ;;
 create index attempts_by_state on attempts (state)
+;;
+create index attempts_by_run on attempts (run_id)
 ;;
 create table events (
   id integer primary key,

@@ -74,6 +74,7 @@ def report_record(report: RunReport) -> JSON:
         "ledger": report.ledger,
         "next_steps": list(report.next_steps),
         "jobs": [job_record(line) for line in report.lines],
+        "unlisted_unchanged_jobs": report.unlisted,
     }
 
 

@@ -6,9 +6,12 @@ open the ledger, look at the disk or send anything.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple
 
 from kling_batch.jobs import Job, JobKey, MicroUSD, parents
 from kling_batch.lifecycle import State
@@ -45,8 +48,7 @@ class OnDisk(StrEnum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedJob:
+class PlannedJob(NamedTuple):
     """A job with what happens to it."""
 
     job: Job
@@ -60,15 +62,20 @@ class PlannedJob:
     twin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """Every job with its action, parents first."""
 
     items: tuple[PlannedJob, ...]
 
+    @cached_property
+    def counts(self) -> Counter[Action]:
+        """How many jobs have each action."""
+        return Counter(item.action for item in self.items)
+
     def count(self, *actions: Action) -> int:
         """How many jobs have one of these actions."""
-        return sum(item.action in actions for item in self.items)
+        return sum(self.counts[action] for action in actions)
 
     @property
     def cost(self) -> MicroUSD:
@@ -108,9 +115,8 @@ def make_plan(
         if (first := seen.get(job.key)) is not None:
             items.append(_twin(job, first, on_disk))
             continue
-        item = _decide(
-            job, standings.get(job.key), on_disk, changed, asked=retry(job), attempts=attempts
-        )
+        standing = standings.get(job.key)
+        item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
         if item.action is Action.SUBMIT and (reason := _blocked(job, seen, standings)):
             item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
         seen[job.key] = item
@@ -124,17 +130,17 @@ def _decide(
     on_disk: Callable[[Job], OnDisk],
     changed: Callable[[Job], str],
     *,
-    asked: bool,
+    asked: Callable[[Job], bool],
     attempts: int,
 ) -> PlannedJob:
     if standing is None:
         difference = changed(job)
         reason = f"changed: {difference}" if difference else "new"
         return PlannedJob(job, Action.SUBMIT, reason)
-    attempt = standing.attempt_id
-    match standing.state:
-        case State.SUCCEEDED:
-            return _succeeded(job, attempt, on_disk(job))
+    attempt, state = standing.attempt_id, standing.state
+    if state is State.SUCCEEDED:
+        return _succeeded(job, attempt, on_disk(job))
+    match state:
         case State.RENDERED:
             return PlannedJob(job, Action.DOWNLOAD, "paid and rendered, not yet here", attempt)
         case State.SUBMITTED:
@@ -142,13 +148,13 @@ def _decide(
         case State.SUBMITTING | State.IN_DOUBT:
             return PlannedJob(job, Action.RECONCILE, "in doubt: fal may have accepted it", attempt)
         case State.FAILED | State.CANCELLED:
-            return _again(job, standing, asked=asked, attempts=attempts)
+            return _again(job, standing, asked=asked(job), attempts=attempts)
 
 
 def _succeeded(job: Job, attempt: int, where: OnDisk) -> PlannedJob:
+    if where is OnDisk.HERE:
+        return PlannedJob(job, Action.KEEP, "unchanged", attempt)
     match where:
-        case OnDisk.HERE:
-            return PlannedJob(job, Action.KEEP, "unchanged", attempt)
         case OnDisk.ELSEWHERE:
             return PlannedJob(job, Action.PLACE, "paid already, under another name", attempt)
         case OnDisk.MISSING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from sqlite_utils import Database
 
@@ -20,9 +20,10 @@ from kling_batch.jobs import JSON, JobKey, MicroUSD
 from kling_batch.lifecycle import State
 from kling_batch.outcome import Charged, Failure, FailureKind, Handle
 
+Placement: TypeAlias = tuple[int, str, str]
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+
+class Standing(NamedTuple):
     """Where a job stands: its latest attempt in a few words, for planning thousands."""
 
     attempt_id: int
@@ -31,6 +32,8 @@ class Standing:
     failure: Failure | None = None
     #: A person has asked for another attempt since.
     granted: bool = False
+    #: Where the files of a succeeded one lie: (output index, extension, stored path).
+    placed: tuple[Placement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,18 @@ class Money:
     exposed: MicroUSD
 
 
+_STANDING_DONE = (
+    "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path from attempts a"
+    " left join artifacts x on x.attempt_id = a.id left join files f on f.artifact_id = x.id"
+    " where a.state = 'succeeded'"
+)
+_STANDING_REST = (
+    # SQLite takes the other columns from the row that holds the maximum.
+    "select job_key, max(id), state, try from attempts where state <> 'succeeded' group by job_key",
+    "select job_key, id, failure, retry_granted_at from attempts where failure is not null",
+)
+
+
 def parse_iso(text: str) -> datetime:
     """A time of the ledger, or of fal, as an aware moment."""
     return datetime.fromisoformat(text)
@@ -120,25 +135,34 @@ class Reader:
     # -- planning ------------------------------------------------------------------------------
 
     def standings(self) -> dict[JobKey, Standing]:
-        """The latest attempt of every job that ever had one."""
-        # SQLite takes the other columns from the row that holds the maximum.
-        sql = (
-            "select job_key, max(id), state, try, failure, retry_granted_at from attempts"
-            " group by job_key"
-        )
+        """The latest attempt of every job that ever had one, and where its files lie."""
+        done: dict[JobKey, Standing] = {}
+        rest, failed = _STANDING_REST
         with explained(self.path):
-            return {
-                JobKey(key): Standing(
-                    i, State(state), tries, _failure(_load(failure)), granted is not None
-                )
-                for key, i, state, tries, failure, granted in self.db.execute(sql)
-            }
+            for key, i, tries, index, ext, path in self.db.execute(_STANDING_DONE):
+                file = () if path is None else ((index, ext, path),)
+                known = done.get(key)
+                placed = known.placed + file if known else file
+                done[key] = Standing(i, State.SUCCEEDED, tries, placed=placed)
+            for key, i, state, tries in self.db.execute(rest):
+                # A job that has succeeded has no later attempt: the database forbids it.
+                done.setdefault(key, Standing(i, State(state), tries))
+            for key, i, failure, granted in self.db.execute(failed):
+                if done[key].attempt_id == i:
+                    told = _failure(_load(failure))
+                    done[key] = done[key]._replace(failure=told, granted=granted is not None)
+        return done
 
     def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str]]:
         """(id, take) → (key, path template) as last registered for the batch."""
         sql = "select job_id, take, job_key, path from names where batch = ? and retired_at is null"
         with explained(self.path):
             return {(i, t): (JobKey(k), p) for i, t, k, p in self.db.execute(sql, [batch])}
+
+    def registered(self, batch: str) -> str:
+        """The digest of what was last registered for a batch, or nothing."""
+        rows = self.rows("select digest from registered where batch = ?", [batch])
+        return next((row["digest"] for row in rows), "")
 
     def earlier_names(self, batch: str) -> dict[tuple[str, int], JobKey]:
         """(id, take) → the key that lost this name last."""

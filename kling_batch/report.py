@@ -81,12 +81,20 @@ class RunReport:
     output: str
     ledger: str
     emulated: bool
+    #: Jobs of a very large batch that were done before and have no line of their own.
+    unlisted: int = 0
     #: What to type next, complete commands.
     next_steps: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many jobs the run was about."""
+        return len(self.lines) + self.unlisted
 
     def counts(self) -> dict[Ending, int]:
         """How many jobs ended each way; only what occurs, in the order of `Ending`."""
         found = Counter(line.ending for line in self.lines)
+        found[Ending.UNCHANGED] += self.unlisted
         return {ending: found[ending] for ending in Ending if found[ending]}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any
 
 from kling_batch.jobs import JSON, Job, canonical_json
@@ -75,3 +77,9 @@ def name_row(batch: str, job: Job, at: str) -> tuple[Any, ...]:
     """A row of `names`."""
     place = str(job.place)
     return (batch, job.id, job.take, job.key, job.path, job.estimate, place, at)
+
+
+def names_digest(jobs: Iterable[Job]) -> str:
+    """The same for the same names, keys and paths in the same order."""
+    text = "\n".join(f"{job.id}\t{job.take}\t{job.key}\t{job.path}" for job in jobs)
+    return sha256(text.encode()).hexdigest()

@@ -28,6 +28,8 @@ from kling_batch.engine import Engine, Tally
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.jobs import Batch, Job
 from kling_batch.ledger import Cap, Ledger
+from kling_batch.memory import undisturbed
+from kling_batch.outcome import Happening
 from kling_batch.plan import Action, Plan
 from kling_batch.prices import format_usd
 from kling_batch.report import RunReport
@@ -100,16 +102,18 @@ def _planned(
     ledger.recover()
     batches = wanted(ledger, request.batches)
     chosen = [request.only(batch) for batch in batches]
-    if request.plan is not None:
-        plan = request.plan(ledger)
-    else:
-        plan = survey(ledger, chosen, settings, retry=request.retry)
+    with undisturbed():
+        if request.plan is not None:
+            plan = request.plan(ledger)
+        else:
+            plan = survey(ledger, chosen, settings, retry=request.retry)
     request.approve(plan)
     if not plan.idle:
         _consent(request, settings, plan)
     if request.plan is None:
-        for batch in batches:
-            ledger.register(batch, whole=not request.single)
+        with undisturbed():
+            for batch in batches:
+                ledger.register(batch, whole=not request.single)
     tally = Tally()
     if not plan.idle:
         tally = _run(request, settings, ledger, plan)
@@ -248,6 +252,7 @@ async def _drive(
         cap=settings.max_cost,
         output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
         emulated=settings.service == "emulator",
+        committed=ledger.committed([batch.name for batch in request.batches]),
     )
     async with _bench(request, settings, ledger, gateway, auth) as bench:
         engine = Engine(bench)
@@ -321,7 +326,9 @@ async def _listen(engine: Engine, display: Display) -> None:
                     _leave_now(ExitCode.INTERRUPTED)
                 else:
                     interrupted = True
-                    engine.leave(ExitCode.INTERRUPTED, "interrupted; once more leaves at once")
+                    hint = "stopping in order; Ctrl-C once more leaves at once"
+                    display.notify(Happening(kind="stopping", message=hint))
+                    engine.leave(ExitCode.INTERRUPTED, "interrupted")
 
 
 async def _leave_after(seconds: float, code: ExitCode) -> None:

@@ -32,6 +32,11 @@ class Shelf:
         self._roots = roots
         self._base = base
 
+    def prefix(self, batch: str) -> str:
+        """What stored names of a batch's outputs begin with: empty, or with a slash at its end."""
+        stored = self.stored(self._roots[batch])
+        return "" if stored == "." else f"{stored}/"
+
     def stored(self, path: Path) -> str:
         """A path as the ledger has it: relative to the ledger, forward slashes."""
         return Path(os.path.relpath(path, self._base)).as_posix()

@@ -105,7 +105,7 @@ def _idle(report: RunReport) -> bool:
 
 def _title(report: RunReport) -> Said:
     counts = report.counts()
-    total = len(report.lines)
+    total = report.total
     done = counts.get(Ending.SUCCEEDED, 0) + counts.get(Ending.UNCHANGED, 0)
     name = ", ".join(map(clean, report.batches)) or "kling-batch"
     if _idle(report):
@@ -147,7 +147,7 @@ def _files(report: RunReport) -> Iterator[Said]:
     if not files:
         return
     yield Said(f"  files  {count(len(files), 'file')} in {clean(report.output)}", hang=9)
-    if len(report.lines) <= SMALL:
+    if report.total <= SMALL:
         # A path names its job: every path template must.
         yield from (Said(f"         {clean(file)}", Tone.DIM, hang=11) for file in files)
 

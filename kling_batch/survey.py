@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from kling_batch.jobs import Batch, Job, JobKey, canonical_json
 from kling_batch.plan import OnDisk, Plan, make_plan, selected
-from kling_batch.records import File, Reader
+from kling_batch.records import Reader, Standing
 from kling_batch.settings import Settings
 from kling_batch.shelf import Shelf
 from kling_batch.takes import with_extra_takes
@@ -44,10 +43,11 @@ def survey(
     if reader is None:
         plan = make_plan(jobs, {}, on_disk=lambda _: OnDisk.MISSING, attempts=settings.attempts)
     else:
+        standings = reader.standings()
         plan = make_plan(
             jobs,
-            reader.standings(),
-            on_disk=Disk(shelf_of(settings), reader.files()).where,
+            standings,
+            on_disk=Disk(shelf_of(settings), standings).where,
             changed=Changes(reader, batches).of,
             retry=retry,
             attempts=settings.attempts,
@@ -58,61 +58,70 @@ def survey(
 class Disk:
     """Which of the ledger's files are where they should be; lists each folder once."""
 
-    def __init__(self, shelf: Shelf, files: Mapping[JobKey, list[File]]) -> None:
-        """`files` is the ledger's word; the disk has the last one."""
+    def __init__(self, shelf: Shelf, standings: Mapping[JobKey, Standing]) -> None:
+        """`standings` have the ledger's word on files; the disk has the last one."""
         self._shelf = shelf
-        self._files = files
-        self._folders: dict[str, frozenset[str]] = {}
+        self._standings = standings
+        self._prefixes: dict[str, str] = {}
+        self._listed: set[str] = set()
+        #: Stored names of everything in the listed folders.
+        self._present: set[str] = set()
 
     def where(self, job: Job) -> OnDisk:
         """Whether every output of a succeeded job lies under the name the manifest wants."""
-        by_index: dict[int, list[File]] = {}
-        for file in self._files.get(job.key, ()):
-            by_index.setdefault(file.index, []).append(file)
-        verdict = OnDisk.HERE if by_index else OnDisk.MISSING
-        for index, files in by_index.items():
-            wanted = self._shelf.wanted(job.batch, job.output_path(index, files[0].ext))
-            stored = self._shelf.stored(wanted)
-            if any(file.path == stored for file in files) and self._exists(wanted):
+        standing = self._standings.get(job.key)
+        if standing is None or not standing.placed:
+            return OnDisk.MISSING
+        placed = standing.placed
+        prefix = self._prefixes.get(job.batch)
+        if prefix is None:
+            prefix = self._prefixes[job.batch] = self._shelf.prefix(job.batch)
+        if len(placed) == 1:  # the usual case, a hundred thousand times
+            ((index, ext, path),) = placed
+            if path == prefix + job.output_path(index, ext):
+                here = path in self._present or self._exists(path)
+                return OnDisk.HERE if here else OnDisk.MISSING
+        verdict = OnDisk.HERE
+        for index in {index for index, _, _ in placed}:
+            names = {path: ext for i, ext, path in placed if i == index}
+            wanted = {prefix + job.output_path(index, ext) for ext in names.values()}
+            if any(path in wanted and self._exists(path) for path in names):
                 continue
-            if not any(self._exists(self._shelf.located(file.path)) for file in files):
+            if not any(map(self._exists, names)):
                 return OnDisk.MISSING
             verdict = OnDisk.ELSEWHERE
         return verdict
 
-    def _exists(self, path: Path) -> bool:
-        folder, name = os.path.split(path)
-        names = self._folders.get(folder)
-        if names is None:
+    def _exists(self, stored: str) -> bool:
+        folder, slash, _ = stored.rpartition("/")
+        if folder not in self._listed:
+            self._listed.add(folder)
             try:
-                names = frozenset(os.listdir(folder or "."))  # noqa: PTH208 - no Path per file
+                names = os.listdir(self._shelf.located(folder))  # noqa: PTH208 - names are enough
             except OSError:
-                names = frozenset()
-            self._folders[folder] = names
-        return name in names
+                return False
+            self._present.update(folder + slash + name for name in names)
+        return stored in self._present
 
 
 class Changes:
     """What differs between a job and the one that had its name before."""
 
     def __init__(self, reader: Reader, batches: Sequence[Batch]) -> None:
-        """Reads the registered names of each batch once."""
+        """Reads the registered names once, when the first new job is asked about."""
         self._reader = reader
-        self._before = {
-            batch.name: {
-                **reader.earlier_names(batch.name),
-                **{name: key for name, (key, _) in reader.current_names(batch.name).items()},
-            }
-            for batch in batches
-        }
-        self._earlier = {batch.name: reader.earlier_names(batch.name) for batch in batches}
+        self._batches = [batch.name for batch in batches]
+        self._now: dict[tuple[str, str, int], JobKey] | None = None
+        self._earlier: dict[tuple[str, str, int], JobKey] = {}
 
     def of(self, job: Job) -> str:
         """The names of the parameters that differ, or nothing where the name is new."""
-        name = (job.id, job.take)
-        known = self._before.get(job.batch, {}).get(name)
-        if known == job.key:  # registered by a run that did not come to pay for it
-            known = self._earlier.get(job.batch, {}).get(name)
+        if self._now is None:
+            self._now = self._read()
+        name = (job.batch, job.id, job.take)
+        known = self._now.get(name)
+        if known in (None, job.key):  # dropped before, or registered by a run that did not pay
+            known = self._earlier.get(name)
         if known is None or known == job.key:
             return ""
         sql = "select endpoint, arguments from jobs where key = ?"
@@ -124,3 +133,12 @@ class Changes:
                 names.insert(0, "endpoint")
             return ", ".join(names) or "take"
         return ""
+
+    def _read(self) -> dict[tuple[str, str, int], JobKey]:
+        now: dict[tuple[str, str, int], JobKey] = {}
+        for batch in self._batches:
+            names = self._reader.current_names(batch).items()
+            now |= {(batch, *name): key for name, (key, _) in names}
+            earlier = self._reader.earlier_names(batch).items()
+            self._earlier |= {(batch, *name): key for name, key in earlier}
+        return now

@@ -187,10 +187,9 @@ class Rig:
         return Shelf({"test": self.folder}, self.folder)
 
     def plan(self, ledger: Ledger, jobs: Sequence[Job], *, retry: bool = False) -> Plan:
-        disk = Disk(self.shelf(), ledger.files())
-        return make_plan(
-            jobs, ledger.standings(), on_disk=disk.where, retry=lambda _: retry, attempts=3
-        )
+        standings = ledger.standings()
+        disk = Disk(self.shelf(), standings)
+        return make_plan(jobs, standings, on_disk=disk.where, retry=lambda _: retry, attempts=3)
 
     # -- what happened -------------------------------------------------------------------------
 

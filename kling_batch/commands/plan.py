@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     """Show what `run` would do with MANIFEST; sends nothing and changes nothing."""
     from kling_batch.commands.loading import chosen, load_all  # noqa: PLC0415
+    from kling_batch.memory import undisturbed  # noqa: PLC0415
     from kling_batch.plan_text import as_json, as_markdown, as_text  # noqa: PLC0415
     from kling_batch.records import Reader  # noqa: PLC0415
     from kling_batch.settings import resolve  # noqa: PLC0415
@@ -50,7 +51,7 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     select = chosen(values)
     history: dict[str, float] = {}
     if settings.ledger.exists():
-        with Reader.open(settings.ledger) as reader:
+        with undisturbed(), Reader.open(settings.ledger) as reader:
             made = survey(reader, [select(b) for b in wanted(reader, batches)], settings)
             history = reader.typical_seconds()
     else:

@@ -75,6 +75,8 @@ class Entry:
         self._renders: list[tuple[str, Render]] = []
         #: Keys whose template names what no row has.
         self._hopeless: set[str] = set()
+        #: Key → the first column its template names; empty for the row, None for neither.
+        self._columns_behind: dict[str, str | None] = {}
         for name, value in {**self.defaults, **self.own}.items():
             self._compile(name, value)
         self._rendered = [name for name, _ in self._renders if name not in _OUTSIDE_FORM]
@@ -100,9 +102,8 @@ class Entry:
                     continue
                 values = self._values(scope, keys, line)
                 if values is not None:
-                    only_defaults = self._only_defaults(scope, keys)
-                    form = self._form(keys, values)
-                    yield Given(scope, values, only_defaults, line, form)
+                    defaults = self._only_defaults(scope, keys)
+                    yield Given(scope, values, defaults, line, self._form(keys, values, defaults))
 
     def place(self, path: Path, line: int = 0, *, key: bool = False) -> Place:
         """Where a value of a job was said: in the job, a cell, the matrix or the defaults."""
@@ -183,6 +184,8 @@ class Entry:
 
     def _holds(self, scope: Scope, line: int) -> bool:
         assert self._when is not None
+        if "when" in self._hopeless:
+            return False
         try:
             return truth(self._when(scope))
         except TemplateFault as fault:
@@ -209,13 +212,15 @@ class Entry:
                 sound = False
         return values if sound else None
 
-    def _form(self, keys: list[str], values: Mapping[str, JSON]) -> object:
+    def _form(
+        self, keys: list[str], values: Mapping[str, JSON], defaults: frozenset[str]
+    ) -> object:
         varying = [name for name in keys if name not in _OUTSIDE_FORM] + self._rendered
         if not varying:
-            return self.index
+            return self.index, defaults
         # What is not said is not in it; and 1, 1.0 and True are equal, but not the same to say.
         said = [(name, values[name], type(values[name])) for name in varying if name in values]
-        form = (self.index, *said)
+        form = (self.index, defaults, *said)
         try:
             hash(form)
         except TypeError:
@@ -256,14 +261,19 @@ class Entry:
 
     def _cell_behind(self, name: object, line: int) -> Place | None:
         """Where a key that the job says by a template comes from: its first column, or the row."""
-        value = self.own.get(name) if isinstance(name, str) else None
-        if not line or self.table is None or not is_template(value):
+        if not line or self.table is None or not isinstance(name, str):
             return None
-        if not self.table.header:
-            return self.home(line)
-        names = names_in(value)
-        column = next((each for each in self.table.header if each in names), "")
-        return self._cell(line, column) if column else None
+        if name not in self._columns_behind:
+            value = self.own.get(name)
+            names = names_in(value)
+            column = next((each for each in self.table.header if each in names), None)
+            # Rows of JSONL have no header to find a column in.
+            whole_row = "" if is_template(value) and not self.table.header else None
+            self._columns_behind[name] = column or whole_row
+        column = self._columns_behind[name]
+        if column is None:
+            return None
+        return self._cell(line, column) if column else self.home(line)
 
     def _cell(self, line: int, column: str) -> Place:
         assert self.table is not None

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from kling_batch import fields
-from kling_batch.collect import Collector
 from kling_batch.entry import Entry, Given
 from kling_batch.errors import Place
 from kling_batch.fields import FieldError
@@ -39,7 +38,6 @@ class Expansion:
     batch: str
     path: PathTemplate
     requests: Requests
-    collector: Collector
     jobs: list[Job] = field(default_factory=list)
     #: Where in `jobs` those are whose keys hang on other jobs.
     waiting: dict[int, Origin] = field(default_factory=dict)

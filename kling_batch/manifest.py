@@ -13,11 +13,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from kling_batch import fields
 from kling_batch.collect import Collector, by_place
 from kling_batch.document import Manifest, read_manifest
 from kling_batch.entry import Entry
 from kling_batch.errors import ManifestError, Place, Problem
 from kling_batch.expand import Expansion
+from kling_batch.fields import FieldError
 from kling_batch.files import Files
 from kling_batch.graph import resolve
 from kling_batch.jobs import JSON, Batch, Job, JobKey
@@ -121,7 +123,7 @@ class _Loading:
         name = self._name()
         output = self._text(("output",), manifest.output)
         requests = Requests(Files(self._path.parent))
-        expansion = Expansion(name, self._path_template(), requests, self._collector)
+        expansion = Expansion(name, self._path_template(), requests)
         entries: dict[int, Entry] = {}
         for index, own in enumerate(manifest.entries):
             if own is not None:
@@ -138,7 +140,7 @@ class _Loading:
             jobs=jobs,
             limits=manifest.limits,
             output=output,
-            warnings=tuple(sorted(self._collector.warnings, key=by_place)),
+            warnings=self._collector.warnings(),
             locate=lambda job, path: entries[job.entry].find(job, path),
         )
 
@@ -258,7 +260,11 @@ class _Loading:
         if written is None:
             return None
         value = self._render(path, written, self._base)
-        return None if value is None else str(value)
+        try:
+            return None if value is None else fields.text(value)
+        except FieldError as error:
+            self._complain(Complaint(path, f"`{path[-1]}` {error}", "wrong-value"))
+            return None
 
     def _render(self, path: ValuePath, written: JSON, scope: Mapping[str, JSON]) -> JSON:
         try:

@@ -27,7 +27,7 @@ UNREAD: Final = object()
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
-_REMOTE = re.compile(r"(?:https?://|data:)", re.IGNORECASE)
+_REMOTE = re.compile(r"(?:https?://[^\s/]|data:)", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _REFERENCE_KEYS = ("job", "take", "output")
 

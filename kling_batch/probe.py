@@ -70,5 +70,6 @@ def clip(file: LocalFile) -> Clip | str:
                 float(ticks or whole),
                 float(stream.average_rate or 0),
             )
-    except (av.FFmpegError, OSError, ValueError) as error:
+    # FFmpeg's own errors, text that is no text, streams without a decoder…
+    except Exception as error:  # noqa: BLE001
         return f"is no video that can be read: {getattr(error, 'strerror', None) or error}"

@@ -67,9 +67,14 @@ class Requests:
             return Request(known.endpoint_id, known.endpoint, arguments, known.estimate), _NOTHING
         request, findings = _build(values, defaults, self._files)
         sound = not findings.errors and not findings.doubts
-        if request and sound and not request.waiting and len(self._forms) < _MOST_FORMS:
+        if request and sound and _is_form(request) and len(self._forms) < _MOST_FORMS:
             self._forms[form] = request
         return request, findings
+
+
+def _is_form(request: Request) -> bool:
+    """Whether other words for its prompt make another request that is right as it stands."""
+    return request.endpoint is not None and not request.waiting and "prompt" in request.arguments
 
 
 def _plain_words(prompt: JSON) -> str:

@@ -76,7 +76,7 @@ def single(
         name=batch,
         source="command line",
         jobs=(job,),
-        warnings=tuple(collector.warnings),
+        warnings=collector.warnings(),
         locate=lambda _job, at: _place(at),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from written import batch, jobs, problems, said, write
 
@@ -480,3 +482,61 @@ def test_params_and_inputs_in_cells_are_json(tmp_path):
     assert made["b"].arguments == {"x": 1}
     (line,) = said(tmp_path, "id,mode,prompt,params\na,edit,x,5\n", name="v.csv")[1:]
     assert line == 'v.csv:2: column params: `params` must be a mapping, not "5"'
+
+
+# --- rows that share a request ------------------------------------------------------------------
+
+
+def test_rows_that_look_alike_are_judged_one_by_one(tmp_path):
+    """The short way for rows that differ in words only must not pass what the long way refuses."""
+    text = "defaults: {mode: text-to-image, duration: 5}\njobs: [{from: t.csv}]"
+    write(tmp_path, "id,prompt,duration\na,x,\nb,y,5\nc,z,\n", "t.csv")
+
+    (line,) = said(tmp_path, text)
+    assert line.startswith("t.csv:3: column duration: text-to-image has no parameter `duration`")
+
+
+def test_words_of_rows_are_judged_though_the_rest_is_known(tmp_path):
+    write(
+        tmp_path,
+        f"id,prompt\na,x\nb,@Image1\nc,{'y' * 2501}\nd,\u00a0\ne, z \n",
+        "t.csv",
+    )
+    found = said(tmp_path, T2V + "jobs: [{from: t.csv}]")
+
+    assert [line[:8] for line in found] == ["t.csv:3:", "t.csv:4:", "t.csv:5:"]
+
+
+def test_a_default_prompt_does_not_come_back(tmp_path):
+    shots = '"[{""prompt"": ""s""}]"'
+    write(tmp_path, f"id,multi_prompt\na,{shots}\nb,{shots}\nc,\n", "t.csv")
+    made = jobs(tmp_path, "defaults: {mode: text-to-video, prompt: p}\njobs: [{from: t.csv}]")
+
+    assert [("prompt" in job.arguments) for job in made.values()] == [False, False, True]
+    assert made["a"].key == made["b"].key
+
+
+def test_a_default_prompt_does_not_reach_raw_inputs(tmp_path):
+    made = jobs(
+        tmp_path,
+        """\
+        defaults: {mode: text-to-video, prompt: p}
+        jobs:
+          - id: "raw-{{ n }}"
+            matrix: {n: [1, 2, 3]}
+            endpoint: a/b
+            input: {prompt: q}
+        """,
+    )
+
+    assert {job.arguments["prompt"] for job in made.values()} == {"q"}
+
+
+@pytest.mark.parametrize("row", ['{"n": 1}', '{"n": true}', '{"n": 1.0}', '{"n": "1"}'])
+def test_equal_values_of_different_types_are_not_mixed_up(tmp_path, row):
+    rows = [{"id": "first", "num_images": 1}, {"id": "second", "num_images": json.loads(row)["n"]}]
+    text = "\n".join(json.dumps(each) for each in rows)
+    write(tmp_path, text, "t.jsonl")
+    found = said(tmp_path, "defaults: {mode: text-to-image, prompt: x}\njobs: [{from: t.jsonl}]")
+
+    assert bool(found) is (row == '{"n": true}')

@@ -87,7 +87,10 @@ class Downloader:
             if answer.status_code in (404, 410):
                 return Gone(f"HTTP {answer.status_code}: the file is gone from fal's storage")
             if answer.status_code == 416:
-                raise Broken("the server has nothing left to send", restart=have != file.size)
+                # What is here may be all there is: a run ended between the last byte and the name.
+                if have and have == (_whole_size(answer) or file.size):
+                    return None
+                raise Broken("the server has nothing left to send", restart=True)
             if answer.status_code not in (200, 206):
                 raise Broken(f"HTTP {answer.status_code} from the file server")
             start = _start(answer, have)
@@ -108,11 +111,16 @@ def _start(answer: httpx.Response, have: int) -> int:
 
 def _total(answer: httpx.Response, start: int) -> int | None:
     """The whole file's size as this answer declares it."""
-    tail = answer.headers.get("content-range", "").rpartition("/")[2]
-    if answer.status_code == 206 and tail.isdigit():
-        return int(tail)
+    if answer.status_code == 206 and (size := _whole_size(answer)) is not None:
+        return size
     length = answer.headers.get("content-length", "")
     return start + int(length) if length.isdigit() else None
+
+
+def _whole_size(answer: httpx.Response) -> int | None:
+    """The last part of `Content-Range`: how big the file is."""
+    tail = answer.headers.get("content-range", "").rpartition("/")[2]
+    return int(tail) if tail.isdigit() else None
 
 
 async def _append(

@@ -1,0 +1,157 @@
+"""Every fault at every stage, then calm runs until nothing changes; judged by the emulator's books.
+
+The matrix is generated from the tables below. All of it runs on virtual time, in an order that its
+seed decides; the seed is part of the test's id.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from rig import make_job
+from storm import ALWAYS, ANYWHERE, NETWORK, REFUSED, Storm, Strike, judge, settled
+
+from kling_batch.emulator import Settings
+from kling_batch.jobs import Job, OutputOf
+from kling_batch.lifecycle import State
+
+#: Where a run meets the outside, in order. What has a row of the ledger's own carries the name of
+#: its event; `half` is in the middle of a body.
+STAGES: dict[str, tuple[str, ...]] = {
+    "before connect": ("submit_intended.before", "submit_intended.after", "connect"),
+    "before acceptance": ("submit.before",),
+    "after acceptance": ("submit.after", "submit_accepted.before", "submit_accepted.after"),
+    "while queued": ("queued.before", "queued.after", "remote_observed.before"),
+    "while running": ("running.before", "running.after", "remote_observed.after"),
+    "before result": (
+        "done.before",
+        "done.after",
+        "result.before",
+        "result.after",
+        "remote_completed.before",
+        "remote_completed.after",
+    ),
+    "during download": ("folder.before", "download.before", "download.half", "download.after"),
+    "before rename": ("fsync.before", "fsync.after", "rename.before"),
+    "after rename": (
+        "rename.after",
+        "sidecar.before",
+        "sidecar.after",
+        "artifacts_saved.before",
+        "artifacts_saved.after",
+    ),
+}
+READS = ("queued", "running", "done", "result")
+WIRE = ("connect", "submit", "download", *READS)
+
+
+@dataclass(frozen=True)
+class Case:
+    stage: str
+    strike: Strike
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}-{self.strike}-seed{self.seed}".replace(" ", "_")
+
+
+def cases() -> Iterator[Case]:
+    """Stage × moment × fault, once and for a whole run, at the first or second job it meets."""
+    seed = 0
+    for stage, moments in STAGES.items():
+        for moment in moments:
+            for fault in faults_at(moment):
+                for times in (1, ALWAYS) if fault not in ANYWHERE else (1,):
+                    seed += 1
+                    yield Case(stage, Strike(moment, fault, 1 + seed % 2, times), seed)
+
+
+def faults_at(moment: str) -> tuple[str, ...]:
+    place = moment.partition(".")[0]
+    if place not in WIRE:
+        return ANYWHERE
+    if place == "connect":
+        return ("reset", "hang", *ANYWHERE)
+    if moment == "submit.after":
+        # 429 is fal's word that it did not take the request; from any other side it would be a lie
+        # that nobody can see through.
+        return (*(fault for fault in NETWORK if fault != "429"), *ANYWHERE)
+    return (*NETWORK, *ANYWHERE, *(REFUSED if place in READS else ()))
+
+
+@cache
+def night() -> tuple[Job, ...]:
+    """A job, two takes of another, and a child that needs the first one's output."""
+    parent = make_job("a")
+    output = OutputOf(key=parent.key, job_id="a", take=1)
+    child = make_job("child", video_url=output, duration=None)
+    return (parent, make_job("same"), make_job("same", take=2), child)
+
+
+def renders(seconds: float = 2.0) -> Settings:
+    return Settings(concurrency=2, media="template", service_times={"standard": seconds})
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where there is such a place: thousands of commits are synced here."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=str)
+def test_whatever_breaks_wherever(folder: Path, case: Case) -> None:
+    storm = Storm(folder, renders())
+    jobs = night()
+
+    storm.go(jobs, case.strike, seed=case.seed)
+    judge(storm, jobs)
+    storm.until_quiet(jobs, seed=case.seed)
+
+    assert storm.struck
+    settled(storm, jobs)
+    everything_that_fal_took_is_here(storm, jobs)
+
+
+def everything_that_fal_took_is_here(storm: Storm, jobs: Sequence[Job]) -> None:
+    """Only what never reached fal may be left in doubt, and only its children undone."""
+    taken = Counter(request.prompt for request in storm.world.books.accepted)
+    states = storm.states(jobs)
+    done = Counter(
+        str(job.arguments["prompt"])
+        for job, state in zip(jobs, states, strict=True)
+        if state is State.SUCCEEDED
+    )
+    assert done == taken
+    assert set(states) <= {State.SUCCEEDED, State.IN_DOUBT, None}
+    assert (states[3] is None) == (states[0] is not State.SUCCEEDED)
+
+
+# -- found by the matrix ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_file_that_was_whole_when_the_run_died_is_named_by_the_next(
+    folder: Path, declared: bool
+) -> None:
+    settings = renders()
+    settings.declare_sizes = declared
+    storm = Storm(folder, settings)
+    jobs = [make_job("clip")]
+    storm.go(jobs, Strike("rename.before", "kill"))
+    (whole,) = folder.rglob("*.part")
+    before = whole.stat()
+
+    storm.go(jobs)
+
+    after = (folder / "test/clip.mp4").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    settled(storm, jobs)

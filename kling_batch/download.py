@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -190,7 +190,7 @@ def _digest(file: BinaryIO) -> str:
 def _named_ext(file: RemoteFile) -> str:
     """The extension fal's own name has, if it is a plain one."""
     name = file.name or file.url.partition("?")[0].rpartition("/")[2]
-    ext = os.path.splitext(name)[1].lower()
+    ext = PurePosixPath(name).suffix.lower()
     return ext if 1 < len(ext) <= 6 and ext[1:].isalnum() and ext.isascii() else ".bin"
 
 

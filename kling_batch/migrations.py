@@ -22,13 +22,12 @@ def m001_first_ledger(db: Database) -> None:
     new column or a rounding. The partial unique index is promise 1 of the design: two live or
     successful attempts at one job would be two charges.
     """
+    db.execute(f"pragma application_id = {APPLICATION_ID}")
     for statement in _M001.split(";;"):
         db.execute(statement)
 
 
-_M001 = f"""
-pragma application_id = {APPLICATION_ID}
-;;
+_M001 = """
 -- One row: who this ledger is, and which service its requests live at. Emulated and real renders
 -- never share a ledger.
 create table ledger (

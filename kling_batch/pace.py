@@ -21,7 +21,8 @@ class Rate:
     async def take(self) -> None:
         """Wait in line for the next token."""
         async with self._line:
-            while (now := anyio.current_time()) < self._next - self._slack:
+            # A loop, because `hold` may move the moment while somebody waits for it.
+            while (now := anyio.current_time()) < self._next - self._slack:  # noqa: ASYNC110
                 await anyio.sleep(self._next - self._slack - now)
             self._next = max(self._next, now) + self._interval
 

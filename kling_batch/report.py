@@ -6,7 +6,7 @@ Built by `session.py`, rendered by others. Must not render, and must not read th
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kling_batch.errors import EXIT_PRIORITY, ExitCode, Place
@@ -53,11 +53,11 @@ class JobLine:
     #: Paths as a person at the working folder would type them.
     files: tuple[str, ...] = ()
     #: What it cost so far: charged where known, else estimated.
-    cost: MicroUSD = MicroUSD(0)
+    cost: MicroUSD = field(default=MicroUSD(0))
     #: From intent to settled, where both are known.
     seconds: float | None = None
     request_id: str = ""
-    place: Place = Place("")
+    place: Place = field(default=Place(""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,7 +81,7 @@ class Shelf:
 
     def shelve(self, temporary: Path, final: Path) -> None:
         """Rename a synced temporary file over `final` and sync the folder."""
-        os.replace(temporary, final)
+        temporary.replace(final)
         sync_folder(final.parent)
 
     def copy(self, source: Path, final: Path, token: str) -> None:
@@ -97,7 +97,7 @@ class Shelf:
         temporary = target.with_name(f".{target.name}.part")
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
+        temporary.replace(target)
 
 
 def sidecar_of(final: Path) -> Path:
@@ -133,7 +133,7 @@ def _second_name(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
 
 
 def sync_folder(folder: Path) -> None:

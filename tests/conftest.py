@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, no proxy, no setting of the machine reaches a test."""
     for name in list(os.environ):
         if name.startswith(("FAL_", "KLING_BATCH_", "GITHUB_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     for name in ("CI", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    yield

@@ -159,6 +159,9 @@ class Engine:
                 self._start(self._download_again, item, item.attempt_id)
             case Action.PLACE:
                 self._start(self._place, item, item.attempt_id)
+            case Action.RECONCILE if self._reconciler.reopened(item.attempt_id):
+                self._bench.window.enter_now()
+                self._start(self._collect_and_deliver, item, item.attempt_id)
             case Action.RECONCILE:
                 self._look_for(item, item.attempt_id)
             case _:

@@ -76,6 +76,16 @@ class Reconciler:
         self._cases[attempt_id] = case
         return not self.running
 
+    def reopened(self, attempt_id: int) -> bool:
+        """Whether fal took this one and denied it later, in an earlier run: now it is asked again.
+
+        A denial is a failed read, however long it lasted, and no read is a verdict.
+        """
+        attempt = self._bench.ledger.attempt(attempt_id)
+        if attempt.handle is not None:
+            self._bench.ledger.record(attempt_id, Event.RECONCILED_FOUND, handle=attempt.handle)
+        return attempt.handle is not None
+
     def reason(self, attempt_id: int) -> str:
         """Why this one is still in doubt."""
         case = self._held.get(attempt_id) or self._cases.get(attempt_id)

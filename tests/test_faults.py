@@ -155,3 +155,57 @@ def test_a_file_that_was_whole_when_the_run_died_is_named_by_the_next(
     after = (folder / "test/clip.mp4").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     settled(storm, jobs)
+
+
+def test_a_request_that_fal_denies_for_a_while_is_asked_for_until_it_knows_it(folder: Path) -> None:
+    storm = Storm(folder, renders(200.0))
+    jobs = [make_job("clip")]
+
+    storm.go(jobs, Strike("running.before", "404", times=30))
+
+    assert storm.states(jobs) == [State.SUCCEEDED]
+    settled(storm, jobs)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_request_that_fal_denied_in_one_run_is_collected_by_the_next(
+    folder: Path, listed: bool
+) -> None:
+    settings = renders(2000.0)
+    settings.list_allowed = listed
+    storm = Storm(folder, settings)
+    jobs = [make_job("clip")]
+    storm.go(jobs, Strike("running.before", "404", times=ALWAYS))
+    assert storm.states(jobs) == [State.IN_DOUBT]
+
+    storm.until_quiet(jobs)
+
+    assert storm.states(jobs) == [State.SUCCEEDED]
+    settled(storm, jobs)
+
+
+@pytest.mark.parametrize("lag", [0.0, 120.0])
+def test_a_result_that_is_denied_is_found_when_the_list_has_it(folder: Path, lag: float) -> None:
+    settings = renders()
+    settings.list_delay = lag
+    storm = Storm(folder, settings)
+    jobs = [make_job("clip")]
+
+    storm.go(jobs, Strike("result.before", "404", times=ALWAYS))
+
+    assert storm.states(jobs) == [State.SUCCEEDED]
+    settled(storm, jobs)
+
+
+def test_a_request_that_nobody_knows_is_held_in_the_end(folder: Path) -> None:
+    storm = Storm(folder, renders(ALWAYS))
+    jobs = [make_job("clip")]
+    denials = [Strike(f"{state}.before", "404", times=ALWAYS) for state in ("queued", "running")]
+
+    for _ in range(2):
+        tally = storm.go(jobs, *denials)
+
+        assert tally is not None
+        assert tally.stops == []
+        assert "no longer knows" in tally.reasons["test", "clip", 1]
+        assert storm.states(jobs) == [State.IN_DOUBT]

@@ -143,6 +143,8 @@ def _manifest(frame: Mapping[str, JSON]) -> Manifest:
     limits = {
         name: value for name, value in (frame.get("limits") or {}).items() if value is not None
     }
+    if (attempts := _read(fields.MANIFEST["retry"], frame.get("retry"))) is not None:
+        limits.setdefault("retry_attempts", attempts)
     return Manifest(
         name=_read(fields.MANIFEST["name"], frame.get("name")),
         output=_read(fields.MANIFEST["output"], frame.get("output")),

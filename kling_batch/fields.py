@@ -157,6 +157,15 @@ def _environment(value: JSON) -> JSON:
     return value
 
 
+def _retry(value: JSON) -> JSON:
+    """The number of attempts, or None."""
+    said = _mapping(value)
+    if unknown := [name for name in said if name != "attempts"]:
+        raise FieldError(f"has no key {show(unknown[0])}; it has `attempts`")
+    attempts = said.get("attempts")
+    return None if attempts is None else _between(1, 100)(attempts)
+
+
 def _matrix(value: JSON) -> JSON:
     if not _mapping(value):
         raise FieldError("has no names; give at least one list of values, or remove it")
@@ -224,7 +233,7 @@ LIMITS: dict[str, Field] = {
     "rate": Field(
         parse_rate, {"type": "string", "pattern": _RATE}, "Submissions at most, such as 60/min."
     ),
-    "max_cost": Field(money, _MONEY, "US dollars at most, over all runs on one ledger."),
+    "max_cost": Field(money, _MONEY, "US dollars at most for this batch, over all its runs."),
     "max_cost_per_day": Field(money, _MONEY, "US dollars at most in any 24 hours."),
     "deadline": Field(parse_duration, _SECONDS, "How long a run may last, such as 3h."),
     "on_doubt": Field(
@@ -233,7 +242,9 @@ LIMITS: dict[str, Field] = {
         "What to do with a submission whose fate stays unknown.",
     ),
     "doubt_wait": Field(parse_duration, _SECONDS, "How long to look for a trace of one."),
-    "retry_attempts": Field(_between(1, 100), _whole(1, 100), "Paid attempts at one job at most."),
+    "retry_attempts": Field(
+        _between(1, 100), _whole(1, 100), "The same as `retry: {attempts: 3}`."
+    ),
 }
 
 #: API parameters, which stand in a job (or in `defaults:`) under their API names.
@@ -287,6 +298,15 @@ MANIFEST: dict[str, Field] = {
         _environment,
         {**_NAMED, "additionalProperties": {"type": "string", "pattern": _NAME}},
         "Variables that are taken from environment variables: {market: CAMPAIGN_MARKET}.",
+    ),
+    "retry": Field(
+        _retry,
+        {
+            "type": "object",
+            "properties": {"attempts": _whole(1, 100)},
+            "additionalProperties": False,
+        },
+        "How often a job is tried after failures that fal does not bill: {attempts: 3}.",
     ),
 }
 #: With the keys that have models of their own.

@@ -186,7 +186,7 @@ def test_init_writes_a_manifest_that_runs_and_its_schema(desk: Desk) -> None:
     desk.say("validate", "new.yaml")
     assert "is there already" in desk.say("init", "new.yaml", code=2)
     assert json.loads(desk.say("schema")) == json.loads(
-        (desk.folder / "manifest.schema.json").read_text()
+        (desk.folder / "kling-batch.schema.json").read_text()
     )
 
 

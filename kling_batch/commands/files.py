@@ -10,7 +10,7 @@ import click
 from kling_batch.commands.options import PATH, ledger_path, place_options
 from kling_batch.errors import ExitCode, UsageError
 
-SCHEMA_NAME = "manifest.schema.json"
+SCHEMA_NAME = "kling-batch.schema.json"
 
 
 @click.command()

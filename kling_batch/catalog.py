@@ -120,8 +120,8 @@ def examine(
     for rule in endpoint.rules:
         rule(seen, findings)
     result = {**endpoint.defaults, **given}
-    if "multi_prompt" in given and "duration" not in given:
-        # fal's default of 5 s would contradict the shots; what they add up to is what is meant.
+    if "duration" in endpoint.defaults and "duration" not in given:
+        # fal's default of 5 s would contradict shots; what they add up to is what is meant.
         result["duration"] = str(shot_seconds(given) or result["duration"])
     return result, findings
 

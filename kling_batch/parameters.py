@@ -22,6 +22,8 @@ Path = tuple[str | int, ...]
 #: The key of an `OutputOf` that names a job whose key is not computed yet.
 UNRESOLVED = JobKey("")
 
+#: How many lists and mappings may stand in each other; the API needs five.
+MOST_DEPTH = 60
 #: Stands, for the rules, where a value is given but could not be read.
 UNREAD: Final = object()
 
@@ -143,9 +145,19 @@ def from_json(value: JSON, opening: str) -> JSON:
     if not isinstance(value, str) or not value.lstrip().startswith(opening):
         return value
     try:
-        return json.loads(value)
+        read = json.loads(value)
     except (ValueError, RecursionError):
         return value
+    return value if deeper_than(read, MOST_DEPTH) else read
+
+
+def deeper_than(value: JSON, levels: int) -> bool:
+    """Whether mappings and lists stand in each other more often than anybody means."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return levels <= 0 or any(deeper_than(inner, levels - 1) for inner in value)
 
 
 def map_urls(

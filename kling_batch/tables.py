@@ -15,6 +15,7 @@ from typing import Any
 
 from kling_batch.errors import ManifestError, Place, Problem
 from kling_batch.jobs import JSON
+from kling_batch.parameters import MOST_DEPTH, deeper_than
 
 #: What may be given instead of a manifest, or as `from:`.
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -134,19 +135,24 @@ def _json_rows(lines: Iterator[str], name: str, report: Report) -> Iterator[Row]
         if not text.strip():
             continue
         try:
-            row = _DECODER.decode(text.strip())
+            yield number, _json_row(text.strip())
         except json.JSONDecodeError as error:
             place = Place(name, number, error.colno)
             report(Problem(place, f"not JSON: {error.msg}", "syntax"))
-        except (ValueError, RecursionError) as error:
-            reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-            report(Problem(Place(name, number), f"not JSON: {reason}", "syntax"))
-        else:
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                message = "the line is not a JSON object"
-                report(Problem(Place(name, number), message, "row", 'write {"id": …}'))
+        except ValueError as error:
+            report(Problem(Place(name, number), f"not a row: {error}", "row", 'write {"id": …}'))
+
+
+def _json_row(text: str) -> dict[str, JSON]:
+    try:
+        row = _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(row, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - one kind of error for a row
+    if text.count("{") + text.count("[") > MOST_DEPTH and deeper_than(row, MOST_DEPTH):
+        raise ValueError("nested too deep")
+    return row
 
 
 def _pairs(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:

@@ -26,8 +26,8 @@ Render = Callable[[Scope], JSON]
 _OPENS = re.compile(r"\{[{%#]")
 _WHOLE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
 _MOST_CHARACTERS = 1_000_000
-#: What stays of Jinja's globals; the others are random or of no use in a line of text.
-_GLOBALS = ("range", "dict", "namespace")
+#: A loop in a loop of this many is still done at once.
+_LONGEST_RANGE = 1000
 
 
 class TemplateFault(Exception):  # noqa: N818 - a fault of the text, not of the program
@@ -72,13 +72,19 @@ def _text(value: object) -> object:
     return value
 
 
+def _short_range(*arguments: int) -> range:
+    numbers = range(*arguments)
+    if len(numbers) > _LONGEST_RANGE:
+        raise SecurityError(f"a range of more than {_LONGEST_RANGE:,}")
+    return numbers
+
+
 def _environment() -> _Environment:
     environment = _Environment(
         undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_text
     )
-    environment.globals = {
-        name: function for name, function in environment.globals.items() if name in _GLOBALS
-    }
+    # Jinja's own globals are random, or of no use in a line of text.
+    environment.globals = {"range": _short_range, "namespace": environment.globals["namespace"]}
     del environment.filters["random"]
     return environment
 

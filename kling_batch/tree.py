@@ -14,11 +14,10 @@ import yaml
 
 from kling_batch.errors import ManifestError, Place, Problem
 from kling_batch.jobs import JSON
-from kling_batch.parameters import Path
+from kling_batch.parameters import MOST_DEPTH, Path
 
 #: Beyond these a file is an accident or an attack; tables are for large batches.
 MOST_BYTES = 64_000_000
-MOST_DEPTH = 60
 MOST_VALUES = 5_000_000
 
 _STARTS_OTHER = frozenset("+-.0123456789tTfFnN~")

@@ -409,6 +409,15 @@ def test_names_to_pass_through_are_passed_through():
     assert arguments["new"] == [1]
 
 
+def test_names_of_other_modes_that_are_passed_through_are_left_alone():
+    arguments, findings = examine(
+        T2I, {"prompt": "x", "multi_prompt": [{"duration": "3"}]}, through={"multi_prompt"}
+    )
+
+    assert findings.errors == []
+    assert "duration" not in arguments
+
+
 # --- references and files -----------------------------------------------------------------------
 
 

@@ -40,6 +40,16 @@ def clip(path, seconds=4.0, width=1280, height=720, fps=24):
     return path
 
 
+def check(folder, text, errors, warnings):
+    """Each of these parts is in one message, and there are no others."""
+    found = [problem.message for problem in problems(folder, text)]
+    told = [] if found else [warning.message for warning in batch(folder, text).warnings]
+
+    assert [len(errors), len(warnings)] == [len(found), len(told)]
+    for part, message in zip(errors + warnings, found + told, strict=True):
+        assert part in message
+
+
 def test_a_file_counts_by_its_content_wherever_it_stands(tmp_path):
     (tmp_path / "deep").mkdir()
     picture(tmp_path / "one.png")
@@ -162,14 +172,7 @@ def test_what_is_no_file_is_told(tmp_path, name, expected):
 def test_pictures(tmp_path, width, height, format_, errors, warnings):
     picture(tmp_path / "p", width, height, format=format_)
     text = I2V.replace("FILE", "p")
-    found = [problem.message for problem in problems(tmp_path, text)]
-
-    assert len(errors) == len(found)
-    assert all(part in message for part, message in zip(errors, found, strict=True))
-    if not errors:
-        told = [warning.message for warning in batch(tmp_path, text).warnings]
-        assert len(warnings) == len(told)
-        assert all(part in message for part, message in zip(warnings, told, strict=True))
+    check(tmp_path, text, errors, warnings)
 
 
 @pytest.mark.parametrize(
@@ -216,14 +219,7 @@ def test_a_picture_of_a_million_pixels_a_side_is_told_not_decoded(tmp_path):
 def test_clips(tmp_path, name, options, errors, warnings):
     clip(tmp_path / name, **options)
     text = EDIT.replace("FILE", name)
-    found = [problem.message for problem in problems(tmp_path, text)]
-
-    assert len(errors) == len(found)
-    assert all(part in message for part, message in zip(errors, found, strict=True))
-    if not errors:
-        told = [warning.message for warning in batch(tmp_path, text).warnings]
-        assert len(warnings) == len(told)
-        assert all(part in message for part, message in zip(warnings, told, strict=True))
+    check(tmp_path, text, errors, warnings)
 
 
 def test_what_is_no_clip_is_told(tmp_path):

@@ -8,7 +8,6 @@ ledger.
 from __future__ import annotations
 
 import base64
-import binascii
 import errno
 import os
 import shutil
@@ -27,7 +26,6 @@ from kling_batch.signature import HEAD, Kind, looks_like_page, sniff, whole
 MAX_SIZE = 8 * 1024**3
 #: Left free on the disk: the ledger must be able to write down what happened.
 SPARE = 64 * 1024**2
-CHUNK = 256 * 1024
 
 
 class Broken(Exception):  # noqa: N818 - a private signal, turned into `Unfetched` below
@@ -59,6 +57,8 @@ class Downloader:
             `Fetched` with size, digest and format checked and the file synced; `Gone` on 404 and
             410; `Unfetched` for anything that another try may mend.
         """
+        if temporary.is_symlink():
+            temporary.unlink()  # not ours, and not to be written through
         try:
             if file.url.startswith("data:"):
                 _write_data_uri(file.url, temporary)
@@ -95,7 +95,8 @@ class Downloader:
                 raise Broken(f"HTTP {answer.status_code} from the file server")
             start = _start(answer, have)
             total = _total(answer, start)
-            await _append(answer.aiter_raw(CHUNK), temporary, start, total or file.size)
+            # As it comes: in larger pieces, what stands in the buffer would be lost with the line.
+            await _append(answer.aiter_raw(), temporary, start, total or file.size)
         return None
 
 
@@ -114,19 +115,21 @@ def _total(answer: httpx.Response, start: int) -> int | None:
     if answer.status_code == 206 and (size := _whole_size(answer)) is not None:
         return size
     length = answer.headers.get("content-length", "")
-    return start + int(length) if length.isdigit() else None
+    return start + int(length) if length.isdecimal() else None
 
 
 def _whole_size(answer: httpx.Response) -> int | None:
     """The last part of `Content-Range`: how big the file is."""
     tail = answer.headers.get("content-range", "").rpartition("/")[2]
-    return int(tail) if tail.isdigit() else None
+    return int(tail) if tail.isdecimal() else None
 
 
 async def _append(
     chunks: AsyncIterator[bytes], temporary: Path, start: int, total: int | None
 ) -> None:
     limit = total if total is not None else MAX_SIZE
+    if limit > MAX_SIZE:
+        raise Broken(f"the server declares {limit} bytes; nothing that fal makes is as large")
     free = shutil.disk_usage(temporary.parent).free
     if total is not None and total - start + SPARE > free:
         raise OSError(errno.ENOSPC, "not enough room for the download", str(temporary.parent))
@@ -203,7 +206,7 @@ def _write_data_uri(uri: str, temporary: Path) -> None:
             if header.endswith(";base64")
             else unquote_to_bytes(body)
         )
-    except binascii.Error as error:
+    except ValueError as error:  # also what is not ASCII, or no character at all
         raise Broken(f"the data URI is damaged: {error}", restart=True) from None
     if not comma:
         raise Broken("the data URI is damaged", restart=True)

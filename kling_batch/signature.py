@@ -93,4 +93,5 @@ def _boxes_end(file: BinaryIO, size: int) -> bool:
             return False
         seen.add(name)
         position += length
-    return position == size and bool(seen & {b"moov", b"meta", b"moof"})
+    # An index without frames is what is left of a clip that was cut between two boxes.
+    return position == size and b"mdat" in seen and bool(seen & {b"moov", b"meta", b"moof"})

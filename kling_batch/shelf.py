@@ -82,6 +82,8 @@ class Shelf:
     def shelve(self, temporary: Path, final: Path) -> None:
         """Rename a synced temporary file over `final` and sync the folder."""
         temporary.replace(final)
+        # Where both are names of one file already, a rename does nothing and leaves them both.
+        temporary.unlink(missing_ok=True)
         sync_folder(final.parent)
 
     def copy(self, source: Path, final: Path, token: str) -> None:

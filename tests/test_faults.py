@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from rig import make_job
 from storm import ALWAYS, ANYWHERE, NETWORK, REFUSED, Storm, Strike, judge, settled
 
 from kling_batch.emulator import Settings
-from kling_batch.jobs import Job, OutputOf
+from kling_batch.jobs import Job, OutputOf, parents
 from kling_batch.lifecycle import State
 
 #: Where a run meets the outside, in order. What has a row of the ledger's own carries the name of
@@ -99,12 +101,18 @@ def renders(seconds: float = 2.0) -> Settings:
     return Settings(concurrency=2, media="template", service_times={"standard": seconds})
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory where there is such a place: thousands of commits are synced here."""
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """A folder, in memory where there is such a place: thousands of commits are synced here."""
     memory = Path("/dev/shm")
     with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
         yield Path(name)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with in_memory() as path:
+        yield path
 
 
 @pytest.mark.parametrize("case", list(cases()), ids=str)
@@ -113,7 +121,7 @@ def test_whatever_breaks_wherever(folder: Path, case: Case) -> None:
     jobs = night()
 
     storm.go(jobs, case.strike, seed=case.seed)
-    judge(storm, jobs)
+    judge(storm)
     storm.until_quiet(jobs, seed=case.seed)
 
     assert storm.struck
@@ -121,18 +129,69 @@ def test_whatever_breaks_wherever(folder: Path, case: Case) -> None:
     everything_that_fal_took_is_here(storm, jobs)
 
 
-def everything_that_fal_took_is_here(storm: Storm, jobs: Sequence[Job]) -> None:
-    """Only what never reached fal may be left in doubt, and only its children undone."""
-    taken = Counter(request.prompt for request in storm.world.books.accepted)
-    states = storm.states(jobs)
-    done = Counter(
-        str(job.arguments["prompt"])
-        for job, state in zip(jobs, states, strict=True)
-        if state is State.SUCCEEDED
+def everything_that_fal_took_is_here(storm: Storm, jobs: Sequence[Job], where: str = "") -> None:
+    """Only what never reached fal may be left in doubt, and only a child of that undone."""
+    states = {job.key: state for job, state in zip(jobs, storm.states(jobs), strict=True)}
+    prompts = {job.key: str(job.arguments["prompt"]) for job in jobs}
+    taken = Counter(r.prompt for r in storm.world.books.accepted if r.prompt in prompts.values())
+    assert Counter(prompts[k] for k, state in states.items() if state is State.SUCCEEDED) == taken
+    for job in jobs:
+        waits = any(states[parent.key] is not State.SUCCEEDED for parent in parents(job.arguments))
+        allowed = {None} if waits else {State.SUCCEEDED, State.IN_DOUBT}
+        assert states[job.key] in allowed, where
+
+
+# -- killed at every single moment ---------------------------------------------------------------
+
+PARTS = 8
+
+
+def first_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
+    """Nothing is there yet."""
+    return Storm(folder, renders(1.0)), night()
+
+
+def second_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
+    """Much is there: a job has another name now, one another prompt, one a twin; a file is gone."""
+    storm = Storm(folder, renders(1.0))
+    storm.go([make_job(name) for name in ("renamed", "changed", "twin", "deleted")])
+    storm.delete("test/deleted.mp4")
+    return storm, (
+        make_job("new-name", prompt="prompt of renamed"),
+        make_job("changed", prompt="other words"),
+        make_job("twin"),
+        make_job("its-copy", prompt="prompt of twin"),
+        make_job("deleted"),
     )
-    assert done == taken
-    assert set(states) <= {State.SUCCEEDED, State.IN_DOUBT, None}
-    assert (states[3] is None) == (states[0] is not State.SUCCEEDED)
+
+
+def third_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
+    """The run before was killed between a POST and its answer, another request under way."""
+    storm, jobs = first_night(folder)
+    storm.go(jobs, Strike("submit.after", "kill", 2))
+    return storm, jobs
+
+
+NIGHTS = (first_night, second_night, third_night)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("night", NIGHTS)
+def test_killed_at_any_moment(night: Any, part: int) -> None:
+    with in_memory() as folder:
+        storm, jobs = night(folder)
+        storm.go(jobs, seed=part)
+        moments = len(storm.log)
+    for moment in range(1 + part, moments + 1, PARTS):
+        with in_memory() as folder:
+            storm, jobs = night(folder)
+            storm.go(jobs, seed=part, kill_at=moment)
+            where = f"killed at moment {moment}, {storm.log[-1]}"
+            assert storm.tallies[-1] is None, where
+            judge(storm)
+            storm.until_quiet(jobs, seed=part)
+            settled(storm, jobs)
+            everything_that_fal_took_is_here(storm, jobs, where)
 
 
 # -- found by the matrix ------------------------------------------------------------------------
@@ -171,7 +230,7 @@ def test_a_request_that_fal_denies_for_a_while_is_asked_for_until_it_knows_it(fo
 def test_a_request_that_fal_denied_in_one_run_is_collected_by_the_next(
     folder: Path, listed: bool
 ) -> None:
-    settings = renders(2000.0)
+    settings = renders(1000.0)
     settings.list_allowed = listed
     storm = Storm(folder, settings)
     jobs = [make_job("clip")]

@@ -49,7 +49,7 @@ def load(
     Raises `ManifestError`.
     """
     environ = os.environ if environ is None else environ
-    with undisturbed():
+    with undisturbed(for_good=False):
         if path.suffix.lower() in TABLE_SUFFIXES:
             tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), [])
         else:

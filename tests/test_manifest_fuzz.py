@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -102,7 +100,6 @@ manifests = st.fixed_dictionaries(
 
 
 def check(path: Path, data: bytes) -> None:
-    thaw()
     path.write_bytes(data)
     try:
         batch = load(path, environ={})
@@ -127,16 +124,6 @@ def check_batch(batch: Batch) -> None:
         assert ".." not in Path(job.output_path(1, ".mp4")).parts
         assert not Path(job.output_path(0, ".png")).is_absolute()
         assert job.estimate >= 0
-
-
-_loads = count(1)
-
-
-def thaw() -> None:
-    """A load exempts what it makes from collection; a million of them would fill the memory."""
-    if next(_loads) % 1000 == 0:
-        gc.unfreeze()
-        gc.collect()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import json
 import time
 import tracemalloc
 
-import hypothesis  # noqa: F401 - see written.py
 import pytest
 import yaml
 

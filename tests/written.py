@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
 
-# Its hook for trio must run before `load` exempts everything there is from collection.
-import hypothesis  # noqa: F401
-
 from kling_batch.errors import ManifestError, Problem
 from kling_batch.jobs import Batch, Job
 from kling_batch.manifest import load

@@ -12,8 +12,8 @@ import anyio
 
 from kling_batch import backoff
 from kling_batch.bench import Bench
-from kling_batch.classify import files_in, verdict_of_status
-from kling_batch.errors import AuthError
+from kling_batch.classify import files_in, is_lock, verdict_of_status
+from kling_batch.errors import AuthError, BudgetError
 from kling_batch.lifecycle import Event, State
 from kling_batch.outcome import (
     Charged,
@@ -39,6 +39,9 @@ REFUSED_PATIENCE = 300.0
 #: A single 404 right after a submission is a blip (facts §2.3).
 NOT_FOUND_READS = 5
 NOT_FOUND_SECONDS = 8.0
+#: And for how long queue and list together, before the request is a person's case: an outage of
+#: fal's gateway answers 404 to everything, and what it hides is paid for.
+LOST_SECONDS = 600.0
 #: Reads of a finished request's result that bring no output before its status's word is taken.
 UNREADABLE_RESULTS = 12
 
@@ -91,23 +94,29 @@ class Collection:
 
         Raises:
             AuthError: fal has refused the key for minutes; the request stays as it is.
+            BudgetError: the same, because the account is locked.
         """
         attempt = self._bench.ledger.attempt(attempt_id)
         assert attempt.handle is not None
-        patience = Patience()
+        denied_since: float | None = None
         while True:
-            finished = await self._finish(attempt, attempt.handle, label, patience)
-            if isinstance(finished, State):
-                return finished
-            outcome = await self._result(attempt, attempt.handle, finished)
-            if isinstance(outcome, Unread):
-                return await self._look_up(attempt, finished, outcome)
-            return self._settle(attempt, outcome, finished)
+            finished = await self._finish(attempt, attempt.handle, label)
+            if isinstance(finished, Unread):
+                outcome: ResultOutcome = finished
+                finished = Finished()
+            else:
+                outcome = await self._result(attempt, attempt.handle, finished)
+            if not isinstance(outcome, Unread):
+                return self._settle(attempt, outcome, finished)
+            denied_since = denied_since or anyio.current_time()
+            patient = anyio.current_time() - denied_since < LOST_SECONDS
+            state = await self._look_up(attempt_id, finished, outcome, patient=patient)
+            if state is not None:
+                return state
 
-    async def _finish(
-        self, attempt: Attempt, handle: Handle, label: str, patience: Patience
-    ) -> Finished | State:
-        """Poll until the request is COMPLETED, or is proved to be unknown."""
+    async def _finish(self, attempt: Attempt, handle: Handle, label: str) -> Finished | Unread:
+        """Poll until the request is COMPLETED, or the queue denies knowing it."""
+        patience = Patience()
         seen = attempt.remote_status
         while True:
             await self._bench.reads.take()
@@ -124,7 +133,7 @@ class Collection:
                 case Unread():
                     patience.note(outcome)
                     if patience.lost:
-                        return await self._look_up(attempt, None, outcome)
+                        return outcome
                     await self._rest(patience, outcome)
 
     async def _result(self, attempt: Attempt, handle: Handle, finished: Finished) -> ResultOutcome:
@@ -145,6 +154,8 @@ class Collection:
             await self._rest(patience, outcome)
 
     async def _rest(self, patience: Patience, unread: Unread) -> None:
+        if patience.shut_out and is_lock(403, unread.reason):
+            raise BudgetError(f"fal shows nothing to a locked account: {unread.reason}")
         if patience.shut_out:
             raise AuthError(f"fal keeps refusing the key: {unread.reason}")
         pause = backoff.READ.delay(patience.failures, self._bench.rng, unread.retry_after)
@@ -185,42 +196,32 @@ class Collection:
             cost=cost,
         )
 
-    async def _look_up(self, attempt: Attempt, finished: Finished | None, unread: Unread) -> State:
+    async def _look_up(
+        self, attempt_id: int, finished: Finished, unread: Unread, *, patient: bool
+    ) -> State | None:
         """The queue has forgotten the request: results live an hour there (facts §2.8).
 
         The platform's list keeps input and output for a month. What is not there either is for a
-        person: it may have been paid.
+        person: it may have been paid. None: nothing is certain yet, ask the queue again.
         """
-        if finished is None and self._bench.ledger.attempt(attempt.id).cancel_asked_at:
-            # fal drops what is cancelled in its queue; running work that vanished may be billed.
-            waited = attempt.remote_status in (None, "IN_QUEUE")
-            charged = Charged.NO if waited else Charged.UNKNOWN
-            failure = Failure(
-                kind=FailureKind.ABANDONED,
-                message="cancelled at fal",
-                charged=charged,
-                error_type="client_cancelled",
-            )
-            return self._settle(attempt, Failed(failure), Finished())
+        attempt = self._bench.ledger.attempt(attempt_id)
         item = await self._listed(attempt)
-        if isinstance(item, Listed):
-            if files_in(item.output):
-                return self._settle(
-                    attempt,
-                    Rendered(output=item.output, files=files_in(item.output)),
-                    finished or Finished(),
-                )
-            if item.status_code is not None and item.status_code >= 400:
-                return self._settle(attempt, Failed(_listed_failure(item)), Finished())
+        outcome = _verdict(item, finished)
+        if outcome is None and attempt.cancel_asked_at and unread.not_found:
+            outcome = _cancelled(attempt, item, patient=patient)
+        if outcome is not None:
+            return self._settle(attempt, outcome, finished)
+        if isinstance(item, Unread) or (patient and not unread.empty):
+            return None
         reason = item if isinstance(item, str) else "the request list has no output for it"
-        self._bench.ledger.record(
+        return self._bench.ledger.record(
             attempt.id, Event.REMOTE_LOST, reason=f"{unread.reason}; {reason}"
         )
-        return State.IN_DOUBT
 
-    async def _listed(self, attempt: Attempt) -> Listed | str:
-        """The request's line in the list, or why there is none."""
+    async def _listed(self, attempt: Attempt) -> Listed | str | Unread:
+        """The request's line in the list, or why there is none; `Unread`: nobody can tell now."""
         assert attempt.handle is not None
+        answer: str | Unread = ""
         for n in range(1, NOT_FOUND_READS + 1):
             await self._bench.reads.take()
             listing = await self._bench.queue.listing(
@@ -233,12 +234,40 @@ class Collection:
                     mine = [i for i in items if i.request_id == attempt.handle.request_id]
                     if mine:
                         return mine[0]
+                    answer = "the request list does not know it either"
                 case ListForbidden(reason):
-                    return reason
+                    answer = reason
                 case Unread():
-                    pass
+                    answer = listing
             await anyio.sleep(backoff.READ.delay(n, self._bench.rng))
-        return "the request list does not know it either"
+        return answer
+
+
+def _verdict(item: Listed | str | Unread, finished: Finished) -> Rendered | Failed | None:
+    """What the list, or the status seen before, says of a request that the queue denies."""
+    if isinstance(item, Listed) and (files := files_in(item.output)):
+        return Rendered(output=item.output, files=files)
+    if isinstance(item, Listed) and (item.status_code or 0) >= 400:
+        return Failed(_listed_failure(item))
+    if finished.error or finished.error_type:
+        return Failed(verdict_of_status(finished))
+    return None
+
+
+def _cancelled(attempt: Attempt, item: Listed | str | Unread, *, patient: bool) -> Failed | None:
+    """What is cancelled in its queue fal drops at once; running work may go on."""
+    waited = attempt.remote_status in (None, "IN_QUEUE")
+    if isinstance(item, Unread) or (patient and not waited):
+        return None
+    # Running work that vanished may be billed all the same.
+    charged = Charged.NO if attempt.remote_status == "IN_QUEUE" else Charged.UNKNOWN
+    failure = Failure(
+        kind=FailureKind.ABANDONED,
+        message="cancelled at fal",
+        charged=charged,
+        error_type="client_cancelled",
+    )
+    return Failed(failure)
 
 
 def _listed_failure(item: Listed) -> Failure:

@@ -42,16 +42,16 @@ class Matches:
 
 
 def comparable(payload: JSON) -> str:
-    """Equal for payloads that mean the same: order and explicit nulls do not count."""
-    return canonical_json(_without_nulls(payload))
+    """Equal for payloads that mean the same: order, explicit nulls and `5.0` do not count."""
+    return canonical_json(_plain(payload))
 
 
-def _without_nulls(value: JSON) -> JSON:
+def _plain(value: JSON) -> JSON:
     if isinstance(value, Mapping):
-        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+        return {k: _plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
-        return [_without_nulls(item) for item in value]
-    return value
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def match(
@@ -61,7 +61,7 @@ def match(
     claimed: Collection[str],
     in_flight: Collection[str] = (),
 ) -> Matches:
-    """Pair each doubt with one unclaimed request, oldest with oldest.
+    """Pair as many doubts as possible with one unclaimed request each.
 
     Args:
         doubts: of one endpoint.
@@ -78,11 +78,12 @@ def match(
             continue
         if item.payload is None:
             continue  # nothing to compare: stored without payload, or not yet indexed
-        when = sent or (earliest or _LATE)
+        when = sent or _LATE  # asked for since the intent, so it fits, after all others
         free.setdefault(comparable(item.payload), []).append((when, item.request_id))
     found: dict[int, str] = {}
     touched: set[str] = set()
-    for doubt in sorted(doubts, key=lambda d: (d.intended_at, d.attempt_id)):
+    # The youngest first: what fits it fits every older one too, so none is left over needlessly.
+    for doubt in sorted(doubts, key=lambda d: (d.intended_at, d.attempt_id), reverse=True):
         wanted = comparable(doubt.payload)
         candidates = sorted(free.get(wanted, ()))
         fitting = [c for c in candidates if c[0] >= doubt.intended_at - SKEW]

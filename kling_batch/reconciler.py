@@ -17,6 +17,7 @@ from kling_batch.doubts import SKEW, Doubt, comparable, match
 from kling_batch.ledger import iso
 from kling_batch.lifecycle import Event, State
 from kling_batch.outcome import (
+    Charged,
     Failure,
     FailureKind,
     Happening,
@@ -29,6 +30,8 @@ from kling_batch.plan import PlannedJob
 from kling_batch.records import parse_iso
 
 NO_TRACE = "no trace in fal's request list yet"
+#: How often in a row the list must be refused before nobody is asked any more.
+REFUSALS = 3
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class Reconciler:
         self._cases: dict[int, _Case] = {}
         self._held: dict[int, _Case] = {}
         self._forbidden = ""
+        self._refusals = 0
         self._surplus: set[str] = set()
         self.running = False
 
@@ -105,29 +109,41 @@ class Reconciler:
             self.running = False
 
     async def _look(self, endpoint: str) -> None:
-        since = min(c.doubt.intended_at for c in self._of(endpoint))
+        cases = self._of(endpoint)
+        if not cases:  # a look at another endpoint has settled these meanwhile
+            return
+        since = min(case.doubt.intended_at for case in cases)
         await self._bench.reads.take()
         listing = await self._bench.queue.listing(endpoint, since=iso(since - SKEW))
         match listing:
-            case Listing(items) if items and all(item.payload is None for item in items):
+            case Listing(items) if _blind(items):
                 self._forbid("fal stores no payloads for this key")
-            case Listing(items):
-                self._claim(endpoint, items)
+            case Listing(items, complete):
+                self._refusals = 0
+                self._claim(endpoint, items, complete=complete)
             case ListForbidden(reason):
-                self._forbid(reason)
+                # Once or twice may be a blip of the gateway (facts §6.3), like any refused read.
+                self._refusals += 1
+                if self._refusals >= REFUSALS:
+                    self._forbid(reason)
+                self._unread(endpoint, reason)
             case Unread(reason):
-                for case in self._of(endpoint):
-                    case.asked, case.reason = False, f"the request list cannot be read: {reason}"
+                self._unread(endpoint, reason)
+
+    def _unread(self, endpoint: str, reason: str) -> None:
+        for case in self._of(endpoint):
+            case.asked, case.reason = False, f"the request list cannot be read: {reason}"
 
     def _of(self, endpoint: str) -> list[_Case]:
         return [case for case in self._cases.values() if case.doubt.endpoint == endpoint]
 
-    def _claim(self, endpoint: str, items: tuple[Listed, ...]) -> None:
+    def _claim(self, endpoint: str, items: tuple[Listed, ...], *, complete: bool) -> None:
         """Adopt what the list shows; no await between reading the ledger and writing it."""
         ledger = self._bench.ledger
         cases = self._of(endpoint)
         for case in cases:
-            case.asked, case.reason = True, NO_TRACE
+            # Of a list without end nobody can say that something is not in it.
+            case.asked, case.reason = complete, NO_TRACE
         in_flight = {comparable(a.payload) for a in ledger.attempts_in(State.SUBMITTING)}
         matches = match(
             [case.doubt for case in cases],
@@ -156,6 +172,8 @@ class Reconciler:
                 failure = Failure(
                     kind=FailureKind.NO_TRACE,
                     message=f"no trace of it in {self._bench.policy.doubt_wait:.0f} s",
+                    # A list that is silent proves nothing: it counts against every cap.
+                    charged=Charged.UNKNOWN,
                 )
                 self._bench.ledger.record(attempt_id, Event.RECONCILED_ABSENT, failure=failure)
                 self._absent(case.item, attempt_id)
@@ -168,7 +186,8 @@ class Reconciler:
     def _pause(self) -> float:
         ages = [self._age(case) for case in self._cases.values()]
         left = self._bench.policy.doubt_wait - max(ages)
-        return max(0.05, min(backoff.doubt_interval(min(ages)), left))
+        interval = 1.0 if self._refusals else backoff.doubt_interval(min(ages))
+        return max(0.05, min(interval, left))
 
     def _forbid(self, reason: str) -> None:
         """Nobody can be asked: every doubt is a person's, and waiting would help nobody."""
@@ -186,3 +205,9 @@ class Reconciler:
 
     def _warn(self, message: str) -> None:
         self._bench.notify(Happening(kind="warning", message=message))
+
+
+def _blind(items: tuple[Listed, ...]) -> bool:
+    """Whether what has finished is listed without its payload: nothing can be compared."""
+    finished = [item for item in items if item.status_code is not None]
+    return bool(finished) and all(item.payload is None for item in finished)

@@ -7,8 +7,10 @@ submit, and must not read the network but through the fetcher.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 import anyio
@@ -37,8 +39,9 @@ from kling_batch.sidecar import sidecar
 PARALLEL = 8
 #: Tries at one file before the run leaves it to the next one.
 FETCH_TRIES = 8
-#: 404s in a row before a file counts as gone: fal's storage has blips, and the word is final.
-GONE_READS = 4
+#: Seconds of nothing but 404 before a file counts as gone: storage has blips, a gateway has bad
+#: minutes, and the word is final.
+GONE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +87,24 @@ class Delivery:
     ) -> Fetched | Gone | Unfetched:
         target = self._bench.shelf.prepare(job.batch, job.output_path(index, ".part"))
         temporary = self._bench.shelf.temporary(target, _token(attempt), index)
-        gone = 0
-        for n in range(1, FETCH_TRIES + 1):
+        failures = 0
+        gone_since: float | None = None
+        for n in count(1):
             async with self._parallel:
                 outcome = await self._bench.fetcher.fetch(file, temporary)
             if isinstance(outcome, Fetched):
                 return outcome
-            gone = gone + 1 if isinstance(outcome, Gone) else 0
-            if gone >= GONE_READS or n == FETCH_TRIES:
-                return outcome
+            now = anyio.current_time()
+            if isinstance(outcome, Gone):
+                gone_since = now if gone_since is None else gone_since
+                if now - gone_since >= GONE_SECONDS:
+                    temporary.unlink(missing_ok=True)
+                    return outcome
+            else:
+                gone_since = None
+                failures += 1
+                if failures == FETCH_TRIES:
+                    return outcome
             pause = backoff.DOWNLOAD.delay(n, self._bench.rng)
             self._say(job, "download_again", f"{outcome.reason}; again in {pause:.0f} s")
             await anyio.sleep(pause)
@@ -104,7 +116,10 @@ class Delivery:
         data = text.encode()
         target = self._bench.shelf.prepare(job.batch, job.output_path(0, ".json"))
         temporary = self._bench.shelf.temporary(target, _token(attempt), 0)
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # before it gets its name, like every file
         return Fetched(
             temporary=str(temporary),
             sha256=sha256(data).hexdigest(),

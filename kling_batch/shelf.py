@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 from kling_batch.errors import UsageError
@@ -56,11 +57,15 @@ class Shelf:
             UsageError: the folder leads out of the output folder (a symlink, `..`).
         """
         final = self.wanted(batch, relative)
+        self._inside(batch, final)  # before a folder is made where none belongs
         final.parent.mkdir(parents=True, exist_ok=True)
-        root, folder = self._roots[batch].resolve(), final.parent.resolve()
-        if not folder.is_relative_to(root):
-            raise UsageError(f"{final}: leads out of the output folder {root}; nothing written")
+        self._inside(batch, final)
         return final
+
+    def _inside(self, batch: str, final: Path) -> None:
+        root = self._roots[batch].resolve()
+        if not final.parent.resolve().is_relative_to(root):
+            raise UsageError(f"{final}: leads out of the output folder {root}; nothing written")
 
     def temporary(self, final: Path, token: str, index: int) -> Path:
         """Where a download grows: in the final folder, hidden, the same after a crash."""
@@ -71,9 +76,13 @@ class Shelf:
 
         The first name stays until the rename replaces it, so that no crash loses the file.
         """
-        if not final.exists() and not final.is_symlink():
+        if not final.exists():
             return None
-        kept = final.with_name(f"{final.stem}.{digest_of(final)[:8]}{final.suffix}")
+        digest = digest_of(final)
+        marks = (digest[:8] if n == 1 else f"{digest[:8]}-{n}" for n in count(1))
+        names = (final.with_name(f"{final.stem}.{mark}{final.suffix}") for mark in marks)
+        # Somebody may have changed what was kept under the first of these names before.
+        kept = next(name for name in names if not name.exists() or digest_of(name) == digest)
         _second_name(final, kept)
         if sidecar_of(final).is_file():
             _second_name(sidecar_of(final), sidecar_of(kept))
@@ -96,7 +105,10 @@ class Shelf:
     def write_sidecar(self, final: Path, record: JSON) -> None:
         """The story of a file beside it, as `NAME.json`, replaced atomically."""
         target = sidecar_of(final)
+        if target.exists() and not _is_sidecar(target):
+            self.set_aside(target)
         temporary = target.with_name(f".{target.name}.part")
+        temporary.unlink(missing_ok=True)
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(target)
@@ -105,6 +117,15 @@ class Shelf:
 def sidecar_of(final: Path) -> Path:
     """`clip.mp4` → `clip.mp4.json`."""
     return final.with_name(f"{final.name}.json")
+
+
+def _is_sidecar(path: Path) -> bool:
+    """Whether this program wrote it, or somebody else has a file of that name."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and {"schema_version", "key"} <= record.keys()
 
 
 def digest_of(path: Path) -> str:

@@ -7,6 +7,7 @@ same model for editors. Must not expand, render or look anything up.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as data_field
@@ -63,6 +64,8 @@ def read_manifest(value: JSON) -> tuple[Manifest, list[Complaint]]:
 
 
 _CONFIG = ConfigDict(extra="forbid")
+#: Top-level keys that mean nothing here; `$schema` is how JSON names its own for editors.
+_AUTHORS = r"^(x-|\$schema$)"
 #: Stands in a frame for what was no job.
 _CUT = {"id": None, "mode": None}
 
@@ -74,7 +77,7 @@ def schema() -> Schema:
     job = made["$defs"]["Job"]
     job["allOf"] = by_mode()
     job["anyOf"] = [{"required": [name]} for name in ("id", "from", "matrix")]
-    made |= {"required": ["jobs"], "patternProperties": {"^x-": True}}
+    made |= {"required": ["jobs"], "patternProperties": {_AUTHORS: True}}
     definitions = {**made.pop("$defs"), **DEFINITIONS}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -130,7 +133,7 @@ def _annotated(field: Field) -> Any:
 
 def _copy(value: Mapping[str, JSON]) -> dict[str, JSON]:
     """A copy that can be cut; keys that begin with `x-` are the author's own, for anchors."""
-    frame = {name: entry for name, entry in value.items() if not name.startswith("x-")}
+    frame = {name: entry for name, entry in value.items() if not re.match(_AUTHORS, name)}
     for name in ("limits", "defaults"):
         if isinstance(frame.get(name), Mapping):
             frame[name] = dict(frame[name])

@@ -128,7 +128,7 @@ class Entry:
         condition = f"{{{{ {self.frame.get('when')} }}}}"
         used = names_in([self.own, self.defaults, self.frame, condition])
         for column in self.table.header if self.table else ():
-            near = nearest(column, fields.JOB, cutoff=0.85)
+            near = nearest(column.lower(), fields.JOB, cutoff=0.85)
             if near and column not in fields.JOB and column not in used:
                 message = "no key of a job has this name, so it changes nothing"
                 self._collector.warn(self._cell(1, column), message, "unused-column", near)

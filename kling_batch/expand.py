@@ -16,7 +16,7 @@ from kling_batch.errors import Place
 from kling_batch.fields import FieldError
 from kling_batch.jobs import JSON, Arguments, Job, JobKey, job_key
 from kling_batch.parameters import UNRESOLVED, Complaint
-from kling_batch.paths import PathTemplate, folded, is_plain_id, problem_of, problem_of_id
+from kling_batch.paths import PathTemplate, folded, is_plain_id, problem_of_id
 from kling_batch.request import Requests
 
 MOST_JOBS = 1_000_000
@@ -76,6 +76,12 @@ class Expansion:
                 if made is None:
                     return
                 key = made
+            path, problem = self.path.fill(
+                batch=self.batch, mode=mode, tier=tier, job=job_id, take=take, scope=scope
+            )
+            if problem:
+                hint = "change `path:` or the id"
+                entry.complain(Complaint((), problem, "unsafe-path", hint), line)
             job = Job(
                 key=key,
                 endpoint=request.endpoint_id,
@@ -85,14 +91,7 @@ class Expansion:
                 batch=self.batch,
                 mode=mode,
                 tier=tier,
-                path=self.path.fill(
-                    batch=self.batch,
-                    mode=mode,
-                    tier=tier,
-                    job=job_id,
-                    take=take,
-                    scope=scope,
-                ),
+                path=path,
                 estimate=request.estimate.micro,
                 estimate_note=request.estimate.note,
                 place=place,
@@ -147,8 +146,6 @@ class Expansion:
 
     def _claim_path(self, job: Job, entry: Entry, line: int) -> None:
         """Two jobs never share a file, not even on a disk that does not tell capitals apart."""
-        if why := problem_of(job.path):
-            entry.complain(Complaint((), why, "unsafe-path", "change `path:` or the id"), line)
         path = folded(job.path)
         first = self._paths.setdefault(path, job)
         for n in range(2, outputs_of(job) + 1):

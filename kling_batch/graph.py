@@ -103,12 +103,13 @@ class _Graph:
         key = key_of(job.endpoint, arguments, job.take, entry, line)
         if key is None:
             return None
-        priced = replace(job, arguments=arguments, key=key)
+        priced = job._replace(arguments=arguments, key=key)
         source = filled.source
         if endpoint is None or source is None or "duration" in endpoint.by_name:
             return priced
         price = catalog.estimate(endpoint, arguments, source)
-        return replace(priced, estimate=price.micro, estimate_note="as long as its source, about")
+        note = "as long as its source, about"
+        return priced._replace(estimate=price.micro, estimate_note=note)
 
     def parent(self, need: OutputOf) -> Job | tuple[str, str] | None:
         """The job that makes an output, or why there is none and a hint.

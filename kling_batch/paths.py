@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from string import Formatter
+from typing import NamedTuple
 
 from kling_batch.jobs import JSON
 from kling_batch.parameters import nearest
@@ -25,13 +25,18 @@ _MOST_BYTES = 1000
 _RESERVED = r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])"
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f<>:\"|?*\\\ud800-\udfff]")
 _RESERVED_NAME = re.compile(rf"{_RESERVED}(?:\..*)?", re.IGNORECASE)
-#: What nearly every file name looks like, and nothing that could be wrong with one.
-_PLAIN = re.compile(
-    rf"(?!(?i:{_RESERVED})\{{)[A-Za-z0-9_][A-Za-z0-9_-]{{0,150}}\{{output\}}\{{ext\}}"
-)
 
-_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,150}")
+_LONGEST_ID = 150
+#: What nearly every id looks like; nothing can be wrong with one, nor with a file named so.
+_PLAIN_ID = re.compile(rf"(?!(?i:{_RESERVED})$)[A-Za-z0-9_][A-Za-z0-9_-]{{0,{_LONGEST_ID - 1}}}")
 _ID = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|#{}\[\]\ud800-\udfff]")
+
+
+class Filled(NamedTuple):
+    """A path, and why it cannot be used (or nothing)."""
+
+    path: str
+    problem: str
 
 
 class PathTemplate:
@@ -58,6 +63,7 @@ class PathTemplate:
             raise ValueError("it must end in {ext}")
         if parts[-1][0].endswith("."):
             raise ValueError("{ext} brings its own dot")
+        self._frames: dict[tuple[str, str, str, int], tuple[str, str] | None] = {}
         self._own = frozenset(names) - frozenset(FIELDS)
         literals = [_escape(literal) for literal, _, _, _ in parts]
         slots = [
@@ -70,34 +76,40 @@ class PathTemplate:
 
     def fill(
         self, *, batch: str, mode: str, tier: str, job: str, take: int, scope: Scope | None = None
-    ) -> str:
+    ) -> Filled:
         """`Job.path` for one take of a job; `scope` has the values of further names."""
-        values = {
-            "batch": batch,
-            "mode": mode or "raw",
-            "tier": tier or "raw",
-            "job": job,
-            "take": take,
-            "suffix": "" if take == 1 else f"-t{take}",
-        }
-        for name in self._own:
-            values[name] = _escape(str((scope or {}).get(name, "")))
-        return self._pattern % values
+        which = (batch, mode, tier, take)
+        if which not in self._frames:
+            self._frames[which] = self._frame(*which)
+        frame = self._frames[which]
+        if frame is not None and is_plain_id(job):
+            return Filled(f"{frame[0]}{job}{frame[1]}", "")
+        own = {name: _escape(str((scope or {}).get(name, ""))) for name in self._own}
+        path = self._pattern % {**_values(*which), "job": job, **own}
+        return Filled(path, problem_of(path))
+
+    def _frame(self, batch: str, mode: str, tier: str, take: int) -> tuple[str, str] | None:
+        """What stands around the id in all these paths, if nothing can be wrong with any."""
+        if self._own:
+            return None
+        parts = (self._pattern % {**_values(batch, mode, tier, take), "job": "\0"}).split("\0")
+        if len(parts) != 2:
+            return None
+        before, after = parts
+        # With letters beside it even a plain id could become a reserved name.
+        alone = before[-1:] in ("", "/") and not after[:1].isalnum()
+        longest = f"{before}{'x' * _LONGEST_ID}{after}"
+        return (before, after) if alone and not problem_of(longest) else None
+
+
+def _values(batch: str, mode: str, tier: str, take: int) -> dict[str, str | int]:
+    suffix = "" if take == 1 else f"-t{take}"
+    words = {"batch": batch, "mode": mode or "raw", "tier": tier or "raw", "suffix": suffix}
+    return {**words, "take": take}
 
 
 def problem_of(path: str) -> str:
     """Why a filled path cannot be used, or nothing."""
-    folder, slash, name = path.rpartition("/")
-    # Many files share a folder, and most have a plain name.
-    plain = len(path) < _MOST_BYTES_OF_NAME and _PLAIN.fullmatch(name)
-    if plain and (not slash or not _problem_of(folder)):
-        return ""
-    return _problem_of(path)
-
-
-@lru_cache(maxsize=1024)
-def _problem_of(path: str) -> str:
-    """The same of a folder or of an odd path, letter by letter."""
     shown = path.format(output="", ext="")
     if path.startswith(("/", "~")) or re.match(r"[A-Za-z]:", path):
         return f"`{shown}` is absolute; paths stay below the output folder"
@@ -118,7 +130,7 @@ def problem_of_id(job_id: str) -> str:
     """Why a text cannot be a job's id, or nothing."""
     if found := _ID.search(job_id):
         return f"the id may not contain {found[0]!r}"
-    if not job_id or job_id != job_id.strip(" .") or len(job_id) > 150:
+    if not job_id or job_id != job_id.strip(" .") or len(job_id) > _LONGEST_ID:
         return "the id is empty, begins or ends with a space or a dot, or has over 150 characters"
     return ""
 

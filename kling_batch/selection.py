@@ -66,7 +66,7 @@ def _misses(batch: Batch, flag: str, globs: Sequence[str]) -> Iterator[Problem]:
     for glob in globs:
         if not any(_fits(job, (glob,)) for job in batch.jobs):
             hint = nearest(glob, [job.id for job in batch.jobs[:2000]])
-            place = replace(batch.jobs[0].place, line=0, column=0, cell="") if batch.jobs else None
+            place = batch.jobs[0].place._replace(line=0, column=0, cell="") if batch.jobs else None
             if place is not None:
                 yield Problem(place, f"{flag} {glob} fits no job", "no-match", hint)
 

@@ -14,7 +14,7 @@ from kling_batch.errors import Place
 from kling_batch.files import Files
 from kling_batch.jobs import JSON, Batch, Job, job_key
 from kling_batch.parameters import Path as ValuePath
-from kling_batch.paths import DEFAULT_PATH, PathTemplate, problem_of, problem_of_id
+from kling_batch.paths import DEFAULT_PATH, PathTemplate, problem_of_id
 from kling_batch.request import Requests
 
 #: Flags that have a name of their own; every other parameter is a `--param`.
@@ -55,8 +55,8 @@ def single(
     filled = PathTemplate(path).fill(
         batch=batch, mode=endpoint.mode, tier=endpoint.tier, job=id, take=take
     )
-    if why := problem_of(filled):
-        collector.error(Place("--output"), why, "unsafe-path")
+    if filled.problem:
+        collector.error(Place("--output"), filled.problem, "unsafe-path")
         collector.check()
     job = Job(
         key=job_key(endpoint.id, request.arguments, take),
@@ -67,7 +67,7 @@ def single(
         batch=batch,
         mode=endpoint.mode,
         tier=endpoint.tier,
-        path=filled,
+        path=filled.path,
         estimate=request.estimate.micro,
         estimate_note=request.estimate.note,
         place=Place("command line"),

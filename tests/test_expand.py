@@ -414,6 +414,15 @@ def test_a_column_that_is_nearly_a_key_is_told_in_a_table_alone(tmp_path):
     )
 
 
+def test_capitals_in_a_header_are_told(tmp_path):
+    write(tmp_path, "id,Prompt\na,x\n", "t.csv")
+    (warning,) = batch(
+        tmp_path, "defaults: {mode: text-to-image, prompt: p}\njobs: [{from: t.csv}]"
+    ).warnings
+
+    assert "did you mean `prompt`?" in str(warning)
+
+
 def test_a_flood_of_the_same_mistake_is_cut_short(tmp_path):
     rows = "".join(f"s{n},50\n" for n in range(1000))
     found = said(

@@ -187,6 +187,7 @@ WRONG = [
 RIGHT = [
     ("name", 5),
     ("x-mine", {"anything": [1]}),
+    ("$schema", "kling-batch.schema.json"),
     ("limits", None),
     ("limits", {"deadline": 90, "max_cost": "40.00", "doubt_wait": "1h30m"}),
     ("vars", {"deep": {"a": [1]}}),

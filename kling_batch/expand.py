@@ -17,7 +17,7 @@ from kling_batch.fields import FieldError
 from kling_batch.jobs import JSON, Arguments, Job, JobKey, job_key
 from kling_batch.parameters import UNRESOLVED, Complaint
 from kling_batch.paths import PathTemplate, folded, is_plain_id, problem_of_id
-from kling_batch.request import Requests
+from kling_batch.request import Request, Requests
 
 MOST_JOBS = 1_000_000
 
@@ -41,6 +41,8 @@ class Expansion:
     jobs: list[Job] = field(default_factory=list)
     #: Where in `jobs` those are whose keys hang on other jobs.
     waiting: dict[int, Origin] = field(default_factory=dict)
+    #: Requests that have an error, but also references that are still to be looked at.
+    broken: list[tuple[Request, Origin]] = field(default_factory=list)
     #: Every id, also of jobs that have an error, with its place.
     ids: dict[str, Place] = field(default_factory=dict)
     _paths: dict[str, Job] = field(default_factory=dict)
@@ -65,6 +67,8 @@ class Expansion:
             entry.warn(doubt, line)
         for complaint in findings.errors:
             entry.complain(complaint, line)
+        if request is not None and request.waiting and findings.errors:
+            self.broken.append((request, Origin(entry, line)))
         if request is None or job_id is None or findings.errors:
             return
         endpoint = request.endpoint

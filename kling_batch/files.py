@@ -53,6 +53,16 @@ class Files:
             raise known
         return known
 
+    def plausible(self, written: str) -> bool:
+        """Whether a text that may be anything means a file: by its end, or since it is one."""
+        if not written or "://" in written:
+            return False
+        try:
+            self.get(written)
+        except FileFault:
+            return Path(written).suffix.lower() in _TYPES
+        return True
+
     def _look(self, written: str) -> LocalFile | FileFault:
         name = f"`{written}`" if written.isprintable() and len(written) < 200 else show(written)
         try:

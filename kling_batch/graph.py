@@ -11,8 +11,9 @@ from dataclasses import replace
 from itertools import islice
 
 from kling_batch import catalog
+from kling_batch.catalog import Endpoint
 from kling_batch.errors import Place
-from kling_batch.expand import Origin, key_of, outputs_of
+from kling_batch.expand import Expansion, Origin, key_of, outputs_of
 from kling_batch.jobs import JSON, Arguments, Job, OutputOf, leaves, parents
 from kling_batch.parameters import Complaint, Parameter, Path, nearest
 
@@ -22,15 +23,19 @@ _FRAME = 0.05
 _MOST_SUGGESTIONS = 50
 
 
-def resolve(
-    jobs: Sequence[Job], waiting: Mapping[int, Origin], ids: Mapping[str, Place]
-) -> tuple[Job, ...]:
+def resolve(expansion: Expansion) -> tuple[Job, ...]:
     """Every job with its key, parents first and otherwise in the manifest's order.
 
-    `waiting` says which jobs hang on others, and who to complain to; `ids` are all that were seen.
     A job about which there is a complaint is left out.
     """
-    return _Graph(jobs, waiting, ids).jobs() if waiting else tuple(jobs)
+    if not expansion.waiting and not expansion.broken:
+        return tuple(expansion.jobs)
+    graph = _Graph(expansion.jobs, expansion.waiting, expansion.ids)
+    jobs = graph.jobs()
+    for request, origin in expansion.broken:
+        # It has a complaint already; its references may deserve another one.
+        _Filled(graph, origin).arguments(request.endpoint, request.arguments)
+    return jobs
 
 
 class _Graph:
@@ -94,10 +99,7 @@ class _Graph:
         entry, line = self._origins[name]
         filled = _Filled(self, self._origins[name])
         endpoint = catalog.by_id(job.endpoint) if job.mode else None
-        if endpoint is None:
-            arguments = filled.walk(job.arguments, ("input",))
-        else:
-            arguments = catalog.replace_urls(endpoint, job.arguments, filled.visit)
+        arguments = filled.arguments(endpoint, job.arguments)
         if filled.failed:
             return None
         key = key_of(job.endpoint, arguments, job.take, entry, line)
@@ -131,7 +133,7 @@ class _Graph:
             # Comparing with all of 100,000 ids takes a second.
             alike = islice((each for each in self._ids if each[:1] == job_id[:1]), 2000)
             self._suggestions[job_id] = nearest(job_id, alike)
-        return self._suggestions.get(job_id) or "a job that its `when:` leaves out is none"
+        return self._suggestions.get(job_id) or "a job that its `when:` leaves out does not count"
 
 
 class _Filled:
@@ -143,6 +145,15 @@ class _Filled:
         self.source: float | None = None
         self._graph = graph
         self._origin = origin
+
+    def arguments(self, endpoint: Endpoint | None, written: Arguments) -> dict[str, JSON]:
+        """All of a request's arguments; what the catalogue does not know is looked through too."""
+        if endpoint is None:
+            return {name: self.walk(each, ("input", name)) for name, each in written.items()}
+        result = catalog.replace_urls(endpoint, written, self.visit)
+        for name in result.keys() - endpoint.by_name.keys():
+            result[name] = self.walk(result[name], ("params", name))
+        return result
 
     def visit(self, parameter: Parameter, value: JSON, path: Path) -> JSON:
         """A URL of a catalogued endpoint."""

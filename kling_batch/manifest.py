@@ -128,7 +128,7 @@ class _Loading:
         for index, own in enumerate(manifest.entries):
             if own is not None:
                 entries[index] = self._expand(expansion, index, own)
-        jobs = resolve(expansion.jobs, expansion.waiting, expansion.ids)
+        jobs = resolve(expansion)
         if not jobs and not self._collector:
             message = "there is no job at all; every `when:` says no, or the table is empty"
             self._collector.error(self._tree.place(("jobs",)), message, "empty")

@@ -103,6 +103,10 @@ def _build(
     arguments, judged = catalog.examine(endpoint, values, through)
     judged.errors[:0] = findings.errors
     inputs = _Inputs(files, judged)
+    for name in through:
+        if name in arguments and name not in endpoint.by_name:
+            where = ("params", name)
+            arguments[name] = inputs.walk(arguments[name], where, url=_is_url(name))
     source_seconds = None
     if not endpoint.url_names.isdisjoint(arguments):
         arguments = catalog.replace_urls(endpoint, arguments, inputs.visit)
@@ -193,7 +197,7 @@ class _Inputs:
         return value
 
     def walk(self, value: JSON, path: Path, *, url: bool = False) -> JSON:
-        """Any part of a raw input: references, and paths under names that end in `_url(s)`."""
+        """Any part of what is passed on: references, and files where names end in `_url(s)`."""
         if isinstance(value, Mapping):
             if "job" in value and _REFERENCE.issuperset(value):
                 self.waiting = True
@@ -204,7 +208,7 @@ class _Inputs:
             }
         if isinstance(value, list):
             return [self.walk(each, (*path, n), url=url) for n, each in enumerate(value)]
-        if url and isinstance(value, str) and value and not remote(value):
+        if url and isinstance(value, str) and not remote(value) and self._files.plausible(value):
             return self._local(value, path)
         return value
 

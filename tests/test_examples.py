@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ COUNTS = {"quickstart": 3, "campaign": 23, "nightly": 3, "ci": 2}
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_pays_for_its_jobs_and_for_no_more(tmp_path, path):
     batch = load(path, environ={})
-    jobs = [replace(job, batch="test") for job in batch.jobs]
+    jobs = [job._replace(batch="test") for job in batch.jobs]
     uploads = CountingUploads()
     settings = Settings(concurrency=8, media="template", check_inputs=False)
     rig = Rig(tmp_path, settings=settings, uploads=uploads)
@@ -40,7 +39,7 @@ def test_an_example_pays_for_its_jobs_and_for_no_more(tmp_path, path):
 
 def test_two_jobs_on_one_photo_upload_it_once(tmp_path):
     (path,) = [path for path in EXAMPLES if path.stem == "campaign"]
-    jobs = [replace(job, batch="test") for job in load(path, environ={}).jobs]
+    jobs = [job._replace(batch="test") for job in load(path, environ={}).jobs]
     uploads = CountingUploads()
     rig = Rig(tmp_path, settings=Settings(media="template", check_inputs=False), uploads=uploads)
     rig.run(jobs)

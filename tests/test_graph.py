@@ -52,6 +52,28 @@ def test_an_output_stands_wherever_an_address_may(tmp_path):
     assert made["raw"].arguments["deep"][0].key == one
 
 
+def test_an_output_may_stand_in_parameters_that_are_passed_on(tmp_path):
+    made = jobs(
+        tmp_path,
+        f"""\
+        jobs:
+          {STILL}
+          - id: clip
+            mode: text-to-video
+            prompt: x
+            params: {{style_url: {{job: still}}, more: [{{job: still, output: 2}}]}}
+        """,
+    )
+    arguments = made["clip"].arguments
+
+    assert arguments["style_url"].key == arguments["more"][0].key == made["still"].key
+    found = said(
+        tmp_path,
+        "jobs:\n- {id: a, mode: text-to-video, prompt: x, params: {x_url: no.png, y: {job: b}}}",
+    )
+    assert [line.split(": ")[0] for line in found] == ["batch.yaml:2:59", "batch.yaml:2:70"]
+
+
 def test_a_childs_key_hangs_on_its_parents_key_and_on_nothing_else_of_it(tmp_path):
     text = """\
     jobs:
@@ -128,6 +150,18 @@ def test_strangers_are_told_with_the_nearest(tmp_path):
             "batch.yaml:7:68: `otput` is not part of a reference;"
             " write {job: …, take: …, output: …} (did you mean `output`?)"
         ),
+    ]
+
+
+def test_a_broken_job_also_tells_of_its_references(tmp_path):
+    found = said(
+        tmp_path,
+        "jobs: [{id: a, mode: image-to-video, prompt: x, duration: 99, image_url: {job: b}}]",
+    )
+
+    assert [line.split(": ")[1][:18] for line in found] == [
+        "`duration` is 99; ",
+        "there is no job `b",
     ]
 
 

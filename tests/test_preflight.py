@@ -99,6 +99,15 @@ def test_files_stand_in_lists_elements_and_raw_inputs(tmp_path):
     assert raw["name"] == "one.png"
 
 
+def test_what_is_passed_on_is_a_file_only_where_it_looks_like_one(tmp_path):
+    text = "jobs:\n- {id: a, endpoint: a/b, input: {x_url: VALUE}}\n"
+    for value in ("asset-7", "asset://seven/a.png", "''"):
+        (job,) = batch(tmp_path, text.replace("VALUE", value)).jobs
+        assert isinstance(job.arguments["x_url"], str)
+
+    assert "there is no file `seven.png`" in said(tmp_path, text.replace("VALUE", "seven.png"))[0]
+
+
 def test_a_file_is_read_once_for_a_hundred_jobs(tmp_path, monkeypatch):
     picture(tmp_path / "one.png")
     reads = []

@@ -1,0 +1,327 @@
+"""The shape of the program, kept: who may import whom, and where each outside library lives."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import kling_batch
+
+ROOT = Path(kling_batch.__file__).parent
+HOUSE = "kling_batch"
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def name_of(path: Path) -> str:
+    """`kling_batch/commands/run.py` → `commands.run`; the package itself is ``."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts).removesuffix("__init__").removesuffix(".")
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+CLIENT = {name: path for name, path in MODULES.items() if name.partition(".")[0] != "emulator"}
+EMULATOR = {name: path for name, path in MODULES.items() if name.partition(".")[0] == "emulator"}
+
+
+def imports(path: Path, *, late: bool) -> Iterator[str]:
+    """Absolute names of what a module imports; `late`: inside functions too."""
+    nodes = ast.walk(tree(path)) if late else top_level(tree(path))
+    package = [HOUSE, *path.relative_to(ROOT).parent.parts]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            whole = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{whole}.{alias.name}".removeprefix(f"{HOUSE}.")
+                yield f"{HOUSE}.{inner}" if inner in MODULES else whole
+
+
+def top_level(module: ast.Module) -> Iterator[ast.AST]:
+    for node in module.body:
+        yield node
+        if isinstance(node, ast.Try | ast.With):
+            yield from ast.walk(node)
+
+
+def house(path: Path, *, late: bool) -> set[str]:
+    """What of the house a module imports."""
+    found = {name for name in imports(path, late=late) if name.split(".")[0] == HOUSE}
+    return {name.removeprefix(HOUSE).removeprefix(".") for name in found} - {""}
+
+
+def libraries(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path, late=True)} - {HOUSE}
+
+
+def homes(library: str) -> set[str]:
+    return {name for name, path in CLIENT.items() if library in libraries(path)}
+
+
+# -- one home per library ----------------------------------------------------------------------
+
+COMMANDS = {name for name in CLIENT if name.startswith("commands")}
+
+#: Each outside library, and the modules that may know it.
+HOMES: dict[str, set[str]] = {
+    "httpx": {"fal", "download", "upload"},
+    "fal_client": {"fal", "fal_urls", "upload"},
+    "sqlite_utils": {"database", "migrations", "ledger", "records"},
+    "filelock": {"database"},
+    "yaml": {"tree"},
+    "pydantic": {"document"},
+    "pydantic_core": {"document"},
+    "jinja2": {"templates", "gallery"},
+    "rich": {"live"},
+    "dotenv": {"keyfile"},
+    "PIL": {"probe"},
+    "av": {"probe"},
+    "click": {"cli", *COMMANDS},
+    "anyio": {
+        *("session", "engine", "submission", "collection", "delivery", "reconciler", "pace", "fal"),
+        *COMMANDS,
+    },
+    "starlette": set(),
+    "uvicorn": set(),
+    "trio": set(),
+    # Of the standard library: what only one place may do.
+    "asyncio": set(),
+    "threading": set(),
+    "subprocess": set(),
+    "time": set(),
+    "random": {"session", "bench", "backoff"},
+    # `submission` catches one constraint; `doctor` shows a version.
+    "sqlite3": {"database", "ledger", "submission", "commands.doctor"},
+}
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_each_library_has_its_home(library: str) -> None:
+    assert homes(library) <= HOMES[library]
+
+
+def test_every_outside_library_is_known_here() -> None:
+    outside = {library for path in CLIENT.values() for library in libraries(path)}
+
+    assert outside - set(sys.stdlib_module_names) - {HOUSE} <= set(HOMES)
+
+
+# -- floors ------------------------------------------------------------------------------------
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {name: house(path, late=False) & set(CLIENT) for name, path in CLIENT.items()}
+
+    assert len(list(TopologicalSorter(graph).static_order())) == len(CLIENT)
+
+
+#: Pure: values in, values out. They know these of the house and nothing else.
+PURE: dict[str, set[str]] = {
+    "errors": set(),
+    "lifecycle": set(),
+    "backoff": set(),
+    "pace": set(),
+    "signature": set(),
+    "migrations": set(),
+    "jobs": {"errors"},
+    "outcome": {"jobs"},
+    "retry": {"outcome"},
+    "classify": {"jobs", "outcome"},
+    "doubts": {"jobs", "outcome"},
+    "rows": {"jobs", "lifecycle", "outcome"},
+    "fal_urls": {"outcome"},
+    "settings": {"jobs"},
+    "prices": {"jobs"},
+    "report": {"errors", "jobs"},
+    "plan": {"jobs", "lifecycle", "records", "retry"},
+}
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_the_lowest_floors_know_only_what_is_below(name: str) -> None:
+    assert house(CLIENT[name], late=True) <= PURE[name]
+
+
+WORLD = {"os", "io", "socket", "shutil", "tempfile", "urllib.request", "http", "signal"}
+
+
+@pytest.mark.parametrize("name", sorted(set(PURE) - {"signature"}))
+def test_what_is_pure_touches_nothing(name: str) -> None:
+    assert libraries(CLIENT[name]) & WORLD == set()
+    calls = {
+        node.func.id
+        for node in ast.walk(tree(CLIENT[name]))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert calls & {"open", "print", "input", "exec", "eval"} == set()
+
+
+LEDGER_SIDE = {"database", "migrations", "records", "ledger", "rows"}
+FAL_SIDE = {"classify", "fal", "fal_urls", "download", "signature"}
+DRIVERS = {"engine", "submission", "collection", "delivery", "reconciler", "bench"}
+SHELL = {"session", "cli", "display", "live", "manifest", "accounts", "emulator"} | COMMANDS
+
+#: Who must not know whom.
+APART: list[tuple[set[str], set[str]]] = [
+    (LEDGER_SIDE, FAL_SIDE | DRIVERS | SHELL | {"plan", "shelf", "survey"}),
+    (FAL_SIDE, LEDGER_SIDE | DRIVERS | SHELL | {"plan", "shelf", "survey"}),
+    (DRIVERS, SHELL | {"fal", "upload", "database", "migrations"}),
+    ({"shelf", "sidecar", "survey", "plan"}, FAL_SIDE | DRIVERS | SHELL),
+    (set(CLIENT) - SHELL - {"", "__main__"}, {"session", "cli", "emulator"} | COMMANDS),
+]
+
+
+@pytest.mark.parametrize(("those", "others"), APART)
+def test_those_apart_stay_apart(those: set[str], others: set[str]) -> None:
+    edges = {(name, other) for name in those for other in house(CLIENT[name], late=True) & others}
+
+    assert edges == set()
+
+
+def test_only_the_shell_knows_the_emulator() -> None:
+    known = {
+        name
+        for name, path in CLIENT.items()
+        if any(other.partition(".")[0] == "emulator" for other in house(path, late=True))
+    }
+
+    assert known == {"session", "commands.emulator"}
+    for name in known:
+        assert not any(
+            other.partition(".")[0] == "emulator" for other in house(CLIENT[name], late=False)
+        ), "the emulator loads late"
+
+
+@pytest.mark.parametrize("name", EMULATOR)
+def test_the_emulator_shares_no_code_with_the_client(name: str) -> None:
+    assert {o.partition(".")[0] for o in house(EMULATOR[name], late=True)} <= {"emulator"}
+
+
+def test_the_emulator_knows_no_client_library() -> None:
+    theirs = {library for path in EMULATOR.values() for library in libraries(path)}
+
+    assert theirs & {"fal_client", "sqlite_utils", "click", "rich", "pydantic", "jinja2"} == set()
+
+
+# -- money -------------------------------------------------------------------------------------
+
+
+def callers(method: str) -> set[str]:
+    """Modules that call a method of this name."""
+    return {
+        name
+        for name, path in CLIENT.items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == method
+    }
+
+
+@pytest.mark.parametrize("method", ["submit", "intend"])
+def test_money_is_spent_in_one_place(method: str) -> None:
+    assert callers(method) == {"submission"}
+
+
+@pytest.mark.parametrize("name", sorted(LEDGER_SIDE))
+def test_nothing_waits_inside_the_ledger(name: str) -> None:
+    """A method without `async` is a promise that nothing else runs until it returns."""
+    waiting = ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith
+
+    assert not [node for node in ast.walk(tree(CLIENT[name])) if isinstance(node, waiting)]
+
+
+def test_nothing_waits_between_the_intent_and_the_post() -> None:
+    (buy,) = (
+        node
+        for node in ast.walk(tree(CLIENT["submission"]))
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == "buy"
+    )
+    lines = ast.unparse(buy).splitlines()
+    begin = next(n for n, line in enumerate(lines) if ".intend(" in line)
+    end = next(n for n, line in enumerate(lines) if "_post(" in line)
+
+    assert begin < end
+    assert not [line for line in lines[begin:end] if "await" in line]
+
+
+# -- habits ------------------------------------------------------------------------------------
+
+#: Longer than 400 lines, for now. They may only shrink.
+LONG = {"classify": 450, "engine": 425, "ledger": 440}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_is_too_long(name: str) -> None:
+    lines = len(MODULES[name].read_text("utf-8").splitlines())
+
+    assert lines <= LONG.get(name, 400)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_is(name: str) -> None:
+    assert ast.get_docstring(tree(MODULES[name]))
+
+
+#: Who may catch everything, how often, and why that is right.
+CATCH_ALL = {
+    "database": 2,  # close what was opened, roll back what was begun; both raise again
+    "ledger": 2,  # give the lock back; raises again
+    "submission": 1,  # a POST that was put off is written down as never sent; raises again
+    "engine": 1,  # the place in the window; raises again
+    "session": 1,  # the run's exit code; raises again
+    "writer": 1,  # the half file; raises again
+    "templates": 2,  # a user's template may raise anything
+    "probe": 2,  # decoders raise anything over a strange file
+    "cli": 1,  # what several tasks raised at once, in words
+    "emulator.app": 1,  # a server answers
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nobody_catches_everything_unasked(name: str) -> None:
+    wide = {"Exception", "BaseException", "BaseExceptionGroup", "ExceptionGroup"}
+    caught = 0
+    for node in ast.walk(tree(MODULES[name])):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"bare except in line {node.lineno}"
+            names = {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)}
+            caught += bool(names & wide)
+
+    assert caught <= CATCH_ALL.get(name, 0)
+
+
+RERAISING = ("database", "ledger", "submission", "engine", "session", "writer")
+
+
+@pytest.mark.parametrize("name", RERAISING)
+def test_what_catches_everything_to_clean_up_raises_it_again(name: str) -> None:
+    for node in ast.walk(tree(CLIENT[name])):
+        if isinstance(node, ast.ExceptHandler) and ast.unparse(node.type or node) in (
+            "Exception",
+            "BaseException",
+        ):
+            assert any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+
+
+def test_the_wall_clock_is_read_at_the_edge_only() -> None:
+    readers = {
+        name
+        for name, path in CLIENT.items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in ("now", "today", "utcnow")
+        if isinstance(node.value, ast.Name) and node.value.id in ("datetime", "date")
+    }
+
+    assert readers <= {"session", "display", "gallery", "checkup", "commands.options"}

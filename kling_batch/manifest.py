@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kling_batch import fields
@@ -48,13 +48,10 @@ def load(
     `variables` are `--set key=value`; `environ` is the environment that `env:` may name.
     Raises `ManifestError`.
     """
-    environ = os.environ if environ is None else environ
     with undisturbed(for_good=False):
-        if path.suffix.lower() in TABLE_SUFFIXES:
-            tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), [])
-        else:
-            tree = parse(_bytes(path), str(path))
-        return _Loading(path, tree, variables or {}, environ).batch()
+        loading = _open(path, variables, environ)
+        loading.refuse(loading.undeclared)
+        return loading.batch()
 
 
 def load_all(
@@ -66,15 +63,36 @@ def load_all(
     """Several manifests at once; job ids are each one's own, names and files must differ."""
     problems: list[Problem] = []
     batches: list[Batch] = []
-    for path in paths:
-        try:
-            batches.append(load(path, variables=variables, environ=environ))
-        except ManifestError as error:
-            problems += error.problems
-    problems += _clashes(batches)
+    with undisturbed(for_good=False):
+        loadings: list[_Loading] = []
+        for path in paths:
+            try:
+                loadings.append(_open(path, variables, environ))
+            except ManifestError as error:
+                problems += error.problems
+        if len(loadings) == len(paths) > 0:
+            # A variable needs to be known to one of them only.
+            loadings[0].refuse(set.intersection(*(each.undeclared for each in loadings)))
+        for loading in loadings:
+            try:
+                batches.append(loading.batch())
+            except ManifestError as error:
+                problems += error.problems
+    if len(batches) > 1:
+        problems += _clashes(batches)
     if problems:
         raise ManifestError(tuple(sorted(problems, key=by_place)))
     return tuple(batches)
+
+
+def _open(
+    path: Path, variables: Mapping[str, str] | None, environ: Mapping[str, str] | None
+) -> _Loading:
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), [])
+    else:
+        tree = parse(_bytes(path), str(path))
+    return _Loading(path, tree, variables or {}, os.environ if environ is None else environ)
 
 
 def _clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
@@ -116,6 +134,15 @@ class _Loading:
         self._meant: dict[int, set[str]] = {}
         self._manifest = self._frame()
         self._base = self._variables(variables, environ)
+        #: Variables of `--set` that this manifest does not have.
+        self.undeclared = {name for name in variables if name not in self._base}
+
+    def refuse(self, names: Iterable[str]) -> None:
+        """Note that nobody has these variables: a slip of the keyboard would be paid for."""
+        for name in sorted(names):
+            hint = nearest(name, self._base) or f"declare it under `vars:` in {self._path.name}"
+            message = "no variable of this name"
+            self._collector.error(Place(f"--set {name}"), message, "unknown-variable", hint)
 
     def batch(self) -> Batch:
         """The whole of it."""
@@ -184,17 +211,7 @@ class _Loading:
                 message = f"the environment variable {source} is not set"
                 hint = f"set it, or give `{name}` a value in `vars`"
                 self._complain(Complaint(("env", name), message, "no-environment", hint))
-        self._unknown_variables(variables, base)
         return base
-
-    def _unknown_variables(self, variables: Mapping[str, str], base: Mapping[str, JSON]) -> None:
-        for name in variables:
-            if name not in base:
-                hint = nearest(name, base) or f"declare it under `vars:` in {self._path.name}"
-                problem = Problem(
-                    Place(f"--set {name}"), "no variable of this name", "unknown-variable", hint
-                )
-                self._collector.add(problem)
 
     def _name(self) -> str:
         name = self._text(("name",), self._manifest.name) or self._path.stem

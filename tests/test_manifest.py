@@ -385,6 +385,17 @@ def test_several_manifests_may_use_the_same_ids_but_not_the_same_files(tmp_path)
         load_all([one, same_path])
 
 
+def test_a_variable_needs_to_be_known_to_one_of_several_manifests(tmp_path):
+    text = "jobs: [{id: a, mode: text-to-image, prompt: x}]"
+    one = write(tmp_path, f"vars: {{brand: A}}\n{text}", "one.yaml")
+    two = write(tmp_path, text, "two.yaml")
+
+    assert len(load_all([one, two], variables={"brand": "B"})) == 2
+    with pytest.raises(ManifestError) as caught:
+        load_all([one, two], variables={"brnad": "B"})
+    assert [str(each.place) for each in caught.value.problems] == ["--set brnad"]
+
+
 def test_a_folder_or_nothing_is_no_manifest(tmp_path):
     with pytest.raises(ManifestError, match="cannot be read: Is a directory"):
         load(tmp_path)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, NewType, TypeAlias
+from typing import Any, NamedTuple, NewType, TypeAlias
 
 from kling_batch.errors import Place, Problem
 
@@ -45,12 +45,11 @@ class OutputOf:
     index: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(NamedTuple):
     """One render to be had: endpoint, normalised arguments, take.
 
     Only `endpoint`, `arguments` and `take` are in the key; the rest says what it is called, where
-    it lands and what it should cost.
+    it lands and what it should cost. A tuple, because a campaign has a hundred thousand of them.
     """
 
     key: JobKey
@@ -69,7 +68,7 @@ class Job:
     estimate: MicroUSD
     #: Why the estimate is not exact; empty where it is.
     estimate_note: str = ""
-    place: Place = field(default=Place(""))
+    place: Place = Place("")
     tags: tuple[str, ...] = ()
     #: Which entry of the manifest's `jobs:` it came from, from 0.
     entry: int = 0

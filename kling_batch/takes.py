@@ -29,8 +29,7 @@ def _grown(jobs: tuple[Job, ...], extra: Mapping[str, int]) -> Iterator[Job]:
 
 
 def _another(job: Job, take: int) -> Job:
-    return replace(
-        job,
+    return job._replace(
         take=take,
         key=job_key(job.endpoint, job.arguments, take),
         # Where `{suffix}` of a path template puts a take, and unique where it has none.

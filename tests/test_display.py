@@ -167,7 +167,7 @@ def test_quiet_says_only_what_needs_a_person(err: io.StringIO) -> None:
 
 
 def test_jobs_carry_their_batch_where_there_are_several(err: io.StringIO) -> None:
-    other = Job(**{f: getattr(job("clip"), f) for f in Job.__slots__} | {"batch": "summer"})
+    other = job("clip")._replace(batch="summer")
     display = PlainDisplay(Writer(err), now=ticking())
     items = tuple(PlannedJob(j, Action.SUBMIT, "") for j in (job("clip"), other))
     display.start(Plan(items), cap=None, output="outputs", emulated=True)

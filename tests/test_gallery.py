@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from base64 import b64encode
-from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -288,7 +287,7 @@ def still(name: str, prompt: str, take: int = 1, images: int = 1) -> Job:
         shot_type=None,
         estimate=28_000 * images,
     )
-    return replace(job, mode="text-to-image", tier="pro")
+    return job._replace(mode="text-to-image", tier="pro")
 
 
 def season(folder: Path) -> Rig:

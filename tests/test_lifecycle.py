@@ -168,7 +168,7 @@ JOBS = [make_job(f"j{n}", estimate=(n + 1) * 1_000_000) for n in range(4)]
 
 
 def in_batch(job: Job, batch: str) -> Job:
-    return Job(**{name: getattr(job, name) for name in Job.__slots__} | {"batch": batch})
+    return job._replace(batch=batch)
 
 
 JOBS += [in_batch(make_job("j4", estimate=2_000_000), "other"), in_batch(JOBS[0], "other")]

@@ -293,7 +293,7 @@ def still(name: str, prompt: str, take: int = 1, images: int = 1) -> Job:
 def season(folder: Path) -> Rig:
     """Two runs: a prompt changes, one job fails, one is in doubt, one has not begun."""
     rig = Rig(folder, Settings(concurrency=8, media="template"))
-    odd = replace(make_job("odd", prompt="雪"), path="test/50% #1 雪{output}{ext}")
+    odd = make_job("odd", prompt="雪")._replace(path="test/50% #1 雪{output}{ext}")
     jobs = [
         still("still", "a sneaker", images=2),
         still("still", "a sneaker", take=2, images=2),

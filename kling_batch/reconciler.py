@@ -38,6 +38,8 @@ REFUSALS = 3
 class _Case:
     item: PlannedJob
     doubt: Doubt
+    #: Its intent, on the loop's clock: a wall clock that is put right makes no hour pass.
+    since: float
     #: What the run knows; shown to the person if the doubt outlives it.
     reason: str = NO_TRACE
     #: Whether the list was readable when it was last asked about this.
@@ -69,7 +71,8 @@ class Reconciler:
         """One more doubt; whether `run` must be started for it."""
         attempt = self._bench.ledger.attempt(attempt_id)
         doubt = Doubt(attempt_id, attempt.endpoint, attempt.payload, parse_iso(attempt.intended_at))
-        case = _Case(item, doubt)
+        age = (self._bench.now() - doubt.intended_at).total_seconds()
+        case = _Case(item, doubt, anyio.current_time() - max(0.0, age))
         if attempt.handle is not None:
             # It was accepted once, and queue and list alike deny it: a person's case.
             self._hold(case, f"fal no longer knows request {attempt.handle.request_id}")
@@ -181,7 +184,7 @@ class Reconciler:
                 self._hold(case, case.reason)
 
     def _age(self, case: _Case) -> float:
-        return (self._bench.now() - case.doubt.intended_at).total_seconds()
+        return anyio.current_time() - case.since
 
     def _pause(self) -> float:
         ages = [self._age(case) for case in self._cases.values()]

@@ -12,7 +12,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from kling_batch.engine import Tally, name_of
 from kling_batch.errors import ExitCode, Place
 from kling_batch.jobs import Batch, Job, JobKey, MicroUSD
 from kling_batch.ledger import iso
@@ -22,6 +21,7 @@ from kling_batch.records import Reader, Standing, parse_iso
 from kling_batch.report import Ending, JobLine, RunReport, exit_code
 from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Settings
 from kling_batch.survey import shelf_of
+from kling_batch.tally import Tally, name_of
 
 _OF_STATE: dict[State, Ending] = {
     State.SUBMITTING: Ending.IN_DOUBT,

@@ -7,15 +7,19 @@ structured answer is a verdict. Must not do I/O.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite
-from typing import Any
+from collections.abc import Callable
 
+from kling_batch.answers import (
+    Answer,
+    billable_units,
+    files_in,
+    first_detail,
+    loc_of,
+    message_of,
+    retry_after,
+    text_of,
+)
 from kling_batch.jobs import JSON
 from kling_batch.outcome import (
     Accepted,
@@ -27,7 +31,6 @@ from kling_batch.outcome import (
     Handle,
     NotSent,
     Refused,
-    RemoteFile,
     Rendered,
     ResultOutcome,
     StatusOutcome,
@@ -36,48 +39,6 @@ from kling_batch.outcome import (
     Unread,
     Waiting,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer as these tables need it; header names are lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> JSON:
-        """The body as JSON that the ledger can keep, or None where it is something else.
-
-        JSON has no NaN and UTF-8 no half characters (JavaScript cuts emoji in two). Python reads
-        both and SQLite refuses them: a paid result must not fail on its way into the ledger.
-        """
-        try:
-            text = self.body.decode("utf-8-sig")
-            value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
-            if _HALF_CHARACTER.search(text):
-                whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-                value = json.loads(whole)
-        except (ValueError, RecursionError):
-            return None
-        return value
-
-    def text(self) -> str:
-        """The start of the body for a message; never long."""
-        return " ".join(self.body[:400].decode("utf-8", "replace").split())[:200]
-
-
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def _no_number(_: str) -> None:
-    """`NaN` and `Infinity`, as Python's own `json.dumps` writes them."""
-
-
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if isfinite(number) else None
-
 
 # -- the paid POST -----------------------------------------------------------------------------
 
@@ -147,13 +108,13 @@ def _refusal(answer: Answer, body: JSON) -> Failure:
         kind = FailureKind.AUTH
     else:
         kind = FailureKind.INVALID
-    detail = _first_detail(body)
+    detail = first_detail(body)
     return Failure(
         kind=kind,
         message=f"HTTP {answer.status}: {message}",
         error_type=str(detail.get("type", "")),
         status=answer.status,
-        loc=_loc(detail),
+        loc=loc_of(detail),
     )
 
 
@@ -163,28 +124,6 @@ def is_lock(status: int, message: str) -> bool:
     return status == 403 and any(
         word in lowered for word in ("locked", "exhausted balance", "top up", "budget exceeded")
     )
-
-
-def retry_after(answer: Answer) -> float | None:
-    """Seconds of a `Retry-After`, as a number or as a date; None where there is none."""
-    value = answer.headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        then = parsedate_to_datetime(value)
-        # On the server's clock alone: ours may be wrong.
-        sent = parsedate_to_datetime(answer.headers["date"])
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, (_aware(then) - _aware(sent)).total_seconds())
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 # -- status ------------------------------------------------------------------------------------
@@ -205,8 +144,8 @@ def classify_status(answer: Answer) -> StatusOutcome:
             metrics = body.get("metrics")
             seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
             return Finished(
-                error=_text(body.get("error")),
-                error_type=_text(body.get("error_type")),
+                error=text_of(body.get("error")),
+                error_type=text_of(body.get("error_type")),
                 inference_seconds=seconds if isinstance(seconds, int | float) else None,
             )
         case word:
@@ -244,7 +183,7 @@ def classify_result(answer: Answer, finished: Finished, *, media: bool) -> Resul
         files = files_in(body)
         if files or not media:
             return Rendered(output=body, files=files, billable_units=units)
-        if _first_detail(body):
+        if first_detail(body):
             return Failed(_verdict(answer, body, finished, units), units)
         return Unread(f"the result holds no file: {answer.text()}", empty=True)
     if answer.status in _NO_VERDICT or not isinstance(body, dict):
@@ -315,7 +254,7 @@ def _kind_of(error_type: str, status: int) -> FailureKind:
 
 
 def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None) -> Failure:
-    detail = _first_detail(body)
+    detail = first_detail(body)
     error_type = str(
         detail.get("type")
         or (body.get("error_type") if isinstance(body, dict) else None)
@@ -335,7 +274,7 @@ def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None
         error_type=error_type,
         retryable=hint,
         status=answer.status,
-        loc=_loc(detail),
+        loc=loc_of(detail),
     )
 
 
@@ -358,87 +297,3 @@ def _retry_hint(answer: Answer) -> bool | None:
         if value in ("0", "false", "no"):
             return False
     return None
-
-
-# -- bodies ------------------------------------------------------------------------------------
-
-
-def billable_units(answer: Answer) -> float | None:
-    """`X-Fal-Billable-Units`: a count of units, not of dollars (facts §4.2)."""
-    try:
-        units = float(answer.headers["x-fal-billable-units"])
-    except (KeyError, ValueError):
-        return None
-    return units if 0 <= units < 1e9 else None
-
-
-def message_of(body: JSON, answer: Answer) -> str:
-    """Fal's words in one line, without the echoed input (it may hold a whole data URI)."""
-    if isinstance(body, dict):
-        detail = body.get("detail", body.get("error"))
-        if isinstance(detail, list):
-            parts = [_detail_words(item) for item in detail if isinstance(item, dict)]
-            if parts:
-                return "; ".join(parts)[:500]
-        if isinstance(detail, dict):
-            detail = detail.get("message")
-        if isinstance(detail, str) and detail:
-            return detail[:500]
-    return answer.text() or "no text"
-
-
-def _detail_words(item: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in _loc(item) if part != "body")
-    message = str(item.get("msg") or item.get("type") or "invalid")
-    return f"{where}: {message}" if where else message
-
-
-def _first_detail(body: JSON) -> dict[str, Any]:
-    detail = body.get("detail") if isinstance(body, dict) else None
-    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        return detail[0]
-    return {}
-
-
-def _loc(detail: Mapping[str, Any]) -> tuple[str | int, ...]:
-    loc = detail.get("loc")
-    if not isinstance(loc, list):
-        return ()
-    return tuple(part for part in loc if isinstance(part, str | int))
-
-
-def files_in(output: JSON) -> tuple[RemoteFile, ...]:
-    """Every file of a model's output, in order: `video`, `images[]`, or whatever holds a URL."""
-    found: list[RemoteFile] = []
-    _collect(output, found, 0)
-    return tuple(found)
-
-
-def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
-    if depth > 8:
-        return
-    if isinstance(value, list):
-        for item in value:
-            _collect(item, found, depth + 1)
-    elif isinstance(value, dict):
-        if _is_url(value.get("url")) or str(value.get("url", "")).startswith("data:"):
-            size = value.get("file_size")
-            found.append(
-                RemoteFile(
-                    url=value["url"],
-                    content_type=_text(value.get("content_type")),
-                    name=_text(value.get("file_name")),
-                    size=size if isinstance(size, int) and size > 0 else None,
-                )
-            )
-            return
-        for item in value.values():
-            _collect(item, found, depth + 1)
-
-
-def _is_url(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(("https://", "http://"))
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import anyio
 
 from kling_batch import backoff
+from kling_batch.answers import files_in
 from kling_batch.bench import Bench
-from kling_batch.classify import files_in, is_lock, verdict_of_status
+from kling_batch.classify import is_lock, verdict_of_status
 from kling_batch.errors import AuthError, BudgetError
 from kling_batch.lifecycle import Event, State
 from kling_batch.outcome import (

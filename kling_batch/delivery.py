@@ -16,8 +16,8 @@ from pathlib import Path
 import anyio
 
 from kling_batch import backoff
+from kling_batch.answers import files_in
 from kling_batch.bench import Bench
-from kling_batch.classify import files_in
 from kling_batch.jobs import Job
 from kling_batch.ledger import Placed
 from kling_batch.lifecycle import Event, State

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import anyio
@@ -31,19 +30,11 @@ from kling_batch.prices import format_usd
 from kling_batch.reconciler import Reconciler
 from kling_batch.retry import Decision, decide
 from kling_batch.submission import Bought, NotReady, Submission
+from kling_batch.tally import Stop, Tally, name_of
 
 #: A job that cost this many times its estimate stops further submissions: the prices we know
 #: are not the prices we pay.
 COST_ALARM = 3
-
-JobName: TypeAlias = tuple[str, str, int]
-"""Batch, id and take: one name of a job."""
-
-
-def name_of(job: Job) -> JobName:
-    """The name that this manifest gives the job."""
-    return (job.batch, job.id, job.take)
-
 
 Work: TypeAlias = Callable[[PlannedJob, int], Awaitable[None]]
 
@@ -51,30 +42,6 @@ Work: TypeAlias = Callable[[PlannedJob, int], Awaitable[None]]
 _MOVING = frozenset(
     {Action.SUBMIT, Action.COLLECT, Action.RECONCILE, Action.DOWNLOAD, Action.PLACE}
 )
-
-
-@dataclass(slots=True)
-class Stop:
-    """Why no further job may be bought in this run."""
-
-    code: ExitCode
-    reason: str
-
-
-@dataclass(slots=True)
-class Tally:
-    """What only the run knows; everything else about its end is in the ledger."""
-
-    #: Why a job is not done, where no row of the ledger says so.
-    reasons: dict[JobName, str] = field(default_factory=dict)
-    blocked: set[JobName] = field(default_factory=set)
-    #: Ended without an attempt to show for it, or in one that says why.
-    failed: set[JobName] = field(default_factory=set)
-    stops: list[Stop] = field(default_factory=list)
-
-    def stopped_by(self) -> tuple[ExitCode, ...]:
-        """The codes of all stops."""
-        return tuple(stop.code for stop in self.stops)
 
 
 class Engine:

@@ -24,8 +24,8 @@ from fal_client.client import (
     AsyncBackupDomainTransport,
 )
 
+from kling_batch.answers import Answer
 from kling_batch.classify import (
-    Answer,
     classify_result,
     classify_status,
     classify_submit,

@@ -23,14 +23,12 @@ from kling_batch.database import RunLock, connect, explained, this_host, transac
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.jobs import JSON, Batch, Job, JobKey, LocalFile, MicroUSD, canonical_json
 from kling_batch.lifecycle import Event, State, step
+from kling_batch.naming import write_names
 from kling_batch.outcome import CancelAnswer, Charged, Fetched
 from kling_batch.records import Attempt, Reader
 from kling_batch.rows import (
     MOMENTS,
     columns_of,
-    job_row,
-    name_row,
-    names_digest,
     plain,
     without_data,
 )
@@ -160,38 +158,7 @@ class Ledger(Reader):
 
         `whole`: the batch lists every job of its name, so that a missing one has been dropped.
         """
-        digest = names_digest(batch.jobs) if whole else ""
-        if digest and digest == self.registered(batch.name):
-            return
-        current = self.current_names(batch.name)
-        wanted = {(job.id, job.take): job for job in batch.jobs}
-        fresh = [j for name, j in wanted.items() if current.get(name) != (j.key, j.path)]
-        gone = [name for name in current if whole and name not in wanted]
-        at = self._iso()
-        with self._transaction() as db:
-            db.execute(
-                "insert into registered (batch, digest) values (?, ?)"
-                " on conflict (batch) do update set digest = excluded.digest",
-                [batch.name, digest],
-            )
-            db.conn.executemany(
-                "insert into jobs (key, endpoint, mode, tier, take, arguments, first_seen_at)"
-                " values (?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing",
-                (job_row(job, at) for job in fresh),
-            )
-            retired = [*gone, *((job.id, job.take) for job in fresh)]
-            db.conn.executemany(
-                "update names set retired_at = ? where batch = ? and job_id = ? and take = ?"
-                " and retired_at is null",
-                ([at, batch.name, *name] for name in retired),
-            )
-            db.conn.executemany(
-                "insert into names (batch, job_id, take, job_key, path, estimate_micro_usd, place,"
-                " named_at) values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set"
-                " retired_at = null, path = excluded.path, named_at = excluded.named_at,"
-                " place = excluded.place, estimate_micro_usd = excluded.estimate_micro_usd",
-                (name_row(batch.name, job, at) for job in fresh),
-            )
+        write_names(self, batch, whole=whole, at=self._iso(), transaction=self._transaction)
 
     # -- attempts ------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from kling_batch.accounts import close_books
 from kling_batch.bench import Bench, Policy
 from kling_batch.catalog import by_id
 from kling_batch.display import Display
-from kling_batch.engine import Engine, Tally
+from kling_batch.engine import Engine
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.jobs import Batch, Job
 from kling_batch.ledger import Cap, Ledger
@@ -35,6 +35,7 @@ from kling_batch.prices import format_usd
 from kling_batch.report import RunReport
 from kling_batch.settings import Settings, resolve
 from kling_batch.survey import shelf_of, survey, wanted
+from kling_batch.tally import Tally
 from kling_batch.units import cost_of
 
 if TYPE_CHECKING:
@@ -312,23 +313,28 @@ async def _tick(display: Display) -> None:
 
 
 async def _listen(engine: Engine, display: Display) -> None:
-    """The first signal leaves in order, the second Ctrl-C at once, SIGTERM within its grace."""
-    wanted = [s for s in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)) if s]
+    """The first signal leaves in order, the second Ctrl-C at once, SIGTERM within its grace.
+
+    A window that closes hangs up twice, by its shell and by the kernel: that is no second Ctrl-C.
+    What the parent had us ignore (`nohup`, `&` in a script) stays ignored.
+    """
+    asked = [signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    wanted = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
     async with anyio.create_task_group() as tasks:
-        with anyio.open_signal_receiver(*wanted) as signals:
+        with anyio.open_signal_receiver(signal.SIGTERM, *wanted) as signals:
             interrupted = False
             async for number in signals:
                 if number == signal.SIGTERM:
                     engine.leave(ExitCode.TERMINATED, "terminated (SIGTERM)")
                     tasks.start_soon(_leave_after, TERM_GRACE, ExitCode.TERMINATED)
-                elif interrupted:
-                    display.close()
-                    _leave_now(ExitCode.INTERRUPTED)
-                else:
+                elif not interrupted:
                     interrupted = True
                     hint = "stopping in order; Ctrl-C once more leaves at once"
                     display.notify(Happening(kind="stopping", message=hint))
                     engine.leave(ExitCode.INTERRUPTED, "interrupted")
+                elif number == signal.SIGINT:
+                    display.close()
+                    _leave_now(ExitCode.INTERRUPTED)
 
 
 async def _leave_after(seconds: float, code: ExitCode) -> None:

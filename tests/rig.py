@@ -21,7 +21,7 @@ from kling_batch.bench import Bench, Policy
 from kling_batch.download import Downloader
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
-from kling_batch.engine import Engine, Tally
+from kling_batch.engine import Engine
 from kling_batch.fal import FalQueue, connections
 from kling_batch.jobs import Batch, Job, MicroUSD, job_key
 from kling_batch.ledger import Ledger
@@ -31,6 +31,7 @@ from kling_batch.plan import OnDisk, Plan, make_plan
 from kling_batch.settings import Options, resolve
 from kling_batch.shelf import Shelf
 from kling_batch.survey import Disk
+from kling_batch.tally import Tally
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 T2V = "fal-ai/kling-video/o3/standard/text-to-video"

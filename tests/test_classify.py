@@ -12,16 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kling_batch.answers import Answer, billable_units, files_in, message_of, retry_after
 from kling_batch.classify import (
-    Answer,
-    billable_units,
     classify_result,
     classify_status,
     classify_submit,
-    files_in,
     is_lock,
-    message_of,
-    retry_after,
     trusted,
     unread,
     verdict_of_status,

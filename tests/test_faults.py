@@ -11,17 +11,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rig import make_job
 from storm import ALWAYS, ANYWHERE, NETWORK, REFUSED, Storm, Strike, judge, settled
 
-from kling_batch.emulator import Settings
-from kling_batch.jobs import Job, OutputOf, parents
+from kling_batch.emulator import Fault, Settings
+from kling_batch.jobs import Job, MicroUSD, OutputOf, parents
+from kling_batch.ledger import Cap
 from kling_batch.lifecycle import State
 
 #: Where a run meets the outside, in order. What has a row of the ledger's own carries the name of
@@ -50,8 +54,11 @@ STAGES: dict[str, tuple[str, ...]] = {
         "artifacts_saved.after",
     ),
 }
+#: Events that only trouble brings.
+RARE = ("submit_unconfirmed", "submit_refused", "run_recovered", "reconciled_found", "remote_lost")
 READS = ("queued", "running", "done", "result")
-WIRE = ("connect", "submit", "download", *READS)
+WIRE = ("connect", "submit", "download", "list", *READS)
+SECONDS = {"standard": 1.0}
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def faults_at(moment: str) -> tuple[str, ...]:
         # 429 is fal's word that it did not take the request; from any other side it would be a lie
         # that nobody can see through.
         return (*(fault for fault in NETWORK if fault != "429"), *ANYWHERE)
-    return (*NETWORK, *ANYWHERE, *(REFUSED if place in READS else ()))
+    return (*NETWORK, *ANYWHERE, *(REFUSED if place in (*READS, "list") else ()))
 
 
 @cache
@@ -97,7 +104,7 @@ def night() -> tuple[Job, ...]:
     return (parent, make_job("same"), make_job("same", take=2), child)
 
 
-def renders(seconds: float = 2.0) -> Settings:
+def renders(seconds: float = 1.0) -> Settings:
     return Settings(concurrency=2, media="template", service_times={"standard": seconds})
 
 
@@ -134,7 +141,8 @@ def everything_that_fal_took_is_here(storm: Storm, jobs: Sequence[Job], where: s
     states = {job.key: state for job, state in zip(jobs, storm.states(jobs), strict=True)}
     prompts = {job.key: str(job.arguments["prompt"]) for job in jobs}
     taken = Counter(r.prompt for r in storm.world.books.accepted if r.prompt in prompts.values())
-    assert Counter(prompts[k] for k, state in states.items() if state is State.SUCCEEDED) == taken
+    done = Counter(prompts[key] for key, state in states.items() if state is State.SUCCEEDED)
+    assert done == taken, where
     for job in jobs:
         waits = any(states[parent.key] is not State.SUCCEEDED for parent in parents(job.arguments))
         allowed = {None} if waits else {State.SUCCEEDED, State.IN_DOUBT}
@@ -175,7 +183,9 @@ def third_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
 NIGHTS = (first_night, second_night, third_night)
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [pytest.param(n, marks=[pytest.mark.long] if n % 2 else []) for n in range(PARTS)]
+)
 @pytest.mark.parametrize("night", NIGHTS)
 def test_killed_at_any_moment(night: Any, part: int) -> None:
     with in_memory() as folder:
@@ -192,6 +202,85 @@ def test_killed_at_any_moment(night: Any, part: int) -> None:
             storm.until_quiet(jobs, seed=part)
             settled(storm, jobs)
             everything_that_fal_took_is_here(storm, jobs, where)
+
+
+# -- any sequence of them ------------------------------------------------------------------------
+
+EVERY_MOMENT = tuple(
+    dict.fromkeys(
+        [moment for moments in STAGES.values() for moment in moments]
+        + ["list.before", "list.after", "ledger.before", "ledger.after"]
+        + [f"{event}.{side}" for event in RARE for side in ("before", "after")]
+    )
+)
+
+
+@st.composite
+def strikes(draw: st.DrawFn) -> Strike:
+    moment = draw(st.sampled_from(EVERY_MOMENT))
+    fault = draw(st.sampled_from(faults_at(moment)))
+    nth, times = draw(st.integers(1, 6)), draw(st.sampled_from([1, 1, 3, ALWAYS]))
+    return Strike(moment, fault, nth, times)
+
+
+#: What happens in one run, before it: hours pass, somebody sets the clock.
+RUNS = st.fixed_dictionaries(
+    {
+        "strikes": st.lists(strikes(), max_size=3),
+        "kill_at": st.none() | st.integers(1, 200),
+        "later": st.sampled_from([0, 0, 60, 3600, 7200]),
+        "clock": st.sampled_from([0, 0, 0, -1, -7, 5]),
+    }
+)
+ACCOUNTS = st.fixed_dictionaries(
+    {
+        "concurrency": st.sampled_from([1, 2, 8]),
+        "list_delay": st.sampled_from([0.0, 30.0]),
+        "list_unfinished": st.booleans(),
+        "list_filter": st.sampled_from(["ended_at", "sent_at"]),
+        "list_allowed": st.sampled_from([True, True, True, False]),
+        "declare_sizes": st.booleans(),
+        "url_form": st.sampled_from(["app", "endpoint", "response"]),
+        "result_ttl": st.sampled_from([3600.0, 10.0]),
+    }
+)
+FAILURES = st.sampled_from([None, None, "internal_error", "content_policy_violation"])
+CAPS = st.sampled_from([None, None, 900_000, 1_300_000, 1_700_000])
+
+
+def any_nights(
+    nights: list[dict[str, Any]], account: dict[str, Any], failure: str | None, limit: int | None
+) -> None:
+    jobs = night()
+    cap = limit and Cap(limit=MicroUSD(limit), batches=("test",))
+    policy = {"caps": (cap,) if cap else (), "concurrency": 3}
+    with in_memory() as folder:
+        storm = Storm(folder, Settings(media="template", service_times=SECONDS, **account))
+        if failure:
+            fault = Fault(stage="job", what="fail", error=failure, probability=0.3)
+            storm.world.faults.add(fault)
+        for n, run in enumerate(nights):
+            storm.epoch += timedelta(seconds=run["later"])
+            storm.turn_clock(run["clock"])
+            storm.go(jobs, *run["strikes"], seed=n, kill_at=run["kill_at"], **policy)
+            judge(storm, cap or None)
+        storm.until_quiet(jobs, **policy)
+        judge(storm, cap or None)
+        settled(storm, jobs)
+
+
+@settings(max_examples=40, deadline=None, print_blob=True, derandomize=True)
+@given(st.lists(RUNS, min_size=1, max_size=4), ACCOUNTS, FAILURES, CAPS)
+def test_any_nights(nights: Any, account: Any, failure: Any, limit: Any) -> None:
+    any_nights(nights, account, failure, limit)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@settings(max_examples=4000, deadline=None, print_blob=True)
+@given(st.lists(RUNS, min_size=1, max_size=5), ACCOUNTS, FAILURES, CAPS)
+def test_thousands_of_nights(nights: Any, account: Any, failure: Any, limit: Any) -> None:
+    any_nights(nights, account, failure, limit)
 
 
 # -- found by the matrix ------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_nothing_to_do_is_well_done() -> None:
     assert code() is ExitCode.OK
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(Ending, 2))
+@pytest.mark.parametrize(("one", "other"), list(combinations(Ending, 2)))
 def test_of_two_endings_the_one_that_needs_a_person_more(one: Ending, other: Ending) -> None:
     wanted = {ALONE[one], ALONE[other]} - {ExitCode.OK}
 

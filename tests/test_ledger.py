@@ -505,6 +505,16 @@ def test_racing_processes_pay_for_each_job_once(tmp_path: Path) -> None:
     assert count(path, "attempts") == 40
 
 
+def test_a_transaction_holds_the_pen_from_its_first_line(ledger: Ledger) -> None:
+    """Between the sum that a cap is held against and the row, nobody else may write."""
+    other = sqlite3.connect(ledger.path, isolation_level=None, timeout=0)
+    with closing(other), ledger._transaction() as db:
+        db.execute("select count(*) from attempts").fetchone()
+
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("begin immediate")
+
+
 def test_racing_processes_never_pass_the_cap(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     jobs = make_jobs(40)

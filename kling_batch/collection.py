@@ -109,7 +109,8 @@ class Collection:
                 outcome = await self._result(attempt, attempt.handle, finished)
             if not isinstance(outcome, Unread):
                 return self._settle(attempt, outcome, finished)
-            denied_since = denied_since or anyio.current_time()
+            if denied_since is None:
+                denied_since = anyio.current_time()
             patient = anyio.current_time() - denied_since < LOST_SECONDS
             state = await self._look_up(attempt_id, finished, outcome, patient=patient)
             if state is not None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kling_batch import backoff
 from kling_batch.backoff import Backoff, doubt_interval, poll_interval
 
-thorough = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+thorough = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 POLICIES = [backoff.SUBMIT, backoff.READ, backoff.DOWNLOAD, backoff.ATTEMPT]
 
 

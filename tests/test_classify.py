@@ -45,7 +45,7 @@ VIDEO: dict[str, Any] = {
     "video": {"url": "https://v3b.fal.media/files/b/0a/out.mp4", "file_size": 12}
 }
 
-exhaustive = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+exhaustive = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 
 
 def answer(status: int, body: Any = None, **headers: str) -> Answer:

@@ -17,7 +17,7 @@ from kling_batch.outcome import Listed
 T0 = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ONE, TWO = {"prompt": "one"}, {"prompt": "two"}
 
-thorough = settings(max_examples=400, deadline=None, derandomize=True, database=None)
+thorough = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 
 def at(**by: float) -> datetime:

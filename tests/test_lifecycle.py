@@ -486,7 +486,7 @@ def test_the_ledger_and_a_plain_model_agree_whatever_happens() -> None:
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=40,
+            max_examples=25,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

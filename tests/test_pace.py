@@ -16,7 +16,7 @@ from kling_batch.pace import Rate, Window
 
 T = TypeVar("T")
 
-thorough = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+thorough = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 
 def virtually(work: Callable[[], Awaitable[T]]) -> T:

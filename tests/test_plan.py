@@ -306,7 +306,7 @@ standings = st.none() | st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(
     st.lists(standings, min_size=5, max_size=5),
     st.lists(st.sampled_from(list(OnDisk)), min_size=5, max_size=5),

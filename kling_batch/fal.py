@@ -66,6 +66,9 @@ READ_TIMEOUT = httpx.Timeout(30.0, connect=15.0, pool=60.0)
 SUBMIT_PATIENCE = 240.0
 READ_PATIENCE = 180.0
 
+#: What the platform calls its rows (facts §5).
+ROWS = ("items", "requests", "results", "prices", "billing_events")
+
 #: Nobody's status or result is larger; a body without end must not fill the memory.
 MAX_BODY = 64 * 1024 * 1024
 
@@ -321,9 +324,11 @@ class FalQueue:
 
 
 def rows_of(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a platform answer, whatever it calls them."""
-    lists = [value for value in body.values() if isinstance(value, list)]
-    return [row for row in (lists[0] if lists else []) if isinstance(row, dict)]
+    """The rows of a platform answer: under a name we know, else its first list with anything in."""
+    named = [body[name] for name in ROWS if isinstance(body.get(name), list)]
+    lists = [value for value in body.values() if isinstance(value, list) and value]
+    rows: list[JSON] = next(iter(named or lists), [])
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _items(body: dict[str, Any]) -> list[Listed]:

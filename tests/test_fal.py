@@ -505,7 +505,19 @@ def test_a_list_without_items_is_empty(body: dict[str, Any]) -> None:
     assert ask(Canned(httpx.Response(200, json=body)), listing) == Listing(())
 
 
-@pytest.mark.parametrize("name", ["items", "requests", "results"])
+@pytest.mark.parametrize("beside", [{"warnings": []}, {"warnings": ["x"]}, {"warnings": [{}]}])
+@pytest.mark.parametrize("name", ["items", "requests"])
+def test_another_list_in_the_answer_does_not_hide_the_rows(name: str, beside: Any) -> None:
+    """A list that looks empty says of a paid request that it is not there."""
+    body = beside | {name: [{"request_id": "r-1"}]}
+
+    outcome = ask(Canned(httpx.Response(200, json=body)), listing)
+
+    assert isinstance(outcome, Listing)
+    assert [item.request_id for item in outcome.items] == ["r-1"]
+
+
+@pytest.mark.parametrize("name", ["items", "requests", "results", "whatever"])
 def test_items_may_stand_under_any_of_their_documented_names(name: str) -> None:
     row = {"request_id": "r-1", "started_at": SINCE, "json_input": {}, "json_output": {"a": 1}}
 

@@ -73,6 +73,10 @@ def connect(path: Path, *, writable: bool) -> Database:
         elif not path.exists():
             raise LedgerError(f"{path}: there is no ledger here yet; `kling-batch run` makes one")
         mode = "rw" if writable else "ro"
+        if not writable and not _writable(path.parent) and not _log_of(path).exists():
+            # Nobody writes here and nothing waits in a log: without this, SQLite would want to
+            # make one beside it, and could not on a read-only share.
+            mode = "ro&immutable=1"
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS
         )
@@ -85,6 +89,15 @@ def connect(path: Path, *, writable: bool) -> Database:
         db.close()
         raise
     return db
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _log_of(path: Path) -> Path:
+    resolved = path.resolve()
+    return resolved.with_name(f"{resolved.name}-wal")
 
 
 def _prepare(db: Database, path: Path, *, writable: bool) -> None:

@@ -717,6 +717,20 @@ def test_a_ledger_that_may_not_be_written_is_a_sentence_and_stays(tmp_path: Path
         assert path.read_bytes() == before
 
 
+def test_a_ledger_on_a_read_only_share_can_be_read(tmp_path: Path) -> None:
+    with unprivileged(tmp_path) as folder:
+        path = folder / "ledger.db"
+        with opened(path) as ledger:
+            intend(ledger, make_job("job-0"))
+        folder.chmod(0o555)
+        try:
+            with Reader.open(path) as reader:
+                assert len(reader.standings()) == 1
+            assert sorted(p.name for p in folder.iterdir()) == ["ledger.db", "ledger.db.lock"]
+        finally:
+            folder.chmod(0o755)
+
+
 def test_a_ledger_whose_folder_is_a_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("a file")
 

@@ -98,6 +98,8 @@ class Bench:
     cost_of: Callable[[str, float], MicroUSD | None] = lambda _endpoint, _units: None
     #: Whether an endpoint's result must hold files.
     media: Callable[[str], bool] = lambda _endpoint: True
+    #: Set once nothing more may be bought: also by those who stand in line already.
+    halted: bool = False
     window: Window = field(init=False)
     submissions: Rate = field(init=False)
     #: Reads cost nothing but politeness.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
@@ -69,17 +70,23 @@ class Delivery:
         attempt = self._bench.ledger.attempt(attempt_id)
         files = files_in(attempt.output)
         if not files:
-            return self._shelve(attempt, job, [self._document(attempt, job)])
-        fetched: list[Fetched] = []
+            return self._shelve(attempt, job, {0: self._document(attempt, job)})
+        fetched: dict[int, Fetched] = {}
+        gone = ""
         for index, file in enumerate(files):
             outcome = await self._fetch(attempt, job, index, file)
             match outcome:
                 case Fetched():
-                    fetched.append(outcome)
+                    fetched[index] = outcome
                 case Gone(reason):
-                    return self._lost(attempt, reason)
+                    gone = reason
                 case Unfetched(reason):
                     return Undelivered(reason)
+        if not fetched:
+            return self._lost(attempt, gone)
+        if gone:
+            lost = len(files) - len(fetched)
+            self._say(job, "warning", f"{lost} of {len(files)} files are paid and lost: {gone}")
         return self._shelve(attempt, job, fetched, [file.url for file in files])
 
     async def _fetch(
@@ -137,12 +144,16 @@ class Delivery:
         return self._bench.ledger.record(attempt.id, Event.ARTIFACT_LOST, failure=failure)
 
     def _shelve(
-        self, attempt: Attempt, job: Job, fetched: list[Fetched], urls: list[str] | None = None
+        self,
+        attempt: Attempt,
+        job: Job,
+        fetched: Mapping[int, Fetched],
+        urls: list[str] | None = None,
     ) -> State:
         """Name the files, then commit: no await, so that nothing comes between."""
         bench = self._bench
         placed: list[Placed] = []
-        for index, item in enumerate(fetched):
+        for index, item in fetched.items():
             final = bench.shelf.prepare(job.batch, job.output_path(index, item.ext))
             self._set_aside(final, item.sha256)
             bench.shelf.shelve(Path(item.temporary), final)

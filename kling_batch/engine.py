@@ -29,7 +29,7 @@ from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.prices import format_usd
 from kling_batch.reconciler import Reconciler
 from kling_batch.retry import Decision, decide
-from kling_batch.submission import Bought, NotReady, Submission
+from kling_batch.submission import Bought, Halted, NotReady, Submission
 from kling_batch.tally import Stop, Tally, name_of
 
 #: A job that cost this many times its estimate stops further submissions: the prices we know
@@ -72,10 +72,13 @@ class Engine:
 
     def stop_feeding(self, code: ExitCode, reason: str) -> None:
         """Buy nothing more; what is open is still collected."""
-        if not any(stop.code is code for stop in self.tally.stops):
+        # One sentence a code is enough, but for the ledger's: each may hold a paid request's id.
+        told = [stop.reason for stop in self.tally.stops if stop.code is code]
+        if not told or (code is ExitCode.LEDGER and reason not in told):
             self.tally.stops.append(Stop(code, reason))
             self._say("stopping", reason)
         self._feeding = False
+        self._bench.halted = True
         self._nudge()
 
     def leave(self, code: ExitCode, reason: str) -> None:
@@ -98,12 +101,17 @@ class Engine:
 
     def _arrange(self, plan: Plan) -> list[PlannedJob]:
         """Twins behind their first, children behind their parents, the rest ready to go."""
-        active = {i.job.key for i in plan.items if i.action in _MOVING and not i.twin}
+        active = {item.job.key for item in plan.items if item.action in _MOVING}
+        led: set[JobKey] = set()
         resumed: list[PlannedJob] = []
         for item in plan.items:
-            if item.twin and item.job.key in active:
+            if item.action not in _MOVING:
+                continue
+            if item.job.key in led:
                 self._twins.setdefault(item.job.key, []).append(item.job)
-            elif item.action is Action.SUBMIT:
+                continue
+            led.add(item.job.key)
+            if item.action is Action.SUBMIT:
                 needs = {p.key for p in parents(item.job.arguments)} & active
                 if needs:
                     self._waiting[item.job.key] = needs
@@ -111,7 +119,7 @@ class Engine:
                         self._children.setdefault(key, []).append(item)
                 else:
                     self._ready.append(item)
-            elif item.action in _MOVING:
+            else:
                 resumed.append(item)
         return resumed
 
@@ -200,6 +208,8 @@ class Engine:
         match bought:
             case OverCap():
                 self._over_cap(item, bought)
+            case Halted():
+                self._settled(item.job.key, succeeded=False)
             case NotReady(reason):
                 self._end(item, Failure(kind=FailureKind.INPUT, message=reason))
             case Bought(attempt_id, State.IN_DOUBT):
@@ -234,7 +244,12 @@ class Engine:
             await self._failed(item, attempt_id)
 
     async def _download_again(self, item: PlannedJob, attempt_id: int) -> None:
-        if self._bench.ledger.attempt(attempt_id).state is State.SUCCEEDED:
+        attempt = self._bench.ledger.attempt(attempt_id)
+        if attempt.origin == "adopted":
+            message = "the adopted file is gone, and fal never had it; put it back"
+            self._end(item, Failure(kind=FailureKind.INPUT, message=message))
+            return
+        if attempt.state is State.SUCCEEDED:
             self._delivery.fetch_again(attempt_id)
         await self._deliver(item, attempt_id)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from kling_batch.errors import UsageError
 from kling_batch.jobs import Batch, MicroUSD
 
 DEFAULT_OUTPUT = "outputs"
@@ -64,6 +65,10 @@ def resolve(batches: Sequence[Batch], options: Options) -> Settings:
         batch.name: options.output or Path(batch.output or DEFAULT_OUTPUT) for batch in batches
     }
     folder = next(iter(roots.values()), options.output or Path(DEFAULT_OUTPUT))
+    if options.ledger is None and len(set(roots.values())) > 1:
+        # The order of the manifests must not decide where it is written what was paid.
+        folders = ", ".join(sorted(str(root) for root in set(roots.values())))
+        raise UsageError(f"these manifests have several output folders ({folders}); say --ledger")
     deadlines = [d for d in (options.timeout, *(lim.deadline for lim in limits)) if d is not None]
     return Settings(
         roots=roots,

@@ -32,6 +32,7 @@ from kling_batch.outcome import (
     Unconfirmed,
 )
 from kling_batch.records import parse_iso
+from kling_batch.shelf import digest_of
 
 #: How often a POST that provably was not accepted is repeated before the job is left for the next
 #: run: about a minute without connection, about five of 429, a few seconds of a locked account
@@ -54,6 +55,11 @@ class NotReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Halted:
+    """Buying ended while this job stood in line; no attempt was made."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bought:
     """An attempt was made; `state` is where its POST left it."""
 
@@ -69,7 +75,7 @@ class Submission:
         self._bench = bench
         self._uploading: dict[str, anyio.Lock] = {}
 
-    async def buy(self, job: Job, tries: int) -> Bought | OverCap | NotReady:
+    async def buy(self, job: Job, tries: int) -> Bought | OverCap | NotReady | Halted:
         """One attempt at `job`: prepared, intended, posted, recorded.
 
         Raises:
@@ -81,6 +87,8 @@ class Submission:
         except UploadError as error:
             return NotReady(str(error))
         await bench.submissions.take()
+        if bench.halted:
+            return Halted()
         # No await from here to the POST: what the caps saw is what is spent.
         intended = bench.ledger.intend(job, payload, tries=tries, caps=bench.policy.caps)
         if isinstance(intended, OverCap):
@@ -178,6 +186,12 @@ class Submission:
             known = bench.ledger.upload(file.sha256)
             if known and bench.now() - known[1] < UPLOAD_LASTS:
                 return known[0]
+            try:
+                same = digest_of(Path(file.path)) == file.sha256
+            except OSError as error:
+                raise UploadError(f"{file.path}: {error.strerror or error}") from error
+            if not same:
+                raise UploadError(f"{file.path} has changed since it was read; run again")
             url = await bench.uploader.upload(Path(file.path), file.content_type)
             bench.ledger.remember_upload(file, url)
             return url

@@ -37,5 +37,5 @@ class Tally:
     stops: list[Stop] = field(default_factory=list)
 
     def stopped_by(self) -> tuple[ExitCode, ...]:
-        """The codes of all stops."""
-        return tuple(stop.code for stop in self.stops)
+        """The codes of all stops, each once."""
+        return tuple(dict.fromkeys(stop.code for stop in self.stops))

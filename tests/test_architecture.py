@@ -143,7 +143,7 @@ PURE: dict[str, set[str]] = {
     "doubts": {"jobs", "outcome"},
     "rows": {"jobs", "lifecycle", "outcome"},
     "fal_urls": {"outcome"},
-    "settings": {"jobs"},
+    "settings": {"errors", "jobs"},
     "prices": {"jobs"},
     "report": {"errors", "jobs"},
     "plan": {"jobs", "lifecycle", "records", "retry"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -395,7 +396,8 @@ def test_one_local_file_is_uploaded_once(tmp_path: Path) -> None:
     rig = Rig(tmp_path, uploads=CountingUploads())
     photo = tmp_path / "photo.png"
     photo.write_bytes(b"x")
-    file = LocalFile(path=str(photo), sha256="0" * 64, size=1, content_type="image/png")
+    digest = sha256(b"x").hexdigest()
+    file = LocalFile(path=str(photo), sha256=digest, size=1, content_type="image/png")
     jobs = [make_job(f"j{n}", image_url=file) for n in range(4)]
 
     rig.run(jobs)

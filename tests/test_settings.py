@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kling_batch.errors import UsageError
 from kling_batch.jobs import Batch, Limits, MicroUSD
 from kling_batch.settings import Options, Settings, resolve
 
@@ -100,7 +101,8 @@ def test_the_earlier_of_flag_and_deadline_ends_the_run() -> None:
 def test_each_batch_has_its_own_folder_unless_the_flag_says_one() -> None:
     one, two = batch("one", "a"), batch("two")
 
-    assert decided(one, two).roots == {"one": Path("a"), "two": Path("outputs")}
+    roots = decided(one, two, ledger=Path("l.db")).roots
+    assert roots == {"one": Path("a"), "two": Path("outputs")}
     assert decided(one, two, output=Path("x")).roots == {"one": Path("x"), "two": Path("x")}
 
 
@@ -118,11 +120,10 @@ def test_an_emulator_is_another_service(emulator: str | None, service: str) -> N
     assert decided(batch(), emulator=emulator).service == service
 
 
-@pytest.mark.xfail(
-    reason="two folders, no --ledger: the order of the manifests chooses the ledger, and what was"
-    " paid for in one of them is bought again in the other"
-)
 def test_the_order_of_manifests_never_chooses_another_ledger() -> None:
     one, two = batch("one", "a"), batch("two", "b")
 
-    assert decided(one, two).ledger == decided(two, one).ledger
+    for order in ((one, two), (two, one)):
+        with pytest.raises(UsageError, match="--ledger"):
+            decided(*order)
+        assert decided(*order, ledger=Path("l.db")).ledger == Path("l.db")

@@ -204,9 +204,13 @@ def _run(request: Request, settings: Settings, ledger: Ledger, plan: Plan) -> Ta
 
 def _check_folder(settings: Settings, job: Job) -> None:
     """Prove before paying that the file can be put down."""
-    final = shelf_of(settings).prepare(job.batch, job.output_path(0, ".part"))
-    if not os.access(final.parent, os.W_OK):
-        raise UsageError(f"{final.parent}: cannot write here; nothing was sent")
+    try:
+        folder = shelf_of(settings).prepare(job.batch, job.output_path(0, ".part")).parent
+        writable = os.access(folder, os.W_OK)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
+    if not writable:
+        raise UsageError(f"{folder}: cannot write here; nothing was sent")
 
 
 def _authorization(settings: Settings, plan: Plan) -> str:

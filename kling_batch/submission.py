@@ -100,7 +100,7 @@ class Submission:
         unsent = throttled = locked = 0
         while True:
             # A cancelled POST is a lost answer, and a lost answer is doubt about money: the scope
-            # is shielded, and httpx's own timeouts bound it.
+            # is shielded, and the client's own patience bounds it.
             with CancelScope(shield=True):
                 outcome = await self._bench.queue.submit(job.endpoint, payload)
             match outcome:
@@ -125,6 +125,10 @@ class Submission:
                 case _:
                     return self._answered(attempt_id, job, outcome)
             await self._wait(attempt_id, pause)
+            if self._bench.halted:
+                reason = "buying ended before fal accepted it"
+                failure = Failure(kind=FailureKind.NOT_SUBMITTED, message=reason)
+                return self._refused(attempt_id, failure)
 
     def _answered(self, attempt_id: int, job: Job, outcome: SubmitOutcome) -> State:
         ledger = self._bench.ledger

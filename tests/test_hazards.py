@@ -271,6 +271,23 @@ def test_a_price_alarm_stops_what_stands_in_line_too(tmp_path: Path) -> None:
     assert len(rig.world.books.posts) < 4
 
 
+def test_a_price_alarm_stops_what_fal_throttled_meanwhile_too(tmp_path: Path) -> None:
+    """Put off by a 429, and not to be sent again after buying has ended."""
+    busy = Fault(
+        stage="submit.before", what="status", status=429, headers={"Retry-After": "60"}, nth=2
+    )
+    rig = Rig(tmp_path, account(), [busy])
+    jobs = make_jobs(2, estimate=100_000)
+
+    tally = rig.run(jobs, cost_of=lambda _e, units: MicroUSD(420_000))
+
+    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert len(rig.world.books.accepted) == 1
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    paid_once(rig, 2)
+
+
 def test_every_request_that_the_ledger_could_not_keep_is_named(tmp_path: Path) -> None:
     """Several POSTs are in flight when the disk refuses to write: each id is money."""
     rig = Rig(tmp_path, account(), [Fault(stage="submit.after", what="delay", seconds=5)])

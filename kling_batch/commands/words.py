@@ -27,7 +27,7 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
     from kling_batch.fal_urls import handle_of  # noqa: PLC0415 - fal-client loads late
     from kling_batch.lifecycle import Event, State  # noqa: PLC0415
     from kling_batch.lookup import find  # noqa: PLC0415
-    from kling_batch.outcome import Failure, FailureKind  # noqa: PLC0415
+    from kling_batch.outcome import Charged, Failure, FailureKind  # noqa: PLC0415
 
     if bool(request_id) == not_submitted:
         raise UsageError("say one of --request-id ID and --not-submitted")
@@ -41,7 +41,13 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
             raise UsageError(f"{named.label} is not in doubt; see: kling-batch show {job}")
         (attempt,) = attempts
         if not_submitted:
-            failure = Failure(kind=FailureKind.NOT_SUBMITTED, message="never reached fal, you said")
+            # What fal once gave an id may have been billed, whatever became of it.
+            charged = Charged.UNKNOWN if attempt.handle else Charged.NO
+            failure = Failure(
+                kind=FailureKind.NOT_SUBMITTED,
+                message="never reached fal, you said",
+                charged=charged,
+            )
             ledger.record(attempt.id, Event.RECONCILED_ABSENT, failure=failure)
             click.echo(f"{named.label}: taken as never submitted; the next run sends it", err=True)
             return ExitCode.OK

@@ -131,6 +131,7 @@ def test_a_full_disk_under_the_ledger_sends_nothing(place: Place) -> None:
         place.everything_is_here_and_paid_once()
 
 
+@pytest.mark.long  # a race with the filling of the disk: for a machine that does nothing else
 def test_an_acceptance_that_the_disk_cannot_take_is_told_and_found_again(place: Place) -> None:
     place.world.faults.add(Fault(stage="submit.after", what="delay", seconds=1.0, nth=3))
     with disk(place.folder / "small", 3_000) as small:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -81,13 +81,12 @@ def remount(at: Path, how: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{how}", str(at)], check=True)
 
 
-def fill(at: Path, leave: int) -> Path:
+def fill(at: Path, leave: int = 0) -> Path:
+    """Take all room but `leave` bytes; with none left, to the very last block."""
     ballast = at / "ballast"
-    with ballast.open("wb") as file:
-        left = shutil.disk_usage(at).free - leave
-        while left > 0:
-            file.write(bytes(min(left, 1 << 20)))
-            left -= 1 << 20
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while (left := shutil.disk_usage(at).free - leave) > 0 or not leave:
+            file.write(bytes(max(4096, min(left, 1 << 20))))
     return ballast
 
 
@@ -120,7 +119,7 @@ def test_a_disk_that_fills_during_downloads_keeps_room_for_the_ledger(place: Pla
 def test_a_full_disk_under_the_ledger_sends_nothing(place: Place) -> None:
     with disk(place.folder / "small", 3_000) as small:
         place.run("--ledger", small / "ledger.db", "--limit", "0")
-        ballast = fill(small, 0)
+        ballast = fill(small)
 
         told = place.run("--ledger", small / "ledger.db", codes=(7,))
 
@@ -131,17 +130,18 @@ def test_a_full_disk_under_the_ledger_sends_nothing(place: Place) -> None:
         place.everything_is_here_and_paid_once()
 
 
-@pytest.mark.long  # a race with the filling of the disk: for a machine that does nothing else
 def test_an_acceptance_that_the_disk_cannot_take_is_told_and_found_again(place: Place) -> None:
-    place.world.faults.add(Fault(stage="submit.after", what="delay", seconds=1.0, nth=3))
+    # One job alone: nothing else writes while the disk is being filled.
+    place.world.faults.add(Fault(stage="submit.after", what="delay", seconds=2.0, nth=1))
     with disk(place.folder / "small", 3_000) as small:
-        program = start(*place.words, "--ledger", small / "ledger.db", cwd=place.folder)
-        wait(lambda: len(place.world.books.posts) >= 3)
-        ballast = fill(small, 0)
+        words = (*place.words, "--ledger", small / "ledger.db")
+        program = start(*words, "--only", "job-0", cwd=place.folder)
+        wait(lambda: place.world.books.accepted)
+        ballast = fill(small)
         _, told = program.communicate(timeout=30)
 
         assert program.returncode == 7, told
-        assert place.world.books.accepted[2].request_id in told
+        assert place.world.books.accepted[0].request_id in told
         assert "Traceback" not in told
         ballast.unlink()
         place.run("--ledger", small / "ledger.db")

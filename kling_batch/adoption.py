@@ -28,6 +28,7 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
     named = find(ledger, word)
     kind = _kind(file)
     job = job_of(ledger, named)
+    ledger.must_be_adoptable(job)
     shelf = Shelf({job.batch: output or ledger.path.parent}, ledger.path.parent)
     final = shelf.prepare(job.batch, job.output_path(0, kind.ext))
     item = Fetched(
@@ -38,16 +39,18 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
         content_type=kind.content_type,
     )
     placed = Placed(index=0, path=shelf.stored(final), fetched=item, url="")
-    taken = final.exists() and not final.samefile(file)
-    ledger.adopt(job, placed)
-    if taken and digest_of(final) != item.sha256:
-        shelf.set_aside(final)
-    if not final.exists() or taken:
+    # The file first, then the ledger's word on it: a crash in between leaves a file too many.
+    if not final.exists() or not final.samefile(file):
+        if final.exists() and digest_of(final) != item.sha256:
+            kept = shelf.set_aside(final)
+            if kept is not None:
+                ledger.supersede(placed.path, shelf.stored(kept))
         temporary = shelf.temporary(final, "adopted", 0)
         shutil.copyfile(file, temporary)
         with temporary.open("rb+") as copy:
             os.fsync(copy.fileno())
         shelf.shelve(temporary, final)
+    ledger.adopt(job, placed)
     return placed.path
 
 

@@ -19,19 +19,16 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from kling_batch import placements
 from kling_batch.database import RunLock, connect, explained, this_host, transaction
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.jobs import JSON, Batch, Job, JobKey, LocalFile, MicroUSD, canonical_json
-from kling_batch.lifecycle import Event, State, step
+from kling_batch.lifecycle import LIVE_OR_PAID, Event, State, step
 from kling_batch.naming import write_names
-from kling_batch.outcome import CancelAnswer, Charged, Fetched
+from kling_batch.outcome import CancelAnswer, Charged
+from kling_batch.placements import Placed
 from kling_batch.records import Attempt, Reader
-from kling_batch.rows import (
-    MOMENTS,
-    columns_of,
-    plain,
-    without_data,
-)
+from kling_batch.rows import MOMENTS, columns_of, plain
 
 
 def iso(moment: datetime) -> str:
@@ -61,14 +58,8 @@ class OverCap:
     estimate: MicroUSD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """A file that now lies under its final name, as the disk has it."""
-
-    index: int
-    path: str
-    fetched: Fetched
-    url: str
+class RequestClaimedError(Exception):
+    """fal's request id already belongs to another attempt."""
 
 
 class Ledger(Reader):
@@ -219,9 +210,17 @@ class Ledger(Reader):
 
         `data` goes into the event; `handle`, `failure`, `output`, `remote_status`,
         `billable_units` and `cost` also into the row.
+
+        Raises:
+            RequestClaimedError: the handle's request belongs to another attempt already.
         """
-        with self._transaction():
-            return self._move(attempt_id, event, data)
+        try:
+            with self._transaction():
+                return self._move(attempt_id, event, data)
+        except sqlite3.IntegrityError as error:
+            if "attempts.request_id" in str(error):
+                raise RequestClaimedError(str(error)) from error
+            raise
 
     def _move(self, attempt_id: int, event: Event, data: dict[str, Any]) -> State:
         """Compare-and-set inside the caller's transaction."""
@@ -232,7 +231,7 @@ class Ledger(Reader):
         # Asked to cancel, and not granted: nothing about the request has changed.
         if event is not Event.CANCEL_REQUESTED or data.get("answer") == CancelAnswer.REQUESTED:
             columns |= self._moments(event)
-        if after in (State.RENDERED, State.SUCCEEDED):
+        if after in (State.RENDERED, State.SUCCEEDED) and event is not Event.FILE_ADOPTED:
             columns.setdefault("charged", Charged.YES)
         elif event is Event.COST_LEARNT and data.get("cost") is not None:
             # A bill has the last word on what a failure left open.
@@ -275,61 +274,32 @@ class Ledger(Reader):
 
     # -- files ---------------------------------------------------------------------------------
 
-    def save_artifacts(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
+    def save_artifacts(
+        self, attempt: Attempt, placed: Sequence[Placed], *, lost: Sequence[int] = ()
+    ) -> None:
         """Write down that every file of the attempt lies safe under its name: it has succeeded.
 
         Call only after rename and folder sync. A file saved before under the same index (it went
-        missing and was fetched again) keeps its row.
+        missing and was fetched again) keeps its row. `lost`: outputs that fal no longer has; they
+        are expected nowhere from now on.
         """
-        with self._transaction():
-            self._save(attempt.id, placed)
-            paths = [item.path for item in placed]
-            self._move(attempt.id, Event.ARTIFACTS_SAVED, {"paths": paths})
-
-    def _save(self, attempt_id: int, placed: Sequence[Placed]) -> None:
-        for item in placed:
-            self.db.execute(
-                "insert into artifacts (attempt_id, output_index, url, sha256, size,"
-                " content_type, ext, saved_at) values (?, ?, ?, ?, ?, ?, ?, ?)"
-                " on conflict (attempt_id, output_index) do update set url = excluded.url,"
-                " sha256 = excluded.sha256, size = excluded.size, ext = excluded.ext,"
-                " content_type = excluded.content_type, saved_at = excluded.saved_at",
-                [
-                    attempt_id,
-                    item.index,
-                    without_data(item.url),
-                    item.fetched.sha256,
-                    item.fetched.size,
-                    item.fetched.content_type,
-                    item.fetched.ext,
-                    self._iso(),
-                ],
-            )
-            self._place(attempt_id, item.index, item.path)
+        data: dict[str, Any] = {"paths": [item.path for item in placed]}
+        if lost:
+            data["lost"] = list(lost)
+        with self._transaction() as db:
+            placements.save(db, attempt.id, placed, self._iso())
+            placements.forget(db, attempt.id, lost)
+            self._move(attempt.id, Event.ARTIFACTS_SAVED, data)
 
     def place(self, attempt_id: int, index: int, path: str) -> None:
         """Write down that an artifact lies under one more name."""
-        with self._transaction():
-            self._place(attempt_id, index, path)
-
-    def _place(self, attempt_id: int, index: int, path: str) -> None:
-        self.db.execute(
-            "insert into files (path, artifact_id, placed_at) values (?, (select id from artifacts"
-            " where attempt_id = ? and output_index = ?), ?) on conflict (path) do update set"
-            " artifact_id = excluded.artifact_id, placed_at = excluded.placed_at,"
-            " superseded_at = null",
-            [path, attempt_id, index, self._iso()],
-        )
+        with self._transaction() as db:
+            placements.name(db, attempt_id, index, path, self._iso())
 
     def supersede(self, path: str, kept_as: str) -> None:
         """Write down that the file at `path` now also lies at `kept_as`, before it is replaced."""
         with self._transaction() as db:
-            db.execute(
-                "insert into files (path, artifact_id, placed_at, superseded_at)"
-                " select ?, artifact_id, placed_at, ? from files where path = ?"
-                " on conflict (path) do nothing",
-                [kept_as, self._iso(), path],
-            )
+            placements.supersede(db, path, kept_as, self._iso())
 
     # -- a person's words ----------------------------------------------------------------------
 
@@ -349,31 +319,49 @@ class Ledger(Reader):
             )
         return int(take)
 
+    def must_be_adoptable(self, job: Job) -> Attempt | None:
+        """Raise `UsageError` where the job is being paid for; the attempt that was adopted before.
+
+        An adopted file that got lost, or a better one, may be brought again.
+        """
+        for attempt in self.attempts_of(job.key):
+            if attempt.state in LIVE_OR_PAID and attempt.origin != "adopted":
+                raise UsageError(f"{job.label} has a live or paid attempt; see: show {job.label}")
+            if attempt.state is State.SUCCEEDED:
+                return attempt
+        return None
+
     def adopt(self, job: Job, placed: Placed) -> int:
-        """Write down a file that a person brings as the result of a job; nothing was paid."""
-        try:
-            with self._transaction() as db:
-                cursor = db.execute(
-                    "insert into attempts (job_key, batch, run_id, try, state, origin, endpoint,"
-                    " estimate_micro_usd, intended_at, settled_at, charged)"
-                    " values (?, ?, ?, 1, ?, 'adopted', ?, 0, ?, ?, 'no')",
-                    [
-                        job.key,
-                        job.batch,
-                        self.run_id,
-                        step(None, Event.FILE_ADOPTED),
-                        job.endpoint,
-                        self._iso(),
-                        self._iso(),
-                    ],
-                )
-                attempt_id = int(cursor.lastrowid or 0)
-                self._save(attempt_id, [placed])
-                data = {"path": placed.path, "sha256": placed.fetched.sha256}
-                self._append(attempt_id, Event.FILE_ADOPTED, None, State.SUCCEEDED, data)
-                return attempt_id
-        except sqlite3.IntegrityError as error:
-            raise UsageError(f"{job.label} has a live or paid attempt; see: show") from error
+        """Write down a file that a person brings as the result of a job; nothing was paid.
+
+        Call only after rename and folder sync.
+        """
+        before = self.must_be_adoptable(job)
+        data: dict[str, Any] = {"path": placed.path, "sha256": placed.fetched.sha256}
+        with self._transaction() as db:
+            if before is not None:
+                placements.forget(db, before.id, [placed.index])  # its names had other content
+                placements.save(db, before.id, [placed], self._iso())
+                self._move(before.id, Event.FILE_ADOPTED, data)
+                return before.id
+            cursor = db.execute(
+                "insert into attempts (job_key, batch, run_id, try, state, origin, endpoint,"
+                " estimate_micro_usd, intended_at, settled_at, charged)"
+                " values (?, ?, ?, 1, ?, 'adopted', ?, 0, ?, ?, 'no')",
+                [
+                    job.key,
+                    job.batch,
+                    self.run_id,
+                    step(None, Event.FILE_ADOPTED),
+                    job.endpoint,
+                    self._iso(),
+                    self._iso(),
+                ],
+            )
+            attempt_id = int(cursor.lastrowid or 0)
+            placements.save(db, attempt_id, [placed], self._iso())
+            self._append(attempt_id, Event.FILE_ADOPTED, None, State.SUCCEEDED, data)
+            return attempt_id
 
     def remember_upload(self, file: LocalFile, url: str) -> None:
         """Write down where fal holds a copy of a local input."""
@@ -396,4 +384,4 @@ class Ledger(Reader):
 
 _SERVICE = {"fal": "fal", "emulator": "the emulator"}
 
-__all__ = ["Cap", "JobKey", "Ledger", "OverCap", "Placed", "iso"]
+__all__ = ["Cap", "JobKey", "Ledger", "OverCap", "Placed", "RequestClaimedError", "iso"]

@@ -67,8 +67,10 @@ TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.RENDERED, Event.COST_LEARNT): State.RENDERED,
     (State.SUCCEEDED, Event.ARTIFACT_MISSING): State.RENDERED,
     (State.SUCCEEDED, Event.COST_LEARNT): State.SUCCEEDED,
+    (State.SUCCEEDED, Event.FILE_ADOPTED): State.SUCCEEDED,
     (State.FAILED, Event.COST_LEARNT): State.FAILED,
     (State.FAILED, Event.RETRY_GRANTED): State.FAILED,
+    (State.CANCELLED, Event.COST_LEARNT): State.CANCELLED,
     (State.CANCELLED, Event.RETRY_GRANTED): State.CANCELLED,
 }
 

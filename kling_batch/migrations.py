@@ -132,9 +132,13 @@ create unique index attempts_one_paid on attempts (job_key)
 -- Everything that planning asks of a job that is done, without its row.
 create index attempts_by_job on attempts (job_key, id, state, try)
 ;;
-create index attempts_by_batch on attempts (batch, state)
+-- Every cap is held against a sum over a batch or a day, before each attempt: from these two
+-- alone, without the rows and the long texts in them.
+create index attempts_by_batch on attempts (batch, state, origin, charged, cost_micro_usd,
+                                            estimate_micro_usd)
 ;;
-create index attempts_by_time on attempts (intended_at)
+create index attempts_by_time on attempts (intended_at, state, origin, charged, cost_micro_usd,
+                                           estimate_micro_usd)
 ;;
 create index attempts_by_state on attempts (state)
 ;;

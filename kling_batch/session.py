@@ -25,7 +25,7 @@ from kling_batch.bench import Bench, Policy
 from kling_batch.catalog import by_id
 from kling_batch.display import Display
 from kling_batch.engine import Engine
-from kling_batch.errors import ExitCode, UsageError
+from kling_batch.errors import ExitCode, LedgerError, UsageError
 from kling_batch.jobs import Batch, Job
 from kling_batch.ledger import Cap, Ledger
 from kling_batch.memory import undisturbed
@@ -84,15 +84,13 @@ def execute(request: Request) -> RunReport:
             version=__version__,
             cap=settings.max_cost,
         )
-        code = ExitCode.SOME_FAILED
         try:
             report = _planned(request, settings, ledger, run_id, started)
-            code = report.exit_code
         except BaseException as error:
-            code = getattr(error, "exit_code", code)
+            with suppress(LedgerError):  # what is being raised says more than a ledger that is full
+                ledger.end_run(getattr(error, "exit_code", ExitCode.SOME_FAILED))
             raise
-        finally:
-            ledger.end_run(code)
+        ledger.end_run(report.exit_code)
     return report
 
 

@@ -7,7 +7,6 @@ transaction) → POST, once, shielded → its answer committed. Between intent a
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from kling_batch import backoff
 from kling_batch.bench import Bench, UploadError
 from kling_batch.errors import LedgerError
 from kling_batch.jobs import JSON, Job, LocalFile, OutputOf, local_files, parents, substitute
-from kling_batch.ledger import OverCap
+from kling_batch.ledger import OverCap, RequestClaimedError
 from kling_batch.lifecycle import Event, State
 from kling_batch.outcome import (
     Accepted,
@@ -65,6 +64,8 @@ class Bought:
 
     attempt_id: int
     state: State
+    #: When the intent was committed, on the loop's clock.
+    since: float
 
 
 class Submission:
@@ -93,7 +94,8 @@ class Submission:
         intended = bench.ledger.intend(job, payload, tries=tries, caps=bench.policy.caps)
         if isinstance(intended, OverCap):
             return intended
-        return Bought(intended, await self._post(intended, job, payload))
+        since = anyio.current_time()
+        return Bought(intended, await self._post(intended, job, payload), since)
 
     async def _post(self, attempt_id: int, job: Job, payload: JSON) -> State:
         """Send until fal answers for certain; repeat only what provably was not accepted."""
@@ -136,7 +138,7 @@ class Submission:
             case Accepted(handle):
                 try:
                     return ledger.record(attempt_id, Event.SUBMIT_ACCEPTED, handle=handle)
-                except sqlite3.IntegrityError:
+                except RequestClaimedError:
                     # A doubt of an identical take has claimed this id from the list meanwhile;
                     # the take's own request is still unclaimed there, and is ours now.
                     reason = f"request {handle.request_id} was claimed by an identical take"

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis  # noqa: F401 - before anything that makes its warnings errors
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))

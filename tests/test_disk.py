@@ -20,12 +20,17 @@ import pytest
 from program import run, start
 from rig import make_job
 
+from kling_batch.display import choose
 from kling_batch.download import SPARE
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
+from kling_batch.errors import LedgerError, PlanDriftError
 from kling_batch.jobs import Batch
 from kling_batch.ledger import Ledger
+from kling_batch.plan import Plan
 from kling_batch.records import Reader
+from kling_batch.session import Request, execute
+from kling_batch.settings import Options
 
 MANIFEST = "version: 1\nname: disk\ndefaults: {mode: text-to-video, tier: standard}\njobs:\n"
 JOBS = 6
@@ -299,3 +304,28 @@ def shape(path: Path) -> list[tuple[str, str]]:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
         rows = db.execute("select name, sql from sqlite_master order by name").fetchall()
     return [row for row in rows if "_sqlite_migrations" not in row[0]]
+
+
+# -- the end of a run that ends badly -----------------------------------------------------------
+
+
+def test_a_ledger_that_cannot_take_the_end_of_a_run_does_not_hide_why_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Ledger, __: int) -> None:
+        raise LedgerError("database or disk is full")
+
+    def no(_: Plan) -> None:
+        raise PlanDriftError("the prices have changed")
+
+    monkeypatch.setattr(Ledger, "end_run", full)
+    request = Request(
+        batches=(Batch(name="b", source="b.yaml", jobs=()),),
+        options=Options(output=tmp_path, emulator=""),
+        command="run b.yaml",
+        display=choose(json=False, quiet=True, stream_is_terminal=False, environ={}),
+        approve=no,
+    )
+
+    with pytest.raises(PlanDriftError, match="prices"):
+        execute(request)

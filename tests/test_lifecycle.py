@@ -25,7 +25,7 @@ from rig import make_job
 
 from kling_batch.errors import LedgerError
 from kling_batch.jobs import Batch, Job, JobKey, MicroUSD
-from kling_batch.ledger import Cap, Ledger, OverCap, Placed
+from kling_batch.ledger import Cap, Ledger, OverCap, Placed, RequestClaimedError
 from kling_batch.lifecycle import (
     LIVE_OR_PAID,
     NEXT,
@@ -381,7 +381,7 @@ class LedgerMachine(RuleBasedStateMachine):
             foreign = facts.request_id in self.taken() - {row.request_id}
             if foreign or row.request_id not in (None, facts.request_id):
                 # Claimed by another attempt, or another id than the one we own: never.
-                with pytest.raises(sqlite3.IntegrityError):
+                with pytest.raises((RequestClaimedError, sqlite3.IntegrityError)):
                     self.tell(attempt, event, facts)
                 return
             row.request_id = facts.request_id

@@ -125,6 +125,55 @@ def test_adopt_takes_a_file_and_nothing_is_paid_for_it(desk: Desk) -> None:
     assert "everything fits" in desk.say("verify")
 
 
+def test_an_adopted_file_that_got_lost_is_brought_again_also_a_better_one(desk: Desk) -> None:
+    desk.world.faults.add(Fault(stage="job", what="fail", error="one_of", prompt="first"))
+    desk.run(code=1)
+    folder = desk.folder / "outputs/desk/text-to-image"
+    mine = desk.folder / "mine.png"
+    mine.write_bytes((folder / "two.png").read_bytes())
+    desk.say("adopt", "one", "mine.png")
+    (folder / "one.png").unlink()
+    assert "put it back" in desk.run(code=1)
+
+    desk.say("adopt", "one", "mine.png")
+    desk.run()
+    better = mine.read_bytes().replace(b"IEND", b"tEXt", 1)[:-4] + b"\0\0\0\0IEND\xaeB`\x82"
+    mine.write_bytes(better)
+    desk.say("adopt", "one", "mine.png")
+    desk.run()
+
+    assert (folder / "one.png").read_bytes() == better
+    assert len([name for name in desk.pictures() if name.startswith("one.")]) == 2  # one set aside
+    assert len(desk.world.books.charges()) == 1
+    assert "everything fits" in desk.say("verify")
+
+
+def test_what_is_being_paid_for_is_not_adopted_and_nothing_is_copied(desk: Desk) -> None:
+    desk.run()
+    (desk.folder / "mine.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"IEND\xaeB`\x82")
+    before = desk.pictures()
+
+    assert "live or paid" in desk.say("adopt", "one", "mine.png", code=2)
+
+    assert desk.pictures() == before
+
+
+def test_report_learns_the_bill_of_what_was_cancelled_too(desk: Desk) -> None:
+    desk.world.settings.profile = "demo"
+    desk.world.settings.concurrency = 1
+    desk.run("--detach", code=6)
+    desk.say("cancel", "--all", "--emulator-url", desk.url)
+    desk.run(code=1)
+    before = json.loads(desk.say("report", "--json"))
+    open_before = before["exposed_usd"]
+
+    desk.say("report", "--billing", "--emulator-url", desk.url)
+
+    after = json.loads(desk.say("report", "--json"))
+    assert after["exposed_usd"] <= open_before
+    assert after["charged_usd"] == pytest.approx(0.028 * len(desk.pictures()))
+
+
 def test_show_and_why_tell_the_story(desk: Desk) -> None:
     desk.world.faults.add(
         Fault(stage="job", what="fail", error="internal_error", prompt="first", times=1)

@@ -47,7 +47,9 @@ def verify(*, repair: bool, **values: Any) -> int:
     wanted = {f.repairable for f in verdict.findings if f.repairable is not None}
     if not repair or not wanted:
         return ExitCode.SOME_FAILED if found else ExitCode.OK
-    return _repair(wanted, path, values)
+    code = _repair(wanted, path, values)
+    lasting = any(finding.repairable is None for finding in verdict.findings)
+    return ExitCode.SOME_FAILED if lasting and code == ExitCode.OK else code
 
 
 def _repair(wanted: set[int], path: Path, values: Mapping[str, Any]) -> int:

@@ -64,7 +64,8 @@ CREATE TABLE attempts (
 ;
 CREATE TRIGGER attempts_are_kept before delete on attempts
 begin select raise(abort, 'attempts are never deleted'); end;
-CREATE INDEX attempts_by_batch on attempts (batch, state)
+CREATE INDEX attempts_by_batch on attempts (batch, state, origin, charged, cost_micro_usd,
+                                            estimate_micro_usd)
 ;
 CREATE INDEX attempts_by_job on attempts (job_key, id, state, try)
 ;
@@ -72,7 +73,8 @@ CREATE INDEX attempts_by_run on attempts (run_id)
 ;
 CREATE INDEX attempts_by_state on attempts (state)
 ;
-CREATE INDEX attempts_by_time on attempts (intended_at)
+CREATE INDEX attempts_by_time on attempts (intended_at, state, origin, charged, cost_micro_usd,
+                                           estimate_micro_usd)
 ;
 CREATE UNIQUE INDEX attempts_one_paid on attempts (job_key)
   where state in ('submitting', 'in_doubt', 'submitted', 'rendered', 'succeeded')

@@ -5,7 +5,6 @@ Reads only. Must not print, and must not decide anything but the exit code.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.records import Reader, Standing, parse_iso
 from kling_batch.report import Ending, JobLine, RunReport, exit_code
 from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Settings
+from kling_batch.shelf import shown
 from kling_batch.survey import shelf_of
 from kling_batch.tally import Tally, name_of
 
@@ -69,12 +69,6 @@ def close_books(
         emulated=settings.service == "emulator",
         next_steps=_next_steps(lines, code, command, settings.ledger),
     )
-
-
-def shown(path: Path) -> str:
-    """A path as a person here would type it."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 #: Above this many, jobs that were done before are only counted: nobody reads their names, and a

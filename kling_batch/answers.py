@@ -68,17 +68,22 @@ def retry_after(answer: Answer) -> float | None:
         return max(0.0, float(value))
     except ValueError:
         pass
+    # On the server's clock alone: ours may be wrong.
+    then, sent = _moment(value), sent_at(answer)
+    return max(0.0, (then - sent).total_seconds()) if then and sent else None
+
+
+def sent_at(answer: Answer) -> datetime | None:
+    """When the server sent this, by its own clock."""
+    return _moment(answer.headers.get("date", ""))
+
+
+def _moment(text: str) -> datetime | None:
     try:
-        then = parsedate_to_datetime(value)
-        # On the server's clock alone: ours may be wrong.
-        sent = parsedate_to_datetime(answer.headers["date"])
-    except (KeyError, ValueError, TypeError, OverflowError):
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
         return None
-    return max(0.0, (_aware(then) - _aware(sent)).total_seconds())
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def billable_units(answer: Answer) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import anyio
+from anyio import CancelScope
 
 from kling_batch import backoff
 from kling_batch.answers import files_in
@@ -43,8 +44,18 @@ NOT_FOUND_SECONDS = 8.0
 #: And for how long queue and list together, before the request is a person's case: an outage of
 #: fal's gateway answers 404 to everything, and what it hides is paid for.
 LOST_SECONDS = 600.0
+#: Seconds without one good read of a request before this run leaves it to the next: a run that
+#: never ends is no help to anybody, and what is open stays open.
+SILENT_SECONDS = 6 * 3600.0
 #: Reads of a finished request's result that bring no output before its status's word is taken.
 UNREADABLE_RESULTS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """fal has said nothing readable for hours; the request stays as it is."""
+
+    reason: str
 
 
 @dataclass(slots=True)
@@ -90,18 +101,25 @@ class Collection:
         """Shares the run's bench."""
         self._bench = bench
 
-    async def collect(self, attempt_id: int, label: str) -> State:
+    async def collect(self, attempt_id: int, label: str) -> State | Unheard:
         """Follow one request until it is rendered, failed, cancelled, or lost in doubt.
 
         Raises:
             AuthError: fal has refused the key for minutes; the request stays as it is.
             BudgetError: the same, because the account is locked.
         """
+        with anyio.move_on_after(SILENT_SECONDS) as silence:
+            return await self._follow(attempt_id, label, silence)
+        hours = SILENT_SECONDS / 3600
+        return Unheard(f"no readable word from fal about it for {hours:.0f} h; it is still open")
+
+    async def _follow(self, attempt_id: int, label: str, silence: CancelScope) -> State:
+        """The same, as long as `silence` lets it: each good read puts its deadline off."""
         attempt = self._bench.ledger.attempt(attempt_id)
         assert attempt.handle is not None
         denied_since: float | None = None
         while True:
-            finished = await self._finish(attempt, attempt.handle, label)
+            finished = await self._finish(attempt, attempt.handle, label, silence)
             if isinstance(finished, Unread):
                 outcome: ResultOutcome = finished
                 finished = Finished()
@@ -116,13 +134,17 @@ class Collection:
             if state is not None:
                 return state
 
-    async def _finish(self, attempt: Attempt, handle: Handle, label: str) -> Finished | Unread:
+    async def _finish(
+        self, attempt: Attempt, handle: Handle, label: str, silence: CancelScope
+    ) -> Finished | Unread:
         """Poll until the request is COMPLETED, or the queue denies knowing it."""
         patience = Patience()
         seen = attempt.remote_status
         while True:
             await self._bench.reads.take()
             outcome = await self._bench.queue.status(handle)
+            if not isinstance(outcome, Unread):
+                silence.deadline = anyio.current_time() + SILENT_SECONDS
             match outcome:
                 case Finished():
                     return outcome

@@ -141,6 +141,7 @@ NOTABLE: dict[str, Tone] = {
     "failed": Tone.BAD,
     "blocked": Tone.BAD,
     "undelivered": Tone.BAD,
+    "unheard": Tone.BAD,
     "in_doubt": Tone.DOUBT,
     "held": Tone.DOUBT,
 }

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from kling_batch import backoff
 from kling_batch.bench import Bench
-from kling_batch.collection import Collection
+from kling_batch.collection import Collection, Unheard
 from kling_batch.delivery import Delivery, Undelivered
 from kling_batch.errors import AuthError, ExitCode, KlingBatchError
 from kling_batch.jobs import Job, JobKey, parents
@@ -29,12 +29,10 @@ from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.prices import format_usd
 from kling_batch.reconciler import Reconciler
 from kling_batch.retry import Decision, decide
+from kling_batch.shelf import shown
 from kling_batch.submission import Bought, Halted, NotReady, Submission
 from kling_batch.tally import Stop, Tally, name_of
-
-#: A job that cost this many times its estimate stops further submissions: the prices we know
-#: are not the prices we pay.
-COST_ALARM = 3
+from kling_batch.units import alarming, dearer
 
 Work: TypeAlias = Callable[[PlannedJob, int], Awaitable[None]]
 
@@ -212,8 +210,8 @@ class Engine:
                 self._settled(item.job.key, succeeded=False)
             case NotReady(reason):
                 self._end(item, Failure(kind=FailureKind.INPUT, message=reason))
-            case Bought(attempt_id, State.IN_DOUBT):
-                self._doubt(item, attempt_id)
+            case Bought(attempt_id, State.IN_DOUBT, since):
+                self._doubt(item, attempt_id, since)
             case Bought(attempt_id):
                 await self._failed(item, attempt_id)
 
@@ -223,6 +221,8 @@ class Engine:
         finally:
             self._leave_window()
         match state:
+            case Unheard(reason):
+                self._leave_open(item, "unheard", reason, reason)
             case State.RENDERED:
                 self._watch_cost(item, attempt_id)
                 await self._deliver(item, attempt_id)
@@ -235,9 +235,8 @@ class Engine:
         self._told(item, "rendered", "rendered, downloading")
         outcome = await self._delivery.deliver(attempt_id, item.job)
         if isinstance(outcome, Undelivered):
-            self._because(item.job, outcome.reason)
-            self._told(item, "undelivered", f"paid and rendered, but not fetched: {outcome.reason}")
-            self._settled(item.job.key, succeeded=False)
+            told = f"paid and rendered, but not fetched: {outcome.reason}"
+            self._leave_open(item, "undelivered", outcome.reason, told)
         elif outcome is State.SUCCEEDED:
             self._saved(item, attempt_id)
         else:
@@ -297,12 +296,12 @@ class Engine:
 
     # -- doubts --------------------------------------------------------------------------------
 
-    def _doubt(self, item: PlannedJob, attempt_id: int) -> None:
+    def _doubt(self, item: PlannedJob, attempt_id: int, since: float | None = None) -> None:
         self._told(item, "in_doubt", "fal may have accepted it; looking for its trace")
-        self._look_for(item, attempt_id)
+        self._look_for(item, attempt_id, since)
 
-    def _look_for(self, item: PlannedJob, attempt_id: int) -> None:
-        if self._reconciler.add(attempt_id, item) and not self._bench.policy.detach:
+    def _look_for(self, item: PlannedJob, attempt_id: int, since: float | None = None) -> None:
+        if self._reconciler.add(attempt_id, item, since) and not self._bench.policy.detach:
             assert self._tasks is not None
             self._reconciler.running = True
             self._tasks.start_soon(self._guarded, self._reconcile, item, attempt_id)
@@ -322,18 +321,25 @@ class Engine:
 
     def _held(self, item: PlannedJob, attempt_id: int) -> None:
         """This run can learn nothing more about it."""
-        self._because(item.job, self._reconciler.reason(attempt_id))
-        self._told(item, "held", f"in doubt: {self._reconciler.reason(attempt_id)}")
-        self._settled(item.job.key, succeeded=False)
+        reason = self._reconciler.reason(attempt_id)
+        self._leave_open(item, "held", reason, f"in doubt: {reason}")
 
     # -- ends ----------------------------------------------------------------------------------
 
     def _saved(self, item: PlannedJob, attempt_id: int) -> None:
-        files = [f.path for f in self._bench.ledger.files_of(attempt_id) if not f.superseded]
+        known = self._bench.ledger.files_of(attempt_id)
+        files = [shown(self._bench.shelf.located(f.path)) for f in known if not f.superseded]
         self._told(item, "saved", ", ".join(files), files=files)
         for twin in self._twins.get(item.job.key, []):
-            self._delivery.place(attempt_id, twin)
+            if not self._delivery.place(attempt_id, twin):
+                self._because(twin, "its file was taken away while the run went on; run again")
         self._settled(item.job.key, succeeded=True)
+
+    def _leave_open(self, item: PlannedJob, kind: str, reason: str, told: str) -> None:
+        """Nothing is settled, and this run can do no more: the next one goes on."""
+        self._because(item.job, reason)
+        self._told(item, kind, told)
+        self._settled(item.job.key, succeeded=False)
 
     def _end(self, item: PlannedJob, failure: Failure) -> None:
         self._because(item.job, failure.message)
@@ -370,18 +376,13 @@ class Engine:
 
     def _watch_cost(self, item: PlannedJob, attempt_id: int) -> None:
         attempt = self._bench.ledger.attempt(attempt_id)
-        if attempt.cost is None or attempt.estimate <= 0:
+        if attempt.cost is None or not dearer(attempt.cost, attempt.estimate):
             return
-        if attempt.cost > attempt.estimate * 1.01:
-            told = f"cost {format_usd(attempt.cost)}, estimated {format_usd(attempt.estimate)}"
-            self._told(item, "warning", told, cost=attempt.cost, estimate=attempt.estimate)
-        if attempt.cost >= COST_ALARM * attempt.estimate:
-            self.stop_feeding(
-                ExitCode.BUDGET,
-                f"{item.job.label} cost {format_usd(attempt.cost)}, estimated "
-                f"{format_usd(attempt.estimate)}: the prices are "
-                "not the catalogue's; nothing more is submitted",
-            )
+        told = f"cost {format_usd(attempt.cost)}, estimated {format_usd(attempt.estimate)}"
+        self._told(item, "warning", told, cost=attempt.cost, estimate=attempt.estimate)
+        if alarming(attempt.cost, attempt.estimate):
+            reason = "the prices are not the catalogue's; nothing more is submitted"
+            self.stop_feeding(ExitCode.BUDGET, f"{item.job.label} {told}: {reason}")
 
     # -- telling -------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from fal_client.client import (
     AsyncBackupDomainTransport,
 )
 
-from kling_batch.answers import Answer
+from kling_batch.answers import Answer, sent_at
 from kling_batch.classify import (
     classify_result,
     classify_status,
@@ -242,6 +243,7 @@ class FalQueue:
         parameters |= {"request_id": request_id} if request_id else {"start": since}
         found: dict[str, Listed] = {}
         cursors: set[str] = set()
+        asked_at: datetime | None = None
         for _page in range(200):
             answer = await self._read(
                 "GET", f"{PLATFORM_URL}/models/requests/by-endpoint", params=parameters
@@ -253,16 +255,17 @@ class FalQueue:
             body = answer.json()
             if answer.status != 200 or not isinstance(body, dict):
                 return unread(answer)
+            asked_at = asked_at or sent_at(answer)
             for item in _items(body):
                 found.setdefault(item.request_id, item)
             cursor = str(body.get("next_cursor") or "")
             if not cursor or body.get("has_more") is False:
-                return Listing(tuple(found.values()))
+                return Listing(tuple(found.values()), asked_at)
             if cursor in cursors:
                 break
             cursors.add(cursor)
             parameters["cursor"] = cursor
-        return Listing(tuple(found.values()), complete=False)
+        return Listing(tuple(found.values()), asked_at, complete=False)
 
     async def prices(self, endpoints: list[str]) -> Mapping[str, tuple[float, str]] | Unread:
         """Unit price in USD and unit per endpoint (facts §5.2; mind its unit trap, §1.1)."""

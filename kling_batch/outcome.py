@@ -7,6 +7,7 @@ Must not do I/O or import anything of the house but `jobs`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -204,6 +205,8 @@ class Listing:
     """All requests of one endpoint since a moment."""
 
     items: tuple[Listed, ...]
+    #: fal's own clock at its answer, or None where it did not say.
+    asked_at: datetime | None = None
     #: False where the list had no end: what is not in it may exist all the same.
     complete: bool = True
 

@@ -38,6 +38,8 @@ class Phase(StrEnum):
     #: In doubt, and this run can learn no more.
     IN_DOUBT = "in doubt"
     UNDELIVERED = "undelivered"
+    #: Open at fal, which has said nothing readable about it for hours.
+    UNHEARD = "unanswered"
 
 
 #: Something is happening to these: they are what a live table shows.
@@ -79,6 +81,7 @@ _OF_KIND: dict[str, Phase] = {
     "blocked": Phase.BLOCKED,
     "held": Phase.IN_DOUBT,
     "undelivered": Phase.UNDELIVERED,
+    "unheard": Phase.UNHEARD,
 }
 
 #: fal's words for an open request.

@@ -7,7 +7,8 @@ without a trace is tried again is the manifest's word (`on_doubt`), carried out 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import anyio
 
@@ -24,6 +25,7 @@ from kling_batch.outcome import (
     Listed,
     ListForbidden,
     Listing,
+    ListOutcome,
     Unread,
 )
 from kling_batch.plan import PlannedJob
@@ -32,6 +34,9 @@ from kling_batch.records import parse_iso
 NO_TRACE = "no trace in fal's request list yet"
 #: How often in a row the list must be refused before nobody is asked any more.
 REFUSALS = 3
+#: How far back a submission is looked for whose intent lies in the future: the clock was wrong
+#: when it was made, and nobody knows by how much.
+LOOK_BACK = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -40,6 +45,8 @@ class _Case:
     doubt: Doubt
     #: Its intent, on the loop's clock: a wall clock that is put right makes no hour pass.
     since: float
+    #: By this machine's clock it has not been sent yet: that clock was ahead at its intent.
+    future: bool
     #: What the run knows; shown to the person if the doubt outlives it.
     reason: str = NO_TRACE
     #: Whether the list was readable when it was last asked about this.
@@ -65,14 +72,20 @@ class Reconciler:
         self._forbidden = ""
         self._refusals = 0
         self._surplus: set[str] = set()
+        #: What fal's clock and the loop's showed when fal last answered.
+        self._clocks: tuple[datetime, float] | None = None
         self.running = False
 
-    def add(self, attempt_id: int, item: PlannedJob) -> bool:
-        """One more doubt; whether `run` must be started for it."""
+    def add(self, attempt_id: int, item: PlannedJob, since: float | None = None) -> bool:
+        """One more doubt; whether `run` must be started for it.
+
+        `since`: its intent on the loop's clock, where that was in this run.
+        """
         attempt = self._bench.ledger.attempt(attempt_id)
         doubt = Doubt(attempt_id, attempt.endpoint, attempt.payload, parse_iso(attempt.intended_at))
         age = (self._bench.now() - doubt.intended_at).total_seconds()
-        case = _Case(item, doubt, anyio.current_time() - max(0.0, age))
+        begun = anyio.current_time() - max(0.0, age) if since is None else since
+        case = _Case(item, doubt, begun, future=since is None and age < -SKEW.total_seconds())
         if attempt.handle is not None:
             # It was accepted once, and queue and list alike deny it: a person's case.
             self._hold(case, f"fal no longer knows request {attempt.handle.request_id}")
@@ -112,18 +125,15 @@ class Reconciler:
             self.running = False
 
     async def _look(self, endpoint: str) -> None:
-        cases = self._of(endpoint)
-        if not cases:  # a look at another endpoint has settled these meanwhile
+        if not self._of(endpoint):  # a look at another endpoint has settled these meanwhile
             return
-        since = min(case.doubt.intended_at for case in cases)
-        await self._bench.reads.take()
-        listing = await self._bench.queue.listing(endpoint, since=iso(since - SKEW))
+        listing = await self._listed(endpoint)
         match listing:
             case Listing(items) if _blind(items):
                 self._forbid("fal stores no payloads for this key")
-            case Listing(items, complete):
+            case Listing(items):
                 self._refusals = 0
-                self._claim(endpoint, items, complete=complete)
+                self._claim(endpoint, items, complete=listing.complete)
             case ListForbidden(reason):
                 # Once or twice may be a blip of the gateway (facts §6.3), like any refused read.
                 self._refusals += 1
@@ -132,6 +142,40 @@ class Reconciler:
                 self._unread(endpoint, reason)
             case Unread(reason):
                 self._unread(endpoint, reason)
+
+    async def _listed(self, endpoint: str) -> ListOutcome:
+        """All that the endpoint was asked since the first doubt, by fal's clock as by ours."""
+        since = self._start(endpoint)
+        listing = await self._listing(endpoint, since)
+        earlier = self._start(endpoint)
+        if earlier >= since - SKEW:
+            return listing
+        # fal's answer has told that this machine's clock is ahead: it was asked since too late.
+        return await self._listing(endpoint, earlier)
+
+    async def _listing(self, endpoint: str, since: datetime) -> ListOutcome:
+        await self._bench.reads.take()
+        listing = await self._bench.queue.listing(endpoint, since=iso(since - SKEW))
+        if isinstance(listing, Listing) and listing.asked_at is not None:
+            self._clocks = listing.asked_at, anyio.current_time()
+        return listing
+
+    def _start(self, endpoint: str) -> datetime:
+        return min(self._sent(case) for case in self._of(endpoint))
+
+    def _sent(self, case: _Case) -> datetime:
+        """The earliest moment at which this may have reached fal, by either clock."""
+        fals, loops = self._clocks or (self._bench.now(), anyio.current_time())
+        by_fal = fals - timedelta(seconds=loops - case.since)
+        return min(case.doubt.intended_at, by_fal - LOOK_BACK if case.future else by_fal)
+
+    def _askew(self, case: _Case) -> bool:
+        """Whether the clocks disagree, so that silence about this one proves nothing."""
+        if self._clocks is None:
+            return case.future
+        fals, loops = self._clocks
+        ours = self._bench.now() - timedelta(seconds=anyio.current_time() - loops)
+        return case.future or abs(ours - fals) > SKEW
 
     def _unread(self, endpoint: str, reason: str) -> None:
         for case in self._of(endpoint):
@@ -146,10 +190,12 @@ class Reconciler:
         cases = self._of(endpoint)
         for case in cases:
             # Of a list without end nobody can say that something is not in it.
-            case.asked, case.reason = complete, NO_TRACE
+            case.asked, case.reason = complete and not self._askew(case), NO_TRACE
+            if self._askew(case):
+                case.reason = f"{NO_TRACE}; this machine's clock is or was not fal's"
         in_flight = {comparable(a.payload) for a in ledger.attempts_in(State.SUBMITTING)}
         matches = match(
-            [case.doubt for case in cases],
+            [replace(case.doubt, intended_at=self._sent(case)) for case in cases],
             items,
             claimed=ledger.request_ids(),
             in_flight=in_flight,

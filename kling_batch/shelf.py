@@ -114,6 +114,12 @@ class Shelf:
         temporary.replace(target)
 
 
+def shown(path: Path) -> str:
+    """A path as a person in the working folder would type it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
 def sidecar_of(final: Path) -> Path:
     """`clip.mp4` → `clip.mp4.json`."""
     return final.with_name(f"{final.name}.json")

@@ -1,9 +1,13 @@
-"""What one of fal's billable units costs, by what the endpoint makes (facts §1.1). Data, pure."""
+"""What fal's billable units cost (facts §1.1), and when a cost is not what was planned. Pure."""
 
 from __future__ import annotations
 
 from kling_batch.catalog import by_id
 from kling_batch.jobs import MicroUSD
+
+#: A job that cost this many times its estimate stops further submissions: the prices we know
+#: are not the prices we pay.
+ALARM = 3
 
 #: Kling video is billed in units of $0.14 (a standard silent second is 0.6 of them), images by
 #: the picture.
@@ -14,3 +18,13 @@ def cost_of(endpoint_id: str, units: float) -> MicroUSD | None:
     """What billable units cost, where the unit's price is known."""
     endpoint = by_id(endpoint_id)
     return MicroUSD(round(units * UNIT_PRICE[endpoint.output])) if endpoint else None
+
+
+def dearer(cost: MicroUSD, estimate: MicroUSD) -> bool:
+    """Whether a render cost more than was planned, roundings apart; not where nobody knew."""
+    return 0 < estimate * 1.01 < cost
+
+
+def alarming(cost: MicroUSD, estimate: MicroUSD) -> bool:
+    """Whether it cost so much more that nothing should be bought at such prices unasked."""
+    return 0 < ALARM * estimate <= cost

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -113,9 +113,11 @@ class FaultyLedger(Ledger):
         self._label = event
         return super().record(attempt_id, event, **data)
 
-    def save_artifacts(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
+    def save_artifacts(
+        self, attempt: Attempt, placed: Sequence[Placed], *, lost: Sequence[int] = ()
+    ) -> None:
         self._label = Event.ARTIFACTS_SAVED
-        super().save_artifacts(attempt, placed)
+        super().save_artifacts(attempt, placed, lost=lost)
 
 
 class FaultyShelf(Shelf):
@@ -200,8 +202,8 @@ class Storm(Rig):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, uploads=CountingUploads(), **kwargs)
         self.skew = timedelta()
-        #: Whether this machine's clock was ever too far ahead to find a lost request by its time.
-        self.ahead = False
+        #: When this machine's clock, too far ahead until then, was put back; and how far that was.
+        self.put_back: list[tuple[datetime, timedelta]] = []
         self.world = World(self.settings, clock=lambda: self.true_now().timestamp())
         self.world.faults.add(*self.faults)
         self.strikes: tuple[Strike, ...] = ()
@@ -228,8 +230,18 @@ class Storm(Rig):
 
     def turn_clock(self, hours: float) -> None:
         """Set this machine's clock, not fal's."""
+        if hours < 0 and self.skew > SKEW:
+            self.put_back.append((self.true_now(), self.skew))
         self.skew += timedelta(hours=hours)
-        self.ahead = self.ahead or self.skew > SKEW
+
+    @property
+    def untraceable(self) -> bool:
+        """Whether a time in the ledger that lay in the future may since have become the past.
+
+        Nothing tells any more that the clock was wrong then, and the list is asked from too late.
+        """
+        now = self.true_now()
+        return any(now - when > how_far - 2 * SKEW for when, how_far in self.put_back)
 
     # -- weather --
 
@@ -503,7 +515,7 @@ def settled(storm: Storm, jobs: Sequence[Job]) -> None:
     """The end of the story: every job is done or explained, and nothing that fal took is lost."""
     accepted = {r.request_id for r in storm.world.books.accepted}
     with Ledger(storm.ledger_path, service="emulator", now=storm.now) as ledger:
-        if storm.settings.list_allowed and not storm.ahead:
+        if storm.settings.list_allowed and not storm.untraceable:
             assert accepted <= ledger.request_ids(), "fal has it, the list shows it, we lost it"
         assert findings(storm, ledger) == ()
         for job in jobs:

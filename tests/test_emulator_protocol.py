@@ -284,7 +284,7 @@ async def test_the_stream_tells_each_change_once(fal, world, clock):
     world.settings.stream_interval = 0.0
 
     def later():
-        clock.now += 0.25
+        clock.now += 0.1
         return clock.now
 
     world._clock = later

@@ -140,9 +140,9 @@ def _name(mode: str, tier: str, arguments: Mapping[str, str]) -> str:
 
 def _hand_out(key: JobKey, ledger: Path) -> None:
     """The seed's output format, each file with its local path."""
-    from kling_batch.accounts import shown  # noqa: PLC0415
     from kling_batch.lifecycle import State  # noqa: PLC0415
     from kling_batch.records import Reader  # noqa: PLC0415
+    from kling_batch.shelf import shown  # noqa: PLC0415
 
     with Reader.open(ledger) as reader:
         paid = [a for a in reader.attempts_of(key) if a.state is State.SUCCEEDED]

@@ -10,6 +10,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
 from typing import Any
 
 import anyio
@@ -48,6 +49,7 @@ class App:
             raise RuntimeError(f"the emulator does not speak {scope['type']}")
         try:
             response = await self._answer(HttpRequest(scope, receive))
+            response.headers["date"] = formatdate(self.world.now(), usegmt=True)
             await response(scope, receive, send)
         except ConnectionDropped as dropped:
             await _drop(dropped, receive, send)

@@ -84,6 +84,7 @@ def _server(world: World, certfile: Path | str | None, keyfile: Path | str | Non
         log_config=None,
         log_level="critical",
         access_log=False,
+        date_header=False,  # the world has its own clock
         # Longer than any client keeps a connection: a submission must not meet a closing socket.
         timeout_keep_alive=300,
         # Calls that hang on purpose are not waited for.

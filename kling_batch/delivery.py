@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
@@ -71,23 +71,34 @@ class Delivery:
         files = files_in(attempt.output)
         if not files:
             return self._shelve(attempt, job, {0: self._document(attempt, job)})
+        here = self._here(attempt_id)
         fetched: dict[int, Fetched] = {}
-        gone = ""
+        lost: dict[int, str] = {}
         for index, file in enumerate(files):
+            if index in here:  # one of several had gone missing
+                continue
             outcome = await self._fetch(attempt, job, index, file)
             match outcome:
                 case Fetched():
                     fetched[index] = outcome
                 case Gone(reason):
-                    gone = reason
+                    lost[index] = reason
                 case Unfetched(reason):
                     return Undelivered(reason)
-        if not fetched:
-            return self._lost(attempt, gone)
-        if gone:
-            lost = len(files) - len(fetched)
-            self._say(job, "warning", f"{lost} of {len(files)} files are paid and lost: {gone}")
-        return self._shelve(attempt, job, fetched, [file.url for file in files])
+        if not fetched and not here:
+            return self._lost(attempt, lost[0])
+        if lost:
+            told = f"{len(lost)} of {len(files)} files are paid and lost"
+            self._say(job, "warning", f"{told}: {next(iter(lost.values()))}")
+        state = self._shelve(attempt, job, fetched, [file.url for file in files], lost=[*lost])
+        if here:
+            self.place(attempt_id, job)  # under the name that this job wants
+        return state
+
+    def _here(self, attempt_id: int) -> frozenset[int]:
+        """Which of its outputs lie on the disk as they were paid for."""
+        files = self._bench.ledger.files_of(attempt_id)
+        return frozenset(file.index for file in files if self._intact([file]))
 
     async def _fetch(
         self, attempt: Attempt, job: Job, index: int, file: RemoteFile
@@ -149,6 +160,7 @@ class Delivery:
         job: Job,
         fetched: Mapping[int, Fetched],
         urls: list[str] | None = None,
+        lost: Sequence[int] = (),
     ) -> State:
         """Name the files, then commit: no await, so that nothing comes between."""
         bench = self._bench
@@ -162,7 +174,7 @@ class Delivery:
                 Placed(index=index, path=bench.shelf.stored(final), fetched=item, url=url)
             )
             bench.shelf.write_sidecar(final, sidecar(job, attempt, item, url, bench.now()))
-        bench.ledger.save_artifacts(attempt, placed)
+        bench.ledger.save_artifacts(attempt, placed, lost=lost)
         return State.SUCCEEDED
 
     def _set_aside(self, final: Path, incoming: str) -> None:

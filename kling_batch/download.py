@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote_to_bytes
 
+import anyio
 import httpx
 
 from kling_batch.outcome import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
@@ -24,6 +25,9 @@ from kling_batch.signature import HEAD, Kind, looks_like_page, sniff, whole
 
 #: Where no size is declared anywhere; a 15 s clip in 4k is far below.
 MAX_SIZE = 8 * 1024**3
+#: A line that brings less than this in that many seconds is dropped and taken up again: httpx's
+#: own limit counts from byte to byte, and a drip would hold the job, and the run, for ever.
+DRIP_BYTES, DRIP_SECONDS = 64 * 1024, 60.0
 #: Left free on the disk: the ledger must be able to write down what happened.
 SPARE = 64 * 1024**2
 
@@ -49,6 +53,8 @@ class Downloader:
     def __init__(self, http: httpx.AsyncClient) -> None:
         """`http` must not carry the key: files are public to whoever has the URL."""
         self._http = http
+        #: Digests of files that fal's own size calls whole and their format does not.
+        self._odd: dict[Path, str] = {}
 
     async def fetch(self, file: RemoteFile, temporary: Path) -> FetchOutcome:
         """One try; what is already at `temporary` is continued by a Range request.
@@ -66,7 +72,7 @@ class Downloader:
                 gone = await self._stream(file, temporary)
                 if gone is not None:
                     return gone
-            return _checked(file, temporary)
+            return self._checked(file, temporary)
         except Broken as error:
             if error.restart:
                 temporary.unlink(missing_ok=True)
@@ -98,6 +104,35 @@ class Downloader:
             # As it comes: in larger pieces, what stands in the buffer would be lost with the line.
             await _append(answer.aiter_raw(), temporary, start, total or file.size)
         return None
+
+    def _checked(self, file: RemoteFile, temporary: Path) -> Fetched:
+        """Size, first bytes and frame; then the digest and the sync to disk."""
+        with temporary.open("r+b") as opened:
+            size = opened.seek(0, os.SEEK_END)
+            opened.seek(0)
+            head = opened.read(HEAD)
+            kind = sniff(head)
+            _refuse(file, size, head, kind)
+            digest = _digest(opened)
+            if kind is not None and not whole(opened, kind):
+                self._doubt(file, temporary, digest)
+            # Durable before it gets its name: a name must never lead to a hole.
+            os.fsync(opened.fileno())
+        named = file.content_type or "application/octet-stream"
+        ext, content_type = kind or (_named_ext(file), named)
+        return Fetched(
+            temporary=str(temporary), sha256=digest, size=size, ext=ext, content_type=content_type
+        )
+
+    def _doubt(self, file: RemoteFile, temporary: Path, digest: str) -> None:
+        """Raise `Broken` for a file whose frame does not end with it, unless nothing is missing.
+
+        fal's own size, and twice the very same content: something stands after the end that we do
+        not know. It is paid for, and will not come any better.
+        """
+        if file.size is None or self._odd.get(temporary) != digest:
+            self._odd[temporary] = digest
+            raise Broken("the file is cut short, or has no proper end", restart=True)
 
 
 def _start(answer: httpx.Response, have: int) -> int:
@@ -136,33 +171,19 @@ async def _append(
     with temporary.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
-        written = start
+        written = mark = start
+        since = anyio.current_time()
         async for chunk in chunks:
             written += len(chunk)
             if written > limit:
                 raise Broken(f"more than the declared {limit} bytes came", restart=True)
             file.write(chunk)
+            if (now := anyio.current_time()) - since >= DRIP_SECONDS:
+                if written - mark < DRIP_BYTES:
+                    raise Broken(f"only {written - mark} bytes came in {now - since:.0f} s")
+                since, mark = now, written
     if total is not None and written != total:
         raise Broken(f"{written} of {total} bytes came")
-
-
-def _checked(file: RemoteFile, temporary: Path) -> Fetched:
-    """Size, first bytes and frame; then the digest and the sync to disk."""
-    with temporary.open("r+b") as opened:
-        size = opened.seek(0, os.SEEK_END)
-        opened.seek(0)
-        head = opened.read(HEAD)
-        kind = sniff(head)
-        _refuse(file, size, head, kind)
-        if kind is not None and not whole(opened, kind):
-            raise Broken(f"the {kind.content_type} file is cut short", restart=True)
-        digest = _digest(opened)
-        # Durable before it gets its name: a name must never lead to a hole.
-        os.fsync(opened.fileno())
-    ext, content_type = kind or (_named_ext(file), file.content_type or "application/octet-stream")
-    return Fetched(
-        temporary=str(temporary), sha256=digest, size=size, ext=ext, content_type=content_type
-    )
 
 
 def _refuse(file: RemoteFile, size: int, head: bytes, kind: Kind | None) -> None:

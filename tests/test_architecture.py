@@ -78,7 +78,7 @@ COMMANDS = {name for name in CLIENT if name.startswith("commands")}
 HOMES: dict[str, set[str]] = {
     "httpx": {"fal", "download", "upload"},
     "fal_client": {"fal", "fal_urls", "upload"},
-    "sqlite_utils": {"database", "migrations", "ledger", "naming", "records"},
+    "sqlite_utils": {"database", "migrations", "ledger", "naming", "placements", "records"},
     "filelock": {"database"},
     "yaml": {"tree"},
     "pydantic": {"document"},
@@ -91,6 +91,7 @@ HOMES: dict[str, set[str]] = {
     "click": {"cli", *COMMANDS},
     "anyio": {
         *("session", "engine", "submission", "collection", "delivery", "reconciler", "pace", "fal"),
+        "download",
         *COMMANDS,
     },
     "starlette": set(),

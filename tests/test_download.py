@@ -6,7 +6,7 @@ import base64
 import os
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
@@ -16,6 +16,8 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import Exchange, refused_port, serving
@@ -222,6 +224,71 @@ def test_half_a_file_is_no_file_and_is_continued(tmp_path: Path, breaks: Handler
 
     fetched(outcome, temporary)
     assert request.headers["range"] == f"bytes={HALF}-"
+
+
+class Dripping(httpx.AsyncByteStream):
+    """Brings a byte, or more, every twenty seconds: never late for httpx, and never done."""
+
+    def __init__(self, pieces: int, size: int) -> None:
+        self._pieces, self._size = pieces, size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for n in range(self._pieces):
+            await anyio.sleep(20)
+            yield MP4[n * self._size : (n + 1) * self._size]
+
+
+# trio remarks on generators of httpx that are left half-read; asyncio finishes them by itself.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("pieces", "size", "ends", "kept"),
+    [(len(MP4), 1, 60, 3), (-(-len(MP4) // 30_000), 30_000, 80, len(MP4))],
+    ids=["a drip", "a slow line"],
+)
+def test_a_line_that_drips_is_dropped_and_one_that_is_slow_is_not(
+    tmp_path: Path, pieces: int, size: int, ends: float, kept: int
+) -> None:
+    temporary = tmp_path / "part"
+    headers = {"Content-Length": str(len(MP4))}
+
+    async def main() -> tuple[Any, float]:
+        wire = httpx.MockTransport(
+            lambda _: httpx.Response(200, headers=headers, stream=Dripping(pieces, size))
+        )
+        async with httpx.AsyncClient(transport=wire) as files:
+            return await Downloader(files).fetch(video(), temporary), anyio.current_time()
+
+    outcome, now = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+    assert now == ends
+    assert isinstance(outcome, Fetched) == (kept == len(MP4))
+    assert temporary.read_bytes() == MP4[:kept]  # and the next try goes on from there
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [(PNG + b"C2PA" * 40, "image/png"), (JPG + b"tail" * 40, "image/jpeg"), (MP4 + b"x" * 40, "")],
+)
+def test_what_stands_after_the_end_of_a_whole_file_does_not_lose_it(
+    tmp_path: Path, body: bytes, content_type: str
+) -> None:
+    """fal's own size, and the same content twice, say more than our idea of the format."""
+    file = video(content_type=content_type, size=len(body))
+    temporary = tmp_path / "part"
+
+    async def main(file: RemoteFile, url: str, tries: int) -> list[Any]:
+        async with connections("Key a:secret", GatewayTransport(url)) as (_, files):
+            downloader = Downloader(files)
+            return [await downloader.fetch(file, temporary) for _ in range(tries)]
+
+    with serving(good(body, content_type)) as server:
+        first, second = anyio.run(main, file, server.url, 2)
+        unknown = anyio.run(main, video(content_type=content_type, size=None), server.url, 3)
+
+    assert isinstance(first, Unfetched)
+    assert isinstance(second, Fetched)
+    assert second.sha256 == sha256(body).hexdigest()
+    assert all(isinstance(outcome, Unfetched) for outcome in unknown)
 
 
 def test_a_reset_leaves_nothing_that_could_not_be_continued(tmp_path: Path) -> None:

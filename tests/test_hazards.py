@@ -189,6 +189,24 @@ def test_a_list_that_cannot_be_read_loses_no_request_however_long(tmp_path: Path
     assert "in_doubt" not in rig.kinds()
 
 
+@pytest.mark.parametrize("stage", ["status", "result"])
+def test_a_run_ends_although_fal_never_says_a_readable_word_again(
+    tmp_path: Path, stage: Any
+) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage=stage, what="garbage", prompt="job-0")])
+    jobs = make_jobs(2)
+
+    tally = rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUBMITTED, State.SUCCEEDED]
+    assert "no readable word" in tally.reasons["test", "job-0", 1]
+    assert rig._virtual < 8 * 3600
+    rig.world.faults.clear()
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    paid_once(rig, 2)
+
+
 def test_a_request_that_nobody_knows_any_more_ends_in_doubt_and_not_never(tmp_path: Path) -> None:
     rig = Rig(tmp_path, account(list_allowed=False), [Fault(stage="status", what="expired")])
     jobs = make_jobs(1)
@@ -398,6 +416,68 @@ def test_of_three_images_one_is_gone_and_two_are_handed_out(tmp_path: Path) -> N
     rig.run([job])
 
     assert len([name for name in rig.files() if name.endswith(".png")]) >= 1
+
+
+def three_images(rig: Rig) -> Job:
+    video_only: dict[str, Any] = dict.fromkeys(("duration", "generate_audio", "shot_type"))
+    job = make_job("a", endpoint=T2I, num_images=3, **video_only)
+    rig.run([job])
+    assert len(rig.files()) == 3
+    return job
+
+
+def fetched_again(rig: Rig) -> int:
+    """How often a file was asked for since the fault that only counts was added."""
+    (report,) = rig.world.faults.report()
+    return int(report["seen"])
+
+
+COUNTED = Fault(stage="download", what="expired", nth=999)
+
+
+def test_of_three_images_only_the_missing_one_is_fetched_again(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    job = three_images(rig)
+    files = rig.files()
+    (tmp_path / files[1]).unlink()
+    rig.world.faults.add(COUNTED)
+
+    rig.run([job])
+
+    assert rig.files() == files
+    assert fetched_again(rig) == 1
+    paid_once(rig, 1)
+
+
+def test_of_three_images_one_is_missing_and_fal_has_it_no_longer(tmp_path: Path) -> None:
+    """It is told once as lost; the other two are not, and nobody asks for it again."""
+    rig = Rig(tmp_path, account())
+    job = three_images(rig)
+    first, gone, last = rig.files()
+    (tmp_path / gone).unlink()
+    rig.world.faults.add(Fault(stage="download", what="expired"))
+
+    rig.run([job])
+
+    assert rig.states([job]) == [State.SUCCEEDED]
+    assert rig.files() == [first, last]
+    warnings = [h.message for h in rig.happenings if h.kind == "warning"]
+    assert len(warnings) == 1
+    assert "1 of 3 files are paid and lost" in warnings[0]
+    with rig.ledger() as ledger:
+        assert rig.plan(ledger, [job]).idle
+    paid_once(rig, 1)
+
+
+def test_missing_and_renamed_at_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    job = three_images(rig)
+    (tmp_path / rig.files()[1]).unlink()
+
+    rig.run([job._replace(id="b", path="test/b{output}{ext}")])
+
+    assert sum(name.startswith("test/b") for name in rig.files()) == 3
+    paid_once(rig, 1)
 
 
 def test_an_input_that_changed_since_it_was_priced_is_not_uploaded_under_its_old_name(
@@ -647,6 +727,76 @@ def test_a_clock_that_jumps_between_runs_holds_what_is_in_doubt(
 
     assert rig.states(jobs) == [State.IN_DOUBT, State.SUCCEEDED, State.SUCCEEDED]
     assert len(rig.world.books.posts) == 3
+
+
+class Askew(Rig):
+    """A machine whose clock is wrong by some hours; fal's is right."""
+
+    hours = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.world._clock = self.fals_time
+
+    def fals_time(self) -> float:
+        return (self.now() - timedelta(hours=self.hours)).timestamp()
+
+    def put(self, hours: float) -> None:
+        """Set this machine's clock; fal's goes on as before."""
+        self.epoch = self.now() + timedelta(hours=hours - self.hours)
+        self._virtual, self.hours = 0.0, hours
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
+def test_a_machine_whose_clock_is_wrong_finds_its_lost_requests(
+    tmp_path: Path, hours: float, on_doubt: str
+) -> None:
+    """By the clock that fal's answers show: the list is asked from the true moment on."""
+    rig = Askew(tmp_path, account(list_delay=60.0), [LOST])
+    rig.put(hours)
+    jobs = make_jobs(3)
+
+    rig.run(jobs, on_doubt=on_doubt, doubt_wait=600.0)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 3
+    paid_once(rig, 3)
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+def test_a_clock_that_is_wrong_is_no_witness_that_a_request_was_not_made(
+    tmp_path: Path, hours: float
+) -> None:
+    """The list is silent for longer than `doubt_wait`, and nothing is sent again all the same."""
+    rig = Askew(tmp_path, account(list_delay=7200.0), [LOST])
+    rig.put(hours)
+    jobs = make_jobs(2)
+
+    tally = rig.run(jobs, on_doubt="resubmit", doubt_wait=600.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT] * 2
+    assert "clock" in tally.reasons["test", "job-0", 1]
+    paid_once(rig, 2)
+
+
+@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
+def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(
+    tmp_path: Path, on_doubt: str
+) -> None:
+    """The submission lies in the future, and nobody knows when it was: a whole day is searched."""
+    rig = Askew(tmp_path, account(list_delay=300.0), [LOST])
+    rig.put(7)
+    jobs = make_jobs(2)
+    rig.run(jobs, doubt_wait=1.0)
+    assert rig.states(jobs) == [State.IN_DOUBT] * 2
+    rig.world.faults.clear()
+    rig.put(0)
+
+    rig.run(jobs, on_doubt=on_doubt, doubt_wait=30.0)
+    rig.run(jobs, on_doubt=on_doubt, doubt_wait=900.0)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    paid_once(rig, 2)
 
 
 # -- adopted files and several names -----------------------------------------------------------

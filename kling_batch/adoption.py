@@ -5,15 +5,13 @@ For renders that were bought elsewhere, or before this ledger. Must not touch th
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 
 from kling_batch.errors import UsageError
-from kling_batch.jobs import Job, MicroUSD
 from kling_batch.ledger import Ledger, Placed
-from kling_batch.lookup import Named, find
+from kling_batch.lookup import find, job_of
 from kling_batch.outcome import Fetched
 from kling_batch.shelf import Shelf, digest_of
 from kling_batch.signature import HEAD, Kind, sniff, whole
@@ -27,7 +25,7 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
     """
     named = find(ledger, word)
     kind = _kind(file)
-    job = job_of(ledger, named)
+    job = job_of(named)
     ledger.must_be_adoptable(job)
     shelf = Shelf({job.batch: output or ledger.path.parent}, ledger.path.parent)
     final = shelf.prepare(job.batch, job.output_path(0, kind.ext))
@@ -52,26 +50,6 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
         shelf.shelve(temporary, final)
     ledger.adopt(job, placed)
     return placed.path
-
-
-def job_of(ledger: Ledger, named: Named) -> Job:
-    """A job of the ledger as far as files need it; its references are not resolved."""
-    rows = ledger.rows(
-        "select path from names where batch = ? and job_id = ? and take = ? and job_key = ?",
-        [named.batch, named.id, named.take, named.key],
-    )
-    return Job(
-        key=named.key,
-        endpoint=named.endpoint,
-        arguments=json.loads(named.arguments),
-        take=named.take,
-        id=named.id,
-        batch=named.batch,
-        mode="",
-        tier="",
-        path=next(iter(rows))["path"],
-        estimate=MicroUSD(named.estimate),
-    )
 
 
 def _kind(file: Path) -> Kind:

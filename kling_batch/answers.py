@@ -157,8 +157,9 @@ def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
                 )
             )
             return
-        for item in value.values():
-            _collect(item, found, depth + 1)
+        for name, item in value.items():
+            if name != "detail":  # an error's; it may hold the input, or a page of fal's manual
+                _collect(item, found, depth + 1)
 
 
 def is_url(value: object) -> bool:

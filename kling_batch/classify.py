@@ -29,6 +29,7 @@ from kling_batch.outcome import (
     FailureKind,
     Finished,
     Handle,
+    Listed,
     NotSent,
     Refused,
     Rendered,
@@ -205,6 +206,19 @@ def verdict_of_status(finished: Finished) -> Failure:
         message=finished.error or finished.error_type,
         charged=Charged.UNKNOWN,
         error_type=finished.error_type,
+    )
+
+
+def verdict_of_listed(item: Listed) -> Failure:
+    """The failure that the request list tells of a request whose result has expired."""
+    answer = Answer(item.status_code or 422, {}, b"")
+    if first_detail(item.output):
+        return _verdict(answer, item.output, Finished(), None)
+    return Failure(
+        kind=_kind_of("", answer.status),
+        message=f"fal's request list says HTTP {answer.status}",
+        charged=Charged.NO if answer.status >= 500 else Charged.UNKNOWN,
+        status=answer.status,
     )
 
 

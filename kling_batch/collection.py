@@ -6,15 +6,17 @@ Downloading is `delivery.py`'s. Must not submit anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import anyio
 from anyio import CancelScope
 
 from kling_batch import backoff
-from kling_batch.answers import files_in
+from kling_batch.answers import files_in, first_detail
 from kling_batch.bench import Bench
-from kling_batch.classify import is_lock, verdict_of_status
+from kling_batch.classify import is_lock, verdict_of_listed, verdict_of_status
 from kling_batch.errors import AuthError, BudgetError
 from kling_batch.lifecycle import Event, State
 from kling_batch.outcome import (
@@ -58,6 +60,10 @@ class Unheard:
     reason: str
 
 
+class _RefusedError(Exception):
+    """The key may read other requests, and not this one."""
+
+
 @dataclass(slots=True)
 class Patience:
     """How long reads of one request have been failing, and how."""
@@ -88,18 +94,20 @@ class Patience:
         return self.missing >= NOT_FOUND_READS and long_enough
 
     @property
-    def shut_out(self) -> bool:
-        """Whether the key has been refused too long for this run to learn anything."""
-        since = self.refused_since
-        return since is not None and anyio.current_time() - since > REFUSED_PATIENCE
+    def refused_for(self) -> float:
+        """Seconds for which the key has been refused on every read of it."""
+        return 0.0 if self.refused_since is None else anyio.current_time() - self.refused_since
 
 
 class Collection:
     """Follows open requests to their end."""
 
-    def __init__(self, bench: Bench) -> None:
-        """Shares the run's bench."""
+    def __init__(self, bench: Bench, *, locked: Callable[[str], None]) -> None:
+        """Shares the run's bench; `locked` is told what fal says of a locked account."""
         self._bench = bench
+        self._tell_locked = locked
+        #: When anything about any request was last read.
+        self._heard = float("-inf")
 
     async def collect(self, attempt_id: int, label: str) -> State | Unheard:
         """Follow one request until it is rendered, failed, cancelled, or lost in doubt.
@@ -108,8 +116,11 @@ class Collection:
             AuthError: fal has refused the key for minutes; the request stays as it is.
             BudgetError: the same, because the account is locked.
         """
-        with anyio.move_on_after(SILENT_SECONDS) as silence:
-            return await self._follow(attempt_id, label, silence)
+        try:
+            with anyio.move_on_after(SILENT_SECONDS) as silence:
+                return await self._follow(attempt_id, label, silence)
+        except _RefusedError as error:
+            return Unheard(f"fal does not show it to this key: {error}; it is still open")
         hours = SILENT_SECONDS / 3600
         return Unheard(f"no readable word from fal about it for {hours:.0f} h; it is still open")
 
@@ -144,7 +155,8 @@ class Collection:
             await self._bench.reads.take()
             outcome = await self._bench.queue.status(handle)
             if not isinstance(outcome, Unread):
-                silence.deadline = anyio.current_time() + SILENT_SECONDS
+                self._heard = anyio.current_time()
+                silence.deadline = self._heard + SILENT_SECONDS
             match outcome:
                 case Finished():
                     return outcome
@@ -178,9 +190,17 @@ class Collection:
             await self._rest(patience, outcome)
 
     async def _rest(self, patience: Patience, unread: Unread) -> None:
-        if patience.shut_out and is_lock(403, unread.reason):
+        refused = patience.refused_for
+        locked = is_lock(403, unread.reason)
+        if refused > REFUSED_PATIENCE and self._heard > anyio.current_time() - refused:
+            # Others were shown meanwhile: it is about this request, and no reason to leave them.
+            if locked:
+                self._tell_locked(f"{unread.reason}; still collecting")
+            if refused > LOST_SECONDS:
+                raise _RefusedError(unread.reason)
+        elif refused > REFUSED_PATIENCE and locked:
             raise BudgetError(f"fal shows nothing to a locked account: {unread.reason}")
-        if patience.shut_out:
+        elif refused > REFUSED_PATIENCE:
             raise AuthError(f"fal keeps refusing the key: {unread.reason}")
         pause = backoff.READ.delay(patience.failures, self._bench.rng, unread.retry_after)
         await anyio.sleep(pause)
@@ -230,22 +250,25 @@ class Collection:
         """
         attempt = self._bench.ledger.attempt(attempt_id)
         item = await self._listed(attempt)
-        outcome = _verdict(item, finished)
+        media = self._bench.media(attempt.endpoint)
+        outcome = _verdict(item, finished, media=media)
         if outcome is None and attempt.cancel_asked_at and unread.not_found:
             outcome = _cancelled(attempt, item, patient=patient)
         if outcome is not None:
             return self._settle(attempt, outcome, finished)
         if isinstance(item, Unread) or (patient and not unread.empty):
             return None
-        reason = item if isinstance(item, str) else "the request list has no output for it"
+        reason = "the request list has no output for it"
+        if not isinstance(item, Listed):
+            reason = item.reason if item else "the request list does not know it either"
         return self._bench.ledger.record(
             attempt.id, Event.REMOTE_LOST, reason=f"{unread.reason}; {reason}"
         )
 
-    async def _listed(self, attempt: Attempt) -> Listed | str | Unread:
-        """The request's line in the list, or why there is none; `Unread`: nobody can tell now."""
+    async def _listed(self, attempt: Attempt) -> Line:
+        """The request's line in the list, or why there is none."""
         assert attempt.handle is not None
-        answer: str | Unread = ""
+        answer: ListForbidden | Unread | None = None
         for n in range(1, NOT_FOUND_READS + 1):
             await self._bench.reads.take()
             listing = await self._bench.queue.listing(
@@ -258,30 +281,37 @@ class Collection:
                     mine = [i for i in items if i.request_id == attempt.handle.request_id]
                     if mine:
                         return mine[0]
-                    answer = "the request list does not know it either"
-                case ListForbidden(reason):
-                    answer = reason
-                case Unread():
+                    answer = None
+                case ListForbidden() | Unread():
                     answer = listing
             await anyio.sleep(backoff.READ.delay(n, self._bench.rng))
         return answer
 
 
-def _verdict(item: Listed | str | Unread, finished: Finished) -> Rendered | Failed | None:
+#: What the list has of a request; None: it does not know it. `Unread`: nobody can tell now.
+Line: TypeAlias = Listed | ListForbidden | Unread | None
+
+
+def _verdict(item: Line, finished: Finished, *, media: bool) -> Rendered | Failed | None:
     """What the list, or the status seen before, says of a request that the queue denies."""
-    if isinstance(item, Listed) and (files := files_in(item.output)):
-        return Rendered(output=item.output, files=files)
-    if isinstance(item, Listed) and (item.status_code or 0) >= 400:
-        return Failed(_listed_failure(item))
+    if isinstance(item, Listed):
+        if (item.status_code or 0) >= 400 or first_detail(item.output):
+            return Failed(verdict_of_listed(item))
+        files = files_in(item.output)
+        if files or (item.output is not None and not media):
+            return Rendered(output=item.output, files=files)
     if finished.error or finished.error_type:
         return Failed(verdict_of_status(finished))
     return None
 
 
-def _cancelled(attempt: Attempt, item: Listed | str | Unread, *, patient: bool) -> Failed | None:
-    """What is cancelled in its queue fal drops at once; running work may go on."""
-    waited = attempt.remote_status in (None, "IN_QUEUE")
-    if isinstance(item, Unread) or (patient and not waited):
+def _cancelled(attempt: Attempt, item: Line, *, patient: bool) -> Failed | None:
+    """What is cancelled in its queue fal drops at once; running work may go on.
+
+    The status is the one that was read right before the cancellation was asked for.
+    """
+    dropped = attempt.remote_status == "IN_QUEUE" and not isinstance(item, ListForbidden)
+    if isinstance(item, Unread) or (patient and not dropped):
         return None
     # Running work that vanished may be billed all the same.
     charged = Charged.NO if attempt.remote_status == "IN_QUEUE" else Charged.UNKNOWN
@@ -292,13 +322,3 @@ def _cancelled(attempt: Attempt, item: Listed | str | Unread, *, patient: bool) 
         error_type="client_cancelled",
     )
     return Failed(failure)
-
-
-def _listed_failure(item: Listed) -> Failure:
-    status = item.status_code or 0
-    return Failure(
-        kind=FailureKind.TRANSIENT if status >= 500 else FailureKind.INVALID,
-        message=f"fal's request list says HTTP {status}",
-        charged=Charged.NO if status >= 500 else Charged.UNKNOWN,
-        status=status,
-    )

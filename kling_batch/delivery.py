@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -32,7 +33,7 @@ from kling_batch.outcome import (
     RemoteFile,
     Unfetched,
 )
-from kling_batch.records import Attempt, File
+from kling_batch.records import Attempt, File, parse_iso
 from kling_batch.shelf import digest_of
 from kling_batch.sidecar import sidecar
 
@@ -43,6 +44,10 @@ FETCH_TRIES = 8
 #: Seconds of nothing but 404 before a file counts as gone: storage has blips, a gateway has bad
 #: minutes, and the word is final.
 GONE_SECONDS = 300.0
+#: fal keeps files for seven days at least (facts §7.4). What it denies before is missing, but not
+#: given up: this run asks for so many seconds, and the next one again.
+KEPT = timedelta(days=7)
+BLIP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,17 @@ class Undelivered:
     """The files are not here yet; the attempt stays rendered and the next run goes on."""
 
     reason: str
+
+
+@dataclass(slots=True)
+class _Haul:
+    """What one look at all files of a render brought."""
+
+    fetched: dict[int, Fetched] = field(default_factory=dict)
+    #: Why fal denies a file, by its place.
+    lost: dict[int, str] = field(default_factory=dict)
+    #: Why something is still to come.
+    waiting: str = ""
 
 
 class Delivery:
@@ -70,30 +86,48 @@ class Delivery:
         attempt = self._bench.ledger.attempt(attempt_id)
         files = files_in(attempt.output)
         if not files:
-            return self._shelve(attempt, job, {0: self._document(attempt, job)})
-        here = self._here(attempt_id)
-        fetched: dict[int, Fetched] = {}
-        lost: dict[int, str] = {}
-        for index, file in enumerate(files):
-            if index in here:  # one of several had gone missing
-                continue
-            outcome = await self._fetch(attempt, job, index, file)
-            match outcome:
-                case Fetched():
-                    fetched[index] = outcome
-                case Gone(reason):
-                    lost[index] = reason
-                case Unfetched(reason):
-                    return Undelivered(reason)
-        if not fetched and not here:
-            return self._lost(attempt, lost[0])
-        if lost:
-            told = f"{len(lost)} of {len(files)} files are paid and lost"
-            self._say(job, "warning", f"{told}: {next(iter(lost.values()))}")
-        state = self._shelve(attempt, job, fetched, [file.url for file in files], lost=[*lost])
+            placed = self._shelve(attempt, job, {0: self._document(attempt, job)})
+            self._bench.ledger.save_artifacts(attempt, placed)
+            return State.SUCCEEDED
+        here = self._here(attempt_id)  # one of several had gone missing, or had come first
+        haul = await self._haul(attempt, job, files, here)
+        if haul.lost and self._young(attempt):
+            haul.waiting = f"paid, and it looks lost: {next(iter(haul.lost.values()))}"
+        if not (haul.waiting or haul.fetched or here):
+            return self._lost(attempt, haul.lost[0])
+        placed = self._shelve(attempt, job, haul.fetched, files)
+        if haul.waiting:
+            self._bench.ledger.save_some(attempt, placed)
+            return Undelivered(haul.waiting)
+        if haul.lost:
+            told = f"{len(haul.lost)} of {len(files)} files are paid and lost"
+            self._say(job, "warning", f"{told}: {next(iter(haul.lost.values()))}")
+        self._bench.ledger.save_artifacts(attempt, placed, lost=[*haul.lost])
         if here:
             self.place(attempt_id, job)  # under the name that this job wants
-        return state
+        return State.SUCCEEDED
+
+    async def _haul(
+        self, attempt: Attempt, job: Job, files: Sequence[RemoteFile], here: Collection[int]
+    ) -> _Haul:
+        haul = _Haul()
+        for index, file in enumerate(files):
+            if index in here:
+                continue
+            final = self._bench.shelf.prepare(job.batch, job.output_path(index, ".part"))
+            match await self._fetch(attempt, job, index, file, final):
+                case Fetched() as fetched:
+                    haul.fetched[index] = fetched
+                case Gone(reason):
+                    haul.lost[index] = reason
+                case Unfetched(reason):
+                    haul.waiting = reason
+        return haul
+
+    def _young(self, attempt: Attempt) -> bool:
+        """Whether fal still has to have the files, so that their absence is an outage of its."""
+        made = attempt.rendered_at
+        return made is not None and self._bench.now() - parse_iso(made) < KEPT
 
     def _here(self, attempt_id: int) -> frozenset[int]:
         """Which of its outputs lie on the disk as they were paid for."""
@@ -101,10 +135,9 @@ class Delivery:
         return frozenset(file.index for file in files if self._intact([file]))
 
     async def _fetch(
-        self, attempt: Attempt, job: Job, index: int, file: RemoteFile
+        self, attempt: Attempt, job: Job, index: int, file: RemoteFile, final: Path
     ) -> Fetched | Gone | Unfetched:
-        target = self._bench.shelf.prepare(job.batch, job.output_path(index, ".part"))
-        temporary = self._bench.shelf.temporary(target, _token(attempt), index)
+        temporary = self._bench.shelf.temporary(final, _token(attempt), index)
         failures = 0
         gone_since: float | None = None
         for n in count(1):
@@ -115,7 +148,8 @@ class Delivery:
             now = anyio.current_time()
             if isinstance(outcome, Gone):
                 gone_since = now if gone_since is None else gone_since
-                if now - gone_since >= GONE_SECONDS:
+                patience = BLIP_SECONDS if self._young(attempt) else GONE_SECONDS
+                if now - gone_since >= patience:
                     temporary.unlink(missing_ok=True)
                     return outcome
             else:
@@ -159,31 +193,34 @@ class Delivery:
         attempt: Attempt,
         job: Job,
         fetched: Mapping[int, Fetched],
-        urls: list[str] | None = None,
-        lost: Sequence[int] = (),
-    ) -> State:
-        """Name the files, then commit: no await, so that nothing comes between."""
-        bench = self._bench
+        files: Sequence[RemoteFile] = (),
+    ) -> list[Placed]:
+        """Name the files; the caller commits at once: no await, so that nothing comes between."""
         placed: list[Placed] = []
         for index, item in fetched.items():
-            final = bench.shelf.prepare(job.batch, job.output_path(index, item.ext))
-            self._set_aside(final, item.sha256)
-            bench.shelf.shelve(Path(item.temporary), final)
-            url = urls[index] if urls else ""
-            placed.append(
-                Placed(index=index, path=bench.shelf.stored(final), fetched=item, url=url)
-            )
-            bench.shelf.write_sidecar(final, sidecar(job, attempt, item, url, bench.now()))
-        bench.ledger.save_artifacts(attempt, placed, lost=lost)
-        return State.SUCCEEDED
+            final = self._bench.shelf.prepare(job.batch, job.output_path(index, item.ext))
+            url = files[index].url if files else ""
+            self._name(attempt, job, final, item, url)
+            stored = self._bench.shelf.stored(final)
+            placed.append(Placed(index=index, path=stored, fetched=item, url=url))
+        return placed
+
+    def _name(self, attempt: Attempt, job: Job, final: Path, item: Fetched, url: str) -> None:
+        """Give a fetched file its name, and the name its story."""
+        shelf = self._bench.shelf
+        self._set_aside(final, item.sha256)
+        shelf.shelve(Path(item.temporary), final)
+        shelf.write_sidecar(final, sidecar(job, attempt, item, url, self._bench.now()))
 
     def _set_aside(self, final: Path, incoming: str) -> None:
         """Keep whatever lies at `final` beside it, unless it is the very same content."""
-        if not final.exists() or digest_of(final) == incoming:
+        if not final.exists() or (there := digest_of(final)) == incoming:
             return
         kept = self._bench.shelf.set_aside(final)
-        if kept is not None:
-            stored = self._bench.shelf.stored
+        stored = self._bench.shelf.stored
+        known = self._bench.ledger.file_at(stored(final))
+        # What somebody has edited is theirs, and no longer what was paid for.
+        if kept is not None and known is not None and known.sha256 == there:
             self._bench.ledger.supersede(stored(final), stored(kept))
 
     # -- files that are here already -----------------------------------------------------------
@@ -202,20 +239,68 @@ class Delivery:
             source = self._intact(names)
             if source is None:
                 return False
-            file = names[0]
-            self._set_aside(final, file.sha256)
-            bench.shelf.copy(source, final, _token(attempt))
-            bench.ledger.place(attempt_id, index, bench.shelf.stored(final))
-            item = Fetched(
-                temporary=str(final),
-                sha256=file.sha256,
-                size=file.size,
-                ext=file.ext,
-                content_type=file.content_type,
-            )
-            record = sidecar(job, attempt, item, file.url or "", bench.now())
-            bench.shelf.write_sidecar(final, record)
+            self._copy(attempt, job, names[0], source, final)
         return bool(by_index)
+
+    def _copy(self, attempt: Attempt, job: Job, file: File, source: Path, final: Path) -> None:
+        """One more name for an artifact, with its sidecar."""
+        bench = self._bench
+        self._set_aside(final, file.sha256)
+        bench.shelf.copy(source, final, _token(attempt))
+        bench.ledger.place(attempt.id, file.index, bench.shelf.stored(final))
+        item = Fetched(
+            temporary=str(final),
+            sha256=file.sha256,
+            size=file.size,
+            ext=file.ext,
+            content_type=file.content_type,
+        )
+        bench.shelf.write_sidecar(final, sidecar(job, attempt, item, file.url or "", bench.now()))
+
+    async def restore(self, attempt_id: int, job: Job) -> State | Undelivered:
+        """Put every file back under each name that the ledger has for it, wherever that is.
+
+        From another name where one is intact, else from fal. What cannot be had stays as it is: a
+        look at the disk condemns nothing.
+        """
+        attempt = self._bench.ledger.attempt(attempt_id)
+        for index, names in self._names(attempt_id).items():
+            if self._intact(names) is None:
+                failed = await self._bring_back(attempt, job, names[0])
+                if failed is not None:
+                    return failed
+            known = self._names(attempt_id)[index]  # with what has just come
+            source = self._intact(known)
+            for file in known:
+                final = self._bench.shelf.located(file.path)
+                if source is not None and self._intact([file]) is None:
+                    final.parent.mkdir(parents=True, exist_ok=True)
+                    self._copy(attempt, job, file, source, final)
+        return attempt.state
+
+    async def _bring_back(self, attempt: Attempt, job: Job, file: File) -> Undelivered | None:
+        """Fetch an output again to one of its names."""
+        remote = files_in(attempt.output)
+        if file.index >= len(remote):
+            return Undelivered("fal's answer has no such file")
+        final = self._bench.shelf.located(file.path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        url = remote[file.index].url
+        outcome = await self._fetch(attempt, job, file.index, remote[file.index], final)
+        if not isinstance(outcome, Fetched):
+            return Undelivered(outcome.reason)
+        self._name(attempt, job, final, outcome, url)
+        placed = Placed(index=file.index, path=file.path, fetched=outcome, url=url)
+        self._bench.ledger.save_some(attempt, [placed])
+        return None
+
+    def _names(self, attempt_id: int) -> dict[int, list[File]]:
+        """Every name in use of each output."""
+        by_index: dict[int, list[File]] = {}
+        for file in self._bench.ledger.files_of(attempt_id):
+            if not file.superseded:
+                by_index.setdefault(file.index, []).append(file)
+        return dict(sorted(by_index.items()))
 
     def _intact(self, names: list[File]) -> Path | None:
         """A name under which the artifact still has the content that was paid for."""

@@ -39,6 +39,9 @@ class Matches:
     found: Mapping[int, str]
     #: Further requests with the payload of a found one, claimed by nobody: possibly lost money.
     surplus: tuple[str, ...]
+    #: Attempts not found which an unclaimed request may be all the same: one without its payload,
+    #: or one of the same payload while a POST of it is under way.
+    open: frozenset[int]
 
 
 def comparable(payload: JSON) -> str:
@@ -71,14 +74,16 @@ def match(
             their answer is here, so such payloads wait.
     """
     free: dict[str, list[tuple[datetime, str]]] = {}
+    blank: list[datetime] = []
     earliest = min((d.intended_at for d in doubts), default=None)
     for item in listed:
         sent = _moment(item.sent_at)
         if item.request_id in claimed or (earliest and sent and sent < earliest - SKEW):
             continue
-        if item.payload is None:
-            continue  # nothing to compare: stored without payload, or not yet indexed
         when = sent or _LATE  # asked for since the intent, so it fits, after all others
+        if item.payload is None:
+            blank.append(when)  # nothing to compare: stored without payload, or not yet indexed
+            continue
         free.setdefault(comparable(item.payload), []).append((when, item.request_id))
     found: dict[int, str] = {}
     touched: set[str] = set()
@@ -95,7 +100,14 @@ def match(
         found[doubt.attempt_id] = best[1]
         touched.add(wanted)
     surplus = tuple(request_id for payload in touched for _, request_id in free[payload])
-    return Matches(found, surplus)
+    missing = [doubt for doubt in doubts if doubt.attempt_id not in found]
+    maybe = frozenset(
+        doubt.attempt_id
+        for doubt in missing
+        for when in (*blank, *(when for when, _ in free.get(comparable(doubt.payload), ())))
+        if when >= doubt.intended_at - SKEW
+    )
+    return Matches(found, surplus, maybe)
 
 
 def _moment(text: str) -> datetime | None:

@@ -8,8 +8,8 @@ touch SQL.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 
 import anyio
@@ -20,26 +20,22 @@ from kling_batch import backoff
 from kling_batch.bench import Bench
 from kling_batch.collection import Collection, Unheard
 from kling_batch.delivery import Delivery, Undelivered
-from kling_batch.errors import AuthError, ExitCode, KlingBatchError
-from kling_batch.jobs import Job, JobKey, parents
+from kling_batch.errors import AuthError, ExitCode, KlingBatchError, UsageError
+from kling_batch.jobs import Job, JobKey
 from kling_batch.ledger import OverCap
 from kling_batch.lifecycle import State
+from kling_batch.lineup import Lineup
 from kling_batch.outcome import Failure, FailureKind, Happening
 from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.prices import format_usd
 from kling_batch.reconciler import Reconciler
 from kling_batch.retry import Decision, decide
-from kling_batch.shelf import shown
+from kling_batch.shelf import Extent, extent_of, shown
 from kling_batch.submission import Bought, Halted, NotReady, Submission
 from kling_batch.tally import Stop, Tally, name_of
 from kling_batch.units import alarming, dearer
 
 Work: TypeAlias = Callable[[PlannedJob, int], Awaitable[None]]
-
-#: What a run has to do something about.
-_MOVING = frozenset(
-    {Action.SUBMIT, Action.COLLECT, Action.RECONCILE, Action.DOWNLOAD, Action.PLACE}
-)
 
 
 class Engine:
@@ -49,17 +45,16 @@ class Engine:
         """`bench.ledger` holds the run lock and has begun a run."""
         self._bench = bench
         self._submission = Submission(bench)
-        self._collection = Collection(bench)
+        self._collection = Collection(bench, locked=partial(self.stop_feeding, ExitCode.BUDGET))
         self._delivery = Delivery(bench)
         self._reconciler = Reconciler(
             bench, adopted=self._adopted, absent=self._absent, held=self._held
         )
-        #: Jobs to buy whose parents are here; and those that wait, by what they wait for.
-        self._ready: deque[PlannedJob] = deque()
-        self._waiting: dict[JobKey, set[JobKey]] = {}
-        self._children: dict[JobKey, list[PlannedJob]] = {}
-        self._twins: dict[JobKey, list[Job]] = {}
-        self._posting = 0
+        self._lineup = Lineup(Plan(()))
+        self._batches: set[str] = set()
+        #: Batches whose own cap is reached, while others go on.
+        self._barred: set[str] = set()
+        self._running = 0
         self._wake = anyio.Event()
         self._feeding = True
         self._work = anyio.CancelScope()
@@ -70,14 +65,17 @@ class Engine:
 
     def stop_feeding(self, code: ExitCode, reason: str) -> None:
         """Buy nothing more; what is open is still collected."""
+        self._stop(code, reason)
+        self._feeding = False
+        self._bench.halted = True
+        self._nudge()
+
+    def _stop(self, code: ExitCode, reason: str) -> None:
         # One sentence a code is enough, but for the ledger's: each may hold a paid request's id.
         told = [stop.reason for stop in self.tally.stops if stop.code is code]
         if not told or (code is ExitCode.LEDGER and reason not in told):
             self.tally.stops.append(Stop(code, reason))
-            self._say("stopping", reason)
-        self._feeding = False
-        self._bench.halted = True
-        self._nudge()
+            self._bench.notify(Happening(kind="stopping", message=reason))
 
     def leave(self, code: ExitCode, reason: str) -> None:
         """Buy nothing more and stop collecting too; only POSTs in flight get their answer."""
@@ -86,85 +84,60 @@ class Engine:
 
     async def run(self, plan: Plan) -> Tally:
         """Drive the plan to its end, or to where the run was told to leave."""
-        items = self._arrange(plan)
+        self._lineup = Lineup(plan)
+        self._batches = {item.job.batch for item in plan.items}
         with self._work:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                for item in items:
+                for item in self._lineup.resumed:
                     self._resume(item)
                 await self._feed()
         return self.tally
 
-    # -- arranging -----------------------------------------------------------------------------
-
-    def _arrange(self, plan: Plan) -> list[PlannedJob]:
-        """Twins behind their first, children behind their parents, the rest ready to go."""
-        active = {item.job.key for item in plan.items if item.action in _MOVING}
-        led: set[JobKey] = set()
-        resumed: list[PlannedJob] = []
-        for item in plan.items:
-            if item.action not in _MOVING:
-                continue
-            if item.job.key in led:
-                self._twins.setdefault(item.job.key, []).append(item.job)
-                continue
-            led.add(item.job.key)
-            if item.action is Action.SUBMIT:
-                needs = {p.key for p in parents(item.job.arguments)} & active
-                if needs:
-                    self._waiting[item.job.key] = needs
-                    for key in needs:
-                        self._children.setdefault(key, []).append(item)
-                else:
-                    self._ready.append(item)
-            else:
-                resumed.append(item)
-        return resumed
-
     def _resume(self, item: PlannedJob) -> None:
         """Go on with what an earlier run left; these requests are open whatever the window."""
         assert item.attempt_id is not None
-        match item.action:
-            case Action.COLLECT:
-                self._bench.window.enter_now()
-                self._start(self._collect_and_deliver, item, item.attempt_id)
-            case Action.DOWNLOAD:
-                self._start(self._download_again, item, item.attempt_id)
-            case Action.PLACE:
-                self._start(self._place, item, item.attempt_id)
-            case Action.RECONCILE if self._reconciler.reopened(item.attempt_id):
-                self._bench.window.enter_now()
-                self._start(self._collect_and_deliver, item, item.attempt_id)
-            case Action.RECONCILE:
+        works: dict[Action, Work] = {
+            Action.COLLECT: self._collect_and_deliver,
+            Action.DOWNLOAD: self._download_again,
+            Action.PLACE: self._place,
+            Action.RESTORE: self._restore,
+        }
+        action = item.action
+        if action is Action.RECONCILE:
+            if not self._reconciler.reopened(item.attempt_id):
                 self._look_for(item, item.attempt_id)
-            case _:
-                raise AssertionError(item.action)
+                return
+            action = Action.COLLECT
+        if action is Action.COLLECT:
+            self._bench.window.enter_now()
+        self._start(works[action], item, item.attempt_id)
 
     def _start(self, work: Work, item: PlannedJob, number: int) -> None:
         assert self._tasks is not None
         if not (self._bench.policy.detach and work == self._collect_and_deliver):
+            self._running += 1
             self._tasks.start_soon(self._guarded, work, item, number)
 
     # -- feeding -------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
         """Start jobs while the window has room, until none is left that could become ready."""
-        while self._feeding and (self._ready or self._waiting):
-            if self._bench.policy.detach and not self._posting and self._stuck():
-                break
-            if not self._ready or self._bench.window.full:
+        ready, window = self._lineup.ready, self._bench.window
+        while self._feeding and self._lineup.left:
+            if not ready or window.full:
+                if self._bench.policy.detach and not self._running:
+                    break  # nobody waits for results, and nothing is under way that could help
                 await self._wake.wait()
                 continue
-            self._bench.window.enter_now()
-            item = self._ready.popleft()
-            self._posting += 1
+            item = ready.popleft()
+            if item.job.batch in self._barred:
+                self._drop(item)
+                continue
+            window.enter_now()
             self._start(self._buy, item, item.tries)
             # Each takes its place in the rate's line before the next: the manifest's order.
             await anyio.lowlevel.checkpoint()
-
-    def _stuck(self) -> bool:
-        """Whether a detached run has nothing more to submit: nobody is waiting for results."""
-        return not self._ready or self._bench.window.full
 
     def _nudge(self) -> None:
         self._wake.set()
@@ -180,10 +153,24 @@ class Engine:
             await work(item, number)
         except AuthError as error:
             self.leave(error.exit_code, str(error))
-        except (KlingBatchError, OSError) as error:
-            # The ledger or the disk cannot take what happens: nothing more may happen.
-            code = error.exit_code if isinstance(error, KlingBatchError) else ExitCode.SOME_FAILED
-            self.leave(code, f"{item.job.label}: {error}")
+        except (UsageError, OSError) as error:
+            self._unplaced(item, error)
+        except KlingBatchError as error:
+            # The ledger cannot take what happens: nothing more may happen.
+            self.leave(error.exit_code, f"{item.job.label}: {error}")
+        finally:
+            self._running -= 1
+            self._nudge()
+
+    def _unplaced(self, item: PlannedJob, error: UsageError | OSError) -> None:
+        """A file cannot be put down: the whole disk's fault, the folder's, or this name's alone."""
+        said = f"{item.job.label}: {error}"
+        extent = extent_of(error)
+        if extent is Extent.DISK:
+            self.leave(ExitCode.SOME_FAILED, said)
+        elif extent is Extent.FOLDER:
+            self.stop_feeding(ExitCode.SOME_FAILED, said)
+        self._leave_open(item, "undelivered", str(error), f"not put down: {error}")
 
     # -- one job -------------------------------------------------------------------------------
 
@@ -194,8 +181,6 @@ class Engine:
         except BaseException:
             self._leave_window()
             raise
-        finally:
-            self._posting -= 1
         if isinstance(bought, Bought) and bought.state is State.SUBMITTED:
             self._told(item, "submitted", f"accepted, {format_usd(item.job.estimate)}")
             self._nudge()
@@ -207,7 +192,7 @@ class Engine:
             case OverCap():
                 self._over_cap(item, bought)
             case Halted():
-                self._settled(item.job.key, succeeded=False)
+                self._drop(item)
             case NotReady(reason):
                 self._end(item, Failure(kind=FailureKind.INPUT, message=reason))
             case Bought(attempt_id, State.IN_DOUBT, since):
@@ -220,11 +205,11 @@ class Engine:
             state = await self._collection.collect(attempt_id, item.job.label)
         finally:
             self._leave_window()
+        self._watch_cost(item, attempt_id)
         match state:
             case Unheard(reason):
                 self._leave_open(item, "unheard", reason, reason)
             case State.RENDERED:
-                self._watch_cost(item, attempt_id)
                 await self._deliver(item, attempt_id)
             case State.IN_DOUBT:
                 self._doubt(item, attempt_id)
@@ -258,33 +243,51 @@ class Engine:
         else:
             await self._download_again(item, attempt_id)
 
+    async def _restore(self, item: PlannedJob, attempt_id: int) -> None:
+        if self._bench.ledger.attempt(attempt_id).state is State.RENDERED:
+            await self._deliver(item, attempt_id)  # the last run was on its way to do so
+            return
+        outcome = await self._delivery.restore(attempt_id, item.job)
+        if isinstance(outcome, Undelivered):
+            failure = Failure(kind=FailureKind.EXPIRED, message=f"not put back: {outcome.reason}")
+            self._end(item, failure)
+        else:
+            self._saved(item, attempt_id)
+
     async def _failed(self, item: PlannedJob, attempt_id: int) -> None:
         """A settled attempt without files: try again, give up, leave it, or stop the run."""
         attempt = self._bench.ledger.attempt(attempt_id)
         failure = attempt.failure
         assert failure is not None
         decision = decide(failure, attempt.tries, self._bench.policy.attempts)
-        if attempt.state is State.CANCELLED:
+        if attempt.state is State.CANCELLED or item.leftover:
             decision = Decision.GIVE_UP
         if decision is Decision.RETRY and self._feeding:
             pause = backoff.ATTEMPT.delay(attempt.tries, self._bench.rng)
             self._told(item, "retrying", f"{failure.message}; a new attempt in {pause:.0f} s")
             await anyio.sleep(pause)
-            await self._bench.window.enter()
-            if self._feeding:
-                self._posting += 1
+            if await self._entered():
                 await self._buy(item, attempt.tries + 1)
                 return
-            self._leave_window()
         if decision is Decision.STOP_RUN:
             self._stop_for(failure)
-            self._settled(item.job.key, succeeded=False)
+            self._drop(item)
             return
         if decision is Decision.RETRY:
             return  # the run is stopping; the next one makes the attempt
         if failure.kind is FailureKind.UNREACHABLE:
             self.stop_feeding(ExitCode.SOME_FAILED, f"fal cannot be reached: {failure.message}")
         self._end(item, failure)
+
+    async def _entered(self) -> bool:
+        """A place in the window for one more attempt, unless buying has ended by then."""
+        window = self._bench.window
+        if self._bench.policy.detach and window.full:
+            return False  # nobody collects, so no place will be free; the next run makes it
+        await window.enter()
+        if not self._feeding:
+            self._leave_window()
+        return self._feeding
 
     def _stop_for(self, failure: Failure) -> None:
         if failure.kind is FailureKind.LOCKED:
@@ -330,10 +333,10 @@ class Engine:
         known = self._bench.ledger.files_of(attempt_id)
         files = [shown(self._bench.shelf.located(f.path)) for f in known if not f.superseded]
         self._told(item, "saved", ", ".join(files), files=files)
-        for twin in self._twins.get(item.job.key, []):
+        self._settled(item.job.key, succeeded=True)
+        for twin in self._lineup.twins.get(item.job.key, []):
             if not self._delivery.place(attempt_id, twin):
                 self._because(twin, "its file was taken away while the run went on; run again")
-        self._settled(item.job.key, succeeded=True)
 
     def _leave_open(self, item: PlannedJob, kind: str, reason: str, told: str) -> None:
         """Nothing is settled, and this run can do no more: the next one goes on."""
@@ -349,30 +352,31 @@ class Engine:
 
     def _settled(self, key: JobKey, *, succeeded: bool) -> None:
         """A job has come to its end for this run: its children go, or are blocked."""
-        for child in self._children.pop(key, []):
-            needs = self._waiting.get(child.job.key)
-            if needs is None:
-                continue  # blocked by another parent before
-            if not succeeded:
-                del self._waiting[child.job.key]
-                reason = "a job whose output it needs did not succeed"
-                self._because(child.job, reason)
-                self.tally.blocked.add(name_of(child.job))
-                self._told(child, "blocked", reason)
-                self._settled(child.job.key, succeeded=False)
-                continue
-            needs.discard(key)
-            if not needs:
-                del self._waiting[child.job.key]
-                self._ready.append(child)
+        self._lineup.settle(key, succeeded=succeeded, blocked=self._blocked)
         self._nudge()
 
+    def _drop(self, item: PlannedJob) -> None:
+        """Not bought in this run, nor what waits for it; the next one begins with them."""
+        self._lineup.settle(item.job.key, succeeded=False, blocked=lambda _: None)
+        self._nudge()
+
+    def _blocked(self, child: PlannedJob) -> None:
+        reason = "a job whose output it needs did not succeed"
+        self._because(child.job, reason)
+        self.tally.blocked.add(name_of(child.job))
+        self._told(child, "blocked", reason)
+
     def _over_cap(self, item: PlannedJob, over: OverCap) -> None:
-        self.stop_feeding(
-            ExitCode.BUDGET,
+        reason = (
             f"{item.job.label} would pass {over.cap.name} of {format_usd(over.cap.limit)}: "
-            f"{format_usd(over.committed)} committed, {format_usd(over.estimate)} more needed",
+            f"{format_usd(over.committed)} committed, {format_usd(over.estimate)} more needed"
         )
+        if over.cap.batches is None or self._batches <= set(over.cap.batches):
+            self.stop_feeding(ExitCode.BUDGET, reason)
+        else:
+            self._barred |= set(over.cap.batches)
+            self._stop(ExitCode.BUDGET, reason)
+        self._drop(item)
 
     def _watch_cost(self, item: PlannedJob, attempt_id: int) -> None:
         attempt = self._bench.ledger.attempt(attempt_id)
@@ -394,6 +398,3 @@ class Engine:
 
     def _because(self, job: Job, reason: str) -> None:
         self.tally.reasons[name_of(job)] = reason
-
-    def _say(self, kind: str, message: str) -> None:
-        self._bench.notify(Happening(kind=kind, message=message))

@@ -48,6 +48,11 @@ class Cap:
     #: Whose word it is, for the sentence that says so.
     name: str = "the cap"
 
+    def covers(self, job: Job) -> bool:
+        """Whether this job's money counts against it."""
+        mine = self.batches is None or job.batch in self.batches
+        return mine and self.key in (None, job.key)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverCap:
@@ -177,7 +182,7 @@ class Ledger(Reader):
         """
         try:
             with self._transaction() as db:
-                for cap in caps:
+                for cap in (cap for cap in caps if cap.covers(job)):
                     since = iso(self._now() - cap.window) if cap.window else None
                     committed = self.committed(cap.batches, since, cap.key)
                     if committed + job.estimate > cap.limit:
@@ -228,6 +233,8 @@ class Ledger(Reader):
         before = State(row[0])
         after = step(before, event)
         columns = columns_of(data) | {"state": after}
+        if event is Event.ARTIFACT_LOST:
+            placements.forget_all(self.db, attempt_id)
         # Asked to cancel, and not granted: nothing about the request has changed.
         if event is not Event.CANCEL_REQUESTED or data.get("answer") == CancelAnswer.REQUESTED:
             columns |= self._moments(event)
@@ -290,6 +297,11 @@ class Ledger(Reader):
             placements.save(db, attempt.id, placed, self._iso())
             placements.forget(db, attempt.id, lost)
             self._move(attempt.id, Event.ARTIFACTS_SAVED, data)
+
+    def save_some(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
+        """Write down files that lie safe under their names, while others are still to come."""
+        with self._transaction() as db:
+            placements.save(db, attempt.id, placed, self._iso())
 
     def place(self, attempt_id: int, index: int, path: str) -> None:
         """Write down that an artifact lies under one more name."""

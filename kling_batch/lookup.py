@@ -1,30 +1,38 @@
 """Finding a job by the name a person types: `hero`, `hero#2`, `campaign/hero`, or its key.
 
-Reads only.
+What left its manifest while money was still on it is found as `hero@1a2b3c4d`, with the first
+digits of its key. Reads only.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from kling_batch.errors import UsageError
-from kling_batch.jobs import JSON, JobKey
+from kling_batch.jobs import JSON, Job, JobKey, MicroUSD
 from kling_batch.records import Reader
+
+#: Digits of the key after the `@` of a job that left its manifest; `job_status` has as many.
+MARK = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """A job of the ledger under its current name."""
+    """A job of the ledger under its current name, or marked with the last one it had."""
 
     key: JobKey
     batch: str
     id: str
     take: int
     endpoint: str
+    mode: str
+    tier: str
     arguments: str
     estimate: int
+    path: str
     place: str
     #: Keys that had this name before, newest first, with when they lost it.
     earlier: tuple[tuple[JobKey, str], ...]
@@ -36,14 +44,24 @@ class Named:
 
 
 _SQL = (
-    "select n.batch, n.job_id, n.take, n.job_key, n.estimate_micro_usd, n.place, j.endpoint,"
-    " j.arguments from names n join jobs j on j.key = n.job_key where n.retired_at is null"
+    "select n.batch, n.job_id, n.take, n.job_key, n.path, n.estimate_micro_usd, n.place,"
+    " n.retired_at, j.endpoint, j.mode, j.tier, j.arguments"
+    " from names n join jobs j on j.key = n.job_key where"
 )
+_CURRENT = f"{_SQL} n.retired_at is null"
+#: Its current name, else the one that it lost last.
+_LAST = "order by n.retired_at is not null, n.retired_at desc limit 1"
 
 
 def all_named(reader: Reader) -> list[Named]:
     """Every job under its current name."""
-    return [_named(reader, row) for row in list(reader.rows(f"{_SQL} order by 1, 2, 3"))]
+    return [_named(reader, row) for row in list(reader.rows(f"{_CURRENT} order by 1, 2, 3"))]
+
+
+def by_key(reader: Reader, key: JobKey) -> Named:
+    """The job of this key, marked where no name is its own any more."""
+    (row,) = reader.rows(f"{_SQL} n.job_key = ? {_LAST}", [key])
+    return _named(reader, row)
 
 
 def find(reader: Reader, word: str) -> Named:
@@ -54,12 +72,12 @@ def find(reader: Reader, word: str) -> Named:
     """
     batch, _, rest = word.rpartition("/")
     name, _, number = rest.partition("#")
-    take = int(number) if number.isdecimal() else 1
+    take = int(number) if number.isdecimal() and len(number) < 10 else 0 if number else 1
     if word.startswith("k1:"):
-        rows = list(reader.rows(f"{_SQL} and n.job_key = ?", [word]))[:1]
+        rows = list(reader.rows(f"{_SQL} n.job_key = ? {_LAST}", [word]))
     else:
-        rows = list(reader.rows(f"{_SQL} and n.job_id = ? and n.take = ?", [name, take]))
-        rows = [row for row in rows if batch in ("", row["batch"])]
+        rows = list(reader.rows(f"{_CURRENT} and n.job_id = ? and n.take = ?", [name, take]))
+        rows = [row for row in rows or _marked(reader, name) if batch in ("", row["batch"])]
     if not rows:
         raise UsageError(f"no job {word!r} in {reader.path}{_nearest(reader, name)}")
     if len(rows) > 1:
@@ -68,22 +86,58 @@ def find(reader: Reader, word: str) -> Named:
     return _named(reader, rows[0])
 
 
+def _marked(reader: Reader, name: str) -> list[dict[str, Any]]:
+    """The job that `hero@1a2b3c4d` names."""
+    base, _, mark = name.rpartition("@")
+    sql = f"{_SQL} n.job_id = ? and substr(n.job_key, 4, {MARK}) = ? {_LAST}"
+    return list(reader.rows(sql, [base, mark])) if base else []
+
+
 def _named(reader: Reader, row: dict[str, Any]) -> Named:
-    earlier = reader.rows(
-        "select job_key, retired_at from names where batch = ? and job_id = ? and take = ?"
-        " and retired_at is not null order by retired_at desc",
-        [row["batch"], row["job_id"], row["take"]],
-    )
+    earlier: list[dict[str, Any]] = []
+    name = row["job_id"]
+    if row["retired_at"]:
+        name = marked(name, row["job_key"])
+    else:
+        sql = (
+            "select job_key, retired_at from names where batch = ? and job_id = ? and take = ?"
+            " and retired_at is not null order by retired_at desc"
+        )
+        earlier = list(reader.rows(sql, [row["batch"], row["job_id"], row["take"]]))
     return Named(
         key=JobKey(row["job_key"]),
         batch=row["batch"],
-        id=row["job_id"],
+        id=name,
         take=row["take"],
         endpoint=row["endpoint"],
+        mode=row["mode"],
+        tier=row["tier"],
         arguments=row["arguments"],
         estimate=row["estimate_micro_usd"],
+        path=row["path"],
         place=row["place"],
         earlier=tuple((JobKey(e["job_key"]), e["retired_at"]) for e in earlier),
+    )
+
+
+def marked(name: str, key: JobKey) -> str:
+    """What a job is called whose name may mean another one now."""
+    return f"{name}@{key[3 : 3 + MARK]}"
+
+
+def job_of(named: Named) -> Job:
+    """A job of the ledger as far as files need it; its references are not resolved."""
+    return Job(
+        key=named.key,
+        endpoint=named.endpoint,
+        arguments=json.loads(named.arguments),
+        take=named.take,
+        id=named.id,
+        batch=named.batch,
+        mode=named.mode,
+        tier=named.tier,
+        path=named.path,
+        estimate=MicroUSD(named.estimate),
     )
 
 

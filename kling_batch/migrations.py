@@ -238,7 +238,8 @@ from attempts where cost_micro_usd is not null and state in ('rendered', 'succee
 group by endpoint
 ;;
 create view job_status as
-select n.batch, n.job_id, n.take, coalesce(a.state, 'pending') as state, j.mode, j.tier,
+select n.batch, n.job_id || iif(n.retired_at is null, '', '@' || substr(n.job_key, 4, 8)) as job_id,
+  n.take, coalesce(a.state, 'pending') as state, j.mode, j.tier,
   json_extract(j.arguments, '$.prompt') as prompt, n.estimate_micro_usd / 1e6 as estimate_usd,
   a.cost_micro_usd / 1e6 as cost_usd, a.request_id, a.remote_status, a.failure_kind,
   json_extract(a.failure, '$.message') as failure,
@@ -248,6 +249,10 @@ select n.batch, n.job_id, n.take, coalesce(a.state, 'pending') as state, j.mode,
 from names n join jobs j on j.key = n.job_key
 left join attempts a on a.id = (select max(id) from attempts where job_key = j.key)
 where n.retired_at is null
+   -- What left its manifest while money was on it, under the last name that it had.
+   or (a.state in ('submitting', 'in_doubt', 'submitted', 'rendered')
+       and n.rowid = (select l.rowid from names l where l.job_key = n.job_key
+                      order by l.retired_at is not null, l.retired_at desc limit 1))
 ;;
 create view failures as
 select a.id as attempt_id, n.batch, n.job_id, n.take, a.failure_kind,

@@ -77,3 +77,9 @@ def supersede(db: Database, path: str, kept_as: str, at: str) -> None:
         " on conflict (path) do nothing",
         [kept_as, at, path],
     )
+
+
+def forget_all(db: Database, attempt_id: int) -> None:
+    """No output of this attempt lies anywhere any more."""
+    artifacts = "select id from artifacts where attempt_id = ?"
+    db.execute(f"delete from files where artifact_id in ({artifacts})", [attempt_id])  # noqa: S608

@@ -32,6 +32,8 @@ class Action(StrEnum):
     DOWNLOAD = "download"
     #: The file is here under another name: give it this one.
     PLACE = "place"
+    #: Missing or changed under names that the ledger has: put back there. Only `verify` asks.
+    RESTORE = "restore"
     #: Done.
     KEEP = "keep"
     #: Failed or cancelled before, and not to be tried again unasked.
@@ -60,6 +62,8 @@ class PlannedJob(NamedTuple):
     tries: int = 1
     #: The same paid thing as an earlier job of this plan: it gets a copy.
     twin: bool = False
+    #: Paid for, and no longer in the manifest: collected, and never bought again.
+    leftover: bool = False
 
 
 @dataclass(frozen=True)

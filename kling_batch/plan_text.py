@@ -21,6 +21,7 @@ _WORDS: dict[Action, str] = {
     Action.RECONCILE: "look up",
     Action.DOWNLOAD: "download",
     Action.PLACE: "copy",
+    Action.RESTORE: "put back",
     Action.KEEP: "keep",
     Action.SETTLED: "leave",
     Action.BLOCKED: "blocked",

@@ -61,6 +61,7 @@ _OF_ACTION: dict[Action, Phase] = {
     Action.RECONCILE: Phase.LOOKING,
     Action.DOWNLOAD: Phase.DOWNLOADING,
     Action.PLACE: Phase.DOWNLOADING,
+    Action.RESTORE: Phase.DOWNLOADING,
     Action.KEEP: Phase.UNCHANGED,
     Action.SETTLED: Phase.FAILED,
     Action.BLOCKED: Phase.BLOCKED,
@@ -245,7 +246,7 @@ def _at_start(item: PlannedJob, at: float) -> Line:
 
 
 #: Actions that go on with money spent before.
-_PAID = frozenset({Action.COLLECT, Action.RECONCILE, Action.DOWNLOAD, Action.PLACE, Action.KEEP})
+_PAID = frozenset(Action) - {Action.SUBMIT, Action.SETTLED, Action.BLOCKED}
 
 
 def _phase(happening: Happening, before: Phase) -> Phase:

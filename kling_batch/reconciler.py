@@ -34,6 +34,8 @@ from kling_batch.records import parse_iso
 NO_TRACE = "no trace in fal's request list yet"
 #: How often in a row the list must be refused before nobody is asked any more.
 REFUSALS = 3
+#: How long a list without any payload is given the chance that only others' are meant by that.
+BLIND_SECONDS = 300.0
 #: How far back a submission is looked for whose intent lies in the future: the clock was wrong
 #: when it was made, and nobody knows by how much.
 LOOK_BACK = timedelta(days=1)
@@ -47,6 +49,8 @@ class _Case:
     since: float
     #: By this machine's clock it has not been sent yet: that clock was ahead at its intent.
     future: bool
+    #: When this run heard of it, on the loop's clock.
+    added: float
     #: What the run knows; shown to the person if the doubt outlives it.
     reason: str = NO_TRACE
     #: Whether the list was readable when it was last asked about this.
@@ -74,6 +78,8 @@ class Reconciler:
         self._surplus: set[str] = set()
         #: What fal's clock and the loop's showed when fal last answered.
         self._clocks: tuple[datetime, float] | None = None
+        #: Since when the list has shown nothing but requests without payload.
+        self._blind_since: float | None = None
         self.running = False
 
     def add(self, attempt_id: int, item: PlannedJob, since: float | None = None) -> bool:
@@ -84,8 +90,10 @@ class Reconciler:
         attempt = self._bench.ledger.attempt(attempt_id)
         doubt = Doubt(attempt_id, attempt.endpoint, attempt.payload, parse_iso(attempt.intended_at))
         age = (self._bench.now() - doubt.intended_at).total_seconds()
-        begun = anyio.current_time() - max(0.0, age) if since is None else since
-        case = _Case(item, doubt, begun, future=since is None and age < -SKEW.total_seconds())
+        now = anyio.current_time()
+        begun = now - max(0.0, age) if since is None else since
+        future = since is None and age < -SKEW.total_seconds()
+        case = _Case(item, doubt, begun, future, added=now)
         if attempt.handle is not None:
             # It was accepted once, and queue and list alike deny it: a person's case.
             self._hold(case, f"fal no longer knows request {attempt.handle.request_id}")
@@ -129,7 +137,7 @@ class Reconciler:
             return
         listing = await self._listed(endpoint)
         match listing:
-            case Listing(items) if _blind(items):
+            case Listing(items) if self._blind(items):
                 self._forbid("fal stores no payloads for this key")
             case Listing(items):
                 self._refusals = 0
@@ -142,6 +150,20 @@ class Reconciler:
                 self._unread(endpoint, reason)
             case Unread(reason):
                 self._unread(endpoint, reason)
+
+    def _blind(self, items: tuple[Listed, ...]) -> bool:
+        """Whether what has finished is listed without its payload, so nothing can be compared.
+
+        Our own request without payload proves it; others may be another program's, by its wish.
+        """
+        finished = [item for item in items if item.status_code is not None]
+        if not finished or any(item.payload is not None for item in finished):
+            self._blind_since = None
+            return False
+        now = anyio.current_time()
+        since = self._blind_since = now if self._blind_since is None else self._blind_since
+        ours = self._bench.ledger.request_ids()
+        return now - since >= BLIND_SECONDS or any(item.request_id in ours for item in finished)
 
     async def _listed(self, endpoint: str) -> ListOutcome:
         """All that the endpoint was asked since the first doubt, by fal's clock as by ours."""
@@ -200,6 +222,9 @@ class Reconciler:
             claimed=ledger.request_ids(),
             in_flight=in_flight,
         )
+        for attempt_id in matches.open:
+            case = self._cases[attempt_id]
+            case.asked, case.reason = False, "fal lists a request that may be it, without its input"
         for attempt_id, request_id in matches.found.items():
             handle = self._bench.queue.handle(endpoint, request_id)
             ledger.record(attempt_id, Event.RECONCILED_FOUND, handle=handle)
@@ -230,7 +255,8 @@ class Reconciler:
                 self._hold(case, case.reason)
 
     def _age(self, case: _Case) -> float:
-        return anyio.current_time() - case.since
+        # By clocks that disagree it may look hours old, and be fresh.
+        return anyio.current_time() - (case.added if self._askew(case) else case.since)
 
     def _pause(self) -> float:
         ages = [self._age(case) for case in self._cases.values()]
@@ -254,9 +280,3 @@ class Reconciler:
 
     def _warn(self, message: str) -> None:
         self._bench.notify(Happening(kind="warning", message=message))
-
-
-def _blind(items: tuple[Listed, ...]) -> bool:
-    """Whether what has finished is listed without its payload: nothing can be compared."""
-    finished = [item for item in items if item.status_code is not None]
-    return bool(finished) and all(item.payload is None for item in finished)

@@ -219,6 +219,13 @@ class Reader:
         sql = f"select * from attempts where state in ({marks}) order by id"  # noqa: S608
         return [_attempt(row) for row in self.rows(sql, states)]
 
+    def open_attempts(self, *states: State) -> list[tuple[int, JobKey, str, State]]:
+        """Id, job, batch and state of all attempts in these states, oldest first."""
+        marks = ", ".join("?" * len(states))
+        sql = f"select id, job_key, batch, state from attempts where state in ({marks}) order by id"  # noqa: S608
+        rows = self.rows(sql, states)
+        return [(r["id"], JobKey(r["job_key"]), r["batch"], State(r["state"])) for r in rows]
+
     def attempt_ids_in(self, state: State) -> list[int]:
         """Ids of all attempts in a state."""
         return [row["id"] for row in self.rows("select id from attempts where state = ?", [state])]

@@ -26,11 +26,11 @@ from kling_batch.catalog import by_id
 from kling_batch.display import Display
 from kling_batch.engine import Engine
 from kling_batch.errors import ExitCode, LedgerError, UsageError
-from kling_batch.jobs import Batch, Job
+from kling_batch.jobs import Batch, Job, MicroUSD
 from kling_batch.ledger import Cap, Ledger
 from kling_batch.memory import undisturbed
 from kling_batch.outcome import Happening
-from kling_batch.plan import Action, Plan
+from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.prices import format_usd
 from kling_batch.report import RunReport
 from kling_batch.settings import Settings, resolve
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 TERM_GRACE = 8.0
 
 #: Actions that talk to fal.
-_NETWORK = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE, Action.DOWNLOAD)
+_NETWORK = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE, Action.DOWNLOAD, Action.RESTORE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,8 @@ def _planned(
         if request.plan is not None:
             plan = request.plan(ledger)
         else:
-            plan = survey(ledger, chosen, settings, retry=request.retry)
+            whole = () if request.single else batches
+            plan = survey(ledger, chosen, settings, retry=request.retry, whole=whole)
     request.approve(plan)
     if not plan.idle:
         _consent(request, settings, plan)
@@ -140,26 +141,35 @@ def _now() -> datetime:
 
 def _consent(request: Request, settings: Settings, plan: Plan) -> None:
     """Nothing is paid without somebody's word: a flag, a cap, an answer, or the command itself."""
-    if not plan.count(Action.SUBMIT):
+    payable = [item for item in plan.items if _may_pay(item, settings)]
+    if not payable:
         return
-    unpriced = [i.job.label for i in plan.items if i.action is Action.SUBMIT and _unpriced(i.job)]
-    if unpriced and settings.max_cost is not None:
-        raise UsageError(
-            f"{unpriced[0]}: its price is unknown, so the cap cannot hold; give the job a `price:`"
-        )
+    caps = _caps(request, settings)
+    for job in (item.job for item in payable if _unpriced(item.job)):
+        if cap := next((cap for cap in caps if cap.covers(job)), None):
+            raise UsageError(
+                f"{job.label}: its price is unknown, so {cap.name} cannot hold; "
+                "give the job a `price:`"
+            )
     options = request.options
     if settings.service == "emulator" or options.yes or request.single:
         return
     if settings.max_cost is not None:
         return
-    total = format_usd(plan.cost)
+    total = format_usd(MicroUSD(sum(i.job.estimate for i in payable if not i.twin)))
     if request.ask is None:
         raise UsageError(
             f"this would cost up to {total}; with no terminal to ask, paying needs --yes or a cap "
             "(--max-cost USD, or limits: max_cost in the manifest). Nothing was sent"
         )
-    if not request.ask(f"{plan.count(Action.SUBMIT)} jobs, up to {total}. Pay?"):
+    if not request.ask(f"{len(payable)} jobs, up to {total}. Pay?"):
         raise UsageError("not confirmed; nothing was sent")
+
+
+def _may_pay(item: PlannedJob, settings: Settings) -> bool:
+    """A doubt that is let go after its time is one more payment."""
+    again = item.action is Action.RECONCILE and settings.on_doubt == "resubmit"
+    return item.action is Action.SUBMIT or (again and not item.leftover)
 
 
 def _unpriced(job: Job) -> bool:

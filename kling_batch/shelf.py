@@ -12,12 +12,35 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from enum import Enum, auto
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
 from kling_batch.errors import UsageError
 from kling_batch.jobs import JSON
+
+
+class Extent(Enum):
+    """How far a refusal of the disk reaches."""
+
+    #: Nothing at all can be put down any more.
+    DISK = auto()
+    #: A folder that may not be written to is seldom alone.
+    FOLDER = auto()
+    #: This name alone: a directory of the same name, a link that leads out.
+    NAME = auto()
+
+
+def extent_of(error: Exception) -> Extent:
+    """What else cannot be put down where this could not."""
+    match getattr(error, "errno", None):
+        case errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EIO:
+            return Extent.DISK
+        case errno.EACCES | errno.EPERM:
+            return Extent.FOLDER
+        case _:
+            return Extent.NAME
 
 
 class Shelf:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from kling_batch.jobs import Batch, Job, JobKey, canonical_json
+from kling_batch.leftovers import leftovers
 from kling_batch.plan import OnDisk, Plan, make_plan, selected
 from kling_batch.records import Reader, Standing
 from kling_batch.settings import Settings
@@ -35,8 +36,13 @@ def survey(
     settings: Settings,
     *,
     retry: Callable[[Job], bool] | None = None,
+    whole: Sequence[Batch] = (),
 ) -> Plan:
-    """The plan for these manifests as the ledger and the disk stand; no ledger, no history."""
+    """The plan for these manifests as the ledger and the disk stand; no ledger, no history.
+
+    `whole`: the same batches before a selection; where nothing was left out, open requests of jobs
+    that the manifests no longer have are part of the plan.
+    """
     jobs = [job for batch in batches for job in batch.jobs]
     if retry is None:
         retry = lambda _: settings.options.retry_failed  # noqa: E731
@@ -52,6 +58,8 @@ def survey(
             retry=retry,
             attempts=settings.attempts,
         )
+        if len(jobs) == sum(len(batch.jobs) for batch in whole):
+            plan = Plan((*plan.items, *leftovers(reader, whole)))
     return selected(plan, settings.options.limit)
 
 

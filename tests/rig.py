@@ -95,6 +95,8 @@ class Rig:
     faults: Sequence[Fault] = ()
     happenings: list[Happening] = field(default_factory=list)
     uploads: Any = field(default_factory=NoUploads)
+    #: Whether an endpoint's answers must hold files.
+    media: Any = lambda _: True
 
     def __post_init__(self) -> None:
         self.epoch = START
@@ -173,6 +175,7 @@ class Rig:
                     rng=Random(7),
                     notify=self.happenings.append,
                     cost_of=cost_of,
+                    media=self.media,
                 )
                 engine = Engine(bench)
                 async with anyio.create_task_group() as tasks:

@@ -135,11 +135,11 @@ def test_an_old_doubt_does_not_take_what_only_a_young_one_could_explain() -> Non
 def test_what_is_left_over_with_a_found_payload_is_told() -> None:
     items = [listed("r1", sent=at(seconds=1)), listed("r2", sent=at(seconds=5)), listed("x", TWO)]
 
-    assert match([doubt(1)], items, claimed=()) == Matches({1: "r1"}, ("r2",))
+    assert match([doubt(1)], items, claimed=()) == Matches({1: "r1"}, ("r2",), frozenset())
 
 
 def test_nothing_in_doubt_finds_nothing() -> None:
-    assert match([], [listed("r")], claimed=()) == Matches({}, ())
+    assert match([], [listed("r")], claimed=()) == Matches({}, (), frozenset())
 
 
 # -- payloads ----------------------------------------------------------------------------------

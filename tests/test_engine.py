@@ -220,10 +220,27 @@ def test_an_expired_result_is_fetched_through_the_list(tmp_path: Path) -> None:
     all_paid_once(rig, 3)
 
 
+def test_files_that_fal_denies_before_their_time_are_asked_for_again(tmp_path: Path) -> None:
+    """fal keeps them for seven days: until then a denial is an outage, and no money is lost."""
+    rig = Rig(tmp_path, faults=[Fault(stage="download", what="expired", request=1)])
+    jobs = make_jobs(2)
+
+    tally = rig.run(jobs)
+
+    assert rig.states(jobs) == [State.RENDERED, State.SUCCEEDED]
+    assert "paid, and it looks lost" in tally.reasons["test", "job-0", 1]
+    rig.world.faults.clear()
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    all_paid_once(rig, 2)
+
+
 def test_expired_files_are_lost_money_and_never_rendered_again(tmp_path: Path) -> None:
     rig = Rig(tmp_path, faults=[Fault(stage="download", what="expired", request=1)])
     jobs = make_jobs(2)
 
+    rig.run(jobs)
+    rig.epoch += timedelta(days=8)
     rig.run(jobs)
     rig.run(jobs)
 

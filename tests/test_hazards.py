@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,13 +17,15 @@ from rig import T2I, T2V, Rig, make_job, make_jobs
 
 from kling_batch.bench import Policy
 from kling_batch.delivery import _token
-from kling_batch.emulator import Fault, Settings
+from kling_batch.emulator import Fault, Settings, platform_api
 from kling_batch.engine import Engine
 from kling_batch.errors import ExitCode
-from kling_batch.jobs import Batch, Job, LocalFile, MicroUSD, OutputOf
+from kling_batch.jobs import Batch, Job, LocalFile, MicroUSD, OutputOf, job_key
 from kling_batch.ledger import Cap, Ledger, Placed
-from kling_batch.lifecycle import State
-from kling_batch.outcome import Fetched
+from kling_batch.lifecycle import Event, State
+from kling_batch.outcome import CancelAnswer, Charged, FailureKind, Fetched
+from kling_batch.shelf import Shelf
+from kling_batch.units import cost_of
 
 PRO = "fal-ai/kling-video/o3/pro/text-to-video"
 LOCK = {"detail": "User is locked. Reason: Exhausted balance. Top up your balance."}
@@ -458,6 +461,10 @@ def test_of_three_images_one_is_missing_and_fal_has_it_no_longer(tmp_path: Path)
     rig.world.faults.add(Fault(stage="download", what="expired"))
 
     rig.run([job])
+    assert rig.states([job]) == [State.RENDERED]  # for a week it may come back
+    assert rig.files() == [first, last]
+    rig.epoch += timedelta(days=8)
+    rig.run([job])
 
     assert rig.states([job]) == [State.SUCCEEDED]
     assert rig.files() == [first, last]
@@ -676,6 +683,245 @@ def test_an_exception_that_nobody_foresaw_loses_no_answer_and_is_not_hidden(
     assert caught.group_contains(RuntimeError, match="a bug")
     accepted = len(rig.world.books.accepted)
     assert rig.states(jobs).count(State.SUBMITTED) == accepted >= 1
+
+
+# -- one and the others --------------------------------------------------------------------------
+
+
+def test_a_directory_under_a_final_name_keeps_nobody_else_from_theirs(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    (tmp_path / "test/job-0.mp4").mkdir(parents=True)
+    jobs = make_jobs(5)
+
+    tally = rig.run(jobs)
+
+    assert rig.states(jobs) == [State.RENDERED] + [State.SUCCEEDED] * 4
+    assert tally.stops == []
+    (tmp_path / "test/job-0.mp4").rmdir()
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 5
+    paid_once(rig, 5)
+
+
+def slow(**changes: Any) -> Settings:
+    return account(service_times={"standard": 400.0}, jitter=0.0, **changes)
+
+
+def test_a_request_that_the_key_may_not_see_is_left_alone_and_the_others_are_not(
+    tmp_path: Path,
+) -> None:
+    hidden = Fault(
+        stage="status", what="status", status=403, request=1, body={"detail": "not yours"}
+    )
+    rig = Rig(tmp_path, slow(), [hidden])
+    jobs = make_jobs(4)
+
+    tally = rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUBMITTED] + [State.SUCCEEDED] * 3
+    assert tally.stops == []
+    assert "does not show it" in tally.reasons["test", "job-0", 1]
+
+
+def test_a_lock_on_the_reads_of_one_ends_the_buying_and_not_the_collecting(tmp_path: Path) -> None:
+    locked = Fault(stage="status", what="status", status=403, request=1, body=LOCK)
+    rig = Rig(tmp_path, slow(), [locked])
+    jobs = make_jobs(6)
+
+    tally = rig.run(jobs, concurrency=4)
+
+    assert [stop.code for stop in tally.stops] == [ExitCode.BUDGET]
+    assert rig.states(jobs) == [State.SUBMITTED] + [State.SUCCEEDED] * 3 + [None] * 2
+    paid_once(rig, 4)
+
+
+def test_one_batchs_cap_is_not_held_against_another(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    rig.shelf = lambda: Shelf(  # type: ignore[method-assign]
+        dict.fromkeys(("test", "small"), tmp_path), tmp_path
+    )
+    small = [
+        make_job(f"s{n}")._replace(batch="small", path=f"small/s{n}{{output}}{{ext}}")
+        for n in range(3)
+    ]
+    jobs = [small[0], *make_jobs(2), *small[1:]]
+    caps = (
+        Cap(limit=MicroUSD(500_000), batches=("small",), name="max_cost"),
+        Cap(limit=MicroUSD(5_000_000), batches=("test",), name="max_cost"),
+    )
+
+    tally = rig.run(jobs, caps=caps, concurrency=1)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 3 + [None] * 2
+    assert [stop.code for stop in tally.stops] == [ExitCode.BUDGET]
+    assert "s1 would pass" in tally.stops[0].reason
+    paid_once(rig, 3)
+
+
+def test_a_detached_run_waits_for_a_download_that_a_child_needs(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    parent = make_job("parent")
+    video = OutputOf(key=parent.key, job_id="parent", take=1)
+    child = make_job("child", video_url=video, duration=None)
+    rig.run([parent])
+    (tmp_path / "test/parent.mp4").unlink()
+
+    rig.run([parent, child], detach=True)
+
+    assert rig.states([parent, child]) == [State.SUCCEEDED, State.SUBMITTED]
+
+
+def test_a_detached_run_with_a_full_window_leaves_a_retry_to_the_next(tmp_path: Path) -> None:
+    lock = Fault(stage="submit.before", what="status", status=429, nth=tuple(range(1, 15)))
+    rig = Rig(tmp_path, account(), [lock])
+
+    rig.run(make_jobs(6), detach=True, concurrency=2)
+
+    assert rig.states(make_jobs(6)).count(State.SUBMITTED) == 2
+
+
+def test_a_failure_that_is_billed_many_times_over_stops_the_buying_too(tmp_path: Path) -> None:
+    failing = Fault(
+        stage="job", what="fail", error="content_policy_violation", billed=True, request=1
+    )
+    units = {"X-Fal-Billable-Units": "30"}
+    dear = Fault(stage="result", what="headers", headers=units, request=1)
+    rig = Rig(tmp_path, account(), [failing, dear])
+
+    tally = rig.run(make_jobs(6), cost_of=cost_of, concurrency=1)
+
+    assert [stop.code for stop in tally.stops] == [ExitCode.BUDGET]
+    assert len(rig.world.books.posts) == 1
+
+
+# -- what expired on the queue's side ------------------------------------------------------------
+
+
+def test_a_failure_that_is_collected_from_the_list_is_a_failure(tmp_path: Path) -> None:
+    """Its answer holds a link into fal's manual; that is no file, and nothing was lost."""
+    rig = Rig(
+        tmp_path, account(), [Fault(stage="job", what="fail", error="content_policy_violation")]
+    )
+    jobs = make_jobs(1)
+    rig.run(jobs, detach=True)
+    rig.epoch += timedelta(hours=2)
+
+    tally = rig.run(jobs)
+
+    with rig.ledger() as ledger:
+        (attempt,) = ledger.attempts_in(State.FAILED)
+    assert attempt.failure is not None
+    assert attempt.failure.kind is FailureKind.POLICY
+    assert attempt.charged is not Charged.YES
+    assert "lost" not in tally.reasons["test", "job-0", 1]
+
+
+def test_an_answer_without_files_is_collected_from_the_list(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(extra_endpoints=("acme/text",)), media=lambda _: False)
+    arguments = {"prompt": "x"}
+    job = make_job("raw")._replace(
+        endpoint="acme/text", arguments=arguments, key=job_key("acme/text", arguments, 1)
+    )
+    rig.run([job], detach=True)
+    rig.epoch += timedelta(seconds=60)
+    rig.world.catch_up()
+    rig.world.books.accepted[0].output = {"text": "forty-two"}
+    rig.epoch += timedelta(hours=2)
+
+    rig.run([job])
+
+    assert rig.states([job]) == [State.SUCCEEDED]
+    assert json.loads((tmp_path / "test/raw.json").read_text()) == {"text": "forty-two"}
+
+
+@pytest.mark.parametrize("status", ["IN_QUEUE", ""])
+def test_what_was_cancelled_and_vanished_is_free_only_if_it_was_still_in_its_queue(
+    tmp_path: Path, status: str
+) -> None:
+    """What the polls saw hours ago says nothing; the look right before the cancellation does."""
+    rig = Rig(
+        tmp_path, account(concurrency=1, status_ttl=3600.0, list_allowed=status == "IN_QUEUE")
+    )
+    jobs = make_jobs(2)
+
+    async def stop(engine: Engine) -> None:
+        await anyio.sleep(5)
+        engine.leave(ExitCode.INTERRUPTED, "x")
+
+    rig.run(jobs, stop=stop)
+    with rig.ledger() as ledger:
+        last = ledger.attempts_in(State.SUBMITTED)[-1]
+        assert last.remote_status == "IN_QUEUE"
+        ledger.record(
+            last.id,
+            Event.CANCEL_REQUESTED,
+            answer=CancelAnswer.REQUESTED,
+            remote_status=status,
+        )
+        assert last.handle is not None
+        if status:
+            rig.world.cancel(rig.world.find(last.handle.request_id))
+    rig.world.faults.add(Fault(stage="status", what="expired", request=2))
+    rig.epoch += timedelta(hours=2)
+
+    rig.run(jobs)
+
+    with rig.ledger() as ledger:
+        attempt = ledger.attempt(last.id)
+    assert attempt.state is State.CANCELLED
+    assert attempt.charged is (Charged.NO if status else Charged.UNKNOWN)
+
+
+# -- silence that is none ------------------------------------------------------------------------
+
+
+def test_an_identical_take_on_its_way_is_no_silence(tmp_path: Path) -> None:
+    """The list shows one request of two equal ones: whose it is will be known, none is resent."""
+    late = Fault(
+        stage="submit.before", what="status", status=429, headers={"Retry-After": "900"}, nth=(2, 3)
+    )
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.after", what="reset", nth=1), late])
+    jobs = [make_job("same"), make_job("same", take=2)]
+
+    rig.run(jobs, on_doubt="resubmit", doubt_wait=300.0)
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    assert sum(rig.charges) == 2
+
+
+def test_a_request_that_is_listed_without_its_payload_yet_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = platform_api._item
+
+    def running(*words: Any) -> dict[str, Any]:
+        row = whole(*words)
+        return row if row["ended_at"] else row | {"json_input": None}
+
+    monkeypatch.setattr(platform_api, "_item", running)
+    settings = account(service_times={"standard": 7200.0}, jitter=0.0, list_unfinished=True)
+    rig = Rig(tmp_path, settings, [Fault(stage="submit.after", what="reset", nth=1)])
+    jobs = make_jobs(1)
+
+    rig.run(jobs, on_doubt="resubmit", doubt_wait=3600.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    rig.epoch += timedelta(hours=2)
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
+
+
+def test_a_request_of_another_program_without_payload_blinds_nobody(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.after", what="reset", nth=1)])
+    rig.world.accept(rig.world.endpoint(T2V), {"prompt": "foreign"}, store_io=False)
+    rig.epoch += timedelta(seconds=30)
+    jobs = make_jobs(1)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED]
 
 
 # -- clocks ------------------------------------------------------------------------------------

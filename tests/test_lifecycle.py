@@ -315,7 +315,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(job=st.sampled_from(JOBS), tries=st.integers(1, 4), caps=caps)
     def intend(self, job: Job, tries: int, caps: list[Cap]) -> None:
-        over = [cap for cap in caps if self.committed(cap) + job.estimate > cap.limit]
+        caps_on_it = [cap for cap in caps if cap.key in (None, job.key)]
+        caps_on_it = [cap for cap in caps_on_it if cap.batches is None or job.batch in cap.batches]
+        over = [cap for cap in caps_on_it if self.committed(cap) + job.estimate > cap.limit]
         live = any(row.key == job.key and row.state in LIVE_OR_PAID for row in self.rows.values())
         payload = dict(job.arguments)
         if live and not over:
@@ -333,7 +335,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert isinstance(got, int)
         self.rows[got] = Row(job.key, job.batch, State.SUBMITTING, job.estimate, tries)
         self.rows[got].events.append(Event.SUBMIT_INTENDED)
-        assert all(self.committed(cap) <= cap.limit for cap in caps)
+        assert all(self.committed(cap) <= cap.limit for cap in caps_on_it)
 
     def some_attempt(self, draw: st.DataObject) -> int:
         """Rather a young one: they move."""

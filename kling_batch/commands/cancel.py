@@ -29,7 +29,7 @@ def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
     from kling_batch import cancellation  # noqa: PLC0415
     from kling_batch.keyfile import read_key_file  # noqa: PLC0415
     from kling_batch.lifecycle import State  # noqa: PLC0415
-    from kling_batch.lookup import all_named, find  # noqa: PLC0415
+    from kling_batch.lookup import by_key, find  # noqa: PLC0415
     from kling_batch.records import Attempt  # noqa: PLC0415
     from kling_batch.session import gateway_of  # noqa: PLC0415
     from kling_batch.settings import resolve  # noqa: PLC0415
@@ -41,16 +41,18 @@ def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
     settings = resolve((), options_of(values))
     with ledger_of(places) as ledger:
         ledger.must_belong_to(settings.service)
-        named = {n.key: n for n in all_named(ledger)}
-        wanted = set(named) if everything else {find(ledger, job).key for job in jobs}
-        attempts = [a for a in ledger.attempts_in(State.SUBMITTED) if a.job_key in wanted]
+        wanted = {find(ledger, job).key for job in jobs}
+        among = partial(filter, lambda attempt: everything or attempt.job_key in wanted)
+        attempts = list(among(ledger.attempts_in(State.SUBMITTED)))
+
+        def tell(attempt: Attempt, words: str) -> None:
+            click.echo(f"{by_key(ledger, attempt.job_key).label}: {words}", err=True)
+
+        for attempt in among(ledger.attempts_in(State.SUBMITTING, State.IN_DOUBT)):
+            tell(attempt, "in doubt: no request is known to cancel; the next run looks for it")
         if not attempts:
             click.echo("no open requests among them", err=True)
             return ExitCode.OK
-
-        def tell(attempt: Attempt, words: str) -> None:
-            label = named[attempt.job_key].label if attempt.job_key in named else attempt.job_key
-            click.echo(f"{label}: {words}", err=True)
 
         with gateway_of(settings) as gateway:
             work = partial(cancellation.cancel, ledger, attempts, gateway, tell)

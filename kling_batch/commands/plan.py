@@ -52,7 +52,8 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     history: dict[str, float] = {}
     if settings.ledger.exists():
         with undisturbed(), Reader.open(settings.ledger) as reader:
-            made = survey(reader, [select(b) for b in wanted(reader, batches)], settings)
+            whole = wanted(reader, batches)
+            made = survey(reader, [select(batch) for batch in whole], settings, whole=whole)
             history = reader.typical_seconds()
     else:
         made = survey(None, [select(batch) for batch in batches], settings)

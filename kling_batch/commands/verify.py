@@ -48,8 +48,11 @@ def verify(*, repair: bool, **values: Any) -> int:
     if not repair or not wanted:
         return ExitCode.SOME_FAILED if found else ExitCode.OK
     code = _repair(wanted, path, values)
-    lasting = any(finding.repairable is None for finding in verdict.findings)
-    return ExitCode.SOME_FAILED if lasting and code == ExitCode.OK else code
+    with reader_of(values) as reader:
+        left = check(reader, Shelf({}, path.parent)).findings
+    for finding in left:
+        click.echo(f"still: {finding.subject}: {finding.message}")
+    return ExitCode.SOME_FAILED if left and code == ExitCode.OK else code
 
 
 def _repair(wanted: set[int], path: Path, values: Mapping[str, Any]) -> int:
@@ -72,7 +75,7 @@ def _repair(wanted: set[int], path: Path, values: Mapping[str, Any]) -> int:
                 options=options_of({**values, "output": output, "ledger": path}),
                 command="kling-batch verify --repair",
                 display=display,
-                plan=lambda ledger: _downloads(ledger, wanted),
+                plan=lambda ledger: _restoring(ledger, wanted),
             )
         )
     finally:
@@ -80,17 +83,10 @@ def _repair(wanted: set[int], path: Path, values: Mapping[str, Any]) -> int:
     return report.exit_code
 
 
-def _downloads(ledger: Ledger, wanted: set[int]) -> Plan:
-    from kling_batch.adoption import job_of  # noqa: PLC0415
-    from kling_batch.lookup import all_named  # noqa: PLC0415
+def _restoring(ledger: Ledger, wanted: set[int]) -> Plan:
+    from kling_batch.lookup import by_key, job_of  # noqa: PLC0415
     from kling_batch.plan import Action, Plan, PlannedJob  # noqa: PLC0415
 
-    standings = ledger.standings()
-    return Plan(
-        tuple(
-            PlannedJob(job_of(ledger, named), Action.DOWNLOAD, "missing or changed", attempt_id)
-            for named in all_named(ledger)
-            if (attempt_id := standings[named.key].attempt_id if named.key in standings else 0)
-            in wanted
-        )
-    )
+    jobs = {i: job_of(by_key(ledger, ledger.attempt(i).job_key)) for i in sorted(wanted)}
+    said = "missing or changed"
+    return Plan(tuple(PlannedJob(job, Action.RESTORE, said, i) for i, job in jobs.items()))

@@ -9,6 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
+from kling_batch import testimony
 from kling_batch.errors import UsageError
 from kling_batch.ledger import Ledger, Placed
 from kling_batch.lookup import find, job_of
@@ -26,7 +27,7 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
     named = find(ledger, word)
     kind = _kind(file)
     job = job_of(named)
-    ledger.must_be_adoptable(job)
+    testimony.must_be_adoptable(ledger, job)
     shelf = Shelf({job.batch: output or ledger.path.parent}, ledger.path.parent)
     final = shelf.prepare(job.batch, job.output_path(0, kind.ext))
     item = Fetched(
@@ -48,7 +49,7 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
         with temporary.open("rb+") as copy:
             os.fsync(copy.fileno())
         shelf.shelve(temporary, final)
-    ledger.adopt(job, placed)
+    testimony.adopt(ledger, job, placed)
     return placed.path
 
 

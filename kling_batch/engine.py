@@ -30,7 +30,7 @@ from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.prices import format_usd
 from kling_batch.reconciler import Reconciler
 from kling_batch.retry import Decision, decide
-from kling_batch.shelf import Extent, extent_of, shown
+from kling_batch.shelf import Extent, extent_of, shown, words_of
 from kling_batch.submission import Bought, Halted, NotReady, Submission
 from kling_batch.tally import Stop, Tally, name_of
 from kling_batch.units import alarming, dearer
@@ -136,8 +136,7 @@ class Engine:
                 continue
             window.enter_now()
             self._start(self._buy, item, item.tries)
-            # Each takes its place in the rate's line before the next: the manifest's order.
-            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()  # each into the rate's line, in the manifest's order
 
     def _nudge(self) -> None:
         self._wake.set()
@@ -164,13 +163,13 @@ class Engine:
 
     def _unplaced(self, item: PlannedJob, error: UsageError | OSError) -> None:
         """A file cannot be put down: the whole disk's fault, the folder's, or this name's alone."""
-        said = f"{item.job.label}: {error}"
+        said = f"{item.job.label}: {(words := words_of(error))}"
         extent = extent_of(error)
         if extent is Extent.DISK:
             self.leave(ExitCode.SOME_FAILED, said)
         elif extent is Extent.FOLDER:
             self.stop_feeding(ExitCode.SOME_FAILED, said)
-        self._leave_open(item, "undelivered", str(error), f"not put down: {error}")
+        self._leave_open(item, "undelivered", words, f"not put down: {words}")
 
     # -- one job -------------------------------------------------------------------------------
 
@@ -324,8 +323,8 @@ class Engine:
 
     def _held(self, item: PlannedJob, attempt_id: int) -> None:
         """This run can learn nothing more about it."""
-        reason = self._reconciler.reason(attempt_id)
-        self._leave_open(item, "held", reason, f"in doubt: {reason}")
+        why = self._reconciler.reason(attempt_id)
+        self._leave_open(item, "held", why, f"in doubt: {why}")
 
     # -- ends ----------------------------------------------------------------------------------
 

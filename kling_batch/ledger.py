@@ -23,7 +23,7 @@ from kling_batch import placements
 from kling_batch.database import RunLock, connect, explained, this_host, transaction
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.jobs import JSON, Batch, Job, JobKey, LocalFile, MicroUSD, canonical_json
-from kling_batch.lifecycle import LIVE_OR_PAID, Event, State, step
+from kling_batch.lifecycle import Event, State, step
 from kling_batch.naming import write_names
 from kling_batch.outcome import CancelAnswer, Charged
 from kling_batch.placements import Placed
@@ -104,7 +104,7 @@ class Ledger(Reader):
         self._lock.release()
 
     def _claim(self, service: str) -> None:
-        with self._transaction() as db:
+        with self.transaction() as db:
             row = db.execute("select service from ledger where id = 1").fetchone()
             if row is None:
                 db.execute(
@@ -122,7 +122,8 @@ class Ledger(Reader):
         self._claim(service)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Database]:
+    def transaction(self) -> Iterator[Database]:
+        """All or nothing; see `database.transaction`."""
         with transaction(self.db, self.path):
             yield self.db
 
@@ -132,21 +133,21 @@ class Ledger(Reader):
         self, *, command: str, batches: Sequence[str], pid: int, version: str, cap: MicroUSD | None
     ) -> int:
         """Write down that this process works from now on."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             cursor = db.execute(
                 "insert into runs (command, batches, pid, host, version, cap_micro_usd, started_at)"
                 " values (?, ?, ?, ?, ?, ?, ?)",
-                [command, json.dumps(list(batches)), pid, this_host(), version, cap, self._iso()],
+                [command, json.dumps(list(batches)), pid, this_host(), version, cap, self.stamp()],
             )
             self.run_id = int(cursor.lastrowid or 0)
         return self.run_id
 
     def end_run(self, exit_code: int) -> None:
         """Write down how it ended; a run without an end was killed."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute(
                 "update runs set ended_at = ?, exit_code = ? where id = ?",
-                [self._iso(), exit_code, self.run_id],
+                [self.stamp(), exit_code, self.run_id],
             )
 
     def register(self, batch: Batch, *, whole: bool = True) -> None:
@@ -154,7 +155,7 @@ class Ledger(Reader):
 
         `whole`: the batch lists every job of its name, so that a missing one has been dropped.
         """
-        write_names(self, batch, whole=whole, at=self._iso(), transaction=self._transaction)
+        write_names(self, batch, whole=whole, at=self.stamp(), transaction=self.transaction)
 
     # -- attempts ------------------------------------------------------------------------------
 
@@ -181,7 +182,7 @@ class Ledger(Reader):
             LedgerError: a live or paid attempt at this job exists (the unique index says so).
         """
         try:
-            with self._transaction() as db:
+            with self.transaction() as db:
                 for cap in (cap for cap in caps if cap.covers(job)):
                     since = iso(self._now() - cap.window) if cap.window else None
                     committed = self.committed(cap.batches, since, cap.key)
@@ -199,11 +200,11 @@ class Ledger(Reader):
                         job.endpoint,
                         canonical_json(payload),
                         job.estimate,
-                        self._iso(),
+                        self.stamp(),
                     ],
                 )
                 attempt_id = int(cursor.lastrowid or 0)
-                self._append(attempt_id, Event.SUBMIT_INTENDED, None, State.SUBMITTING, {})
+                self.append(attempt_id, Event.SUBMIT_INTENDED, None, State.SUBMITTING, {})
                 return attempt_id
         except sqlite3.IntegrityError as error:
             raise LedgerError(
@@ -220,14 +221,14 @@ class Ledger(Reader):
             RequestClaimedError: the handle's request belongs to another attempt already.
         """
         try:
-            with self._transaction():
-                return self._move(attempt_id, event, data)
+            with self.transaction():
+                return self.move(attempt_id, event, data)
         except sqlite3.IntegrityError as error:
             if "attempts.request_id" in str(error):
                 raise RequestClaimedError(str(error)) from error
             raise
 
-    def _move(self, attempt_id: int, event: Event, data: dict[str, Any]) -> State:
+    def move(self, attempt_id: int, event: Event, data: dict[str, Any]) -> State:
         """Compare-and-set inside the caller's transaction."""
         row = self.db.execute("select state from attempts where id = ?", [attempt_id]).fetchone()
         before = State(row[0])
@@ -250,14 +251,14 @@ class Ledger(Reader):
         )
         if cursor.rowcount != 1:
             raise LedgerError(f"attempt {attempt_id} moved under our hands; this is a bug")
-        self._append(attempt_id, event, before, after, data)
+        self.append(attempt_id, event, before, after, data)
         return after
 
     def _moments(self, event: Event) -> dict[str, str]:
         column = MOMENTS.get(event)
-        return {column: self._iso()} if column else {}
+        return {column: self.stamp()} if column else {}
 
-    def _append(
+    def append(
         self,
         attempt_id: int,
         event: Event,
@@ -265,13 +266,14 @@ class Ledger(Reader):
         after: State,
         data: dict[str, Any],
     ) -> None:
+        """Write down what happened, inside the caller's transaction."""
         self.db.execute(
             "insert into events (attempt_id, run_id, at, event, from_state, to_state, data)"
             " values (?, ?, ?, ?, ?, ?, ?)",
             [
                 attempt_id,
                 self.run_id or None,
-                self._iso(),
+                self.stamp(),
                 event,
                 before,
                 after,
@@ -293,104 +295,45 @@ class Ledger(Reader):
         data: dict[str, Any] = {"paths": [item.path for item in placed]}
         if lost:
             data["lost"] = list(lost)
-        with self._transaction() as db:
-            placements.save(db, attempt.id, placed, self._iso())
+        with self.transaction() as db:
+            placements.save(db, attempt.id, placed, self.stamp())
             placements.forget(db, attempt.id, lost)
-            self._move(attempt.id, Event.ARTIFACTS_SAVED, data)
+            self.move(attempt.id, Event.ARTIFACTS_SAVED, data)
 
     def save_some(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
         """Write down files that lie safe under their names, while others are still to come."""
-        with self._transaction() as db:
-            placements.save(db, attempt.id, placed, self._iso())
+        with self.transaction() as db:
+            placements.save(db, attempt.id, placed, self.stamp())
 
     def place(self, attempt_id: int, index: int, path: str) -> None:
         """Write down that an artifact lies under one more name."""
-        with self._transaction() as db:
-            placements.name(db, attempt_id, index, path, self._iso())
+        with self.transaction() as db:
+            placements.name(db, attempt_id, index, path, self.stamp())
 
     def supersede(self, path: str, kept_as: str) -> None:
         """Write down that the file at `path` now also lies at `kept_as`, before it is replaced."""
-        with self._transaction() as db:
-            placements.supersede(db, path, kept_as, self._iso())
+        with self.transaction() as db:
+            placements.supersede(db, path, kept_as, self.stamp())
 
-    # -- a person's words ----------------------------------------------------------------------
-
-    def grant_take(self, batch: str, job_id: str) -> int:
-        """Allow one more take of a job than there are; its number."""
-        with self._transaction() as db:
-            (most,) = db.execute(
-                "select max(take) from names where batch = ? and job_id = ?", [batch, job_id]
-            ).fetchone()
-            take = self.extra_takes(batch).get(job_id, most)
-            take = max(take, most) + 1
-            db.execute(
-                "insert into extra_takes (batch, job_id, takes, granted_at) values (?, ?, ?, ?)"
-                " on conflict (batch, job_id) do update set takes = excluded.takes,"
-                " granted_at = excluded.granted_at",
-                [batch, job_id, take, self._iso()],
-            )
-        return int(take)
-
-    def must_be_adoptable(self, job: Job) -> Attempt | None:
-        """Raise `UsageError` where the job is being paid for; the attempt that was adopted before.
-
-        An adopted file that got lost, or a better one, may be brought again.
-        """
-        for attempt in self.attempts_of(job.key):
-            if attempt.state in LIVE_OR_PAID and attempt.origin != "adopted":
-                raise UsageError(f"{job.label} has a live or paid attempt; see: show {job.label}")
-            if attempt.state is State.SUCCEEDED:
-                return attempt
-        return None
-
-    def adopt(self, job: Job, placed: Placed) -> int:
-        """Write down a file that a person brings as the result of a job; nothing was paid.
-
-        Call only after rename and folder sync.
-        """
-        before = self.must_be_adoptable(job)
-        data: dict[str, Any] = {"path": placed.path, "sha256": placed.fetched.sha256}
-        with self._transaction() as db:
-            if before is not None:
-                placements.forget(db, before.id, [placed.index])  # its names had other content
-                placements.save(db, before.id, [placed], self._iso())
-                self._move(before.id, Event.FILE_ADOPTED, data)
-                return before.id
-            cursor = db.execute(
-                "insert into attempts (job_key, batch, run_id, try, state, origin, endpoint,"
-                " estimate_micro_usd, intended_at, settled_at, charged)"
-                " values (?, ?, ?, 1, ?, 'adopted', ?, 0, ?, ?, 'no')",
-                [
-                    job.key,
-                    job.batch,
-                    self.run_id,
-                    step(None, Event.FILE_ADOPTED),
-                    job.endpoint,
-                    self._iso(),
-                    self._iso(),
-                ],
-            )
-            attempt_id = int(cursor.lastrowid or 0)
-            placements.save(db, attempt_id, [placed], self._iso())
-            self._append(attempt_id, Event.FILE_ADOPTED, None, State.SUCCEEDED, data)
-            return attempt_id
+    # -- besides -------------------------------------------------------------------------------
 
     def remember_upload(self, file: LocalFile, url: str) -> None:
         """Write down where fal holds a copy of a local input."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute(
                 "insert into uploads (sha256, url, size, content_type, uploaded_at)"
                 " values (?, ?, ?, ?, ?) on conflict (sha256) do update set url = excluded.url,"
                 " uploaded_at = excluded.uploaded_at",
-                [file.sha256, url, file.size, file.content_type, self._iso()],
+                [file.sha256, url, file.size, file.content_type, self.stamp()],
             )
 
     def check_writable(self) -> None:
         """Fail now, in words, where the ledger could not take a row later."""
-        with explained(self.path), self._transaction() as db:
+        with explained(self.path), self.transaction() as db:
             db.execute("update ledger set service = service where id = 1")
 
-    def _iso(self) -> str:
+    def stamp(self) -> str:
+        """Now, as the ledger writes it."""
         return iso(self._now())
 
 

@@ -43,6 +43,13 @@ def extent_of(error: Exception) -> Extent:
             return Extent.NAME
 
 
+def words_of(error: Exception) -> str:
+    """What the disk says, for a person."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
 class Shelf:
     """The output folders of a run, and the names in them as the ledger stores them.
 

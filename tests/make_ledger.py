@@ -18,6 +18,7 @@ from kling_batch.jobs import Batch, Job, LocalFile, MicroUSD, OutputOf
 from kling_batch.ledger import Ledger, Placed
 from kling_batch.lifecycle import Event
 from kling_batch.outcome import Charged, Failure, FailureKind, Fetched, Handle
+from kling_batch.testimony import grant_take
 
 HERE = Path(__file__).parent / "data"
 LEDGER, SCHEMA = HERE / "ledger-v1.db", HERE / "ledger-v1.sql"
@@ -76,7 +77,7 @@ def tell(ledger: Ledger) -> None:
     ledger.register(Batch(name="test", source="test.yaml", jobs=tuple(JOBS)))
     ledger.register(Batch(name="test", source="test.yaml", jobs=tuple(JOBS[:-1])))
     ledger.remember_upload(PHOTO, "https://v3.fal.media/files/photo.png")
-    ledger.grant_take("test", "take")
+    grant_take(ledger, "test", "take")
 
     def begun(name: str, number: int = 0, tries: int = 1) -> int:
         job = by(name)

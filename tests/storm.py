@@ -97,9 +97,9 @@ class FaultyLedger(Ledger):
         super().__init__(path, service="emulator", now=storm.now)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Database]:
+    def transaction(self) -> Iterator[Database]:
         label, self._label = self._label, "ledger"
-        with super()._transaction() as db:
+        with super().transaction() as db:
             yield db
             with explained(self.path):
                 self._storm.meet(f"{label}.before", on="ledger")

@@ -25,6 +25,7 @@ from kling_batch.ledger import Cap, Ledger, Placed
 from kling_batch.lifecycle import Event, State
 from kling_batch.outcome import CancelAnswer, Charged, FailureKind, Fetched
 from kling_batch.shelf import Shelf
+from kling_batch.testimony import adopt
 from kling_batch.units import cost_of
 
 PRO = "fal-ai/kling-video/o3/pro/text-to-video"
@@ -1063,7 +1064,7 @@ def test_an_adopted_file_that_is_gone_is_a_sentence_and_nobody_else_suffers(
             ext=".mp4",
             content_type="video/mp4",
         )
-        ledger.adopt(adopted, Placed(index=0, path="test/job-0.mp4", fetched=item, url=""))
+        adopt(ledger, adopted, Placed(index=0, path="test/job-0.mp4", fetched=item, url=""))
 
     rig.run([adopted, other])
 

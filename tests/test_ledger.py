@@ -27,6 +27,7 @@ from kling_batch.ledger import Cap, Ledger, OverCap, Placed, RequestClaimedError
 from kling_batch.lifecycle import Event, State
 from kling_batch.outcome import Charged, Failure, FailureKind, Fetched, Handle
 from kling_batch.records import Reader
+from kling_batch.testimony import adopt
 
 RACER = Path(__file__).with_name("racer.py")
 
@@ -508,7 +509,7 @@ def test_racing_processes_pay_for_each_job_once(tmp_path: Path) -> None:
 def test_a_transaction_holds_the_pen_from_its_first_line(ledger: Ledger) -> None:
     """Between the sum that a cap is held against and the row, nobody else may write."""
     other = sqlite3.connect(ledger.path, isolation_level=None, timeout=0)
-    with closing(other), ledger._transaction() as db:
+    with closing(other), ledger.transaction() as db:
         db.execute("select count(*) from attempts").fetchone()
 
         with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -621,7 +622,7 @@ def test_a_commit_that_fails_leaves_no_open_transaction(ledger: Ledger) -> None:
     # A deferred constraint fails where a full disk may: at the commit itself.
     ledger.db.execute("create table late (x references runs (id) deferrable initially deferred)")
 
-    with pytest.raises(sqlite3.IntegrityError), ledger._transaction() as db:
+    with pytest.raises(sqlite3.IntegrityError), ledger.transaction() as db:
         db.execute("insert into late values (999)")
 
     assert not ledger.db.conn.in_transaction
@@ -750,7 +751,7 @@ def test_a_ledger_that_is_a_folder_is_a_sentence(tmp_path: Path) -> None:
 def test_what_comes_from_an_adopted_file_costs_nothing(tmp_path: Path) -> None:
     job = make_job("job-0")
     with opened(tmp_path / "ledger.db", jobs=[job]) as ledger:
-        attempt = ledger.adopt(job, placed("a.mp4"))
+        attempt = adopt(ledger, job, placed("a.mp4"))
 
         money = ledger.money()
         assert (money.charged, money.exposed) == (0, 0)

@@ -62,6 +62,24 @@ def test_resolve_by_request_id_collects_what_was_paid(desk: Desk) -> None:
     assert sorted(desk.world.books.charges().values()) == [1, 1]
 
 
+def test_a_wrong_id_is_taken_back_and_the_right_one_collected(desk: Desk) -> None:
+    """Also after a run has asked fal for it in vain; the job is never free to be sent meanwhile."""
+    desk.world.settings.list_allowed = False
+    desk.world.faults.add(Fault(stage="submit.after", what="reset", prompt="second"))
+    desk.run(code=5)
+    (lost,) = [r for r in desk.world.books.accepted if "second" in r.prompt]
+    desk.say("resolve", "two", "--request-id", "nonsense")
+    desk.run("--timeout", "3s", code=6)
+
+    desk.say("resolve", "two", "--request-id", lost.request_id)
+    desk.run()
+
+    assert desk.pictures() == ["one.png", "two.png"]
+    assert sorted(desk.world.books.charges().values()) == [1, 1]
+    assert "everything fits" in desk.say("verify")
+    assert "not in doubt" in desk.say("resolve", "two", "--request-id", "another", code=2)
+
+
 def test_resolve_not_submitted_lets_the_next_run_send_it(desk: Desk) -> None:
     desk.world.settings.list_allowed = False
     desk.world.faults.add(Fault(stage="submit.before", what="reset", prompt="second", times=1))
@@ -204,6 +222,45 @@ def test_verify_finds_a_lost_file_and_repair_fetches_it_for_nothing(desk: Desk) 
 
     assert lost.read_bytes() == content
     assert sorted(desk.world.books.charges().values()) == [1, 1]
+
+
+def test_repair_puts_a_file_back_where_it_was_whatever_has_become_of_its_job(desk: Desk) -> None:
+    """The job left its manifest, and the ledger lies elsewhere: neither moves a file."""
+    places = ("--output", "renders", "--ledger", "books/l.db")
+    desk.run(*places)
+    (desk.folder / "desk.yaml").write_text(MANIFEST.partition("  - {id: two")[0])
+    desk.run(*places)
+    two = desk.folder / "renders/desk/text-to-image/two.png"
+    content = two.read_bytes()
+    two.unlink()
+
+    desk.say("verify", "--ledger", "books/l.db", "--repair", "--emulator-url", desk.url)
+
+    assert two.read_bytes() == content
+    assert len(list(desk.folder.rglob("two*.png"))) == 1
+    assert "everything fits" in desk.say("verify", "--ledger", "books/l.db")
+    assert sorted(desk.world.books.charges().values()) == [1, 1]
+
+
+@pytest.mark.parametrize("intact", [True, False])
+def test_repair_of_one_of_two_names_condemns_nothing(desk: Desk, intact: bool) -> None:
+    """From the other name, where fal has the file no longer; and without one it stays a finding."""
+    (desk.folder / "desk.yaml").write_text(MANIFEST.replace("the second", "the first"))
+    desk.run()
+    folder = desk.folder / "outputs/desk/text-to-image"
+    (folder / "one.png").unlink()
+    if not intact:
+        (folder / "two.png").unlink()
+    desk.world.faults.add(Fault(stage="download", what="status", status=500))
+
+    told = desk.say("verify", "--repair", "--emulator-url", desk.url, code=0 if intact else 1)
+
+    assert (folder / "one.png").is_file() is intact
+    assert ("still: " in told) is not intact
+    desk.world.faults.clear()
+    desk.run()
+    assert desk.pictures() == ["one.png", "two.png"]
+    assert len(desk.world.books.charges()) == 1
 
 
 def test_cancel_says_what_fal_said(desk: Desk) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from kling_batch.commands.options import PATH, ledger_of, place_options
 from kling_batch.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from kling_batch.ledger import Ledger
+    from kling_batch.lookup import Named
+    from kling_batch.records import Attempt
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +33,7 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
     from kling_batch.lifecycle import Event, State  # noqa: PLC0415
     from kling_batch.lookup import find  # noqa: PLC0415
     from kling_batch.outcome import Charged, Failure, FailureKind  # noqa: PLC0415
+    from kling_batch.testimony import by_word, take_back  # noqa: PLC0415
 
     if bool(request_id) == not_submitted:
         raise UsageError("say one of --request-id ID and --not-submitted")
@@ -36,31 +42,59 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
     with ledger_of(places) as ledger:
         ledger.recover()
         named = find(ledger, job)
-        attempts = [a for a in ledger.attempts_of(named.key) if a.state is State.IN_DOUBT]
-        if not attempts:
-            raise UsageError(f"{named.label} is not in doubt; see: kling-batch show {job}")
-        (attempt,) = attempts
+        attempt = _questionable(ledger, named)
         if not_submitted:
-            # What fal once gave an id may have been billed, whatever became of it.
-            charged = Charged.UNKNOWN if attempt.handle else Charged.NO
+            # What fal itself gave an id may have been billed, whatever became of it.
+            known = attempt.handle is not None and not by_word(ledger, attempt)
             failure = Failure(
                 kind=FailureKind.NOT_SUBMITTED,
                 message="never reached fal, you said",
-                charged=charged,
+                charged=Charged.UNKNOWN if known else Charged.NO,
             )
-            ledger.record(attempt.id, Event.RECONCILED_ABSENT, failure=failure)
+            take_back(ledger, attempt, failure)
             click.echo(f"{named.label}: taken as never submitted; the next run sends it", err=True)
             return ExitCode.OK
-        if request_id in ledger.request_ids() - {attempt.handle and attempt.handle.request_id}:
+        before = attempt.handle.request_id if attempt.handle else None
+        if request_id in ledger.request_ids() - {before}:
             raise UsageError(f"request {request_id} belongs to another job of this ledger")
-        if attempt.handle is not None and attempt.handle.request_id != request_id:
-            raise UsageError(
-                f"{named.label} was accepted as {attempt.handle.request_id}; an id is never changed"
-            )
+        if before not in (None, request_id):
+            attempt = _without_id(ledger, named, attempt)
         handle = handle_of(attempt.endpoint, str(request_id))
-        ledger.record(attempt.id, Event.RECONCILED_FOUND, handle=handle)
+        if attempt.state is State.IN_DOUBT:
+            ledger.record(attempt.id, Event.RECONCILED_FOUND, handle=handle, by="person")
     click.echo(f"{named.label}: the next run collects request {request_id}", err=True)
     return ExitCode.OK
+
+
+def _questionable(ledger: Ledger, named: Named) -> Attempt:
+    """The attempt that a person may decide about: in doubt, or under an id that they gave."""
+    from kling_batch.lifecycle import State  # noqa: PLC0415
+    from kling_batch.testimony import by_word  # noqa: PLC0415
+
+    for attempt in ledger.attempts_of(named.key):
+        guessed = attempt.state is State.SUBMITTED and by_word(ledger, attempt)
+        if attempt.state is State.IN_DOUBT or guessed:
+            return attempt
+    raise UsageError(f"{named.label} is not in doubt; see: kling-batch show {named.label}")
+
+
+def _without_id(ledger: Ledger, named: Named, attempt: Attempt) -> Attempt:
+    """The same doubt anew, where the id that it has was a person's, and wrong."""
+    from kling_batch.outcome import Charged, Failure, FailureKind  # noqa: PLC0415
+    from kling_batch.testimony import begin_again, by_word  # noqa: PLC0415
+
+    assert attempt.handle is not None
+    if not by_word(ledger, attempt):
+        raise UsageError(
+            f"{named.label} was accepted by fal as {attempt.handle.request_id}; "
+            "an id of fal's is never changed"
+        )
+    failure = Failure(
+        kind=FailureKind.NOT_SUBMITTED,
+        message=f"{attempt.handle.request_id} was the wrong id, you said",
+        charged=Charged.NO,
+    )
+    return begin_again(ledger, attempt, failure)
 
 
 @click.command()
@@ -81,7 +115,9 @@ def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> 
         granted = 0
         for named in chosen:
             standing = standings.get(named.key)
-            if standing is None or standing.state not in settled:
+            if standing is not None and standing.state is State.RENDERED and not everything:
+                _give_up_files(ledger, standing.attempt_id)
+            elif standing is None or standing.state not in settled:
                 if not everything:
                     state = standing.state if standing else "not submitted yet"
                     raise UsageError(f"{named.label} is {state}; only failed jobs are retried")
@@ -94,16 +130,27 @@ def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> 
     return ExitCode.OK
 
 
+def _give_up_files(ledger: Ledger, attempt_id: int) -> None:
+    """Paid, rendered and not to be had: only a person may say that it is lost."""
+    from kling_batch.lifecycle import Event  # noqa: PLC0415
+    from kling_batch.outcome import Charged, Failure, FailureKind  # noqa: PLC0415
+
+    message = "paid, and its files given up by you"
+    failure = Failure(kind=FailureKind.EXPIRED, message=message, charged=Charged.YES)
+    ledger.record(attempt_id, Event.ARTIFACT_LOST, failure=failure)
+
+
 @click.command()
 @_JOB
 @place_options
 def reroll(job: str, **places: Path | None) -> int:
     """Ask for one more take of JOB; the next `run` pays for it and keeps the others."""
     from kling_batch.lookup import find  # noqa: PLC0415
+    from kling_batch.testimony import grant_take  # noqa: PLC0415
 
     with ledger_of(places) as ledger:
         named = find(ledger, job)
-        take = ledger.grant_take(named.batch, named.id)
+        take = grant_take(ledger, named.batch, named.id)
     click.echo(f"{named.id}: the next run pays for take {take}", err=True)
     return ExitCode.OK
 

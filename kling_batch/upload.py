@@ -48,8 +48,22 @@ class FalUploader:
                 f"{path.name} could not be uploaded: the fal key holds characters that no key has "
                 "(a line end?); check FAL_KEY"
             ) from None
-        except (httpx.HTTPError, fal_client.FalClientError, KeyError, ValueError) as error:
-            raise UploadError(
-                f"{path.name} could not be uploaded: {type(error).__name__}: {error}"
-            ) from error
-        return str(url)
+        # fal-client indexes fal's answers unseen: one that is no object raises nearly anything.
+        except Exception as error:
+            raise UploadError(f"{path.name} could not be uploaded: {_words(error)}") from error
+        if not (isinstance(url, str) and url.startswith("https://") and url.isprintable()):
+            # It would go into a paid request, and be remembered for the next ones.
+            raise UploadError(f"{path.name} could not be uploaded: fal gave no address for it")
+        return url
+
+
+def _words(error: Exception) -> str:
+    """The error in one line: of fal's answer only its own sentence, never a page or an echo."""
+    if isinstance(error, fal_client.client.FalClientHTTPError):
+        told = error.message if error.message != error.response.text else None
+        text = " ".join(told.split())[:200] if isinstance(told, str) else ""
+        return f"HTTP {error.status_code}" + (f": {text}" if text else "")
+    if isinstance(error, httpx.HTTPError):
+        text = " ".join(str(error).split())[:200]
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"fal's answer makes no sense ({type(error).__name__})"

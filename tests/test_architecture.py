@@ -283,6 +283,7 @@ CATCH_ALL = {
     "writer": 1,  # the half file; raises again
     "templates": 2,  # a user's template may raise anything
     "probe": 2,  # decoders raise anything over a strange file
+    "upload": 1,  # fal-client over an answer that it does not expect
     "cli": 1,  # what several tasks raised at once, in words
     "emulator.app": 1,  # a server answers
 }

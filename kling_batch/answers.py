@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +16,9 @@ from typing import Any
 
 from kling_batch.jobs import JSON
 from kling_batch.outcome import RemoteFile
+
+#: What the platform calls its rows (facts §5).
+ROWS = ("items", "requests", "results", "prices", "billing_events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +173,37 @@ def is_url(value: object) -> bool:
 def text_of(value: object) -> str:
     """A string, or nothing."""
     return value if isinstance(value, str) else ""
+
+
+def rows_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a platform answer: under a name we know, else its first list with anything in."""
+    named = [body[name] for name in ROWS if isinstance(body.get(name), list)]
+    lists = [value for value in body.values() if isinstance(value, list) and value]
+    rows: list[JSON] = next(iter(named or lists), [])
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def bills(pages: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """US dollars per request id: the sum of its billing events (facts §5.6).
+
+    Pages are numbered: an event that new ones push onto the next page is counted once. A request
+    with an amount that is none is left out: half a sum would pass for its bill.
+    """
+    totals: dict[str, float] = {}
+    odd: set[str] = set()
+    earlier: set[str] = set()
+    for page in pages:
+        events = [(json.dumps(row, sort_keys=True), row) for row in rows_of(page)]
+        for row in (row for text, row in events if text not in earlier):
+            name, cost = str(row.get("request_id")), row.get("cost_total")
+            if isinstance(cost, bool) or not isinstance(cost, int | float) or abs(cost) > _MOST:
+                odd.add(name)
+            else:
+                totals[name] = totals.get(name, 0.0) + cost
+        earlier.update(text for text, _ in events)
+    # What is a little below nothing is a sum of fractions; a real credit is no price.
+    return {name: max(0.0, usd) for name, usd in totals.items() if name not in odd and usd > -1e-6}
+
+
+#: US dollars; no render costs as much.
+_MOST = 1_000_000

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from fal_client.client import (
     AsyncBackupDomainTransport,
 )
 
-from kling_batch.answers import Answer, sent_at
+from kling_batch.answers import Answer, bills, rows_of, sent_at
 from kling_batch.classify import (
     classify_result,
     classify_status,
@@ -66,9 +67,6 @@ READ_TIMEOUT = httpx.Timeout(30.0, connect=15.0, pool=60.0)
 #: would hold a shielded POST, and with it the program, for ever. Above the sum of those limits.
 SUBMIT_PATIENCE = 240.0
 READ_PATIENCE = 180.0
-
-#: What the platform calls its rows (facts §5).
-ROWS = ("items", "requests", "results", "prices", "billing_events")
 
 #: Nobody's status or result is larger; a body without end must not fill the memory.
 MAX_BODY = 64 * 1024 * 1024
@@ -170,6 +168,17 @@ async def _encrypted(request: httpx.Request) -> None:
         raise httpx.UnsupportedProtocol("the address is not https", request=request)
 
 
+@dataclass(slots=True)
+class _Pages:
+    """What a platform list told, page by page."""
+
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    #: fal's own clock at its first answer, or None where it did not say.
+    asked_at: datetime | None = None
+    #: False where it had no end, or went in a circle.
+    complete: bool = False
+
+
 class FalQueue:
     """fal's queue and request list, one HTTP request per method call."""
 
@@ -241,31 +250,41 @@ class FalQueue:
         """
         parameters: dict[str, str] = {"endpoint_id": endpoint, "expand": "payloads", "limit": "100"}
         parameters |= {"request_id": request_id} if request_id else {"start": since}
-        found: dict[str, Listed] = {}
-        cursors: set[str] = set()
-        asked_at: datetime | None = None
-        for _page in range(200):
-            answer = await self._read(
-                "GET", f"{PLATFORM_URL}/models/requests/by-endpoint", params=parameters
-            )
-            if isinstance(answer, Unread):
-                return answer
-            if answer.status in (401, 403):
+        pages = await self._pages("models/requests/by-endpoint", parameters)
+        if isinstance(pages, Unread):
+            return pages
+        if isinstance(pages, Answer):
+            if pages.status in (401, 403):
                 return ListForbidden("this key may not read the request list")
-            body = answer.json()
-            if answer.status != 200 or not isinstance(body, dict):
-                return unread(answer)
-            asked_at = asked_at or sent_at(answer)
+            return unread(pages)
+        found: dict[str, Listed] = {}
+        for body in pages.bodies:
             for item in _items(body):
                 found.setdefault(item.request_id, item)
+        return Listing(tuple(found.values()), pages.asked_at, complete=pages.complete)
+
+    async def _pages(self, path: str, parameters: dict[str, str]) -> _Pages | Answer | Unread:
+        """Every page of a platform list; or what came instead of one of them."""
+        pages = _Pages()
+        cursors: set[str] = set()
+        for _page in range(200):
+            answer = await self._read("GET", f"{PLATFORM_URL}/{path}", params=parameters)
+            if isinstance(answer, Unread):
+                return answer
+            body = answer.json()
+            if answer.status != 200 or not isinstance(body, dict):
+                return answer
+            pages.asked_at = pages.asked_at or sent_at(answer)
+            pages.bodies.append(body)
             cursor = str(body.get("next_cursor") or "")
             if not cursor or body.get("has_more") is False:
-                return Listing(tuple(found.values()), asked_at)
+                pages.complete = True
+                break
             if cursor in cursors:
                 break
             cursors.add(cursor)
-            parameters["cursor"] = cursor
-        return Listing(tuple(found.values()), asked_at, complete=False)
+            parameters = parameters | {"cursor": cursor}
+        return pages
 
     async def prices(self, endpoints: list[str]) -> Mapping[str, tuple[float, str]] | Unread:
         """Unit price in USD and unit per endpoint (facts §5.2; mind its unit trap, §1.1)."""
@@ -283,24 +302,21 @@ class FalQueue:
             if "endpoint_id" in row and isinstance(row.get("unit_price"), int | float)
         }
 
-    async def billed(self, request_ids: list[str]) -> Mapping[str, float] | Unread:
-        """What requests cost in US dollars, as billed; needs an admin key (facts §5.6)."""
-        answer = await self._read(
-            "GET",
-            f"{PLATFORM_URL}/models/billing-events",
-            params={"request_id": ",".join(request_ids), "limit": "1000"},
-        )
-        if isinstance(answer, Unread):
-            return answer
-        body = answer.json()
-        if answer.status != 200 or not isinstance(body, dict):
-            return unread(answer)
-        totals: dict[str, float] = {}
-        for row in rows_of(body):
-            if isinstance(row.get("cost_total"), int | float):
-                name = str(row.get("request_id"))
-                totals[name] = totals.get(name, 0.0) + float(row["cost_total"])
-        return totals
+    async def billed(self, request_ids: list[str], *, since: str) -> Mapping[str, float] | Unread:
+        """What requests cost in US dollars, as billed; needs an admin key (facts §5.6).
+
+        Without a start the list reaches back for a day only; it may not reach back for more than
+        ninety.
+        """
+        parameters = {"request_id": ",".join(request_ids), "start": since, "limit": "1000"}
+        pages = await self._pages("models/billing-events", parameters)
+        if isinstance(pages, Unread):
+            return pages
+        if isinstance(pages, Answer):
+            return unread(pages)
+        if not pages.complete:
+            return Unread("the list of billing events has no end")  # nobody knows what is missing
+        return bills(pages.bodies)
 
     async def _read(self, method: str, url: str, **options: Any) -> Answer | Unread:
         """A request that costs nothing: whatever breaks is only "not read"."""
@@ -324,14 +340,6 @@ class FalQueue:
                 await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, headers, bytes(body))
-
-
-def rows_of(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a platform answer: under a name we know, else its first list with anything in."""
-    named = [body[name] for name in ROWS if isinstance(body.get(name), list)]
-    lists = [value for value in body.values() if isinstance(value, list) and value]
-    rows: list[JSON] = next(iter(named or lists), [])
-    return [row for row in rows if isinstance(row, dict)]
 
 
 def _items(body: dict[str, Any]) -> list[Listed]:

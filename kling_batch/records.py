@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from kling_batch.database import connect, explained
 from kling_batch.jobs import JSON, JobKey, MicroUSD
-from kling_batch.lifecycle import State
+from kling_batch.lifecycle import SETTLED, Event, State
 from kling_batch.outcome import Charged, Failure, FailureKind, Handle
 
 Placement: TypeAlias = tuple[int, str, str]
@@ -225,6 +225,17 @@ class Reader:
         sql = f"select id, job_key, batch, state from attempts where state in ({marks}) order by id"  # noqa: S608
         rows = self.rows(sql, states)
         return [(r["id"], JobKey(r["job_key"]), r["batch"], State(r["state"])) for r in rows]
+
+    def unbilled(self) -> list[Attempt]:
+        """Attempts that fal may have a bill for which nobody has told the ledger yet."""
+        states = (State.RENDERED, *SETTLED)
+        marks = ", ".join("?" * len(states))
+        sql = (
+            f"select * from attempts a where state in ({marks}) and request_id is not null"  # noqa: S608
+            " and not exists (select 1 from events where attempt_id = a.id and event = ?)"
+            " order by id"
+        )
+        return [_attempt(row) for row in self.rows(sql, [*states, Event.COST_LEARNT])]
 
     def attempt_ids_in(self, state: State) -> list[int]:
         """Ids of all attempts in a state."""

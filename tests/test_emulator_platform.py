@@ -1,6 +1,7 @@
 """The platform API: prices with their trap, request lists with their doubts, the account."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 import pytest
@@ -294,6 +295,21 @@ async def test_billing_events_are_for_administrators(api, world, clock):
     assert event["request_id"] == paid.request_id
     assert (event["cost_total"], event["output_units"], event["unit_price"]) == (0.56, 4.0, 0.14)
     assert event["cost_estimate_nano_usd"] == 560_000_000
+
+
+async def test_billing_events_reach_back_for_a_day_or_as_far_as_asked(api, world, clock):
+    accept(world)
+    clock.now += 3 * 86_400
+    ask = partial(api.get, "/models/billing-events", headers={"Authorization": "Key boss"})
+
+    def days_ago(days):
+        return {"start": datetime.fromtimestamp(clock.now - days * 86_400, UTC).isoformat()}
+
+    assert (await ask()).json()["billing_events"] == []
+    assert len((await ask(params=days_ago(4))).json()["billing_events"]) == 1
+    assert (await ask(params=days_ago(89))).status_code == 200
+    assert (await ask(params=days_ago(91))).status_code == 400
+    assert (await ask(params={"request_id": ",".join(["x"] * 51)})).status_code == 400
 
 
 async def test_the_balance(api, world, clock):

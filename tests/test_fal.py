@@ -589,6 +589,57 @@ def test_prices_are_read_where_they_are_prices(prices: Any, known: Any) -> None:
 # -- the key -----------------------------------------------------------------------------------
 
 
+# -- bills -------------------------------------------------------------------------------------
+
+
+def billed(queue: FalQueue) -> Awaitable[Any]:
+    return queue.billed(["a", "b"], since=SINCE)
+
+
+def events(*rows: dict[str, Any], cursor: str | None = None) -> httpx.Response:
+    body = {"billing_events": rows, "next_cursor": cursor, "has_more": cursor is not None}
+    return httpx.Response(200, json=body)
+
+
+def event(name: str, usd: Any, at: int = 0) -> dict[str, Any]:
+    return {"request_id": name, "timestamp": f"{SINCE}+{at}", "cost_total": usd}
+
+
+def test_bills_are_summed_over_all_pages_since_the_asked_moment() -> None:
+    wire = Canned(
+        events(event("a", 0.5), event("b", 0.25), cursor="2"),
+        # New events have pushed one onto the next page; a second part of a bill stands there too.
+        events(event("b", 0.25), event("a", 0.125, at=1)),
+    )
+
+    assert ask(wire, billed) == {"a": 0.625, "b": 0.25}
+    assert [r.url.params.get("cursor") for r in wire.seen] == [None, "2"]
+    for request in wire.seen:
+        assert request.url.params["request_id"] == "a,b"
+        assert request.url.params["start"] == SINCE
+
+
+def test_equal_parts_of_one_bill_on_one_page_are_both_owed() -> None:
+    assert ask(Canned(events(event("a", 0.5), event("a", 0.5))), billed) == {"a": 1.0}
+
+
+@pytest.mark.parametrize("odd", [None, "0.5", True, [0.5], 10**400, -3], ids=lambda o: str(o)[:5])
+def test_an_amount_that_is_none_is_no_bill(odd: Any) -> None:
+    """Half a sum would be taken for all of it, and never be asked for again."""
+    wire = Canned(events(event("a", 0.5), event("a", odd, at=1), event("b", 0)))
+
+    assert ask(wire, billed) == {"b": 0.0}
+
+
+@pytest.mark.parametrize(
+    "second",
+    [httpx.Response(500), events(event("a", 0.1, at=1), cursor="2"), httpx.ReadError("reset")],
+    ids=["an error", "a circle", "a break"],
+)
+def test_bills_of_which_a_page_is_missing_are_not_read_at_all(second: Any) -> None:
+    assert isinstance(ask(Canned(events(event("a", 0.5), cursor="2"), second), billed), Unread)
+
+
 def test_the_key_goes_to_fals_api_and_not_to_its_files() -> None:
     wire = Canned(httpx.Response(200, text="x"))
 

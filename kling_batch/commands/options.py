@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -169,17 +170,20 @@ def reader_of(places: Mapping[str, Path | None]) -> Reader:
     return Reader.open(ledger_path(places))
 
 
+def now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
 @contextmanager
 def ledger_of(places: Mapping[str, Path | None]) -> Iterator[Ledger]:
     """That ledger, to take a person's word; it must exist. The word is a run of its own."""
-    from datetime import UTC, datetime  # noqa: PLC0415
-
     from kling_batch import __version__  # noqa: PLC0415
     from kling_batch.ledger import Ledger  # noqa: PLC0415
 
     path = ledger_path(places)
     reader_of(places).close()  # says in words where there is none
-    with Ledger(path, service=None, now=lambda: datetime.now(UTC)) as ledger:
+    with Ledger(path, service=None, now=now) as ledger:
         command = click.get_current_context().command_path
         ledger.begin_run(
             command=command, batches=[], pid=os.getpid(), version=__version__, cap=None

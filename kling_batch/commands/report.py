@@ -9,6 +9,7 @@ import click
 
 from kling_batch.commands.options import (
     ledger_of,
+    now,
     options_of,
     place_options,
     reader_of,
@@ -59,7 +60,6 @@ def _learn(values: dict[str, Any]) -> None:
 
     from kling_batch import billing  # noqa: PLC0415
     from kling_batch.keyfile import read_key_file  # noqa: PLC0415
-    from kling_batch.lifecycle import SETTLED, State  # noqa: PLC0415
     from kling_batch.session import gateway_of  # noqa: PLC0415
     from kling_batch.settings import resolve  # noqa: PLC0415
 
@@ -67,8 +67,6 @@ def _learn(values: dict[str, Any]) -> None:
     settings = resolve((), options_of(values))
     with ledger_of(values) as ledger:
         ledger.must_belong_to(settings.service)
-        states = (State.RENDERED, *SETTLED)
-        unknown = [a for a in ledger.attempts_in(*states) if a.cost is None and a.handle]
         with gateway_of(settings) as gateway:
-            learnt = anyio.run(billing.learn, ledger, unknown, gateway)
-    click.echo(f"{learnt} of {len(unknown)} unknown costs learnt", err=True)
+            told = anyio.run(billing.learn, ledger, gateway, now())
+    click.echo(told, err=True)

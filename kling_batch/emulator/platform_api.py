@@ -197,7 +197,11 @@ def _duration(request: Request) -> float:
 def _billing_events(incoming: Incoming, _body: Any) -> dict[str, Any]:
     _require_admin(incoming)
     window = _window(incoming, _DAY)
+    if window[1] - window[0] > 90 * _DAY + 1:
+        raise _invalid("start and end may not be more than 90 days apart")
     wanted, ids = incoming.queries("endpoint_id"), incoming.queries("request_id")
+    if len(ids) > 50:
+        raise _invalid("request_id: at most 50 values")
     found = [
         request
         for request in _indexed(incoming.world)

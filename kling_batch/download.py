@@ -30,6 +30,8 @@ MAX_SIZE = 8 * 1024**3
 DRIP_BYTES, DRIP_SECONDS = 64 * 1024, 60.0
 #: Left free on the disk: the ledger must be able to write down what happened.
 SPARE = 64 * 1024**2
+#: How often the free space is looked at while bytes come in; others write to the disk as well.
+LOOK_BYTES = 4 * 1024**2
 
 
 class Broken(Exception):  # noqa: N818 - a private signal, turned into `Unfetched` below
@@ -47,12 +49,42 @@ class Fetcher(Protocol):
         """One try at having `file` whole at `temporary`."""
 
 
+class Room:
+    """The free space of the disks, shared by the downloads that run at once.
+
+    Each alone would find room enough, and together they would fill the disk to its last block.
+    """
+
+    def __init__(self) -> None:
+        #: What each growing file still needs, and on which disk.
+        self._needs: dict[Path, tuple[int, int]] = {}
+
+    def hold(self, temporary: Path, needed: int) -> None:
+        """Set `needed` bytes aside for a file; raises `OSError` where the disk has not so many."""
+        folder = temporary.parent
+        disk = folder.stat().st_dev
+        others = sum(n for path, (d, n) in self._needs.items() if d == disk and path != temporary)
+        if needed + others + SPARE > shutil.disk_usage(folder).free:
+            raise OSError(errno.ENOSPC, "not enough room for the download", str(folder))
+        self._needs[temporary] = disk, needed
+
+    def used(self, temporary: Path, written: int) -> None:
+        """So many of the bytes set aside are on the disk now."""
+        disk, needed = self._needs[temporary]
+        self._needs[temporary] = disk, max(0, needed - written)
+
+    def release(self, temporary: Path) -> None:
+        """The file grows no more."""
+        self._needs.pop(temporary, None)
+
+
 class Downloader:
     """Downloads over HTTPS and unpacks data URIs."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         """`http` must not carry the key: files are public to whoever has the URL."""
         self._http = http
+        self._room = Room()
         #: Digests of files that fal's own size calls whole and their format does not.
         self._odd: dict[Path, str] = {}
 
@@ -67,7 +99,7 @@ class Downloader:
             temporary.unlink()  # not ours, and not to be written through
         try:
             if file.url.startswith("data:"):
-                _write_data_uri(file.url, temporary)
+                self._unpack(file.url, temporary)
             else:
                 gone = await self._stream(file, temporary)
                 if gone is not None:
@@ -81,6 +113,13 @@ class Downloader:
             return Unfetched(f"{type(error).__name__}: {error}")
         except httpx.InvalidURL:
             return Unfetched("fal gave an unusable file address")
+        finally:
+            self._room.release(temporary)
+
+    def _unpack(self, uri: str, temporary: Path) -> None:
+        data = _data_of(uri)
+        self._room.hold(temporary, len(data))
+        temporary.write_bytes(data)
 
     async def _stream(self, file: RemoteFile, temporary: Path) -> Gone | None:
         if not file.url.startswith("https://"):
@@ -102,7 +141,7 @@ class Downloader:
             start = _start(answer, have)
             total = _total(answer, start)
             # As it comes: in larger pieces, what stands in the buffer would be lost with the line.
-            await _append(answer.aiter_raw(), temporary, start, total or file.size)
+            await _append(answer.aiter_raw(), temporary, start, total or file.size, self._room)
         return None
 
     def _checked(self, file: RemoteFile, temporary: Path) -> Fetched:
@@ -160,30 +199,38 @@ def _whole_size(answer: httpx.Response) -> int | None:
 
 
 async def _append(
-    chunks: AsyncIterator[bytes], temporary: Path, start: int, total: int | None
+    chunks: AsyncIterator[bytes], temporary: Path, start: int, total: int | None, room: Room
 ) -> None:
     limit = total if total is not None else MAX_SIZE
     if limit > MAX_SIZE:
         raise Broken(f"the server declares {limit} bytes; nothing that fal makes is as large")
-    free = shutil.disk_usage(temporary.parent).free
-    if total is not None and total - start + SPARE > free:
-        raise OSError(errno.ENOSPC, "not enough room for the download", str(temporary.parent))
+    # Before what is on the disk is touched: it stays, for a day with more room.
+    room.hold(temporary, _ahead(total, start))
     with temporary.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
-        written = mark = start
+        written = mark = looked = start
         since = anyio.current_time()
         async for chunk in chunks:
             written += len(chunk)
             if written > limit:
                 raise Broken(f"more than the declared {limit} bytes came", restart=True)
+            if written - looked >= LOOK_BYTES:
+                room.hold(temporary, _ahead(total, written - len(chunk)))
+                looked = written
             file.write(chunk)
+            room.used(temporary, len(chunk))
             if (now := anyio.current_time()) - since >= DRIP_SECONDS:
                 if written - mark < DRIP_BYTES:
                     raise Broken(f"only {written - mark} bytes came in {now - since:.0f} s")
                 since, mark = now, written
     if total is not None and written != total:
         raise Broken(f"{written} of {total} bytes came")
+
+
+def _ahead(total: int | None, written: int) -> int:
+    """What is still to come, or the next stretch of a file that nobody knows the size of."""
+    return LOOK_BYTES if total is None else max(0, total - written)
 
 
 def _refuse(file: RemoteFile, size: int, head: bytes, kind: Kind | None) -> None:
@@ -218,7 +265,7 @@ def _named_ext(file: RemoteFile) -> str:
     return ext if 1 < len(ext) <= 6 and ext[1:].isalnum() and ext.isascii() else ".bin"
 
 
-def _write_data_uri(uri: str, temporary: Path) -> None:
+def _data_of(uri: str) -> bytes:
     """`sync_mode` results hold the file itself (facts §1.4)."""
     header, comma, body = uri.partition(",")
     try:
@@ -231,4 +278,4 @@ def _write_data_uri(uri: str, temporary: Path) -> None:
         raise Broken(f"the data URI is damaged: {error}", restart=True) from None
     if not comma:
         raise Broken("the data URI is damaged", restart=True)
-    temporary.write_bytes(data)
+    return data

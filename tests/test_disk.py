@@ -8,21 +8,26 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
+import anyio
+import httpx
 import pytest
 from program import run, start
-from rig import make_job
+from rig import Rig, make_job, make_jobs
 
 from kling_batch.display import choose
 from kling_batch.download import SPARE
 from kling_batch.emulator import Fault, Settings, World
+from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.emulator.server import running
 from kling_batch.errors import LedgerError, PlanDriftError
 from kling_batch.jobs import Batch
@@ -119,6 +124,70 @@ def test_a_disk_that_fills_during_downloads_keeps_room_for_the_ledger(place: Pla
         ballast.unlink()
         place.run()
         place.everything_is_here_and_paid_once()
+
+
+class Large(httpx.AsyncBaseTransport):
+    """Makes every clip that fal gives larger by so much, and brings it bit by bit."""
+
+    def __init__(self, world: World, by: int, watch: Callable[[], object]) -> None:
+        self._inner, self._by, self._watch = InProcessTransport(world), by, watch
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        span = request.headers.pop("range", "")
+        answer = await self._inner.handle_async_request(request)
+        if not request.url.host.endswith("fal.media"):
+            return answer
+        start = int(span.removeprefix("bytes=").removesuffix("-") or 0)
+        body = await answer.aread() + struct.pack(">I4s", self._by, b"free") + bytes(self._by - 8)
+        stated = {"Content-Length": str(len(body) - start)}
+        if span:
+            stated["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        return httpx.Response(206 if span else 200, headers=stated, stream=self._bits(body[start:]))
+
+    def _bits(self, body: bytes) -> httpx.AsyncByteStream:
+        watch = self._watch
+
+        class Bits(httpx.AsyncByteStream):
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                for n in range(0, len(body), 1 << 20):
+                    watch()
+                    yield body[n : n + (1 << 20)]
+                    await anyio.sleep(0.1)
+
+        return Bits()
+
+
+def test_clips_that_come_at_once_leave_the_ledger_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would fit alone; together they would fill the disk that the ledger writes to."""
+    size, clip = SPARE + 25_000_000, 10_000_000
+    lowest = [size]
+
+    def free(_: object = None) -> SimpleNamespace:
+        clips = [*tmp_path.rglob("*.mp4"), *tmp_path.rglob("*.part")]
+        left = size - sum(path.stat().st_size for path in clips)
+        lowest.append(left)
+        return SimpleNamespace(free=left)
+
+    monkeypatch.setattr(shutil, "disk_usage", free)
+    jobs = make_jobs(6)
+    account = Settings(concurrency=8, media="template", declare_sizes=False)
+    rig = Rig(tmp_path, account)
+
+    tally = rig.run(jobs, transport=Large(rig.world, clip, free))
+
+    assert "not enough room" in " ".join(stop.reason for stop in tally.stops)
+    assert min(lowest) >= SPARE
+    assert rig.world.books.acceptances() == rig.world.books.charges()
+
+    size, lowest[:] = SPARE + 100_000_000, []
+    for _ in range(3):  # what had not been sent when the run ended goes too
+        rig.run(jobs, transport=Large(rig.world, clip, free))
+    assert len(rig.files()) == 6
+    assert all(path.stat().st_size > clip for path in tmp_path.rglob("*.mp4"))
+    assert rig.charges == [1] * 6
+    assert min(lowest) >= SPARE
 
 
 def test_a_full_disk_under_the_ledger_sends_nothing(place: Place) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
+import shutil
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,9 +13,11 @@ from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 import trio
@@ -22,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import Exchange, refused_port, serving
 
-from kling_batch.download import Downloader
+from kling_batch.download import LOOK_BYTES, SPARE, Downloader, Room
 from kling_batch.fal import GatewayTransport, connections
 from kling_batch.outcome import Fetched, Gone, RemoteFile, Unfetched
 from kling_batch.signature import Kind, looks_like_page, sniff, whole
@@ -498,14 +502,188 @@ def test_a_full_disk_stops_the_run_and_never_reaches_the_last_bytes(
         fetch(good(), disk, video(size=size))
 
 
-def test_a_disk_that_fills_up_meanwhile_is_an_error_not_a_file(tmp_path: Path) -> None:
-    def large(exchange: Exchange) -> None:
-        exchange.answer(200, Transfer_Encoding="chunked")
-        for _ in range(100):
-            exchange.send(f"{len(MP4):x}\r\n".encode() + MP4 + b"\r\n")
+MB = 1024**2
 
-    with small_disk(tmp_path, "1m") as disk, pytest.raises(OSError, match="No space"):
-        fetch(large, disk, video(size=None))
+
+class Disk:
+    """A disk of which the downloads' folder has all; `most` is what ever lay on it."""
+
+    def __init__(self, folder: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.size, self.most = folder, SPARE + room, 0
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda _: SimpleNamespace(free=self.size - self.used)
+        )
+
+    @property
+    def used(self) -> int:
+        used = sum(path.stat().st_size for path in self.folder.iterdir())
+        self.most = max(self.most, used)
+        return used
+
+    def kept_spare(self) -> bool:
+        return self.most <= self.size - SPARE
+
+
+class Megabytes(httpx.AsyncByteStream):
+    """A file that comes by the megabyte, with room for others in between."""
+
+    def __init__(self, disk: Disk, count: int) -> None:
+        self._disk, self._count = disk, count
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for _ in range(self._count):
+            yield bytes(MB)
+            await anyio.lowlevel.checkpoint()
+            assert self._disk.used >= 0
+
+
+def download(
+    disk: Disk, count: int, *, files: int = 1, declared: bool = True, meanwhile: Any = None
+) -> list[Any]:
+    """Several files of so many megabytes at once; the outcome of each, or what it raised."""
+    length = {"Content-Length": str(count * MB)} if declared else {}
+    wire = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers=length, stream=Megabytes(disk, count))
+    )
+    outcomes: list[Any] = [None] * files
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=wire) as http, anyio.create_task_group() as tasks:
+            downloader = Downloader(http)
+
+            async def one(n: int) -> None:
+                plain = RemoteFile(url=URL)
+                try:
+                    outcomes[n] = await downloader.fetch(plain, disk.folder / f"{n}.part")
+                except OSError as error:
+                    outcomes[n] = error
+
+            for n in range(files):
+                tasks.start_soon(one, n)
+            if meanwhile is not None:
+                tasks.start_soon(meanwhile)
+
+    anyio.run(main)
+    return outcomes
+
+
+def refused(outcome: Any) -> bool:
+    return isinstance(outcome, OSError) and outcome.errno == errno.ENOSPC
+
+
+def test_downloads_at_once_share_the_room_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path, 25 * MB, monkeypatch)
+
+    outcomes = download(disk, 10, files=4)
+
+    assert [refused(outcome) for outcome in outcomes] == [False, False, True, True]
+    assert disk.kept_spare()
+    assert (tmp_path / "0.part").stat().st_size == 10 * MB
+    assert (tmp_path / "1.part").stat().st_size == 10 * MB
+
+
+def test_room_for_all_is_enough_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written and what is set aside are never counted twice."""
+    disk = Disk(tmp_path, 40 * MB, monkeypatch)
+
+    assert not any(map(refused, download(disk, 10, files=4)))
+    assert disk.used == 40 * MB
+
+
+def test_room_is_given_back_when_a_download_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path, 10 * MB, monkeypatch)
+    broken = httpx.Response(
+        200, headers={"Content-Length": str(10 * MB)}, stream=Megabytes(disk, 1)
+    )
+
+    async def main() -> tuple[Any, Any]:
+        wire = httpx.MockTransport(lambda _: broken)
+        async with httpx.AsyncClient(transport=wire) as http:
+            downloader = Downloader(http)
+            first = await downloader.fetch(RemoteFile(url=URL), tmp_path / "0.part")
+            (tmp_path / "0.part").unlink()
+            data = "data:image/png;base64," + base64.b64encode(PNG).decode()
+            return first, await downloader.fetch(RemoteFile(url=data), tmp_path / "1.part")
+
+    first, second = anyio.run(main)
+
+    assert isinstance(first, Unfetched)
+    assert isinstance(second, Fetched)
+
+
+@pytest.mark.parametrize("files", [1, 4])
+def test_a_file_of_unknown_size_ends_before_the_spare_room_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    disk = Disk(tmp_path, 30 * MB, monkeypatch)
+
+    outcomes = download(disk, 50, files=files, declared=False)
+
+    assert any(map(refused, outcomes))
+    assert disk.kept_spare()
+    assert disk.used > 10 * MB  # what has come stays
+
+
+def test_a_disk_that_somebody_else_fills_meanwhile_stops_a_download_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path, 40 * MB, monkeypatch)
+    ballast = tmp_path / "ballast"
+
+    async def somebody() -> None:
+        while not (tmp_path / "0.part").exists() or (tmp_path / "0.part").stat().st_size < 5 * MB:
+            await anyio.lowlevel.checkpoint()
+        ballast.write_bytes(bytes(20 * MB))
+
+    (outcome,) = download(disk, 30, meanwhile=somebody)
+
+    assert refused(outcome)
+    have = (tmp_path / "0.part").stat().st_size
+    assert 5 * MB <= have <= 5 * MB + LOOK_BYTES + MB
+
+    ballast.unlink()  # and with more room it goes on from there
+    headers: list[str | None] = []
+
+    def rest(request: httpx.Request) -> httpx.Response:
+        headers.append(request.headers.get("range"))
+        stated = {"Content-Range": f"bytes {have}-{30 * MB - 1}/{30 * MB}"}
+        more = Megabytes(disk, 30 - have // MB)
+        return httpx.Response(206, headers=stated, stream=more)
+
+    async def main() -> Any:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(rest)) as http:
+            return await Downloader(http).fetch(RemoteFile(url=URL), tmp_path / "0.part")
+
+    anyio.run(main)
+    assert headers == [f"bytes={have}-"]
+    assert disk.used == 30 * MB
+
+
+def test_a_file_on_another_disk_takes_no_room_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Disk(tmp_path, 10 * MB, monkeypatch)
+    with small_disk(tmp_path, "1m") as other:
+        room = Room()
+        room.hold(other / "large.part", 9 * MB)
+        room.hold(tmp_path / "here.part", 9 * MB)
+        with pytest.raises(OSError, match="room"):
+            room.hold(tmp_path / "more.part", 2 * MB)
+
+
+def test_a_file_inside_the_answer_needs_room_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Disk(tmp_path, len(PNG) - 1, monkeypatch)
+
+    with pytest.raises(OSError, match="room"):
+        unpack(tmp_path, "data:image/png;base64," + base64.b64encode(PNG).decode())
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_bytes_are_on_the_disk_before_anybody_names_them(

@@ -65,6 +65,9 @@ def main() -> None:
         # The reader of our data left (`| head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.OK
+    except OSError as error:
+        _say(_of_system(error))
+        code = ExitCode.SOME_FAILED
     except BaseExceptionGroup as group:
         code = _first_known(group)
     sys.exit(int(code) if isinstance(code, int) else 0)
@@ -72,14 +75,28 @@ def main() -> None:
 
 def _first_known(group: BaseExceptionGroup[BaseException]) -> int:
     """A task group wraps what ended it; a sentence is a sentence all the same."""
-    known = group.subgroup(KlingBatchError)
-    error: BaseException | None = known
+    error: BaseException | None = group.subgroup(KlingBatchError)
+    if error is None and group.split(OSError)[1] is None:
+        error = group  # nothing but the system's; beside it, a bug of ours must stay seen
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if not isinstance(error, KlingBatchError):
-        raise group
-    _say(f"kling-batch: {error}")
-    return error.exit_code
+    match error:
+        case KlingBatchError():
+            _say(f"kling-batch: {error}")
+            return error.exit_code
+        case OSError():
+            _say(_of_system(error))
+            return ExitCode.SOME_FAILED
+        case _:
+            raise group
+
+
+def _of_system(error: OSError) -> str:
+    """What a disk or a folder would not do, and which: nobody has said it better below."""
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    where = " → ".join(names)
+    told = error.strerror or str(error) or type(error).__name__
+    return f"kling-batch: {where}: {told}" if where else f"kling-batch: {told}"
 
 
 def _problems(error: ManifestError) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from kling_batch.jobs import keyed
 from kling_batch.lifecycle import Event, IllegalTransitionError, State, step
@@ -92,11 +93,21 @@ def _sums(reader: Reader) -> Iterator[Finding]:
 def _files(reader: Reader, files: list[File], shelf: Shelf) -> Iterator[Finding]:
     adopted = {row["id"] for row in reader.rows("select id from attempts where origin = 'adopted'")}
     for file in files:
-        path = shelf.located(file.path)
         repair = None if file.superseded or file.attempt_id in adopted else file.attempt_id
-        if not path.is_file():
-            yield Finding(file.path, "missing", repair)
-        elif path.stat().st_size != file.size:
-            yield Finding(file.path, f"{path.stat().st_size} bytes instead of {file.size}", repair)
-        elif digest_of(path) != file.sha256:
-            yield Finding(file.path, "the content has changed since it was saved", repair)
+        try:
+            message = _difference(file, shelf.located(file.path))
+        except OSError as error:
+            # It may be whole: a person must let us in before anything is fetched over it.
+            yield Finding(file.path, f"cannot be read: {error.strerror or error}")
+            continue
+        if message:
+            yield Finding(file.path, message, repair)
+
+
+def _difference(file: File, path: Path) -> str:
+    """How the file differs from what was saved; nothing where it does not."""
+    if not path.is_file():
+        return "missing"
+    if (size := path.stat().st_size) != file.size:
+        return f"{size} bytes instead of {file.size}"
+    return "" if digest_of(path) == file.sha256 else "the content has changed since it was saved"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,9 @@ from program import run
 
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
+from kling_batch.errors import UsageError
+from kling_batch.lookup import find
+from kling_batch.records import Reader
 
 MANIFEST = """\
 version: 1
@@ -298,6 +302,20 @@ def test_show_and_why_tell_the_story(desk: Desk) -> None:
     assert "changed: prompt" in desk.say("plan", "desk.yaml")
     desk.run()
     assert "prompt: 'the first' → 'the third'" in desk.say("why", "one")
+
+
+def test_what_cannot_be_a_job_is_none(desk: Desk) -> None:
+    desk.say("run", "desk.yaml", "--emulator-url", desk.url, "--limit", "0")
+    huge = "one#99999999999999999999"
+
+    for command in ("show", "reroll"):
+        assert f"no job '{huge}'" in desk.say(command, huge, code=2)
+    assert "no job" in desk.say("why", os.fsdecode(b"one\xff"), code=2)
+    with Reader.open(desk.folder / "outputs/ledger.db") as reader:
+        assert find(reader, "one#1").id == "one"
+        for take in ("9" * 5000, "0", "", "x", "-1", "2"):
+            with pytest.raises(UsageError, match="did you mean 'one'"):
+                find(reader, f"one#{take}")
 
 
 def test_verify_finds_a_lost_file_and_repair_fetches_it_for_nothing(desk: Desk) -> None:

@@ -15,6 +15,8 @@ from kling_batch.jobs import Batch, MicroUSD
 
 DEFAULT_OUTPUT = "outputs"
 LEDGER_NAME = "ledger.db"
+#: Paid attempts that one permission to try allows, where the manifest says nothing.
+DEFAULT_ATTEMPTS = 3
 
 T = TypeVar("T")
 
@@ -84,7 +86,7 @@ def resolve(batches: Sequence[Batch], options: Options) -> Settings:
         if limits and all(lim.on_doubt == "resubmit" for lim in limits)
         else "hold",
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
-        attempts=_least([lim.retry_attempts for lim in limits]) or 3,
+        attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
         deadline=min(deadlines) if deadlines else None,
         options=options,
     )

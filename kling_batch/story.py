@@ -1,4 +1,7 @@
-"""The story of a job, in words, from the ledger alone: for `show` and `why`. Pure but for reads."""
+"""The story of a job, in words, from ledger and disk: for `show` and `why`. Pure but for reads.
+
+What comes next is the plan's decision (`outlook`); must not judge a failure itself.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from kling_batch.jobs import JSON
 from kling_batch.lifecycle import NEXT, State
 from kling_batch.lookup import Named, differences
 from kling_batch.outcome import Charged
+from kling_batch.outlook import Outlook, outlook
+from kling_batch.plan import Action
 from kling_batch.prices import format_usd
-from kling_batch.records import Attempt, Reader
-from kling_batch.retry import may_try_again
+from kling_batch.records import Attempt, Reader, Standing
 
 _EVENTS: dict[str, str] = {
     "submit_intended": "intent written down, price {estimate}",
@@ -55,6 +59,7 @@ def story(reader: Reader, job: Named) -> list[str]:
 
 def as_data(reader: Reader, job: Named) -> JSON:
     """The same for machines."""
+    coming = outlook(reader, job).planned
     return {
         "schema_version": 1,
         "batch": job.batch,
@@ -63,6 +68,7 @@ def as_data(reader: Reader, job: Named) -> JSON:
         "key": job.key,
         "endpoint": job.endpoint,
         "arguments": json.loads(job.arguments),
+        "next": {"action": coming.action.value, "reason": coming.reason},
         "attempts": [
             {
                 "attempt": attempt.id,
@@ -97,32 +103,61 @@ def why(reader: Reader, job: Named) -> list[str]:
 
 
 def _next(reader: Reader, job: Named) -> str:
-    attempts = reader.attempts_of(job.key)
-    if not attempts:
-        price = format_usd(job.estimate)
-        return f"{job.label} was never submitted: the next run pays up to {price} for it."
-    last = attempts[-1]
-    match last.state:
-        case State.SUCCEEDED:
+    """One sentence, made of the plan's decision: it says what is paid for as `plan` does."""
+    coming = outlook(reader, job)
+    price = format_usd(job.estimate)
+    if coming.standing is not None:
+        return f"{job.label} {_then(reader, coming, coming.standing, price)}."
+    if coming.planned.action is Action.BLOCKED:
+        reason = coming.planned.reason
+        return f"{job.label} was never submitted and {reason}: the next run does not pay for it."
+    return f"{job.label} was never submitted: the next run pays up to {price} for it."
+
+
+def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> str:
+    """What has become of the job, and what follows."""
+    state, reason = standing.state, coming.planned.reason
+    match coming.planned.action:
+        case Action.SUBMIT:
+            unless = ", unless the manifest's `retry` allows fewer" if coming.by_limit else ""
             return (
-                f"{job.label} is done and paid. Nothing that is paid for has changed since, so the "
-                "next run renders nothing; `reroll` pays for another take."
+                f"has {state} ({reason}): the next run pays up to {price} for another attempt"
+                f"{unless}"
             )
-        case State.FAILED if last.failure is not None and may_try_again(last.failure.kind):
-            return f"{job.label} was not accepted ({last.failure.message}): the next run tries it."
-        case State.FAILED | State.CANCELLED:
-            reason = last.failure.message if last.failure else last.state
+        case Action.SETTLED:
+            unless = ", unless the manifest's `retry` allows more attempts"
             return (
-                f"{job.label} has {last.state} ({reason}) and stays so: only "
-                "`run --retry-failed` or `retry` pays for it again."
+                f"has {state} ({_said(standing)}) and stays so{unless if coming.by_limit else ''}: "
+                "only `run --retry-failed` or `retry` pays for it again"
             )
-        case State.IN_DOUBT | State.SUBMITTING:
+        case Action.BLOCKED:
+            return f"has {state} and {reason}: the next run does not pay for it"
+        case Action.RECONCILE:
             return (
-                f"{job.label} is in doubt: fal may have accepted it. The next run looks for its "
-                "trace and never sends it again by itself; `resolve` takes your word."
+                "is in doubt: fal may have accepted it. The next run looks for its trace and does "
+                "not send it again, unless the manifest says `on_doubt: resubmit`; `resolve` takes "
+                "your word"
             )
-        case state:
-            return f"{job.label} is {state}: {NEXT[state][0]}; the next run: {NEXT[state][2]}."
+        case Action.KEEP | Action.PLACE:
+            return (
+                "is done and paid. Nothing that is paid for has changed since, so the next run "
+                "renders nothing; `reroll` pays for another take"
+            )
+        case Action.COLLECT | Action.DOWNLOAD:
+            return _collected(state, reader.attempt(standing.attempt_id))
+
+
+def _said(standing: Standing) -> str:
+    return standing.failure.message if standing.failure else standing.state
+
+
+def _collected(state: State, attempt: Attempt) -> str:
+    if state is not State.SUCCEEDED:
+        meaning, _, then = NEXT[state]
+        return f"is {state}: {meaning}; the next run: {then}"
+    if attempt.origin == "adopted":
+        return "was adopted, and its file is gone, which fal never had; put it back"
+    return "is paid, but its file is missing: the next run downloads it, which costs nothing"
 
 
 def _events(reader: Reader, attempt_id: int) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from kling_batch.errors import EXIT_MEANINGS, ExitCode, Place, Problem
+from kling_batch.errors import ExitCode, Place, Problem
 from kling_batch.prices import format_usd
 from kling_batch.report import Ending, JobLine, RunReport
 from kling_batch.wording import clean, count, duration, full_name
@@ -45,7 +45,7 @@ def junit(report: RunReport) -> str:
         # Jobs that never started are no failures, yet a stopped run must not look green.
         suite = _suite(root, report, "kling-batch")
         case = ET.SubElement(suite, "testcase", {"classname": "kling-batch", "name": "run"})
-        kind = {"message": EXIT_MEANINGS[report.exit_code], "type": _word(report.exit_code.name)}
+        kind = {"message": report.meaning, "type": _word(report.exit_code.name)}
         ET.SubElement(case, "error", kind).text = "\n".join(map(clean, report.reasons))
         _total(suite)
     for name in ("tests", *_COUNTED.values()):
@@ -145,7 +145,7 @@ def _page(report: RunReport) -> Iterator[str]:
     if files:
         yield f"- Files: {files:,} in {code(report.output)}"
     if report.exit_code is not ExitCode.OK:
-        yield f"- Exit code {report.exit_code.value}: {EXIT_MEANINGS[report.exit_code]}"
+        yield f"- Exit code {report.exit_code.value}: {report.meaning}"
     yield from _open_jobs(report)
     yield from _done_jobs(report)
     if report.next_steps:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from kling_batch.errors import EXIT_MEANINGS
 from kling_batch.jobs import JSON, MicroUSD
 from kling_batch.outcome import Happening
 from kling_batch.plan import Action, Plan
@@ -58,7 +57,7 @@ def report_record(report: RunReport) -> JSON:
         "event": "report",
         "time": report.ended_at,
         "exit_code": report.exit_code.value,
-        "exit_meaning": EXIT_MEANINGS[report.exit_code],
+        "exit_meaning": report.meaning,
         "reasons": list(report.reasons),
         "batches": list(report.batches),
         "started_at": report.started_at,

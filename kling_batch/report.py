@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kling_batch.errors import EXIT_PRIORITY, ExitCode, Place
+from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode, Place
 from kling_batch.jobs import MicroUSD
 
 
@@ -91,6 +91,15 @@ class RunReport:
         """How many jobs the run was about."""
         return len(self.lines) + self.unlisted
 
+    @property
+    def meaning(self) -> str:
+        """What the exit code means here, in words."""
+        endings = {line.ending for line in self.lines}
+        failed = any(ENDING_CODES.get(ending) is ExitCode.SOME_FAILED for ending in endings)
+        if self.exit_code is ExitCode.SOME_FAILED and not failed and Ending.NOT_STARTED in endings:
+            return "stopped before its end, some jobs are not done"
+        return EXIT_MEANINGS[self.exit_code]
+
     def counts(self) -> dict[Ending, int]:
         """How many jobs ended each way; only what occurs, in the order of `Ending`."""
         found = Counter(line.ending for line in self.lines)
@@ -103,5 +112,11 @@ def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCo
     for signal in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         if signal in stops:
             return signal
-    held = {*stops, *(ENDING_CODES[line.ending] for line in lines if line.ending in ENDING_CODES)}
+    endings = {line.ending for line in lines}
+    held = {*stops, *(ENDING_CODES[ending] for ending in endings if ending in ENDING_CODES)}
+    if Ending.RUNNING not in endings and ExitCode.STILL_RUNNING in held:
+        # The time was over, but nothing is open at fal: that code would send somebody to collect.
+        held.remove(ExitCode.STILL_RUNNING)
+        if Ending.NOT_STARTED in endings:
+            held.add(ExitCode.SOME_FAILED)
     return next((code for code in EXIT_PRIORITY if code in held), ExitCode.OK)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kling_batch.errors import EXIT_MEANINGS, ExitCode
+from kling_batch.errors import ExitCode
 from kling_batch.jobs import MicroUSD
 from kling_batch.plan import Action, Plan
 from kling_batch.prices import format_usd
@@ -191,8 +191,7 @@ def _next(report: RunReport) -> Iterator[Said]:
             yield Said(f"  {_step(step)}", hang=4)
     if report.exit_code is not ExitCode.OK:
         yield Said()
-        meaning = EXIT_MEANINGS[report.exit_code]
-        yield Said(f"exit code {report.exit_code.value}: {meaning}", Tone.DIM)
+        yield Said(f"exit code {report.exit_code.value}: {report.meaning}", Tone.DIM)
 
 
 def _step(step: str) -> str:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode
-from kling_batch.report import Ending, JobLine, exit_code
+from kling_batch.jobs import MicroUSD
+from kling_batch.report import Ending, JobLine, RunReport, exit_code
 
 #: What each ending alone asks for (design §5).
 ALONE = {
@@ -28,6 +29,26 @@ ORDER = (3, 4, 7, 8, 5, 6, 1)
 
 def code(*endings: Ending, stops: tuple[ExitCode, ...] = ()) -> ExitCode:
     return exit_code(tuple(JobLine(batch="b", job="j", ending=e) for e in endings), stops)
+
+
+def ended(lines: tuple[JobLine, ...], exit_code: ExitCode) -> RunReport:
+    nothing = MicroUSD(0)
+    return RunReport(
+        exit_code=exit_code,
+        reasons=("the time is over",),
+        batches=("b",),
+        started_at="",
+        ended_at="",
+        seconds=1.0,
+        lines=lines,
+        charged=nothing,
+        exposed=nothing,
+        spent_now=nothing,
+        cap=None,
+        output="outputs",
+        ledger="outputs/ledger.db",
+        emulated=True,
+    )
 
 
 def test_the_numbers_are_the_designs() -> None:
@@ -59,6 +80,27 @@ def test_a_signal_is_told_by_its_own_code(signal: ExitCode, ending: Ending) -> N
     assert code(ending, stops=(ExitCode.BUDGET, signal)) is signal
 
 
+@pytest.mark.parametrize("ending", Ending)
+def test_a_deadline_is_6_only_where_something_is_open_at_fal(ending: Ending) -> None:
+    """6 sends somebody to collect; a job that was merely not started is no reason to."""
+    wanted = ExitCode.SOME_FAILED if ending is Ending.NOT_STARTED else ALONE[ending]
+
+    assert code(ending, Ending.SUCCEEDED, stops=(ExitCode.STILL_RUNNING,)) is wanted
+    both = code(ending, Ending.RUNNING, stops=(ExitCode.STILL_RUNNING,))
+    assert both is (ExitCode.IN_DOUBT if ending is Ending.IN_DOUBT else ExitCode.STILL_RUNNING)
+
+
+def test_a_run_that_was_stopped_before_some_jobs_does_not_say_that_they_failed() -> None:
+    def meaning(*endings: Ending) -> str:
+        lines = tuple(JobLine(batch="b", job="j", ending=each) for each in endings)
+        return ended(lines, code(*endings, stops=(ExitCode.STILL_RUNNING,))).meaning
+
+    assert meaning(Ending.NOT_STARTED) == "stopped before its end, some jobs are not done"
+    assert meaning(Ending.NOT_STARTED, Ending.FAILED) == EXIT_MEANINGS[ExitCode.SOME_FAILED]
+    assert meaning(Ending.RUNNING, Ending.NOT_STARTED) == EXIT_MEANINGS[ExitCode.STILL_RUNNING]
+    assert meaning(Ending.SUCCEEDED) == EXIT_MEANINGS[ExitCode.OK]
+
+
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(
     st.lists(st.sampled_from(list(Ending)), max_size=6),
@@ -70,4 +112,6 @@ def test_a_run_is_well_done_only_where_nothing_is_left(
     got = code(*endings, stops=tuple(stops))
 
     held = {int(ALONE[e]) for e in endings} | {int(s) for s in stops}
+    if Ending.RUNNING not in endings and 6 in held:
+        held = held - {6} | ({1} if Ending.NOT_STARTED in endings else set())
     assert int(got) == next((n for n in ORDER if n in held), 0)

@@ -115,7 +115,7 @@ def limit_options(command: F) -> F:
                 "--timeout",
                 type=duration,
                 metavar="DURATION",
-                help="Leave after this long (exit 6)",
+                help="Leave after this long (exit 6 where requests are still open at fal)",
             ),
         )
     ):

@@ -5,23 +5,23 @@ Reads only. Must not print, and must not decide anything but the exit code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
-from shlex import quote
 from typing import Any
 
-from kling_batch.errors import ExitCode, Place
+from kling_batch.advice import Ended, next_steps
+from kling_batch.errors import Place
 from kling_batch.jobs import Batch, Job, JobKey, MicroUSD
 from kling_batch.ledger import iso
 from kling_batch.lifecycle import State
 from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.records import Reader, Standing, parse_iso
 from kling_batch.report import Ending, JobLine, RunReport, exit_code
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Settings
+from kling_batch.settings import Settings
 from kling_batch.shelf import shown
 from kling_batch.survey import shelf_of
 from kling_batch.tally import Tally, name_of
+from kling_batch.typed import Command
 
 _OF_STATE: dict[State, Ending] = {
     State.SUBMITTING: Ending.IN_DOUBT,
@@ -44,13 +44,27 @@ def close_books(
     run_id: int,
     started: datetime,
     ended: datetime,
-    command: str,
+    command: Command,
+    approve: Callable[[Plan], None] = lambda _: None,
 ) -> RunReport:
-    """Everything a person or a machine wants to know at the end."""
+    """Everything a person or a machine wants to know at the end.
+
+    `approve` raises where a plan is not the one that was reviewed, as before the run.
+    """
     lines, unlisted = _Lines(reader, tally, settings, batches).of(plan)
     names = tuple(batch.name for batch in batches)
     money = reader.money(names)
     code = exit_code(lines, tally.stopped_by())
+    over = Ended(
+        reader=reader,
+        plan=plan,
+        settings=settings,
+        batches=batches,
+        lines=lines,
+        code=code,
+        command=command,
+        approve=approve,
+    )
     return RunReport(
         exit_code=code,
         reasons=tuple(stop.reason for stop in tally.stops),
@@ -67,7 +81,7 @@ def close_books(
         output=", ".join(dict.fromkeys(shown(root) for root in settings.roots.values())),
         ledger=shown(settings.ledger),
         emulated=settings.service == "emulator",
-        next_steps=_next_steps(lines, code, command, settings.ledger),
+        next_steps=next_steps(over),
     )
 
 
@@ -87,12 +101,20 @@ class _Lines:
         self._batches = {batch.name: batch for batch in batches}
         self._standings: dict[JobKey, Standing] = {}
         self._facts: dict[JobKey, dict[str, Any]] = {}
+        #: Of several names for one render: the first, and the one that the engine drove, which
+        #: alone it told about.
+        self._firsts: dict[JobKey, PlannedJob] = {}
+        self._drivers: dict[JobKey, PlannedJob] = {}
 
     def of(self, plan: Plan) -> tuple[tuple[JobLine, ...], int]:
         """The lines, and how many unchanged jobs have none."""
         listed = list(plan.items)
         if plan.count(Action.KEEP) > LISTED:
             listed = [item for item in plan.items if item.action is not Action.KEEP]
+        for item in listed:
+            self._firsts.setdefault(item.job.key, item)
+            if item.action not in _IDLE:
+                self._drivers.setdefault(item.job.key, item)
         if listed:
             self._standings = self._reader.standings()
             self._facts = self._reader.job_facts({item.job.key for item in listed})
@@ -102,7 +124,8 @@ class _Lines:
         job = item.job
         standing = self._standings.get(job.key)
         fact = self._facts.get(job.key, {})
-        ending = _ending(item, standing.state if standing else None, self._tally)
+        driver = self._drivers.get(job.key, item)
+        ending = _ending(item, driver, standing.state if standing else None, self._tally)
         done = ending in (Ending.SUCCEEDED, Ending.UNCHANGED)
         return JobLine(
             batch=job.batch,
@@ -111,17 +134,21 @@ class _Lines:
             mode=job.mode,
             tier=job.tier,
             prompt=str(job.arguments.get("prompt") or ""),
-            message=self._message(item, ending, standing),
+            message=self._message(item, driver, ending, standing),
             files=self._files(job, standing) if done and standing else (),
-            cost=MicroUSD(fact.get("cost") or 0),
+            # One render, two names: it is paid for once.
+            cost=MicroUSD(fact.get("cost") or 0) if item is self._firsts[job.key] else MicroUSD(0),
             seconds=_seconds(fact),
             request_id=fact.get("request_id") or "",
             place=_place(self._batches.get(job.batch), job, standing),
         )
 
-    def _message(self, item: PlannedJob, ending: Ending, standing: Standing | None) -> str:
-        if message := self._tally.reasons.get(name_of(item.job)):
-            return message
+    def _message(
+        self, item: PlannedJob, driver: PlannedJob, ending: Ending, standing: Standing | None
+    ) -> str:
+        for told in (item, driver):
+            if message := self._tally.reasons.get(name_of(told.job)):
+                return message
         if ending in (Ending.FAILED, Ending.BLOCKED):
             return standing.failure.message if standing and standing.failure else item.reason
         return _WORDS.get(ending, "")
@@ -150,8 +177,13 @@ _WORDS = {
 }
 
 
-def _ending(item: PlannedJob, state: State | None, tally: Tally) -> Ending:
-    name = name_of(item.job)
+#: Actions for which the engine does nothing.
+_IDLE = (Action.KEEP, Action.SETTLED, Action.BLOCKED)
+
+
+def _ending(item: PlannedJob, driver: PlannedJob, state: State | None, tally: Tally) -> Ending:
+    """Where a job stands; what was told of the name that the engine drove holds for the others."""
+    name = name_of(driver.job)
     if item.action is Action.KEEP:
         return Ending.UNCHANGED
     if name in tally.blocked or item.action is Action.BLOCKED:
@@ -161,6 +193,9 @@ def _ending(item: PlannedJob, state: State | None, tally: Tally) -> Ending:
     if state is None or state in (State.FAILED, State.CANCELLED):
         # A failure that nobody called final was no verdict: the next run tries again.
         return Ending.NOT_STARTED
+    if state is State.SUCCEEDED and item is not driver and name_of(item.job) in tally.reasons:
+        # The render is here, but not under this name.
+        return Ending.UNDELIVERED
     return _OF_STATE[state]
 
 
@@ -169,28 +204,3 @@ def _seconds(fact: dict[str, Any]) -> float | None:
     if not begun or not ended:
         return None
     return (parse_iso(ended) - parse_iso(begun)).total_seconds()
-
-
-def _next_steps(
-    lines: Sequence[JobLine], code: ExitCode, command: str, ledger: Path
-) -> tuple[str, ...]:
-    """Complete commands, in the order in which a person would type them."""
-    endings = {line.ending for line in lines}
-    there = (
-        "" if ledger == Path(DEFAULT_OUTPUT) / LEDGER_NAME else f" --ledger {quote(shown(ledger))}"
-    )
-    steps: list[str] = []
-    if Ending.IN_DOUBT in endings:
-        job = quote(next(line.job for line in lines if line.ending is Ending.IN_DOUBT))
-        resolve = f"kling-batch resolve {job}{there}"
-        steps.append(f"{resolve} --request-id ID   (found in the fal dashboard)")
-        steps.append(f"{resolve} --not-submitted   (not found there)")
-    if endings & {Ending.RUNNING, Ending.UNDELIVERED} or (
-        Ending.NOT_STARTED in endings and code is not ExitCode.BUDGET
-    ):
-        steps.append(command)
-    if code is ExitCode.BUDGET:
-        steps.append(f"{command} --max-cost USD   (after raising the cap or topping up)")
-    if Ending.FAILED in endings:
-        steps.append(f"{command} --retry-failed   (pays for the failed ones again)")
-    return tuple(steps)

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from kling_batch.errors import ExitCode, Place, Problem
 from kling_batch.prices import format_usd
 from kling_batch.report import Ending, JobLine, RunReport
-from kling_batch.wording import clean, count, duration, full_name
+from kling_batch.wording import as_typed, clean, count, duration, full_name
 from kling_batch.writer import Writer, replace_file
 
 # -- JUnit -------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def _page(report: RunReport) -> Iterator[str]:
     yield from _open_jobs(report)
     yield from _done_jobs(report)
     if report.next_steps:
-        yield from ("", "Next:", "", "````sh", *map(clean, report.next_steps), "````")
+        yield from ("", "Next:", "", "````sh", *map(as_typed, report.next_steps), "````")
 
 
 def _cost(report: RunReport) -> str:

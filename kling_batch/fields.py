@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from kling_batch.catalog import MODES, PARAMETER_MODES, TIERS
 from kling_batch.jobs import JSON, MicroUSD
@@ -69,6 +70,15 @@ def parse_rate(value: JSON) -> float:
     if not 0 < rate <= 10_000:
         raise FieldError(f"{show(value)} is not between 0 and 10,000 a second")
     return rate
+
+
+def rate_text(rate: float) -> str:
+    """The reverse of `parse_rate`, in the unit in which it is a whole number."""
+    for unit in ("s", "min", "h"):
+        number = rate * _UNITS[unit]
+        if round(number) and abs(number - round(number)) < 1e-9 * number:
+            return f"{round(number)}/{unit}"
+    return f"{Decimal(repr(rate)):f}/s"
 
 
 def money(value: JSON) -> MicroUSD:

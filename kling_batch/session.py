@@ -36,6 +36,7 @@ from kling_batch.report import RunReport
 from kling_batch.settings import Settings, resolve
 from kling_batch.survey import shelf_of, survey, wanted
 from kling_batch.tally import Tally
+from kling_batch.typed import Command
 from kling_batch.units import cost_of
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ class Request:
 
     batches: tuple[Batch, ...]
     options: Options
-    #: The command as typed, for the ledger and for "type this next".
-    command: str
+    #: What was typed, for the ledger and for "type this next"; one text where no option of it
+    #: is to be added or changed.
+    command: Command | str
     display: Display
     #: Asks the person; None where nobody may be asked.
     ask: Callable[[str], bool] | None = None
@@ -78,7 +80,7 @@ def execute(request: Request) -> RunReport:
     with Ledger(settings.ledger, service=settings.service, now=now) as ledger:
         started = now()
         run_id = ledger.begin_run(
-            command=request.command,
+            command=str(request.command),
             batches=[batch.name for batch in request.batches],
             pid=os.getpid(),
             version=__version__,
@@ -117,6 +119,7 @@ def _planned(
     tally = Tally()
     if not plan.idle:
         tally = _run(request, settings, ledger, plan)
+    command = request.command
     report = close_books(
         ledger,
         plan,
@@ -126,7 +129,8 @@ def _planned(
         run_id=run_id,
         started=started,
         ended=_now(),
-        command=request.command,
+        command=Command.parsed(command) if isinstance(command, str) else command,
+        approve=request.approve,
     )
     request.display.finish(report)
     return report

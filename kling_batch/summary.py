@@ -15,7 +15,7 @@ from kling_batch.jobs import MicroUSD
 from kling_batch.plan import Action, Plan
 from kling_batch.prices import format_usd
 from kling_batch.report import Ending, JobLine, RunReport
-from kling_batch.wording import clean, count, duration, full_name
+from kling_batch.wording import as_typed, clean, count, duration, full_name
 
 
 class Tone(StrEnum):
@@ -35,8 +35,9 @@ class Said:
 
     text: str = ""
     tone: Tone = Tone.PLAIN
-    #: Columns by which its continuation is indented, where it has to be folded.
-    hang: int = 2
+    #: Columns by which its continuation is indented, where it has to be folded; None: never
+    #: folded, because half of a command that is pasted is another command.
+    hang: int | None = 2
 
 
 #: Up to this many jobs, each one's files are named.
@@ -188,16 +189,20 @@ def _next(report: RunReport) -> Iterator[Said]:
         yield Said()
         yield Said("Next:", Tone.TITLE)
         for step in report.next_steps:
-            yield Said(f"  {_step(step)}", hang=4)
+            yield Said(f"  {_step(step)}", hang=None)
     if report.exit_code is not ExitCode.OK:
         yield Said()
         yield Said(f"exit code {report.exit_code.value}: {report.meaning}", Tone.DIM)
 
 
 def _step(step: str) -> str:
-    """A command and its remark, two spaces between them for the eye."""
-    command, gap, remark = step.partition("   ")
-    return f"{clean(command)}  {clean(remark)}" if gap else clean(command)
+    """A command and its remark, two spaces between them for the eye.
+
+    The command is quoted so that it is one harmless line, and is not touched: a blank that is lost
+    from a prompt is another prompt.
+    """
+    command, gap, remark = step.rpartition("   (") if step.endswith(")") else (step, "", "")
+    return f"{as_typed(command)}  ({clean(remark)}" if gap else as_typed(step)
 
 
 def _name(report: RunReport, line: JobLine) -> str:
@@ -206,7 +211,7 @@ def _name(report: RunReport, line: JobLine) -> str:
 
 def _folded(line: Said, width: int | None) -> Iterable[Said]:
     """The line in parts no wider than the terminal."""
-    if width is None or len(line.text) <= width:
+    if width is None or line.hang is None or len(line.text) <= width:
         return [line]
     parts = textwrap.wrap(
         line.text,

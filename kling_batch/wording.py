@@ -28,6 +28,11 @@ def clean(text: str) -> str:
     return " ".join("".join(map(_visible, text)).split())
 
 
+def as_typed(command: str) -> str:
+    """A command to be shown: as it is, where it cannot steer a terminal."""
+    return command if command.isprintable() else clean(command)
+
+
 def _visible(char: str) -> str:
     match unicodedata.category(char):
         case "Cc" | "Zl" | "Zp":

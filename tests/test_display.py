@@ -741,6 +741,24 @@ def test_the_summary_fits_the_terminal(width: int) -> None:
     assert all(part.startswith(("  spin-sneaker", " " * 16)) for part in folded)
 
 
+@pytest.mark.parametrize("width", [20, 40, None])
+def test_a_command_to_type_is_neither_folded_nor_changed(width: int | None) -> None:
+    """Half of it, pasted, is another command; a blank less in a prompt is another prompt."""
+    command = "kling-batch generate --prompt 'Bär  über   (Wald)' --only a --max-cost 0.42"
+    step = f"{command}   (after raising the cap)"
+    ended = report(reasons=("the cap",), exit_code=ExitCode.BUDGET, next_steps=(command, step))
+    said = closing(ended, width=width)
+
+    lines = [part.text for part in said if "kling-batch" in part.text]
+    assert lines == [f"  {command}", f"  {command}  (after raising the cap)"]
+
+
+def test_a_command_to_type_never_steers_the_terminal() -> None:
+    said = closing(report(reasons=("stopped",), next_steps=("kling-batch run a\x1b[2Jb.yaml",)))
+
+    assert "kling-batch run ab.yaml" in text(said)
+
+
 def test_brief_is_one_line_only_where_all_is_well() -> None:
     assert len(brief(report(line("a", Ending.SUCCEEDED)))) == 1
     assert len(brief(report(line("a", Ending.FAILED), exit_code=ExitCode.SOME_FAILED))) > 5

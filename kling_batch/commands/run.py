@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kling_batch.commands.again import typed
 from kling_batch.commands.options import (
     PATH,
     limit_options,
@@ -59,7 +59,7 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
             Request(
                 batches=batches,
                 options=options_of(values),
-                command=_typed(manifests, values),
+                command=typed(),
                 display=display,
                 ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
                 only=chosen(values),
@@ -90,14 +90,3 @@ def _approval(file: Path | None) -> Callable[[Plan], None]:
 
 def _ask(question: str) -> bool:
     return click.confirm(question, default=False, err=True)
-
-
-def _typed(manifests: tuple[Path, ...], values: dict[str, Any]) -> str:
-    """The shortest command that goes on with this run."""
-    words = ["kling-batch", "run", *map(str, manifests)]
-    if values["emulator"]:
-        words.append("--emulator")
-    for name in ("output", "ledger", "emulator_url"):
-        if values[name]:
-            words += [f"--{name.replace('_', '-')}", str(values[name])]
-    return shlex.join(words)

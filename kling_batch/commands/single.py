@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kling_batch.commands.again import typed
 from kling_batch.commands.options import (
     limit_options,
     option,
@@ -113,7 +114,7 @@ def _one(
             Request(
                 batches=(made,),
                 options=options_of(values),
-                command=f"kling-batch {batch} …",
+                command=typed(),
                 display=display,
                 single=True,
             )

@@ -1,0 +1,90 @@
+"""A command line as a value: repeated, changed by one option, and quoted so that it can be typed.
+
+What is printed as "type this next" is pasted by people; a word that comes out differently, or an
+option that is lost, buys something else. Pure: must not know which commands there are.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+
+class Said(NamedTuple):
+    """One option as typed; a flag has no value."""
+
+    name: str
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command, its arguments, and the options that were said."""
+
+    #: `kling-batch`, the command's name, its arguments.
+    head: tuple[str, ...]
+    options: tuple[Said, ...] = ()
+    #: Every option that it takes; None where it came as one text.
+    takes: frozenset[str] | None = None
+
+    @classmethod
+    def parsed(cls, text: str) -> Command:
+        """A command that came as one text, of whose options nothing is known."""
+        return cls(tuple(shlex.split(text)))
+
+    def value(self, name: str) -> str | None:
+        """What an option was last given."""
+        return next((said.value for said in reversed(self.options) if said.name == name), None)
+
+    def says(self, name: str) -> bool:
+        """Whether an option was given."""
+        return any(said.name == name for said in self.options)
+
+    def can(self, name: str) -> bool:
+        """Whether the command is known to take this option."""
+        return self.takes is not None and name in self.takes
+
+    def without(self, name: str) -> Command:
+        """The same without an option."""
+        return replace(self, options=tuple(said for said in self.options if said.name != name))
+
+    def having(self, name: str, value: str | None = None) -> Command:
+        """The same with an option, said once, at the end."""
+        rest = self.without(name)
+        return replace(rest, options=(*rest.options, Said(name, value)))
+
+    def as_command(self, name: str) -> Command:
+        """Another command on the same arguments with the same options."""
+        program, _, *arguments = self.head
+        return Command((program, name, *arguments), self.options)
+
+    def __str__(self) -> str:
+        words = [*self.head]
+        for name, value in self.options:
+            words += [name] if value is None else [name, value]
+        return " ".join(map(quoted, words))
+
+
+def quoted(word: str) -> str:
+    """A word for the shell, on one line, that comes back exactly, whatever is in it.
+
+    Line ends, controls and what hides or reorders text would not survive being shown or pasted:
+    such a word is spelt `$'…'`, which bash, zsh, ksh and POSIX of 2024 read.
+    """
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(map(_escaped, word)) + "'"
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if char in "\\'":
+        return f"\\{char}"
+    if char.isprintable():
+        return char
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of the command line that was no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\{code:03o}"  # a fixed number of digits: the next character may be one
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -155,6 +155,7 @@ _LEADS = {
     "stopping": "stopping: ",
     "retrying": "failed for now: ",
     "throttled": "not accepted yet: ",
+    "braking": "not sent yet: ",
     "unreachable": "not accepted yet: ",
     "locked": "not accepted yet: ",
     "download_again": "download failed: ",

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from kling_batch.lookup import job_of
 from kling_batch.errors import UsageError
 from kling_batch.jobs import JSON, Job, JobKey, OutputOf
-from kling_batch.lookup import Named, find
+from kling_batch.lookup import Named, find, job_of
 from kling_batch.plan import OnDisk, PlannedJob, make_plan
 from kling_batch.records import Reader, Standing
 from kling_batch.settings import DEFAULT_ATTEMPTS

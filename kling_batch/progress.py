@@ -69,6 +69,7 @@ _OF_ACTION: dict[Action, Phase] = {
 
 _OF_KIND: dict[str, Phase] = {
     "throttled": Phase.SENDING,
+    "braking": Phase.SENDING,
     "unreachable": Phase.SENDING,
     "locked": Phase.SENDING,
     "submitted": Phase.SUBMITTED,

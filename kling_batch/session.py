@@ -7,8 +7,6 @@ about jobs or money; those decisions are the plan's, the ledger's and the engine
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -28,12 +26,13 @@ from kling_batch.engine import Engine
 from kling_batch.errors import ExitCode, LedgerError, UsageError
 from kling_batch.jobs import Batch, Job, MicroUSD
 from kling_batch.ledger import Cap, Ledger
+from kling_batch.lifecycle import OPEN
 from kling_batch.memory import undisturbed
-from kling_batch.outcome import Happening
 from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.prices import format_usd
 from kling_batch.report import RunReport
 from kling_batch.settings import Settings, resolve
+from kling_batch.signals import listen, receiver
 from kling_batch.survey import shelf_of, survey, wanted
 from kling_batch.tally import Tally
 from kling_batch.typed import Command
@@ -41,9 +40,6 @@ from kling_batch.units import cost_of
 
 if TYPE_CHECKING:
     from kling_batch.settings import Options
-
-#: Seconds between SIGTERM and leaving whatever is open: CI systems kill after about ten.
-TERM_GRACE = 8.0
 
 #: Actions that talk to fal.
 _NETWORK = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE, Action.DOWNLOAD, Action.RESTORE)
@@ -264,23 +260,32 @@ async def _drive(
     auth: str,
 ) -> Tally:
     display = request.display
-    display.start(
-        plan,
-        cap=settings.max_cost,
-        output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
-        emulated=settings.service == "emulator",
-        committed=ledger.committed([batch.name for batch in request.batches]),
-    )
-    async with _bench(request, settings, ledger, gateway, auth) as bench:
-        engine = Engine(bench)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_listen, engine, display)
-            tasks.start_soon(_tick, display)
-            if settings.deadline is not None:
-                tasks.start_soon(_deadline, engine, settings.deadline)
-            tally = await engine.run(plan)
-            tasks.cancel_scope.cancel()
+    words = partial(_last_words, ledger, str(request.command))
+    with receiver() as signals:  # before the first word: from it on, somebody may press Ctrl-C
+        display.start(
+            plan,
+            cap=settings.max_cost,
+            output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
+            emulated=settings.service == "emulator",
+            committed=ledger.committed([batch.name for batch in request.batches]),
+        )
+        async with _bench(request, settings, ledger, gateway, auth) as bench:
+            engine = Engine(bench)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listen, signals, engine, display, words)
+                tasks.start_soon(_tick, display)
+                if settings.deadline is not None:
+                    tasks.start_soon(_deadline, engine, settings.deadline)
+                tally = await engine.run(plan)
+                tasks.cancel_scope.cancel()
     return tally
+
+
+def _last_words(ledger: Ledger, command: str) -> str:
+    """For who leaves before the books are closed."""
+    count = len(ledger.open_attempts(*OPEN))
+    requests = f"{count} request{'s' * (count != 1)}"
+    return f"{requests} may be open at fal and billed; to go on: {command}"
 
 
 @asynccontextmanager
@@ -327,41 +332,3 @@ async def _tick(display: Display) -> None:
     while True:
         display.tick(anyio.current_time())
         await anyio.sleep(0.25)
-
-
-async def _listen(engine: Engine, display: Display) -> None:
-    """The first signal leaves in order, the second Ctrl-C at once, SIGTERM within its grace.
-
-    A window that closes hangs up twice, by its shell and by the kernel: that is no second Ctrl-C.
-    What the parent had us ignore (`nohup`, `&` in a script) stays ignored.
-    """
-    asked = [signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    wanted = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
-    async with anyio.create_task_group() as tasks:
-        with anyio.open_signal_receiver(signal.SIGTERM, *wanted) as signals:
-            interrupted = False
-            async for number in signals:
-                if number == signal.SIGTERM:
-                    engine.leave(ExitCode.TERMINATED, "terminated (SIGTERM)")
-                    tasks.start_soon(_leave_after, TERM_GRACE, ExitCode.TERMINATED)
-                elif not interrupted:
-                    interrupted = True
-                    hint = "stopping in order; Ctrl-C once more leaves at once"
-                    display.notify(Happening(kind="stopping", message=hint))
-                    engine.leave(ExitCode.INTERRUPTED, "interrupted")
-                elif number == signal.SIGINT:
-                    display.close()
-                    _leave_now(ExitCode.INTERRUPTED)
-
-
-async def _leave_after(seconds: float, code: ExitCode) -> None:
-    await anyio.sleep(seconds)
-    _leave_now(code)
-
-
-def _leave_now(code: ExitCode) -> None:
-    """What is committed is committed; what is not is in doubt, and the next run looks it up."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)

@@ -138,7 +138,7 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
                 "not send it again, unless the manifest says `on_doubt: resubmit`; `resolve` takes "
                 "your word"
             )
-        case Action.KEEP | Action.PLACE:
+        case Action.KEEP | Action.PLACE | Action.RESTORE:
             return (
                 "is done and paid. Nothing that is paid for has changed since, so the next run "
                 "renders nothing; `reroll` pays for another take"

@@ -40,6 +40,10 @@ CONNECT_TRIES = 8
 THROTTLE_TRIES = 14
 LOCK_TRIES = 3
 
+#: So many submissions in doubt in a row are an outage: each further one would be one more doubt
+#: for a person. They go singly and ever more slowly until fal answers one of them for certain.
+BRAKE = 3
+
 #: fal keeps files for a week at least (facts §7.4); after this an input is brought again.
 UPLOAD_LASTS = timedelta(days=3)
 #: A parent's output is handed on by its own URL while that is young.
@@ -75,6 +79,9 @@ class Submission:
         """Shares the run's bench."""
         self._bench = bench
         self._uploading: dict[str, anyio.Lock] = {}
+        #: Submissions in a row whose outcome nobody knows.
+        self._unsure = 0
+        self._probing = anyio.Lock()
 
     async def buy(self, job: Job, tries: int) -> Bought | OverCap | NotReady | Halted:
         """One attempt at `job`: prepared, intended, posted, recorded.
@@ -88,6 +95,20 @@ class Submission:
         except UploadError as error:
             return NotReady(str(error))
         await bench.submissions.take()
+        if self._unsure < BRAKE:
+            return await self._attempt(job, tries, payload)
+        async with self._probing:  # one at a time, while fal answers nothing certain
+            if self._unsure >= BRAKE and not bench.halted:
+                pause = backoff.PROBE.delay(self._unsure - BRAKE + 1, bench.rng)
+                said = (
+                    f"{self._unsure} submissions in a row are in doubt; the next in {pause:.0f} s"
+                )
+                self._say(job, "braking", said)
+                await anyio.sleep(pause)
+            return await self._attempt(job, tries, payload)
+
+    async def _attempt(self, job: Job, tries: int, payload: JSON) -> Bought | OverCap | Halted:
+        bench = self._bench
         if bench.halted:
             return Halted()
         # No await from here to the POST: what the caps saw is what is spent.
@@ -105,6 +126,7 @@ class Submission:
             # is shielded, and the client's own patience bounds it.
             with CancelScope(shield=True):
                 outcome = await self._bench.queue.submit(job.endpoint, payload)
+            self._unsure = self._unsure + 1 if isinstance(outcome, Unconfirmed) else 0
             match outcome:
                 case NotSent(throttled=True):
                     throttled += 1

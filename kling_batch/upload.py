@@ -39,7 +39,10 @@ class FalUploader:
             data = path.read_bytes()
             # The name travels in a header, and headers are ASCII.
             name = path.name.encode("ascii", "replace").decode().replace("?", "_")
-            url = await self._client.upload(data, content_type, file_name=name)
+            # Only the one way: the others fall back to a foreign host, and take the key with them.
+            url = await self._client.upload(
+                data, content_type, file_name=name, repository="fal_v3", fallback_repository=[]
+            )
         except OSError as error:
             raise UploadError(f"{path}: {error.strerror or error}") from error
         except httpx.LocalProtocolError:

@@ -815,3 +815,24 @@ def test_a_result_comes_with_the_headers_that_tell_its_bill() -> None:
 
     assert isinstance(outcome, Rendered)
     assert outcome.billable_units == 4.0
+
+
+# -- the key ------------------------------------------------------------------------------------
+
+
+async def _asked(url: str, key: str) -> Any:
+    async with connections(f"Key {key}", GatewayTransport(url)) as (api, _):
+        return await FalQueue(api).submit("fal-ai/x", {"prompt": "p"})
+
+
+def test_a_key_that_an_answer_echoes_is_not_in_what_is_told() -> None:
+    def echo(exchange: Exchange) -> None:
+        body = json.dumps({"detail": f"refused: {exchange.headers['authorization']}"})
+        exchange.answer(400, body.encode())
+
+    with serving(echo) as server:
+        outcome = anyio.run(_asked, server.url, "kid-1234:SECRET5678")
+
+    assert isinstance(outcome, Refused)
+    assert "refused" in outcome.failure.message
+    assert "SECRET" not in repr(outcome)

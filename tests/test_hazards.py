@@ -873,6 +873,38 @@ def test_what_was_cancelled_and_vanished_is_free_only_if_it_was_still_in_its_que
     assert attempt.charged is (Charged.NO if status else Charged.UNKNOWN)
 
 
+# -- outages -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["reset", "hang"])
+def test_an_outage_of_a_minute_leaves_few_in_doubt(tmp_path: Path, what: Any) -> None:
+    """Sixty jobs, and fal answers nothing for 40 s: the rate of five a second is not kept up."""
+    rig = Rig(tmp_path, account(list_allowed=False))
+    jobs = make_jobs(60)
+
+    async def outage(_: Engine) -> None:
+        rig.world.faults.add(Fault(stage="submit.before", what=what, seconds=5.0))
+        await anyio.sleep(40)
+        rig.world.faults.clear()
+
+    rig.run(jobs, stop=outage, concurrency=6, rate=5.0)
+
+    states = rig.states(jobs)
+    assert states.count(State.IN_DOUBT) <= 16
+    assert states.count(State.SUCCEEDED) == 60 - states.count(State.IN_DOUBT)
+    assert max(rig.charges) == 1
+
+
+def test_the_brake_is_loosened_by_the_first_certain_answer(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=(1, 2, 3, 4))])
+    jobs = make_jobs(40)
+
+    rig.run(jobs, doubt_wait=30.0)
+
+    assert rig.states(jobs).count(State.SUCCEEDED) == 36
+    assert rig.kinds().count("braking") <= 2
+
+
 # -- silence that is none ------------------------------------------------------------------------
 
 

@@ -236,18 +236,24 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
     if address is None or address:
         yield address
         return
+    from kling_batch.emulator import EmulatorError, World  # noqa: PLC0415
     from kling_batch.emulator import Settings as EmulatorSettings  # noqa: PLC0415
-    from kling_batch.emulator import World  # noqa: PLC0415
     from kling_batch.emulator.server import running  # noqa: PLC0415
 
     # Beside the ledger, so that an interrupted run finds its requests again.
     state = settings.ledger.with_name("emulator.db")
-    world = World(EmulatorSettings(concurrency=8), state=state)
     try:
-        with running(world) as url:
-            yield url
-    finally:
-        world.close()
+        # Without a ledger's folder there is nothing to find again: `doctor` makes none.
+        world = World(
+            EmulatorSettings(concurrency=8), state=state if state.parent.is_dir() else None
+        )
+        try:
+            with running(world) as url:
+                yield url
+        finally:
+            world.close()
+    except EmulatorError as error:
+        raise UsageError(f"the emulator cannot start: {error}") from error
 
 
 async def _drive(

@@ -237,3 +237,24 @@ def test_help_and_version_load_no_network_stack(tmp_path: Path) -> None:
         assert done.returncode == 0
         heavy = {"httpx", "fal_client", "pydantic", "jinja2", "rich", "anyio", "uvicorn", "av"}
         assert loaded & heavy == set()
+
+
+def test_an_emulator_that_cannot_start_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs/emulator.db").write_text("no database at all")
+    (tmp_path / "one.yaml").write_text(
+        "version: 1\ndefaults: {mode: text-to-image}\njobs: [{id: a, prompt: a}]\n"
+    )
+
+    done = run("run", "one.yaml", "--emulator", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "emulator.db cannot be used" in done.stderr
+
+
+def test_doctor_in_an_empty_folder_leaves_it_empty(tmp_path: Path) -> None:
+    done = run("doctor", "--emulator", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []

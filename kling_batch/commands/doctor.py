@@ -24,7 +24,9 @@ def doctor(**values: Any) -> int:
     """Check program, key, ledger, folder and fal's answers; nothing is paid."""
     worst: int = ExitCode.OK
     for name, fine, told, code in _checks(values):
-        click.echo(f"{'ok' if fine else 'PROBLEM':>7}  {name}: {told}")
+        # What no run is kept from by is told, and is no reason to fail.
+        mark = "ok" if fine else "PROBLEM" if code else "warning"
+        click.echo(f"{mark:>7}  {name}: {told}")
         if not fine and worst == ExitCode.OK:
             worst = code
     return worst
@@ -35,6 +37,7 @@ def _checks(values: dict[str, Any]) -> Iterator[tuple[str, bool, str, int]]:
     yield "program", True, f"kling-batch {__version__}, {system}, {sys.platform}", 0
     yield _ledger(values)
     yield _folder(values)
+    yield from _key_file()
     yield from _fal(values)
 
 
@@ -61,6 +64,13 @@ def _folder(values: dict[str, Any]) -> tuple[str, bool, str, int]:
     if not (there.is_dir() and os.access(there, os.W_OK)):
         return "output", False, f"{folder}: cannot write below {there}", ExitCode.USAGE
     return "output", True, f"{folder} can be written", 0
+
+
+def _key_file() -> Iterator[tuple[str, bool, str, int]]:
+    from kling_batch.keyfile import told_of_others  # noqa: PLC0415
+
+    if told := told_of_others():
+        yield "key file", False, told, ExitCode.OK
 
 
 def _fal(values: dict[str, Any]) -> Iterator[tuple[str, bool, str, int]]:

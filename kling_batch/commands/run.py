@@ -43,10 +43,13 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
     """Render what is new in MANIFEST, collect what is open, pay for nothing twice."""
     from kling_batch.commands.loading import chosen, load_all  # noqa: PLC0415 - heavy: load late
     from kling_batch.display import choose  # noqa: PLC0415
-    from kling_batch.keyfile import read_key_file  # noqa: PLC0415
+    from kling_batch.keyfile import read_key_file, told_of_others  # noqa: PLC0415
     from kling_batch.session import Request, execute  # noqa: PLC0415
 
     read_key_file()
+    real = not (values["emulator"] or values["emulator_url"])
+    if real and not values["quiet"] and (told := told_of_others()):
+        click.echo(f"warning: {told}", err=True)
     batches = load_all(manifests, values["variables"])
     display = choose(
         json=values["as_json"],

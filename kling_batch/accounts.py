@@ -193,9 +193,10 @@ def _ending(item: PlannedJob, driver: PlannedJob, state: State | None, tally: Ta
     if state is None or state in (State.FAILED, State.CANCELLED):
         # A failure that nobody called final was no verdict: the next run tries again.
         return Ending.NOT_STARTED
-    if state is State.SUCCEEDED and item is not driver and name_of(item.job) in tally.reasons:
-        # The render is here, but not under this name.
-        return Ending.UNDELIVERED
+    unplaced = item is not driver and name_of(item.job) in tally.reasons
+    unrestored = item.action is Action.RESTORE and name not in tally.restored
+    if state is State.SUCCEEDED and (unplaced or unrestored):
+        return Ending.UNDELIVERED  # the render is here, but not under this name
     return _OF_STATE[state]
 
 

@@ -248,9 +248,10 @@ class Engine:
             return
         outcome = await self._delivery.restore(attempt_id, item.job)
         if isinstance(outcome, Undelivered):
-            failure = Failure(kind=FailureKind.EXPIRED, message=f"not put back: {outcome.reason}")
-            self._end(item, failure)
+            told = f"not put back: {outcome.reason}"
+            self._leave_open(item, "undelivered", outcome.reason, told)
         else:
+            self.tally.restored.add(name_of(item.job))
             self._saved(item, attempt_id)
 
     async def _failed(self, item: PlannedJob, attempt_id: int) -> None:

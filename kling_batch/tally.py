@@ -34,6 +34,8 @@ class Tally:
     blocked: set[JobName] = field(default_factory=set)
     #: Ended without an attempt to show for it, or in one that says why.
     failed: set[JobName] = field(default_factory=set)
+    #: Whose files are back under all their names.
+    restored: set[JobName] = field(default_factory=set)
     stops: list[Stop] = field(default_factory=list)
 
     def stopped_by(self) -> tuple[ExitCode, ...]:

@@ -91,7 +91,7 @@ HOMES: dict[str, set[str]] = {
     "click": {"cli", *COMMANDS},
     "anyio": {
         *("session", "engine", "submission", "collection", "delivery", "reconciler", "pace", "fal"),
-        "download",
+        *("download", "signals"),
         *COMMANDS,
     },
     "starlette": set(),
@@ -247,12 +247,12 @@ def test_nothing_waits_inside_the_ledger(name: str) -> None:
 
 
 def test_nothing_waits_between_the_intent_and_the_post() -> None:
-    (buy,) = (
+    (attempt,) = (
         node
         for node in ast.walk(tree(CLIENT["submission"]))
-        if isinstance(node, ast.AsyncFunctionDef) and node.name == "buy"
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == "_attempt"
     )
-    lines = ast.unparse(buy).splitlines()
+    lines = ast.unparse(attempt).splitlines()
     begin = next(n for n, line in enumerate(lines) if ".intend(" in line)
     end = next(n for n, line in enumerate(lines) if "_post(" in line)
 

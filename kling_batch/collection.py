@@ -49,6 +49,8 @@ LOST_SECONDS = 600.0
 #: Seconds without one good read of a request before this run leaves it to the next: a run that
 #: never ends is no help to anybody, and what is open stays open.
 SILENT_SECONDS = 6 * 3600.0
+#: After so many failed reads in a row, about a minute, a person is told what a run is waiting for.
+TOLD_AFTER = 8
 #: Reads of a finished request's result that bring no output before its status's word is taken.
 UNREADABLE_RESULTS = 12
 
@@ -135,7 +137,7 @@ class Collection:
                 outcome: ResultOutcome = finished
                 finished = Finished()
             else:
-                outcome = await self._result(attempt, attempt.handle, finished)
+                outcome = await self._result(attempt, attempt.handle, finished, label)
             if not isinstance(outcome, Unread):
                 return self._settle(attempt, outcome, finished)
             if denied_since is None:
@@ -170,9 +172,11 @@ class Collection:
                     patience.note(outcome)
                     if patience.lost:
                         return outcome
-                    await self._rest(patience, outcome)
+                    await self._rest(patience, outcome, (attempt.batch, label))
 
-    async def _result(self, attempt: Attempt, handle: Handle, finished: Finished) -> ResultOutcome:
+    async def _result(
+        self, attempt: Attempt, handle: Handle, finished: Finished, label: str
+    ) -> ResultOutcome:
         """Read the result; `Unread` only once it is clear that the queue will not give it."""
         patience = Patience()
         media = self._bench.media(attempt.endpoint)
@@ -187,9 +191,9 @@ class Collection:
                 return Failed(verdict_of_status(finished))
             if patience.lost or (outcome.empty and patience.failures >= UNREADABLE_RESULTS):
                 return outcome
-            await self._rest(patience, outcome)
+            await self._rest(patience, outcome, (attempt.batch, label))
 
-    async def _rest(self, patience: Patience, unread: Unread) -> None:
+    async def _rest(self, patience: Patience, unread: Unread, job: tuple[str, str]) -> None:
         refused = patience.refused_for
         locked = is_lock(403, unread.reason)
         if refused > REFUSED_PATIENCE and self._heard > anyio.current_time() - refused:
@@ -202,6 +206,10 @@ class Collection:
             raise BudgetError(f"fal shows nothing to a locked account: {unread.reason}")
         elif refused > REFUSED_PATIENCE:
             raise AuthError(f"fal keeps refusing the key: {unread.reason}")
+        if patience.failures == TOLD_AFTER:
+            batch, label = job
+            said = f"fal gives no readable answer about it ({unread.reason}); asking again"
+            self._bench.notify(Happening(kind="unreadable", job=label, batch=batch, message=said))
         pause = backoff.READ.delay(patience.failures, self._bench.rng, unread.retry_after)
         await anyio.sleep(pause)
 

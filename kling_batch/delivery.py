@@ -34,7 +34,7 @@ from kling_batch.outcome import (
     Unfetched,
 )
 from kling_batch.records import Attempt, File, parse_iso
-from kling_batch.shelf import digest_of
+from kling_batch.shelf import digest_of, sidecar_of
 from kling_batch.sidecar import sidecar
 
 #: Files at once; what is faster than the disk and the line only splits them.
@@ -248,6 +248,11 @@ class Delivery:
         self._set_aside(final, file.sha256)
         bench.shelf.copy(source, final, _token(attempt))
         bench.ledger.place(attempt.id, file.index, bench.shelf.stored(final))
+        self._tell_beside(attempt, job, file, final)
+
+    def _tell_beside(self, attempt: Attempt, job: Job, file: File, final: Path) -> None:
+        """The sidecar of an artifact that is here already."""
+        bench = self._bench
         item = Fetched(
             temporary=str(final),
             sha256=file.sha256,
@@ -276,6 +281,8 @@ class Delivery:
                 if source is not None and self._intact([file]) is None:
                     final.parent.mkdir(parents=True, exist_ok=True)
                     self._copy(attempt, job, file, source, final)
+                elif not sidecar_of(final).is_file():
+                    self._tell_beside(attempt, job, file, final)
         return attempt.state
 
     async def _bring_back(self, attempt: Attempt, job: Job, file: File) -> Undelivered | None:

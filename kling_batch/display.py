@@ -142,6 +142,7 @@ NOTABLE: dict[str, Tone] = {
     "blocked": Tone.BAD,
     "undelivered": Tone.BAD,
     "unheard": Tone.BAD,
+    "unreadable": Tone.DOUBT,
     "in_doubt": Tone.DOUBT,
     "held": Tone.DOUBT,
 }

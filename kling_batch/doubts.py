@@ -16,6 +16,9 @@ from kling_batch.outcome import Listed
 
 #: How far this machine's clock and fal's may be apart.
 SKEW = timedelta(minutes=10)
+#: How much earlier than its intent a request may be listed without a second thought. Earlier ones
+#: fit only where clocks differ, and may as well be those of another ledger with the same jobs.
+NEAR = timedelta(seconds=5)
 
 
 _LATE = datetime.max.replace(tzinfo=UTC)
@@ -63,6 +66,7 @@ def match(
     *,
     claimed: Collection[str],
     in_flight: Collection[str] = (),
+    fresh: Collection[int] = (),
 ) -> Matches:
     """Pair as many doubts as possible with one unclaimed request each.
 
@@ -72,6 +76,7 @@ def match(
         claimed: request ids that some attempt owns.
         in_flight: `comparable` payloads of POSTs under way: their requests may be listed before
             their answer is here, so such payloads wait.
+        fresh: attempts so young that what was listed before them is not theirs: the list is late.
     """
     free: dict[str, list[tuple[datetime, str]]] = {}
     blank: list[datetime] = []
@@ -91,7 +96,8 @@ def match(
     for doubt in sorted(doubts, key=lambda d: (d.intended_at, d.attempt_id), reverse=True):
         wanted = comparable(doubt.payload)
         candidates = sorted(free.get(wanted, ()))
-        fitting = [c for c in candidates if c[0] >= doubt.intended_at - SKEW]
+        tolerance = NEAR if doubt.attempt_id in fresh else SKEW
+        fitting = [c for c in candidates if c[0] >= doubt.intended_at - tolerance]
         if wanted in in_flight or not fitting:
             continue
         # The nearest after the intent; a little before it only where the clocks differ.

@@ -70,9 +70,10 @@ def find(reader: Reader, word: str) -> Named:
     Raises:
         UsageError: none, or several; with what to type instead.
     """
+    word = word.encode(errors="replace").decode()  # bytes that are no text are no name either
     batch, _, rest = word.rpartition("/")
-    name, _, number = rest.partition("#")
-    take = int(number) if number.isdecimal() and len(number) < 10 else 0 if number else 1
+    name, numbered, number = rest.partition("#")
+    take = _take(number) if numbered else 1
     if word.startswith("k1:"):
         rows = list(reader.rows(f"{_SQL} n.job_key = ? {_LAST}", [word]))
     else:
@@ -84,6 +85,12 @@ def find(reader: Reader, word: str) -> Named:
         names = ", ".join(f"{row['batch']}/{word}" for row in rows)
         raise UsageError(f"several batches have a job {word!r}: {names}")
     return _named(reader, rows[0])
+
+
+def _take(number: str) -> int:
+    """What stands behind `#`; 0, which no job has, where it is no number of a take."""
+    # SQLite cannot even be asked for a number of twenty digits.
+    return int(number) if number.isdecimal() and len(number) <= 9 else 0
 
 
 def _marked(reader: Reader, name: str) -> list[dict[str, Any]]:

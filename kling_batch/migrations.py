@@ -221,12 +221,16 @@ select id as attempt_id, job_key, batch, state, intended_at,
        then coalesce(cost_micro_usd, estimate_micro_usd) else 0 end as charged_micro_usd,
   case when state in ('submitting', 'in_doubt', 'submitted')
          or (state in ('failed', 'cancelled') and charged = 'unknown')
-       then estimate_micro_usd else 0 end as exposed_micro_usd
+       then estimate_micro_usd else 0 end as exposed_micro_usd,
+  -- Of what is exposed: over and done with, and whether it was billed is not known.
+  case when state in ('failed', 'cancelled') and charged = 'unknown'
+       then estimate_micro_usd else 0 end as unknown_micro_usd
 from attempts
 ;;
 create view spend as
 select batch, substr(intended_at, 1, 10) as day, count(*) as attempts,
-  sum(charged_micro_usd) / 1e6 as charged_usd, sum(exposed_micro_usd) / 1e6 as exposed_usd
+  sum(charged_micro_usd) / 1e6 as charged_usd, sum(exposed_micro_usd) / 1e6 as exposed_usd,
+  sum(unknown_micro_usd) / 1e6 as unknown_usd
 from attempt_money group by batch, day
 ;;
 -- What renders cost against what they were estimated to cost.

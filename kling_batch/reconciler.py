@@ -36,6 +36,8 @@ NO_TRACE = "no trace in fal's request list yet"
 REFUSALS = 3
 #: How long a list without any payload is given the chance that only others' are meant by that.
 BLIND_SECONDS = 300.0
+#: How long a doubt waits for a request of its own before one that is listed as older is taken.
+FRESH_SECONDS = 60.0
 #: How far back a submission is looked for whose intent lies in the future: the clock was wrong
 #: when it was made, and nobody knows by how much.
 LOOK_BACK = timedelta(days=1)
@@ -96,7 +98,7 @@ class Reconciler:
         case = _Case(item, doubt, begun, future, added=now)
         if attempt.handle is not None:
             # It was accepted once, and queue and list alike deny it: a person's case.
-            self._hold(case, f"fal no longer knows request {attempt.handle.request_id}")
+            self._hold(case, f"fal no longer shows request {attempt.handle.request_id}")
             return False
         if self._forbidden:
             self._hold(case, self._forbidden)
@@ -221,6 +223,7 @@ class Reconciler:
             items,
             claimed=ledger.request_ids(),
             in_flight=in_flight,
+            fresh={case.doubt.attempt_id for case in cases if self._age(case) < FRESH_SECONDS},
         )
         for attempt_id in matches.open:
             case = self._cases[attempt_id]

@@ -85,6 +85,8 @@ class Money:
 
     charged: MicroUSD
     exposed: MicroUSD
+    #: Of what is exposed: settled, and whether it was billed is not known.
+    unknown: MicroUSD
 
 
 _STANDING_DONE = (
@@ -329,12 +331,13 @@ class Reader:
             where.append("intended_at >= ?")
             parameters.append(since)
         sql = (
-            "select coalesce(sum(charged_micro_usd), 0), coalesce(sum(exposed_micro_usd), 0)"  # noqa: S608
+            "select coalesce(sum(charged_micro_usd), 0), coalesce(sum(exposed_micro_usd), 0),"  # noqa: S608
+            " coalesce(sum(unknown_micro_usd), 0)"
             f" from attempt_money where {' and '.join(where)}"
         )
         with explained(self.path):
-            charged, exposed = self.db.execute(sql, parameters).fetchone()
-        return Money(charged=MicroUSD(charged), exposed=MicroUSD(exposed))
+            charged, exposed, unknown = map(MicroUSD, self.db.execute(sql, parameters).fetchone())
+        return Money(charged=charged, exposed=exposed, unknown=unknown)
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:

@@ -12,7 +12,7 @@ from pathlib import Path
 from kling_batch.jobs import keyed
 from kling_batch.lifecycle import Event, IllegalTransitionError, State, step
 from kling_batch.records import File, Reader
-from kling_batch.shelf import Shelf, digest_of
+from kling_batch.shelf import Shelf, digest_of, sidecar_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ def _files(reader: Reader, files: list[File], shelf: Shelf) -> Iterator[Finding]
             continue
         if message:
             yield Finding(file.path, message, repair)
+        elif repair is not None and not sidecar_of(shelf.located(file.path)).is_file():
+            yield Finding(file.path, "the sidecar beside it is missing", repair)
 
 
 def _difference(file: File, path: Path) -> str:

@@ -138,6 +138,14 @@ def test_what_is_left_over_with_a_found_payload_is_told() -> None:
     assert match([doubt(1)], items, claimed=()) == Matches({1: "r1"}, ("r2",), frozenset())
 
 
+def test_an_older_request_of_the_same_payload_is_not_taken_at_once() -> None:
+    """It may be another ledger's; ours may only not be listed yet."""
+    older = [listed("r", sent=at(seconds=-30))]
+
+    assert found([doubt(1)], older, fresh={1}) == {}
+    assert found([doubt(1)], older) == {1: "r"}
+
+
 def test_nothing_in_doubt_finds_nothing() -> None:
     assert match([], [listed("r")], claimed=()) == Matches({}, (), frozenset())
 

@@ -876,6 +876,23 @@ def test_what_was_cancelled_and_vanished_is_free_only_if_it_was_still_in_its_que
 # -- outages -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("seconds", [30, 240])
+def test_another_ledgers_request_is_not_taken_for_our_own_that_is_listed_late(
+    tmp_path: Path, seconds: float
+) -> None:
+    rig = Rig(tmp_path, account(list_delay=10.0), [LOST])
+    job = make_job("a")
+    rig.world.accept(rig.world.endpoint(T2V), dict(job.arguments))
+    rig.epoch += timedelta(seconds=seconds)
+
+    rig.run([job])
+
+    with rig.ledger() as ledger:
+        (attempt,) = ledger.attempts_in(State.SUCCEEDED)
+    assert attempt.handle is not None
+    assert attempt.handle.request_id == rig.world.books.accepted[-1].request_id
+
+
 @pytest.mark.parametrize("what", ["reset", "hang"])
 def test_an_outage_of_a_minute_leaves_few_in_doubt(tmp_path: Path, what: Any) -> None:
     """Sixty jobs, and fal answers nothing for 40 s: the rate of five a second is not kept up."""

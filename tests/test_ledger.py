@@ -149,6 +149,15 @@ def test_a_failed_attempt_counts_until_it_is_known_to_be_free(
     assert ledger.committed() == counted
 
 
+def test_what_is_open_is_told_from_what_is_over_and_perhaps_billed(ledger: Ledger) -> None:
+    over, _ = (intend(ledger, job) for job in make_jobs(2))
+    ledger.record(over, Event.SUBMIT_REFUSED, failure=failure(Charged.UNKNOWN))
+
+    money = ledger.money()
+
+    assert (money.charged, money.exposed, money.unknown) == (0, 840_000, 420_000)
+
+
 @pytest.mark.parametrize("charged", [Charged.UNKNOWN, Charged.NO, Charged.YES])
 @pytest.mark.parametrize("cost", [0, 140_000, 900_000])
 def test_a_bill_settles_what_a_failure_left_open(

@@ -331,6 +331,20 @@ def test_verify_finds_a_lost_file_and_repair_fetches_it_for_nothing(desk: Desk) 
     assert sorted(desk.world.books.charges().values()) == [1, 1]
 
 
+def test_verify_misses_a_sidecar_and_repair_writes_it_again(desk: Desk) -> None:
+    desk.run()
+    (beside,) = (desk.folder / "outputs").rglob("one.png.json")
+    told = json.loads(beside.read_text())
+    beside.unlink()
+
+    assert "the sidecar beside it is missing" in desk.say("verify", code=1)
+    desk.say("verify", "--repair", "--emulator-url", desk.url)
+
+    again = json.loads(beside.read_text())
+    assert {**again, "saved_at": ""} == {**told, "saved_at": ""}
+    assert "everything fits" in desk.say("verify")
+
+
 def test_repair_puts_a_file_back_where_it_was_whatever_has_become_of_its_job(desk: Desk) -> None:
     """The job left its manifest, and the ledger lies elsewhere: neither moves a file."""
     places = ("--output", "renders", "--ledger", "books/l.db")

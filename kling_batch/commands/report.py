@@ -36,6 +36,7 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
             "schema_version": 1,
             "charged_usd": money.charged / 1e6,
             "exposed_usd": money.exposed / 1e6,
+            "unknown_usd": money.unknown / 1e6,
             "spend": spend,
             "drift": drift,
         }
@@ -46,7 +47,11 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
             f"{row['day']}  {row['batch']:<24} {row['attempts']:>5} attempts"
             f"  ${row['charged_usd']:.3f} charged  ${row['exposed_usd']:.3f} possibly owed"
         )
-    click.echo(f"in all  ${money.charged / 1e6:.3f} charged, ${money.exposed / 1e6:.3f} open")
+    click.echo(
+        f"in all  ${money.charged / 1e6:.3f} charged,"
+        f" ${(money.exposed - money.unknown) / 1e6:.3f} open,"
+        f" ${money.unknown / 1e6:.3f} over and perhaps billed (--billing may tell)"
+    )
     for row in drift:
         click.echo(
             f"{row['endpoint']}: {row['renders']} renders cost ${row['cost_usd']:.3f},"

@@ -46,6 +46,7 @@ def status(
             "ledger": str(path),
             "charged_usd": money.charged / 1e6,
             "exposed_usd": money.exposed / 1e6,
+            "unknown_usd": money.unknown / 1e6,
             "jobs": rows,
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
@@ -59,5 +60,6 @@ def status(
     click.echo(
         f"{summary or 'no jobs'}; charged {format_usd(money.charged)}, "
         f"possibly owed {format_usd(money.exposed)}"
+        + (f", {format_usd(money.unknown)} of it for what is over" if money.unknown else "")
     )
     return ExitCode.OK

@@ -100,6 +100,8 @@ class Bench:
     media: Callable[[str], bool] = lambda _endpoint: True
     #: Set once nothing more may be bought: also by those who stand in line already.
     halted: bool = False
+    #: The most that a render of this run has cost, as a multiple of its estimate; at least 1.
+    dearer: float = 1.0
     window: Window = field(init=False)
     submissions: Rate = field(init=False)
     #: Reads cost nothing but politeness.

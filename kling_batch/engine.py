@@ -164,8 +164,7 @@ class Engine:
     def _unplaced(self, item: PlannedJob, error: UsageError | OSError) -> None:
         """A file cannot be put down: the whole disk's fault, the folder's, or this name's alone."""
         said = f"{item.job.label}: {(words := words_of(error))}"
-        extent = extent_of(error)
-        if extent is Extent.DISK:
+        if (extent := extent_of(error)) is Extent.DISK:
             self.leave(ExitCode.SOME_FAILED, said)
         elif extent is Extent.FOLDER:
             self.stop_feeding(ExitCode.SOME_FAILED, said)
@@ -382,6 +381,7 @@ class Engine:
         attempt = self._bench.ledger.attempt(attempt_id)
         if attempt.cost is None or not dearer(attempt.cost, attempt.estimate):
             return
+        self._bench.dearer = max(self._bench.dearer, attempt.cost / attempt.estimate)
         told = f"cost {format_usd(attempt.cost)}, estimated {format_usd(attempt.estimate)}"
         self._told(item, "warning", told, cost=attempt.cost, estimate=attempt.estimate)
         if alarming(attempt.cost, attempt.estimate):

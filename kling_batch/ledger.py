@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +173,13 @@ class Ledger(Reader):
         return left
 
     def intend(
-        self, job: Job, payload: JSON, *, tries: int, caps: Iterable[Cap] = ()
+        self, job: Job, payload: JSON, *, tries: int, caps: Iterable[Cap] = (), dearer: float = 1.0
     ) -> int | OverCap:
         """Commit the intent to pay for `job`: the row that must stand before the POST leaves.
 
         The caps are checked in the same transaction, so that no other job can slip in between.
+        `dearer`: how many times its estimate a render has cost; what is not billed yet is then
+        reckoned at that.
 
         Raises:
             LedgerError: a live or paid attempt at this job exists (the unique index says so).
@@ -185,9 +188,11 @@ class Ledger(Reader):
             with self.transaction() as db:
                 for cap in (cap for cap in caps if cap.covers(job)):
                     since = iso(self._now() - cap.window) if cap.window else None
-                    committed = self.committed(cap.batches, since, cap.key)
-                    if committed + job.estimate > cap.limit:
-                        return OverCap(cap=cap, committed=committed, estimate=job.estimate)
+                    money = self.money(cap.batches, since, cap.key)
+                    committed = MicroUSD(money.charged + ceil(money.exposed * dearer))
+                    needed = MicroUSD(ceil(job.estimate * dearer))
+                    if committed + needed > cap.limit:
+                        return OverCap(cap=cap, committed=committed, estimate=needed)
                 cursor = db.execute(
                     "insert into attempts (job_key, batch, run_id, try, state, endpoint, payload,"
                     " estimate_micro_usd, intended_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",

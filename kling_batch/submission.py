@@ -112,7 +112,9 @@ class Submission:
         if bench.halted:
             return Halted()
         # No await from here to the POST: what the caps saw is what is spent.
-        intended = bench.ledger.intend(job, payload, tries=tries, caps=bench.policy.caps)
+        intended = bench.ledger.intend(
+            job, payload, tries=tries, caps=bench.policy.caps, dearer=bench.dearer
+        )
         if isinstance(intended, OverCap):
             return intended
         since = anyio.current_time()

@@ -781,6 +781,20 @@ def test_a_detached_run_with_a_full_window_leaves_a_retry_to_the_next(tmp_path: 
     assert rig.states(make_jobs(6)).count(State.SUBMITTED) == 2
 
 
+def test_a_price_that_turns_out_higher_is_reckoned_with_from_then_on(tmp_path: Path) -> None:
+    """Each render is billed 2.5 times its estimate: not enough for an alarm, and known by then."""
+    units = {"X-Fal-Billable-Units": "7.5"}
+    rig = Rig(tmp_path, account(), [Fault(stage="result", what="headers", headers=units)])
+    cap = Cap(limit=MicroUSD(4_000_000), batches=("test",))
+
+    tally = rig.run(make_jobs(20), cost_of=cost_of, concurrency=3, caps=(cap,))
+
+    with rig.ledger() as ledger:
+        charged = ledger.money().charged
+    assert [stop.code for stop in tally.stops] == [ExitCode.BUDGET]
+    assert 3_000_000 <= charged <= cap.limit
+
+
 def test_a_failure_that_is_billed_many_times_over_stops_the_buying_too(tmp_path: Path) -> None:
     failing = Fault(
         stage="job", what="fail", error="content_policy_violation", billed=True, request=1

@@ -16,7 +16,7 @@ from kling_batch.bench import UploadError
 
 
 class FalUploader:
-    """Uploads through fal-client, which knows the four ways fal takes files.
+    """Uploads through fal-client, to fal's own storage.
 
     Args:
         key: None where fal-client finds the credentials itself.
@@ -66,6 +66,13 @@ def _words(error: Exception) -> str:
         told = error.message if error.message != error.response.text else None
         text = " ".join(told.split())[:200] if isinstance(told, str) else ""
         return f"HTTP {error.status_code}" + (f": {text}" if text else "")
+    if isinstance(error, httpx.HTTPStatusError):
+        try:
+            told = error.response.json()["detail"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            told = None
+        text = " ".join(told.split())[:200] if isinstance(told, str) else ""
+        return f"HTTP {error.response.status_code}" + (f": {text}" if text else "")
     if isinstance(error, httpx.HTTPError):
         text = " ".join(str(error).split())[:200]
         return f"{type(error).__name__}: {text}" if text else type(error).__name__

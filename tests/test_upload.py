@@ -29,17 +29,26 @@ def _one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fal_client.client, "MAX_ATTEMPTS", 1)
 
 
+#: Every request of the last upload.
+seen: list[Exchange] = []
+
+
 def upload(folder: Path, status: int, body: bytes, file_url: object = None) -> str:
-    """One upload; every answer is `body`, or with `file_url` the older way works and gives it."""
+    """One upload; every answer is `body`, or with `file_url` a good one that gives it."""
     photo = folder / "photo.png"
     photo.write_bytes(b"pixels-of-the-input")
 
     def handle(exchange: Exchange) -> None:
-        if file_url is not None and "initiate" in exchange.line:
-            where = {"upload_url": f"{server.url}/put", "file_url": file_url}
-            exchange.answer(200, json.dumps(where).encode())
-        elif exchange.line.startswith("PUT"):
-            exchange.answer(200)
+        seen.append(exchange)
+        good = {
+            "token": "t",
+            "token_type": "Bearer",
+            "base_url": server.url,
+            "expires_at": "2099-01-01T00:00:00+00:00",
+            "access_url": file_url,
+        }
+        if file_url is not None:
+            exchange.answer(200, json.dumps(good).encode())
         else:
             exchange.answer(status, body)
 
@@ -97,6 +106,20 @@ def test_what_is_no_address_never_gets_into_a_paid_request(tmp_path: Path, odd: 
 
     with pytest.raises(UploadError, match="no address"):
         upload(tmp_path, 500, b"", odd)
+
+
+@pytest.mark.parametrize("status", [403, 500, 502])
+def test_the_key_is_shown_to_fals_own_storage_alone_whatever_fails(
+    tmp_path: Path, status: int
+) -> None:
+    """fal-client's other ways put the file on a foreign host, with the key in a header."""
+    seen.clear()
+    with pytest.raises(UploadError):
+        upload(tmp_path, status, b"busy")
+
+    assert seen
+    assert [request.line for request in seen if "initiate" in request.line] == []
+    assert {request.line.split("/")[1] for request in seen} == {"rest.fal.ai"}
 
 
 @pytest.mark.parametrize("body", ["[]", "null", '"x"', "7"])

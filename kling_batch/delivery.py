@@ -247,8 +247,8 @@ class Delivery:
         bench = self._bench
         self._set_aside(final, file.sha256)
         bench.shelf.copy(source, final, _token(attempt))
-        bench.ledger.place(attempt.id, file.index, bench.shelf.stored(final))
         self._tell_beside(attempt, job, file, final)
+        bench.ledger.place(attempt.id, file.index, bench.shelf.stored(final))
 
     def _tell_beside(self, attempt: Attempt, job: Job, file: File, final: Path) -> None:
         """The sidecar of an artifact that is here already."""

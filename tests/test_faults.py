@@ -355,5 +355,5 @@ def test_a_request_that_nobody_knows_is_held_in_the_end(folder: Path) -> None:
 
         assert tally is not None
         assert tally.stops == []
-        assert "no longer knows" in tally.reasons["test", "clip", 1]
+        assert "no longer shows" in tally.reasons["test", "clip", 1]
         assert storm.states(jobs) == [State.IN_DOUBT]

@@ -185,7 +185,7 @@ def test_what_is_being_paid_for_is_not_adopted_and_nothing_is_copied(desk: Desk)
 def test_report_learns_the_bill_of_what_was_cancelled_too(desk: Desk) -> None:
     desk.world.settings.admin_keys = frozenset({"emulator"})
     desk.world.settings.profile = "demo"
-    desk.world.settings.concurrency = 1
+    desk.world.settings.concurrency = 0
     desk.run("--detach", code=6)
     desk.say("cancel", "--all", "--emulator-url", desk.url)
     desk.run(code=1)
@@ -386,7 +386,7 @@ def test_repair_of_one_of_two_names_condemns_nothing(desk: Desk, intact: bool) -
 
 def test_cancel_says_what_fal_said(desk: Desk) -> None:
     desk.world.settings.profile = "demo"
-    desk.world.settings.concurrency = 1
+    desk.world.settings.concurrency = 0
     desk.run("--detach", code=6)
 
     told = desk.say("cancel", "--all", "--emulator-url", desk.url)

@@ -46,7 +46,7 @@ def leftovers(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJob]:
 def _job(reader: Reader, key: JobKey, batch: str, paths: set[str]) -> Job:
     """Under a name of its own, and beside the file of whatever has its path now."""
     job = job_of(by_key(reader, key))
-    if "@" not in job.id or not job.id.endswith(marked("", key)):
+    if not job.id.endswith(marked("", key)):
         job = job._replace(id=marked(job.id, key))  # the ledger has not heard yet that it left
     if job.path in paths:
         mark = marked("", key).replace("@", ".")

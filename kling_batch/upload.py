@@ -64,16 +64,20 @@ def _words(error: Exception) -> str:
     """The error in one line: of fal's answer only its own sentence, never a page or an echo."""
     if isinstance(error, fal_client.client.FalClientHTTPError):
         told = error.message if error.message != error.response.text else None
-        text = " ".join(told.split())[:200] if isinstance(told, str) else ""
-        return f"HTTP {error.status_code}" + (f": {text}" if text else "")
+        return _status(error.status_code, told)
     if isinstance(error, httpx.HTTPStatusError):
         try:
             told = error.response.json()["detail"]
         except (ValueError, KeyError, TypeError, RecursionError):
             told = None
-        text = " ".join(told.split())[:200] if isinstance(told, str) else ""
-        return f"HTTP {error.response.status_code}" + (f": {text}" if text else "")
+        return _status(error.response.status_code, told)
     if isinstance(error, httpx.HTTPError):
         text = " ".join(str(error).split())[:200]
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"fal's answer makes no sense ({type(error).__name__})"
+
+
+def _status(code: int, told: object) -> str:
+    """An HTTP status with fal's own sentence, where it has one."""
+    text = " ".join(told.split())[:200] if isinstance(told, str) else ""
+    return f"HTTP {code}" + (f": {text}" if text else "")

@@ -229,10 +229,8 @@ class Delivery:
         """Give a succeeded job's files the names this job wants; False where one is missing."""
         bench = self._bench
         attempt = bench.ledger.attempt(attempt_id)
-        by_index: dict[int, list[File]] = {}
-        for file in bench.ledger.files_of(attempt_id):
-            by_index.setdefault(file.index, []).append(file)
-        for index, names in sorted(by_index.items()):
+        by_index = self._names(attempt_id, kept=True)
+        for index, names in by_index.items():
             final = bench.shelf.prepare(job.batch, job.output_path(index, names[0].ext))
             if bench.shelf.stored(final) in {n.path for n in names} and final.is_file():
                 continue
@@ -301,11 +299,11 @@ class Delivery:
         self._bench.ledger.save_some(attempt, [placed])
         return None
 
-    def _names(self, attempt_id: int) -> dict[int, list[File]]:
-        """Every name in use of each output."""
+    def _names(self, attempt_id: int, *, kept: bool = False) -> dict[int, list[File]]:
+        """Every name in use of each output, in order; `kept`: those set aside, too."""
         by_index: dict[int, list[File]] = {}
         for file in self._bench.ledger.files_of(attempt_id):
-            if not file.superseded:
+            if kept or not file.superseded:
                 by_index.setdefault(file.index, []).append(file)
         return dict(sorted(by_index.items()))
 

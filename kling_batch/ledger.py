@@ -173,13 +173,20 @@ class Ledger(Reader):
         return left
 
     def intend(
-        self, job: Job, payload: JSON, *, tries: int, caps: Iterable[Cap] = (), dearer: float = 1.0
+        self,
+        job: Job,
+        payload: JSON,
+        *,
+        tries: int,
+        caps: Iterable[Cap] = (),
+        dearer: float = 1.0,
+        moment: datetime | None = None,
     ) -> int | OverCap:
         """Commit the intent to pay for `job`: the row that must stand before the POST leaves.
 
         The caps are checked in the same transaction, so that no other job can slip in between.
         `dearer`: how many times its estimate a render has cost; what is not billed yet is then
-        reckoned at that.
+        reckoned at that. `moment`: from where the windows of caps reach back, if that is not now.
 
         Raises:
             LedgerError: a live or paid attempt at this job exists (the unique index says so).
@@ -187,7 +194,7 @@ class Ledger(Reader):
         try:
             with self.transaction() as db:
                 for cap in (cap for cap in caps if cap.covers(job)):
-                    since = iso(self._now() - cap.window) if cap.window else None
+                    since = iso((moment or self._now()) - cap.window) if cap.window else None
                     money = self.money(cap.batches, since, cap.key)
                     committed = MicroUSD(money.charged + ceil(money.exposed * dearer))
                     needed = MicroUSD(ceil(job.estimate * dearer))

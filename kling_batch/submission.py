@@ -2,19 +2,21 @@
 
 Order, never changed: inputs ready → rate → intent committed (caps checked in the same
 transaction) → POST, once, shielded → its answer committed. Between intent and POST there is no
-`await`. Must not poll, download, or decide about retries.
+`await`. Must not poll or download; what follows an attempt that fal took is `retry.py`'s decision.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio
 from anyio import CancelScope
 
 from kling_batch import backoff
+from kling_batch.backoff import Backoff
 from kling_batch.bench import Bench, UploadError
 from kling_batch.errors import LedgerError
 from kling_batch.jobs import JSON, Job, LocalFile, OutputOf, local_files, parents, substitute
@@ -24,6 +26,7 @@ from kling_batch.outcome import (
     Accepted,
     Failure,
     FailureKind,
+    Handle,
     Happening,
     NotSent,
     Refused,
@@ -33,12 +36,14 @@ from kling_batch.outcome import (
 from kling_batch.records import parse_iso
 from kling_batch.shelf import digest_of
 
-#: How often a POST that provably was not accepted is repeated before the job is left for the next
-#: run: about a minute without connection, about five of 429, a few seconds of a locked account
-#: (which tools have seen answered once in a burst with a healthy balance, facts §6.3).
-CONNECT_TRIES = 8
-THROTTLE_TRIES = 14
-LOCK_TRIES = 3
+#: How often in a row a POST that provably was not accepted is made again before the job is left for
+#: the next run, and after what pauses: about a minute without connection, about five of 429, a few
+#: seconds of a locked account (seen answered once in a burst with a healthy balance, facts §6.3).
+TRIES: dict[FailureKind, tuple[int, Backoff]] = {
+    FailureKind.UNREACHABLE: (8, backoff.SUBMIT),
+    FailureKind.THROTTLED: (14, backoff.SUBMIT),
+    FailureKind.LOCKED: (3, backoff.LOCKED),
+}
 
 #: So many submissions in doubt in a row are an outage: each further one would be one more doubt
 #: for a person. They go singly and ever more slowly until fal answers one of them for certain.
@@ -70,6 +75,10 @@ class Bought:
     state: State
     #: When the intent was committed, on the loop's clock.
     since: float
+    #: Why fal did not take it, where it certainly did not.
+    failure: Failure | None = None
+    #: Seconds that fal asked to wait before the next try.
+    hint: float | None = None
 
 
 class Submission:
@@ -82,18 +91,34 @@ class Submission:
         #: Submissions in a row whose outcome nobody knows.
         self._unsure = 0
         self._probing = anyio.Lock()
+        self._begun = bench.now(), anyio.current_time()
 
     async def buy(self, job: Job, tries: int) -> Bought | OverCap | NotReady | Halted:
-        """One attempt at `job`: prepared, intended, posted, recorded.
+        """Attempts at `job` until fal answers one for certain, or leaves it in doubt.
+
+        One POST is one attempt. What provably was not accepted is settled before the pause, so
+        that nothing is in doubt if the program dies in it, and asks the caps anew after it.
 
         Raises:
             LedgerError: the ledger cannot take a row; nothing was sent unless it says so.
         """
-        bench = self._bench
         try:
             payload = substitute(job.arguments, await self._urls(job))
         except UploadError as error:
             return NotReady(str(error))
+        refusals: Counter[FailureKind] = Counter()
+        while True:
+            bought = await self._in_turn(job, tries, payload)
+            if not isinstance(bought, Bought) or bought.failure is None:
+                return bought
+            pause = self._put_off(job, bought.failure, refusals, bought.hint)
+            if pause is None:
+                return bought
+            await anyio.sleep(pause)
+
+    async def _in_turn(self, job: Job, tries: int, payload: JSON) -> Bought | OverCap | Halted:
+        """One attempt, when the rate has a place for it and fal answers at all."""
+        bench = self._bench
         await bench.submissions.take()
         if self._unsure < BRAKE:
             return await self._attempt(job, tries, payload)
@@ -113,88 +138,79 @@ class Submission:
             return Halted()
         # No await from here to the POST: what the caps saw is what is spent.
         intended = bench.ledger.intend(
-            job, payload, tries=tries, caps=bench.policy.caps, dearer=bench.dearer
+            job,
+            payload,
+            tries=tries,
+            caps=bench.policy.caps,
+            dearer=bench.dearer,
+            moment=self._unhurried(),
         )
         if isinstance(intended, OverCap):
             return intended
         since = anyio.current_time()
-        return Bought(intended, await self._post(intended, job, payload), since)
+        # A cancelled POST is a lost answer, and a lost answer is doubt about money: the scope is
+        # shielded, and the client's own patience bounds it.
+        with CancelScope(shield=True):
+            outcome = await bench.queue.submit(job.endpoint, payload)
+        self._unsure = self._unsure + 1 if isinstance(outcome, Unconfirmed) else 0
+        failure, hint = _not_taken(outcome)
+        state = self._answered(intended, job, outcome, failure)
+        return Bought(intended, state, since, failure, hint)
 
-    async def _post(self, attempt_id: int, job: Job, payload: JSON) -> State:
-        """Send until fal answers for certain; repeat only what provably was not accepted."""
-        unsent = throttled = locked = 0
-        while True:
-            # A cancelled POST is a lost answer, and a lost answer is doubt about money: the scope
-            # is shielded, and the client's own patience bounds it.
-            with CancelScope(shield=True):
-                outcome = await self._bench.queue.submit(job.endpoint, payload)
-            self._unsure = self._unsure + 1 if isinstance(outcome, Unconfirmed) else 0
-            match outcome:
-                case NotSent(throttled=True):
-                    throttled += 1
-                    if throttled >= THROTTLE_TRIES:
-                        return self._refused(attempt_id, _gave_up(outcome))
-                    pause = self._pause(throttled, outcome.retry_after)
-                    self._bench.submissions.hold(pause)
-                    self._say(job, "throttled", f"{outcome.reason}; again in {pause:.0f} s")
-                case NotSent():
-                    unsent += 1
-                    if unsent >= CONNECT_TRIES:
-                        return self._refused(attempt_id, _gave_up(outcome))
-                    pause = self._pause(unsent)
-                    self._say(job, "unreachable", f"{outcome.reason}; again in {pause:.0f} s")
-                case Refused(failure=Failure(kind=FailureKind.LOCKED)) if locked < LOCK_TRIES - 1:
-                    locked += 1
-                    pause = self._pause(locked + 1)
-                    self._bench.submissions.hold(pause)
-                    self._say(job, "locked", f"{outcome.failure.message}; again in {pause:.0f} s")
-                case _:
-                    return self._answered(attempt_id, job, outcome)
-            await self._wait(attempt_id, pause)
-            if self._bench.halted:
-                reason = "buying ended before fal accepted it"
-                failure = Failure(kind=FailureKind.NOT_SUBMITTED, message=reason)
-                return self._refused(attempt_id, failure)
+    def _unhurried(self) -> datetime:
+        """Now, but no later than the loop's clock allows: a day's cap looks back from here.
 
-    def _answered(self, attempt_id: int, job: Job, outcome: SubmitOutcome) -> State:
+        A wall clock that is set forward in the middle of a run makes no day pass.
+        """
+        wall, loop = self._begun
+        passed = timedelta(seconds=anyio.current_time() - loop)
+        return min(self._bench.now(), wall + passed)
+
+    def _answered(
+        self, attempt_id: int, job: Job, outcome: SubmitOutcome, failure: Failure | None
+    ) -> State:
         ledger = self._bench.ledger
         match outcome:
             case Accepted(handle):
-                try:
-                    return ledger.record(attempt_id, Event.SUBMIT_ACCEPTED, handle=handle)
-                except RequestClaimedError:
-                    # A doubt of an identical take has claimed this id from the list meanwhile;
-                    # the take's own request is still unclaimed there, and is ours now.
-                    reason = f"request {handle.request_id} was claimed by an identical take"
-                    return ledger.record(attempt_id, Event.SUBMIT_UNCONFIRMED, reason=reason)
-                except LedgerError as error:
-                    # Paid, and the disk cannot say so: the person must get the id.
-                    raise LedgerError(
-                        f"{error}\n{job.label} was accepted by fal as request {handle.request_id}; "
-                        "the next run looks it up, or: kling-batch resolve "
-                        f"{job.label} --request-id {handle.request_id}"
-                    ) from error
-            case Refused(failure):
-                return self._refused(attempt_id, failure)
+                return self._accepted(attempt_id, job, handle)
             case Unconfirmed(reason):
                 return ledger.record(attempt_id, Event.SUBMIT_UNCONFIRMED, reason=reason)
-            case NotSent():
-                raise AssertionError("handled by the caller")
+            case Refused() | NotSent():
+                return ledger.record(attempt_id, Event.SUBMIT_REFUSED, failure=failure)
 
-    def _refused(self, attempt_id: int, failure: Failure) -> State:
-        return self._bench.ledger.record(attempt_id, Event.SUBMIT_REFUSED, failure=failure)
-
-    async def _wait(self, attempt_id: int, seconds: float) -> None:
-        """Pause between two sendings; leaving here leaves nothing behind, and the row says so."""
+    def _accepted(self, attempt_id: int, job: Job, handle: Handle) -> State:
+        ledger = self._bench.ledger
         try:
-            await anyio.sleep(seconds)
-        except BaseException:
-            reason = "the run was stopped before fal accepted it"
-            self._refused(attempt_id, Failure(kind=FailureKind.NOT_SUBMITTED, message=reason))
-            raise
+            return ledger.record(attempt_id, Event.SUBMIT_ACCEPTED, handle=handle)
+        except RequestClaimedError:
+            # A doubt of an identical take has claimed this id from the list meanwhile; the take's
+            # own request is still unclaimed there, and is ours now.
+            reason = f"request {handle.request_id} was claimed by an identical take"
+            return ledger.record(attempt_id, Event.SUBMIT_UNCONFIRMED, reason=reason)
+        except LedgerError as error:
+            # Paid, and the disk cannot say so: the person must get the id.
+            raise LedgerError(
+                f"{error}\n{job.label} was accepted by fal as request {handle.request_id}; "
+                "the next run looks it up, or: kling-batch resolve "
+                f"{job.label} --request-id {handle.request_id}"
+            ) from error
 
-    def _pause(self, n: int, hint: float | None = None) -> float:
-        return backoff.SUBMIT.delay(n, self._bench.rng, hint)
+    def _put_off(
+        self, job: Job, failure: Failure, refusals: Counter[FailureKind], hint: float | None
+    ) -> float | None:
+        """Seconds until the next attempt at what fal did not take; None: not in this run."""
+        kind = failure.kind
+        if kind not in TRIES:
+            return None
+        most, growth = TRIES[kind]
+        refusals[kind] += 1
+        if refusals[kind] >= most:
+            return None
+        pause = growth.delay(refusals[kind], self._bench.rng, hint)
+        if kind is not FailureKind.UNREACHABLE:
+            self._bench.submissions.hold(pause)  # one was told to slow down: everybody does
+        self._say(job, kind.value, f"{failure.message}; again in {pause:.0f} s")
+        return pause
 
     def _say(self, job: Job, kind: str, message: str) -> None:
         self._bench.notify(Happening(kind=kind, job=job.label, batch=job.batch, message=message))
@@ -252,6 +268,13 @@ class Submission:
         raise UploadError(f"the file of {parent.job_id} is no longer on the disk")
 
 
-def _gave_up(outcome: NotSent) -> Failure:
-    kind = FailureKind.THROTTLED if outcome.throttled else FailureKind.UNREACHABLE
-    return Failure(kind=kind, message=outcome.reason)
+def _not_taken(outcome: SubmitOutcome) -> tuple[Failure | None, float | None]:
+    """Why fal certainly did not take it, and how long it asked to wait."""
+    match outcome:
+        case Refused(failure):
+            return failure, None
+        case NotSent(reason, hint, throttled):
+            kind = FailureKind.THROTTLED if throttled else FailureKind.UNREACHABLE
+            return Failure(kind=kind, message=reason), hint
+        case _:
+            return None, None

@@ -97,6 +97,36 @@ def test_a_throttled_post_is_repeated_and_paid_once(tmp_path: Path, status: int)
     assert first >= 7
 
 
+def test_a_throttled_post_takes_its_turn_in_the_rate_again(tmp_path: Path) -> None:
+    fault = Fault(stage="submit.before", what="status", status=429, times=12)
+    rig = Rig(tmp_path, faults=[fault])
+
+    rig.run(make_jobs(6), rate=2.0, concurrency=6)
+
+    all_paid_once(rig, 6)
+    times = [post.at for post in rig.world.books.posts]
+    assert len(times) == 18
+    assert min(b - a for a, b in pairwise(times)) >= 0.49
+
+
+def test_every_post_is_an_attempt_that_the_caps_have_seen(tmp_path: Path) -> None:
+    """Put off, it holds no money: others may take the room, and it asks for its own again."""
+    busy = Fault(
+        stage="submit.before", what="status", status=429, headers={"Retry-After": "60"}, nth=1
+    )
+    rig = Rig(tmp_path, faults=[busy])
+    jobs = make_jobs(2)
+    cap = Cap(limit=MicroUSD(500_000))
+
+    tally = rig.run(jobs, caps=(cap,))
+
+    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert rig.world.books.total_charged_micro_usd == 420_000
+    with rig.ledger() as ledger:
+        tried = [len(ledger.attempts_of(job.key)) for job in jobs]
+    assert sum(tried) == len(rig.world.books.posts) == 2
+
+
 @pytest.mark.parametrize("what", ["reset", "garbage", "close", "hang"])
 def test_a_lost_answer_is_found_in_the_list_and_never_sent_again(tmp_path: Path, what: Any) -> None:
     fault = Fault(stage="submit.after", what=what, every=3)
@@ -371,6 +401,20 @@ def test_the_daily_cap_counts_every_batch_and_lets_go_after_a_day(tmp_path: Path
     rig.run(jobs, caps=caps)
 
     assert rig.world.books.total_charged_micro_usd == 1_680_000
+
+
+def test_the_daily_cap_holds_although_the_clock_is_set_forward_in_the_run(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    caps = (Cap(limit=MicroUSD(900_000), window=timedelta(days=1)),)
+
+    async def jump(engine: Engine) -> None:
+        await anyio.sleep(5)
+        rig.epoch += timedelta(hours=30)
+
+    tally = rig.run(make_jobs(5), caps=caps, rate=0.1, stop=jump)
+
+    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert rig.world.books.total_charged_micro_usd == 840_000
 
 
 def test_a_job_far_over_its_estimate_stops_further_submissions(tmp_path: Path) -> None:

@@ -283,6 +283,24 @@ def test_thousands_of_nights(nights: Any, account: Any, failure: Any, limit: Any
     any_nights(nights, account, failure, limit)
 
 
+@pytest.mark.parametrize("fault", ["429", "reset"])
+def test_killed_while_fal_puts_it_off_leaves_no_doubt(folder: Path, fault: str) -> None:
+    """What fal did not take is settled before the pause: the next run need not ask about it."""
+    refusing = Strike("submit.before" if fault == "429" else "connect", fault, times=ALWAYS)
+    storm = Storm(folder, renders())
+    jobs = [make_job(name) for name in "abc"]
+    storm.go(jobs, refusing, Strike("submit_refused.after", "kill", 4))
+    assert storm.tallies == [None]
+    judge(storm)
+    assert set(storm.states(jobs)) <= {State.FAILED, None}
+
+    storm.go(jobs)
+
+    assert storm.states(jobs) == [State.SUCCEEDED] * 3
+    assert storm.met["list.before"] == 0
+    settled(storm, jobs)
+
+
 # -- found by the matrix ------------------------------------------------------------------------
 
 

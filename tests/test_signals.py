@@ -5,13 +5,16 @@ The real program, with a terminal and without; the emulator's books say what it 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -351,12 +354,27 @@ def test_a_standard_output_that_was_closed_before_the_start(place: Place, more: 
 
 
 @contextmanager
-def fed_slowly(path: Path) -> Iterator[Callable[[], int]]:
-    """A manifest that is being read, and has no end: opening it to write waits for its reader."""
+def fed_slowly(path: Path) -> Iterator[Callable[[], None]]:
+    """A manifest that is being read, and has no end.
+
+    Opening it to write waits for who opens it to read; that an answer is taken out of the pipe,
+    for who is past all that Python loads on the way to the first line.
+    """
     os.mkfifo(path)
     opened: list[int] = []
+
+    def being_read() -> None:
+        handle = os.open(path, os.O_WRONLY)
+        opened.append(handle)
+        os.write(handle, b"id,mode,prompt\n")
+        for _ in range(500):
+            if struct.unpack("i", fcntl.ioctl(handle, termios.FIONREAD, bytes(4))) == (0,):
+                return
+            time.sleep(0.01)
+        raise AssertionError("nobody reads it")
+
     try:
-        yield lambda: opened.append(os.open(path, os.O_WRONLY)) or opened[0]
+        yield being_read
     finally:
         for handle in opened:
             os.close(handle)

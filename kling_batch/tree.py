@@ -19,6 +19,7 @@ from kling_batch.parameters import MOST_DEPTH, Path
 #: Beyond these a file is an accident or an attack; tables are for large batches.
 MOST_BYTES = 64_000_000
 MOST_VALUES = 5_000_000
+TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
 
 _STARTS_OTHER = frozenset("+-.0123456789tTfFnN~")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+")
@@ -191,8 +192,7 @@ class _Builder:
 
     def _allow(self, event: Any, depth: int) -> None:
         if depth >= MOST_DEPTH:
-            message = f"nested deeper than {MOST_DEPTH} levels"
-            raise _fatal(self._place(event), message, "too-deep")
+            raise _fatal(self._place(event), TOO_DEEP, "too-deep")
 
     def _count(self, size: int, event: Any) -> None:
         self._values += size
@@ -285,6 +285,9 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
     if mark is None:
         return Problem(Place(file), f"not YAML: {error}", "syntax")
     message = str(getattr(error, "problem", None) or error)
+    if message == "exceeded maximum nesting depth":
+        # libyaml reads ahead for a key, and since 0.2.6 gives up at a depth of its own.
+        return Problem(Place(file, mark.line + 1, mark.column + 1), TOO_DEEP, "too-deep")
     line = ([*text.split("\n"), ""])[mark.line] if mark.line < text.count("\n") + 1 else ""
     hint = ""
     if (

@@ -254,7 +254,7 @@ def test_nothing_waits_between_the_intent_and_the_post() -> None:
     )
     lines = ast.unparse(attempt).splitlines()
     begin = next(n for n, line in enumerate(lines) if ".intend(" in line)
-    end = next(n for n, line in enumerate(lines) if "_post(" in line)
+    end = next(n for n, line in enumerate(lines) if ".submit(" in line)
 
     assert begin < end
     assert not [line for line in lines[begin:end] if "await" in line]

@@ -182,17 +182,11 @@ class Reader:
 
     def files(self) -> dict[JobKey, list[File]]:
         """Every file that lies where the ledger says, by the job that paid for it."""
-        sql = (
-            "select a.job_key, x.attempt_id, x.output_index as 'index', f.path, x.sha256, x.size,"
-            " x.ext, x.content_type, x.url, f.superseded_at is not null as superseded"
-            " from files f join artifacts x on x.id = f.artifact_id"
-            " join attempts a on a.id = x.attempt_id order by x.attempt_id, x.output_index, f.path"
-        )
+        keys = "select id, job_key from attempts"
+        key_of = {row["id"]: JobKey(row["job_key"]) for row in self.rows(keys)}
         found: dict[JobKey, list[File]] = {}
-        for row in self.rows(sql):
-            key = JobKey(row.pop("job_key"))
-            row["superseded"] = bool(row["superseded"])
-            found.setdefault(key, []).append(File(**row))
+        for file in self._files("order by x.attempt_id, x.output_index, f.path"):
+            found.setdefault(key_of[file.attempt_id], []).append(file)
         return found
 
     def typical_seconds(self) -> dict[str, float]:
@@ -255,27 +249,21 @@ class Reader:
 
     def files_of(self, attempt_id: int) -> list[File]:
         """The files of one attempt, wherever they lie."""
-        sql = (
-            "select x.attempt_id, x.output_index as 'index', f.path, x.sha256, x.size, x.ext,"
-            " x.content_type, x.url, f.superseded_at is not null as superseded"
-            " from artifacts x join files f on f.artifact_id = x.id where x.attempt_id = ?"
-            " order by x.output_index, f.path"
-        )
-        return [
-            File(**{**row, "superseded": bool(row["superseded"])})
-            for row in self.rows(sql, [attempt_id])
-        ]
+        order = "where x.attempt_id = ? order by x.output_index, f.path"
+        return list(self._files(order, [attempt_id]))
 
     def file_at(self, path: str) -> File | None:
         """What the ledger thinks lies at a path."""
+        return next(self._files("where f.path = ?", [path]), None)
+
+    def _files(self, which: str, parameters: Sequence[Any] = ()) -> Iterator[File]:
         sql = (
-            "select x.attempt_id, x.output_index as 'index', f.path, x.sha256, x.size, x.ext,"
+            "select x.attempt_id, x.output_index as 'index', f.path, x.sha256, x.size, x.ext,"  # noqa: S608
             " x.content_type, x.url, f.superseded_at is not null as superseded"
-            " from files f join artifacts x on x.id = f.artifact_id where f.path = ?"
+            f" from files f join artifacts x on x.id = f.artifact_id {which}"
         )
-        for row in self.rows(sql, [path]):
-            return File(**{**row, "superseded": bool(row["superseded"])})
-        return None
+        for row in self.rows(sql, parameters):
+            yield File(**{**row, "superseded": bool(row["superseded"])})
 
     def upload(self, sha256: str) -> tuple[str, datetime] | None:
         """Where fal holds a copy of this content, and since when."""

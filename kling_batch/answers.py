@@ -20,6 +20,9 @@ from kling_batch.outcome import RemoteFile
 #: What the platform calls its rows (facts §5).
 ROWS = ("items", "requests", "results", "prices", "billing_events")
 
+#: Levels of nesting that are kept of an answer; a manifest may have sixty.
+DEEPEST = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -33,11 +36,14 @@ class Answer:
         """The body as JSON that the ledger can keep, or None where it is something else.
 
         JSON has no NaN and UTF-8 no half characters (JavaScript cuts emoji in two). Python reads
-        both and SQLite refuses them: a paid result must not fail on its way into the ledger.
+        both and SQLite refuses them, as it refuses what is nested too deep: a paid result must not
+        fail on its way into the ledger.
         """
         try:
             text = self.body.decode("utf-8-sig")
             value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+            if text.count("[") + text.count("{") > DEEPEST:
+                _level([value])
             if _HALF_CHARACTER.search(text):
                 whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
                 value = json.loads(whole)
@@ -51,6 +57,19 @@ class Answer:
 
 
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _level(value: JSON) -> None:
+    """Cut off, in place, what is nested deeper than anything that fal means or that we sent."""
+    todo = [(value, 1)]
+    while todo:
+        outer, depth = todo.pop()
+        for name, inner in list(outer.items() if isinstance(outer, dict) else enumerate(outer)):
+            if isinstance(inner, dict | list):
+                if depth < DEEPEST:
+                    todo.append((inner, depth + 1))
+                else:
+                    outer[name] = None
 
 
 def _no_number(_: str) -> None:

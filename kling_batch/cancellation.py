@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from kling_batch.fal import FalQueue, GatewayTransport, authorization, connections
 from kling_batch.ledger import Ledger
 from kling_batch.lifecycle import Event
-from kling_batch.outcome import CancelAnswer, Waiting
+from kling_batch.outcome import CancelAnswer, Finished, StatusOutcome, Unread, Waiting
 from kling_batch.records import Attempt
 
 WORDS: dict[CancelAnswer, str] = {
@@ -38,10 +38,20 @@ async def cancel(
             assert attempt.handle is not None
             # What vanishes from the queue was never begun; of what was running, nobody can say
             # whether it is billed. Only a look right before tells which of the two it is.
-            before = await queue.status(attempt.handle)
-            status = before.status if isinstance(before, Waiting) else ""
+            status = _shown(await queue.status(attempt.handle), attempt)
             answer = await queue.cancel(attempt.handle)
             ledger.record(attempt.id, Event.CANCEL_REQUESTED, answer=answer, remote_status=status)
             answers.append(answer)
             tell(attempt, WORDS[answer])
     return all(answer is CancelAnswer.REQUESTED for answer in answers)
+
+
+def _shown(look: StatusOutcome, attempt: Attempt) -> str:
+    """Where fal shows the request; nothing where it never has, which may be a wrong id."""
+    match look:
+        case Waiting(status):
+            return status
+        case Finished():
+            return "COMPLETED"
+        case Unread():
+            return "UNKNOWN" if attempt.remote_status else ""

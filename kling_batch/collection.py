@@ -127,7 +127,10 @@ class Collection:
         return Unheard(f"no readable word from fal about it for {hours:.0f} h; it is still open")
 
     async def _follow(self, attempt_id: int, label: str, silence: CancelScope) -> State:
-        """The same, as long as `silence` lets it: each good read puts its deadline off."""
+        """The same, as long as `silence` lets it: each sign of work puts its deadline off.
+
+        That it has finished does not: behind that there is only the result, and it must come.
+        """
         attempt = self._bench.ledger.attempt(attempt_id)
         assert attempt.handle is not None
         denied_since: float | None = None
@@ -158,12 +161,12 @@ class Collection:
             outcome = await self._bench.queue.status(handle)
             if not isinstance(outcome, Unread):
                 self._heard = anyio.current_time()
-                silence.deadline = self._heard + SILENT_SECONDS
             match outcome:
                 case Finished():
                     return outcome
                 case Waiting(status, position):
                     patience = Patience()
+                    silence.deadline = self._heard + SILENT_SECONDS
                     if status != seen:
                         seen = status
                         self._observe(attempt, label, status, position)

@@ -11,6 +11,7 @@ import base64
 import errno
 import os
 import shutil
+import ssl
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -111,8 +112,10 @@ class Downloader:
             return Unfetched(str(error))
         except httpx.HTTPError as error:
             return Unfetched(f"{type(error).__name__}: {error}")
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, UnicodeError, ExceptionGroup):  # no host that can be, or no port
             return Unfetched("fal gave an unusable file address")
+        except ssl.SSLError as error:  # an `OSError`, but not the disk's
+            return Unfetched(f"{type(error).__name__}: {error}")
         finally:
             self._room.release(temporary)
 

@@ -33,7 +33,7 @@ from kling_batch.retry import Decision, decide
 from kling_batch.shelf import Extent, extent_of, shown, words_of
 from kling_batch.submission import Bought, Halted, NotReady, Submission
 from kling_batch.tally import Stop, Tally, name_of
-from kling_batch.units import alarming, dearer
+from kling_batch.units import ROUNDING, alarming, dearer
 
 Work: TypeAlias = Callable[[PlannedJob, int], Awaitable[None]]
 
@@ -44,6 +44,8 @@ class Engine:
     def __init__(self, bench: Bench) -> None:
         """`bench.ledger` holds the run lock and has begun a run."""
         self._bench = bench
+        if (dearest := bench.ledger.dearest()) > ROUNDING:
+            bench.dearer = max(bench.dearer, dearest)  # what an earlier run has learnt
         self._submission = Submission(bench)
         self._collection = Collection(bench, locked=partial(self.stop_feeding, ExitCode.BUDGET))
         self._delivery = Delivery(bench)

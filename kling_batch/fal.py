@@ -54,6 +54,7 @@ from kling_batch.outcome import (
     Unconfirmed,
     Unread,
 )
+from kling_batch.secrecy import bytes_without, secrets_of, without
 
 #: Facts §5; not among fal-client's constants.
 PLATFORM_URL = "https://api.fal.ai/v1"
@@ -185,10 +186,7 @@ class FalQueue:
     def __init__(self, api: httpx.AsyncClient) -> None:
         """`api` carries the key; see `connections`."""
         self._api = api
-        header = api.headers.get("authorization", "")
-        _, _, key = header.partition(" ")
-        #: What must not come back in an answer: debugging proxies echo headers.
-        self._secrets = [part.encode() for part in (key, key.rpartition(":")[2]) if len(part) > 7]
+        self._secrets = secrets_of(api.headers.get("authorization", ""))
 
     async def submit(self, endpoint: str, payload: JSON) -> SubmitOutcome:
         """Send the paid POST, once.
@@ -205,10 +203,11 @@ class FalQueue:
         try:
             answer = await self._ask(request, SUBMIT_PATIENCE)
         except NEVER_SENT as error:
-            return NotSent(_words(error))
-        except (httpx.HTTPError, TimeoutError) as error:
-            # The type of a read or write error does not tell whether the body had arrived.
-            return Unconfirmed(_words(error))
+            return NotSent(self._words(error))
+        except (httpx.HTTPError, OSError) as error:
+            # The type of a read or write error does not tell whether the body had arrived. What is
+            # broken inside TLS comes as the system's own error, past httpx.
+            return Unconfirmed(self._words(error))
         return classify_submit(answer, partial(handle_of, endpoint))
 
     def handle(self, endpoint: str, request_id: str) -> Handle:
@@ -328,8 +327,8 @@ class FalQueue:
             return await self._ask(self._api.build_request(method, url, **options), READ_PATIENCE)
         except httpx.InvalidURL as error:
             return Unread(f"unusable address: {error}")
-        except (httpx.HTTPError, TimeoutError) as error:
-            return Unread(_words(error))
+        except (httpx.HTTPError, OSError) as error:
+            return Unread(self._words(error))
 
     async def _ask(self, request: httpx.Request, patience: float) -> Answer:
         with anyio.fail_after(patience):
@@ -343,10 +342,17 @@ class FalQueue:
             finally:
                 await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        told = bytes(body)
-        for secret in self._secrets:
-            told = told.replace(secret, b"(the key)")
-        return Answer(response.status_code, headers, told)
+        return Answer(response.status_code, headers, bytes_without(bytes(body), self._secrets))
+
+    def _words(self, error: Exception) -> str:
+        """The error in a few words, without anything of the request but its host."""
+        request = getattr(error, "_request", None)
+        host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
+        # h11 quotes the header that it does not like: on the way out that may be the key.
+        told = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
+        text = " ".join(without(told, self._secrets).split())[:200]
+        name = type(error).__name__
+        return f"{name}: {text}{host}" if text else f"{name}{host}"
 
 
 def _items(body: dict[str, Any]) -> list[Listed]:
@@ -366,14 +372,3 @@ def _items(body: dict[str, Any]) -> list[Listed]:
 
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) else None
-
-
-def _words(error: Exception) -> str:
-    """The error in a few words, without anything of the request but its host."""
-    request = getattr(error, "_request", None)
-    host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
-    # h11 quotes the header that it does not like, which may be the key, and whole lines of garbage.
-    quotes = isinstance(error, httpx.LocalProtocolError)
-    text = "" if quotes else " ".join(str(error).split())[:200]
-    name = type(error).__name__
-    return f"{name}: {text}{host}" if text else f"{name}{host}"

@@ -196,7 +196,9 @@ class Ledger(Reader):
                 for cap in (cap for cap in caps if cap.covers(job)):
                     since = iso((moment or self._now()) - cap.window) if cap.window else None
                     money = self.money(cap.batches, since, cap.key)
-                    committed = MicroUSD(money.charged + ceil(money.exposed * dearer))
+                    unbilled = money.exposed + money.unbilled
+                    committed = MicroUSD(money.charged + money.exposed)
+                    committed = MicroUSD(committed + ceil(unbilled * (dearer - 1)))
                     needed = MicroUSD(ceil(job.estimate * dearer))
                     if committed + needed > cap.limit:
                         return OverCap(cap=cap, committed=committed, estimate=needed)

@@ -202,9 +202,15 @@ create table extra_takes (
 create trigger attempts_are_kept before delete on attempts
 begin select raise(abort, 'attempts are never deleted'); end
 ;;
+-- What fal said stays for ever. An id that a person gave, and fal never confirmed, may be another
+-- request's: it can be erased, so that its own job may have it.
 create trigger request_ids_are_kept before update of request_id on attempts
 when old.request_id is not null and new.request_id is not old.request_id
-begin select raise(abort, 'a request id is never changed or erased'); end
+ and (new.request_id is not null or coalesce(old.remote_status, '') <> ''
+      or exists (select 1 from events where attempt_id = old.id and event = 'submit_accepted')
+      or not exists (select 1 from events where attempt_id = old.id and event = 'reconciled_found'
+                     and json_extract(data, '$.by') = 'person'))
+begin select raise(abort, 'a request id is never changed, nor erased if it is fal''s'); end
 ;;
 create trigger events_are_kept before delete on events
 begin select raise(abort, 'events are never deleted'); end
@@ -224,7 +230,11 @@ select id as attempt_id, job_key, batch, state, intended_at,
        then estimate_micro_usd else 0 end as exposed_micro_usd,
   -- Of what is exposed: over and done with, and whether it was billed is not known.
   case when state in ('failed', 'cancelled') and charged = 'unknown'
-       then estimate_micro_usd else 0 end as unknown_micro_usd
+       then estimate_micro_usd else 0 end as unknown_micro_usd,
+  -- Of what is charged: the estimate, because nobody has told the bill.
+  case when origin <> 'adopted' and cost_micro_usd is null
+         and (state in ('rendered', 'succeeded') or charged = 'yes')
+       then estimate_micro_usd else 0 end as unbilled_micro_usd
 from attempts
 ;;
 create view spend as

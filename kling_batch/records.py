@@ -87,6 +87,8 @@ class Money:
     exposed: MicroUSD
     #: Of what is exposed: settled, and whether it was billed is not known.
     unknown: MicroUSD
+    #: Of what is charged: as estimated, because nobody has told the bill.
+    unbilled: MicroUSD
 
 
 _STANDING_DONE = (
@@ -320,12 +322,24 @@ class Reader:
             parameters.append(since)
         sql = (
             "select coalesce(sum(charged_micro_usd), 0), coalesce(sum(exposed_micro_usd), 0),"  # noqa: S608
-            " coalesce(sum(unknown_micro_usd), 0)"
+            " coalesce(sum(unknown_micro_usd), 0), coalesce(sum(unbilled_micro_usd), 0)"
             f" from attempt_money where {' and '.join(where)}"
         )
         with explained(self.path):
-            charged, exposed, unknown = map(MicroUSD, self.db.execute(sql, parameters).fetchone())
-        return Money(charged=charged, exposed=exposed, unknown=unknown)
+            sums = map(MicroUSD, self.db.execute(sql, parameters).fetchone())
+        charged, exposed, unknown, unbilled = sums
+        return Money(charged=charged, exposed=exposed, unknown=unknown, unbilled=unbilled)
+
+    def dearest(self) -> float:
+        """How many times its estimate the dearest of the latest renders cost; at least 1."""
+        sql = (
+            "select max(1.0 * cost_micro_usd / estimate_micro_usd) as ratio from"
+            " (select cost_micro_usd, estimate_micro_usd from attempts"
+            " where cost_micro_usd is not null and estimate_micro_usd > 0"
+            " and state in ('rendered', 'succeeded') order by id desc limit 50)"
+        )
+        (row,) = self.rows(sql)
+        return max(1.0, float(row["ratio"] or 1.0))
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:

@@ -303,14 +303,12 @@ async def _bench(
     from kling_batch.upload import FalUploader  # noqa: PLC0415
 
     transport = GatewayTransport(gateway) if gateway else None
-    # The very key that the submissions use, trimmed; a login token is fal-client's own to find.
-    key = auth.removeprefix("Key ") if auth.startswith("Key ") else None
     async with connections(auth, transport) as (api, files):
         yield Bench(
             ledger=ledger,
             queue=FalQueue(api),
             fetcher=Downloader(files),
-            uploader=FalUploader(key=key, gateway=gateway),
+            uploader=FalUploader(auth, gateway=gateway),
             shelf=shelf_of(settings),
             policy=Policy(
                 concurrency=settings.concurrency,

@@ -83,11 +83,12 @@ def adopt(ledger: Ledger, job: Job, placed: Placed) -> int:
 def by_word(ledger: Ledger, attempt: Attempt) -> bool:
     """Whether a person gave the request id, and fal has never confirmed it."""
     sql = (
-        "select 1 from events where attempt_id = ? and event = ?"
-        " and json_extract(data, '$.by') = 'person'"
+        "select sum(event = ?) as accepted,"
+        " sum(event = ? and json_extract(data, '$.by') = 'person') as told"
+        " from events where attempt_id = ?"
     )
-    told = list(ledger.rows(sql, [attempt.id, Event.RECONCILED_FOUND]))
-    return bool(told) and not attempt.remote_status
+    (row,) = ledger.rows(sql, [Event.SUBMIT_ACCEPTED, Event.RECONCILED_FOUND, attempt.id])
+    return bool(row["told"]) and not row["accepted"] and not attempt.remote_status
 
 
 def take_back(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
@@ -117,6 +118,14 @@ def begin_again(ledger: Ledger, attempt: Attempt, failure: Failure) -> Attempt:
 
 
 def _give_up(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
+    guessed = attempt.handle is not None and by_word(ledger, attempt)
     if attempt.state is State.SUBMITTED:
         ledger.move(attempt.id, Event.REMOTE_LOST, {"reason": failure.message})
     ledger.move(attempt.id, Event.RECONCILED_ABSENT, {"failure": failure})
+    if guessed:
+        # It may be another job's: only fal's own word binds an id for ever. The events keep it.
+        ledger.db.execute(
+            "update attempts set request_id = null, response_url = null, status_url = null,"
+            " cancel_url = null where id = ?",
+            [attempt.id],
+        )

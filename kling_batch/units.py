@@ -20,9 +20,13 @@ def cost_of(endpoint_id: str, units: float) -> MicroUSD | None:
     return MicroUSD(round(units * UNIT_PRICE[endpoint.output])) if endpoint else None
 
 
+#: More than this much above its estimate is no rounding.
+ROUNDING = 1.01
+
+
 def dearer(cost: MicroUSD, estimate: MicroUSD) -> bool:
     """Whether a render cost more than was planned, roundings apart; not where nobody knew."""
-    return 0 < estimate * 1.01 < cost
+    return 0 < estimate * ROUNDING < cost
 
 
 def alarming(cost: MicroUSD, estimate: MicroUSD) -> bool:

@@ -13,18 +13,22 @@ import httpx
 from fal_client import AsyncClient
 
 from kling_batch.bench import UploadError
+from kling_batch.secrecy import secrets_of, without
 
 
 class FalUploader:
     """Uploads through fal-client, to fal's own storage.
 
     Args:
-        key: None where fal-client finds the credentials itself.
+        auth: the very `Authorization` that the submissions use; a login token fal-client refreshes
+            by itself, and no key at all means the emulator's.
         gateway: the emulator's address; None for fal.
     """
 
-    def __init__(self, *, key: str | None = None, gateway: str | None = None) -> None:
+    def __init__(self, auth: str = "", *, gateway: str | None = None) -> None:
         """No connection is made yet."""
+        self._secrets = secrets_of(auth)
+        key = auth.removeprefix("Key ") if auth.startswith("Key ") else None
         # Its retry warnings would break into the live table; failures come back as `UploadError`.
         logging.getLogger("fal_client").setLevel(logging.ERROR)
         self._client = AsyncClient(key=key)
@@ -52,8 +56,9 @@ class FalUploader:
                 "(a line end?); check FAL_KEY"
             ) from None
         # fal-client indexes fal's answers unseen: one that is no object raises nearly anything.
-        except Exception as error:
-            raise UploadError(f"{path.name} could not be uploaded: {_words(error)}") from error
+        except Exception as error:  # noqa: BLE001 - and the cause may quote the key
+            told = without(_words(error), self._secrets)
+            raise UploadError(f"{path.name} could not be uploaded: {told}") from None
         if not (isinstance(url, str) and url.startswith("https://") and url.isprintable()):
             # It would go into a paid request, and be remembered for the next ones.
             raise UploadError(f"{path.name} could not be uploaded: fal gave no address for it")

@@ -135,6 +135,7 @@ PURE: dict[str, set[str]] = {
     "backoff": set(),
     "pace": set(),
     "signature": set(),
+    "secrecy": set(),
     "migrations": set(),
     "jobs": {"errors"},
     "outcome": {"jobs"},

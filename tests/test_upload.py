@@ -53,7 +53,7 @@ def upload(folder: Path, status: int, body: bytes, file_url: object = None) -> s
             exchange.answer(status, body)
 
     with serving(handle) as server:
-        uploader = FalUploader(key=SECRET, gateway=server.url)
+        uploader = FalUploader(f"Key {SECRET}", gateway=server.url)
         return anyio.run(partial(uploader.upload, photo, "image/png"))
 
 

@@ -27,7 +27,11 @@ select id as attempt_id, job_key, batch, state, intended_at,
        then estimate_micro_usd else 0 end as exposed_micro_usd,
   -- Of what is exposed: over and done with, and whether it was billed is not known.
   case when state in ('failed', 'cancelled') and charged = 'unknown'
-       then estimate_micro_usd else 0 end as unknown_micro_usd
+       then estimate_micro_usd else 0 end as unknown_micro_usd,
+  -- Of what is charged: the estimate, because nobody has told the bill.
+  case when origin <> 'adopted' and cost_micro_usd is null
+         and (state in ('rendered', 'succeeded') or charged = 'yes')
+       then estimate_micro_usd else 0 end as unbilled_micro_usd
 from attempts;
 CREATE TABLE attempts (
   id integer primary key,
@@ -186,7 +190,11 @@ CREATE TABLE registered (
 ;
 CREATE TRIGGER request_ids_are_kept before update of request_id on attempts
 when old.request_id is not null and new.request_id is not old.request_id
-begin select raise(abort, 'a request id is never changed or erased'); end;
+ and (new.request_id is not null or coalesce(old.remote_status, '') <> ''
+      or exists (select 1 from events where attempt_id = old.id and event = 'submit_accepted')
+      or not exists (select 1 from events where attempt_id = old.id and event = 'reconciled_found'
+                     and json_extract(data, '$.by') = 'person'))
+begin select raise(abort, 'a request id is never changed, nor erased if it is fal''s'); end;
 CREATE TABLE runs (
   id integer primary key,
   command text not null,

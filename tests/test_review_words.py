@@ -1,0 +1,343 @@
+"""Review H2: what the program says, hands out and lets people do; from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from program import environment, run, start, tls_stand_in
+from rig import Rig, make_jobs
+from test_leftovers import HERO, OTHER, Studio, studio  # noqa: F401
+from test_words import MANIFEST, Desk, desk  # noqa: F401
+
+from kling_batch.bench import UploadError
+from kling_batch.emulator import Fault
+from kling_batch.ledger import Ledger
+from kling_batch.lifecycle import Event, State
+from kling_batch.outcome import Charged
+from kling_batch.records import Reader
+from kling_batch.shelf import Shelf
+from kling_batch.upload import FalUploader
+from kling_batch.verify import verify
+
+ONE = MANIFEST.split("  - {id: two")[0]
+EDITED = MANIFEST.replace("the first", "the first but better")
+POLICY = Fault(stage="job", what="fail", error="content_policy_violation", prompt="first", times=1)
+
+
+def key_of(desk: Desk, prompt: str) -> str:
+    with closing(sqlite3.connect(desk.folder / "outputs/ledger.db")) as db:
+        sql = "select key from jobs where json_extract(arguments, '$.prompt') = ?"
+        return str(db.execute(sql, [prompt]).fetchone()[0])
+
+
+def write(desk: Desk, text: str) -> None:
+    (desk.folder / "desk.yaml").write_text(text)
+
+
+# -- 4. a wrong id that is another job's -----------------------------------------------------------
+
+
+def mixed_up(desk: Desk) -> tuple[str, str]:
+    """Both jobs in doubt; the person gave `one` the id of `two`, and then put it right."""
+    desk.world.settings.list_allowed = False
+    desk.world.faults.add(Fault(stage="submit.after", what="reset"))
+    desk.run(code=5)
+    ids = {word: r.request_id for r in desk.world.books.accepted for word in r.prompt.split()}
+    desk.say("resolve", "one", "--request-id", ids["second"])
+    desk.say("resolve", "one", "--request-id", ids["first"])
+    desk.world.faults.clear()
+    return ids["first"], ids["second"]
+
+
+def test_an_id_that_was_taken_back_may_be_given_to_its_own_job(desk: Desk) -> None:
+    _, second = mixed_up(desk)
+    desk.say("resolve", "two", "--request-id", second)
+    desk.run()
+    assert desk.pictures() == ["one.png", "two.png"]
+
+
+def test_an_id_that_was_taken_back_is_found_in_the_list_by_its_own_job(desk: Desk) -> None:
+    mixed_up(desk)
+    desk.world.settings.list_allowed = True
+    write(desk, MANIFEST + "limits: {on_doubt: resubmit, doubt_wait: 8s}\n")
+    desk.run()
+    assert sorted(desk.world.books.charges().values()) == [1, 1]
+
+
+# -- 5. names that cannot be given -----------------------------------------------------------------
+
+
+def test_a_new_name_that_cannot_be_given_is_not_well_done(desk: Desk) -> None:
+    desk.run()
+    write(desk, MANIFEST.replace("id: one", "id: renamed"))
+    (desk.folder / "outputs/desk/text-to-image/renamed.png").mkdir()
+    desk.run(code=1)
+
+
+def test_a_twin_that_cannot_be_placed_is_not_well_done_and_the_next_one_is(desk: Desk) -> None:
+    twins = "  - {id: same, prompt: the first}\n  - {id: third, prompt: the first}\n"
+    write(desk, ONE + twins)
+    (desk.folder / "outputs/desk/text-to-image/same.png").mkdir(parents=True)
+    told = desk.run(code=1)
+    assert "third.png" in told
+
+
+# -- 6. consent ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [(), ("--limit", "0"), ("--plan", "plan.json")])
+def test_a_collected_failure_pays_nothing_more_without_a_word(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """The first run had --yes; the second, by cron, has neither --yes nor a cap."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("- {stage: job, what: fail, error: internal_error, nth: 1}\n")
+    with tls_stand_in(tmp_path, "--profile", "instant", "--faults", str(faults)) as env:
+        (tmp_path / "m.yaml").write_text(ONE)
+        run("run", "m.yaml", "--yes", "--detach", cwd=tmp_path, env=env)
+        made = run("plan", "m.yaml", "-o", "plan.json", cwd=tmp_path, env=env)
+        assert "up to $0.00" in made.stdout
+        run("run", "m.yaml", *more, cwd=tmp_path, env=env)
+    with closing(sqlite3.connect(tmp_path / "outputs/ledger.db")) as db:
+        assert db.execute("select count(*) from attempts").fetchone() == (1,)
+
+
+# -- 7. the key ------------------------------------------------------------------------------------
+
+
+def test_an_upload_refused_with_an_echo_tells_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fal_client.client as client
+
+    for name in ("REST_URL", "CDN_URL"):
+        monkeypatch.setattr(client, name, getattr(client, name))
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = f"Authorization: {self.headers['Authorization']} is not welcome"
+            body = json.dumps({"detail": said}).encode()
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 100)
+    with HTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        async def upload() -> str:
+            url = f"http://127.0.0.1:{server.server_port}"
+            uploader = FalUploader("Key an-id:very-secret", gateway=url)
+            with pytest.raises(UploadError) as caught:
+                await uploader.upload(tmp_path / "a.png", "image/png")
+            return str(caught.value)
+
+        told = anyio.run(upload)
+        server.shutdown()
+    assert "very-secret" not in told
+
+
+# -- 9. whose id it is -----------------------------------------------------------------------------
+
+
+def test_what_fal_itself_accepted_stays_exposed_whatever_a_person_confirms(desk: Desk) -> None:
+    write(desk, ONE)
+    desk.run("--detach", code=6)
+    path = desk.folder / "outputs/ledger.db"
+    with Ledger(path, service="emulator", now=lambda: datetime.now(UTC)) as ledger:
+        (attempt,) = ledger.attempts_in(State.SUBMITTED)
+        ledger.record(attempt.id, Event.REMOTE_LOST, reason="404 for ten minutes")
+    assert attempt.handle is not None
+    desk.say("resolve", "one", "--request-id", attempt.handle.request_id)
+
+    run("resolve", "one", "--not-submitted", cwd=desk.folder)
+
+    with Reader.open(path) as reader:
+        assert reader.attempt(attempt.id).charged is not Charged.NO
+
+
+def test_a_cancellation_makes_no_guess_of_what_fal_has_shown(desk: Desk) -> None:
+    desk.world.settings.list_allowed = False
+    desk.world.settings.profile = "realistic"
+    desk.world.faults.add(Fault(stage="submit.after", what="reset", prompt="second"))
+    desk.run("--timeout", "2s", code=5)
+    (lost,) = [r for r in desk.world.books.accepted if "second" in r.prompt]
+    desk.say("resolve", "two", "--request-id", lost.request_id)
+    desk.run("--timeout", "2s", code=6)  # fal shows it, and the ledger says so
+    assert "not in doubt" in desk.say("resolve", "two", "--not-submitted", code=2)
+    for stage in ("status", "cancel"):
+        desk.world.faults.add(Fault(stage=stage, what="status", status=503))
+    desk.say("cancel", "two", "--emulator-url", desk.url, code=1)
+
+    assert "not in doubt" in desk.say("resolve", "two", "--not-submitted", code=2)
+
+
+# -- 10. torn reads --------------------------------------------------------------------------------
+
+
+def test_verify_beside_a_run_finds_nothing_that_is_not_there(desk: Desk) -> None:
+    write(desk, ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(80)))
+    found = []
+    words = ("--rate", "40/s", "--concurrency", "80", "-q", "--emulator-url", desk.url)
+    with start("run", "desk.yaml", *words, cwd=desk.folder) as process:
+        ledger = desk.folder / "outputs/ledger.db"
+        while not ledger.exists():
+            time.sleep(0.05)
+        time.sleep(0.3)
+        while process.poll() is None:
+            with Reader.open(ledger) as reader:
+                found += verify(reader, Shelf({}, ledger.parent)).findings
+        process.communicate()
+    assert not found
+
+
+# -- 12. commands ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_reroll_of_what_left_the_manifest_is_a_sentence(desk: Desk, by_key: bool) -> None:
+    desk.run()
+    write(desk, EDITED)
+    desk.run()
+    key = key_of(desk, "the first")
+    desk.say("reroll", key if by_key else f"one@{key[3:11]}", code=2)
+
+
+def test_retry_of_two_names_of_one_undelivered_render_is_one_word(desk: Desk) -> None:
+    write(desk, ONE + "  - {id: same, prompt: the first}\n")
+    desk.world.faults.add(Fault(stage="download", what="status", status=503))
+    desk.run("--timeout", "3s", code=1)
+    desk.say("retry", "one", "same")
+
+
+def test_a_retry_that_is_refused_grants_nothing(desk: Desk) -> None:
+    desk.world.faults.add(POLICY)
+    desk.run(code=1)
+    desk.say("retry", "one", "two", code=2)
+    paid = len(desk.world.books.accepted)
+    desk.run(code=1)
+    assert len(desk.world.books.accepted) == paid
+
+
+# -- 13. what left the manifest --------------------------------------------------------------------
+
+
+def left(studio: Studio, *faults: Fault) -> None:
+    """`hero` is bought, and has left the manifest before it is collected."""
+    studio.world.faults.add(*faults)
+    studio.write(HERO)
+    studio.run("--detach", code=6)
+    studio.write(OTHER)
+
+
+@pytest.mark.parametrize("error", ["content_policy_violation", "internal_error"])
+def test_a_failed_leftover_is_no_reason_to_type_anything(studio: Studio, error: str) -> None:
+    left(studio, Fault(stage="job", what="fail", error=error, prompt="first"))
+    told = studio.run(code=1)
+    assert "Next:" not in told
+
+
+def test_a_failed_leftover_points_at_nobody_elses_prompt(studio: Studio) -> None:
+    left(studio, POLICY)
+    assert "[m.yaml" not in studio.run(code=1)
+
+
+def test_a_reviewed_plan_fits_beside_an_open_leftover(studio: Studio) -> None:
+    studio.world.settings.profile = "realistic"
+    left(studio)
+    studio.say("plan", "m.yaml", "-o", "plan.json")
+    told = studio.run("--plan", "plan.json", "--timeout", "3s", code=6)
+    assert "no longer fits" not in told
+
+
+def test_resolve_of_a_leftover_does_not_promise_to_send_it(studio: Studio) -> None:
+    studio.world.settings.list_allowed = False
+    studio.world.faults.add(Fault(stage="submit.before", what="reset", prompt="first"))
+    studio.write(HERO)
+    studio.run(code=5)
+    mark = studio.open_key()[3:11]
+    studio.write(OTHER)
+    studio.run(code=5)
+    told = studio.say("resolve", f"hero@{mark}", "--not-submitted")
+    assert "the next run sends it" not in told
+
+
+def test_retry_of_what_left_the_manifest_promises_no_payment(desk: Desk) -> None:
+    desk.world.faults.add(POLICY)
+    desk.run(code=1)
+    write(desk, EDITED)
+    desk.run()
+    done = run("retry", f"one@{key_of(desk, 'the first')[3:11]}", cwd=desk.folder)
+    assert "the next run pays" not in done.stderr
+
+
+def test_adopting_for_an_old_name_takes_nobodys_place(desk: Desk) -> None:
+    desk.world.faults.add(POLICY)
+    desk.run(code=1)
+    write(desk, EDITED)
+    desk.run()
+    folder = desk.folder / "outputs/desk/text-to-image"
+    before = (folder / "one.png").read_bytes()
+    run("adopt", f"one@{key_of(desk, 'the first')[3:11]}", folder / "two.png", cwd=desk.folder)
+    assert (folder / "one.png").read_bytes() == before
+
+
+# -- 14. and the rest ------------------------------------------------------------------------------
+
+
+def test_what_a_daily_cap_stopped_is_not_sent_to_another_cap(desk: Desk) -> None:
+    write(desk, MANIFEST + "limits: {max_cost_per_day: 0.03}\n")
+    assert "--max-cost USD" not in desk.run(code=4)
+
+
+def test_an_adopted_result_is_handed_out_by_the_single_shot(desk: Desk) -> None:
+    desk.run()
+    fail = Fault(stage="job", what="fail", error="content_policy_violation", prompt="a cat")
+    desk.world.faults.add(fail)
+    words = ("generate", "-p", "a cat", "--emulator-url", desk.url)
+    desk.say(*words, code=1)
+    lines = run("list", "--json", cwd=desk.folder).stdout.splitlines()
+    name = next(json.loads(line)["job_id"] for line in lines if "a cat" in line)
+    desk.say("adopt", name, "outputs/desk/text-to-image/one.png")
+    assert "path" in run(*words, cwd=desk.folder).stdout
+
+
+def test_a_sidecar_is_written_again_without_a_key(tmp_path: Path) -> None:
+    with tls_stand_in(tmp_path, "--profile", "instant") as env:
+        (tmp_path / "m.yaml").write_text(ONE)
+        run("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
+    (sidecar,) = (tmp_path / "outputs").rglob("*.png.json")
+    sidecar.unlink()
+    assert run("verify", "--repair", cwd=tmp_path, env=environment()).returncode == 0
+
+
+def test_a_render_of_unknown_price_has_no_ratio(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.run(make_jobs(1, estimate=0))
+    with rig.ledger() as ledger:
+        ledger.record(1, Event.COST_LEARNT, cost=420_000)
+    assert "None" not in run("report", "--ledger", rig.ledger_path, cwd=tmp_path).stdout
+
+
+def test_a_file_that_is_fetched_again_has_not_been_rendering_since(desk: Desk) -> None:
+    desk.run()
+    (desk.folder / "outputs/desk/text-to-image/one.png").unlink()
+    time.sleep(6)
+    desk.run("--junit", "j.xml")
+    text = (desk.folder / "j.xml").read_text()
+    assert max(float(t) for t in re.findall(r'<testcase[^>]* time="([\d.]+)"', text)) < 5

@@ -5,7 +5,7 @@ Reads only. Must not print, and must not decide anything but the exit code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +45,7 @@ def close_books(
     started: datetime,
     ended: datetime,
     command: Command,
-    approve: Callable[[Plan], None] = lambda _: None,
+    approve: Callable[[Plan], None] | None = None,
 ) -> RunReport:
     """Everything a person or a machine wants to know at the end.
 
@@ -62,6 +62,7 @@ def close_books(
         batches=batches,
         lines=lines,
         code=code,
+        stops=tally.stops,
         command=command,
         approve=approve,
     )
@@ -117,7 +118,7 @@ class _Lines:
                 self._drivers.setdefault(item.job.key, item)
         if listed:
             self._standings = self._reader.standings()
-            self._facts = self._reader.job_facts({item.job.key for item in listed})
+            self._facts = _facts(self._reader, {item.job.key for item in listed})
         return tuple(map(self._line, listed)), len(plan.items) - len(listed)
 
     def _line(self, item: PlannedJob) -> JobLine:
@@ -140,12 +141,14 @@ class _Lines:
             cost=MicroUSD(fact.get("cost") or 0) if item is self._firsts[job.key] else MicroUSD(0),
             seconds=_seconds(fact),
             request_id=fact.get("request_id") or "",
-            place=_place(self._batches.get(job.batch), job, standing),
+            place=_place(None if item.leftover else self._batches.get(job.batch), job, standing),
         )
 
     def _message(
         self, item: PlannedJob, driver: PlannedJob, ending: Ending, standing: Standing | None
     ) -> str:
+        if ending in (Ending.SUCCEEDED, Ending.UNCHANGED):
+            return ""
         for told in (item, driver):
             if message := self._tally.reasons.get(name_of(told.job)):
                 return message
@@ -161,6 +164,16 @@ class _Lines:
             for index, ext, path in sorted(standing.placed)
             if path == prefix + job.output_path(index, ext)
         )
+
+
+def _facts(reader: Reader, keys: Collection[JobKey]) -> dict[JobKey, dict[str, Any]]:
+    """Per job: what all its attempts cost so far, and the latest one's id and times."""
+    sql = (
+        "select a.job_key, max(a.id), a.request_id, a.intended_at, a.rendered_at, a.settled_at,"
+        " sum(m.charged_micro_usd + m.exposed_micro_usd) as cost"
+        " from attempts a join attempt_money m on m.attempt_id = a.id group by a.job_key"
+    )
+    return {JobKey(r["job_key"]): r for r in reader.rows(sql) if r["job_key"] in keys}
 
 
 def _place(batch: Batch | None, job: Job, standing: Standing | None) -> Place:
@@ -193,7 +206,7 @@ def _ending(item: PlannedJob, driver: PlannedJob, state: State | None, tally: Ta
     if state is None or state in (State.FAILED, State.CANCELLED):
         # A failure that nobody called final was no verdict: the next run tries again.
         return Ending.NOT_STARTED
-    unplaced = item is not driver and name_of(item.job) in tally.reasons
+    unplaced = name_of(item.job) in tally.reasons
     unrestored = item.action is Action.RESTORE and name not in tally.restored
     if state is State.SUCCEEDED and (unplaced or unrestored):
         return Ending.UNDELIVERED  # the render is here, but not under this name
@@ -201,7 +214,8 @@ def _ending(item: PlannedJob, driver: PlannedJob, state: State | None, tally: Ta
 
 
 def _seconds(fact: dict[str, Any]) -> float | None:
-    begun, ended = fact.get("intended_at"), fact.get("settled_at")
+    # A file that was fetched again has settled again; it has not been rendering since.
+    begun, ended = fact.get("intended_at"), fact.get("rendered_at") or fact.get("settled_at")
     if not begun or not ended:
         return None
     return (parse_iso(ended) - parse_iso(begun)).total_seconds()

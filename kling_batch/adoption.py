@@ -25,6 +25,8 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
         UsageError: no such job or file, no media file, or the job has a live or paid attempt.
     """
     named = find(ledger, word)
+    if named.gone:
+        raise UsageError(f"{named.label} is in no manifest any more: its place may be another's")
     kind = _kind(file)
     job = job_of(named)
     testimony.must_be_adoptable(ledger, job)

@@ -16,9 +16,10 @@ from kling_batch.lookup import find
 from kling_batch.plan import Action, Plan
 from kling_batch.records import Reader
 from kling_batch.report import Ending, JobLine
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Settings
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, PER_DAY, Settings
 from kling_batch.shelf import shown
 from kling_batch.survey import survey
+from kling_batch.tally import Stop
 from kling_batch.typed import Command
 
 #: Jobs named in one command; nobody types more, and `retry --all` is another thing.
@@ -35,9 +36,11 @@ class Ended:
     batches: Sequence[Batch]
     lines: Sequence[JobLine]
     code: ExitCode
+    #: Why nothing more was bought.
+    stops: Sequence[Stop]
     command: Command
-    #: Raises where a plan is not the one that was reviewed.
-    approve: Callable[[Plan], None]
+    #: Raises where a plan is not the one that was reviewed; None: nobody has reviewed one.
+    approve: Callable[[Plan], None] | None
 
 
 def next_steps(run: Ended) -> tuple[str, ...]:
@@ -57,11 +60,18 @@ def _steps(run: Ended) -> Iterator[str]:
     ):
         yield from _again(run, command)
     if run.code is ExitCode.BUDGET:
-        remark = "after raising the cap or topping up"
-        raised = command.having("--max-cost", "USD") if command.can("--max-cost") else command
-        yield from _again(run, raised, remark)
+        yield from _richer(run, command)
     if settled:
         yield from _retrying(run, command, settled)
+
+
+def _richer(run: Ended, command: Command) -> Iterator[str]:
+    """The same with more money; a day's cap is no flag's to raise."""
+    if run.stops and all(stop.cap == PER_DAY for stop in run.stops):
+        yield from _again(run, command, f"a day later, or after raising {PER_DAY}")
+        return
+    raised = command.having("--max-cost", "USD") if command.can("--max-cost") else command
+    yield from _again(run, raised, "after raising the cap or topping up")
 
 
 def _failed(run: Ended) -> tuple[list[JobLine], list[JobLine]]:
@@ -140,7 +150,7 @@ def _again(run: Ended, command: Command, remark: str = "") -> Iterator[str]:
 
 def _left(run: Ended, *, retry: bool) -> Plan:
     """What the same run would do now with the jobs it was about."""
-    mine = [item.job for item in run.plan.items]
+    mine = [item.job for item in run.plan.items if not item.leftover]
     batches = [
         replace(batch, jobs=tuple(job for job in mine if job.batch == batch.name))
         for batch in run.batches
@@ -151,7 +161,8 @@ def _left(run: Ended, *, retry: bool) -> Plan:
 
 def _approved(run: Ended, plan: Plan) -> bool:
     try:
-        run.approve(plan)
+        if run.approve is not None:
+            run.approve(plan)
     except PlanDriftError:
         return False
     return True

@@ -13,7 +13,7 @@ from random import Random
 from typing import Protocol
 
 from kling_batch.download import Fetcher
-from kling_batch.jobs import JSON, MicroUSD
+from kling_batch.jobs import JSON, JobKey, MicroUSD
 from kling_batch.ledger import Cap, Ledger
 from kling_batch.outcome import (
     CancelAnswer,
@@ -79,6 +79,9 @@ class Policy:
     attempts: int = 3
     #: Leave once everything allowed is submitted.
     detach: bool = False
+    #: Whether anybody has agreed to pay for this in this run: what is collected may fail, and a new
+    #: attempt at it is one more payment.
+    payable: Callable[[JobKey], bool] = lambda _key: True
 
 
 @dataclass(slots=True, kw_only=True)

@@ -143,6 +143,9 @@ class Downloader:
                 raise Broken(f"HTTP {answer.status_code} from the file server")
             start = _start(answer, have)
             total = _total(answer, start)
+            if None not in (total, file.size) and total != file.size:
+                # Before room is made for it: one lie about gigabytes would stop everybody.
+                raise Broken(f"the server declares {total} bytes, fal's result {file.size}")
             # As it comes: in larger pieces, what stands in the buffer would be lost with the line.
             await _append(answer.aiter_raw(), temporary, start, total or file.size, self._room)
         return None

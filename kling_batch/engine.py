@@ -21,9 +21,10 @@ from kling_batch.bench import Bench
 from kling_batch.collection import Collection, Unheard
 from kling_batch.delivery import Delivery, Undelivered
 from kling_batch.errors import AuthError, ExitCode, KlingBatchError, UsageError
+from kling_batch.gate import Gate
 from kling_batch.jobs import Job, JobKey
 from kling_batch.ledger import OverCap
-from kling_batch.lifecycle import State
+from kling_batch.lifecycle import LIVE_OR_PAID, State
 from kling_batch.lineup import Lineup
 from kling_batch.outcome import Failure, FailureKind, Happening
 from kling_batch.plan import Action, Plan, PlannedJob
@@ -32,8 +33,7 @@ from kling_batch.reconciler import Reconciler
 from kling_batch.retry import Decision, decide
 from kling_batch.shelf import Extent, extent_of, shown, words_of
 from kling_batch.submission import Bought, Halted, NotReady, Submission
-from kling_batch.tally import Stop, Tally, name_of
-from kling_batch.units import ROUNDING, alarming, dearer
+from kling_batch.tally import Tally, name_of
 
 Work: TypeAlias = Callable[[PlannedJob, int], Awaitable[None]]
 
@@ -44,8 +44,6 @@ class Engine:
     def __init__(self, bench: Bench) -> None:
         """`bench.ledger` holds the run lock and has begun a run."""
         self._bench = bench
-        if (dearest := bench.ledger.dearest()) > ROUNDING:
-            bench.dearer = max(bench.dearer, dearest)  # what an earlier run has learnt
         self._submission = Submission(bench)
         self._collection = Collection(bench, locked=partial(self.stop_feeding, ExitCode.BUDGET))
         self._delivery = Delivery(bench)
@@ -53,31 +51,26 @@ class Engine:
             bench, adopted=self._adopted, absent=self._absent, held=self._held
         )
         self._lineup = Lineup(Plan(()))
-        self._batches: set[str] = set()
-        #: Batches whose own cap is reached, while others go on.
-        self._barred: set[str] = set()
         self._running = 0
         self._wake = anyio.Event()
-        self._feeding = True
         self._work = anyio.CancelScope()
         self._tasks: TaskGroup | None = None
         self.tally = Tally()
+        self._gate = Gate(bench, self.tally.stops, self._closed)
 
     # -- from outside --------------------------------------------------------------------------
 
     def stop_feeding(self, code: ExitCode, reason: str) -> None:
         """Buy nothing more; what is open is still collected."""
-        self._stop(code, reason)
-        self._feeding = False
-        self._bench.halted = True
+        self._gate.close(code, reason)
+
+    def _closed(self) -> None:
+        self._submission.halt()
         self._nudge()
 
-    def _stop(self, code: ExitCode, reason: str) -> None:
-        # One sentence a code is enough, but for the ledger's: each may hold a paid request's id.
-        told = [stop.reason for stop in self.tally.stops if stop.code is code]
-        if not told or (code is ExitCode.LEDGER and reason not in told):
-            self.tally.stops.append(Stop(code, reason))
-            self._bench.notify(Happening(kind="stopping", message=reason))
+    @property
+    def _feeding(self) -> bool:
+        return not self._bench.halted
 
     def leave(self, code: ExitCode, reason: str) -> None:
         """Buy nothing more and stop collecting too; only POSTs in flight get their answer."""
@@ -87,7 +80,7 @@ class Engine:
     async def run(self, plan: Plan) -> Tally:
         """Drive the plan to its end, or to where the run was told to leave."""
         self._lineup = Lineup(plan)
-        self._batches = {item.job.batch for item in plan.items}
+        self._gate.open_for(item.job.batch for item in plan.items)
         with self._work:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -133,7 +126,7 @@ class Engine:
                 await self._wake.wait()
                 continue
             item = ready.popleft()
-            if item.job.batch in self._barred:
+            if not self._gate.lets(item.job):
                 self._drop(item)
                 continue
             window.enter_now()
@@ -164,13 +157,24 @@ class Engine:
             self._nudge()
 
     def _unplaced(self, item: PlannedJob, error: UsageError | OSError) -> None:
-        """A file cannot be put down: the whole disk's fault, the folder's, or this name's alone."""
-        said = f"{item.job.label}: {(words := words_of(error))}"
+        """A file cannot be put down; where it lies under other names, only this one is missing."""
+        paid = [a for a in self._bench.ledger.attempts_of(item.job.key) if a.state in LIVE_OR_PAID]
+        words = self._not_put_down(item.job, error)
+        here = bool(paid) and paid[-1].state is State.SUCCEEDED
+        if here:
+            self._place_twins(item, paid[-1].id)
+        self._settled(item.job.key, succeeded=here)
+        self._told(item, "undelivered", f"not put down: {words}")
+
+    def _not_put_down(self, job: Job, error: UsageError | OSError) -> str:
+        """Why, in words: the whole disk's fault, the folder's, or this name's alone."""
+        words = words_of(error)
         if (extent := extent_of(error)) is Extent.DISK:
-            self.leave(ExitCode.SOME_FAILED, said)
+            self.leave(ExitCode.SOME_FAILED, f"{job.label}: {words}")
         elif extent is Extent.FOLDER:
-            self.stop_feeding(ExitCode.SOME_FAILED, said)
-        self._leave_open(item, "undelivered", words, f"not put down: {words}")
+            self.stop_feeding(ExitCode.SOME_FAILED, f"{job.label}: {words}")
+        self._because(job, words)
+        return words
 
     # -- one job -------------------------------------------------------------------------------
 
@@ -190,7 +194,8 @@ class Engine:
         self._leave_window()
         match bought:
             case OverCap():
-                self._over_cap(item, bought)
+                self._gate.over_cap(item.job, bought)
+                self._drop(item)
             case Halted():
                 self._drop(item)
             case NotReady(reason):
@@ -263,6 +268,8 @@ class Engine:
         decision = decide(failure, attempt.tries, self._bench.policy.attempts)
         if attempt.state is State.CANCELLED or item.leftover:
             decision = Decision.GIVE_UP
+        if decision is Decision.RETRY and not self._bench.policy.payable(item.job.key):
+            decision = Decision.NEXT_RUN
         if decision is Decision.RETRY and self._feeding:
             pause = backoff.ATTEMPT.delay(attempt.tries, self._bench.rng)
             self._told(item, "retrying", f"{failure.message}; a new attempt in {pause:.0f} s")
@@ -271,7 +278,8 @@ class Engine:
                 await self._buy(item, attempt.tries + 1)
                 return
         if decision is Decision.STOP_RUN:
-            self._stop_for(failure)
+            if not self._gate.refused(failure):
+                self._work.cancel()
             self._drop(item)
             return
         if decision is Decision.RETRY:
@@ -289,14 +297,6 @@ class Engine:
         if not self._feeding:
             self._leave_window()
         return self._feeding
-
-    def _stop_for(self, failure: Failure) -> None:
-        if failure.kind is FailureKind.LOCKED:
-            self.stop_feeding(ExitCode.BUDGET, f"{failure.message}; still collecting")
-        elif failure.status == 401:
-            self.leave(ExitCode.AUTH, f"fal refuses the key: {failure.message}")
-        else:
-            self.stop_feeding(ExitCode.AUTH, f"the key has no access: {failure.message}")
 
     # -- doubts --------------------------------------------------------------------------------
 
@@ -335,9 +335,17 @@ class Engine:
         files = [shown(self._bench.shelf.located(f.path)) for f in known if not f.superseded]
         self._told(item, "saved", ", ".join(files), files=files)
         self._settled(item.job.key, succeeded=True)
+        self._place_twins(item, attempt_id)
+
+    def _place_twins(self, item: PlannedJob, attempt_id: int) -> None:
+        """The other names of what is here; one that cannot be given keeps no other waiting."""
         for twin in self._lineup.twins.get(item.job.key, []):
-            if not self._delivery.place(attempt_id, twin):
-                self._because(twin, "its file was taken away while the run went on; run again")
+            try:
+                if not self._delivery.place(attempt_id, twin):
+                    self._because(twin, "its file was taken away while the run went on; run again")
+            except (UsageError, OSError) as error:
+                words = self._not_put_down(twin, error)
+                self._told(item._replace(job=twin), "undelivered", f"not put down: {words}")
 
     def _leave_open(self, item: PlannedJob, kind: str, reason: str, told: str) -> None:
         """Nothing is settled, and this run can do no more: the next one goes on."""
@@ -367,28 +375,10 @@ class Engine:
         self.tally.blocked.add(name_of(child.job))
         self._told(child, "blocked", reason)
 
-    def _over_cap(self, item: PlannedJob, over: OverCap) -> None:
-        reason = (
-            f"{item.job.label} would pass {over.cap.name} of {format_usd(over.cap.limit)}: "
-            f"{format_usd(over.committed)} committed, {format_usd(over.estimate)} more needed"
-        )
-        if over.cap.batches is None or self._batches <= set(over.cap.batches):
-            self.stop_feeding(ExitCode.BUDGET, reason)
-        else:
-            self._barred |= set(over.cap.batches)
-            self._stop(ExitCode.BUDGET, reason)
-        self._drop(item)
-
     def _watch_cost(self, item: PlannedJob, attempt_id: int) -> None:
         attempt = self._bench.ledger.attempt(attempt_id)
-        if attempt.cost is None or not dearer(attempt.cost, attempt.estimate):
-            return
-        self._bench.dearer = max(self._bench.dearer, attempt.cost / attempt.estimate)
-        told = f"cost {format_usd(attempt.cost)}, estimated {format_usd(attempt.estimate)}"
-        self._told(item, "warning", told, cost=attempt.cost, estimate=attempt.estimate)
-        if alarming(attempt.cost, attempt.estimate):
-            reason = "the prices are not the catalogue's; nothing more is submitted"
-            self.stop_feeding(ExitCode.BUDGET, f"{item.job.label} {told}: {reason}")
+        if told := self._gate.billed(item.job, attempt):
+            self._told(item, "warning", told, cost=attempt.cost, estimate=attempt.estimate)
 
     # -- telling -------------------------------------------------------------------------------
 

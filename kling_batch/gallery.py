@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kling_batch.jobs import JobKey, MicroUSD
+from kling_batch.jobs import MicroUSD
 from kling_batch.prices import format_usd
 from kling_batch.records import File, Reader
 from kling_batch.wording import clean
@@ -144,15 +144,14 @@ def entries_from(reader: Reader, output: Path) -> list[Entry]:
     """
     held = reader.files()
     base = reader.path.parent
-    return [_entry(row, held.get(JobKey(row["key"]), []), base, output) for row in _rows(reader)]
+    return [_entry(row, held.get(row["attempt_id"], []), base, output) for row in _rows(reader)]
 
 
 def _rows(reader: Reader) -> list[dict[str, Any]]:
     return list(reader.rows(_ENTRIES))
 
 
-def _entry(row: dict[str, Any], held: Sequence[File], base: Path, output: Path) -> Entry:
-    mine = [file for file in held if file.attempt_id == row["attempt_id"]]
+def _entry(row: dict[str, Any], mine: Sequence[File], base: Path, output: Path) -> Entry:
     return Entry(
         batch=row["batch"],
         job=row["job_id"],

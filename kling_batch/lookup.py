@@ -36,6 +36,8 @@ class Named:
     place: str
     #: Keys that had this name before, newest first, with when they lost it.
     earlier: tuple[tuple[JobKey, str], ...]
+    #: Whether no manifest has it any more: it is collected, and never bought again.
+    gone: bool = False
 
     @property
     def label(self) -> str:
@@ -124,6 +126,7 @@ def _named(reader: Reader, row: dict[str, Any]) -> Named:
         path=row["path"],
         place=row["place"],
         earlier=tuple((JobKey(e["job_key"]), e["retired_at"]) for e in earlier),
+        gone=row["retired_at"] is not None,
     )
 
 

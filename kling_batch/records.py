@@ -6,7 +6,7 @@ Works on a ledger that a run is writing (WAL readers never block). Must not writ
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -118,8 +118,15 @@ class Reader:
 
     @classmethod
     def open(cls, path: Path) -> Reader:
-        """Open read-only, also while a run is writing. Raises `LedgerError` in words."""
-        return Reader(path, connect(path, writable=False))
+        """Open read-only, also while a run is writing. Raises `LedgerError` in words.
+
+        Everything read until it is closed is of one moment: between two questions a run may move
+        an attempt, which would then be in neither answer.
+        """
+        reader = Reader(path, connect(path, writable=False))
+        with explained(path):
+            reader.db.execute("begin")
+        return reader
 
     def close(self) -> None:
         """Let go of the file."""
@@ -182,13 +189,11 @@ class Reader:
         sql = "select job_id, takes from extra_takes where batch = ?"
         return {row["job_id"]: row["takes"] for row in self.rows(sql, [batch])}
 
-    def files(self) -> dict[JobKey, list[File]]:
-        """Every file that lies where the ledger says, by the job that paid for it."""
-        keys = "select id, job_key from attempts"
-        key_of = {row["id"]: JobKey(row["job_key"]) for row in self.rows(keys)}
-        found: dict[JobKey, list[File]] = {}
+    def files(self) -> dict[int, list[File]]:
+        """Every file that lies where the ledger says, by attempt."""
+        found: dict[int, list[File]] = {}
         for file in self._files("order by x.attempt_id, x.output_index, f.path"):
-            found.setdefault(key_of[file.attempt_id], []).append(file)
+            found.setdefault(file.attempt_id, []).append(file)
         return found
 
     def typical_seconds(self) -> dict[str, float]:
@@ -213,23 +218,21 @@ class Reader:
 
     def attempts_in(self, *states: State) -> list[Attempt]:
         """All attempts in these states, oldest first."""
-        marks = ", ".join("?" * len(states))
-        sql = f"select * from attempts where state in ({marks}) order by id"  # noqa: S608
+        sql = f"select * from attempts where state in ({_marks(states)}) order by id"  # noqa: S608
         return [_attempt(row) for row in self.rows(sql, states)]
 
     def open_attempts(self, *states: State) -> list[tuple[int, JobKey, str, State]]:
         """Id, job, batch and state of all attempts in these states, oldest first."""
-        marks = ", ".join("?" * len(states))
-        sql = f"select id, job_key, batch, state from attempts where state in ({marks}) order by id"  # noqa: S608
+        columns, marks = "id, job_key, batch, state", _marks(states)
+        sql = f"select {columns} from attempts where state in ({marks}) order by id"  # noqa: S608
         rows = self.rows(sql, states)
         return [(r["id"], JobKey(r["job_key"]), r["batch"], State(r["state"])) for r in rows]
 
     def unbilled(self) -> list[Attempt]:
         """Attempts that fal may have a bill for which nobody has told the ledger yet."""
         states = (State.RENDERED, *SETTLED)
-        marks = ", ".join("?" * len(states))
         sql = (
-            f"select * from attempts a where state in ({marks}) and request_id is not null"  # noqa: S608
+            f"select * from attempts a where state in ({_marks(states)}) and request_id is not null"  # noqa: S608
             " and not exists (select 1 from events where attempt_id = a.id and event = ?)"
             " order by id"
         )
@@ -273,15 +276,6 @@ class Reader:
             return row["url"], parse_iso(row["uploaded_at"])
         return None
 
-    def job_facts(self, keys: Collection[JobKey]) -> dict[JobKey, dict[str, Any]]:
-        """Per job: what all its attempts cost so far, and the latest one's id and times."""
-        sql = (
-            "select a.job_key, max(a.id), a.request_id, a.intended_at, a.settled_at,"
-            " sum(m.charged_micro_usd + m.exposed_micro_usd) as cost"
-            " from attempts a join attempt_money m on m.attempt_id = a.id group by a.job_key"
-        )
-        return {JobKey(r["job_key"]): r for r in self.rows(sql) if r["job_key"] in keys}
-
     # -- money ---------------------------------------------------------------------------------
 
     def committed(
@@ -312,7 +306,7 @@ class Reader:
         """What is owed and what may be owed."""
         where, parameters = ["1"], list[Any]()
         if batches is not None:
-            where.append(f"batch in ({', '.join('?' * len(batches))})")
+            where.append(f"batch in ({_marks(batches)})")
             parameters += batches
         if key is not None:
             where.append("job_key = ?")
@@ -340,6 +334,10 @@ class Reader:
         )
         (row,) = self.rows(sql)
         return max(1.0, float(row["ratio"] or 1.0))
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _attempt(row: dict[str, Any]) -> Attempt:

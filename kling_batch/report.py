@@ -54,7 +54,7 @@ class JobLine:
     files: tuple[str, ...] = ()
     #: What it cost so far: charged where known, else estimated.
     cost: MicroUSD = field(default=MicroUSD(0))
-    #: From intent to settled, where both are known.
+    #: From intent to the render's end, where both are known.
     seconds: float | None = None
     request_id: str = ""
     place: Place = field(default=Place(""))

@@ -24,14 +24,14 @@ from kling_batch.catalog import by_id
 from kling_batch.display import Display
 from kling_batch.engine import Engine
 from kling_batch.errors import ExitCode, LedgerError, UsageError
-from kling_batch.jobs import Batch, Job, MicroUSD
+from kling_batch.jobs import Batch, Job, JobKey, MicroUSD
 from kling_batch.ledger import Cap, Ledger
 from kling_batch.lifecycle import OPEN
 from kling_batch.memory import undisturbed
 from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.prices import format_usd
 from kling_batch.report import RunReport
-from kling_batch.settings import Settings, resolve
+from kling_batch.settings import PER_DAY, Settings, resolve
 from kling_batch.signals import listen, receiver
 from kling_batch.survey import shelf_of, survey, wanted
 from kling_batch.tally import Tally
@@ -41,8 +41,8 @@ from kling_batch.units import cost_of
 if TYPE_CHECKING:
     from kling_batch.settings import Options
 
-#: Actions that talk to fal.
-_NETWORK = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE, Action.DOWNLOAD, Action.RESTORE)
+#: Actions that show fal the key; files are there for whoever has their address.
+_KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +63,8 @@ class Request:
     only: Callable[[Batch], Batch] = lambda batch: batch
     #: Makes the plan instead of the survey; nothing is registered then.
     plan: Callable[[Ledger], Plan] | None = None
-    #: Raises where the plan is not the one that was reviewed.
-    approve: Callable[[Plan], None] = lambda _: None
+    #: Raises where the plan is not the one that was reviewed; None: nobody has reviewed one.
+    approve: Callable[[Plan], None] | None = None
     #: Typing a single-shot command is the consent, and its cap is the job's own.
     single: bool = False
 
@@ -105,7 +105,8 @@ def _planned(
         else:
             whole = () if request.single else batches
             plan = survey(ledger, chosen, settings, retry=request.retry, whole=whole)
-    request.approve(plan)
+    if request.approve is not None:
+        request.approve(plan)
     if not plan.idle:
         _consent(request, settings, plan)
     if request.plan is None:
@@ -172,6 +173,29 @@ def _may_pay(item: PlannedJob, settings: Settings) -> bool:
     return item.action is Action.SUBMIT or (again and not item.leftover)
 
 
+def _payable(request: Request, settings: Settings, plan: Plan) -> frozenset[JobKey]:
+    """What somebody has agreed to pay for: what the plan says, and what a word for all covers.
+
+    A request that is only collected may fail, and its next attempt is a payment that no plan
+    showed: without a flag or a cap, over a limit, or beside a reviewed plan it waits.
+    """
+    agreed = [item for item in plan.items if _may_pay(item, settings)]
+    options = request.options
+    word = options.yes or request.single or settings.max_cost is not None
+    if (
+        (word or settings.service == "emulator")
+        and options.limit is None
+        and request.approve is None
+    ):
+        caps = _caps(request, settings)
+        agreed += [
+            item
+            for item in plan.items
+            if not (_unpriced(item.job) and any(cap.covers(item.job) for cap in caps))
+        ]
+    return frozenset(item.job.key for item in agreed)
+
+
 def _unpriced(job: Job) -> bool:
     return job.estimate == 0 and bool(job.estimate_note)
 
@@ -193,7 +217,7 @@ def _caps(request: Request, settings: Settings) -> tuple[Cap, ...]:
         ]
     if settings.max_cost_per_day is not None:
         day = timedelta(days=1)
-        caps.append(Cap(limit=settings.max_cost_per_day, window=day, name="max_cost_per_day"))
+        caps.append(Cap(limit=settings.max_cost_per_day, window=day, name=PER_DAY))
     return tuple(caps)
 
 
@@ -222,7 +246,7 @@ def _check_folder(settings: Settings, job: Job) -> None:
 
 
 def _authorization(settings: Settings, plan: Plan) -> str:
-    if settings.service == "emulator" or not plan.count(*_NETWORK):
+    if settings.service == "emulator" or not plan.count(*_KEYED):
         return "Key emulator"
     from kling_batch.fal import authorization  # noqa: PLC0415 - the network stack loads late
 
@@ -275,7 +299,7 @@ async def _drive(
             emulated=settings.service == "emulator",
             committed=ledger.committed([batch.name for batch in request.batches]),
         )
-        async with _bench(request, settings, ledger, gateway, auth) as bench:
+        async with _bench(request, settings, ledger, plan, gateway=gateway, auth=auth) as bench:
             engine = Engine(bench)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(listen, signals, engine, display, words)
@@ -296,7 +320,13 @@ def _last_words(ledger: Ledger, command: str) -> str:
 
 @asynccontextmanager
 async def _bench(
-    request: Request, settings: Settings, ledger: Ledger, gateway: str | None, auth: str
+    request: Request,
+    settings: Settings,
+    ledger: Ledger,
+    plan: Plan,
+    *,
+    gateway: str | None,
+    auth: str,
 ) -> AsyncIterator[Bench]:
     from kling_batch.download import Downloader  # noqa: PLC0415 - the network stack loads late
     from kling_batch.fal import FalQueue, GatewayTransport, connections  # noqa: PLC0415
@@ -317,6 +347,7 @@ async def _bench(
                 on_doubt=settings.on_doubt,
                 doubt_wait=settings.doubt_wait,
                 attempts=settings.attempts,
+                payable=_payable(request, settings, plan).__contains__,
                 detach=settings.options.detach,
             ),
             now=_now,

@@ -15,6 +15,8 @@ from kling_batch.jobs import Batch, MicroUSD
 
 DEFAULT_OUTPUT = "outputs"
 LEDGER_NAME = "ledger.db"
+#: What the limit is called that no batch has for itself.
+PER_DAY = "max_cost_per_day"
 #: Paid attempts that one permission to try allows, where the manifest says nothing.
 DEFAULT_ATTEMPTS = 3
 

@@ -8,6 +8,8 @@ transaction) → POST, once, shielded → its answer committed. Between intent a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -44,6 +46,8 @@ TRIES: dict[FailureKind, tuple[int, Backoff]] = {
     FailureKind.THROTTLED: (14, backoff.SUBMIT),
     FailureKind.LOCKED: (3, backoff.LOCKED),
 }
+#: In all, also where fal asks for longer pauses: then the next run goes on.
+PATIENCE = 3600.0
 
 #: So many submissions in doubt in a row are an outage: each further one would be one more doubt
 #: for a person. They go singly and ever more slowly until fal answers one of them for certain.
@@ -92,6 +96,24 @@ class Submission:
         self._unsure = 0
         self._probing = anyio.Lock()
         self._begun = bench.now(), anyio.current_time()
+        self._waits: set[CancelScope] = set()
+
+    def halt(self) -> None:
+        """Buying has ended: nobody waits for a turn any more. POSTs in flight are no waits."""
+        for wait in self._waits:
+            wait.cancel()
+
+    @contextmanager
+    def _while_buying(self) -> Iterator[None]:
+        """A wait that ends at once when buying does."""
+        with CancelScope() as wait:
+            if self._bench.halted:
+                wait.cancel()
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
 
     async def buy(self, job: Job, tries: int) -> Bought | OverCap | NotReady | Halted:
         """Attempts at `job` until fal answers one for certain, or leaves it in doubt.
@@ -107,19 +129,22 @@ class Submission:
         except UploadError as error:
             return NotReady(str(error))
         refusals: Counter[FailureKind] = Counter()
+        deadline = anyio.current_time() + PATIENCE
         while True:
             bought = await self._in_turn(job, tries, payload)
             if not isinstance(bought, Bought) or bought.failure is None:
                 return bought
             pause = self._put_off(job, bought.failure, refusals, bought.hint)
-            if pause is None:
+            if pause is None or anyio.current_time() + pause > deadline:
                 return bought
-            await anyio.sleep(pause)
+            with self._while_buying():
+                await anyio.sleep(pause)
 
     async def _in_turn(self, job: Job, tries: int, payload: JSON) -> Bought | OverCap | Halted:
         """One attempt, when the rate has a place for it and fal answers at all."""
         bench = self._bench
-        await bench.submissions.take()
+        with self._while_buying():
+            await bench.submissions.take()
         if self._unsure < BRAKE:
             return await self._attempt(job, tries, payload)
         async with self._probing:  # one at a time, while fal answers nothing certain
@@ -129,7 +154,8 @@ class Submission:
                     f"{self._unsure} submissions in a row are in doubt; the next in {pause:.0f} s"
                 )
                 self._say(job, "braking", said)
-                await anyio.sleep(pause)
+                with self._while_buying():
+                    await anyio.sleep(pause)
             return await self._attempt(job, tries, payload)
 
     async def _attempt(self, job: Job, tries: int, payload: JSON) -> Bought | OverCap | Halted:

@@ -23,6 +23,8 @@ class Stop:
 
     code: ExitCode
     reason: str
+    #: Whose word a cap is that was reached; empty where it was something else.
+    cap: str = ""
 
 
 @dataclass(slots=True)

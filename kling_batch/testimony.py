@@ -6,6 +6,7 @@ from it is the next run's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kling_batch import placements
@@ -13,7 +14,7 @@ from kling_batch.errors import UsageError
 from kling_batch.jobs import Job
 from kling_batch.ledger import Ledger
 from kling_batch.lifecycle import LIVE_OR_PAID, Event, State, step
-from kling_batch.outcome import Failure
+from kling_batch.outcome import Charged, Failure, FailureKind
 from kling_batch.placements import Placed
 from kling_batch.records import Attempt
 
@@ -32,6 +33,20 @@ def grant_take(ledger: Ledger, batch: str, job_id: str) -> int:
             [batch, job_id, take, ledger.stamp()],
         )
     return int(take)
+
+
+def grant_retries(ledger: Ledger, attempt_ids: Sequence[int]) -> None:
+    """Allow another attempt after each of these, or after none.
+
+    What is rendered and not to be had is given up by that: only a person may say that it is lost.
+    """
+    message = "paid, and its files given up by you"
+    lost = Failure(kind=FailureKind.EXPIRED, message=message, charged=Charged.YES)
+    with ledger.transaction():
+        for attempt_id in attempt_ids:
+            if ledger.attempt(attempt_id).state is State.RENDERED:
+                ledger.move(attempt_id, Event.ARTIFACT_LOST, {"failure": lost})
+            ledger.move(attempt_id, Event.RETRY_GRANTED, {})
 
 
 # -- files -----------------------------------------------------------------------------------------

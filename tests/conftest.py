@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis  # noqa: F401 - before anything that makes its warnings errors
 import pytest
@@ -20,3 +22,19 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name in ("CI", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Any]:
+    from studio import Studio, at_work
+
+    with at_work(tmp_path, Studio) as place:
+        yield place
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Any]:
+    from studio import Desk, at_work
+
+    with at_work(tmp_path, Desk) as place:
+        yield place

@@ -453,6 +453,8 @@ def test_readers_read_while_a_run_writes(tmp_path: Path) -> None:
             ledger.db.execute("update attempts set remote_status = 'half'")
             assert reader.attempt(first).remote_status is None
             ledger.db.execute("commit")
+            assert reader.attempt(first).remote_status is None, "of one moment"
+        with Reader.open(path) as reader:
             assert reader.attempt(first).remote_status == "half"
             assert [row["state"] for row in reader.rows("select state from attempts")] == [
                 "submitting"

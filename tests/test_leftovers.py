@@ -3,57 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from program import run
+from studio import HEAD, HERO, OTHER, Studio
 
-from kling_batch.emulator import Fault, Settings, World
-from kling_batch.emulator.server import running
-from kling_batch.lifecycle import State
-from kling_batch.records import Reader
-
-HEAD = "version: 1\nname: trial\ndefaults: {mode: text-to-image}\njobs:\n"
-HERO, OTHER = "  - {id: hero, prompt: first}\n", "  - {id: other, prompt: second}\n"
-
-
-class Studio:
-    """A folder with a manifest that somebody edits, and a running emulator."""
-
-    def __init__(self, folder: Path, world: World, url: str) -> None:
-        self.folder, self.world, self.url = folder, world, url
-
-    def write(self, *jobs: str) -> None:
-        (self.folder / "m.yaml").write_text(HEAD + "".join(jobs))
-
-    def run(self, *more: str, code: int = 0) -> str:
-        return self.say("run", "m.yaml", "--emulator-url", self.url, *more, code=code)
-
-    def say(self, *words: str, code: int = 0) -> str:
-        done = run(*words, cwd=self.folder)
-        assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
-
-    def pictures(self) -> list[str]:
-        return sorted(p.name for p in (self.folder / "outputs").rglob("*.png"))
-
-    def open_key(self) -> str:
-        with Reader.open(self.folder / "outputs/ledger.db") as reader:
-            states = (State.SUBMITTING, State.IN_DOUBT, State.SUBMITTED)
-            ((_, key, _, _),) = reader.open_attempts(*states)
-        return key
-
-    def charged_once(self, count: int) -> None:
-        assert sorted(self.world.books.charges().values()) == [1] * count
-
-
-@pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
-    world = World(Settings(profile="instant", media="template", concurrency=8))
-    with running(world) as url:
-        yield Studio(tmp_path, world, url)
+from kling_batch.emulator import Fault
 
 
 def test_an_edited_job_leaves_its_request_to_be_collected_beside_its_successor(

@@ -5,53 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
-from program import run
+from studio import MANIFEST, Desk
 
-from kling_batch.emulator import Fault, Settings, World
-from kling_batch.emulator.server import running
+from kling_batch.emulator import Fault
 from kling_batch.errors import UsageError
 from kling_batch.lookup import find
 from kling_batch.records import Reader
-
-MANIFEST = """\
-version: 1
-defaults: {mode: text-to-image}
-jobs:
-  - {id: one, prompt: the first}
-  - {id: two, prompt: the second}
-"""
-
-
-class Desk:
-    """A folder with a manifest and a running emulator."""
-
-    def __init__(self, folder: Path, world: World, url: str) -> None:
-        self.folder, self.world, self.url = folder, world, url
-        (folder / "desk.yaml").write_text(MANIFEST)
-
-    def run(self, *more: str, code: int = 0) -> str:
-        return self.say("run", "desk.yaml", "--emulator-url", self.url, *more, code=code)
-
-    def say(self, *words: str, code: int = 0) -> str:
-        done = run(*words, cwd=self.folder)
-        assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
-
-    def pictures(self) -> list[str]:
-        return sorted(p.name for p in (self.folder / "outputs").rglob("*.png"))
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    world = World(Settings(profile="instant", media="template", concurrency=8))
-    with running(world) as url:
-        yield Desk(tmp_path, world, url)
 
 
 def test_resolve_by_request_id_collects_what_was_paid(desk: Desk) -> None:

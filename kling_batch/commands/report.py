@@ -53,9 +53,10 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
         f" ${money.unknown / 1e6:.3f} over and perhaps billed (--billing may tell)"
     )
     for row in drift:
+        ratio = "" if row["ratio"] is None else f" (×{row['ratio']})"
         click.echo(
             f"{row['endpoint']}: {row['renders']} renders cost ${row['cost_usd']:.3f},"
-            f" estimated ${row['estimated_usd']:.3f} (×{row['ratio']})"
+            f" estimated ${row['estimated_usd']:.3f}{ratio}"
         )
     return ExitCode.OK
 

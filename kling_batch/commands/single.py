@@ -10,10 +10,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -28,6 +28,9 @@ from kling_batch.commands.options import (
 )
 from kling_batch.errors import ExitCode
 from kling_batch.jobs import JobKey
+
+if TYPE_CHECKING:
+    from kling_batch.records import File
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,7 +152,15 @@ def _hand_out(key: JobKey, ledger: Path) -> None:
         paid = [a for a in reader.attempts_of(key) if a.state is State.SUCCEEDED]
         files = [f for f in reader.files_of(paid[-1].id) if not f.superseded]
     paths = {f.index: shown(ledger.parent / f.path) for f in files}
-    click.echo(json.dumps(_with_paths(paid[-1].output, paths), ensure_ascii=False, indent=2))
+    output = paid[-1].output or _adopted(files)
+    click.echo(json.dumps(_with_paths(output, paths), ensure_ascii=False, indent=2))
+
+
+def _adopted(files: Sequence[File]) -> Any:
+    """The same format for files that a person brought: fal has said nothing of them."""
+    told = [{"url": "", "content_type": f.content_type, "file_size": f.size} for f in files]
+    video = files[0].content_type.startswith("video/")
+    return {"video": told[0]} if video else {"images": told}
 
 
 def _with_paths(output: Any, paths: Mapping[int, str]) -> Any:

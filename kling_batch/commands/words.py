@@ -52,7 +52,8 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
                 charged=Charged.UNKNOWN if known else Charged.NO,
             )
             take_back(ledger, attempt, failure)
-            click.echo(f"{named.label}: taken as never submitted; the next run sends it", err=True)
+            then = "it is in no manifest any more" if named.gone else "the next run sends it"
+            click.echo(f"{named.label}: taken as never submitted; {then}", err=True)
             return ExitCode.OK
         before = attempt.handle.request_id if attempt.handle else None
         if request_id in ledger.request_ids() - {before}:
@@ -103,8 +104,9 @@ def _without_id(ledger: Ledger, named: Named, attempt: Attempt) -> Attempt:
 @place_options
 def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> int:
     """Allow another paid attempt at failed jobs; the next `run` makes it."""
-    from kling_batch.lifecycle import Event, State  # noqa: PLC0415
+    from kling_batch.lifecycle import State  # noqa: PLC0415
     from kling_batch.lookup import all_named, find  # noqa: PLC0415
+    from kling_batch.testimony import grant_retries  # noqa: PLC0415
 
     if bool(jobs) == everything:
         raise UsageError("name the jobs, or say --all")
@@ -112,32 +114,28 @@ def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> 
     with ledger_of(places) as ledger:
         standings = ledger.standings()
         chosen = all_named(ledger) if everything else [find(ledger, job) for job in jobs]
-        granted = 0
-        for named in chosen:
-            standing = standings.get(named.key)
-            if standing is not None and standing.state is State.RENDERED and not everything:
-                _give_up_files(ledger, standing.attempt_id)
-            elif standing is None or standing.state not in settled:
-                if not everything:
-                    state = standing.state if standing else "not submitted yet"
-                    raise UsageError(f"{named.label} is {state}; only failed jobs are retried")
-                continue
-            ledger.record(standing.attempt_id, Event.RETRY_GRANTED)
-            granted += 1
-            click.echo(f"{named.label}: the next run pays for another attempt", err=True)
-    if not granted:
+        wanted = {named.key: named for named in chosen}  # two names of one render are one word
+        if everything:
+            failed = {key for key, standing in standings.items() if standing.state in settled}
+            wanted = {key: named for key, named in wanted.items() if key in failed}
+        for key, named in wanted.items():
+            state = standings[key].state if key in standings else "not submitted yet"
+            if state is not State.RENDERED and state not in settled:
+                raise UsageError(f"{named.label} is {state}; only failed jobs are retried")
+            if state is not State.RENDERED:
+                _must_be_wanted(named)
+        grant_retries(ledger, [standings[key].attempt_id for key in wanted])
+    for named in wanted.values():
+        then = "its files are given up" if named.gone else "the next run pays for another attempt"
+        click.echo(f"{named.label}: {then}", err=True)
+    if not wanted:
         click.echo("no failed or cancelled jobs", err=True)
     return ExitCode.OK
 
 
-def _give_up_files(ledger: Ledger, attempt_id: int) -> None:
-    """Paid, rendered and not to be had: only a person may say that it is lost."""
-    from kling_batch.lifecycle import Event  # noqa: PLC0415
-    from kling_batch.outcome import Charged, Failure, FailureKind  # noqa: PLC0415
-
-    message = "paid, and its files given up by you"
-    failure = Failure(kind=FailureKind.EXPIRED, message=message, charged=Charged.YES)
-    ledger.record(attempt_id, Event.ARTIFACT_LOST, failure=failure)
+def _must_be_wanted(named: Named) -> None:
+    if named.gone:
+        raise UsageError(f"{named.label} is in no manifest any more: no run pays for it")
 
 
 @click.command()
@@ -150,6 +148,7 @@ def reroll(job: str, **places: Path | None) -> int:
 
     with ledger_of(places) as ledger:
         named = find(ledger, job)
+        _must_be_wanted(named)
         take = grant_take(ledger, named.batch, named.id)
     click.echo(f"{named.id}: the next run pays for take {take}", err=True)
     return ExitCode.OK

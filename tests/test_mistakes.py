@@ -1,4 +1,4 @@
-"""Review H2: what the program says, hands out and lets people do; from outside."""
+"""What people do by mistake or in an odd order, and what the program says and does about it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ import anyio
 import pytest
 from program import environment, run, start, tls_stand_in
 from rig import Rig, make_jobs
-from test_leftovers import HERO, OTHER, Studio, studio  # noqa: F401
-from test_words import MANIFEST, Desk, desk  # noqa: F401
+from studio import HERO, MANIFEST, OTHER, Desk, Studio
 
 from kling_batch.bench import UploadError
 from kling_batch.emulator import Fault
@@ -41,11 +40,7 @@ def key_of(desk: Desk, prompt: str) -> str:
         return str(db.execute(sql, [prompt]).fetchone()[0])
 
 
-def write(desk: Desk, text: str) -> None:
-    (desk.folder / "desk.yaml").write_text(text)
-
-
-# -- 4. a wrong id that is another job's -----------------------------------------------------------
+# -- a wrong id that is another job's -----------------------------------------------------------
 
 
 def mixed_up(desk: Desk) -> tuple[str, str]:
@@ -70,30 +65,30 @@ def test_an_id_that_was_taken_back_may_be_given_to_its_own_job(desk: Desk) -> No
 def test_an_id_that_was_taken_back_is_found_in_the_list_by_its_own_job(desk: Desk) -> None:
     mixed_up(desk)
     desk.world.settings.list_allowed = True
-    write(desk, MANIFEST + "limits: {on_doubt: resubmit, doubt_wait: 8s}\n")
+    desk.put(MANIFEST + "limits: {on_doubt: resubmit, doubt_wait: 8s}\n")
     desk.run()
     assert sorted(desk.world.books.charges().values()) == [1, 1]
 
 
-# -- 5. names that cannot be given -----------------------------------------------------------------
+# -- names that cannot be given -----------------------------------------------------------------
 
 
 def test_a_new_name_that_cannot_be_given_is_not_well_done(desk: Desk) -> None:
     desk.run()
-    write(desk, MANIFEST.replace("id: one", "id: renamed"))
+    desk.put(MANIFEST.replace("id: one", "id: renamed"))
     (desk.folder / "outputs/desk/text-to-image/renamed.png").mkdir()
     desk.run(code=1)
 
 
 def test_a_twin_that_cannot_be_placed_is_not_well_done_and_the_next_one_is(desk: Desk) -> None:
     twins = "  - {id: same, prompt: the first}\n  - {id: third, prompt: the first}\n"
-    write(desk, ONE + twins)
+    desk.put(ONE + twins)
     (desk.folder / "outputs/desk/text-to-image/same.png").mkdir(parents=True)
     told = desk.run(code=1)
     assert "third.png" in told
 
 
-# -- 6. consent ------------------------------------------------------------------------------------
+# -- consent ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("more", [(), ("--limit", "0"), ("--plan", "plan.json")])
@@ -113,7 +108,7 @@ def test_a_collected_failure_pays_nothing_more_without_a_word(
         assert db.execute("select count(*) from attempts").fetchone() == (1,)
 
 
-# -- 7. the key ------------------------------------------------------------------------------------
+# -- the key ------------------------------------------------------------------------------------
 
 
 def test_an_upload_refused_with_an_echo_tells_no_key(
@@ -152,11 +147,11 @@ def test_an_upload_refused_with_an_echo_tells_no_key(
     assert "very-secret" not in told
 
 
-# -- 9. whose id it is -----------------------------------------------------------------------------
+# -- whose id it is -----------------------------------------------------------------------------
 
 
 def test_what_fal_itself_accepted_stays_exposed_whatever_a_person_confirms(desk: Desk) -> None:
-    write(desk, ONE)
+    desk.put(ONE)
     desk.run("--detach", code=6)
     path = desk.folder / "outputs/ledger.db"
     with Ledger(path, service="emulator", now=lambda: datetime.now(UTC)) as ledger:
@@ -187,11 +182,11 @@ def test_a_cancellation_makes_no_guess_of_what_fal_has_shown(desk: Desk) -> None
     assert "not in doubt" in desk.say("resolve", "two", "--not-submitted", code=2)
 
 
-# -- 10. torn reads --------------------------------------------------------------------------------
+# -- torn reads --------------------------------------------------------------------------------
 
 
 def test_verify_beside_a_run_finds_nothing_that_is_not_there(desk: Desk) -> None:
-    write(desk, ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(80)))
+    desk.put(ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(80)))
     found = []
     words = ("--rate", "40/s", "--concurrency", "80", "-q", "--emulator-url", desk.url)
     with start("run", "desk.yaml", *words, cwd=desk.folder) as process:
@@ -206,20 +201,20 @@ def test_verify_beside_a_run_finds_nothing_that_is_not_there(desk: Desk) -> None
     assert not found
 
 
-# -- 12. commands ----------------------------------------------------------------------------------
+# -- commands ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by_key", [False, True])
 def test_reroll_of_what_left_the_manifest_is_a_sentence(desk: Desk, by_key: bool) -> None:
     desk.run()
-    write(desk, EDITED)
+    desk.put(EDITED)
     desk.run()
     key = key_of(desk, "the first")
     desk.say("reroll", key if by_key else f"one@{key[3:11]}", code=2)
 
 
 def test_retry_of_two_names_of_one_undelivered_render_is_one_word(desk: Desk) -> None:
-    write(desk, ONE + "  - {id: same, prompt: the first}\n")
+    desk.put(ONE + "  - {id: same, prompt: the first}\n")
     desk.world.faults.add(Fault(stage="download", what="status", status=503))
     desk.run("--timeout", "3s", code=1)
     desk.say("retry", "one", "same")
@@ -234,7 +229,7 @@ def test_a_retry_that_is_refused_grants_nothing(desk: Desk) -> None:
     assert len(desk.world.books.accepted) == paid
 
 
-# -- 13. what left the manifest --------------------------------------------------------------------
+# -- what left the manifest --------------------------------------------------------------------
 
 
 def left(studio: Studio, *faults: Fault) -> None:
@@ -280,7 +275,7 @@ def test_resolve_of_a_leftover_does_not_promise_to_send_it(studio: Studio) -> No
 def test_retry_of_what_left_the_manifest_promises_no_payment(desk: Desk) -> None:
     desk.world.faults.add(POLICY)
     desk.run(code=1)
-    write(desk, EDITED)
+    desk.put(EDITED)
     desk.run()
     done = run("retry", f"one@{key_of(desk, 'the first')[3:11]}", cwd=desk.folder)
     assert "the next run pays" not in done.stderr
@@ -289,7 +284,7 @@ def test_retry_of_what_left_the_manifest_promises_no_payment(desk: Desk) -> None
 def test_adopting_for_an_old_name_takes_nobodys_place(desk: Desk) -> None:
     desk.world.faults.add(POLICY)
     desk.run(code=1)
-    write(desk, EDITED)
+    desk.put(EDITED)
     desk.run()
     folder = desk.folder / "outputs/desk/text-to-image"
     before = (folder / "one.png").read_bytes()
@@ -297,11 +292,11 @@ def test_adopting_for_an_old_name_takes_nobodys_place(desk: Desk) -> None:
     assert (folder / "one.png").read_bytes() == before
 
 
-# -- 14. and the rest ------------------------------------------------------------------------------
+# -- what is told and handed out ---------------------------------------------------------------
 
 
 def test_what_a_daily_cap_stopped_is_not_sent_to_another_cap(desk: Desk) -> None:
-    write(desk, MANIFEST + "limits: {max_cost_per_day: 0.03}\n")
+    desk.put(MANIFEST + "limits: {max_cost_per_day: 0.03}\n")
     assert "--max-cost USD" not in desk.run(code=4)
 
 

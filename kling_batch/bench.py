@@ -17,6 +17,8 @@ from kling_batch.jobs import JSON, JobKey, MicroUSD
 from kling_batch.ledger import Cap, Ledger
 from kling_batch.outcome import (
     CancelAnswer,
+    Failure,
+    FailureKind,
     Finished,
     Handle,
     Happening,
@@ -54,7 +56,20 @@ class Queue(Protocol):
 
 
 class UploadError(Exception):
-    """An input could not be brought to fal; nothing was paid."""
+    """An input could not be brought to fal; nothing was paid.
+
+    Args:
+        message: in words.
+        passing: the line or the server failed, so that another try may work.
+        failure: whose fault it is, where that is more than this input's: the key, the account.
+    """
+
+    def __init__(
+        self, message: str, *, passing: bool = False, failure: Failure | None = None
+    ) -> None:
+        super().__init__(message)
+        self.passing = passing
+        self.failure = failure or Failure(kind=FailureKind.INPUT, message=message)
 
 
 class Uploader(Protocol):
@@ -103,8 +118,8 @@ class Bench:
     media: Callable[[str], bool] = lambda _endpoint: True
     #: Set once nothing more may be bought: also by those who stand in line already.
     halted: bool = False
-    #: The most that a render of this run has cost, as a multiple of its estimate; at least 1.
-    dearer: float = 1.0
+    #: Endpoints whose renders cost more than was estimated, and how many times that.
+    dearer: dict[str, float] = field(default_factory=dict)
     window: Window = field(init=False)
     submissions: Rate = field(init=False)
     #: Reads cost nothing but politeness.

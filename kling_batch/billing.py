@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from kling_batch.attempts import Attempt
 from kling_batch.errors import KlingBatchError
-from kling_batch.fal import FalQueue, GatewayTransport, authorization, connections
+from kling_batch.fal import FalQueue, authorization
 from kling_batch.jobs import MicroUSD
 from kling_batch.ledger import Ledger, iso
 from kling_batch.lifecycle import Event
+from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import Unread
-from kling_batch.records import Attempt, parse_iso
+from kling_batch.records import parse_iso
 
 _BATCH = 50  # request ids a call
 
@@ -53,7 +55,7 @@ async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> Learnt:
         KlingBatchError: the key may not read billing events, or they cannot be read; what was
             learnt before that stays.
     """
-    auth = "Key emulator" if gateway else authorization()
+    auth = "Key none" if gateway else authorization()
     unbilled = ledger.unbilled()
     asked = [a for a in unbilled if parse_iso(a.intended_at) > now - REACH]
     told = Learnt(asked=len(asked), too_old=len(unbilled) - len(asked))

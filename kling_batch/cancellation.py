@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kling_batch.fal import FalQueue, GatewayTransport, authorization, connections
+from kling_batch.attempts import Attempt
+from kling_batch.fal import FalQueue, authorization
 from kling_batch.ledger import Ledger
 from kling_batch.lifecycle import Event
+from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import CancelAnswer, Finished, StatusOutcome, Unread, Waiting
-from kling_batch.records import Attempt
 
 WORDS: dict[CancelAnswer, str] = {
     CancelAnswer.REQUESTED: "asked (202); what is rendering already may finish and be billed",
     CancelAnswer.ALREADY_COMPLETED: "too late (400): it has finished; the next run collects it",
     CancelAnswer.NOT_FOUND: "fal does not know it (404); the next run looks it up",
+    CancelAnswer.REFUSED: "fal refuses the key, or shows nothing to a locked account; nothing has "
+    "changed",
     CancelAnswer.UNREAD: "fal gave no answer; nothing has changed",
 }
 
@@ -27,9 +30,9 @@ async def cancel(
     attempts: Sequence[Attempt],
     gateway: str | None,
     tell: Callable[[Attempt, str], None],
-) -> bool:
-    """Ask for each attempt; whether fal took every request."""
-    auth = "Key emulator" if gateway else authorization()
+) -> set[CancelAnswer]:
+    """Ask for each attempt; everything that fal answered."""
+    auth = "Key none" if gateway else authorization()
     transport = GatewayTransport(gateway) if gateway else None
     answers: list[CancelAnswer] = []
     async with connections(auth, transport) as (api, _):
@@ -43,7 +46,7 @@ async def cancel(
             ledger.record(attempt.id, Event.CANCEL_REQUESTED, answer=answer, remote_status=status)
             answers.append(answer)
             tell(attempt, WORDS[answer])
-    return all(answer is CancelAnswer.REQUESTED for answer in answers)
+    return set(answers)
 
 
 def _shown(look: StatusOutcome, attempt: Attempt) -> str:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from kling_batch.catalog import CATALOG
 from kling_batch.errors import ExitCode
-from kling_batch.fal import FalQueue, GatewayTransport, authorization, connections
+from kling_batch.fal import FalQueue, authorization
 from kling_batch.ledger import iso
+from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import ListForbidden, Listing, Unread
 
 Check = tuple[str, bool, str, int]
@@ -19,7 +20,7 @@ async def look(gateway: str | None) -> list[Check]:
     Raises:
         AuthError: there is no key.
     """
-    auth = "Key emulator" if gateway else authorization()
+    auth = "Key none" if gateway else authorization()
     checks: list[Check] = [("key", True, "found", 0)]
     endpoint = CATALOG[0].id
     async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):

@@ -108,7 +108,7 @@ def _refusal(answer: Answer, body: JSON) -> Failure:
     elif answer.status in (401, 403):
         kind = FailureKind.AUTH
     elif answer.status == 404 and body is None:
-        kind = FailureKind.UNREACHABLE  # a gateway's page: fal itself has not been asked
+        kind = FailureKind.UNROUTED
     else:
         kind = FailureKind.INVALID
     detail = first_detail(body)

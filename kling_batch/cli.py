@@ -43,8 +43,9 @@ for command in COMMANDS:
 
 def main() -> None:
     """Run the command line and leave with the right code and one sentence."""
+    _complete_streams()
     try:
-        code = cli.main(prog_name="kling-batch", standalone_mode=False)
+        code = _invoke()
     except ManifestError as error:
         _problems(error)
         code = error.exit_code
@@ -71,6 +72,30 @@ def main() -> None:
     except BaseExceptionGroup as group:
         code = _first_known(group)
     sys.exit(int(code) if isinstance(code, int) else 0)
+
+
+def _invoke() -> object:
+    """The command's own code; where the reader of our data has left, that is no error of ours."""
+    before = sys.stdout
+    try:
+        return cli.main(prog_name="kling-batch", standalone_mode=False)
+    except SystemExit as leaving:  # click's way out: it has silenced the stream, and says 1
+        return leaving.code if sys.stdout is before else ExitCode.OK
+
+
+def _complete_streams() -> None:
+    """A standard stream that was closed before the start leads nowhere, as cron would have it.
+
+    Left closed, its number would go to the next file that is opened, and that is the ledger.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def _first_known(group: BaseExceptionGroup[BaseException]) -> int:

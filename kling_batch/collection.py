@@ -15,6 +15,7 @@ from anyio import CancelScope
 
 from kling_batch import backoff
 from kling_batch.answers import files_in, first_detail
+from kling_batch.attempts import Attempt
 from kling_batch.bench import Bench
 from kling_batch.classify import is_lock, verdict_of_listed, verdict_of_status
 from kling_batch.errors import AuthError, BudgetError
@@ -35,7 +36,7 @@ from kling_batch.outcome import (
     Unread,
     Waiting,
 )
-from kling_batch.records import Attempt, parse_iso
+from kling_batch.records import parse_iso
 
 #: Seconds that fal may refuse the key on every read of a request before the run gives up on it.
 REFUSED_PATIENCE = 300.0
@@ -163,6 +164,10 @@ class Collection:
                 self._heard = anyio.current_time()
             match outcome:
                 case Finished():
+                    if not seen:  # fal knows the id, whoever gave it
+                        self._bench.ledger.record(
+                            attempt.id, Event.REMOTE_OBSERVED, remote_status="COMPLETED"
+                        )
                     return outcome
                 case Waiting(status, position):
                     patience = Patience()

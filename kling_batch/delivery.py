@@ -19,6 +19,7 @@ import anyio
 
 from kling_batch import backoff
 from kling_batch.answers import files_in
+from kling_batch.attempts import Attempt
 from kling_batch.bench import Bench
 from kling_batch.jobs import Job
 from kling_batch.ledger import Placed
@@ -33,14 +34,16 @@ from kling_batch.outcome import (
     RemoteFile,
     Unfetched,
 )
-from kling_batch.records import Attempt, File, parse_iso
+from kling_batch.records import File, parse_iso
 from kling_batch.shelf import digest_of, sidecar_of
 from kling_batch.sidecar import sidecar
 
 #: Files at once; what is faster than the disk and the line only splits them.
 PARALLEL = 8
-#: Tries at one file before the run leaves it to the next one.
+#: Tries at one file before the run leaves it to the next one; and for how many seconds more where
+#: it is the line or the server that fails, and a night must not end with it.
 FETCH_TRIES = 8
+OUTAGE_SECONDS = 3600.0
 #: Seconds of nothing but 404 before a file counts as gone: storage has blips, a gateway has bad
 #: minutes, and the word is final.
 GONE_SECONDS = 300.0
@@ -92,7 +95,10 @@ class Delivery:
         here = self._here(attempt_id)  # one of several had gone missing, or had come first
         haul = await self._haul(attempt, job, files, here)
         if haul.lost and self._young(attempt):
-            haul.waiting = f"paid, and it looks lost: {next(iter(haul.lost.values()))}"
+            haul.waiting = (
+                f"paid, and it looks lost: {next(iter(haul.lost.values()))}; every run asks for it"
+                f" again until fal's seven days are over, or: kling-batch retry {job.label}"
+            )
         if not (haul.waiting or haul.fetched or here):
             return self._lost(attempt, haul.lost[0])
         placed = self._shelve(attempt, job, haul.fetched, files)
@@ -140,6 +146,7 @@ class Delivery:
         temporary = self._bench.shelf.temporary(final, _token(attempt), index)
         failures = 0
         gone_since: float | None = None
+        begun = anyio.current_time()
         for n in count(1):
             async with self._parallel:
                 outcome = await self._bench.fetcher.fetch(file, temporary)
@@ -155,7 +162,8 @@ class Delivery:
             else:
                 gone_since = None
                 failures += 1
-                if failures == FETCH_TRIES:
+                lasting = outcome.outage and now - begun < OUTAGE_SECONDS
+                if failures >= FETCH_TRIES and not lasting:
                     return outcome
             pause = backoff.DOWNLOAD.delay(n, self._bench.rng)
             self._say(job, "download_again", f"{outcome.reason}; again in {pause:.0f} s")

@@ -38,9 +38,10 @@ LOOK_BYTES = 4 * 1024**2
 class Broken(Exception):  # noqa: N818 - a private signal, turned into `Unfetched` below
     """This try failed; `restart` says that what is on the disk is of no use."""
 
-    def __init__(self, reason: str, *, restart: bool = False) -> None:
+    def __init__(self, reason: str, *, restart: bool = False, outage: bool = False) -> None:
         super().__init__(reason)
         self.restart = restart
+        self.outage = outage
 
 
 class Fetcher(Protocol):
@@ -109,13 +110,13 @@ class Downloader:
         except Broken as error:
             if error.restart:
                 temporary.unlink(missing_ok=True)
-            return Unfetched(str(error))
+            return Unfetched(str(error), outage=error.outage)
         except httpx.HTTPError as error:
-            return Unfetched(f"{type(error).__name__}: {error}")
+            return Unfetched(f"{type(error).__name__}: {error}", outage=True)
         except (httpx.InvalidURL, UnicodeError, ExceptionGroup):  # no host that can be, or no port
             return Unfetched("fal gave an unusable file address")
         except ssl.SSLError as error:  # an `OSError`, but not the disk's
-            return Unfetched(f"{type(error).__name__}: {error}")
+            return Unfetched(f"{type(error).__name__}: {error}", outage=True)
         finally:
             self._room.release(temporary)
 
@@ -140,7 +141,7 @@ class Downloader:
                     return None
                 raise Broken("the server has nothing left to send", restart=True)
             if answer.status_code not in (200, 206):
-                raise Broken(f"HTTP {answer.status_code} from the file server")
+                raise Broken(f"HTTP {answer.status_code} from the file server", outage=True)
             start = _start(answer, have)
             total = _total(answer, start)
             if None not in (total, file.size) and total != file.size:

@@ -144,11 +144,12 @@ class Engine:
     async def _guarded(self, work: Work, item: PlannedJob, number: int) -> None:
         """Run one job's work; what stops the run is turned into a stop here, in one place."""
         try:
-            await work(item, number)
+            try:
+                await work(item, number)
+            except (UsageError, OSError) as error:
+                self._unplaced(item, error)
         except AuthError as error:
             self.leave(error.exit_code, str(error))
-        except (UsageError, OSError) as error:
-            self._unplaced(item, error)
         except KlingBatchError as error:
             # The ledger cannot take what happens: nothing more may happen.
             self.leave(error.exit_code, f"{item.job.label}: {error}")
@@ -198,8 +199,10 @@ class Engine:
                 self._drop(item)
             case Halted():
                 self._drop(item)
-            case NotReady(reason):
-                self._end(item, Failure(kind=FailureKind.INPUT, message=reason))
+            case NotReady(failure) if decide(failure, 1, 1) is Decision.STOP_RUN:
+                self._stopped_by(item, failure)
+            case NotReady(failure):
+                self._end(item, failure)
             case Bought(attempt_id, State.IN_DOUBT, since):
                 self._doubt(item, attempt_id, since)
             case Bought(attempt_id):
@@ -278,15 +281,18 @@ class Engine:
                 await self._buy(item, attempt.tries + 1)
                 return
         if decision is Decision.STOP_RUN:
-            if not self._gate.refused(failure):
-                self._work.cancel()
-            self._drop(item)
+            self._stopped_by(item, failure)
             return
         if decision is Decision.RETRY:
             return  # the run is stopping; the next one makes the attempt
         if failure.kind is FailureKind.UNREACHABLE:
             self.stop_feeding(ExitCode.SOME_FAILED, f"fal cannot be reached: {failure.message}")
         self._end(item, failure)
+
+    def _stopped_by(self, item: PlannedJob, failure: Failure) -> None:
+        if not self._gate.refused(failure):
+            self._work.cancel()
+        self._drop(item)
 
     async def _entered(self) -> bool:
         """A place in the window for one more attempt, unless buying has ended by then."""

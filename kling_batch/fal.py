@@ -8,9 +8,7 @@ and hide the headers that tell the bill. Must not know the ledger, the manifest 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -20,11 +18,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
-from fal_client.client import (
-    QUEUE_URL_FORMAT,
-    USER_AGENT,
-    AsyncBackupDomainTransport,
-)
+from fal_client.client import QUEUE_URL_FORMAT
 
 from kling_batch.answers import Answer, bills, rows_of, sent_at
 from kling_batch.classify import (
@@ -36,6 +30,7 @@ from kling_batch.classify import (
 from kling_batch.errors import AuthError
 from kling_batch.fal_urls import handle_of
 from kling_batch.jobs import JSON
+from kling_batch.network import Departure
 from kling_batch.outcome import (
     CancelAnswer,
     Failure,
@@ -62,7 +57,6 @@ PLATFORM_URL = "https://api.fal.ai/v1"
 #: A submission is answered in well under a second; a lost one is worth waiting for, because the
 #: alternative to its answer is doubt about money.
 SUBMIT_TIMEOUT = httpx.Timeout(120.0, connect=15.0, pool=60.0)
-READ_TIMEOUT = httpx.Timeout(30.0, connect=15.0, pool=60.0)
 
 #: For the whole of an answer: httpx's own limits count from byte to byte, and a line that drips
 #: would hold a shielded POST, and with it the program, for ever. Above the sum of those limits.
@@ -104,71 +98,6 @@ def authorization() -> str:
     return header
 
 
-class GatewayTransport(httpx.AsyncBaseTransport):
-    """Sends every host's requests to one address, the host as first path segment.
-
-    The emulator on a port is reached so; URLs in the ledger keep fal's own names.
-    """
-
-    def __init__(self, base: str) -> None:
-        """`base` is the emulator's address, for example `http://127.0.0.1:8765`."""
-        self._base = base.rstrip("/")
-        self._inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=200))
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass on under the emulator's address."""
-        url = httpx.URL(f"{self._base}/{request.url.host}{request.url.raw_path.decode('ascii')}")
-        headers = [(k, v) for k, v in request.headers.raw if k.lower() != b"host"]
-        headers.append((b"Host", url.netloc))
-        return await self._inner.handle_async_request(
-            httpx.Request(
-                request.method,
-                url,
-                headers=headers,
-                stream=request.stream,
-                extensions=request.extensions,
-            )
-        )
-
-    async def aclose(self) -> None:
-        """Close its connections."""
-        await self._inner.aclose()
-
-
-@asynccontextmanager
-async def connections(
-    auth: str, transport: httpx.AsyncBaseTransport | None = None
-) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
-    """An authorised client for fal's API, and one without the key for files.
-
-    `SSL_CERT_FILE` and proxy variables are honoured as httpx and fal-client do.
-    """
-    # httpx logs every URL at INFO; signed URLs are secrets.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    agent = {"User-Agent": USER_AGENT}
-    api = httpx.AsyncClient(
-        transport=transport or AsyncBackupDomainTransport(),
-        headers=agent | {"Authorization": auth},
-        timeout=READ_TIMEOUT,
-    )
-    files = httpx.AsyncClient(
-        transport=transport,
-        headers=agent | {"Accept-Encoding": "identity"},
-        timeout=READ_TIMEOUT,
-        follow_redirects=True,
-        max_redirects=5,
-        event_hooks={"request": [_encrypted]},
-    )
-    async with api, files:
-        yield api, files
-
-
-async def _encrypted(request: httpx.Request) -> None:
-    """A redirect may lead anywhere; without TLS it is not followed, not even to look."""
-    if request.url.scheme != "https":
-        raise httpx.UnsupportedProtocol("the address is not https", request=request)
-
-
 @dataclass(slots=True)
 class _Pages:
     """What a platform list told, page by page."""
@@ -197,6 +126,7 @@ class FalQueue:
             request = self._api.build_request(
                 "POST", QUEUE_URL_FORMAT + endpoint, json=payload, timeout=SUBMIT_TIMEOUT
             )
+            departure = Departure(request)
         except (httpx.InvalidURL, ValueError, TypeError) as error:
             words = f"it cannot be put into a request ({type(error).__name__})"
             return Refused(Failure(kind=FailureKind.INVALID, message=words))
@@ -205,9 +135,10 @@ class FalQueue:
         except NEVER_SENT as error:
             return NotSent(self._words(error))
         except (httpx.HTTPError, OSError) as error:
-            # The type of a read or write error does not tell whether the body had arrived. What is
-            # broken inside TLS comes as the system's own error, past httpx.
-            return Unconfirmed(self._words(error))
+            # The type of a read or write error does not tell whether the body had arrived; that it
+            # never began to leave is certain. What breaks inside TLS comes as the system's error.
+            words = self._words(error)
+            return NotSent(words) if departure.never_began else Unconfirmed(words)
         return classify_submit(answer, partial(handle_of, endpoint))
 
     def handle(self, endpoint: str, request_id: str) -> Handle:
@@ -239,6 +170,8 @@ class FalQueue:
             200: CancelAnswer.REQUESTED,
             202: CancelAnswer.REQUESTED,
             400: CancelAnswer.ALREADY_COMPLETED,
+            401: CancelAnswer.REFUSED,
+            403: CancelAnswer.REFUSED,
             404: CancelAnswer.NOT_FOUND,
         }
         return by_code.get(answer.status, CancelAnswer.UNREAD)
@@ -325,7 +258,7 @@ class FalQueue:
         """A request that costs nothing: whatever breaks is only "not read"."""
         try:
             return await self._ask(self._api.build_request(method, url, **options), READ_PATIENCE)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:
             return Unread(f"unusable address: {error}")
         except (httpx.HTTPError, OSError) as error:
             return Unread(self._words(error))

@@ -70,7 +70,8 @@ class Files:
             if not path.exists():
                 return FileFault(f"there is no file {name}", self._elsewhere(written))
             if not path.is_file():
-                return FileFault(f"{name} is a folder, not a file")
+                kind = "a folder" if path.is_dir() else "a device"
+                return FileFault(f"{name} is {kind}, not a file")
             size = path.stat().st_size
             if size == 0:
                 return FileFault(f"{name} is empty (0 bytes)")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from kling_batch.attempts import Attempt
 from kling_batch.bench import Bench
 from kling_batch.errors import ExitCode
-from kling_batch.jobs import Job
+from kling_batch.jobs import Job, MicroUSD
 from kling_batch.ledger import OverCap
 from kling_batch.outcome import Failure, FailureKind, Happening
 from kling_batch.prices import format_usd
-from kling_batch.records import Attempt
 from kling_batch.tally import Stop
 from kling_batch.units import ROUNDING, alarming, dearer
 
@@ -30,8 +30,9 @@ class Gate:
         self._batches: set[str] = set()
         #: Batches whose own cap is reached, while others go on.
         self._barred: set[str] = set()
-        if (dearest := bench.ledger.dearest()) > ROUNDING:
-            bench.dearer = max(bench.dearer, dearest)  # what an earlier run has learnt
+        # What earlier runs have learnt holds for this one.
+        known = bench.ledger.dearest().items()
+        bench.dearer |= {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
 
     def open_for(self, batches: Iterable[str]) -> None:
         """What this run is about."""
@@ -60,6 +61,9 @@ class Gate:
             f"{job.label} would pass {over.cap.name} of {format_usd(over.cap.limit)}: "
             f"{format_usd(over.committed)} committed, {format_usd(over.estimate)} more needed"
         )
+        if over.estimate > job.estimate:
+            times = over.estimate / job.estimate
+            reason += f" (renders of {job.endpoint} have cost {times:.1f} times their estimate)"
         if over.cap.batches is None or self._batches <= set(over.cap.batches):
             self.close(ExitCode.BUDGET, reason, cap=over.cap.name)
         else:
@@ -81,9 +85,11 @@ class Gate:
         """Learn from what a render cost; what to say of it, where it was more than planned."""
         if attempt.cost is None or not dearer(attempt.cost, attempt.estimate):
             return ""
-        self._bench.dearer = max(self._bench.dearer, attempt.cost / attempt.estimate)
+        known = self._bench.dearer.get(attempt.endpoint, 1.0)
+        expected = MicroUSD(round(attempt.estimate * known))
+        self._bench.dearer[attempt.endpoint] = max(known, attempt.cost / attempt.estimate)
         told = f"cost {format_usd(attempt.cost)}, estimated {format_usd(attempt.estimate)}"
-        if alarming(attempt.cost, attempt.estimate):
+        if alarming(attempt.cost, expected):  # what was known before has been agreed to
             reason = "the prices are not the catalogue's; nothing more is submitted"
             self.close(ExitCode.BUDGET, f"{job.label} {told}: {reason}")
         return told

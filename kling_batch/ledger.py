@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from kling_batch import placements
+from kling_batch.attempts import Attempt
 from kling_batch.database import RunLock, connect, explained, this_host, transaction
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.jobs import JSON, Batch, Job, JobKey, LocalFile, MicroUSD, canonical_json
@@ -28,7 +29,7 @@ from kling_batch.lifecycle import Event, State, step
 from kling_batch.naming import write_names
 from kling_batch.outcome import CancelAnswer, Charged
 from kling_batch.placements import Placed
-from kling_batch.records import Attempt, Reader
+from kling_batch.records import Reader
 from kling_batch.rows import MOMENTS, columns_of, plain
 
 
@@ -179,14 +180,14 @@ class Ledger(Reader):
         *,
         tries: int,
         caps: Iterable[Cap] = (),
-        dearer: float = 1.0,
+        dearer: Mapping[str, float] | None = None,
         moment: datetime | None = None,
     ) -> int | OverCap:
         """Commit the intent to pay for `job`: the row that must stand before the POST leaves.
 
         The caps are checked in the same transaction, so that no other job can slip in between.
-        `dearer`: how many times its estimate a render has cost; what is not billed yet is then
-        reckoned at that. `moment`: from where the windows of caps reach back, if that is not now.
+        `dearer`: by endpoint, how many times their estimates renders have cost; what is not billed
+        yet is reckoned at that. `moment`: from where the windows of caps reach back, if not now.
 
         Raises:
             LedgerError: a live or paid attempt at this job exists (the unique index says so).
@@ -195,11 +196,13 @@ class Ledger(Reader):
             with self.transaction() as db:
                 for cap in (cap for cap in caps if cap.covers(job)):
                     since = iso((moment or self._now()) - cap.window) if cap.window else None
-                    money = self.money(cap.batches, since, cap.key)
-                    unbilled = money.exposed + money.unbilled
-                    committed = MicroUSD(money.charged + money.exposed)
-                    committed = MicroUSD(committed + ceil(unbilled * (dearer - 1)))
-                    needed = MicroUSD(ceil(job.estimate * dearer))
+                    committed = self.committed(cap.batches, since, cap.key)
+                    needed = job.estimate
+                    if dearer:
+                        unsure = self.unsure(cap.batches, since, cap.key)
+                        more = sum(n * (dearer.get(name, 1) - 1) for name, n in unsure.items())
+                        committed = MicroUSD(committed + ceil(more))
+                        needed = MicroUSD(ceil(needed * dearer.get(job.endpoint, 1)))
                     if committed + needed > cap.limit:
                         return OverCap(cap=cap, committed=committed, estimate=needed)
                 cursor = db.execute(

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from kling_batch.catalog import by_id
 from kling_batch.endpoints import Endpoint
 from kling_batch.errors import KlingBatchError
-from kling_batch.fal import FalQueue, GatewayTransport, authorization, connections
+from kling_batch.fal import FalQueue, authorization
+from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import Unread
 from kling_batch.prices import format_usd
 from kling_batch.units import UNIT_PRICE
@@ -26,7 +27,7 @@ async def ask(endpoints: Sequence[str], gateway: str | None) -> Mapping[str, tup
     Raises:
         KlingBatchError: the API did not answer.
     """
-    auth = "Key emulator" if gateway else authorization()
+    auth = "Key none" if gateway else authorization()
     found: dict[str, tuple[float, str]] = {}
     async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
         for start in range(0, len(endpoints), _BATCH):

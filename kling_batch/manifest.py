@@ -32,7 +32,7 @@ from kling_batch.request import Requests
 from kling_batch.single import single
 from kling_batch.tables import TABLE_SUFFIXES, open_table
 from kling_batch.templates import TemplateFault, compile_value
-from kling_batch.tree import Node, Tree, parse, scalar
+from kling_batch.tree import MOST_BYTES, Node, Tree, parse, scalar
 
 __all__ = ["load", "load_all", "locate", "single"]
 
@@ -298,7 +298,12 @@ class _Loading:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        data = bytearray()
+        with path.open("rb") as file:
+            # In pieces: a device has no end, and so large a buffer is not for small files.
+            while len(data) <= MOST_BYTES and (piece := file.read(1 << 20)):
+                data += piece
+        return bytes(data)
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         raise ManifestError((Problem(Place(str(path)), message, "unreadable"),)) from None

@@ -1,6 +1,7 @@
 """The ledger's schema as numbered migrations: raw DDL, so that the database forbids the forbidden.
 
-Only ever add to the end. Money is whole micro-USD, times are UTC ISO 8601 text with milliseconds,
+Only ever add to the end; until the first release m001 may itself be rewritten, and
+`tests/make_ledger.py` run. Money is whole micro-USD, times are UTC ISO 8601 text with milliseconds,
 paths are relative to the ledger's folder with forward slashes.
 """
 
@@ -207,9 +208,10 @@ begin select raise(abort, 'attempts are never deleted'); end
 create trigger request_ids_are_kept before update of request_id on attempts
 when old.request_id is not null and new.request_id is not old.request_id
  and (new.request_id is not null or coalesce(old.remote_status, '') <> ''
-      or exists (select 1 from events where attempt_id = old.id and event = 'submit_accepted')
-      or not exists (select 1 from events where attempt_id = old.id and event = 'reconciled_found'
-                     and json_extract(data, '$.by') = 'person'))
+      or 'person' is not (select json_extract(data, '$.by') from events
+                          where attempt_id = old.id
+                            and event in ('submit_accepted', 'reconciled_found')
+                          order by id limit 1))
 begin select raise(abort, 'a request id is never changed, nor erased if it is fal''s'); end
 ;;
 create trigger events_are_kept before delete on events

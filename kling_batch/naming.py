@@ -48,7 +48,7 @@ def write_names(
         return
     current = reader.current_names(batch.name)
     wanted = {(job.id, job.take): job for job in batch.jobs}
-    fresh = [j for name, j in wanted.items() if current.get(name) != (j.key, j.path)]
+    fresh = [j for name, j in wanted.items() if current.get(name) != (j.key, j.path, j.estimate)]
     gone = [name for name in current if whole and name not in wanted]
     retired = [*gone, *((job.id, job.take) for job in fresh)]
     with transaction() as db:

@@ -27,6 +27,8 @@ class FailureKind(StrEnum):
     ABANDONED = "abandoned"
     #: Never connected: nothing left this machine.
     UNREACHABLE = "unreachable"
+    #: A gateway's page came instead of fal's answer: fal itself has not been asked.
+    UNROUTED = "unrouted"
     #: Refused by 429 until patience ran out.
     THROTTLED = "throttled"
     #: Account locked or out of credits.
@@ -185,6 +187,8 @@ class CancelAnswer(StrEnum):
     REQUESTED = "CANCELLATION_REQUESTED"
     ALREADY_COMPLETED = "ALREADY_COMPLETED"
     NOT_FOUND = "NOT_FOUND"
+    #: fal does not take the key.
+    REFUSED = "REFUSED"
     UNREAD = "UNREAD"
 
 
@@ -248,6 +252,8 @@ class Unfetched:
     """The download failed for now; nothing is lost."""
 
     reason: str
+    #: The line or the server failed, and not what came over it.
+    outage: bool = False
 
 
 FetchOutcome: TypeAlias = Fetched | Gone | Unfetched

@@ -173,7 +173,9 @@ def _again(job: Job, standing: Standing, asked: bool, attempts: int) -> PlannedJ
     if standing.state is State.CANCELLED or failure is None:
         return PlannedJob(job, Action.SETTLED, f"cancelled: {said}", attempt)
     if may_try_again(failure.kind):
-        return PlannedJob(job, Action.SUBMIT, f"not submitted before: {said}", attempt)
+        # It never was a try: the next one has its number.
+        said = f"not submitted before: {said}"
+        return PlannedJob(job, Action.SUBMIT, said, attempt, standing.tries)
     if decide(failure, standing.tries, attempts) is Decision.RETRY:
         tries = standing.tries + 1
         return PlannedJob(job, Action.SUBMIT, f"try {tries} after: {said}", attempt, tries)

@@ -5,7 +5,6 @@ Works on a ledger that a run is writing (WAL readers never block). Must not writ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +14,11 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 from sqlite_utils import Database
 
+from kling_batch.attempts import Attempt, attempt_of, failure_of
 from kling_batch.database import connect, explained
-from kling_batch.jobs import JSON, JobKey, MicroUSD
+from kling_batch.jobs import JobKey, MicroUSD
 from kling_batch.lifecycle import SETTLED, Event, State
-from kling_batch.outcome import Charged, Failure, FailureKind, Handle
+from kling_batch.outcome import Failure
 
 Placement: TypeAlias = tuple[int, str, str]
 
@@ -34,34 +34,6 @@ class Standing(NamedTuple):
     granted: bool = False
     #: Where the files of a succeeded one lie: (output index, extension, stored path).
     placed: tuple[Placement, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One paid try, as the ledger has it."""
-
-    id: int
-    job_key: JobKey
-    batch: str
-    tries: int
-    state: State
-    endpoint: str
-    payload: JSON
-    estimate: MicroUSD
-    intended_at: str
-    submitted_at: str | None
-    handle: Handle | None
-    remote_status: str | None
-    output: JSON
-    failure: Failure | None
-    charged: Charged | None
-    billable_units: float | None
-    cost: MicroUSD | None
-    settled_at: str | None
-    rendered_at: str | None
-    origin: str
-    #: When fal took a request to cancel it.
-    cancel_asked_at: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +59,6 @@ class Money:
     exposed: MicroUSD
     #: Of what is exposed: settled, and whether it was billed is not known.
     unknown: MicroUSD
-    #: Of what is charged: as estimated, because nobody has told the bill.
-    unbilled: MicroUSD
 
 
 _STANDING_DONE = (
@@ -128,6 +98,10 @@ class Reader:
             reader.db.execute("begin")
         return reader
 
+    def let_go(self) -> None:
+        """What has been read was of one moment; nothing more is."""
+        self.db.conn.rollback()
+
     def close(self) -> None:
         """Let go of the file."""
         self.db.close()
@@ -160,15 +134,17 @@ class Reader:
                 done.setdefault(key, Standing(i, State(state), tries))
             for key, i, failure, granted in self.db.execute(failed):
                 if done[key].attempt_id == i:
-                    told = _failure(_load(failure))
+                    told = failure_of(failure)
                     done[key] = done[key]._replace(failure=told, granted=granted is not None)
         return done
 
-    def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str]]:
-        """(id, take) → (key, path template) as last registered for the batch."""
-        sql = "select job_id, take, job_key, path from names where batch = ? and retired_at is null"
+    def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str, int]]:
+        """(id, take) → (key, path template, estimate) as last registered for the batch."""
+        columns = "job_id, take, job_key, path, estimate_micro_usd"
+        sql = f"select {columns} from names where batch = ? and retired_at is null"  # noqa: S608
         with explained(self.path):
-            return {(i, t): (JobKey(k), p) for i, t, k, p in self.db.execute(sql, [batch])}
+            rows = self.db.execute(sql, [batch])
+            return {(i, t): (JobKey(k), p, e) for i, t, k, p, e in rows}
 
     def registered(self, batch: str) -> str:
         """The digest of what was last registered for a batch, or nothing."""
@@ -214,12 +190,12 @@ class Reader:
     def attempt(self, attempt_id: int) -> Attempt:
         """One attempt, whole."""
         (row,) = self.rows("select * from attempts where id = ?", [attempt_id])
-        return _attempt(row)
+        return attempt_of(row)
 
     def attempts_in(self, *states: State) -> list[Attempt]:
         """All attempts in these states, oldest first."""
         sql = f"select * from attempts where state in ({_marks(states)}) order by id"  # noqa: S608
-        return [_attempt(row) for row in self.rows(sql, states)]
+        return [attempt_of(row) for row in self.rows(sql, states)]
 
     def open_attempts(self, *states: State) -> list[tuple[int, JobKey, str, State]]:
         """Id, job, batch and state of all attempts in these states, oldest first."""
@@ -236,7 +212,7 @@ class Reader:
             " and not exists (select 1 from events where attempt_id = a.id and event = ?)"
             " order by id"
         )
-        return [_attempt(row) for row in self.rows(sql, [*states, Event.COST_LEARNT])]
+        return [attempt_of(row) for row in self.rows(sql, [*states, Event.COST_LEARNT])]
 
     def attempt_ids_in(self, state: State) -> list[int]:
         """Ids of all attempts in a state."""
@@ -245,7 +221,7 @@ class Reader:
     def attempts_of(self, key: JobKey) -> list[Attempt]:
         """Every try at a job, oldest first."""
         sql = "select * from attempts where job_key = ? order by id"
-        return [_attempt(row) for row in self.rows(sql, [key])]
+        return [attempt_of(row) for row in self.rows(sql, [key])]
 
     def request_ids(self) -> set[str]:
         """Every request id that some attempt has claimed."""
@@ -304,91 +280,62 @@ class Reader:
         key: JobKey | None = None,
     ) -> Money:
         """What is owed and what may be owed."""
-        where, parameters = ["1"], list[Any]()
-        if batches is not None:
-            where.append(f"batch in ({_marks(batches)})")
-            parameters += batches
-        if key is not None:
-            where.append("job_key = ?")
-            parameters.append(key)
-        if since is not None:
-            where.append("intended_at >= ?")
-            parameters.append(since)
+        where, parameters = _covered(batches, since, key)
         sql = (
             "select coalesce(sum(charged_micro_usd), 0), coalesce(sum(exposed_micro_usd), 0),"  # noqa: S608
-            " coalesce(sum(unknown_micro_usd), 0), coalesce(sum(unbilled_micro_usd), 0)"
-            f" from attempt_money where {' and '.join(where)}"
+            " coalesce(sum(unknown_micro_usd), 0)"
+            f" from attempt_money m where {where}"
         )
         with explained(self.path):
-            sums = map(MicroUSD, self.db.execute(sql, parameters).fetchone())
-        charged, exposed, unknown, unbilled = sums
-        return Money(charged=charged, exposed=exposed, unknown=unknown, unbilled=unbilled)
+            charged, exposed, unknown = map(MicroUSD, self.db.execute(sql, parameters).fetchone())
+        return Money(charged=charged, exposed=exposed, unknown=unknown)
 
-    def dearest(self) -> float:
-        """How many times its estimate the dearest of the latest renders cost; at least 1."""
+    def dearest(self) -> dict[str, float]:
+        """By endpoint: how many times its estimate the dearest of its latest ten renders cost.
+
+        An estimate that was a slip, and that its job has no longer, counts as it is now.
+        """
         sql = (
-            "select max(1.0 * cost_micro_usd / estimate_micro_usd) as ratio from"
-            " (select cost_micro_usd, estimate_micro_usd from attempts"
-            " where cost_micro_usd is not null and estimate_micro_usd > 0"
-            " and state in ('rendered', 'succeeded') order by id desc limit 50)"
+            "select endpoint, max(1.0 * cost_micro_usd / expected) as ratio from"
+            " (select a.endpoint, a.cost_micro_usd, max(a.estimate_micro_usd, coalesce(("
+            "  select max(n.estimate_micro_usd) from names n"
+            "  where n.job_key = a.job_key and n.retired_at is null), 0)) as expected,"
+            " row_number() over (partition by a.endpoint order by a.id desc) as latest"
+            " from attempts a where a.cost_micro_usd is not null"
+            " and a.state in ('rendered', 'succeeded'))"
+            " where latest <= 10 and expected > 0 group by endpoint"
         )
-        (row,) = self.rows(sql)
-        return max(1.0, float(row["ratio"] or 1.0))
+        return {row["endpoint"]: row["ratio"] for row in self.rows(sql)}
+
+    def unsure(
+        self, batches: Sequence[str] | None, since: str | None, key: JobKey | None
+    ) -> dict[str, MicroUSD]:
+        """By endpoint: what is reckoned as estimated, because no bill has told otherwise."""
+        where, parameters = _covered(batches, since, key)
+        sql = (
+            "select a.endpoint, sum(m.exposed_micro_usd + m.unbilled_micro_usd) as sum"  # noqa: S608
+            " from attempt_money m join attempts a on a.id = m.attempt_id"
+            f" where {where} group by a.endpoint"
+        )
+        return {row["endpoint"]: MicroUSD(row["sum"]) for row in self.rows(sql, parameters)}
+
+
+def _covered(
+    batches: Sequence[str] | None, since: str | None, key: JobKey | None
+) -> tuple[str, list[Any]]:
+    """Which attempts a sum is about, as a condition on `attempt_money` and its parameters."""
+    where, parameters = ["1"], list[Any]()
+    if batches is not None:
+        where.append(f"m.batch in ({_marks(batches)})")
+        parameters += batches
+    if key is not None:
+        where.append("m.job_key = ?")
+        parameters.append(key)
+    if since is not None:
+        where.append("m.intended_at >= ?")
+        parameters.append(since)
+    return " and ".join(where), parameters
 
 
 def _marks(values: Sequence[Any]) -> str:
     return ", ".join("?" * len(values))
-
-
-def _attempt(row: dict[str, Any]) -> Attempt:
-    handle = (
-        Handle(
-            request_id=row["request_id"],
-            response_url=row["response_url"],
-            status_url=row["status_url"],
-            cancel_url=row["cancel_url"],
-        )
-        if row["request_id"]
-        else None
-    )
-    return Attempt(
-        id=row["id"],
-        job_key=JobKey(row["job_key"]),
-        batch=row["batch"],
-        tries=row["try"],
-        state=State(row["state"]),
-        endpoint=row["endpoint"],
-        payload=_load(row["payload"]),
-        estimate=MicroUSD(row["estimate_micro_usd"]),
-        intended_at=row["intended_at"],
-        submitted_at=row["submitted_at"],
-        handle=handle,
-        remote_status=row["remote_status"],
-        output=_load(row["output"]),
-        failure=_failure(_load(row["failure"])),
-        charged=Charged(row["charged"]) if row["charged"] else None,
-        billable_units=row["billable_units"],
-        cost=None if row["cost_micro_usd"] is None else MicroUSD(row["cost_micro_usd"]),
-        settled_at=row["settled_at"],
-        rendered_at=row["rendered_at"],
-        origin=row["origin"],
-        cancel_asked_at=row["cancel_asked_at"],
-    )
-
-
-def _load(text: str | None) -> JSON:
-    return None if text is None else json.loads(text)
-
-
-def _failure(value: JSON) -> Failure | None:
-    if value is None:
-        return None
-    return Failure(
-        kind=FailureKind(value["kind"]),
-        message=value["message"],
-        charged=Charged(value["charged"]),
-        error_type=value.get("error_type", ""),
-        retryable=value.get("retryable"),
-        status=value.get("status"),
-        loc=tuple(value.get("loc", ())),
-    )

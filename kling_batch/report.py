@@ -98,6 +98,8 @@ class RunReport:
         failed = any(ENDING_CODES.get(ending) is ExitCode.SOME_FAILED for ending in endings)
         if self.exit_code is ExitCode.SOME_FAILED and not failed and Ending.NOT_STARTED in endings:
             return "stopped before its end, some jobs are not done"
+        if self.exit_code is ExitCode.STILL_RUNNING and Ending.RUNNING not in endings:
+            return "stopped before its end, paid files are still to be fetched"
         return EXIT_MEANINGS[self.exit_code]
 
     def counts(self) -> dict[Ending, int]:
@@ -114,8 +116,8 @@ def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCo
             return signal
     endings = {line.ending for line in lines}
     held = {*stops, *(ENDING_CODES[ending] for ending in endings if ending in ENDING_CODES)}
-    if Ending.RUNNING not in endings and ExitCode.STILL_RUNNING in held:
-        # The time was over, but nothing is open at fal: that code would send somebody to collect.
+    if not endings & {Ending.RUNNING, Ending.UNDELIVERED} and ExitCode.STILL_RUNNING in held:
+        # The time was over, but nothing is left at fal: that code would send somebody to collect.
         held.remove(ExitCode.STILL_RUNNING)
         if Ending.NOT_STARTED in endings:
             held.add(ExitCode.SOME_FAILED)

@@ -30,6 +30,7 @@ _FIXED: dict[FailureKind, Decision] = {
     FailureKind.ABANDONED: Decision.GIVE_UP,
     FailureKind.EXPIRED: Decision.GIVE_UP,
     FailureKind.UNREACHABLE: Decision.NEXT_RUN,
+    FailureKind.UNROUTED: Decision.NEXT_RUN,
     FailureKind.THROTTLED: Decision.NEXT_RUN,
     FailureKind.INPUT: Decision.NEXT_RUN,
     FailureKind.NOT_SUBMITTED: Decision.NEXT_RUN,

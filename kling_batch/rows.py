@@ -80,6 +80,7 @@ def name_row(batch: str, job: Job, at: str) -> tuple[Any, ...]:
 
 
 def names_digest(jobs: Iterable[Job]) -> str:
-    """The same for the same names, keys and paths in the same order."""
-    text = "\n".join(f"{job.id}\t{job.take}\t{job.key}\t{job.path}" for job in jobs)
+    """The same for the same names, keys, paths and estimates in the same order."""
+    lines = (f"{job.id}\t{job.take}\t{job.key}\t{job.path}\t{job.estimate}" for job in jobs)
+    text = "\n".join(lines)
     return sha256(text.encode()).hexdigest()

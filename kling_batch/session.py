@@ -7,7 +7,7 @@ about jobs or money; those decisions are the plan's, the ledger's and the engine
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from kling_batch.bench import Bench, Policy
 from kling_batch.catalog import by_id
 from kling_batch.display import Display
 from kling_batch.engine import Engine
-from kling_batch.errors import ExitCode, LedgerError, UsageError
+from kling_batch.errors import BudgetError, ExitCode, LedgerError, UsageError
 from kling_batch.jobs import Batch, Job, JobKey, MicroUSD
 from kling_batch.ledger import Cap, Ledger
 from kling_batch.lifecycle import OPEN
@@ -36,7 +36,7 @@ from kling_batch.signals import listen, receiver
 from kling_batch.survey import shelf_of, survey, wanted
 from kling_batch.tally import Tally
 from kling_batch.typed import Command
-from kling_batch.units import cost_of
+from kling_batch.units import ALARM, cost_of
 
 if TYPE_CHECKING:
     from kling_batch.settings import Options
@@ -108,7 +108,7 @@ def _planned(
     if request.approve is not None:
         request.approve(plan)
     if not plan.idle:
-        _consent(request, settings, plan)
+        _consent(request, settings, plan, dearest=ledger.dearest())
     if request.plan is None:
         with undisturbed():
             for batch in batches:
@@ -140,8 +140,14 @@ def _now() -> datetime:
 # -- consent -----------------------------------------------------------------------------------
 
 
-def _consent(request: Request, settings: Settings, plan: Plan) -> None:
-    """Nothing is paid without somebody's word: a flag, a cap, an answer, or the command itself."""
+def _consent(
+    request: Request, settings: Settings, plan: Plan, *, dearest: Mapping[str, float]
+) -> None:
+    """Nothing is paid without somebody's word: a flag, a cap, an answer, or the command itself.
+
+    `dearest`: by endpoint, how many times their estimates renders have cost; where that is
+    alarming, only a cap is a word.
+    """
     payable = [item for item in plan.items if _may_pay(item, settings)]
     if not payable:
         return
@@ -153,9 +159,15 @@ def _consent(request: Request, settings: Settings, plan: Plan) -> None:
                 "give the job a `price:`"
             )
     options = request.options
-    if settings.service == "emulator" or options.yes or request.single:
+    if settings.service == "emulator" or request.single or settings.max_cost is not None:
         return
-    if settings.max_cost is not None:
+    times = max(dearest.get(item.job.endpoint, 1.0) for item in payable)
+    if times >= ALARM:
+        raise BudgetError(
+            f"renders have cost {times:.1f} times what was estimated, so no estimate holds; "
+            "paying needs a cap now (--max-cost USD), which reckons with that. Nothing was sent"
+        )
+    if options.yes:
         return
     total = format_usd(MicroUSD(sum(i.job.estimate for i in payable if not i.twin)))
     if request.ask is None:
@@ -179,14 +191,15 @@ def _payable(request: Request, settings: Settings, plan: Plan) -> frozenset[JobK
     A request that is only collected may fail, and its next attempt is a payment that no plan
     showed: without a flag or a cap, over a limit, or beside a reviewed plan it waits.
     """
-    agreed = [item for item in plan.items if _may_pay(item, settings)]
     options = request.options
+    bounded = options.limit is not None or request.approve is not None
+    agreed = [
+        item
+        for item in plan.items
+        if _may_pay(item, settings) and not (bounded and item.action is Action.RECONCILE)
+    ]
     word = options.yes or request.single or settings.max_cost is not None
-    if (
-        (word or settings.service == "emulator")
-        and options.limit is None
-        and request.approve is None
-    ):
+    if (word or settings.service == "emulator") and not bounded:
         caps = _caps(request, settings)
         agreed += [
             item
@@ -247,7 +260,7 @@ def _check_folder(settings: Settings, job: Job) -> None:
 
 def _authorization(settings: Settings, plan: Plan) -> str:
     if settings.service == "emulator" or not plan.count(*_KEYED):
-        return "Key emulator"
+        return "Key none"
     from kling_batch.fal import authorization  # noqa: PLC0415 - the network stack loads late
 
     return authorization()
@@ -329,7 +342,8 @@ async def _bench(
     auth: str,
 ) -> AsyncIterator[Bench]:
     from kling_batch.download import Downloader  # noqa: PLC0415 - the network stack loads late
-    from kling_batch.fal import FalQueue, GatewayTransport, connections  # noqa: PLC0415
+    from kling_batch.fal import FalQueue  # noqa: PLC0415
+    from kling_batch.network import GatewayTransport, connections  # noqa: PLC0415
     from kling_batch.upload import FalUploader  # noqa: PLC0415
 
     transport = GatewayTransport(gateway) if gateway else None

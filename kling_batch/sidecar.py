@@ -10,9 +10,9 @@ from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from kling_batch import __version__
+from kling_batch.attempts import Attempt
 from kling_batch.jobs import JSON, Job, canonical_json
 from kling_batch.outcome import Fetched
-from kling_batch.records import Attempt
 
 
 def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datetime) -> JSON:

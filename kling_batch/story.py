@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from kling_batch.attempts import Attempt
 from kling_batch.jobs import JSON
 from kling_batch.lifecycle import NEXT, State
 from kling_batch.lookup import Named, differences
@@ -15,7 +16,7 @@ from kling_batch.outcome import Charged
 from kling_batch.outlook import Outlook, outlook
 from kling_batch.plan import Action
 from kling_batch.prices import format_usd
-from kling_batch.records import Attempt, Reader, Standing
+from kling_batch.records import Reader, Standing
 
 _EVENTS: dict[str, str] = {
     "submit_intended": "intent written down, price {estimate}",
@@ -24,6 +25,7 @@ _EVENTS: dict[str, str] = {
     "submit_unconfirmed": "answer lost: {reason}",
     "run_recovered": "in doubt: {reason}",
     "reconciled_found": "found at fal as {request_id}",
+    "reconciled_found by person": "it is at fal as {request_id}, you said",
     "reconciled_absent": "taken as never accepted: {message}",
     "remote_observed": "fal says {remote_status}",
     "remote_completed": "rendered",
@@ -182,7 +184,8 @@ def _event(row: dict[str, Any], attempt: Attempt) -> str:
         words["paths"] = ", ".join(words["paths"])
     if isinstance(words.get("cost"), int):
         words["cost"] = format_usd(words["cost"])
-    template: str = _EVENTS.get(row["event"], row["event"])
+    event = f"{row['event']} by {data['by']}" if "by" in data else row["event"]
+    template: str = _EVENTS.get(event) or _EVENTS.get(row["event"], row["event"])
     return template.format_map(_Lenient(words))
 
 

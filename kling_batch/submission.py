@@ -39,7 +39,7 @@ from kling_batch.records import parse_iso
 from kling_batch.shelf import digest_of
 
 #: How often in a row a POST that provably was not accepted is made again before the job is left for
-#: the next run, and after what pauses: about a minute without connection, about five of 429, a few
+#: the next run, and after what pauses: about a minute without connection, some of 429, a few
 #: seconds of a locked account (seen answered once in a burst with a healthy balance, facts §6.3).
 TRIES: dict[FailureKind, tuple[int, Backoff]] = {
     FailureKind.UNREACHABLE: (8, backoff.SUBMIT),
@@ -53,6 +53,9 @@ PATIENCE = 3600.0
 #: for a person. They go singly and ever more slowly until fal answers one of them for certain.
 BRAKE = 3
 
+#: Tries at one upload: about two minutes.
+UPLOAD_TRIES = 10
+
 #: fal keeps files for a week at least (facts §7.4); after this an input is brought again.
 UPLOAD_LASTS = timedelta(days=3)
 #: A parent's output is handed on by its own URL while that is young.
@@ -63,7 +66,7 @@ OUTPUT_LASTS = timedelta(hours=24)
 class NotReady:
     """The inputs could not be prepared; no attempt was made."""
 
-    reason: str
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +130,15 @@ class Submission:
         try:
             payload = substitute(job.arguments, await self._urls(job))
         except UploadError as error:
-            return NotReady(str(error))
+            return NotReady(error.failure)
         refusals: Counter[FailureKind] = Counter()
-        deadline = anyio.current_time() + PATIENCE
+        deadline: float | None = None
         while True:
             bought = await self._in_turn(job, tries, payload)
             if not isinstance(bought, Bought) or bought.failure is None:
                 return bought
+            # From the first refusal on: who has only stood in line has not been refused.
+            deadline = deadline or anyio.current_time() + PATIENCE
             pause = self._put_off(job, bought.failure, refusals, bought.hint)
             if pause is None or anyio.current_time() + pause > deadline:
                 return bought
@@ -264,9 +269,21 @@ class Submission:
                 raise UploadError(f"{file.path}: {error.strerror or error}") from error
             if not same:
                 raise UploadError(f"{file.path} has changed since it was read; run again")
-            url = await bench.uploader.upload(Path(file.path), file.content_type)
+            url = await self._upload(Path(file.path), file.content_type)
             bench.ledger.remember_upload(file, url)
             return url
+
+    async def _upload(self, path: Path, content_type: str) -> str:
+        """Free of charge, so what the line or the server did to it is done again."""
+        for n in range(1, UPLOAD_TRIES + 1):
+            try:
+                return await self._bench.uploader.upload(path, content_type)
+            except UploadError as error:
+                if not error.passing or n == UPLOAD_TRIES or self._bench.halted:
+                    raise
+            with self._while_buying():
+                await anyio.sleep(backoff.READ.delay(n, self._bench.rng))
+        raise AssertionError("the loop returns")
 
     async def _output_url(self, parent: OutputOf) -> str:
         """Another job's output, by fal's own URL while it is young, else uploaded from here."""

@@ -146,7 +146,7 @@ class Changes:
         now: dict[tuple[str, str, int], JobKey] = {}
         for batch in self._batches:
             names = self._reader.current_names(batch).items()
-            now |= {(batch, *name): key for name, (key, _) in names}
+            now |= {(batch, *name): key for name, (key, *_) in names}
             earlier = self._reader.earlier_names(batch).items()
             self._earlier |= {(batch, *name): key for name, key in earlier}
         return now

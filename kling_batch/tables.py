@@ -22,6 +22,9 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _MOST_CELL = 1_000_000
 
 CsvReader = Any  # `_csv.reader` has no public name
+#: Of a table: two hundred thousand prompts of the greatest length.
+MOST_BYTES = 500_000_000
+
 Report = Callable[[Problem], None]
 Row = tuple[int, dict[str, JSON]]
 
@@ -50,6 +53,11 @@ def open_table(path: Path, name: str, report: Report) -> Table:
 def _lines(path: Path, name: str) -> Iterator[str]:
     """The decoded lines, their ends kept: a quoted cell may go over several of them."""
     try:
+        if path.stat().st_size > MOST_BYTES:
+            most = f"{MOST_BYTES // 1_000_000} MB"
+            raise _fatal(Place(name), f"the table is larger than {most}", "too-large")
+        if path.is_char_device():
+            raise _fatal(Place(name), "is a device, not a table", "unreadable")  # without an end
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield from file
     except UnicodeDecodeError:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from kling_batch import placements
+from kling_batch.attempts import Attempt
 from kling_batch.errors import UsageError
 from kling_batch.jobs import Job
 from kling_batch.ledger import Ledger
 from kling_batch.lifecycle import LIVE_OR_PAID, Event, State, step
 from kling_batch.outcome import Charged, Failure, FailureKind
 from kling_batch.placements import Placed
-from kling_batch.records import Attempt
 
 
 def grant_take(ledger: Ledger, batch: str, job_id: str) -> int:
@@ -96,14 +96,18 @@ def adopt(ledger: Ledger, job: Job, placed: Placed) -> int:
 
 
 def by_word(ledger: Ledger, attempt: Attempt) -> bool:
-    """Whether a person gave the request id, and fal has never confirmed it."""
+    """Whether a person gave the request id, and fal has never confirmed it.
+
+    What brought an id first decides: fal's answer or its list, or a person. What came later may
+    only repeat it. The trigger `request_ids_are_kept` says the same.
+    """
     sql = (
-        "select sum(event = ?) as accepted,"
-        " sum(event = ? and json_extract(data, '$.by') = 'person') as told"
-        " from events where attempt_id = ?"
+        "select json_extract(data, '$.by') as by from events"
+        " where attempt_id = ? and event in (?, ?) order by id limit 1"
     )
-    (row,) = ledger.rows(sql, [Event.SUBMIT_ACCEPTED, Event.RECONCILED_FOUND, attempt.id])
-    return bool(row["told"]) and not row["accepted"] and not attempt.remote_status
+    rows = ledger.rows(sql, [attempt.id, Event.SUBMIT_ACCEPTED, Event.RECONCILED_FOUND])
+    first = next((row["by"] for row in rows), None)
+    return first == "person" and not attempt.remote_status
 
 
 def take_back(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:

@@ -91,8 +91,8 @@ class Tree:
 def parse(data: bytes, file: str) -> Tree:
     """The tree of one YAML document; `ManifestError` where there is none to be had."""
     if len(data) > MOST_BYTES:
-        size = f"{len(data) / 1e6:,.0f} MB; at most {MOST_BYTES // 1_000_000} MB"
-        raise _fatal(Place(file), f"the file has {size}", "too-large", "put the jobs into a table")
+        message = f"the file is larger than {MOST_BYTES // 1_000_000} MB"
+        raise _fatal(Place(file), message, "too-large", "put the jobs into a table")
     text = decode(data, file)
     if not text.strip():
         raise _fatal(Place(file), "the file is empty", "empty", "`kling-batch init` writes a start")

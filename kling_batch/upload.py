@@ -13,6 +13,8 @@ import httpx
 from fal_client import AsyncClient
 
 from kling_batch.bench import UploadError
+from kling_batch.classify import is_lock
+from kling_batch.outcome import Failure, FailureKind
 from kling_batch.secrecy import secrets_of, without
 
 
@@ -58,7 +60,10 @@ class FalUploader:
         # fal-client indexes fal's answers unseen: one that is no object raises nearly anything.
         except Exception as error:  # noqa: BLE001 - and the cause may quote the key
             told = without(_words(error), self._secrets)
-            raise UploadError(f"{path.name} could not be uploaded: {told}") from None
+            said = f"{path.name} could not be uploaded: {told}"
+            raise UploadError(
+                said, passing=_passing(error), failure=_failure(error, told)
+            ) from None
         if not (isinstance(url, str) and url.startswith("https://") and url.isprintable()):
             # It would go into a paid request, and be remembered for the next ones.
             raise UploadError(f"{path.name} could not be uploaded: fal gave no address for it")
@@ -86,3 +91,25 @@ def _status(code: int, told: object) -> str:
     """An HTTP status with fal's own sentence, where it has one."""
     text = " ".join(told.split())[:200] if isinstance(told, str) else ""
     return f"HTTP {code}" + (f": {text}" if text else "")
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, fal_client.client.FalClientHTTPError):
+        return int(error.status_code)
+    return error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
+
+
+def _passing(error: Exception) -> bool:
+    """Whether another try may work: what the line did, and what servers say in a bad minute."""
+    code = _code(error)
+    return (
+        code in (408, 425, 429) or code >= 500 or (not code and isinstance(error, httpx.HTTPError))
+    )
+
+
+def _failure(error: Exception, told: str) -> Failure | None:
+    """A refused key or a locked account; a key that only may not upload is no such thing."""
+    code = _code(error)
+    if code == 402 or is_lock(code, told):
+        return Failure(kind=FailureKind.LOCKED, message=told, status=code)
+    return Failure(kind=FailureKind.AUTH, message=told, status=code) if code == 401 else None

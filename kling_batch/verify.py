@@ -38,11 +38,14 @@ class Verdict:
 def verify(reader: Reader, shelf: Shelf) -> Verdict:
     """Derive everything that can be derived and compare."""
     files = [file for found in reader.files().values() for file in found]
-    findings = [*_keys(reader), *_histories(reader), *_sums(reader), *_files(reader, files, shelf)]
+    adopted = {row["id"] for row in reader.rows("select id from attempts where origin = 'adopted'")}
+    findings = [*_keys(reader), *_histories(reader), *_sums(reader)]
     count = {
         table: next(reader.rows(f"select count(*) as n from {table}"))["n"]  # noqa: S608
         for table in ("jobs", "attempts")
     }
+    reader.let_go()  # a run beside us must not wait with its log until every file is hashed
+    findings += _files(files, adopted, shelf)
     return Verdict(count["jobs"], count["attempts"], len(files), tuple(findings))
 
 
@@ -90,8 +93,7 @@ def _sums(reader: Reader) -> Iterator[Finding]:
         yield Finding("money", f"{told}; derived {charged} and {exposed} micro-USD")
 
 
-def _files(reader: Reader, files: list[File], shelf: Shelf) -> Iterator[Finding]:
-    adopted = {row["id"] for row in reader.rows("select id from attempts where origin = 'adopted'")}
+def _files(files: list[File], adopted: set[int], shelf: Shelf) -> Iterator[Finding]:
     for file in files:
         repair = None if file.superseded or file.attempt_id in adopted else file.attempt_id
         try:

@@ -22,10 +22,11 @@ from kling_batch.download import Downloader
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.engine import Engine
-from kling_batch.fal import FalQueue, connections
+from kling_batch.fal import FalQueue
 from kling_batch.jobs import Batch, Job, MicroUSD, job_key
 from kling_batch.ledger import Ledger
 from kling_batch.lifecycle import State
+from kling_batch.network import connections
 from kling_batch.outcome import Happening
 from kling_batch.plan import OnDisk, Plan, make_plan
 from kling_batch.settings import Options, resolve

@@ -29,6 +29,7 @@ import trio.testing
 from rig import CountingUploads, Rig
 from sqlite_utils import Database
 
+from kling_batch.attempts import Attempt
 from kling_batch.bench import Bench, Policy
 from kling_batch.database import explained
 from kling_batch.doubts import SKEW
@@ -37,12 +38,12 @@ from kling_batch.emulator import World
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.engine import Engine, Tally, name_of
 from kling_batch.errors import ExitCode
-from kling_batch.fal import FalQueue, connections
+from kling_batch.fal import FalQueue
 from kling_batch.jobs import Batch, Job, substitute
 from kling_batch.ledger import Cap, Ledger, Placed
 from kling_batch.lifecycle import Event, State
+from kling_batch.network import connections
 from kling_batch.plan import Plan
-from kling_batch.records import Attempt
 from kling_batch.shelf import Shelf
 from kling_batch.verify import Finding, verify
 

@@ -76,8 +76,8 @@ COMMANDS = {name for name in CLIENT if name.startswith("commands")}
 
 #: Each outside library, and the modules that may know it.
 HOMES: dict[str, set[str]] = {
-    "httpx": {"fal", "download", "upload"},
-    "fal_client": {"fal", "fal_urls", "upload"},
+    "httpx": {"fal", "network", "download", "upload"},
+    "fal_client": {"fal", "network", "fal_urls", "upload"},
     "sqlite_utils": {"database", "migrations", "ledger", "naming", "placements", "records"},
     "filelock": {"database"},
     "yaml": {"tree"},
@@ -144,6 +144,7 @@ PURE: dict[str, set[str]] = {
     "classify": {"answers", "jobs", "outcome"},
     "doubts": {"jobs", "outcome"},
     "rows": {"jobs", "lifecycle", "outcome"},
+    "attempts": {"jobs", "lifecycle", "outcome"},
     "fal_urls": {"outcome"},
     "settings": {"errors", "jobs"},
     "prices": {"jobs"},
@@ -171,8 +172,8 @@ def test_what_is_pure_touches_nothing(name: str) -> None:
     assert calls & {"open", "print", "input", "exec", "eval"} == set()
 
 
-LEDGER_SIDE = {"database", "migrations", "records", "ledger", "rows"}
-FAL_SIDE = {"answers", "classify", "fal", "fal_urls", "download", "signature"}
+LEDGER_SIDE = {"database", "migrations", "attempts", "records", "ledger", "rows"}
+FAL_SIDE = {"answers", "classify", "fal", "network", "fal_urls", "download", "signature"}
 DRIVERS = {"engine", "gate", "submission", "collection", "delivery", "reconciler", "bench"}
 SHELL = {"session", "cli", "display", "live", "manifest", "accounts", "emulator"} | COMMANDS
 

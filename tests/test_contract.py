@@ -20,8 +20,9 @@ from kling_batch.download import Downloader
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.emulator.server import running
-from kling_batch.fal import FalQueue, GatewayTransport, connections
+from kling_batch.fal import FalQueue
 from kling_batch.ledger import iso
+from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import (
     Accepted,
     CancelAnswer,

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from wire import Exchange, refused_port, serving
 
 from kling_batch.download import LOOK_BYTES, SPARE, Downloader, Room
-from kling_batch.fal import GatewayTransport, connections
+from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import Fetched, Gone, RemoteFile, Unfetched
 from kling_batch.signature import Kind, looks_like_page, sniff, whole
 

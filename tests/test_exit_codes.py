@@ -83,7 +83,8 @@ def test_a_signal_is_told_by_its_own_code(signal: ExitCode, ending: Ending) -> N
 @pytest.mark.parametrize("ending", Ending)
 def test_a_deadline_is_6_only_where_something_is_open_at_fal(ending: Ending) -> None:
     """6 sends somebody to collect; a job that was merely not started is no reason to."""
-    wanted = ExitCode.SOME_FAILED if ending is Ending.NOT_STARTED else ALONE[ending]
+    collected = {Ending.UNDELIVERED: ExitCode.STILL_RUNNING}
+    wanted = {**ALONE, Ending.NOT_STARTED: ExitCode.SOME_FAILED, **collected}[ending]
 
     assert code(ending, Ending.SUCCEEDED, stops=(ExitCode.STILL_RUNNING,)) is wanted
     both = code(ending, Ending.RUNNING, stops=(ExitCode.STILL_RUNNING,))
@@ -95,6 +96,7 @@ def test_a_run_that_was_stopped_before_some_jobs_does_not_say_that_they_failed()
         lines = tuple(JobLine(batch="b", job="j", ending=each) for each in endings)
         return ended(lines, code(*endings, stops=(ExitCode.STILL_RUNNING,))).meaning
 
+    assert "fetched" in meaning(Ending.UNDELIVERED)
     assert meaning(Ending.NOT_STARTED) == "stopped before its end, some jobs are not done"
     assert meaning(Ending.NOT_STARTED, Ending.FAILED) == EXIT_MEANINGS[ExitCode.SOME_FAILED]
     assert meaning(Ending.RUNNING, Ending.NOT_STARTED) == EXIT_MEANINGS[ExitCode.STILL_RUNNING]

@@ -21,7 +21,8 @@ from wire import Exchange, refused_port, serving
 
 from kling_batch.bench import UploadError
 from kling_batch.errors import AuthError
-from kling_batch.fal import MAX_BODY, FalQueue, GatewayTransport, authorization, connections
+from kling_batch.fal import MAX_BODY, FalQueue, authorization
+from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import (
     Accepted,
     CancelAnswer,
@@ -555,7 +556,8 @@ def test_a_listed_status_code_counts_only_where_it_is_a_number(code: Any, known:
         (httpx.Response(404, json=["x"]), CancelAnswer.NOT_FOUND),
         (httpx.Response(202, json={"status": ["odd"]}), CancelAnswer.REQUESTED),
         (httpx.Response(202, json={"status": {}}), CancelAnswer.REQUESTED),
-        (httpx.Response(401, json={}), CancelAnswer.UNREAD),
+        (httpx.Response(401, json={}), CancelAnswer.REFUSED),
+        (httpx.Response(403, json={}), CancelAnswer.REFUSED),
         (httpx.Response(503, text="<html>"), CancelAnswer.UNREAD),
     ],
 )

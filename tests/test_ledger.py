@@ -364,7 +364,9 @@ def test_a_name_that_changes_its_job_keeps_its_past(tmp_path: Path, clock: Clock
     other = make_job("other")
     with opened(tmp_path / "ledger.db", clock, [before, other]) as ledger:
         ledger.register(Batch(name="test", source="t", jobs=(after,)))
-        assert ledger.current_names("test") == {("clip", 1): (after.key, after.path)}
+        assert ledger.current_names("test") == {
+            ("clip", 1): (after.key, after.path, after.estimate)
+        }
         ledger.register(Batch(name="test", source="t", jobs=(before, other)), whole=False)
         assert set(ledger.current_names("test")) == {("clip", 1), ("other", 1)}
         assert ledger.current_names("test")["clip", 1][0] == before.key
@@ -789,3 +791,37 @@ def test_connecting_twice_to_a_fresh_path_makes_one_ledger(tmp_path: Path) -> No
         assert count(path, "ledger") == 0
 
     assert START.tzinfo is UTC
+
+
+# -- ids -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("brought_by", ["answer", "list", "person"])
+@pytest.mark.parametrize("shown", ["", "IN_QUEUE"])
+def test_only_a_guess_that_fal_never_confirmed_can_be_erased(
+    tmp_path: Path, brought_by: str, shown: str
+) -> None:
+    handle = Handle(request_id="r-1", response_url="", status_url="", cancel_url="")
+    with opened(tmp_path / "ledger.db") as ledger:
+        attempt = intend(ledger, make_job("job-0"))
+        if brought_by == "answer":
+            ledger.record(attempt, Event.SUBMIT_ACCEPTED, handle=handle)
+        else:
+            ledger.record(attempt, Event.SUBMIT_UNCONFIRMED, reason="lost")
+            by = {"by": "person"} if brought_by == "person" else {}
+            ledger.record(attempt, Event.RECONCILED_FOUND, handle=handle, **by)
+        if shown:
+            ledger.record(attempt, Event.REMOTE_OBSERVED, remote_status=shown)
+        for _ in range(2):  # a person repeats it, which changes nothing about whose it is
+            ledger.record(attempt, Event.REMOTE_LOST, reason="404")
+            ledger.record(attempt, Event.RECONCILED_FOUND, handle=handle, by="person")
+        ledger.record(attempt, Event.REMOTE_LOST, reason="404")
+        failure = Failure(kind=FailureKind.NOT_SUBMITTED, message="no")
+        ledger.record(attempt, Event.RECONCILED_ABSENT, failure=failure)
+        for change in ("'another'", "null"):
+            sql = f"update attempts set request_id = {change} where id = ?"
+            if brought_by == "person" and not shown and change == "null":
+                ledger.db.execute(sql, [attempt])
+            else:
+                with pytest.raises(sqlite3.IntegrityError, match="never changed"):
+                    ledger.db.execute(sql, [attempt])

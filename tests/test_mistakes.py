@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -15,12 +17,14 @@ from typing import Any
 
 import anyio
 import pytest
+from PIL import Image
 from program import environment, run, start, tls_stand_in
 from rig import Rig, make_jobs
 from studio import HERO, MANIFEST, OTHER, Desk, Studio
 
 from kling_batch.bench import UploadError
 from kling_batch.emulator import Fault
+from kling_batch.fal_urls import handle_of
 from kling_batch.ledger import Ledger
 from kling_batch.lifecycle import Event, State
 from kling_batch.outcome import Charged
@@ -91,11 +95,13 @@ def test_a_twin_that_cannot_be_placed_is_not_well_done_and_the_next_one_is(desk:
 # -- consent ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("more", [(), ("--limit", "0"), ("--plan", "plan.json")])
-def test_a_collected_failure_pays_nothing_more_without_a_word(
+@pytest.mark.parametrize(
+    "more", [(), ("--yes", "--limit", "0"), ("--yes", "--plan", "plan.json")], ids=str
+)
+def test_a_collected_failure_pays_nothing_more_than_was_agreed_to(
     tmp_path: Path, more: tuple[str, ...]
 ) -> None:
-    """The first run had --yes; the second, by cron, has neither --yes nor a cap."""
+    """The first run had --yes; the second, by cron, has no word, a limit, or a reviewed plan."""
     faults = tmp_path / "faults.yaml"
     faults.write_text("- {stage: job, what: fail, error: internal_error, nth: 1}\n")
     with tls_stand_in(tmp_path, "--profile", "instant", "--faults", str(faults)) as env:
@@ -106,6 +112,22 @@ def test_a_collected_failure_pays_nothing_more_without_a_word(
         run("run", "m.yaml", *more, cwd=tmp_path, env=env)
     with closing(sqlite3.connect(tmp_path / "outputs/ledger.db")) as db:
         assert db.execute("select count(*) from attempts").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("more", [("--limit", "0"), ("--plan", "plan.json")])
+def test_a_doubt_that_is_let_go_pays_nothing_more_than_was_agreed_to(
+    desk: Desk, more: tuple[str, ...]
+) -> None:
+    desk.put(ONE + "limits: {on_doubt: resubmit, doubt_wait: 2s}\n")
+    desk.world.faults.add(Fault(stage="submit.before", what="reset", times=1))
+    desk.run("--detach", code=5)
+    desk.say("plan", "desk.yaml", "--emulator-url", desk.url, "-o", "plan.json")
+
+    run("run", "desk.yaml", "--emulator-url", desk.url, *more, cwd=desk.folder)
+
+    assert len(desk.world.books.posts) == 1
+    desk.run()
+    assert len(desk.world.books.posts) == 2
 
 
 # -- the key ------------------------------------------------------------------------------------
@@ -150,20 +172,47 @@ def test_an_upload_refused_with_an_echo_tells_no_key(
 # -- whose id it is -----------------------------------------------------------------------------
 
 
-def test_what_fal_itself_accepted_stays_exposed_whatever_a_person_confirms(desk: Desk) -> None:
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_fal_itself_gave_an_id_stays_exposed_whatever_a_person_confirms(
+    desk: Desk, listed: bool
+) -> None:
+    """By its answer or by its list; then it denies it, and a person repeats that very id."""
     desk.put(ONE)
-    desk.run("--detach", code=6)
+    if listed:
+        desk.world.faults.add(Fault(stage="submit.after", what="reset"))
+    desk.run("--detach", code=5 if listed else 6)
     path = desk.folder / "outputs/ledger.db"
+    (request,) = desk.world.books.accepted
     with Ledger(path, service="emulator", now=lambda: datetime.now(UTC)) as ledger:
-        (attempt,) = ledger.attempts_in(State.SUBMITTED)
+        (attempt,) = ledger.attempts_in(State.IN_DOUBT, State.SUBMITTED)
+        if listed:
+            handle = handle_of(attempt.endpoint, request.request_id)
+            ledger.record(attempt.id, Event.RECONCILED_FOUND, handle=handle)
         ledger.record(attempt.id, Event.REMOTE_LOST, reason="404 for ten minutes")
-    assert attempt.handle is not None
-    desk.say("resolve", "one", "--request-id", attempt.handle.request_id)
+    desk.say("resolve", "one", "--request-id", request.request_id)
 
-    run("resolve", "one", "--not-submitted", cwd=desk.folder)
+    told = desk.say("resolve", "one", "--not-submitted", code=2)
 
+    assert "not in doubt" in told
     with Reader.open(path) as reader:
-        assert reader.attempt(attempt.id).charged is not Charged.NO
+        known = reader.attempt(attempt.id)
+    assert known.charged is not Charged.NO
+    assert known.handle is not None
+
+
+def test_an_id_that_a_person_gave_and_fal_has_shown_is_no_guess_any_more(desk: Desk) -> None:
+    """It was finished when first looked at, and its result is gone."""
+    desk.put(ONE)
+    desk.world.settings.list_allowed = False
+    desk.world.faults.add(
+        Fault(stage="submit.after", what="reset"), Fault(stage="result", what="expired")
+    )
+    desk.run(code=5)
+    (request,) = desk.world.books.accepted
+    desk.say("resolve", "one", "--request-id", request.request_id)
+    desk.run("--timeout", "2s", code=6)
+
+    assert "not in doubt" in desk.say("resolve", "one", "--not-submitted", code=2)
 
 
 def test_a_cancellation_makes_no_guess_of_what_fal_has_shown(desk: Desk) -> None:
@@ -216,7 +265,7 @@ def test_reroll_of_what_left_the_manifest_is_a_sentence(desk: Desk, by_key: bool
 def test_retry_of_two_names_of_one_undelivered_render_is_one_word(desk: Desk) -> None:
     desk.put(ONE + "  - {id: same, prompt: the first}\n")
     desk.world.faults.add(Fault(stage="download", what="status", status=503))
-    desk.run("--timeout", "3s", code=1)
+    desk.run("--timeout", "3s", code=6)
     desk.say("retry", "one", "same")
 
 
@@ -277,8 +326,8 @@ def test_retry_of_what_left_the_manifest_promises_no_payment(desk: Desk) -> None
     desk.run(code=1)
     desk.put(EDITED)
     desk.run()
-    done = run("retry", f"one@{key_of(desk, 'the first')[3:11]}", cwd=desk.folder)
-    assert "the next run pays" not in done.stderr
+    told = desk.say("retry", f"one@{key_of(desk, 'the first')[3:11]}", code=2)
+    assert "in no manifest any more" in told
 
 
 def test_adopting_for_an_old_name_takes_nobodys_place(desk: Desk) -> None:
@@ -336,3 +385,144 @@ def test_a_file_that_is_fetched_again_has_not_been_rendering_since(desk: Desk) -
     desk.run("--junit", "j.xml")
     text = (desk.folder / "j.xml").read_text()
     assert max(float(t) for t in re.findall(r'<testcase[^>]* time="([\d.]+)"', text)) < 5
+
+
+# -- keys, accounts and lines that fail where nothing is paid --------------------------------------
+
+WITH_PHOTO = """\
+version: 1
+jobs:
+  - {id: moved, mode: image-to-video, tier: standard, image_url: photo.png, prompt: it moves}
+  - {id: still, mode: text-to-image, prompt: it stands}
+"""
+
+
+@pytest.fixture
+def photo(desk: Desk) -> Desk:
+    Image.new("RGB", (320, 320)).save(desk.folder / "photo.png")
+    desk.put(WITH_PHOTO)
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "code"),
+    [
+        (401, "Invalid key", 3),
+        (403, "User is locked. Reason: Exhausted balance. Top up your balance.", 4),
+        (403, "This key may not upload", 1),
+        (413, "Too large", 1),
+    ],
+)
+def test_a_key_or_an_account_that_is_refused_at_the_upload_is_told_as_such(
+    photo: Desk, status: int, detail: str, code: int
+) -> None:
+    body = json.dumps({"detail": detail})
+    fault = Fault(stage="upload", what="status", status=status, body=body)
+    photo.world.faults.add(fault)
+
+    told = photo.run("-j", "1", code=code)
+
+    assert detail in told
+    assert len(photo.world.books.accepted) == (code == 1)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_an_upload_that_meets_a_bad_minute_is_made_again(photo: Desk, status: int) -> None:
+    photo.world.faults.add(Fault(stage="upload", what="status", status=status, times=2))
+
+    photo.run()
+
+    assert len(photo.world.books.accepted) == 2
+
+
+def test_a_key_that_is_refused_at_the_cancellation_is_told_as_such(desk: Desk) -> None:
+    desk.world.settings.profile = "realistic"
+    desk.run("--detach", code=6)
+    desk.world.faults.add(Fault(stage="cancel", what="status", status=401))
+
+    told = desk.say("cancel", "--all", "--emulator-url", desk.url, code=3)
+
+    assert told.count("fal refuses the key") == 2
+
+
+# -- streams ---------------------------------------------------------------------------------------
+
+
+def shell(desk: Desk, words: str) -> subprocess.CompletedProcess[str]:
+    script = f'"$0" -m kling_batch {words}'
+    return subprocess.run(
+        ["bash", "-c", script, sys.executable],
+        cwd=desk.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_before_the_start_keep_nothing_from_working(
+    desk: Desk, closed: str
+) -> None:
+    done = shell(desk, f"run desk.yaml --emulator-url {desk.url} {closed}")
+
+    assert done.returncode == 0, done.stderr
+    assert desk.pictures() == ["one.png", "two.png"]
+    assert "everything fits" in desk.say("verify")
+
+
+def test_a_reader_that_has_left_is_no_error_of_a_report(desk: Desk) -> None:
+    desk.put(ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(40)))
+    desk.run()
+
+    done = shell(desk, "list | head -1; exit ${PIPESTATUS[0]}")
+    gone = shell(desk, "list >&1 | true; exit ${PIPESTATUS[0]}")
+
+    assert (done.returncode, gone.returncode) == (0, 0), done.stderr + gone.stderr
+    assert "Traceback" not in done.stderr + gone.stderr
+
+
+# -- what a person said --------------------------------------------------------------------------
+
+
+def test_the_story_tells_an_id_that_a_person_gave_from_one_that_was_found(desk: Desk) -> None:
+    desk.put(ONE)
+    desk.world.settings.list_allowed = False
+    desk.world.faults.add(Fault(stage="submit.after", what="reset"))
+    desk.run(code=5)
+    (lost,) = desk.world.books.accepted
+
+    desk.say("resolve", "one", "--request-id", lost.request_id)
+
+    assert f"it is at fal as {lost.request_id}, you said" in desk.say("show", "one")
+
+
+def test_time_that_is_over_during_a_download_sends_somebody_to_collect(desk: Desk) -> None:
+    desk.world.faults.add(Fault(stage="download", what="status", status=503))
+
+    told = desk.run("--timeout", "2s", code=6)
+
+    assert "run desk.yaml" in told
+    desk.world.faults.clear()
+    desk.run()
+    assert len(desk.world.books.accepted) == 2
+
+
+# -- prices that nobody expects --------------------------------------------------------------------
+
+
+def test_after_an_alarm_only_a_cap_is_a_word(tmp_path: Path) -> None:
+    """Each night would buy a window full of renders at a price that is known to be wrong."""
+    with tls_stand_in(tmp_path, "--profile", "instant") as env:
+        (tmp_path / "m.yaml").write_text(MANIFEST)
+        run("run", "m.yaml", "--yes", "--only", "one", cwd=tmp_path, env=env)
+        with closing(sqlite3.connect(tmp_path / "outputs/ledger.db")) as db, db:
+            db.execute("update attempts set cost_micro_usd = 4 * estimate_micro_usd")
+
+        refused = run("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
+        capped = run("run", "m.yaml", "--max-cost", "0.20", cwd=tmp_path, env=env)
+        enough = run("run", "m.yaml", "--max-cost", "0.30", cwd=tmp_path, env=env)
+
+    assert (refused.returncode, capped.returncode, enough.returncode) == (4, 4, 0)
+    assert "4.0 times" in refused.stderr

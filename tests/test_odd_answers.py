@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -16,18 +17,27 @@ import anyio
 import httpx
 import pytest
 import trustme
-from rig import T2V, Rig, make_jobs
+from rig import T2V, Rig, make_job, make_jobs
 from wire import Exchange, serving
 
 from kling_batch.download import Downloader
 from kling_batch.emulator import Fault, Settings
 from kling_batch.emulator.inprocess import InProcessTransport
-from kling_batch.errors import ExitCode
-from kling_batch.fal import FalQueue, GatewayTransport, connections, handle_of
+from kling_batch.errors import ExitCode, LedgerError
+from kling_batch.fal import FalQueue, handle_of
 from kling_batch.jobs import Batch, MicroUSD
-from kling_batch.ledger import Cap
+from kling_batch.ledger import Cap, Ledger
 from kling_batch.lifecycle import Event, State
-from kling_batch.outcome import Fetched, Handle, RemoteFile, Unconfirmed, Unfetched, Unread
+from kling_batch.network import GatewayTransport, connections
+from kling_batch.outcome import (
+    FailureKind,
+    Fetched,
+    Handle,
+    RemoteFile,
+    Unconfirmed,
+    Unfetched,
+    Unread,
+)
 from kling_batch.placements import Placed
 from kling_batch.records import Reader
 from kling_batch.units import cost_of
@@ -363,3 +373,139 @@ def test_an_outage_that_answers_404_pages_to_posts_settles_no_job(tmp_path: Path
     rig.run(jobs)
     rig.run(jobs)
     assert rig.states(jobs) == [State.SUCCEEDED] * 5
+
+
+def test_a_page_that_answers_for_one_job_stops_no_other(tmp_path: Path) -> None:
+    """An endpoint that a gateway does not know is this job's trouble alone."""
+    page = Fault(stage="submit.before", what="status", status=404, body="Not Found", prompt="job-7")
+    rig = Rig(tmp_path, faults=[page])
+    jobs = make_jobs(9)
+
+    tally = rig.run(jobs, concurrency=2)
+
+    assert not tally.stops
+    assert rig.states(jobs).count(State.SUCCEEDED) == 8
+    rig.world.faults.clear()
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 9
+
+
+def test_an_odd_status_address_ends_no_run(tmp_path: Path) -> None:
+    class Odd(Bent):
+        told = False
+
+        def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            if request.method != "POST" or self.told:
+                return answer
+            self.told = True
+            return httpx.Response(
+                200, json=answer.json() | {"status_url": "https://xn--.fal.run/x"}
+            )
+
+    rig = Rig(tmp_path)
+    jobs = make_jobs(6)
+
+    async def later(engine: Any) -> None:
+        await anyio.sleep(600)
+        engine.leave(ExitCode.STILL_RUNNING, "ten minutes")
+
+    rig.run(jobs, transport=Odd(rig.world), concurrency=2, stop=later)
+
+    assert rig.states(jobs).count(State.SUCCEEDED) == 5
+
+
+@pytest.mark.parametrize("status", [429, 403])
+def test_who_has_only_stood_in_line_has_not_been_refused(tmp_path: Path, status: int) -> None:
+    """Over an hour behind others; then one blip, which is no reason to give up at once."""
+    body = json.dumps({"detail": "User is locked. Reason: Exhausted balance"})
+    blip = Fault(stage="submit.before", what="status", status=status, body=body, nth=70)
+    rig = Rig(tmp_path, Settings(concurrency=100, media="template"), faults=[blip])
+    jobs = make_jobs(75)
+
+    tally = rig.run(jobs, rate=1 / 60, concurrency=100)
+
+    assert not tally.stops
+    assert rig.states(jobs) == [State.SUCCEEDED] * 75
+
+
+def test_what_is_put_off_for_longer_than_an_hour_is_left_to_the_next_run(tmp_path: Path) -> None:
+    hint = {"Retry-After": "2000"}
+    busy = Fault(stage="submit.before", what="status", status=429, headers=hint)
+    rig = Rig(tmp_path, faults=[busy])
+    begun = rig.now()
+
+    rig.run(make_jobs(1))
+
+    assert (rig.now() - begun).total_seconds() < 3600
+    assert len(rig.world.books.posts) == 2
+
+
+# -- estimates -------------------------------------------------------------------------------------
+
+
+def test_an_estimate_that_was_a_slip_tells_nothing_about_those_of_today(tmp_path: Path) -> None:
+    """A `price:` a hundred times too low, put right since: the render was not too dear."""
+    rig = Rig(tmp_path, ample())
+    cap = Cap(limit=MicroUSD(40_000_000), name="max_cost")
+    rig.run([make_job("slip", estimate=4_200)], caps=(cap,), cost_of=cost_of)
+    jobs = [make_job("slip"), *make_jobs(10)]
+
+    tally = rig.run(jobs, caps=(cap,), cost_of=cost_of)
+
+    assert not tally.stops
+    assert rig.states(jobs) == [State.SUCCEEDED] * 11
+
+
+def test_a_price_that_is_known_to_be_another_is_told_where_it_meets_the_cap(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, ample())
+    jobs = make_jobs(3)
+    rig.run(jobs[:1], cost_of=lambda _e, _u: MicroUSD(840_000))
+
+    tally = rig.run(jobs, caps=(Cap(limit=MicroUSD(1_000_000)),), cost_of=cost_of)
+
+    assert "have cost 2.0 times their estimate" in tally.stops[0].reason
+    assert len(rig.world.books.posts) == 1
+
+
+def test_tries_are_counted_over_a_pause_that_nobody_lived_through(tmp_path: Path) -> None:
+    """`attempts: 2`: no trace, then a 429, Ctrl-C in its pause, and the next run."""
+    lost = [Fault(stage="submit.before", what="reset", nth=n) for n in (1, 3, 4, 5)]
+    busy = Fault(
+        stage="submit.before", what="status", status=429, headers={"Retry-After": "600"}, nth=2
+    )
+    rig = Rig(tmp_path, faults=[*lost, busy])
+    jobs = make_jobs(1)
+
+    async def leave(engine: Any) -> None:
+        while "throttled" not in rig.kinds():  # noqa: ASYNC110 - nobody tells when
+            await anyio.sleep(1)
+        engine.leave(ExitCode.INTERRUPTED, "stop")
+
+    for stop in (leave, None):
+        rig.run(jobs, stop=stop, on_doubt="resubmit", doubt_wait=20.0, attempts=2)
+
+    with rig.ledger() as ledger:
+        kinds = [a.failure.kind for a in ledger.attempts_of(jobs[0].key) if a.failure]
+    assert kinds.count(FailureKind.NO_TRACE) == 2
+
+
+# -- a disk that refuses twice ---------------------------------------------------------------------
+
+
+def test_a_ledger_that_is_full_behind_a_name_that_is_refused_stops_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path)
+    first = make_job("first")
+    rig.run([first])
+    names = [first._replace(id=name, path=f"test/{name}{{output}}{{ext}}") for name in ("b", "c")]
+    (tmp_path / "test/b.mp4").mkdir()
+
+    def full(*_: object) -> None:
+        raise LedgerError("database or disk is full")
+
+    monkeypatch.setattr(Ledger, "place", full)
+
+    tally = rig.run(names)
+
+    assert tally.stopped_by() == (ExitCode.LEDGER,)

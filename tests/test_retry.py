@@ -14,6 +14,7 @@ FIRST = {
     FailureKind.TRANSIENT: Decision.RETRY,
     FailureKind.ABANDONED: Decision.GIVE_UP,
     FailureKind.UNREACHABLE: Decision.NEXT_RUN,
+    FailureKind.UNROUTED: Decision.NEXT_RUN,
     FailureKind.THROTTLED: Decision.NEXT_RUN,
     FailureKind.LOCKED: Decision.STOP_RUN,
     FailureKind.AUTH: Decision.STOP_RUN,

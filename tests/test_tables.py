@@ -97,3 +97,26 @@ def test_rows_are_streamed(tmp_path):
     table = open_table(path, "t.csv", lambda _: None)
 
     assert next(table.rows) == (2, {"a": "1"})
+
+
+def refusal(path):
+    with pytest.raises(ManifestError) as caught:
+        list(open_table(path, path.name, lambda _: None).rows)
+    (problem,) = caught.value.problems
+    return str(problem)
+
+
+def test_a_giant_table_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "rows.csv"
+    with path.open("wb") as file:
+        file.write(b"id,prompt\n")
+        file.truncate(500_000_001)  # holes cost nothing
+
+    assert refusal(path) == "rows.csv: the table is larger than 500 MB"
+
+
+def test_a_device_has_no_end_and_is_no_table(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.symlink_to("/dev/zero")
+
+    assert refusal(path) == "rows.csv: is a device, not a table"

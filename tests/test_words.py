@@ -334,7 +334,7 @@ def test_repair_of_one_of_two_names_condemns_nothing(desk: Desk, intact: bool) -
     (folder / "one.png").unlink()
     if not intact:
         (folder / "two.png").unlink()
-    desk.world.faults.add(Fault(stage="download", what="status", status=500))
+    desk.world.faults.add(Fault(stage="download", what="truncated"))
 
     told = desk.say("verify", "--repair", "--emulator-url", desk.url, code=0 if intact else 1)
 

@@ -27,10 +27,11 @@ def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
     import anyio  # noqa: PLC0415 - the network stack loads late
 
     from kling_batch import cancellation  # noqa: PLC0415
+    from kling_batch.attempts import Attempt  # noqa: PLC0415
     from kling_batch.keyfile import read_key_file  # noqa: PLC0415
     from kling_batch.lifecycle import State  # noqa: PLC0415
     from kling_batch.lookup import by_key, find  # noqa: PLC0415
-    from kling_batch.records import Attempt  # noqa: PLC0415
+    from kling_batch.outcome import CancelAnswer  # noqa: PLC0415
     from kling_batch.session import gateway_of  # noqa: PLC0415
     from kling_batch.settings import resolve  # noqa: PLC0415
 
@@ -56,5 +57,7 @@ def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
 
         with gateway_of(settings) as gateway:
             work = partial(cancellation.cancel, ledger, attempts, gateway, tell)
-            taken = anyio.run(work)
-    return ExitCode.OK if taken else ExitCode.SOME_FAILED
+            answers = anyio.run(work)
+    if CancelAnswer.REFUSED in answers:
+        return ExitCode.AUTH
+    return ExitCode.OK if answers <= {CancelAnswer.REQUESTED} else ExitCode.SOME_FAILED

@@ -13,9 +13,9 @@ from kling_batch.commands.options import PATH, ledger_of, place_options
 from kling_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from kling_batch.attempts import Attempt
     from kling_batch.ledger import Ledger
     from kling_batch.lookup import Named
-    from kling_batch.records import Attempt
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -191,9 +191,10 @@ CREATE TABLE registered (
 CREATE TRIGGER request_ids_are_kept before update of request_id on attempts
 when old.request_id is not null and new.request_id is not old.request_id
  and (new.request_id is not null or coalesce(old.remote_status, '') <> ''
-      or exists (select 1 from events where attempt_id = old.id and event = 'submit_accepted')
-      or not exists (select 1 from events where attempt_id = old.id and event = 'reconciled_found'
-                     and json_extract(data, '$.by') = 'person'))
+      or 'person' is not (select json_extract(data, '$.by') from events
+                          where attempt_id = old.id
+                            and event in ('submit_accepted', 'reconciled_found')
+                          order by id limit 1))
 begin select raise(abort, 'a request id is never changed, nor erased if it is fal''s'); end;
 CREATE TABLE runs (
   id integer primary key,

@@ -19,6 +19,7 @@ from kling_batch.lifecycle import Event
 from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import Unread
 from kling_batch.records import parse_iso
+from kling_batch.secrecy import EMULATED
 
 _BATCH = 50  # request ids a call
 
@@ -55,7 +56,7 @@ async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> Learnt:
         KlingBatchError: the key may not read billing events, or they cannot be read; what was
             learnt before that stays.
     """
-    auth = "Key none" if gateway else authorization()
+    auth = EMULATED if gateway else authorization()
     unbilled = ledger.unbilled()
     asked = [a for a in unbilled if parse_iso(a.intended_at) > now - REACH]
     told = Learnt(asked=len(asked), too_old=len(unbilled) - len(asked))

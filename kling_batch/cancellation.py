@@ -14,6 +14,7 @@ from kling_batch.ledger import Ledger
 from kling_batch.lifecycle import Event
 from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import CancelAnswer, Finished, StatusOutcome, Unread, Waiting
+from kling_batch.secrecy import EMULATED
 
 WORDS: dict[CancelAnswer, str] = {
     CancelAnswer.REQUESTED: "asked (202); what is rendering already may finish and be billed",
@@ -32,7 +33,7 @@ async def cancel(
     tell: Callable[[Attempt, str], None],
 ) -> set[CancelAnswer]:
     """Ask for each attempt; everything that fal answered."""
-    auth = "Key none" if gateway else authorization()
+    auth = EMULATED if gateway else authorization()
     transport = GatewayTransport(gateway) if gateway else None
     answers: list[CancelAnswer] = []
     async with connections(auth, transport) as (api, _):

@@ -10,6 +10,7 @@ from kling_batch.fal import FalQueue, authorization
 from kling_batch.ledger import iso
 from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import ListForbidden, Listing, Unread
+from kling_batch.secrecy import EMULATED
 
 Check = tuple[str, bool, str, int]
 
@@ -20,7 +21,7 @@ async def look(gateway: str | None) -> list[Check]:
     Raises:
         AuthError: there is no key.
     """
-    auth = "Key none" if gateway else authorization()
+    auth = EMULATED if gateway else authorization()
     checks: list[Check] = [("key", True, "found", 0)]
     endpoint = CATALOG[0].id
     async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):

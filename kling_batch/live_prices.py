@@ -16,6 +16,7 @@ from kling_batch.fal import FalQueue, authorization
 from kling_batch.network import GatewayTransport, connections
 from kling_batch.outcome import Unread
 from kling_batch.prices import format_usd
+from kling_batch.secrecy import EMULATED
 from kling_batch.units import UNIT_PRICE
 
 _BATCH = 50  # endpoints a call, facts §5.2
@@ -27,7 +28,7 @@ async def ask(endpoints: Sequence[str], gateway: str | None) -> Mapping[str, tup
     Raises:
         KlingBatchError: the API did not answer.
     """
-    auth = "Key none" if gateway else authorization()
+    auth = EMULATED if gateway else authorization()
     found: dict[str, tuple[float, str]] = {}
     async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
         for start in range(0, len(endpoints), _BATCH):

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+#: What an emulator is shown. No secret, and too short to be taken for one.
+EMULATED = "Key none"
+
 _INSTEAD = "(the key)"
 
 

@@ -31,6 +31,7 @@ from kling_batch.memory import undisturbed
 from kling_batch.plan import Action, Plan, PlannedJob
 from kling_batch.prices import format_usd
 from kling_batch.report import RunReport
+from kling_batch.secrecy import EMULATED
 from kling_batch.settings import PER_DAY, Settings, resolve
 from kling_batch.signals import listen, receiver
 from kling_batch.survey import shelf_of, survey, wanted
@@ -260,7 +261,7 @@ def _check_folder(settings: Settings, job: Job) -> None:
 
 def _authorization(settings: Settings, plan: Plan) -> str:
     if settings.service == "emulator" or not plan.count(*_KEYED):
-        return "Key none"
+        return EMULATED
     from kling_batch.fal import authorization  # noqa: PLC0415 - the network stack loads late
 
     return authorization()

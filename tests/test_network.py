@@ -21,6 +21,7 @@ from rig import T2V
 from kling_batch.fal import FalQueue
 from kling_batch.network import Departure, connections
 from kling_batch.outcome import NotSent, SubmitOutcome, Unconfirmed
+from kling_batch.secrecy import EMULATED, secrets_of
 
 OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)
@@ -157,3 +158,9 @@ def test_surroundings_that_cannot_be_used_are_one_sentence(
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_emulator_is_shown_is_cut_out_of_nothing() -> None:
+    """A prompt may hold any word, and a lost submission is found again by its prompt."""
+    assert secrets_of(EMULATED) == ()
+    assert secrets_of("Key an-id:a-secret-key") == ("an-id:a-secret-key", "a-secret-key")

@@ -145,7 +145,7 @@ def test_what_is_being_paid_for_is_not_adopted_and_nothing_is_copied(desk: Desk)
 
 
 def test_report_learns_the_bill_of_what_was_cancelled_too(desk: Desk) -> None:
-    desk.world.settings.admin_keys = frozenset({"emulator"})
+    desk.world.settings.admin_keys = frozenset({"none"})
     desk.world.settings.profile = "demo"
     desk.world.settings.concurrency = 0
     desk.run("--detach", code=6)
@@ -189,7 +189,7 @@ def long_ago(desk: Desk, prompt: str, days: float) -> None:
 
 def test_report_learns_bills_that_are_not_what_was_reckoned_from_units(desk: Desk) -> None:
     """A discount stands on the bill only: the units are the same."""
-    desk.world.settings.admin_keys = frozenset({"emulator"})
+    desk.world.settings.admin_keys = frozenset({"none"})
     desk.run()
     one, two = desk.world.books.accepted
     one.charged_micro_usd //= 2
@@ -205,7 +205,7 @@ def test_report_learns_bills_that_are_not_what_was_reckoned_from_units(desk: Des
 
 
 def test_report_asks_for_bills_as_far_back_as_fal_tells(desk: Desk) -> None:
-    desk.world.settings.admin_keys = frozenset({"emulator"})
+    desk.world.settings.admin_keys = frozenset({"none"})
     desk.run()
     for request in desk.world.books.accepted:
         request.charged_micro_usd *= 2
@@ -229,7 +229,7 @@ def test_report_says_what_it_did_not_learn(desk: Desk) -> None:
     assert "need an admin key" in told
     assert "0 of 2 open bills learnt" in told
 
-    desk.world.settings.admin_keys = frozenset({"emulator"})
+    desk.world.settings.admin_keys = frozenset({"none"})
     desk.world.settings.list_delay = 3600.0  # its events come late
     assert billed(desk) == "0 of 2 open bills learnt"
 
@@ -237,7 +237,7 @@ def test_report_says_what_it_did_not_learn(desk: Desk) -> None:
 def test_more_bills_than_one_call_may_ask_for_are_all_learnt(desk: Desk) -> None:
     rows = "".join(f"  - {{id: j{n}, prompt: number {n}}}\n" for n in range(51))
     (desk.folder / "desk.yaml").write_text(MANIFEST + rows)
-    desk.world.settings.admin_keys = frozenset({"emulator"})
+    desk.world.settings.admin_keys = frozenset({"none"})
     desk.run("--rate", "100/s")
     for request in desk.world.books.accepted:
         request.charged_micro_usd += request.ordinal
@@ -334,7 +334,7 @@ def test_repair_of_one_of_two_names_condemns_nothing(desk: Desk, intact: bool) -
     (folder / "one.png").unlink()
     if not intact:
         (folder / "two.png").unlink()
-    desk.world.faults.add(Fault(stage="download", what="truncated"))
+    desk.world.faults.add(Fault(stage="download", what="html"))
 
     told = desk.say("verify", "--repair", "--emulator-url", desk.url, code=0 if intact else 1)
 

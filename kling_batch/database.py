@@ -10,7 +10,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -127,7 +127,13 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
     migrations.apply(db)
 
 
-_OURS = {migration.name for migration in migrations.pending(Database(memory=True))}
+def _ours() -> frozenset[str]:
+    """Every migration that this program knows: of a fresh database all are pending."""
+    with closing(Database(memory=True)) as fresh:
+        return frozenset(migration.name for migration in migrations.pending(fresh))
+
+
+_OURS = _ours()
 
 
 @contextmanager

@@ -97,6 +97,8 @@ class Policy:
     #: Whether anybody has agreed to pay for this in this run: what is collected may fail, and a new
     #: attempt at it is one more payment.
     payable: Callable[[JobKey], bool] = lambda _key: True
+    #: Why nothing may be bought at all in this run, or nothing.
+    alarm: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

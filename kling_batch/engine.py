@@ -81,6 +81,8 @@ class Engine:
         """Drive the plan to its end, or to where the run was told to leave."""
         self._lineup = Lineup(plan)
         self._gate.open_for(item.job.batch for item in plan.items)
+        if alarm := self._bench.policy.alarm:
+            self.stop_feeding(ExitCode.BUDGET, alarm)
         with self._work:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks

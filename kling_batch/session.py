@@ -7,10 +7,10 @@ about jobs or money; those decisions are the plan's, the ledger's and the engine
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
@@ -21,23 +21,23 @@ from kling_batch import __version__
 from kling_batch.accounts import close_books
 from kling_batch.bench import Bench, Policy
 from kling_batch.catalog import by_id
+from kling_batch.consent import Consent
 from kling_batch.display import Display
 from kling_batch.engine import Engine
-from kling_batch.errors import BudgetError, ExitCode, LedgerError, UsageError
-from kling_batch.jobs import Batch, Job, JobKey, MicroUSD
-from kling_batch.ledger import Cap, Ledger
+from kling_batch.errors import ExitCode, LedgerError, UsageError
+from kling_batch.jobs import Batch, Job
+from kling_batch.ledger import Ledger
 from kling_batch.lifecycle import OPEN
 from kling_batch.memory import undisturbed
-from kling_batch.plan import Action, Plan, PlannedJob
-from kling_batch.prices import format_usd
+from kling_batch.plan import Action, Plan
 from kling_batch.report import RunReport
 from kling_batch.secrecy import EMULATED
-from kling_batch.settings import PER_DAY, Settings, resolve
+from kling_batch.settings import Settings, resolve
 from kling_batch.signals import listen, receiver
 from kling_batch.survey import shelf_of, survey, wanted
 from kling_batch.tally import Tally
 from kling_batch.typed import Command
-from kling_batch.units import ALARM, cost_of
+from kling_batch.units import cost_of
 
 if TYPE_CHECKING:
     from kling_batch.settings import Options
@@ -108,15 +108,22 @@ def _planned(
             plan = survey(ledger, chosen, settings, retry=request.retry, whole=whole)
     if request.approve is not None:
         request.approve(plan)
+    consent = Consent(
+        request.batches,
+        settings,
+        single=request.single,
+        reviewed=request.approve is not None,
+        ask=request.ask,
+    )
     if not plan.idle:
-        _consent(request, settings, plan, dearest=ledger.dearest())
+        consent.require(plan, ledger)
     if request.plan is None:
         with undisturbed():
             for batch in batches:
                 ledger.register(batch, whole=not request.single)
     tally = Tally()
     if not plan.idle:
-        tally = _run(request, settings, ledger, plan)
+        tally = _run(request, settings, consent, ledger, plan)
     command = request.command
     report = close_books(
         ledger,
@@ -138,113 +145,19 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-# -- consent -----------------------------------------------------------------------------------
-
-
-def _consent(
-    request: Request, settings: Settings, plan: Plan, *, dearest: Mapping[str, float]
-) -> None:
-    """Nothing is paid without somebody's word: a flag, a cap, an answer, or the command itself.
-
-    `dearest`: by endpoint, how many times their estimates renders have cost; where that is
-    alarming, only a cap is a word.
-    """
-    payable = [item for item in plan.items if _may_pay(item, settings)]
-    if not payable:
-        return
-    caps = _caps(request, settings)
-    for job in (item.job for item in payable if _unpriced(item.job)):
-        if cap := next((cap for cap in caps if cap.covers(job)), None):
-            raise UsageError(
-                f"{job.label}: its price is unknown, so {cap.name} cannot hold; "
-                "give the job a `price:`"
-            )
-    options = request.options
-    if settings.service == "emulator" or request.single or settings.max_cost is not None:
-        return
-    times = max(dearest.get(item.job.endpoint, 1.0) for item in payable)
-    if times >= ALARM:
-        raise BudgetError(
-            f"renders have cost {times:.1f} times what was estimated, so no estimate holds; "
-            "paying needs a cap now (--max-cost USD), which reckons with that. Nothing was sent"
-        )
-    if options.yes:
-        return
-    total = format_usd(MicroUSD(sum(i.job.estimate for i in payable if not i.twin)))
-    if request.ask is None:
-        raise UsageError(
-            f"this would cost up to {total}; with no terminal to ask, paying needs --yes or a cap "
-            "(--max-cost USD, or limits: max_cost in the manifest). Nothing was sent"
-        )
-    if not request.ask(f"{len(payable)} jobs, up to {total}. Pay?"):
-        raise UsageError("not confirmed; nothing was sent")
-
-
-def _may_pay(item: PlannedJob, settings: Settings) -> bool:
-    """A doubt that is let go after its time is one more payment."""
-    again = item.action is Action.RECONCILE and settings.on_doubt == "resubmit"
-    return item.action is Action.SUBMIT or (again and not item.leftover)
-
-
-def _payable(request: Request, settings: Settings, plan: Plan) -> frozenset[JobKey]:
-    """What somebody has agreed to pay for: what the plan says, and what a word for all covers.
-
-    A request that is only collected may fail, and its next attempt is a payment that no plan
-    showed: without a flag or a cap, over a limit, or beside a reviewed plan it waits.
-    """
-    options = request.options
-    bounded = options.limit is not None or request.approve is not None
-    agreed = [
-        item
-        for item in plan.items
-        if _may_pay(item, settings) and not (bounded and item.action is Action.RECONCILE)
-    ]
-    word = options.yes or request.single or settings.max_cost is not None
-    if (word or settings.service == "emulator") and not bounded:
-        caps = _caps(request, settings)
-        agreed += [
-            item
-            for item in plan.items
-            if not (_unpriced(item.job) and any(cap.covers(item.job) for cap in caps))
-        ]
-    return frozenset(item.job.key for item in agreed)
-
-
-def _unpriced(job: Job) -> bool:
-    return job.estimate == 0 and bool(job.estimate_note)
-
-
-def _caps(request: Request, settings: Settings) -> tuple[Cap, ...]:
-    caps: list[Cap] = []
-    flag = request.options.max_cost
-    if flag is not None and request.single:
-        (job,) = request.batches[0].jobs
-        caps.append(Cap(limit=flag, key=job.key, name="--max-cost"))
-    elif flag is not None:
-        names = tuple(batch.name for batch in request.batches)
-        caps.append(Cap(limit=flag, batches=names, name="--max-cost"))
-    else:
-        caps += [
-            Cap(limit=batch.limits.max_cost, batches=(batch.name,), name="max_cost")
-            for batch in request.batches
-            if batch.limits.max_cost is not None
-        ]
-    if settings.max_cost_per_day is not None:
-        day = timedelta(days=1)
-        caps.append(Cap(limit=settings.max_cost_per_day, window=day, name=PER_DAY))
-    return tuple(caps)
-
-
 # -- running -----------------------------------------------------------------------------------
 
 
-def _run(request: Request, settings: Settings, ledger: Ledger, plan: Plan) -> Tally:
+def _run(
+    request: Request, settings: Settings, consent: Consent, ledger: Ledger, plan: Plan
+) -> Tally:
     with gateway_of(settings) as gateway:
         auth = _authorization(settings, plan)
         for item in plan.items:
             if item.action in (Action.SUBMIT, Action.PLACE):
                 _check_folder(settings, item.job)
-        work = partial(_drive, request, settings, ledger, plan, gateway=gateway, auth=auth)
+        policy = _policy(settings, consent, ledger, plan)
+        work = partial(_drive, request, settings, ledger, plan, policy, gateway=gateway, auth=auth)
         return anyio.run(work)
 
 
@@ -294,11 +207,26 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
         raise UsageError(f"the emulator cannot start: {error}") from error
 
 
+def _policy(settings: Settings, consent: Consent, ledger: Ledger, plan: Plan) -> Policy:
+    return Policy(
+        concurrency=settings.concurrency,
+        rate=settings.rate,
+        caps=consent.caps,
+        on_doubt=settings.on_doubt,
+        doubt_wait=settings.doubt_wait,
+        attempts=settings.attempts,
+        payable=consent.payable(plan).__contains__,
+        alarm=consent.alarm(plan, ledger),
+        detach=settings.options.detach,
+    )
+
+
 async def _drive(
     request: Request,
     settings: Settings,
     ledger: Ledger,
     plan: Plan,
+    policy: Policy,
     *,
     gateway: str | None,
     auth: str,
@@ -313,7 +241,7 @@ async def _drive(
             emulated=settings.service == "emulator",
             committed=ledger.committed([batch.name for batch in request.batches]),
         )
-        async with _bench(request, settings, ledger, plan, gateway=gateway, auth=auth) as bench:
+        async with _bench(request, settings, ledger, policy, gateway=gateway, auth=auth) as bench:
             engine = Engine(bench)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(listen, signals, engine, display, words)
@@ -337,7 +265,7 @@ async def _bench(
     request: Request,
     settings: Settings,
     ledger: Ledger,
-    plan: Plan,
+    policy: Policy,
     *,
     gateway: str | None,
     auth: str,
@@ -355,16 +283,7 @@ async def _bench(
             fetcher=Downloader(files),
             uploader=FalUploader(auth, gateway=gateway),
             shelf=shelf_of(settings),
-            policy=Policy(
-                concurrency=settings.concurrency,
-                rate=settings.rate,
-                caps=_caps(request, settings),
-                on_doubt=settings.on_doubt,
-                doubt_wait=settings.doubt_wait,
-                attempts=settings.attempts,
-                payable=_payable(request, settings, plan).__contains__,
-                detach=settings.options.detach,
-            ),
+            policy=policy,
             now=_now,
             rng=Random(),  # noqa: S311 - jitter, not a secret
             notify=request.display.notify,

@@ -520,9 +520,26 @@ def test_after_an_alarm_only_a_cap_is_a_word(tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / "outputs/ledger.db")) as db, db:
             db.execute("update attempts set cost_micro_usd = 4 * estimate_micro_usd")
 
+        run(
+            "run",
+            "m.yaml",
+            "--max-cost",
+            "0.30",
+            "--detach",
+            "--only",
+            "two",
+            cwd=tmp_path,
+            env=env,
+        )
+        (tmp_path / "m.yaml").write_text(MANIFEST + "  - {id: three, prompt: the third}\n")
+
         refused = run("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
+        collected = list(tmp_path.rglob("two.png"))
         capped = run("run", "m.yaml", "--max-cost", "0.20", cwd=tmp_path, env=env)
         enough = run("run", "m.yaml", "--max-cost", "0.30", cwd=tmp_path, env=env)
 
     assert (refused.returncode, capped.returncode, enough.returncode) == (4, 4, 0)
     assert "4.0 times" in refused.stderr
+    assert collected, "what is open is collected all the same"
+    with closing(sqlite3.connect(tmp_path / "outputs/ledger.db")) as db:
+        assert db.execute("select count(*) from attempts").fetchone() == (3,)

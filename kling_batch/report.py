@@ -115,6 +115,8 @@ def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCo
         if signal in stops:
             return signal
     endings = {line.ending for line in lines}
+    if endings and endings <= {Ending.SUCCEEDED, Ending.UNCHANGED}:
+        stops = tuple(stop for stop in stops if stop is not ExitCode.BUDGET)  # it stopped nothing
     held = {*stops, *(ENDING_CODES[ending] for ending in endings if ending in ENDING_CODES)}
     if not endings & {Ending.RUNNING, Ending.UNDELIVERED} and ExitCode.STILL_RUNNING in held:
         # The time was over, but nothing is left at fal: that code would send somebody to collect.

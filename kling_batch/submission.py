@@ -239,7 +239,9 @@ class Submission:
             return None
         pause = growth.delay(refusals[kind], self._bench.rng, hint)
         if kind is not FailureKind.UNREACHABLE:
-            self._bench.submissions.hold(pause)  # one was told to slow down: everybody does
+            # One was told to slow down: everybody does, for as long as fal asked or for a moment.
+            # What this one waits beyond that is its own bad luck.
+            self._bench.submissions.hold(min(pause, hint or growth.first))
         self._say(job, kind.value, f"{failure.message}; again in {pause:.0f} s")
         return pause
 

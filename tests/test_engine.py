@@ -577,3 +577,18 @@ def test_thousands_of_virtual_seconds_cost_few_real_ones(tmp_path: Path) -> None
     rig.run(jobs, concurrency=100)
 
     all_paid_once(rig, 100)
+
+
+def test_the_bad_luck_of_one_job_holds_nobody_for_long(tmp_path: Path) -> None:
+    """Refused ten times in a row, it waits longer and longer; the others are accepted meanwhile."""
+    unlucky = Fault(stage="submit.before", what="status", status=429, prompt="job-0", times=10)
+    rig = Rig(tmp_path, Settings(concurrency=20, media="template"), faults=[unlucky])
+    jobs = make_jobs(20)
+
+    rig.run(jobs, concurrency=20, rate=10.0)
+
+    all_paid_once(rig, 20)
+    times = {r.prompt: r.accepted_at for r in rig.world.books.accepted}
+    slow = times.pop("prompt of job-0")
+    assert max(times.values()) - min(times.values()) < 15
+    assert slow - min(times.values()) > 60

@@ -53,6 +53,8 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
             )
             take_back(ledger, attempt, failure)
             then = "it is in no manifest any more" if named.gone else "the next run sends it"
+            if attempt.handle is not None:
+                then += f"; before, it was request {attempt.handle.request_id}"
             click.echo(f"{named.label}: taken as never submitted; {then}", err=True)
             return ExitCode.OK
         before = attempt.handle.request_id if attempt.handle else None

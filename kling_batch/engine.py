@@ -24,7 +24,7 @@ from kling_batch.errors import AuthError, ExitCode, KlingBatchError, UsageError
 from kling_batch.gate import Gate
 from kling_batch.jobs import Job, JobKey
 from kling_batch.ledger import OverCap
-from kling_batch.lifecycle import LIVE_OR_PAID, State
+from kling_batch.lifecycle import State
 from kling_batch.lineup import Lineup
 from kling_batch.outcome import Failure, FailureKind, Happening
 from kling_batch.plan import Action, Plan, PlannedJob
@@ -161,23 +161,23 @@ class Engine:
 
     def _unplaced(self, item: PlannedJob, error: UsageError | OSError) -> None:
         """A file cannot be put down; where it lies under other names, only this one is missing."""
-        paid = [a for a in self._bench.ledger.attempts_of(item.job.key) if a.state in LIVE_OR_PAID]
-        words = self._not_put_down(item.job, error)
-        here = bool(paid) and paid[-1].state is State.SUCCEEDED
-        if here:
-            self._place_twins(item, paid[-1].id)
-        self._settled(item.job.key, succeeded=here)
-        self._told(item, "undelivered", f"not put down: {words}")
+        self._not_put_down(item, error)
+        attempts = self._bench.ledger.attempts_of(item.job.key)
+        here = [attempt.id for attempt in attempts if attempt.state is State.SUCCEEDED]
+        for attempt_id in here:  # the database forbids a second one
+            self._place_twins(item, attempt_id)
+        self._settled(item.job.key, succeeded=bool(here))
 
-    def _not_put_down(self, job: Job, error: UsageError | OSError) -> str:
-        """Why, in words: the whole disk's fault, the folder's, or this name's alone."""
+    def _not_put_down(self, item: PlannedJob, error: UsageError | OSError) -> None:
+        """Tell why: the whole disk's fault, the folder's, or this name's alone."""
         words = words_of(error)
+        said = f"{item.job.label}: {words}"
         if (extent := extent_of(error)) is Extent.DISK:
-            self.leave(ExitCode.SOME_FAILED, f"{job.label}: {words}")
+            self.leave(ExitCode.SOME_FAILED, said)
         elif extent is Extent.FOLDER:
-            self.stop_feeding(ExitCode.SOME_FAILED, f"{job.label}: {words}")
-        self._because(job, words)
-        return words
+            self.stop_feeding(ExitCode.SOME_FAILED, said)
+        self._because(item.job, words)
+        self._told(item, "undelivered", f"not put down: {words}")
 
     # -- one job -------------------------------------------------------------------------------
 
@@ -352,8 +352,7 @@ class Engine:
                 if not self._delivery.place(attempt_id, twin):
                     self._because(twin, "its file was taken away while the run went on; run again")
             except (UsageError, OSError) as error:
-                words = self._not_put_down(twin, error)
-                self._told(item._replace(job=twin), "undelivered", f"not put down: {words}")
+                self._not_put_down(item._replace(job=twin), error)
 
     def _leave_open(self, item: PlannedJob, kind: str, reason: str, told: str) -> None:
         """Nothing is settled, and this run can do no more: the next one goes on."""

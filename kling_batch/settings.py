@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from kling_batch.core.jobs import Batch, MicroUSD
 from kling_batch.errors import UsageError
-from kling_batch.jobs import Batch, MicroUSD
 
 DEFAULT_OUTPUT = "outputs"
 LEDGER_NAME = "ledger.db"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rig import make_job
 
-from kling_batch.jobs import Batch, Job, LocalFile, MicroUSD, OutputOf
-from kling_batch.ledger import Ledger, Placed
-from kling_batch.lifecycle import Event
-from kling_batch.outcome import Charged, Failure, FailureKind, Fetched, Handle
-from kling_batch.testimony import grant_take
+from kling_batch.core.jobs import Batch, Job, LocalFile, MicroUSD, OutputOf
+from kling_batch.core.lifecycle import Event
+from kling_batch.core.outcomes import Charged, Failure, FailureKind, Fetched, Handle
+from kling_batch.ledger.ledger import Ledger, Placed
+from kling_batch.ledger.overrides import grant_take
 
 HERE = Path(__file__).parent / "data"
 LEDGER, SCHEMA = HERE / "ledger-v1.db", HERE / "ledger-v1.sql"

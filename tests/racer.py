@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rig import make_job
 
-from kling_batch.database import connect
+from kling_batch.core.jobs import Batch, MicroUSD
 from kling_batch.errors import LedgerError
-from kling_batch.jobs import Batch, MicroUSD
-from kling_batch.ledger import Cap, Ledger
-from kling_batch.records import Reader
+from kling_batch.ledger.database import connect
+from kling_batch.ledger.ledger import Cap, Ledger
+from kling_batch.ledger.reader import Reader
 
 
 def now() -> datetime:

@@ -17,22 +17,22 @@ import anyio
 import trio
 import trio.testing
 
-from kling_batch.bench import Bench, Policy
-from kling_batch.download import Downloader
+from kling_batch.core.jobs import Batch, Job, MicroUSD, job_key
+from kling_batch.core.lifecycle import State
+from kling_batch.core.outcomes import Happening
+from kling_batch.core.tally import Tally
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
-from kling_batch.engine import Engine
-from kling_batch.fal import FalQueue
-from kling_batch.jobs import Batch, Job, MicroUSD, job_key
-from kling_batch.ledger import Ledger
-from kling_batch.lifecycle import State
-from kling_batch.network import connections
-from kling_batch.outcome import Happening
-from kling_batch.plan import OnDisk, Plan, make_plan
+from kling_batch.engine.context import Bench, Policy
+from kling_batch.engine.engine import Engine
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.transport import connections
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.output.download import Downloader
+from kling_batch.output.store import Shelf
+from kling_batch.planning.builder import Disk
+from kling_batch.planning.plan import OnDisk, Plan, make_plan
 from kling_batch.settings import Options, resolve
-from kling_batch.shelf import Shelf
-from kling_batch.survey import Disk
-from kling_batch.tally import Tally
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 T2V = "fal-ai/kling-video/o3/standard/text-to-video"

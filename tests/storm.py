@@ -29,23 +29,23 @@ import trio.testing
 from rig import CountingUploads, Rig
 from sqlite_utils import Database
 
-from kling_batch.attempts import Attempt
-from kling_batch.bench import Bench, Policy
-from kling_batch.database import explained
-from kling_batch.doubts import SKEW
-from kling_batch.download import Downloader
+from kling_batch.core.jobs import Batch, Job, substitute
+from kling_batch.core.lifecycle import Event, State
 from kling_batch.emulator import World
 from kling_batch.emulator.inprocess import InProcessTransport
-from kling_batch.engine import Engine, Tally, name_of
+from kling_batch.engine.context import Bench, Policy
+from kling_batch.engine.engine import Engine, Tally, name_of
+from kling_batch.engine.matching import SKEW
 from kling_batch.errors import ExitCode
-from kling_batch.fal import FalQueue
-from kling_batch.jobs import Batch, Job, substitute
-from kling_batch.ledger import Cap, Ledger, Placed
-from kling_batch.lifecycle import Event, State
-from kling_batch.network import connections
-from kling_batch.plan import Plan
-from kling_batch.shelf import Shelf
-from kling_batch.verify import Finding, verify
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.transport import connections
+from kling_batch.ledger.attempts import Attempt
+from kling_batch.ledger.database import explained
+from kling_batch.ledger.ledger import Cap, Ledger, Placed
+from kling_batch.operations.verify import Finding, verify
+from kling_batch.output.download import Downloader
+from kling_batch.output.store import Shelf
+from kling_batch.planning.plan import Plan
 
 #: A run that gets nowhere is told to leave after so many seconds, as `--timeout` does.
 PATIENCE = 900.0

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from program import run
 
+from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.server import running
-from kling_batch.lifecycle import State
-from kling_batch.records import Reader
+from kling_batch.ledger.reader import Reader
 
 HEAD = "version: 1\nname: trial\ndefaults: {mode: text-to-image}\njobs:\n"
 HERO, OTHER = "  - {id: hero, prompt: first}\n", "  - {id: other, prompt: second}\n"

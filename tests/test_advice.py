@@ -13,16 +13,16 @@ import pytest
 from program import environment, run
 from rig import Options, Rig, make_job, resolve
 
-from kling_batch.accounts import close_books
+from kling_batch.core.jobs import Batch
+from kling_batch.core.tally import name_of
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
 from kling_batch.errors import ExitCode
-from kling_batch.jobs import Batch
-from kling_batch.plan import Plan
-from kling_batch.records import Reader
-from kling_batch.report import Ending
-from kling_batch.tally import name_of
-from kling_batch.typed import Command
+from kling_batch.ledger.reader import Reader
+from kling_batch.planning.plan import Plan
+from kling_batch.report.builder import close_books
+from kling_batch.report.command_line import Command
+from kling_batch.report.run_report import Ending
 
 HEAD = "version: 1\nname: {name}\ndefaults: {{mode: text-to-video, tier: standard}}\njobs:\n"
 SLOW = {"standard": 600.0, "image": 600.0}

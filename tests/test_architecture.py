@@ -24,7 +24,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def name_of(path: Path) -> str:
-    """`kling_batch/commands/run.py` → `commands.run`; the package itself is ``."""
+    """`kling_batch/engine/gate.py` → `engine.gate`; the package itself is ``."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts).removesuffix("__init__").removesuffix(".")
 
@@ -72,26 +72,42 @@ def homes(library: str) -> set[str]:
 
 # -- one home per library ----------------------------------------------------------------------
 
-COMMANDS = {name for name in CLIENT if name.startswith("commands")}
+COMMANDS = {name for name in CLIENT if name.startswith("cli")}
 
 #: Each outside library, and the modules that may know it.
 HOMES: dict[str, set[str]] = {
-    "httpx": {"fal", "network", "download", "upload"},
-    "fal_client": {"fal", "network", "fal_urls", "upload"},
-    "sqlite_utils": {"database", "migrations", "ledger", "naming", "placements", "records"},
-    "filelock": {"database"},
-    "yaml": {"tree"},
-    "pydantic": {"document"},
-    "pydantic_core": {"document"},
-    "jinja2": {"templates", "gallery"},
-    "rich": {"live"},
-    "dotenv": {"keyfile"},
-    "PIL": {"probe"},
-    "av": {"probe"},
-    "click": {"cli", *COMMANDS},
+    "httpx": {"fal.client", "fal.transport", "output.download", "fal.upload"},
+    "fal_client": {"fal.client", "fal.transport", "fal.fal_urls", "fal.upload"},
+    "sqlite_utils": {
+        "ledger.database",
+        "ledger.migrations",
+        "ledger.ledger",
+        "ledger.naming",
+        "ledger.artifacts",
+        "ledger.reader",
+    },
+    "filelock": {"ledger.database"},
+    "yaml": {"manifest.yaml_source"},
+    "pydantic": {"manifest.schema"},
+    "pydantic_core": {"manifest.schema"},
+    "jinja2": {"manifest.templating", "report.gallery"},
+    "rich": {"report.display.live"},
+    "dotenv": {"fal.keyfile"},
+    "PIL": {"manifest.probe"},
+    "av": {"manifest.probe"},
+    "click": {"cli.main", *COMMANDS},
     "anyio": {
-        *("session", "engine", "submission", "collection", "delivery", "reconciler", "pace", "fal"),
-        *("download", "signals"),
+        *(
+            "operations.run",
+            "engine.engine",
+            "engine.submission",
+            "engine.polling",
+            "engine.delivery",
+            "engine.reconciler",
+            "engine.pacing",
+            "fal.client",
+        ),
+        *("output.download", "operations.signals"),
         *COMMANDS,
     },
     "starlette": set(),
@@ -102,9 +118,9 @@ HOMES: dict[str, set[str]] = {
     "threading": set(),
     "subprocess": set(),
     "time": set(),
-    "random": {"session", "bench", "backoff"},
+    "random": {"operations.run", "engine.context", "engine.backoff"},
     # `submission` catches one constraint; `doctor` shows a version.
-    "sqlite3": {"database", "ledger", "submission", "commands.doctor"},
+    "sqlite3": {"ledger.database", "ledger.ledger", "engine.submission", "cli.commands.doctor"},
 }
 
 
@@ -131,25 +147,25 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 #: Pure: values in, values out. They know these of the house and nothing else.
 PURE: dict[str, set[str]] = {
     "errors": set(),
-    "lifecycle": set(),
-    "backoff": set(),
-    "pace": set(),
-    "signature": set(),
-    "secrecy": set(),
-    "migrations": set(),
-    "jobs": {"errors"},
-    "outcome": {"jobs"},
-    "retry": {"outcome"},
-    "answers": {"jobs", "outcome"},
-    "classify": {"answers", "jobs", "outcome"},
-    "doubts": {"jobs", "outcome"},
-    "rows": {"jobs", "lifecycle", "outcome"},
-    "attempts": {"jobs", "lifecycle", "outcome"},
-    "fal_urls": {"outcome"},
-    "settings": {"errors", "jobs"},
-    "prices": {"jobs"},
-    "report": {"errors", "jobs"},
-    "plan": {"jobs", "lifecycle", "records", "retry"},
+    "core.lifecycle": set(),
+    "engine.backoff": set(),
+    "engine.pacing": set(),
+    "output.filetype": set(),
+    "fal.credentials": set(),
+    "ledger.migrations": set(),
+    "core.jobs": {"errors"},
+    "core.outcomes": {"core.jobs"},
+    "planning.retry": {"core.outcomes"},
+    "fal.responses": {"core.jobs", "core.outcomes"},
+    "fal.classify": {"fal.responses", "core.jobs", "core.outcomes"},
+    "engine.matching": {"core.jobs", "core.outcomes"},
+    "ledger.rows": {"core.jobs", "core.lifecycle", "core.outcomes"},
+    "ledger.attempts": {"core.jobs", "core.lifecycle", "core.outcomes"},
+    "fal.fal_urls": {"core.outcomes"},
+    "settings": {"errors", "core.jobs"},
+    "catalog.pricing": {"core.jobs"},
+    "report.run_report": {"errors", "core.jobs"},
+    "planning.plan": {"core.jobs", "core.lifecycle", "ledger.reader", "planning.retry"},
 }
 
 
@@ -161,7 +177,7 @@ def test_the_lowest_floors_know_only_what_is_below(name: str) -> None:
 WORLD = {"os", "io", "socket", "shutil", "tempfile", "urllib.request", "http", "signal"}
 
 
-@pytest.mark.parametrize("name", sorted(set(PURE) - {"signature"}))
+@pytest.mark.parametrize("name", sorted(set(PURE) - {"output.filetype"}))
 def test_what_is_pure_touches_nothing(name: str) -> None:
     assert libraries(CLIENT[name]) & WORLD == set()
     calls = {
@@ -172,18 +188,58 @@ def test_what_is_pure_touches_nothing(name: str) -> None:
     assert calls & {"open", "print", "input", "exec", "eval"} == set()
 
 
-LEDGER_SIDE = {"database", "migrations", "attempts", "records", "ledger", "rows"}
-FAL_SIDE = {"answers", "classify", "fal", "network", "fal_urls", "download", "signature"}
-DRIVERS = {"engine", "gate", "submission", "collection", "delivery", "reconciler", "bench"}
-SHELL = {"session", "cli", "display", "live", "manifest", "accounts", "emulator"} | COMMANDS
+LEDGER_SIDE = {
+    "ledger.database",
+    "ledger.migrations",
+    "ledger.attempts",
+    "ledger.reader",
+    "ledger.ledger",
+    "ledger.rows",
+}
+FAL_SIDE = {
+    "fal.responses",
+    "fal.classify",
+    "fal.client",
+    "fal.transport",
+    "fal.fal_urls",
+    "output.download",
+    "output.filetype",
+}
+DRIVERS = {
+    "engine.engine",
+    "engine.gate",
+    "engine.submission",
+    "engine.polling",
+    "engine.delivery",
+    "engine.reconciler",
+    "engine.context",
+}
+SHELL = {
+    "operations.run",
+    "cli.main",
+    "report.display.base",
+    "report.display.live",
+    "manifest.loader",
+    "report.builder",
+    "emulator",
+} | COMMANDS
 
 #: Who must not know whom.
 APART: list[tuple[set[str], set[str]]] = [
-    (LEDGER_SIDE, FAL_SIDE | DRIVERS | SHELL | {"plan", "shelf", "survey"}),
-    (FAL_SIDE, LEDGER_SIDE | DRIVERS | SHELL | {"plan", "shelf", "survey"}),
-    (DRIVERS, SHELL | {"fal", "upload", "database", "migrations"}),
-    ({"shelf", "sidecar", "survey", "plan"}, FAL_SIDE | DRIVERS | SHELL),
-    (set(CLIENT) - SHELL - {"", "__main__"}, {"session", "cli", "emulator"} | COMMANDS),
+    (
+        LEDGER_SIDE,
+        FAL_SIDE | DRIVERS | SHELL | {"planning.plan", "output.store", "planning.builder"},
+    ),
+    (
+        FAL_SIDE,
+        LEDGER_SIDE | DRIVERS | SHELL | {"planning.plan", "output.store", "planning.builder"},
+    ),
+    (DRIVERS, SHELL | {"fal.client", "fal.upload", "ledger.database", "ledger.migrations"}),
+    (
+        {"output.store", "output.sidecar", "planning.builder", "planning.plan"},
+        FAL_SIDE | DRIVERS | SHELL,
+    ),
+    (set(CLIENT) - SHELL - {"", "__main__"}, {"operations.run", "cli.main", "emulator"} | COMMANDS),
 ]
 
 
@@ -201,7 +257,7 @@ def test_only_the_shell_knows_the_emulator() -> None:
         if any(other.partition(".")[0] == "emulator" for other in house(path, late=True))
     }
 
-    assert known == {"session", "commands.emulator"}
+    assert known == {"operations.run", "cli.commands.emulator"}
     for name in known:
         assert not any(
             other.partition(".")[0] == "emulator" for other in house(CLIENT[name], late=False)
@@ -237,7 +293,7 @@ def callers(method: str) -> set[str]:
 
 @pytest.mark.parametrize("method", ["submit", "intend"])
 def test_money_is_spent_in_one_place(method: str) -> None:
-    assert callers(method) == {"submission"}
+    assert callers(method) == {"engine.submission"}
 
 
 @pytest.mark.parametrize("name", sorted(LEDGER_SIDE))
@@ -251,7 +307,7 @@ def test_nothing_waits_inside_the_ledger(name: str) -> None:
 def test_nothing_waits_between_the_intent_and_the_post() -> None:
     (attempt,) = (
         node
-        for node in ast.walk(tree(CLIENT["submission"]))
+        for node in ast.walk(tree(CLIENT["engine.submission"]))
         if isinstance(node, ast.AsyncFunctionDef) and node.name == "_attempt"
     )
     lines = ast.unparse(attempt).splitlines()
@@ -277,16 +333,16 @@ def test_every_module_says_what_it_is() -> None:
 
 #: Who may catch everything, how often, and why that is right.
 CATCH_ALL = {
-    "database": 2,  # close what was opened, roll back what was begun; both raise again
-    "ledger": 2,  # give the lock back; raises again
-    "engine": 1,  # the place in the window; raises again
-    "session": 1,  # the run's exit code; raises again
-    "writer": 1,  # the half file; raises again
-    "templates": 2,  # a user's template may raise anything
-    "probe": 2,  # decoders raise anything over a strange file
-    "download": 1,  # a group, where no connection to such an address can be tried
-    "upload": 1,  # fal-client over an answer that it does not expect
-    "cli": 1,  # what several tasks raised at once, in words
+    "ledger.database": 2,  # close what was opened, roll back what was begun; both raise again
+    "ledger.ledger": 2,  # give the lock back; raises again
+    "engine.engine": 1,  # the place in the window; raises again
+    "operations.run": 1,  # the run's exit code; raises again
+    "report.display.stream": 1,  # the half file; raises again
+    "manifest.templating": 2,  # a user's template may raise anything
+    "manifest.probe": 2,  # decoders raise anything over a strange file
+    "output.download": 1,  # a group, where no connection to such an address can be tried
+    "fal.upload": 1,  # fal-client over an answer that it does not expect
+    "cli.main": 1,  # what several tasks raised at once, in words
     "emulator.app": 1,  # a server answers
 }
 
@@ -304,7 +360,13 @@ def test_nobody_catches_everything_unasked() -> None:
     assert {name: n for name, n in caught.items() if n > CATCH_ALL.get(name, 0)} == {}
 
 
-RERAISING = ("database", "ledger", "engine", "session", "writer")
+RERAISING = (
+    "ledger.database",
+    "ledger.ledger",
+    "engine.engine",
+    "operations.run",
+    "report.display.stream",
+)
 
 
 @pytest.mark.parametrize("name", RERAISING)
@@ -326,4 +388,10 @@ def test_the_wall_clock_is_read_at_the_edge_only() -> None:
         if isinstance(node.value, ast.Name) and node.value.id in ("datetime", "date")
     }
 
-    assert readers <= {"session", "display", "gallery", "checkup", "commands.options"}
+    assert readers <= {
+        "operations.run",
+        "report.display.base",
+        "report.gallery",
+        "operations.doctor",
+        "cli.options",
+    }

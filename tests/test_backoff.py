@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_batch import backoff
-from kling_batch.backoff import Backoff, doubt_interval, poll_interval
+from kling_batch.engine import backoff
+from kling_batch.engine.backoff import Backoff, doubt_interval, poll_interval
 
 thorough = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 POLICIES = [backoff.SUBMIT, backoff.READ, backoff.DOWNLOAD, backoff.ATTEMPT]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_batch import catalog
-from kling_batch.catalog import (
+from kling_batch.catalog import registry as catalog
+from kling_batch.catalog.registry import (
     CATALOG,
     MODES,
     by_id,
@@ -22,7 +22,7 @@ from kling_batch.catalog import (
     normalise,
     parse_usd,
 )
-from kling_batch.jobs import LocalFile, OutputOf, job_key
+from kling_batch.core.jobs import LocalFile, OutputOf, job_key
 
 T2V = find("text-to-video")
 I2V = find("image-to-video")

@@ -9,11 +9,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from kling_batch import ci
+from kling_batch.core.jobs import MicroUSD
 from kling_batch.errors import ExitCode, Place, Problem
-from kling_batch.jobs import MicroUSD
-from kling_batch.report import Ending, JobLine, RunReport
-from kling_batch.writer import Writer
+from kling_batch.report import ci
+from kling_batch.report.display.stream import Writer
+from kling_batch.report.run_report import Ending, JobLine, RunReport
 
 CENT = 10_000
 HOSTILE = (

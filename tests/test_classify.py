@@ -12,17 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_batch.answers import Answer, billable_units, files_in, message_of, retry_after
-from kling_batch.classify import (
-    classify_result,
-    classify_status,
-    classify_submit,
-    is_lock,
-    trusted,
-    unread,
-    verdict_of_status,
-)
-from kling_batch.outcome import (
+from kling_batch.core.outcomes import (
     Accepted,
     Charged,
     Failed,
@@ -37,7 +27,17 @@ from kling_batch.outcome import (
     Unread,
     Waiting,
 )
-from kling_batch.retry import Decision, decide
+from kling_batch.fal.classify import (
+    classify_result,
+    classify_status,
+    classify_submit,
+    is_lock,
+    trusted,
+    unread,
+    verdict_of_status,
+)
+from kling_batch.fal.responses import Answer, billable_units, files_in, message_of, retry_after
+from kling_batch.planning.retry import Decision, decide
 
 LOCK = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
 HTML = b"<html><body><center>502 Bad Gateway</center><hr>nginx</body></html>"

@@ -15,15 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from kling_batch.bench import Queue
-from kling_batch.download import Downloader
-from kling_batch.emulator import Settings, World
-from kling_batch.emulator.inprocess import InProcessTransport
-from kling_batch.emulator.server import running
-from kling_batch.fal import FalQueue
-from kling_batch.ledger import iso
-from kling_batch.network import GatewayTransport, connections
-from kling_batch.outcome import (
+from kling_batch.core.outcomes import (
     Accepted,
     CancelAnswer,
     Fetched,
@@ -34,6 +26,14 @@ from kling_batch.outcome import (
     Rendered,
     Unread,
 )
+from kling_batch.emulator import Settings, World
+from kling_batch.emulator.inprocess import InProcessTransport
+from kling_batch.emulator.server import running
+from kling_batch.engine.context import Queue
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.ledger.ledger import iso
+from kling_batch.output.download import Downloader
 
 ENDPOINT = "fal-ai/kling-image/o3/text-to-image"
 PAYLOAD = {"prompt": "A grey pebble on white", "aspect_ratio": "1:1", "resolution": "1K"}

@@ -23,7 +23,7 @@ from program import run, start
 
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
-from kling_batch.records import Reader
+from kling_batch.ledger.reader import Reader
 
 MANIFEST = """\
 version: 1

@@ -14,7 +14,7 @@ import click
 import pytest
 from program import environment, run
 
-from kling_batch import cli
+from kling_batch.cli import main as cli
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.server import running
 

@@ -24,17 +24,17 @@ import pytest
 from program import run, start
 from rig import Rig, make_job, make_jobs
 
-from kling_batch.display import choose
-from kling_batch.download import SPARE
+from kling_batch.core.jobs import Batch
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.emulator.server import running
 from kling_batch.errors import LedgerError, PlanDriftError
-from kling_batch.jobs import Batch
-from kling_batch.ledger import Ledger
-from kling_batch.plan import Plan
-from kling_batch.records import Reader
-from kling_batch.session import Request, execute
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.reader import Reader
+from kling_batch.operations.run import Request, execute
+from kling_batch.output.download import SPARE
+from kling_batch.planning.plan import Plan
+from kling_batch.report.display.base import choose
 from kling_batch.settings import Options
 
 MANIFEST = "version: 1\nname: disk\ndefaults: {mode: text-to-video, tier: standard}\njobs:\n"
@@ -319,7 +319,7 @@ _DYING = """
 import os, signal, sqlite3, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from kling_batch.ledger import Ledger
+from kling_batch.ledger.ledger import Ledger
 
 real = sqlite3.connect
 count = 0

@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from kling_batch.display import Both, Display, PlainDisplay, choose, inert, painted
+from kling_batch.core.jobs import Job, MicroUSD, job_key
+from kling_batch.core.outcomes import Charged, Happening
+from kling_batch.core.text import clean, clock, duration
 from kling_batch.errors import ExitCode, Place
-from kling_batch.jobs import Job, MicroUSD, job_key
-from kling_batch.live import LiveDisplay
-from kling_batch.ndjson import JsonDisplay
-from kling_batch.outcome import Charged, Happening
-from kling_batch.plan import Action, Plan, PlannedJob
-from kling_batch.report import Ending, JobLine, RunReport
-from kling_batch.summary import Said, Tone, brief, closing, opening
-from kling_batch.wording import clean, clock, duration
-from kling_batch.writer import Writer, replace_file
+from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.report.display.base import Both, Display, PlainDisplay, choose, inert, painted
+from kling_batch.report.display.live import LiveDisplay
+from kling_batch.report.display.ndjson import JsonDisplay
+from kling_batch.report.display.stream import Writer, replace_file
+from kling_batch.report.run_report import Ending, JobLine, RunReport
+from kling_batch.report.summary import Said, Tone, brief, closing, opening
 
 CENT = 10_000
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red]\r\nline two\x9b31m \u202egpj.exe\x00"
@@ -327,7 +327,7 @@ def test_colour_is_the_readers_choice(
 
 def test_rich_is_not_loaded_without_a_terminal() -> None:
     code = (
-        "import sys; from kling_batch.display import choose;"
+        "import sys; from kling_batch.report.display.base import choose;"
         "choose(json=False, quiet=False, stream_is_terminal=False, environ={});"
         "sys.exit(any(name.split('.')[0] in ('rich', 'httpx') for name in sys.modules))"
     )
@@ -533,7 +533,7 @@ def test_a_closed_pipe_makes_the_writer_silent() -> None:
 
 def test_a_closed_pipe_does_not_change_the_exit_code() -> None:
     code = (
-        "import sys; from kling_batch.writer import Writer\n"
+        "import sys; from kling_batch.report.display.stream import Writer\n"
         "out, err = Writer(sys.stdout), Writer(sys.stderr)\n"
         "sys.stdin.read()\n"
         "for n in range(9): out.line('x' * 9000); err.line('y')\n"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_batch.doubts import SKEW, Doubt, Matches, comparable, match
-from kling_batch.outcome import Listed
+from kling_batch.core.outcomes import Listed
+from kling_batch.engine.matching import SKEW, Doubt, Matches, comparable, match
 
 T0 = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ONE, TWO = {"prompt": "one"}, {"prompt": "two"}

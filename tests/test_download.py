@@ -26,10 +26,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import Exchange, refused_port, serving
 
-from kling_batch.download import LOOK_BYTES, SPARE, Downloader, Room
-from kling_batch.network import GatewayTransport, connections
-from kling_batch.outcome import Fetched, Gone, RemoteFile, Unfetched
-from kling_batch.signature import Kind, looks_like_page, sniff, whole
+from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
+from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.output.download import LOOK_BYTES, SPARE, Downloader, Room
+from kling_batch.output.filetype import Kind, looks_like_page, sniff, whole
 
 URL = "https://v3b.fal.media/files/b/0a/out.mp4?sig=secret"
 

@@ -12,12 +12,12 @@ import anyio
 import pytest
 from rig import CountingUploads, Rig, make_job, make_jobs
 
+from kling_batch.core.jobs import LocalFile, MicroUSD, OutputOf
+from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Fault, Settings
-from kling_batch.engine import Engine
+from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
-from kling_batch.jobs import LocalFile, MicroUSD, OutputOf
-from kling_batch.ledger import Cap
-from kling_batch.lifecycle import State
+from kling_batch.ledger.ledger import Cap
 
 
 @pytest.fixture

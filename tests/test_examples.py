@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rig import CountingUploads, Rig
 
+from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Settings
-from kling_batch.lifecycle import State
-from kling_batch.manifest import load
+from kling_batch.manifest.loader import load
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "manifests").glob("*.yaml"))
 COUNTS = {"quickstart": 3, "campaign": 23, "nightly": 3, "ci": 2}

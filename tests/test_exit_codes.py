@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kling_batch.core.jobs import MicroUSD
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode
-from kling_batch.jobs import MicroUSD
-from kling_batch.report import Ending, JobLine, RunReport, exit_code
+from kling_batch.report.run_report import Ending, JobLine, RunReport, exit_code
 
 #: What each ending alone asks for (design §5).
 ALONE = {

@@ -7,7 +7,7 @@ import json
 import pytest
 from written import batch, jobs, problems, said, write
 
-from kling_batch.catalog import parse_usd
+from kling_batch.catalog.registry import parse_usd
 
 T2V = "defaults: {mode: text-to-video}\n"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kling_batch.cli.explain import explain
 from kling_batch.errors import Place, Problem
-from kling_batch.explain import explain
 
 YAML = "version: 1\njobs:\n  - id: a\n    promt: A cat\n"
 

@@ -19,11 +19,7 @@ from fal_client.client import AsyncBackupDomainTransport
 from rig import T2V
 from wire import Exchange, refused_port, serving
 
-from kling_batch.bench import UploadError
-from kling_batch.errors import AuthError
-from kling_batch.fal import MAX_BODY, FalQueue, authorization
-from kling_batch.network import GatewayTransport, connections
-from kling_batch.outcome import (
+from kling_batch.core.outcomes import (
     Accepted,
     CancelAnswer,
     FailureKind,
@@ -39,7 +35,11 @@ from kling_batch.outcome import (
     Unread,
     Waiting,
 )
-from kling_batch.upload import FalUploader
+from kling_batch.engine.context import UploadError
+from kling_batch.errors import AuthError
+from kling_batch.fal.client import MAX_BODY, FalQueue, authorization
+from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.fal.upload import FalUploader
 
 KEY = "key-id:key-secret"
 AUTH = f"Key {KEY}"

@@ -16,9 +16,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from rig import T2I, Rig, make_job
 
+from kling_batch.core.jobs import Batch, Job, MicroUSD
 from kling_batch.emulator import Fault, Settings
 from kling_batch.errors import LedgerError
-from kling_batch.gallery import (
+from kling_batch.ledger.reader import Reader
+from kling_batch.report.gallery import (
     Entry,
     Media,
     entries_from,
@@ -27,8 +29,6 @@ from kling_batch.gallery import (
     render_gallery,
     write_gallery,
 )
-from kling_batch.jobs import Batch, Job, MicroUSD
-from kling_batch.records import Reader
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"' {{ 7*7 }} \x00\u202e"
 NOW = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)

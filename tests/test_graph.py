@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from written import batch, jobs, problems, said
 
-from kling_batch.catalog import parse_usd
-from kling_batch.jobs import OutputOf
+from kling_batch.catalog.registry import parse_usd
+from kling_batch.core.jobs import OutputOf
 
 STILL = "- {id: still, mode: text-to-image, prompt: x, num_images: 2, takes: 2}\n"
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_batch import jobs
-from kling_batch.catalog import find, normalise
-from kling_batch.jobs import (
+from kling_batch.catalog.registry import find, normalise
+from kling_batch.core import jobs
+from kling_batch.core.jobs import (
     JobKey,
     LocalFile,
     OutputOf,

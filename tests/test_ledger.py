@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 from rig import START, make_job, make_jobs
 
-from kling_batch.database import RunLock, connect
+from kling_batch.core.jobs import Batch, Job, LocalFile, MicroUSD
+from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.outcomes import Charged, Failure, FailureKind, Fetched, Handle
 from kling_batch.errors import LedgerError, UsageError
-from kling_batch.jobs import Batch, Job, LocalFile, MicroUSD
-from kling_batch.ledger import Cap, Ledger, OverCap, Placed, RequestClaimedError, iso
-from kling_batch.lifecycle import Event, State
-from kling_batch.outcome import Charged, Failure, FailureKind, Fetched, Handle
-from kling_batch.records import Reader
-from kling_batch.testimony import adopt
+from kling_batch.ledger.database import RunLock, connect
+from kling_batch.ledger.ledger import Cap, Ledger, OverCap, Placed, RequestClaimedError, iso
+from kling_batch.ledger.overrides import adopt
+from kling_batch.ledger.reader import Reader
 
 RACER = Path(__file__).with_name("racer.py")
 

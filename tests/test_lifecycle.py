@@ -23,10 +23,8 @@ from hypothesis.stateful import (
 )
 from rig import make_job
 
-from kling_batch.errors import LedgerError
-from kling_batch.jobs import Batch, Job, JobKey, MicroUSD
-from kling_batch.ledger import Cap, Ledger, OverCap, Placed, RequestClaimedError
-from kling_batch.lifecycle import (
+from kling_batch.core.jobs import Batch, Job, JobKey, MicroUSD
+from kling_batch.core.lifecycle import (
     LIVE_OR_PAID,
     NEXT,
     OPEN,
@@ -37,8 +35,10 @@ from kling_batch.lifecycle import (
     State,
     step,
 )
-from kling_batch.migrations import _M001
-from kling_batch.outcome import CancelAnswer, Charged, Failure, FailureKind, Fetched, Handle
+from kling_batch.core.outcomes import CancelAnswer, Charged, Failure, FailureKind, Fetched, Handle
+from kling_batch.errors import LedgerError
+from kling_batch.ledger.ledger import Cap, Ledger, OverCap, Placed, RequestClaimedError
+from kling_batch.ledger.migrations import _M001
 
 # -- the graph ---------------------------------------------------------------------------------
 

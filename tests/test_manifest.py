@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from written import batch, jobs, problems, said, write
 
-from kling_batch.catalog import parse_usd
+from kling_batch.catalog.registry import parse_usd
+from kling_batch.core.jobs import Limits
 from kling_batch.errors import ManifestError
-from kling_batch.jobs import Limits
-from kling_batch.manifest import load, load_all, locate
+from kling_batch.manifest.loader import load, load_all, locate
 
 TWELVE = """\
 version: 1

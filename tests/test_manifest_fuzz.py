@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kling_batch.cli.explain import explain
+from kling_batch.core.jobs import Batch
 from kling_batch.errors import ManifestError
-from kling_batch.explain import explain
-from kling_batch.fields import JOB, LIMITS, MANIFEST_KEYS
-from kling_batch.jobs import Batch
-from kling_batch.manifest import load
+from kling_batch.manifest.fields import JOB, LIMITS, MANIFEST_KEYS
+from kling_batch.manifest.loader import load
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"
 EXAMPLES = [path.read_bytes() for path in sorted(MANIFESTS.glob("*.yaml"))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kling_batch.matrix import combinations
+from kling_batch.manifest.matrix import combinations
 
 
 def made(**matrix):

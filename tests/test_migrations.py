@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from make_ledger import JOBS, LEDGER, SCHEMA, schema
 
+from kling_batch.core.jobs import job_key
+from kling_batch.core.lifecycle import LIVE_OR_PAID, TRANSITIONS, Event, State
 from kling_batch.errors import LedgerError
-from kling_batch.jobs import job_key
-from kling_batch.ledger import Ledger
-from kling_batch.lifecycle import LIVE_OR_PAID, TRANSITIONS, Event, State
-from kling_batch.migrations import APPLICATION_ID, migrations
-from kling_batch.records import Reader
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.migrations import APPLICATION_ID, migrations
+from kling_batch.ledger.reader import Reader
 
 
 def now() -> datetime:
@@ -183,7 +183,7 @@ def test_opening_again_changes_nothing(old: Path) -> None:
 KILLED = """
 import os, signal, sqlite3, sys
 from sqlite_utils import Database
-from kling_batch.migrations import migrations
+from kling_batch.ledger.migrations import migrations
 
 path, statements = sys.argv[1], int(sys.argv[2])
 connection = sqlite3.connect(path)

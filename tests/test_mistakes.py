@@ -22,16 +22,16 @@ from program import environment, run, start, tls_stand_in
 from rig import Rig, make_jobs
 from studio import HERO, MANIFEST, OTHER, Desk, Studio
 
-from kling_batch.bench import UploadError
+from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.outcomes import Charged
 from kling_batch.emulator import Fault
-from kling_batch.fal_urls import handle_of
-from kling_batch.ledger import Ledger
-from kling_batch.lifecycle import Event, State
-from kling_batch.outcome import Charged
-from kling_batch.records import Reader
-from kling_batch.shelf import Shelf
-from kling_batch.upload import FalUploader
-from kling_batch.verify import verify
+from kling_batch.engine.context import UploadError
+from kling_batch.fal.fal_urls import handle_of
+from kling_batch.fal.upload import FalUploader
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.reader import Reader
+from kling_batch.operations.verify import verify
+from kling_batch.output.store import Shelf
 
 ONE = MANIFEST.split("  - {id: two")[0]
 EDITED = MANIFEST.replace("the first", "the first but better")

@@ -18,10 +18,10 @@ from fal_client import client as fal_client
 from program import environment, run
 from rig import T2V
 
-from kling_batch.fal import FalQueue
-from kling_batch.network import Departure, connections
-from kling_batch.outcome import NotSent, SubmitOutcome, Unconfirmed
-from kling_batch.secrecy import EMULATED, secrets_of
+from kling_batch.core.outcomes import NotSent, SubmitOutcome, Unconfirmed
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.credentials import EMULATED, secrets_of
+from kling_batch.fal.transport import Departure, connections
 
 OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)

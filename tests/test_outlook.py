@@ -11,16 +11,16 @@ import pytest
 from program import run
 from rig import Rig, make_job, make_jobs
 
+from kling_batch.core.jobs import Job, OutputOf, job_key
+from kling_batch.core.lifecycle import Event
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
 from kling_batch.errors import ExitCode
-from kling_batch.jobs import Job, OutputOf, job_key
-from kling_batch.ledger import Ledger
-from kling_batch.lifecycle import Event
-from kling_batch.lookup import find
-from kling_batch.outlook import outlook
-from kling_batch.plan import Action
-from kling_batch.story import as_data, why
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.names import find
+from kling_batch.planning.forecast import outlook
+from kling_batch.planning.plan import Action
+from kling_batch.report.history import as_data, why
 
 
 def agreed(rig: Rig, jobs: Sequence[Job]) -> list[tuple[Action, str]]:

@@ -12,7 +12,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_batch.pace import Rate, Window
+from kling_batch.engine.pacing import Rate, Window
 
 T = TypeVar("T")
 

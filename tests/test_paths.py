@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kling_batch.paths import PathTemplate, folded, is_plain_id, problem_of, problem_of_id
+from kling_batch.manifest.paths import PathTemplate, folded, is_plain_id, problem_of, problem_of_id
 
 JOB = {"batch": "b", "mode": "text-to-video", "tier": "pro", "job": "hero", "take": 1}
 

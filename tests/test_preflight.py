@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from written import batch, jobs, problems, said
 
-from kling_batch.catalog import parse_usd
-from kling_batch.jobs import LocalFile
-from kling_batch.manifest import load
+from kling_batch.catalog.registry import parse_usd
+from kling_batch.core.jobs import LocalFile
+from kling_batch.manifest.loader import load
 
 I2V = "jobs:\n- {id: a, mode: image-to-video, prompt: x, image_url: FILE}\n"
 EDIT = "jobs:\n- {id: a, mode: edit, prompt: x, video_url: FILE}\n"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kling_batch.jobs import Job, MicroUSD, job_key
-from kling_batch.outcome import Charged, Happening
-from kling_batch.plan import Action, Plan, PlannedJob
-from kling_batch.progress import MOVING, Phase, Progress, longest
+from kling_batch.core.jobs import Job, MicroUSD, job_key
+from kling_batch.core.outcomes import Charged, Happening
+from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.report.display.progress import MOVING, Phase, Progress, longest
 
 PRICE = MicroUSD(700_000)
 

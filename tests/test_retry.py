@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kling_batch.outcome import Charged, Failure, FailureKind
-from kling_batch.retry import Decision, decide, may_try_again
+from kling_batch.core.outcomes import Charged, Failure, FailureKind
+from kling_batch.planning.retry import Decision, decide, may_try_again
 
 #: What follows the first of three tries, where nothing was charged.
 FIRST = {

@@ -11,7 +11,7 @@ import tracemalloc
 import pytest
 import yaml
 
-from kling_batch.manifest import load
+from kling_batch.manifest.loader import load
 
 MANIFEST = """\
 vars: {brand: Acme}

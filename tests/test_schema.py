@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from kling_batch.document import read_manifest, schema
+from kling_batch.cli.starter import init_text
 from kling_batch.errors import ManifestError
-from kling_batch.fields import JOB, MANIFEST_KEYS
-from kling_batch.manifest import load
-from kling_batch.starter import init_text
-from kling_batch.tree import parse
+from kling_batch.manifest.fields import JOB, MANIFEST_KEYS
+from kling_batch.manifest.loader import load
+from kling_batch.manifest.schema import read_manifest, schema
+from kling_batch.manifest.yaml_source import parse
 
 MANIFESTS = Path(__file__).parent.parent / "manifests"
 EXAMPLES = sorted(MANIFESTS.glob("*.yaml"))

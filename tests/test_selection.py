@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from written import batch
 
-from kling_batch.selection import select
+from kling_batch.planning.selection import select
 
 TEXT = """\
 jobs:

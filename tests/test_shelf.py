@@ -15,11 +15,11 @@ import pytest
 from rig import START, Rig, make_job
 from test_ledger import unprivileged
 
+from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Settings
 from kling_batch.errors import ExitCode, UsageError
-from kling_batch.lifecycle import State
-from kling_batch.shelf import Shelf, digest_of, sidecar_of
-from kling_batch.sidecar import public
+from kling_batch.output.sidecar import public
+from kling_batch.output.store import Shelf, digest_of, sidecar_of
 
 
 @pytest.fixture

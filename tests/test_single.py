@@ -7,7 +7,7 @@ from PIL import Image
 from written import jobs
 
 from kling_batch.errors import ManifestError, Place
-from kling_batch.manifest import locate, single
+from kling_batch.manifest.loader import locate, single
 
 
 def made(mode="text-to-video", tier="pro", take=1, cwd=None, **arguments):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kling_batch.errors import ManifestError
-from kling_batch.tables import open_table
+from kling_batch.manifest.tables import open_table
 
 
 def read(folder, name, data):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 
-from kling_batch.templates import (
+from kling_batch.manifest.templating import (
     TemplateFault,
     compile_condition,
     compile_value,
@@ -110,7 +110,7 @@ def test_a_key_cannot_be_a_template():
 @given(st.text(alphabet="ab%{}s n", max_size=20))
 def test_the_quick_way_says_what_jinja_says(text):
     """Plain substitution is our own; it must not be another language."""
-    from kling_batch.templates import _ENVIRONMENT
+    from kling_batch.manifest.templating import _ENVIRONMENT
 
     template = f"{text}{{{{ a }}}}%{{{{ n }}}}"
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kling_batch.errors import ManifestError
-from kling_batch.tree import parse
+from kling_batch.manifest.yaml_source import parse
 
 
 def value(text: str):

@@ -9,11 +9,11 @@ from typing import Any
 import click
 import pytest
 
-from kling_batch.cli import cli
-from kling_batch.commands.again import ONCE, typed
-from kling_batch.fields import parse_rate, rate_text
-from kling_batch.typed import Command, Said, quoted
-from kling_batch.wording import as_typed
+from kling_batch.cli.main import cli
+from kling_batch.cli.retype import ONCE, typed
+from kling_batch.core.text import as_typed
+from kling_batch.manifest.fields import parse_rate, rate_text
+from kling_batch.report.command_line import Command, Said, quoted
 
 WORDS = [
     "plain",

@@ -13,10 +13,10 @@ from PIL import Image
 from program import environment, run
 from wire import Exchange, serving
 
-from kling_batch.bench import UploadError
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
-from kling_batch.upload import FalUploader
+from kling_batch.engine.context import UploadError
+from kling_batch.fal.upload import FalUploader
 
 ADDRESS = "https://v3.fal.media/files/b/in/photo.png"
 SECRET = "a:very-secret-key"

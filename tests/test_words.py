@@ -12,8 +12,8 @@ from studio import MANIFEST, Desk
 
 from kling_batch.emulator import Fault
 from kling_batch.errors import UsageError
-from kling_batch.lookup import find
-from kling_batch.records import Reader
+from kling_batch.ledger.names import find
+from kling_batch.ledger.reader import Reader
 
 
 def test_resolve_by_request_id_collects_what_was_paid(desk: Desk) -> None:

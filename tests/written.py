@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
 
+from kling_batch.core.jobs import Batch, Job
 from kling_batch.errors import ManifestError, Problem
-from kling_batch.jobs import Batch, Job
-from kling_batch.manifest import load
+from kling_batch.manifest.loader import load
 
 
 def write(folder: Path, text: str, name: str = "batch.yaml") -> Path:

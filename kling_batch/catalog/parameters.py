@@ -1,0 +1,360 @@
+"""What a parameter may hold, and how a written value becomes the one spelling sent to fal.
+
+Reading never raises: what is wrong goes into `Findings` with its path, and the caller decides.
+Must not know endpoints, manifests or files. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from kling_batch.core.jobs import JSON, JobKey, LocalFile, OutputOf
+
+Path = tuple[str | int, ...]
+
+#: The key of an `OutputOf` that names a job whose key is not computed yet.
+UNRESOLVED = JobKey("")
+
+#: How many lists and mappings may stand in each other; the API needs five.
+MOST_DEPTH = 60
+#: Stands, for the rules, where a value is given but could not be read.
+UNREAD: Final = object()
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_REMOTE = re.compile(r"(?:https?://[^\s/]|data:)", re.IGNORECASE)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_REFERENCE_KEYS = ("job", "take", "output")
+
+
+class Complaint(NamedTuple):
+    """One thing wrong with the argument at `path`, as `errors.Problem` will say it."""
+
+    path: Path
+    message: str
+    code: str
+    hint: str = ""
+
+
+class Findings:
+    """Errors, which forbid the job, and doubts, which only warn."""
+
+    __slots__ = ("doubts", "errors")
+
+    def __init__(self) -> None:
+        self.errors: list[Complaint] = []
+        self.doubts: list[Complaint] = []
+
+    def error(self, path: Path, message: str, code: str, hint: str = "") -> None:
+        """Forbid."""
+        self.errors.append(Complaint(path, message, code, hint))
+
+    def doubt(self, path: Path, message: str, code: str, hint: str = "") -> None:
+        """Warn."""
+        self.doubts.append(Complaint(path, message, code, hint))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One input of an endpoint (or of one of its nested types), as data."""
+
+    name: str
+    #: A name of `READERS`: text, choice, whole, flag, url, list or object.
+    kind: str
+    doc: str
+    required: bool = False
+    default: JSON = None
+    choices: tuple[str, ...] = ()
+    #: Other spellings of some choices (`square` → `1:1`).
+    words: Mapping[str, str] = field(default_factory=dict)
+    #: A choice outside `choices` only warns: the published types disagree.
+    open: bool = False
+    #: Of the number, of the characters or of the items, by kind.
+    minimum: int | None = None
+    maximum: int | None = None
+    #: What a url points to: image, video or any.
+    media: str = ""
+    #: Of a list.
+    item: Parameter | None = None
+    #: Of an object.
+    fields: tuple[Parameter, ...] = ()
+
+    @cached_property
+    def inner(self) -> tuple[Parameter, ...]:
+        """The parameters inside a list or an object."""
+        return self.fields if self.item is None else (self.item,)
+
+    @cached_property
+    def holds_urls(self) -> bool:
+        """Whether a local file or another job's output may stand somewhere in it."""
+        return self.kind == "url" or any(parameter.holds_urls for parameter in self.inner)
+
+    @cached_property
+    def spellings(self) -> Mapping[str, str]:
+        """Every accepted lower-case spelling of a choice → the choice."""
+        return {choice.lower(): choice for choice in self.choices} | dict(self.words)
+
+    @cached_property
+    def allowed(self) -> str:
+        """The choices as a message lists them."""
+        numbers = [int(choice) for choice in self.choices if choice.isdecimal()]
+        if len(numbers) == len(self.choices) > 2:
+            return f"{numbers[0]} to {numbers[-1]}"
+        words = f" (or {', '.join(self.words)})" if self.words else ""
+        return ", ".join(self.choices) + words
+
+
+def read(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+    """The one spelling of `value`, or None after a complaint."""
+    return READERS[parameter.kind](parameter, value, path, findings)
+
+
+def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`did you mean …?`, or nothing."""
+    close = get_close_matches(str(word)[:100], list(known), n=1, cutoff=cutoff)
+    return f"did you mean `{close[0]}`?" if close else ""
+
+
+def show(value: JSON) -> str:
+    """A value as a message quotes it: short, and about as it was written."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a huge number"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = text if len(text) <= 60 else text[:57] + "…"
+    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
+
+
+def remote(url: str) -> bool:
+    """Whether fal can take this text as it stands: an http address or a data URI."""
+    return _REMOTE.match(url) is not None
+
+
+def from_json(value: JSON, opening: str) -> JSON:
+    """A cell or a flag may hold a list or a mapping as JSON; everything else stays as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(opening):
+        return value
+    try:
+        read = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return value if deeper_than(read, MOST_DEPTH) else read
+
+
+def deeper_than(value: JSON, levels: int) -> bool:
+    """Whether mappings and lists stand in each other more often than anybody means."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return levels <= 0 or any(deeper_than(inner, levels - 1) for inner in value)
+
+
+def map_urls(
+    parameter: Parameter,
+    value: JSON,
+    path: Path,
+    visit: Callable[[Parameter, JSON, Path], JSON],
+) -> JSON:
+    """A copy of a value that was read, with each of its URLs replaced by what `visit` says.
+
+    What could not be read stands in it as None.
+    """
+    if value is None or not parameter.holds_urls:
+        return value
+    if parameter.kind == "url":
+        return visit(parameter, value, path)
+    if parameter.item is not None:
+        item = parameter.item
+        return [map_urls(item, entry, (*path, n), visit) for n, entry in enumerate(value)]
+    inner = {field.name: field for field in parameter.fields}
+    return {
+        name: map_urls(inner[name], entry, (*path, name), visit) for name, entry in value.items()
+    }
+
+
+def _text(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+    if isinstance(value, str):
+        text = value.strip()
+    elif _is_number(value):
+        text = show(value)
+    else:
+        return _wrong_type(parameter, value, path, findings, "text")
+    if not text:
+        findings.error(path, f"`{parameter.name}` is empty", "empty")
+    elif parameter.maximum is not None and len(text) > parameter.maximum:
+        message = f"`{parameter.name}` has {len(text):,} characters; at most {parameter.maximum:,}"
+        findings.error(path, message, "too-long")
+    return text
+
+
+def _choice(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+    if isinstance(value, str):
+        word = value
+    elif _is_number(value):
+        word = str(int(value)) if value == value // 1 and abs(value) < 1e9 else show(value)
+    else:
+        return _wrong_type(parameter, value, path, findings, f"one of {parameter.allowed}")
+    choice = parameter.spellings.get(word) or parameter.spellings.get(word.strip().lower())
+    if choice is not None:
+        return choice
+    word = word.strip()
+    message = f"`{parameter.name}` is {show(value)}; allowed: {parameter.allowed}"
+    if parameter.open and word and isinstance(value, str):
+        findings.doubt(path, message, "undocumented-value", nearest(word, parameter.choices))
+        return word
+    hint = "" if word.isdecimal() else nearest(word, parameter.spellings)
+    findings.error(path, message, "wrong-value", hint)
+    return None
+
+
+def _whole(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+    number = whole_number(value)
+    if number is None:
+        return _wrong_type(parameter, value, path, findings, "a whole number")
+    low, high = parameter.minimum, parameter.maximum
+    if (low is not None and number < low) or (high is not None and number > high):
+        message = f"`{parameter.name}` is {show(number)}; allowed: {low} to {high}"
+        findings.error(path, message, "out-of-range")
+        return None
+    return number
+
+
+def _flag(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+    word = value.strip().lower() if isinstance(value, str) else str(value).lower()
+    if isinstance(value, bool | str) or value in (0, 1):
+        if word in _TRUE:
+            return True
+        if word in _FALSE:
+            return False
+    return _wrong_type(parameter, value, path, findings, "true or false")
+
+
+def _url(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+    if isinstance(value, LocalFile | OutputOf):
+        return value
+    value = from_json(value.strip(), "{") if isinstance(value, str) else value
+    if isinstance(value, Mapping):
+        return reference(value, path, findings)
+    if not isinstance(value, str):
+        expected = "an address, a file, or {job: …}"
+        return _wrong_type(parameter, value, path, findings, expected)
+    if not value:
+        findings.error(path, f"`{parameter.name}` is empty", "empty")
+    elif not remote(value) and (scheme := _SCHEME.match(value)):
+        hint = "write the path alone" if scheme[1].lower() == "file" else "give an https address"
+        message = f"fal cannot fetch {show(value)}: {scheme[1]}:// is not http(s)://"
+        findings.error(path, message, "wrong-value", hint)
+    elif _wrong_data(parameter, value):
+        message = f"`{parameter.name}` wants {parameter.media} data, not {show(value[:30])}"
+        findings.error(path, message, "wrong-value")
+    return value
+
+
+def reference(value: Mapping[str, JSON], path: Path, findings: Findings) -> OutputOf | None:
+    """`{job: …, take: …, output: …}` as an `OutputOf` whose key is not known yet."""
+    before = len(findings.errors)
+    for name in value:
+        if name not in _REFERENCE_KEYS:
+            message = f"`{name}` is not part of a reference; write {{job: …, take: …, output: …}}"
+            findings.error((*path, name), message, "unknown-key", nearest(name, _REFERENCE_KEYS))
+    job = value.get("job")
+    if not isinstance(job, str | int) or isinstance(job, bool) or job == "":
+        findings.error(path, "`job` must be the id of another job", "wrong-value")
+    counts = {}
+    for name in ("take", "output"):
+        counts[name] = whole_number(value.get(name, 1)) or 0
+        if not 1 <= counts[name] <= 1000:
+            message = f"`{name}` is {show(value[name])}; it counts from 1"
+            findings.error((*path, name), message, "out-of-range")
+    if len(findings.errors) > before:
+        return None
+    return OutputOf(
+        key=UNRESOLVED, job_id=str(job), take=counts["take"], index=counts["output"] - 1
+    )
+
+
+def _list(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+    item = parameter.item
+    assert item is not None
+    value = from_json(value, "[")
+    if isinstance(value, str | Mapping | LocalFile | OutputOf):
+        # One thing where a list may stand means a list of one, as a table's cell has it.
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return _wrong_type(parameter, value, path, findings, "a list")
+    if not value:
+        return None
+    low, high = parameter.minimum or 0, parameter.maximum
+    if len(value) < low or (high is not None and len(value) > high):
+        message = f"`{parameter.name}` has {len(value)} items; allowed: {low} to {high}"
+        findings.error(path, message, "wrong-count")
+    return [read(item, entry, (*path, n), findings) for n, entry in enumerate(value)]
+
+
+def _object(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+    value = from_json(value, "{")
+    if not isinstance(value, Mapping):
+        names = ", ".join(field.name for field in parameter.fields)
+        return _wrong_type(parameter, value, path, findings, f"a mapping with {names}")
+    known = {field.name: field for field in parameter.fields}
+    result = {field.name: field.default for field in parameter.fields if field.default is not None}
+    for name, entry in value.items():
+        if name not in known:
+            message = f"`{name}` is not part of `{parameter.name}`"
+            findings.error((*path, name), message, "unknown-parameter", nearest(name, known))
+        elif entry is not None:
+            got = read(known[name], entry, (*path, name), findings)
+            result |= {} if got is None else {name: got}
+    for field_ in parameter.fields:
+        if field_.required and value.get(field_.name) is None:
+            findings.error(path, f"`{field_.name}` is missing", "missing")
+    return result
+
+
+READERS: Mapping[str, Callable[[Parameter, JSON, Path, Findings], JSON]] = {
+    "text": _text,
+    "choice": _choice,
+    "whole": _whole,
+    "flag": _flag,
+    "url": _url,
+    "list": _list,
+    "object": _object,
+}
+
+
+def whole_number(value: JSON) -> int | None:
+    """3, 3.0 and "3" are 3; everything else is none."""
+    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
+        return int(value)
+    if _is_number(value) and value == value // 1 and abs(value) < 1e18:
+        return int(value)
+    return None
+
+
+def _is_number(value: JSON) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def _wrong_data(parameter: Parameter, value: str) -> bool:
+    start = value[:20].lower()
+    other = {"image": "video", "video": "image"}.get(parameter.media)
+    return other is not None and start.startswith(f"data:{other}/")
+
+
+def _wrong_type(
+    parameter: Parameter, value: JSON, path: Path, findings: Findings, expected: str
+) -> None:
+    findings.error(path, f"`{parameter.name}` must be {expected}, not {show(value)}", "wrong-type")

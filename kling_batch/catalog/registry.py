@@ -1,0 +1,209 @@
+"""The one door to what fal's Kling O3 endpoints take, make and cost.
+
+    endpoint = find("text-to-video", "pro")
+    arguments, findings = examine(endpoint, {"prompt": "A samurai", "duration": 5})
+
+Must not read files or import anything heavy: `--help` goes through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+
+from kling_batch.catalog.kling_o3 import ENDPOINTS, Endpoint
+from kling_batch.catalog.parameters import (
+    READERS,
+    UNREAD,
+    Complaint,
+    Findings,
+    Parameter,
+    Path,
+    map_urls,
+    nearest,
+)
+from kling_batch.catalog.pricing import (
+    Estimate,
+    PerImage,
+    estimate_images,
+    estimate_video,
+    format_usd,
+    parse_usd,
+)
+from kling_batch.catalog.rules import shot_seconds
+from kling_batch.core.jobs import JSON, Arguments
+
+__all__ = [
+    "CATALOG",
+    "MODES",
+    "TIERS",
+    "Complaint",
+    "Endpoint",
+    "Estimate",
+    "Findings",
+    "Parameter",
+    "by_id",
+    "check",
+    "estimate",
+    "examine",
+    "find",
+    "format_usd",
+    "normalise",
+    "parse_usd",
+    "replace_urls",
+    "why_not_found",
+]
+
+CATALOG: tuple[Endpoint, ...] = ENDPOINTS
+MODES: tuple[str, ...] = tuple(dict.fromkeys(endpoint.mode for endpoint in CATALOG))
+TIERS: tuple[str, ...] = ("standard", "pro", "4k")
+DEFAULT_TIER = "pro"
+
+_BY_WORDS = MappingProxyType({(endpoint.mode, endpoint.tier): endpoint for endpoint in CATALOG})
+_BY_ID = MappingProxyType({endpoint.id: endpoint for endpoint in CATALOG})
+#: Every parameter name of any endpoint → the modes that have it.
+PARAMETER_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        name: tuple(dict.fromkeys(each.mode for each in CATALOG if name in each.by_name))
+        for name in sorted({name for each in CATALOG for name in each.by_name})
+    }
+)
+
+
+def find(mode: str, tier: str = DEFAULT_TIER) -> Endpoint:
+    """The endpoint of a mode and a tier; `KeyError` where there is none (see `why_not_found`)."""
+    return _BY_WORDS[mode, tier]
+
+
+def find_exactly(mode: str, tier: str | None) -> Endpoint | None:
+    """The endpoint of a mode and a tier, or None."""
+    return _BY_WORDS.get((mode, tier or DEFAULT_TIER))
+
+
+def by_id(endpoint_id: str) -> Endpoint | None:
+    """The endpoint of this id, or None where the catalogue does not know it."""
+    return _BY_ID.get(endpoint_id)
+
+
+def tiers_of(mode: str) -> tuple[str, ...]:
+    """The tiers that a mode exists in."""
+    return tuple(endpoint.tier for endpoint in CATALOG if endpoint.mode == mode)
+
+
+def why_not_found(mode: str, tier: str) -> Complaint:
+    """Why `find` raises, and what to type instead."""
+    if mode not in MODES:
+        hint = nearest(mode, MODES) or f"one of {', '.join(MODES)}"
+        return Complaint(("mode",), f"there is no mode `{mode}`", "unknown-mode", hint)
+    tiers = tiers_of(mode)
+    if tier not in TIERS:
+        hint = nearest(tier, tiers) or f"one of {', '.join(tiers)}"
+        return Complaint(("tier",), f"there is no tier `{tier}`", "unknown-tier", hint)
+    message = f"{mode} has no tier `{tier}`, only {' and '.join(tiers)}"
+    return Complaint(("tier",), message, "unknown-tier", "leave `tier` out")
+
+
+def examine(
+    endpoint: Endpoint, arguments: Arguments, through: Collection[str] = ()
+) -> tuple[dict[str, JSON], Findings]:
+    """The arguments as they are sent, with every complaint about them.
+
+    Names in `through` that the endpoint does not know are passed on as they stand.
+    """
+    findings = Findings()
+    given, unread = _read(endpoint, arguments, through, findings)
+    seen = {**given, **dict.fromkeys(unread, UNREAD)} if unread else given
+    for name in endpoint.required:
+        if name not in seen:
+            message = f"{endpoint.mode} needs `{name}`"
+            findings.error((), message, "missing", endpoint.by_name[name].doc)
+    for rule in endpoint.rules:
+        rule(seen, findings)
+    result = {**endpoint.defaults, **given}
+    if "duration" in endpoint.defaults and "duration" not in given:
+        # fal's default of 5 s would contradict shots; what they add up to is what is meant.
+        result["duration"] = str(shot_seconds(given) or result["duration"])
+    return result, findings
+
+
+def check(endpoint: Endpoint, arguments: Arguments) -> list[Complaint]:
+    """Everything that forbids these arguments; doubts are in `examine`'s findings."""
+    return examine(endpoint, arguments)[1].errors
+
+
+def normalise(endpoint: Endpoint, arguments: Arguments) -> dict[str, JSON]:
+    """One spelling for equal requests: defaults spelt out, nulls dropped, types unified."""
+    return examine(endpoint, arguments)[0]
+
+
+def estimate(
+    endpoint: Endpoint, arguments: Arguments, source_seconds: float | None = None
+) -> Estimate:
+    """What one attempt costs at most; `arguments` as `normalise` gives them."""
+    if isinstance(endpoint.price, PerImage):
+        return estimate_images(endpoint.price, arguments)
+    if "duration" in endpoint.by_name:
+        # How long it gets without one is not published: not said to be as long as its source.
+        source_seconds = None
+    return estimate_video(endpoint.price, arguments, source_seconds)
+
+
+def replace_urls(
+    endpoint: Endpoint, arguments: Arguments, visit: Callable[[Parameter, JSON, Path], JSON]
+) -> dict[str, JSON]:
+    """Normalised arguments with every URL, wherever it stands, replaced by what `visit` says."""
+    result = dict(arguments)
+    for parameter in endpoint.parameters:
+        if parameter.holds_urls and parameter.name in result:
+            path = (parameter.name,)
+            result[parameter.name] = map_urls(parameter, result[parameter.name], path, visit)
+    return result
+
+
+def _read(
+    endpoint: Endpoint, arguments: Arguments, through: Collection[str], findings: Findings
+) -> tuple[dict[str, JSON], list[str]]:
+    """Every argument that could be read, and the names of those that could not."""
+    readers = _readers(endpoint)
+    given: dict[str, JSON] = {}
+    unread: list[str] = []
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        if (known := readers.get(name)) is not None:
+            reader, parameter, path = known
+            before = len(findings.errors)
+            got = reader(parameter, value, path, findings)
+            if got is not None:
+                given[name] = got
+            elif len(findings.errors) > before:
+                unread.append(name)
+        elif name in through:
+            given[name] = value
+        else:
+            findings.errors.append(_unknown(endpoint, name))
+    return given, unread
+
+
+def _unknown(endpoint: Endpoint, name: str) -> Complaint:
+    message = f"{endpoint.mode} has no parameter `{name}`"
+    hint = nearest(name, endpoint.by_name)
+    modes = PARAMETER_MODES.get(name, ())
+    if modes:
+        message += f"; it belongs to {', '.join(modes)}"
+    return Complaint((name,), message, "unknown-parameter", hint)
+
+
+_Known = tuple[Callable[[Parameter, JSON, Path, Findings], JSON], Parameter, Path]
+_READERS: dict[str, dict[str, _Known]] = {}
+
+
+def _readers(endpoint: Endpoint) -> dict[str, _Known]:
+    """Looked up once per endpoint: this is the inner loop of 100,000 rows."""
+    known = _READERS.get(endpoint.id)
+    if known is None:
+        known = _READERS[endpoint.id] = {
+            name: (READERS[parameter.kind], parameter, (name,))
+            for name, parameter in endpoint.by_name.items()
+        }
+    return known

@@ -1,0 +1,58 @@
+"""`kling-batch emulator`: the stand-in for fal on a port, for people's own tests and CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kling_batch.cli.options import PATH
+from kling_batch.errors import ExitCode, UsageError
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on")
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--seed", default=0, show_default=True, help="Same seed, same renders")
+@click.option("--speed", default=1.0, show_default=True, help="10: renders ten times as fast")
+@click.option("--slots", default=2, show_default=True, type=click.IntRange(1), help="Concurrency")
+@click.option(
+    "--profile",
+    type=click.Choice(["demo", "realistic", "instant"]),
+    default="demo",
+    show_default=True,
+    help="Service times",
+)
+@click.option("--faults", type=PATH, help="A YAML or JSON file of faults to inject")
+@click.option("--state", type=PATH, help="Keep requests and books in this file")
+@click.option("--certfile", type=PATH, help="Speak TLS with this certificate")
+@click.option("--keyfile", type=PATH, help="Its private key")
+def emulator(
+    *,
+    host: str,
+    port: int,
+    seed: int,
+    speed: float,
+    slots: int,
+    profile: str,
+    faults: Path | None,
+    state: Path | None,
+    certfile: Path | None,
+    keyfile: Path | None,
+) -> int:
+    """Serve an emulator of fal's queue, storage and platform API.
+
+    Point runs at it with --emulator-url http://127.0.0.1:8765. Its books and faults are under
+    /_emulator/.
+    """
+    from kling_batch.emulator import EmulatorError, Settings, World, load_plan  # noqa: PLC0415
+    from kling_batch.emulator.server import serve  # noqa: PLC0415
+
+    try:
+        settings = Settings(seed=seed, time_scale=speed, concurrency=slots, profile=profile)  # type: ignore[arg-type]
+        plan = load_plan(faults) if faults is not None else None
+        world = World(settings, state=state, faults=plan)
+        serve(world, host, port, certfile=certfile, keyfile=keyfile)
+    except (EmulatorError, ValueError, OSError) as error:
+        raise UsageError(f"the emulator cannot start: {error}") from error
+    return ExitCode.OK

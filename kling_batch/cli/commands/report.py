@@ -1,0 +1,78 @@
+"""`kling-batch report`: the money, by batch and day, and how well the estimates were."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from kling_batch.cli.options import (
+    ledger_of,
+    now,
+    options_of,
+    place_options,
+    reader_of,
+    service_options,
+)
+from kling_batch.errors import ExitCode
+
+
+@click.command()
+@place_options
+@service_options
+@click.option("--billing", is_flag=True, help="First ask fal for billed costs (admin key)")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document")
+def report(*, billing: bool, as_json: bool, **values: Any) -> int:
+    """Report what the ledger's renders cost, what may be owed, and the drift of estimates."""
+    if billing:
+        _learn(values)
+    with reader_of(values) as reader:
+        spend = list(reader.rows("select * from spend order by day, batch"))
+        drift = list(reader.rows("select * from drift order by endpoint"))
+        money = reader.money()
+    if as_json:
+        document = {
+            "schema_version": 1,
+            "charged_usd": money.charged / 1e6,
+            "exposed_usd": money.exposed / 1e6,
+            "unknown_usd": money.unknown / 1e6,
+            "spend": spend,
+            "drift": drift,
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return ExitCode.OK
+    for row in spend:
+        click.echo(
+            f"{row['day']}  {row['batch']:<24} {row['attempts']:>5} attempts"
+            f"  ${row['charged_usd']:.3f} charged  ${row['exposed_usd']:.3f} possibly owed"
+        )
+    click.echo(
+        f"in all  ${money.charged / 1e6:.3f} charged,"
+        f" ${(money.exposed - money.unknown) / 1e6:.3f} open,"
+        f" ${money.unknown / 1e6:.3f} over and perhaps billed (--billing may tell)"
+    )
+    for row in drift:
+        ratio = "" if row["ratio"] is None else f" (×{row['ratio']})"
+        click.echo(
+            f"{row['endpoint']}: {row['renders']} renders cost ${row['cost_usd']:.3f},"
+            f" estimated ${row['estimated_usd']:.3f}{ratio}"
+        )
+    return ExitCode.OK
+
+
+def _learn(values: dict[str, Any]) -> None:
+    import anyio  # noqa: PLC0415 - the network stack loads late
+
+    from kling_batch.fal.keyfile import read_key_file  # noqa: PLC0415
+    from kling_batch.operations import billing  # noqa: PLC0415
+    from kling_batch.operations.run import gateway_of  # noqa: PLC0415
+    from kling_batch.settings import resolve  # noqa: PLC0415
+
+    read_key_file()
+    settings = resolve((), options_of(values))
+    with ledger_of(values) as ledger:
+        ledger.must_belong_to(settings.service)
+        with gateway_of(settings) as gateway:
+            told = anyio.run(billing.learn, ledger, gateway, now())
+    click.echo(told, err=True)

@@ -1,0 +1,65 @@
+"""`kling-batch status`: where every job stands, from the ledger alone; works during a run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from kling_batch.cli.options import PATH, place_options
+from kling_batch.errors import ExitCode
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME
+
+
+@click.command()
+@click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST...]")
+@place_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document")
+def status(
+    manifests: tuple[Path, ...], output: Path | None, ledger: Path | None, *, as_json: bool
+) -> int:
+    """Show where every job of the ledger stands, and the money."""
+    from kling_batch.catalog.pricing import format_usd  # noqa: PLC0415
+    from kling_batch.ledger.reader import Reader  # noqa: PLC0415
+
+    names: tuple[str, ...] = ()
+    if manifests:
+        from kling_batch.cli.manifests import load_all  # noqa: PLC0415
+        from kling_batch.settings import Options, resolve  # noqa: PLC0415
+
+        batches = load_all(manifests, ())
+        ledger = resolve(batches, Options(output=output, ledger=ledger)).ledger
+        names = tuple(batch.name for batch in batches)
+    path = ledger or (output or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
+    with Reader.open(path) as reader:
+        rows = [
+            row
+            for row in reader.rows("select * from job_status order by batch, job_id, take")
+            if not names or row["batch"] in names
+        ]
+        money = reader.money(names or None)
+    if as_json:
+        document = {
+            "schema_version": 1,
+            "ledger": str(path),
+            "charged_usd": money.charged / 1e6,
+            "exposed_usd": money.exposed / 1e6,
+            "unknown_usd": money.unknown / 1e6,
+            "jobs": rows,
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return ExitCode.OK
+    for row in rows:
+        take = f"#{row['take']}" if row["take"] > 1 else ""
+        told = row["failure"] if row["state"] in ("failed", "cancelled") else row["files"]
+        click.echo(f"{row['state']:>10}  {row['job_id']}{take}  {told or ''}".rstrip())
+    counts = Counter(row["state"] for row in rows)
+    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    click.echo(
+        f"{summary or 'no jobs'}; charged {format_usd(money.charged)}, "
+        f"possibly owed {format_usd(money.exposed)}"
+        + (f", {format_usd(money.unknown)} of it for what is over" if money.unknown else "")
+    )
+    return ExitCode.OK

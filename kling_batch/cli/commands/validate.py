@@ -1,0 +1,55 @@
+"""`kling-batch validate`: every problem of a manifest at once; reads files, sends nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from kling_batch.cli.options import PATH
+from kling_batch.errors import ExitCode, ManifestError, Problem
+
+
+@click.command()
+@click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
+@click.option("--set", "variables", multiple=True, metavar="KEY=VALUE", help="Set a variable")
+@click.option("--json", "as_json", is_flag=True, help="Problems as JSON, for editors")
+def validate(manifests: tuple[Path, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
+    """Check MANIFEST against its schema and the endpoints' rules; nothing is sent or paid."""
+    from kling_batch.cli.manifests import load_all, read_all  # noqa: PLC0415
+
+    if not as_json:
+        batches = load_all(manifests, variables)
+        for batch in batches:
+            click.echo(f"{batch.source}: {len(batch.jobs)} jobs, no problems")
+        return ExitCode.OK
+    problems: tuple[Problem, ...] = ()
+    warnings: list[Problem] = []
+    try:
+        for batch in read_all(manifests, variables):
+            warnings += batch.warnings
+    except ManifestError as error:
+        problems = error.problems
+    document = {
+        "schema_version": 1,
+        "valid": not problems,
+        "problems": [_as_json(problem, "error") for problem in problems]
+        + [_as_json(problem, "warning") for problem in warnings],
+    }
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    return ExitCode.USAGE if problems else ExitCode.OK
+
+
+def _as_json(problem: Problem, severity: str) -> dict[str, object]:
+    place = problem.place
+    return {
+        "severity": severity,
+        "file": place.file,
+        "line": place.line,
+        "column": place.column,
+        "cell": place.cell or None,
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint or None,
+    }

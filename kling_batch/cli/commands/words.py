@@ -1,0 +1,170 @@
+"""A person's word to the ledger: `resolve`, `retry`, `reroll`, `adopt`. Nothing is sent here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kling_batch.cli.options import PATH, ledger_of, place_options
+from kling_batch.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from kling_batch.ledger.attempts import Attempt
+    from kling_batch.ledger.ledger import Ledger
+    from kling_batch.ledger.names import Named
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_JOB = click.argument("job", metavar="JOB")
+
+
+@click.command()
+@_JOB
+@click.option("--request-id", metavar="ID", help="It is at fal, under this id: collect it")
+@click.option("--not-submitted", is_flag=True, help="fal never got it: it may be sent again")
+@place_options
+def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: Path | None) -> int:
+    """Settle a submission in doubt by your word, after a look into the fal dashboard."""
+    from kling_batch.core.lifecycle import Event, State  # noqa: PLC0415
+    from kling_batch.core.outcomes import Charged, Failure, FailureKind  # noqa: PLC0415
+    from kling_batch.fal.fal_urls import handle_of  # noqa: PLC0415 - fal-client loads late
+    from kling_batch.ledger.names import find  # noqa: PLC0415
+    from kling_batch.ledger.overrides import by_word, take_back  # noqa: PLC0415
+
+    if bool(request_id) == not_submitted:
+        raise UsageError("say one of --request-id ID and --not-submitted")
+    if request_id and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", request_id):
+        raise UsageError(f"{request_id!r} is no request id")
+    with ledger_of(places) as ledger:
+        ledger.recover()
+        named = find(ledger, job)
+        attempt = _questionable(ledger, named)
+        if not_submitted:
+            # What fal itself gave an id may have been billed, whatever became of it.
+            known = attempt.handle is not None and not by_word(ledger, attempt)
+            failure = Failure(
+                kind=FailureKind.NOT_SUBMITTED,
+                message="never reached fal, you said",
+                charged=Charged.UNKNOWN if known else Charged.NO,
+            )
+            take_back(ledger, attempt, failure)
+            then = "it is in no manifest any more" if named.gone else "the next run sends it"
+            if attempt.handle is not None:
+                then += f"; before, it was request {attempt.handle.request_id}"
+            click.echo(f"{named.label}: taken as never submitted; {then}", err=True)
+            return ExitCode.OK
+        before = attempt.handle.request_id if attempt.handle else None
+        if request_id in ledger.request_ids() - {before}:
+            raise UsageError(f"request {request_id} belongs to another job of this ledger")
+        if before not in (None, request_id):
+            attempt = _without_id(ledger, named, attempt)
+        handle = handle_of(attempt.endpoint, str(request_id))
+        if attempt.state is State.IN_DOUBT:
+            ledger.record(attempt.id, Event.RECONCILED_FOUND, handle=handle, by="person")
+    click.echo(f"{named.label}: the next run collects request {request_id}", err=True)
+    return ExitCode.OK
+
+
+def _questionable(ledger: Ledger, named: Named) -> Attempt:
+    """The attempt that a person may decide about: in doubt, or under an id that they gave."""
+    from kling_batch.core.lifecycle import State  # noqa: PLC0415
+    from kling_batch.ledger.overrides import by_word  # noqa: PLC0415
+
+    for attempt in ledger.attempts_of(named.key):
+        guessed = attempt.state is State.SUBMITTED and by_word(ledger, attempt)
+        if attempt.state is State.IN_DOUBT or guessed:
+            return attempt
+    raise UsageError(f"{named.label} is not in doubt; see: kling-batch show {named.label}")
+
+
+def _without_id(ledger: Ledger, named: Named, attempt: Attempt) -> Attempt:
+    """The same doubt anew, where the id that it has was a person's, and wrong."""
+    from kling_batch.core.outcomes import Charged, Failure, FailureKind  # noqa: PLC0415
+    from kling_batch.ledger.overrides import begin_again, by_word  # noqa: PLC0415
+
+    assert attempt.handle is not None
+    if not by_word(ledger, attempt):
+        raise UsageError(
+            f"{named.label} was accepted by fal as {attempt.handle.request_id}; "
+            "an id of fal's is never changed"
+        )
+    failure = Failure(
+        kind=FailureKind.NOT_SUBMITTED,
+        message=f"{attempt.handle.request_id} was the wrong id, you said",
+        charged=Charged.NO,
+    )
+    return begin_again(ledger, attempt, failure)
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB...]")
+@click.option("--all", "everything", is_flag=True, help="Every failed or cancelled job")
+@place_options
+def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> int:
+    """Allow another paid attempt at failed jobs; the next `run` makes it."""
+    from kling_batch.core.lifecycle import State  # noqa: PLC0415
+    from kling_batch.ledger.names import all_named, find  # noqa: PLC0415
+    from kling_batch.ledger.overrides import grant_retries  # noqa: PLC0415
+
+    if bool(jobs) == everything:
+        raise UsageError("name the jobs, or say --all")
+    settled = (State.FAILED, State.CANCELLED)
+    with ledger_of(places) as ledger:
+        standings = ledger.standings()
+        chosen = all_named(ledger) if everything else [find(ledger, job) for job in jobs]
+        wanted = {named.key: named for named in chosen}  # two names of one render are one word
+        if everything:
+            failed = {key for key, standing in standings.items() if standing.state in settled}
+            wanted = {key: named for key, named in wanted.items() if key in failed}
+        for key, named in wanted.items():
+            state = standings[key].state if key in standings else "not submitted yet"
+            if state is not State.RENDERED and state not in settled:
+                raise UsageError(f"{named.label} is {state}; only failed jobs are retried")
+            if state is not State.RENDERED:
+                _must_be_wanted(named)
+        grant_retries(ledger, [standings[key].attempt_id for key in wanted])
+    for named in wanted.values():
+        then = "its files are given up" if named.gone else "the next run pays for another attempt"
+        click.echo(f"{named.label}: {then}", err=True)
+    if not wanted:
+        click.echo("no failed or cancelled jobs", err=True)
+    return ExitCode.OK
+
+
+def _must_be_wanted(named: Named) -> None:
+    if named.gone:
+        raise UsageError(f"{named.label} is in no manifest any more: no run pays for it")
+
+
+@click.command()
+@_JOB
+@place_options
+def reroll(job: str, **places: Path | None) -> int:
+    """Ask for one more take of JOB; the next `run` pays for it and keeps the others."""
+    from kling_batch.ledger.names import find  # noqa: PLC0415
+    from kling_batch.ledger.overrides import grant_take  # noqa: PLC0415
+
+    with ledger_of(places) as ledger:
+        named = find(ledger, job)
+        _must_be_wanted(named)
+        take = grant_take(ledger, named.batch, named.id)
+    click.echo(f"{named.id}: the next run pays for take {take}", err=True)
+    return ExitCode.OK
+
+
+@click.command()
+@_JOB
+@click.argument("file", type=PATH)
+@place_options
+def adopt(job: str, file: Path, **places: Path | None) -> int:
+    """Take an existing FILE as the result of JOB: nothing is rendered, nothing is paid."""
+    from kling_batch.operations.adopt import adopt_file  # noqa: PLC0415
+
+    with ledger_of(places) as ledger:
+        path = adopt_file(ledger, job, file, places.get("output"))
+    click.echo(f"{job}: {path} is its result now", err=True)
+    return ExitCode.OK

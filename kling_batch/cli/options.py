@@ -1,0 +1,207 @@
+"""Options that several commands share, and how their words become values.
+
+Environment variables stand between flag and manifest: `KLING_BATCH_MAX_COST` for `--max-cost`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kling_batch.core.jobs import MicroUSD
+from kling_batch.errors import ExitCode
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Options
+
+if TYPE_CHECKING:
+    from kling_batch.ledger.ledger import Ledger
+    from kling_batch.ledger.reader import Reader
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: The same file type everywhere: existence is checked by whoever opens it, in words.
+PATH = click.Path(path_type=Path)
+
+
+def _usd(text: str) -> MicroUSD:
+    """`12.50` → 12_500_000."""
+    from kling_batch.catalog.pricing import parse_usd  # noqa: PLC0415
+
+    with _as_usage():
+        return parse_usd(text)
+
+
+def duration(text: str) -> float:
+    """`90s`, `3h`, `1h30m` or plain seconds → seconds."""
+    from kling_batch.manifest.fields import parse_duration  # noqa: PLC0415
+
+    with _as_usage():
+        return parse_duration(text)
+
+
+def _rate(text: str) -> float:
+    """`5/s`, `60/min`, `500/h` → per second."""
+    from kling_batch.manifest.fields import parse_rate  # noqa: PLC0415
+
+    with _as_usage():
+        return parse_rate(text)
+
+
+@contextmanager
+def _as_usage() -> Iterator[None]:
+    """What a value's reader says becomes the option's message."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """A click option that the environment can set as well."""
+    flag = next(name for name in names if name.startswith("--"))
+    variable = "KLING_BATCH_" + flag.partition("/")[0].lstrip("-").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, **settings)
+
+
+def place_options(command: F) -> F:
+    """Where outputs and ledger are."""
+    for decorate in reversed(
+        (
+            option("--output", "-o", type=PATH, help="Folder of the outputs [default: outputs]"),
+            option("--ledger", type=PATH, help="The ledger [default: ledger.db in the output]"),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def service_options(command: F) -> F:
+    """fal, or an emulator of it."""
+    for decorate in reversed(
+        (
+            click.option(
+                "--emulator", is_flag=True, help="Use the emulator inside: no key, no charge"
+            ),
+            option("--emulator-url", metavar="URL", help="Use an emulator on a port"),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def limit_options(command: F) -> F:
+    """How much, how fast, how long."""
+    for decorate in reversed(
+        (
+            option("--concurrency", "-j", type=click.IntRange(1), help="Open requests at most"),
+            option(
+                "--rate",
+                type=_rate,
+                metavar="N/s|min|h",
+                help="Submissions at most: 5/s, 60/min, 500/h",
+            ),
+            option(
+                "--max-cost",
+                type=_usd,
+                metavar="USD",
+                help="Never owe more than this for the batch",
+            ),
+            option(
+                "--timeout",
+                type=duration,
+                metavar="DURATION",
+                help="Leave after this long (exit 6 where requests are still open at fal)",
+            ),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def selection_options(command: F) -> F:
+    """Which jobs of the manifest."""
+    for decorate in reversed(
+        (
+            click.option("--only", multiple=True, metavar="GLOB", help="Only jobs with such an id"),
+            click.option("--exclude", multiple=True, metavar="GLOB", help="Not these"),
+            click.option("--tag", multiple=True, help="Only jobs with this tag"),
+            click.option("--limit", type=click.IntRange(0), help="Submit at most so many jobs"),
+            click.option(
+                "--set", "variables", multiple=True, metavar="KEY=VALUE", help="Set a variable"
+            ),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def options_of(values: dict[str, Any]) -> Options:
+    """The shared flags as one value; the rest of `values` is left to the command."""
+    address = values.get("emulator_url") or ("" if values.get("emulator") else None)
+    return Options(
+        output=values.get("output"),
+        ledger=values.get("ledger"),
+        concurrency=values.get("concurrency"),
+        rate=values.get("rate"),
+        max_cost=values.get("max_cost"),
+        timeout=values.get("timeout"),
+        limit=values.get("limit"),
+        retry_failed=bool(values.get("retry_failed")),
+        yes=bool(values.get("yes")),
+        detach=bool(values.get("detach")),
+        emulator=address,
+    )
+
+
+def ledger_path(places: Mapping[str, Path | None]) -> Path:
+    """The ledger that `--ledger` and `--output` name."""
+    return places.get("ledger") or (places.get("output") or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
+
+
+def reader_of(places: Mapping[str, Path | None]) -> Reader:
+    """That ledger, to be read."""
+    from kling_batch.ledger.reader import Reader  # noqa: PLC0415
+
+    return Reader.open(ledger_path(places))
+
+
+def now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def ledger_of(places: Mapping[str, Path | None]) -> Iterator[Ledger]:
+    """That ledger, to take a person's word; it must exist. The word is a run of its own."""
+    from kling_batch import __version__  # noqa: PLC0415
+    from kling_batch.ledger.ledger import Ledger  # noqa: PLC0415
+
+    path = ledger_path(places)
+    reader_of(places).close()  # says in words where there is none
+    with Ledger(path, service=None, now=now) as ledger:
+        command = click.get_current_context().command_path
+        ledger.begin_run(
+            command=command, batches=[], pid=os.getpid(), version=__version__, cap=None
+        )
+        code = ExitCode.SOME_FAILED
+        try:
+            yield ledger
+            code = ExitCode.OK
+        finally:
+            ledger.end_run(code)
+
+
+def pairs(words: tuple[str, ...], flag: str) -> dict[str, str]:
+    """`key=value` words as a dictionary."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{word!r} is not KEY=VALUE", param_hint=flag)
+        found[name.strip()] = value
+    return found

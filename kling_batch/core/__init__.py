@@ -1,0 +1,1 @@
+"""The nouns of the program: jobs, states, outcomes, events, quantities, text. No I/O."""

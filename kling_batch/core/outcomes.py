@@ -1,0 +1,270 @@
+"""What the outside can answer, as values: the words that the fal client and the engine exchange.
+
+Outcomes of remote calls are data, not exceptions: each one that may cost money has its own name.
+Must not do I/O or import anything of the house but `jobs`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+from kling_batch.core.jobs import JSON
+
+
+class FailureKind(StrEnum):
+    """Why an attempt settled without files; `retry.decide` turns it into what happens next."""
+
+    #: The input breaks fal's rules (422 and other definite refusals): the same input never works.
+    INVALID = "invalid"
+    #: The provider's content policy refused it.
+    POLICY = "policy"
+    #: fal or the model broke; unbilled (facts §3.1), another attempt may work.
+    TRANSIENT = "transient"
+    #: The platform says that nobody will try this one again (own deadline, client gone).
+    ABANDONED = "abandoned"
+    #: Never connected: nothing left this machine.
+    UNREACHABLE = "unreachable"
+    #: A gateway's page came instead of fal's answer: fal itself has not been asked.
+    UNROUTED = "unrouted"
+    #: Refused by 429 until patience ran out.
+    THROTTLED = "throttled"
+    #: Account locked or out of credits.
+    LOCKED = "locked"
+    #: Key missing, refused, or without access to the endpoint.
+    AUTH = "auth"
+    #: The files are gone from fal's storage: paid and lost.
+    EXPIRED = "expired"
+    #: An input could not be prepared (upload failed, the parent's file is gone).
+    INPUT = "input"
+    #: A person said that it never reached fal.
+    NOT_SUBMITTED = "not_submitted"
+    #: No trace of it within `doubt_wait`, and the manifest says `on_doubt: resubmit`.
+    NO_TRACE = "no_trace"
+
+
+class Charged(StrEnum):
+    """Whether a settled attempt costs money."""
+
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A verdict: what went wrong, in whose words, and who pays."""
+
+    kind: FailureKind
+    message: str
+    charged: Charged = Charged.NO
+    #: fal's `error_type` or the `type` of the first detail (facts §3).
+    error_type: str = ""
+    #: fal's word outranks the table: `X-Fal-Needs-Retry` / `X-Fal-Retryable`.
+    retryable: bool | None = None
+    status: int | None = None
+    #: Where in the arguments, for a 422: `("body", "duration")`.
+    loc: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """fal's side of an attempt. The URLs are fal's own words, used verbatim (facts §2.2)."""
+
+    request_id: str
+    response_url: str
+    status_url: str
+    cancel_url: str
+
+
+# -- the paid POST -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """fal took the request: from here on it may be billed."""
+
+    handle: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """fal definitely did not take it."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """It provably was not accepted and may be sent again: no connection, or a 429."""
+
+    reason: str
+    #: Seconds that fal asked to wait, or None.
+    retry_after: float | None = None
+    throttled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """It may have been accepted. Never send it again by itself."""
+
+    reason: str
+
+
+SubmitOutcome: TypeAlias = Accepted | Refused | NotSent | Unconfirmed
+
+
+# -- reads: none of their failures is a verdict about the job ----------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The read failed; it says nothing about the job."""
+
+    reason: str
+    retry_after: float | None = None
+    #: fal does not know the id (404). A blip, an expired result, or a lost request.
+    not_found: bool = False
+    #: The key was refused or the account is locked: reading again will hardly help soon.
+    refused: bool = False
+    #: A well-formed answer that holds no output: reading it again will hardly change it.
+    empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """IN_QUEUE or IN_PROGRESS."""
+
+    status: str
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """COMPLETED; whether well or badly is in the result, unless `error` says so already."""
+
+    error: str = ""
+    error_type: str = ""
+    inference_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """A file that fal made; everything but the URL may be missing (facts §1.3)."""
+
+    url: str
+    content_type: str = ""
+    name: str = ""
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """The model's output."""
+
+    output: JSON
+    files: tuple[RemoteFile, ...]
+    billable_units: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A verdict: the render ended without output."""
+
+    failure: Failure
+    billable_units: float | None = None
+
+
+StatusOutcome: TypeAlias = Waiting | Finished | Unread
+ResultOutcome: TypeAlias = Rendered | Failed | Unread
+
+
+class CancelAnswer(StrEnum):
+    """fal's words (facts §2.6): a request, not a refund."""
+
+    REQUESTED = "CANCELLATION_REQUESTED"
+    ALREADY_COMPLETED = "ALREADY_COMPLETED"
+    NOT_FOUND = "NOT_FOUND"
+    #: fal does not take the key.
+    REFUSED = "REFUSED"
+    UNREAD = "UNREAD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A request in the platform's list (facts §5.4)."""
+
+    request_id: str
+    endpoint: str
+    sent_at: str
+    payload: JSON
+    output: JSON = None
+    status_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All requests of one endpoint since a moment."""
+
+    items: tuple[Listed, ...]
+    #: fal's own clock at its answer, or None where it did not say.
+    asked_at: datetime | None = None
+    #: False where the list had no end: what is not in it may exist all the same.
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ListForbidden:
+    """The key may not ask, or payloads are not stored: doubts are left to a person."""
+
+    reason: str
+
+
+ListOutcome: TypeAlias = Listing | ListForbidden | Unread
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A complete, verified file under a temporary name in its final folder."""
+
+    temporary: str
+    sha256: str
+    size: int
+    #: With its dot, from the first bytes.
+    ext: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """404 or 410: expired or deleted."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfetched:
+    """The download failed for now; nothing is lost."""
+
+    reason: str
+    #: The line or the server failed, and not what came over it.
+    outage: bool = False
+
+
+FetchOutcome: TypeAlias = Fetched | Gone | Unfetched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """One thing a person may want to see; displays turn it into lines, tables or NDJSON."""
+
+    kind: str
+    job: str = ""
+    batch: str = ""
+    message: str = ""
+    data: dict[str, JSON] = field(default_factory=dict)

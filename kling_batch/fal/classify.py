@@ -1,0 +1,315 @@
+"""What an answer of fal means: pure functions from status, headers and body to an outcome.
+
+The tables are the facts sheet's §2 and §3. The rule for the paid POST: unless it is certain that
+fal did not take it, it is `Unconfirmed`. The rule for reads: only a completed request's own,
+structured answer is a verdict. Must not do I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from kling_batch.core.jobs import JSON
+from kling_batch.core.outcomes import (
+    Accepted,
+    Charged,
+    Failed,
+    Failure,
+    FailureKind,
+    Finished,
+    Handle,
+    Listed,
+    NotSent,
+    Refused,
+    Rendered,
+    ResultOutcome,
+    StatusOutcome,
+    SubmitOutcome,
+    Unconfirmed,
+    Unread,
+    Waiting,
+)
+from kling_batch.fal.responses import (
+    Answer,
+    billable_units,
+    files_in,
+    first_detail,
+    loc_of,
+    message_of,
+    retry_after,
+    text_of,
+)
+
+# -- the paid POST -----------------------------------------------------------------------------
+
+#: Refusals that say "not this one": the same input will not be taken next time either.
+_DEFINITE = frozenset({400, 404, 405, 406, 410, 411, 413, 414, 415, 422, 431})
+
+
+def classify_submit(answer: Answer, rebuild: Callable[[str], Handle]) -> SubmitOutcome:
+    """What became of the paid POST.
+
+    Args:
+        answer: fal's reply to it.
+        rebuild: request id → `Handle`, for replies that lack the URLs.
+    """
+    body = answer.json()
+    if 200 <= answer.status < 300:
+        return _accepted(body, rebuild) or Unconfirmed(
+            f"HTTP {answer.status} without a request id: {answer.text()}"
+        )
+    if answer.status in (429, 425):
+        return NotSent(
+            f"HTTP {answer.status}: {message_of(body, answer)}",
+            retry_after=retry_after(answer),
+            throttled=True,
+        )
+    if answer.status in (401, 402, 403) or answer.status in _DEFINITE:
+        return Refused(_refusal(answer, body))
+    # 408, 409, 499, every 5xx and every redirect: something took our body and may have passed it
+    # on. fal has no idempotency key, so nobody can ask whether it did by sending it again.
+    return Unconfirmed(f"HTTP {answer.status}: {message_of(body, answer)}")
+
+
+def _accepted(body: JSON, rebuild: Callable[[str], Handle]) -> Accepted | None:
+    if not isinstance(body, dict) or not isinstance(body.get("request_id"), str):
+        return None
+    request_id = body["request_id"]
+    if not request_id:
+        return None
+    names = ("response_url", "status_url", "cancel_url")
+    urls = {name: body[name] for name in names if trusted(body.get(name))}
+    if len(urls) < len(names):
+        rebuilt = rebuild(request_id)
+        urls = {name: getattr(rebuilt, name) for name in names} | urls
+    return Accepted(Handle(request_id=request_id, **urls))
+
+
+#: Hosts that may see the key; anything else in fal's answer is rebuilt instead of believed.
+_FAL_HOSTS = ("fal.run", "falrun.com", "fal.ai")
+
+
+#: Strict on purpose: where two readers of URLs could disagree about the host, it is no address.
+_ADDRESS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+)(?::443)?(?:[/?][!-~]*)?")
+
+
+def trusted(url: object) -> bool:
+    """Whether the key may be sent to this address."""
+    found = _ADDRESS.fullmatch(url) if isinstance(url, str) else None
+    host = found["host"].lower() if found else ""
+    return host in _FAL_HOSTS or host.endswith(tuple(f".{name}" for name in _FAL_HOSTS))
+
+
+def _refusal(answer: Answer, body: JSON) -> Failure:
+    message = message_of(body, answer)
+    if answer.status == 402 or is_lock(answer.status, message):
+        kind = FailureKind.LOCKED
+    elif answer.status in (401, 403):
+        kind = FailureKind.AUTH
+    elif answer.status == 404 and body is None:
+        kind = FailureKind.UNROUTED
+    else:
+        kind = FailureKind.INVALID
+    detail = first_detail(body)
+    return Failure(
+        kind=kind,
+        message=f"HTTP {answer.status}: {message}",
+        error_type=str(detail.get("type", "")),
+        status=answer.status,
+        loc=loc_of(detail),
+    )
+
+
+def is_lock(status: int, message: str) -> bool:
+    """An exhausted or locked account says so in a 403's text (facts §6.3)."""
+    lowered = message.lower()
+    return status == 403 and any(
+        word in lowered for word in ("locked", "exhausted balance", "top up", "budget exceeded")
+    )
+
+
+# -- status ------------------------------------------------------------------------------------
+
+
+def classify_status(answer: Answer) -> StatusOutcome:
+    """What a status call saw; 200 and 202 alike, the body decides (facts §2.3)."""
+    body = answer.json()
+    if answer.status not in (200, 202):
+        return unread(answer)
+    if not isinstance(body, dict):
+        return Unread(f"status is not JSON: {answer.text()}")
+    match body.get("status"):
+        case "IN_QUEUE" | "IN_PROGRESS" as word:
+            position = body.get("queue_position")
+            return Waiting(word, position if isinstance(position, int) else None)
+        case "COMPLETED":
+            metrics = body.get("metrics")
+            seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
+            return Finished(
+                error=text_of(body.get("error")),
+                error_type=text_of(body.get("error_type")),
+                inference_seconds=seconds if isinstance(seconds, int | float) else None,
+            )
+        case word:
+            return Unread(f"unknown status {word!r}")
+
+
+def unread(answer: Answer) -> Unread:
+    """A failed read, with what may help the next one."""
+    message = message_of(answer.json(), answer)
+    return Unread(
+        f"HTTP {answer.status}: {message}",
+        retry_after=retry_after(answer),
+        not_found=answer.status == 404,
+        refused=answer.status in (401, 402, 403),
+    )
+
+
+# -- result ------------------------------------------------------------------------------------
+
+#: Reads refused, throttled or blind: never a verdict about the job, whatever their body says.
+_NO_VERDICT = frozenset({401, 402, 403, 404, 408, 425, 429})
+
+
+def classify_result(answer: Answer, finished: Finished, *, media: bool) -> ResultOutcome:
+    """What the result of a COMPLETED request says.
+
+    Args:
+        answer: the reply to the result GET.
+        finished: what the status said just before; its error makes a structured reply a verdict.
+        media: whether this endpoint's output must hold files (every catalogue endpoint's does).
+    """
+    body = answer.json()
+    units = billable_units(answer)
+    if answer.status == 200 and body is not None:
+        files = files_in(body)
+        if files or not media:
+            return Rendered(output=body, files=files, billable_units=units)
+        if first_detail(body):
+            return Failed(_verdict(answer, body, finished, units), units)
+        return Unread(f"the result holds no file: {answer.text()}", empty=True)
+    if answer.status in _NO_VERDICT or not isinstance(body, dict):
+        return unread(answer)
+    structured = isinstance(body.get("detail"), list) or bool(
+        body.get("error_type") or answer.headers.get("x-fal-error-type")
+    )
+    told = bool(finished.error or finished.error_type)
+    if structured and (answer.status == 422 or (answer.status >= 400 and told)):
+        return Failed(_verdict(answer, body, finished, units), units)
+    return unread(answer)
+
+
+def verdict_of_status(finished: Finished) -> Failure:
+    """The failure that a COMPLETED status tells, where its result cannot be read for long."""
+    kind = _kind_of(finished.error_type, 500 if finished.error_type in _ERROR_TYPES else 422)
+    return Failure(
+        kind=kind,
+        message=finished.error or finished.error_type,
+        charged=Charged.UNKNOWN,
+        error_type=finished.error_type,
+    )
+
+
+def verdict_of_listed(item: Listed) -> Failure:
+    """The failure that the request list tells of a request whose result has expired."""
+    answer = Answer(item.status_code or 422, {}, b"")
+    if first_detail(item.output):
+        return _verdict(answer, item.output, Finished(), None)
+    return Failure(
+        kind=_kind_of("", answer.status),
+        message=f"fal's request list says HTTP {answer.status}",
+        charged=Charged.NO if answer.status >= 500 else Charged.UNKNOWN,
+        status=answer.status,
+    )
+
+
+#: Request-level errors (facts §3.1).
+_ERROR_TYPES: dict[str, FailureKind] = {
+    "request_timeout": FailureKind.TRANSIENT,
+    "startup_timeout": FailureKind.TRANSIENT,
+    "runner_scheduling_failure": FailureKind.TRANSIENT,
+    "runner_connection_timeout": FailureKind.TRANSIENT,
+    "runner_disconnected": FailureKind.TRANSIENT,
+    "runner_connection_refused": FailureKind.TRANSIENT,
+    "runner_connection_error": FailureKind.TRANSIENT,
+    "runner_incomplete_response": FailureKind.TRANSIENT,
+    "runner_server_error": FailureKind.TRANSIENT,
+    "internal_error": FailureKind.TRANSIENT,
+    "client_disconnected": FailureKind.ABANDONED,
+    "client_cancelled": FailureKind.ABANDONED,
+    "bad_request": FailureKind.INVALID,
+}
+
+#: Model-level errors (facts §3.2) that are worth another attempt, or are about policy.
+_DETAIL_TYPES: dict[str, FailureKind] = {
+    "internal_server_error": FailureKind.TRANSIENT,
+    "generation_timeout": FailureKind.TRANSIENT,
+    "downstream_service_error": FailureKind.TRANSIENT,
+    "downstream_service_unavailable": FailureKind.TRANSIENT,
+    "content_policy_violation": FailureKind.POLICY,
+}
+
+#: Failures found after the runner had worked: whether they are billed is written nowhere (§3.3).
+_MAY_BE_BILLED = frozenset(
+    {
+        "content_policy_violation",
+        "no_media_generated",
+        "face_detection_error",
+        "downstream_service_error",
+        "partner_validation_failed",
+    }
+)
+
+
+def _kind_of(error_type: str, status: int) -> FailureKind:
+    kind = _ERROR_TYPES.get(error_type) or _DETAIL_TYPES.get(error_type)
+    if kind is not None:
+        return kind
+    return FailureKind.TRANSIENT if status >= 500 else FailureKind.INVALID
+
+
+def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None) -> Failure:
+    detail = first_detail(body)
+    error_type = str(
+        detail.get("type")
+        or (body.get("error_type") if isinstance(body, dict) else None)
+        or answer.headers.get("x-fal-error-type")
+        or finished.error_type
+    )
+    kind = _kind_of(error_type, answer.status)
+    if answer.headers.get("x-fal-request-timeout-type"):
+        kind = FailureKind.ABANDONED  # our own deadline: nobody may retry it (facts §3.1)
+    hint = _retry_hint(answer)
+    if hint and kind is FailureKind.INVALID:
+        kind = FailureKind.TRANSIENT  # fal's own word outranks the table (facts §3.2)
+    return Failure(
+        kind=kind,
+        message=message_of(body, answer),
+        charged=_charged(answer.status, error_type, units),
+        error_type=error_type,
+        retryable=hint,
+        status=answer.status,
+        loc=loc_of(detail),
+    )
+
+
+def _charged(status: int, error_type: str, units: float | None) -> Charged:
+    """Who pays for a failure (facts §3.3): fal's units where they are told, else the table."""
+    if units is not None:
+        return Charged.YES if units > 0 else Charged.NO
+    if status >= 500:
+        return Charged.NO
+    if error_type in _MAY_BE_BILLED or status not in (400, 404, 422):
+        return Charged.UNKNOWN
+    return Charged.NO
+
+
+def _retry_hint(answer: Answer) -> bool | None:
+    for name in ("x-fal-needs-retry", "x-fal-retryable"):
+        value = answer.headers.get(name, "").strip().lower()
+        if value in ("1", "true", "yes"):
+            return True
+        if value in ("0", "false", "no"):
+            return False
+    return None

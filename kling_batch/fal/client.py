@@ -1,0 +1,307 @@
+"""fal over HTTP: one request per call, each answered as an outcome; the only home of httpx calls.
+
+The paid POST is ours and is sent once: fal-client's `submit` repeats it up to ten times (facts
+§8.1). fal-client supplies credentials, the backup-domain transport, the request URLs and uploads.
+Its `status` and `get` are not used: they retry on a wall clock, reject answers that lack a key,
+and hide the headers that tell the bill. Must not know the ledger, the manifest or a display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
+from fal_client.client import QUEUE_URL_FORMAT
+
+from kling_batch.core.jobs import JSON
+from kling_batch.core.outcomes import (
+    CancelAnswer,
+    Failure,
+    FailureKind,
+    Finished,
+    Handle,
+    Listed,
+    ListForbidden,
+    Listing,
+    ListOutcome,
+    NotSent,
+    Refused,
+    ResultOutcome,
+    StatusOutcome,
+    SubmitOutcome,
+    Unconfirmed,
+    Unread,
+)
+from kling_batch.errors import AuthError
+from kling_batch.fal.classify import (
+    classify_result,
+    classify_status,
+    classify_submit,
+    unread,
+)
+from kling_batch.fal.credentials import bytes_without, secrets_of, without
+from kling_batch.fal.fal_urls import handle_of
+from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
+from kling_batch.fal.transport import Departure
+
+#: Facts §5; not among fal-client's constants.
+PLATFORM_URL = "https://api.fal.ai/v1"
+
+#: A submission is answered in well under a second; a lost one is worth waiting for, because the
+#: alternative to its answer is doubt about money.
+SUBMIT_TIMEOUT = httpx.Timeout(120.0, connect=15.0, pool=60.0)
+
+#: For the whole of an answer: httpx's own limits count from byte to byte, and a line that drips
+#: would hold a shielded POST, and with it the program, for ever. Above the sum of those limits.
+SUBMIT_PATIENCE = 240.0
+READ_PATIENCE = 180.0
+
+#: Nobody's status or result is larger; a body without end must not fill the memory.
+MAX_BODY = 64 * 1024 * 1024
+
+#: Raised before a byte of the request left: no connection, no tunnel, no free connection.
+NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+
+
+def authorization() -> str:
+    """The `Authorization` header value, found as fal's own client finds it.
+
+    Raises:
+        AuthError: no key anywhere, or one that cannot be sent.
+    """
+    try:
+        header = str(fetch_auth_credentials().header_value)
+    except MissingCredentialsError:
+        raise AuthError(
+            "no fal key: set FAL_KEY (from the fal dashboard), or put FAL_KEY=… into a .env file "
+            "here; to try without one, add --emulator"
+        ) from None
+    except httpx.HTTPError as error:
+        raise AuthError(f"the fal login could not be refreshed ({type(error).__name__})") from None
+    header = header.strip()
+    if not header.isascii() or not header.isprintable():
+        raise AuthError("the fal key holds characters that no key has; check FAL_KEY")
+    return header
+
+
+@dataclass(slots=True)
+class _Pages:
+    """What a platform list told, page by page."""
+
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    #: fal's own clock at its first answer, or None where it did not say.
+    asked_at: datetime | None = None
+    #: False where it had no end, or went in a circle.
+    complete: bool = False
+
+
+class FalQueue:
+    """fal's queue and request list, one HTTP request per method call."""
+
+    def __init__(self, api: httpx.AsyncClient) -> None:
+        """`api` carries the key; see `connections`."""
+        self._api = api
+        self._secrets = secrets_of(api.headers.get("authorization", ""))
+
+    async def submit(self, endpoint: str, payload: JSON) -> SubmitOutcome:
+        """Send the paid POST, once.
+
+        Cancelling this call loses the answer: shield it.
+        """
+        try:
+            request = self._api.build_request(
+                "POST", QUEUE_URL_FORMAT + endpoint, json=payload, timeout=SUBMIT_TIMEOUT
+            )
+            departure = Departure(request)
+        except (httpx.InvalidURL, ValueError, TypeError) as error:
+            words = f"it cannot be put into a request ({type(error).__name__})"
+            return Refused(Failure(kind=FailureKind.INVALID, message=words))
+        try:
+            answer = await self._ask(request, SUBMIT_PATIENCE)
+        except NEVER_SENT as error:
+            return NotSent(self._words(error))
+        except (httpx.HTTPError, OSError) as error:
+            # The type of a read or write error does not tell whether the body had arrived; that it
+            # never began to leave is certain. What breaks inside TLS comes as the system's error.
+            words = self._words(error)
+            return NotSent(words) if departure.never_began else Unconfirmed(words)
+        return classify_submit(answer, partial(handle_of, endpoint))
+
+    def handle(self, endpoint: str, request_id: str) -> Handle:
+        """The URLs of a request that is known only by its id."""
+        return handle_of(endpoint, request_id)
+
+    async def status(self, handle: Handle) -> StatusOutcome:
+        """Where the request stands."""
+        answer = await self._read("GET", handle.status_url)
+        return answer if isinstance(answer, Unread) else classify_status(answer)
+
+    async def result(self, handle: Handle, finished: Finished, *, media: bool) -> ResultOutcome:
+        """What a finished request gave, with the headers that tell its bill."""
+        answer = await self._read("GET", handle.response_url)
+        if isinstance(answer, Unread):
+            return answer
+        return classify_result(answer, finished, media=media)
+
+    async def cancel(self, handle: Handle) -> CancelAnswer:
+        """Ask fal to stop a request; says what fal said, not what became of it."""
+        answer = await self._read("PUT", handle.cancel_url)
+        if isinstance(answer, Unread):
+            return CancelAnswer.UNREAD
+        body = answer.json()
+        word = body.get("status") if isinstance(body, dict) else None
+        if isinstance(word, str) and word in set(CancelAnswer):
+            return CancelAnswer(word)
+        by_code = {
+            200: CancelAnswer.REQUESTED,
+            202: CancelAnswer.REQUESTED,
+            400: CancelAnswer.ALREADY_COMPLETED,
+            401: CancelAnswer.REFUSED,
+            403: CancelAnswer.REFUSED,
+            404: CancelAnswer.NOT_FOUND,
+        }
+        return by_code.get(answer.status, CancelAnswer.UNREAD)
+
+    async def listing(
+        self, endpoint: str, *, since: str, request_id: str | None = None
+    ) -> ListOutcome:
+        """Every request of an endpoint since a moment, with its payload (facts §5.4).
+
+        Pages are numbered, so new arrivals may shift them; an item seen twice is kept once. A list
+        that goes in a circle or does not end is told to be incomplete.
+        """
+        parameters: dict[str, str] = {"endpoint_id": endpoint, "expand": "payloads", "limit": "100"}
+        parameters |= {"request_id": request_id} if request_id else {"start": since}
+        pages = await self._pages("models/requests/by-endpoint", parameters)
+        if isinstance(pages, Unread):
+            return pages
+        if isinstance(pages, Answer):
+            if pages.status in (401, 403):
+                return ListForbidden("this key may not read the request list")
+            return unread(pages)
+        found: dict[str, Listed] = {}
+        for body in pages.bodies:
+            for item in _items(body):
+                found.setdefault(item.request_id, item)
+        return Listing(tuple(found.values()), pages.asked_at, complete=pages.complete)
+
+    async def _pages(self, path: str, parameters: dict[str, str]) -> _Pages | Answer | Unread:
+        """Every page of a platform list; or what came instead of one of them."""
+        pages = _Pages()
+        cursors: set[str] = set()
+        for _page in range(200):
+            answer = await self._read("GET", f"{PLATFORM_URL}/{path}", params=parameters)
+            if isinstance(answer, Unread):
+                return answer
+            body = answer.json()
+            if answer.status != 200 or not isinstance(body, dict):
+                return answer
+            pages.asked_at = pages.asked_at or sent_at(answer)
+            pages.bodies.append(body)
+            cursor = str(body.get("next_cursor") or "")
+            if not cursor or body.get("has_more") is False:
+                pages.complete = True
+                break
+            if cursor in cursors:
+                break
+            cursors.add(cursor)
+            parameters = parameters | {"cursor": cursor}
+        return pages
+
+    async def prices(self, endpoints: list[str]) -> Mapping[str, tuple[float, str]] | Unread:
+        """Unit price in USD and unit per endpoint (facts §5.2; mind its unit trap, §1.1)."""
+        answer = await self._read(
+            "GET", f"{PLATFORM_URL}/models/pricing", params={"endpoint_id": ",".join(endpoints)}
+        )
+        if isinstance(answer, Unread):
+            return answer
+        body = answer.json()
+        if answer.status != 200 or not isinstance(body, dict):
+            return unread(answer)
+        return {
+            str(row["endpoint_id"]): (float(row["unit_price"]), str(row.get("unit", "")))
+            for row in rows_of(body)
+            if "endpoint_id" in row and isinstance(row.get("unit_price"), int | float)
+        }
+
+    async def billed(self, request_ids: list[str], *, since: str) -> Mapping[str, float] | Unread:
+        """What requests cost in US dollars, as billed; needs an admin key (facts §5.6).
+
+        Without a start the list reaches back for a day only; it may not reach back for more than
+        ninety.
+        """
+        parameters = {"request_id": ",".join(request_ids), "start": since, "limit": "1000"}
+        pages = await self._pages("models/billing-events", parameters)
+        if isinstance(pages, Unread):
+            return pages
+        if isinstance(pages, Answer):
+            return unread(pages)
+        if not pages.complete:
+            return Unread("the list of billing events has no end")  # nobody knows what is missing
+        return bills(pages.bodies)
+
+    async def _read(self, method: str, url: str, **options: Any) -> Answer | Unread:
+        """A request that costs nothing: whatever breaks is only "not read"."""
+        try:
+            return await self._ask(self._api.build_request(method, url, **options), READ_PATIENCE)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            return Unread(f"unusable address: {error}")
+        except (httpx.HTTPError, OSError) as error:
+            return Unread(self._words(error))
+
+    async def _ask(self, request: httpx.Request, patience: float) -> Answer:
+        with anyio.fail_after(patience):
+            response = await self._api.send(request, stream=True)
+            try:
+                body = bytearray()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_BODY:
+                        break
+            finally:
+                await response.aclose()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, bytes_without(bytes(body), self._secrets))
+
+    def _words(self, error: Exception) -> str:
+        """The error in a few words, without anything of the request but its host."""
+        request = getattr(error, "_request", None)
+        host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
+        # h11 quotes the header that it does not like: on the way out that may be the key.
+        told = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
+        text = " ".join(without(told, self._secrets).split())[:200]
+        name = type(error).__name__
+        return f"{name}: {text}{host}" if text else f"{name}{host}"
+
+
+def _items(body: dict[str, Any]) -> list[Listed]:
+    return [
+        Listed(
+            request_id=str(row["request_id"]),
+            endpoint=str(row.get("endpoint_id", "")),
+            sent_at=str(row.get("sent_at") or row.get("started_at") or ""),
+            payload=row.get("json_input"),
+            output=row.get("json_output"),
+            status_code=_whole(row.get("status_code")),
+        )
+        for row in rows_of(body)
+        if row.get("request_id")
+    ]
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None

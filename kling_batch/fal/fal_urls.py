@@ -1,0 +1,29 @@
+"""The URLs of a request that is known only by its id. The form is fal-client's (facts §2.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from fal_client.client import QUEUE_URL_FORMAT, AsyncRequestHandle
+
+from kling_batch.core.outcomes import Handle
+
+
+def handle_of(endpoint: str, request_id: str) -> Handle:
+    """Owner and app, without the endpoint's sub-path, as the live service has it.
+
+    Never fails: the request it names may have been paid for, and its id must not be lost.
+    """
+    name = quote(request_id, safe="")
+    unused: Any = None  # the handle's own client; only its URLs are wanted
+    try:
+        base = AsyncRequestHandle.from_request_id(unused, endpoint, name).response_url
+    except (ValueError, IndexError):  # no owner and app in it, for instance `workflows/one`
+        base = f"{QUEUE_URL_FORMAT}{endpoint}/requests/{name}"
+    return Handle(
+        request_id=request_id,
+        response_url=base,
+        status_url=f"{base}/status",
+        cancel_url=f"{base}/cancel",
+    )

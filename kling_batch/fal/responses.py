@@ -1,0 +1,228 @@
+"""An HTTP answer of fal, and what can be read from its headers and body without judging it. Pure.
+
+Everything outside is hostile until read here: odd JSON, half characters, endless nesting.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Any
+
+from kling_batch.core.jobs import JSON
+from kling_batch.core.outcomes import RemoteFile
+
+#: What the platform calls its rows (facts §5).
+ROWS = ("items", "requests", "results", "prices", "billing_events")
+
+#: Levels of nesting that are kept of an answer; a manifest may have sixty.
+DEEPEST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer as these tables need it; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> JSON:
+        """The body as JSON that the ledger can keep, or None where it is something else.
+
+        JSON has no NaN and UTF-8 no half characters (JavaScript cuts emoji in two). Python reads
+        both and SQLite refuses them, as it refuses what is nested too deep: a paid result must not
+        fail on its way into the ledger.
+        """
+        try:
+            text = self.body.decode("utf-8-sig")
+            value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+            if text.count("[") + text.count("{") > DEEPEST:
+                _level([value])
+            if _HALF_CHARACTER.search(text):
+                whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+                value = json.loads(whole)
+        except (ValueError, RecursionError):
+            return None
+        return value
+
+    def text(self) -> str:
+        """The start of the body for a message; never long."""
+        return " ".join(self.body[:400].decode("utf-8", "replace").split())[:200]
+
+
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _level(value: JSON) -> None:
+    """Cut off, in place, what is nested deeper than anything that fal means or that we sent."""
+    todo = [(value, 1)]
+    while todo:
+        outer, depth = todo.pop()
+        for name, inner in list(outer.items() if isinstance(outer, dict) else enumerate(outer)):
+            if isinstance(inner, dict | list):
+                if depth < DEEPEST:
+                    todo.append((inner, depth + 1))
+                else:
+                    outer[name] = None
+
+
+def _no_number(_: str) -> None:
+    """`NaN` and `Infinity`, as Python's own `json.dumps` writes them."""
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if isfinite(number) else None
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Seconds of a `Retry-After`, as a number or as a date; None where there is none."""
+    value = answer.headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    # On the server's clock alone: ours may be wrong.
+    then, sent = _moment(value), sent_at(answer)
+    return max(0.0, (then - sent).total_seconds()) if then and sent else None
+
+
+def sent_at(answer: Answer) -> datetime | None:
+    """When the server sent this, by its own clock."""
+    return _moment(answer.headers.get("date", ""))
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def billable_units(answer: Answer) -> float | None:
+    """`X-Fal-Billable-Units`: a count of units, not of dollars (facts §4.2)."""
+    try:
+        units = float(answer.headers["x-fal-billable-units"])
+    except (KeyError, ValueError):
+        return None
+    return units if 0 <= units < 1e9 else None
+
+
+def message_of(body: JSON, answer: Answer) -> str:
+    """Fal's words in one line, without the echoed input (it may hold a whole data URI)."""
+    if isinstance(body, dict):
+        detail = body.get("detail", body.get("error"))
+        if isinstance(detail, list):
+            parts = [_detail_words(item) for item in detail if isinstance(item, dict)]
+            if parts:
+                return "; ".join(parts)[:500]
+        if isinstance(detail, dict):
+            detail = detail.get("message")
+        if isinstance(detail, str) and detail:
+            return detail[:500]
+    return answer.text() or "no text"
+
+
+def _detail_words(item: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in loc_of(item) if part != "body")
+    message = str(item.get("msg") or item.get("type") or "invalid")
+    return f"{where}: {message}" if where else message
+
+
+def first_detail(body: JSON) -> dict[str, Any]:
+    """The first entry of a structured `detail`, or nothing."""
+    detail = body.get("detail") if isinstance(body, dict) else None
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        return detail[0]
+    return {}
+
+
+def loc_of(detail: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Where in the arguments a detail points."""
+    loc = detail.get("loc")
+    if not isinstance(loc, list):
+        return ()
+    return tuple(part for part in loc if isinstance(part, str | int))
+
+
+def files_in(output: JSON) -> tuple[RemoteFile, ...]:
+    """Every file of a model's output, in order: `video`, `images[]`, or whatever holds a URL."""
+    found: list[RemoteFile] = []
+    _collect(output, found, 0)
+    return tuple(found)
+
+
+def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
+    if depth > 8:
+        return
+    if isinstance(value, list):
+        for item in value:
+            _collect(item, found, depth + 1)
+    elif isinstance(value, dict):
+        if is_url(value.get("url")) or str(value.get("url", "")).startswith("data:"):
+            size = value.get("file_size")
+            found.append(
+                RemoteFile(
+                    url=value["url"],
+                    content_type=text_of(value.get("content_type")),
+                    name=text_of(value.get("file_name")),
+                    size=size if isinstance(size, int) and size > 0 else None,
+                )
+            )
+            return
+        for name, item in value.items():
+            if name != "detail":  # an error's; it may hold the input, or a page of fal's manual
+                _collect(item, found, depth + 1)
+
+
+def is_url(value: object) -> bool:
+    """Whether a value is a web address."""
+    return isinstance(value, str) and value.startswith(("https://", "http://"))
+
+
+def text_of(value: object) -> str:
+    """A string, or nothing."""
+    return value if isinstance(value, str) else ""
+
+
+def rows_of(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a platform answer: under a name we know, else its first list with anything in."""
+    named = [body[name] for name in ROWS if isinstance(body.get(name), list)]
+    lists = [value for value in body.values() if isinstance(value, list) and value]
+    rows: list[JSON] = next(iter(named or lists), [])
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def bills(pages: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """US dollars per request id: the sum of its billing events (facts §5.6).
+
+    Pages are numbered: an event that new ones push onto the next page is counted once. A request
+    with an amount that is none is left out: half a sum would pass for its bill.
+    """
+    totals: dict[str, float] = {}
+    odd: set[str] = set()
+    earlier: set[str] = set()
+    for page in pages:
+        events = [(json.dumps(row, sort_keys=True), row) for row in rows_of(page)]
+        for row in (row for text, row in events if text not in earlier):
+            name, cost = str(row.get("request_id")), row.get("cost_total")
+            if isinstance(cost, bool) or not isinstance(cost, int | float) or abs(cost) > _MOST:
+                odd.add(name)
+            else:
+                totals[name] = totals.get(name, 0.0) + cost
+        earlier.update(text for text, _ in events)
+    # What is a little below nothing is a sum of fractions; a real credit is no price.
+    return {name: max(0.0, usd) for name, usd in totals.items() if name not in odd and usd > -1e-6}
+
+
+#: US dollars; no render costs as much.
+_MOST = 1_000_000

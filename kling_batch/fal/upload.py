@@ -1,0 +1,115 @@
+"""Bringing local inputs to fal by fal-client's own upload. Free of charge, so it may be retried.
+
+Must not know jobs or the ledger: one upload per content is `submission.py`'s business.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import fal_client.client
+import httpx
+from fal_client import AsyncClient
+
+from kling_batch.core.outcomes import Failure, FailureKind
+from kling_batch.engine.context import UploadError
+from kling_batch.fal.classify import is_lock
+from kling_batch.fal.credentials import secrets_of, without
+
+
+class FalUploader:
+    """Uploads through fal-client, to fal's own storage.
+
+    Args:
+        auth: the very `Authorization` that the submissions use; a login token fal-client refreshes
+            by itself, and no key at all means the emulator's.
+        gateway: the emulator's address; None for fal.
+    """
+
+    def __init__(self, auth: str = "", *, gateway: str | None = None) -> None:
+        """No connection is made yet."""
+        self._secrets = secrets_of(auth)
+        key = auth.removeprefix("Key ") if auth.startswith("Key ") else None
+        # Its retry warnings would break into the live table; failures come back as `UploadError`.
+        logging.getLogger("fal_client").setLevel(logging.ERROR)
+        self._client = AsyncClient(key=key)
+        if gateway is not None:
+            # fal-client has no setting for its storage hosts (facts §8.3): plain constants.
+            fal_client.client.REST_URL = f"{gateway}/rest.fal.ai"
+            fal_client.client.CDN_URL = f"{gateway}/v3.fal.media"
+
+    async def upload(self, path: Path, content_type: str) -> str:
+        """The file's URL at fal. Raises `UploadError` in words; nothing was paid."""
+        try:
+            data = path.read_bytes()
+            # The name travels in a header, and headers are ASCII.
+            name = path.name.encode("ascii", "replace").decode().replace("?", "_")
+            # Only the one way: the others fall back to a foreign host, and take the key with them.
+            url = await self._client.upload(
+                data, content_type, file_name=name, repository="fal_v3", fallback_repository=[]
+            )
+        except OSError as error:
+            raise UploadError(f"{path}: {error.strerror or error}") from error
+        except httpx.LocalProtocolError:
+            # h11 quotes the header that it does not like, and that is the key.
+            raise UploadError(
+                f"{path.name} could not be uploaded: the fal key holds characters that no key has "
+                "(a line end?); check FAL_KEY"
+            ) from None
+        # fal-client indexes fal's answers unseen: one that is no object raises nearly anything.
+        except Exception as error:  # noqa: BLE001 - and the cause may quote the key
+            told = without(_words(error), self._secrets)
+            said = f"{path.name} could not be uploaded: {told}"
+            raise UploadError(
+                said, passing=_passing(error), failure=_failure(error, told)
+            ) from None
+        if not (isinstance(url, str) and url.startswith("https://") and url.isprintable()):
+            # It would go into a paid request, and be remembered for the next ones.
+            raise UploadError(f"{path.name} could not be uploaded: fal gave no address for it")
+        return url
+
+
+def _words(error: Exception) -> str:
+    """The error in one line: of fal's answer only its own sentence, never a page or an echo."""
+    if isinstance(error, fal_client.client.FalClientHTTPError):
+        told = error.message if error.message != error.response.text else None
+        return _status(error.status_code, told)
+    if isinstance(error, httpx.HTTPStatusError):
+        try:
+            told = error.response.json()["detail"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            told = None
+        return _status(error.response.status_code, told)
+    if isinstance(error, httpx.HTTPError):
+        text = " ".join(str(error).split())[:200]
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"fal's answer makes no sense ({type(error).__name__})"
+
+
+def _status(code: int, told: object) -> str:
+    """An HTTP status with fal's own sentence, where it has one."""
+    text = " ".join(told.split())[:200] if isinstance(told, str) else ""
+    return f"HTTP {code}" + (f": {text}" if text else "")
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, fal_client.client.FalClientHTTPError):
+        return int(error.status_code)
+    return error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
+
+
+def _passing(error: Exception) -> bool:
+    """Whether another try may work: what the line did, and what servers say in a bad minute."""
+    code = _code(error)
+    return (
+        code in (408, 425, 429) or code >= 500 or (not code and isinstance(error, httpx.HTTPError))
+    )
+
+
+def _failure(error: Exception, told: str) -> Failure | None:
+    """A refused key or a locked account; a key that only may not upload is no such thing."""
+    code = _code(error)
+    if code == 402 or is_lock(code, told):
+        return Failure(kind=FailureKind.LOCKED, message=told, status=code)
+    return Failure(kind=FailureKind.AUTH, message=told, status=code) if code == 401 else None

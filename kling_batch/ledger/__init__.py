@@ -1,0 +1,1 @@
+"""The SQLite file that records every paid step: the only SQL of the program."""

@@ -1,0 +1,205 @@
+"""Opening the ledger's SQLite file: durability settings, migrations, the run lock.
+
+The only place that knows how the file is opened; what is written into it is `ledger.py`'s.
+Every driver error becomes a `LedgerError` in words. Must not know jobs, fal or the manifest.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from sqlite_utils import Database
+
+from kling_batch.errors import LedgerError
+from kling_batch.ledger.migrations import APPLICATION_ID, migrations
+
+#: Readers and the writer of another machine's copy may hold the file for a moment.
+BUSY_SECONDS = 30.0
+#: Up to this size a run looks through the whole ledger for damage first; a larger one (a hundred
+#: thousand jobs) is checked page by page as it is used, and by `verify`.
+CHECKED_BYTES = 64 * 1024 * 1024
+
+
+@contextmanager
+def explained(path: Path | str) -> Iterator[None]:
+    """Turn what SQLite and the disk say into a `LedgerError` that a person can act on."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise  # a constraint is the caller's business: it knows which promise was at stake
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(_in_words(path, error)) from error
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror or error}; nothing was changed") from error
+
+
+def _in_words(path: Path | str, error: sqlite3.DatabaseError) -> str:
+    text = str(error)
+    if "full" in text or "disk I/O" in text:
+        return (
+            f"{path}: cannot write the ledger: {text}. What was committed is safe; make room, "
+            "then run the same command again"
+        )
+    if "readonly" in text or "unable to open" in text:
+        return f"{path}: cannot open the ledger for writing: {text}; check the folder's permissions"
+    if "locked" in text:
+        return f"{path}: another program holds the ledger ({text}); close it and run again"
+    if "not a database" in text or "malformed" in text or "corrupt" in text:
+        return (
+            f"{path}: the ledger is damaged ({text}). Nothing was sent. Restore a copy, or see "
+            "what is left with: sqlite3 FILE .recover"
+        )
+    return f"{path}: the ledger cannot be used: {text}"
+
+
+def connect(path: Path, *, writable: bool) -> Database:
+    """Open a ledger; a writer creates and migrates it, a reader changes nothing.
+
+    Raises:
+        LedgerError: damaged, newer than the program, not a ledger, or not accessible.
+    """
+    with explained(path):
+        if writable:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                # Prompts and request ids are the user's own business.
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        elif not path.exists():
+            raise LedgerError(f"{path}: there is no ledger here yet; `kling-batch run` makes one")
+        mode = "rw" if writable else "ro"
+        if not writable and not _writable(path.parent) and not _log_of(path).exists():
+            # Nobody writes here and nothing waits in a log: without this, SQLite would want to
+            # make one beside it, and could not on a read-only share.
+            mode = "ro&immutable=1"
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS
+        )
+    # Plugins of other tools have no business inside a ledger.
+    db = Database(connection, execute_plugins=False)
+    try:
+        with explained(path):
+            _prepare(db, path, writable=writable)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _log_of(path: Path) -> Path:
+    resolved = path.resolve()
+    return resolved.with_name(f"{resolved.name}-wal")
+
+
+def _prepare(db: Database, path: Path, *, writable: bool) -> None:
+    kind = db.execute("pragma application_id").fetchone()[0]
+    applied = [migration.name for migration in migrations.applied(db)]
+    foreign = set(db.table_names()) - {migrations.migrations_table}
+    if kind not in (0, APPLICATION_ID) or (kind == 0 and foreign and not applied):
+        raise LedgerError(f"{path}: this SQLite file is not a kling-batch ledger")
+    if newer := [name for name in applied if name not in _OURS]:
+        raise LedgerError(
+            f"{path}: written by a newer kling-batch (it knows {', '.join(newer)}); "
+            "upgrade this program, nothing was changed"
+        )
+    db.execute("pragma foreign_keys = on")
+    if not writable:
+        if migrations.pending(db):
+            raise LedgerError(f"{path}: from an older kling-batch; the next `run` upgrades it")
+        return
+    # WAL lets `status`, Datasette and sqlite3 read during a run; FULL makes each commit durable
+    # before the POST that depends on it leaves.
+    db.execute("pragma journal_mode = wal")
+    db.execute("pragma synchronous = full")
+    if path.stat().st_size <= CHECKED_BYTES:
+        verdict = db.execute("pragma quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(f"database disk image is malformed: {verdict}")
+    migrations.apply(db)
+
+
+def _ours() -> frozenset[str]:
+    """Every migration that this program knows: of a fresh database all are pending."""
+    with closing(Database(memory=True)) as fresh:
+        return frozenset(migration.name for migration in migrations.pending(fresh))
+
+
+_OURS = _ours()
+
+
+@contextmanager
+def transaction(db: Database, path: Path) -> Iterator[None]:
+    """All or nothing, holding the write lock from the first read on.
+
+    `begin immediate`, because a deferred transaction that reads, then writes, fails at once when
+    another connection wrote in between, whatever the busy timeout. Never `await` inside.
+    """
+    with explained(path):
+        db.conn.execute("begin immediate")
+        try:
+            yield
+            db.conn.execute("commit")
+        except BaseException:
+            # A full disk may have rolled back already; a second rollback would hide the cause. A
+            # commit that failed may have not: left open, the next one would carry its rows in.
+            if db.conn.in_transaction:
+                with suppress(sqlite3.Error):
+                    db.conn.execute("rollback")
+            raise
+
+
+class RunLock:
+    """One writer per ledger: an advisory lock of the operating system, freed by any death."""
+
+    def __init__(self, path: Path) -> None:
+        """The lock of the ledger at `path`; taken by `acquire`."""
+        self._path = path
+        # Two names of one file are one ledger: a link must not let two runs in.
+        self._lock = FileLock(f"{path.resolve()}.lock", mode=0o600)
+
+    def acquire(self) -> None:
+        """Take the lock at once or raise `LedgerError` naming its holder."""
+        with explained(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:  # an OSError, but not the disk's
+                raise LedgerError(
+                    f"{self._path}: another run is using this ledger{self._holder()}; wait for it, "
+                    "or look with: kling-batch status"
+                ) from None
+
+    def release(self) -> None:
+        """Give it back; the file stays, so that nobody locks a deleted one."""
+        self._lock.release()
+
+    def _holder(self) -> str:
+        """Who wrote last and has not said goodbye; from the ledger, so it costs no extra file."""
+        try:
+            db = connect(self._path, writable=False)
+        except LedgerError:
+            return ""
+        try:
+            sql = "select host, pid, started_at, ended_at from runs order by id desc limit 1"
+            rows = [row for row in db.query(sql) if row["ended_at"] is None]
+        except sqlite3.DatabaseError:
+            return ""
+        finally:
+            db.close()
+        if not rows:
+            return ""
+        return f" (host {rows[0]['host']}, pid {rows[0]['pid']}, since {rows[0]['started_at']})"
+
+
+def this_host() -> str:
+    """The name of this machine, as the ledger records it."""
+    return socket.gethostname()

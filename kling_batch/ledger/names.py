@@ -1,0 +1,171 @@
+"""Finding a job by the name a person types: `hero`, `hero#2`, `campaign/hero`, or its key.
+
+What left its manifest while money was still on it is found as `hero@1a2b3c4d`, with the first
+digits of its key. Reads only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from kling_batch.core.jobs import JSON, Job, JobKey, MicroUSD
+from kling_batch.errors import UsageError
+from kling_batch.ledger.reader import Reader
+
+#: Digits of the key after the `@` of a job that left its manifest; `job_status` has as many.
+MARK = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A job of the ledger under its current name, or marked with the last one it had."""
+
+    key: JobKey
+    batch: str
+    id: str
+    take: int
+    endpoint: str
+    mode: str
+    tier: str
+    arguments: str
+    estimate: int
+    path: str
+    place: str
+    #: Keys that had this name before, newest first, with when they lost it.
+    earlier: tuple[tuple[JobKey, str], ...]
+    #: Whether no manifest has it any more: it is collected, and never bought again.
+    gone: bool = False
+
+    @property
+    def label(self) -> str:
+        """As `Job.label`."""
+        return self.id if self.take == 1 else f"{self.id}#{self.take}"
+
+
+_SQL = (
+    "select n.batch, n.job_id, n.take, n.job_key, n.path, n.estimate_micro_usd, n.place,"
+    " n.retired_at, j.endpoint, j.mode, j.tier, j.arguments"
+    " from names n join jobs j on j.key = n.job_key where"
+)
+_CURRENT = f"{_SQL} n.retired_at is null"
+#: Its current name, else the one that it lost last.
+_LAST = "order by n.retired_at is not null, n.retired_at desc limit 1"
+
+
+def all_named(reader: Reader) -> list[Named]:
+    """Every job under its current name."""
+    return [_named(reader, row) for row in list(reader.rows(f"{_CURRENT} order by 1, 2, 3"))]
+
+
+def by_key(reader: Reader, key: JobKey) -> Named:
+    """The job of this key, marked where no name is its own any more."""
+    (row,) = reader.rows(f"{_SQL} n.job_key = ? {_LAST}", [key])
+    return _named(reader, row)
+
+
+def find(reader: Reader, word: str) -> Named:
+    """The one job that `word` names.
+
+    Raises:
+        UsageError: none, or several; with what to type instead.
+    """
+    word = word.encode(errors="replace").decode()  # bytes that are no text are no name either
+    batch, _, rest = word.rpartition("/")
+    name, numbered, number = rest.partition("#")
+    take = _take(number) if numbered else 1
+    if word.startswith("k1:"):
+        rows = list(reader.rows(f"{_SQL} n.job_key = ? {_LAST}", [word]))
+    else:
+        rows = list(reader.rows(f"{_CURRENT} and n.job_id = ? and n.take = ?", [name, take]))
+        rows = [row for row in rows or _marked(reader, name) if batch in ("", row["batch"])]
+    if not rows:
+        raise UsageError(f"no job {word!r} in {reader.path}{_nearest(reader, name)}")
+    if len(rows) > 1:
+        names = ", ".join(f"{row['batch']}/{word}" for row in rows)
+        raise UsageError(f"several batches have a job {word!r}: {names}")
+    return _named(reader, rows[0])
+
+
+def _take(number: str) -> int:
+    """What stands behind `#`; 0, which no job has, where it is no number of a take."""
+    # SQLite cannot even be asked for a number of twenty digits.
+    return int(number) if number.isdecimal() and len(number) <= 9 else 0
+
+
+def _marked(reader: Reader, name: str) -> list[dict[str, Any]]:
+    """The job that `hero@1a2b3c4d` names."""
+    base, _, mark = name.rpartition("@")
+    sql = f"{_SQL} n.job_id = ? and substr(n.job_key, 4, {MARK}) = ? {_LAST}"
+    return list(reader.rows(sql, [base, mark])) if base else []
+
+
+def _named(reader: Reader, row: dict[str, Any]) -> Named:
+    earlier: list[dict[str, Any]] = []
+    name = row["job_id"]
+    if row["retired_at"]:
+        name = marked(name, row["job_key"])
+    else:
+        sql = (
+            "select job_key, retired_at from names where batch = ? and job_id = ? and take = ?"
+            " and retired_at is not null order by retired_at desc"
+        )
+        earlier = list(reader.rows(sql, [row["batch"], row["job_id"], row["take"]]))
+    return Named(
+        key=JobKey(row["job_key"]),
+        batch=row["batch"],
+        id=name,
+        take=row["take"],
+        endpoint=row["endpoint"],
+        mode=row["mode"],
+        tier=row["tier"],
+        arguments=row["arguments"],
+        estimate=row["estimate_micro_usd"],
+        path=row["path"],
+        place=row["place"],
+        earlier=tuple((JobKey(e["job_key"]), e["retired_at"]) for e in earlier),
+        gone=row["retired_at"] is not None,
+    )
+
+
+def marked(name: str, key: JobKey) -> str:
+    """What a job is called whose name may mean another one now."""
+    return f"{name}@{key[3 : 3 + MARK]}"
+
+
+def job_of(named: Named) -> Job:
+    """A job of the ledger as far as files need it; its references are not resolved."""
+    return Job(
+        key=named.key,
+        endpoint=named.endpoint,
+        arguments=json.loads(named.arguments),
+        take=named.take,
+        id=named.id,
+        batch=named.batch,
+        mode=named.mode,
+        tier=named.tier,
+        path=named.path,
+        estimate=MicroUSD(named.estimate),
+    )
+
+
+def _nearest(reader: Reader, name: str) -> str:
+    known = {row["job_id"] for row in reader.rows("select distinct job_id from names")}
+    close = get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def differences(before: JSON, now: JSON) -> list[str]:
+    """`name: old → new` for each argument that differs."""
+    return [
+        f"{name}: {_short(before.get(name))} → {_short(now.get(name))}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _short(value: JSON) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,150 @@
+"""What a person tells the ledger: more takes, files of their own, and the truth about doubts.
+
+Each is one transaction of the ledger's. Nothing here is sent, and nothing is paid; what follows
+from it is the next run's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kling_batch.core.jobs import Job
+from kling_batch.core.lifecycle import LIVE_OR_PAID, Event, State, step
+from kling_batch.core.outcomes import Charged, Failure, FailureKind
+from kling_batch.errors import UsageError
+from kling_batch.ledger import artifacts as placements
+from kling_batch.ledger.artifacts import Placed
+from kling_batch.ledger.attempts import Attempt
+from kling_batch.ledger.ledger import Ledger
+
+
+def grant_take(ledger: Ledger, batch: str, job_id: str) -> int:
+    """Allow one more take of a job than there are; its number."""
+    with ledger.transaction() as db:
+        (most,) = db.execute(
+            "select max(take) from names where batch = ? and job_id = ?", [batch, job_id]
+        ).fetchone()
+        take = max(ledger.extra_takes(batch).get(job_id, most), most) + 1
+        db.execute(
+            "insert into extra_takes (batch, job_id, takes, granted_at) values (?, ?, ?, ?)"
+            " on conflict (batch, job_id) do update set takes = excluded.takes,"
+            " granted_at = excluded.granted_at",
+            [batch, job_id, take, ledger.stamp()],
+        )
+    return int(take)
+
+
+def grant_retries(ledger: Ledger, attempt_ids: Sequence[int]) -> None:
+    """Allow another attempt after each of these, or after none.
+
+    What is rendered and not to be had is given up by that: only a person may say that it is lost.
+    """
+    message = "paid, and its files given up by you"
+    lost = Failure(kind=FailureKind.EXPIRED, message=message, charged=Charged.YES)
+    with ledger.transaction():
+        for attempt_id in attempt_ids:
+            if ledger.attempt(attempt_id).state is State.RENDERED:
+                ledger.move(attempt_id, Event.ARTIFACT_LOST, {"failure": lost})
+            ledger.move(attempt_id, Event.RETRY_GRANTED, {})
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def must_be_adoptable(ledger: Ledger, job: Job) -> Attempt | None:
+    """Raise `UsageError` where the job is being paid for; the attempt that was adopted before.
+
+    An adopted file that got lost, or a better one, may be brought again.
+    """
+    for attempt in ledger.attempts_of(job.key):
+        if attempt.state in LIVE_OR_PAID and attempt.origin != "adopted":
+            raise UsageError(f"{job.label} has a live or paid attempt; see: show {job.label}")
+        if attempt.state is State.SUCCEEDED:
+            return attempt
+    return None
+
+
+def adopt(ledger: Ledger, job: Job, placed: Placed) -> int:
+    """Write down a file that a person brings as the result of a job; nothing was paid.
+
+    Call only after rename and folder sync.
+    """
+    before = must_be_adoptable(ledger, job)
+    data: dict[str, Any] = {"path": placed.path, "sha256": placed.fetched.sha256}
+    with ledger.transaction() as db:
+        at = ledger.stamp()
+        if before is not None:
+            placements.forget(db, before.id, [placed.index])  # its names had other content
+            placements.save(db, before.id, [placed], at)
+            ledger.move(before.id, Event.FILE_ADOPTED, data)
+            return before.id
+        cursor = db.execute(
+            "insert into attempts (job_key, batch, run_id, try, state, origin, endpoint,"
+            " estimate_micro_usd, intended_at, settled_at, charged)"
+            " values (?, ?, ?, 1, ?, 'adopted', ?, 0, ?, ?, 'no')",
+            [job.key, job.batch, ledger.run_id, State.SUCCEEDED, job.endpoint, at, at],
+        )
+        attempt_id = int(cursor.lastrowid or 0)
+        placements.save(db, attempt_id, [placed], at)
+        after = step(None, Event.FILE_ADOPTED)
+        ledger.append(attempt_id, Event.FILE_ADOPTED, None, after, data)
+        return attempt_id
+
+
+# -- doubts ----------------------------------------------------------------------------------------
+
+
+def by_word(ledger: Ledger, attempt: Attempt) -> bool:
+    """Whether a person gave the request id, and fal has never confirmed it.
+
+    What brought an id first decides: fal's answer or its list, or a person. What came later may
+    only repeat it. The trigger `request_ids_are_kept` says the same.
+    """
+    sql = (
+        "select json_extract(data, '$.by') as by from events"
+        " where attempt_id = ? and event in (?, ?) order by id limit 1"
+    )
+    rows = ledger.rows(sql, [attempt.id, Event.SUBMIT_ACCEPTED, Event.RECONCILED_FOUND])
+    first = next((row["by"] for row in rows), None)
+    return first == "person" and not attempt.remote_status
+
+
+def take_back(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
+    """fal never got it: the attempt is over, and the job may be sent again."""
+    with ledger.transaction():
+        _give_up(ledger, attempt, failure)
+
+
+def begin_again(ledger: Ledger, attempt: Attempt, failure: Failure) -> Attempt:
+    """The same doubt under a new attempt, because the id of this one was wrong.
+
+    One transaction: between the two the job would look as if it could be paid for again.
+    """
+    with ledger.transaction() as db:
+        _give_up(ledger, attempt, failure)
+        cursor = db.execute(
+            "insert into attempts (job_key, batch, run_id, try, state, endpoint, payload,"
+            " estimate_micro_usd, intended_at) select job_key, batch, run_id, try, ?, endpoint,"
+            " payload, estimate_micro_usd, intended_at from attempts where id = ?",
+            [State.SUBMITTING, attempt.id],
+        )
+        attempt_id = int(cursor.lastrowid or 0)
+        ledger.append(attempt_id, Event.SUBMIT_INTENDED, None, State.SUBMITTING, {})
+        reason = f"goes on from attempt {attempt.id}"
+        ledger.move(attempt_id, Event.RUN_RECOVERED, {"reason": reason})
+    return ledger.attempt(attempt_id)
+
+
+def _give_up(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
+    guessed = attempt.handle is not None and by_word(ledger, attempt)
+    if attempt.state is State.SUBMITTED:
+        ledger.move(attempt.id, Event.REMOTE_LOST, {"reason": failure.message})
+    ledger.move(attempt.id, Event.RECONCILED_ABSENT, {"failure": failure})
+    if guessed:
+        # It may be another job's: only fal's own word binds an id for ever. The events keep it.
+        ledger.db.execute(
+            "update attempts set request_id = null, response_url = null, status_url = null,"
+            " cancel_url = null where id = ?",
+            [attempt.id],
+        )

@@ -1,0 +1,341 @@
+"""What the ledger says, as values: every read of it, for planning, the engine and the reports.
+
+Works on a ledger that a run is writing (WAL readers never block). Must not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple, Self, TypeAlias
+
+from sqlite_utils import Database
+
+from kling_batch.core.jobs import JobKey, MicroUSD
+from kling_batch.core.lifecycle import SETTLED, Event, State
+from kling_batch.core.outcomes import Failure
+from kling_batch.ledger.attempts import Attempt, attempt_of, failure_of
+from kling_batch.ledger.database import connect, explained
+
+Placement: TypeAlias = tuple[int, str, str]
+
+
+class Standing(NamedTuple):
+    """Where a job stands: its latest attempt in a few words, for planning thousands."""
+
+    attempt_id: int
+    state: State
+    tries: int
+    failure: Failure | None = None
+    #: A person has asked for another attempt since.
+    granted: bool = False
+    #: Where the files of a succeeded one lie: (output index, extension, stored path).
+    placed: tuple[Placement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A verified file: which output of which attempt, and every name it lies under."""
+
+    attempt_id: int
+    index: int
+    path: str
+    sha256: str
+    size: int
+    ext: str
+    content_type: str
+    url: str | None
+    superseded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """Totals in micro-USD: owed for certain, and possibly owed."""
+
+    charged: MicroUSD
+    exposed: MicroUSD
+    #: Of what is exposed: settled, and whether it was billed is not known.
+    unknown: MicroUSD
+
+
+_STANDING_DONE = (
+    "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path from attempts a"
+    " left join artifacts x on x.attempt_id = a.id left join files f on f.artifact_id = x.id"
+    " where a.state = 'succeeded'"
+)
+_STANDING_REST = (
+    # SQLite takes the other columns from the row that holds the maximum.
+    "select job_key, max(id), state, try from attempts where state <> 'succeeded' group by job_key",
+    "select job_key, id, failure, retry_granted_at from attempts where failure is not null",
+)
+
+
+def parse_iso(text: str) -> datetime:
+    """A time of the ledger, or of fal, as an aware moment."""
+    return datetime.fromisoformat(text)
+
+
+class Reader:
+    """Read access to a ledger; `Reader.open` for everyone but the run."""
+
+    def __init__(self, path: Path, db: Database) -> None:
+        """`db` is an open connection from `database.connect`."""
+        self.path = path
+        self.db = db
+
+    @classmethod
+    def open(cls, path: Path) -> Reader:
+        """Open read-only, also while a run is writing. Raises `LedgerError` in words.
+
+        Everything read until it is closed is of one moment: between two questions a run may move
+        an attempt, which would then be in neither answer.
+        """
+        reader = Reader(path, connect(path, writable=False))
+        with explained(path):
+            reader.db.execute("begin")
+        return reader
+
+    def let_go(self) -> None:
+        """What has been read was of one moment; nothing more is."""
+        self.db.conn.rollback()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        """Rows of a select as dictionaries."""
+        with explained(self.path):
+            yield from self.db.query(sql, list(parameters))
+
+    # -- planning ------------------------------------------------------------------------------
+
+    def standings(self) -> dict[JobKey, Standing]:
+        """The latest attempt of every job that ever had one, and where its files lie."""
+        done: dict[JobKey, Standing] = {}
+        rest, failed = _STANDING_REST
+        with explained(self.path):
+            for key, i, tries, index, ext, path in self.db.execute(_STANDING_DONE):
+                file = () if path is None else ((index, ext, path),)
+                known = done.get(key)
+                placed = known.placed + file if known else file
+                done[key] = Standing(i, State.SUCCEEDED, tries, placed=placed)
+            for key, i, state, tries in self.db.execute(rest):
+                # A job that has succeeded has no later attempt: the database forbids it.
+                done.setdefault(key, Standing(i, State(state), tries))
+            for key, i, failure, granted in self.db.execute(failed):
+                if done[key].attempt_id == i:
+                    told = failure_of(failure)
+                    done[key] = done[key]._replace(failure=told, granted=granted is not None)
+        return done
+
+    def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str, int]]:
+        """(id, take) → (key, path template, estimate) as last registered for the batch."""
+        columns = "job_id, take, job_key, path, estimate_micro_usd"
+        sql = f"select {columns} from names where batch = ? and retired_at is null"  # noqa: S608
+        with explained(self.path):
+            rows = self.db.execute(sql, [batch])
+            return {(i, t): (JobKey(k), p, e) for i, t, k, p, e in rows}
+
+    def registered(self, batch: str) -> str:
+        """The digest of what was last registered for a batch, or nothing."""
+        rows = self.rows("select digest from registered where batch = ?", [batch])
+        return next((row["digest"] for row in rows), "")
+
+    def earlier_names(self, batch: str) -> dict[tuple[str, int], JobKey]:
+        """(id, take) → the key that lost this name last."""
+        sql = (
+            "select job_id, take, job_key from names where batch = ? and retired_at is not null"
+            " order by retired_at"
+        )
+        with explained(self.path):
+            return {(i, t): JobKey(k) for i, t, k in self.db.execute(sql, [batch])}
+
+    def extra_takes(self, batch: str) -> dict[str, int]:
+        """How many takes of a job a person wants, beyond what the manifest says."""
+        sql = "select job_id, takes from extra_takes where batch = ?"
+        return {row["job_id"]: row["takes"] for row in self.rows(sql, [batch])}
+
+    def files(self) -> dict[int, list[File]]:
+        """Every file that lies where the ledger says, by attempt."""
+        found: dict[int, list[File]] = {}
+        for file in self._files("order by x.attempt_id, x.output_index, f.path"):
+            found.setdefault(file.attempt_id, []).append(file)
+        return found
+
+    def typical_seconds(self) -> dict[str, float]:
+        """How long renders took, by endpoint: the median of the latest fifty."""
+        sql = (
+            "select endpoint, seconds from (select endpoint,"
+            " (julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds,"
+            " row_number() over (partition by endpoint order by id desc) as n from attempts"
+            " where rendered_at is not null and submitted_at is not null) where n <= 50"
+        )
+        found: dict[str, list[float]] = {}
+        for row in self.rows(sql):
+            found.setdefault(row["endpoint"], []).append(row["seconds"])
+        return {endpoint: median(seconds) for endpoint, seconds in found.items()}
+
+    # -- the engine ----------------------------------------------------------------------------
+
+    def attempt(self, attempt_id: int) -> Attempt:
+        """One attempt, whole."""
+        (row,) = self.rows("select * from attempts where id = ?", [attempt_id])
+        return attempt_of(row)
+
+    def attempts_in(self, *states: State) -> list[Attempt]:
+        """All attempts in these states, oldest first."""
+        sql = f"select * from attempts where state in ({_marks(states)}) order by id"  # noqa: S608
+        return [attempt_of(row) for row in self.rows(sql, states)]
+
+    def open_attempts(self, *states: State) -> list[tuple[int, JobKey, str, State]]:
+        """Id, job, batch and state of all attempts in these states, oldest first."""
+        columns, marks = "id, job_key, batch, state", _marks(states)
+        sql = f"select {columns} from attempts where state in ({marks}) order by id"  # noqa: S608
+        rows = self.rows(sql, states)
+        return [(r["id"], JobKey(r["job_key"]), r["batch"], State(r["state"])) for r in rows]
+
+    def unbilled(self) -> list[Attempt]:
+        """Attempts that fal may have a bill for which nobody has told the ledger yet."""
+        states = (State.RENDERED, *SETTLED)
+        sql = (
+            f"select * from attempts a where state in ({_marks(states)}) and request_id is not null"  # noqa: S608
+            " and not exists (select 1 from events where attempt_id = a.id and event = ?)"
+            " order by id"
+        )
+        return [attempt_of(row) for row in self.rows(sql, [*states, Event.COST_LEARNT])]
+
+    def attempt_ids_in(self, state: State) -> list[int]:
+        """Ids of all attempts in a state."""
+        return [row["id"] for row in self.rows("select id from attempts where state = ?", [state])]
+
+    def attempts_of(self, key: JobKey) -> list[Attempt]:
+        """Every try at a job, oldest first."""
+        sql = "select * from attempts where job_key = ? order by id"
+        return [attempt_of(row) for row in self.rows(sql, [key])]
+
+    def request_ids(self) -> set[str]:
+        """Every request id that some attempt has claimed."""
+        sql = "select request_id from attempts where request_id is not null"
+        return {row["request_id"] for row in self.rows(sql)}
+
+    def files_of(self, attempt_id: int) -> list[File]:
+        """The files of one attempt, wherever they lie."""
+        order = "where x.attempt_id = ? order by x.output_index, f.path"
+        return list(self._files(order, [attempt_id]))
+
+    def file_at(self, path: str) -> File | None:
+        """What the ledger thinks lies at a path."""
+        return next(self._files("where f.path = ?", [path]), None)
+
+    def _files(self, which: str, parameters: Sequence[Any] = ()) -> Iterator[File]:
+        sql = (
+            "select x.attempt_id, x.output_index as 'index', f.path, x.sha256, x.size, x.ext,"  # noqa: S608
+            " x.content_type, x.url, f.superseded_at is not null as superseded"
+            f" from files f join artifacts x on x.id = f.artifact_id {which}"
+        )
+        for row in self.rows(sql, parameters):
+            yield File(**{**row, "superseded": bool(row["superseded"])})
+
+    def upload(self, sha256: str) -> tuple[str, datetime] | None:
+        """Where fal holds a copy of this content, and since when."""
+        for row in self.rows("select url, uploaded_at from uploads where sha256 = ?", [sha256]):
+            return row["url"], parse_iso(row["uploaded_at"])
+        return None
+
+    # -- money ---------------------------------------------------------------------------------
+
+    def committed(
+        self,
+        batches: Sequence[str] | None = None,
+        since: str | None = None,
+        key: JobKey | None = None,
+    ) -> MicroUSD:
+        """Charged plus exposed over these batches or this job since a moment; None: all, ever."""
+        money = self.money(batches, since, key)
+        return MicroUSD(money.charged + money.exposed)
+
+    def spent_by(self, run_id: int) -> MicroUSD:
+        """Charged plus exposed by the attempts that one run made."""
+        sql = (
+            "select coalesce(sum(charged_micro_usd + exposed_micro_usd), 0) as spent"
+            " from attempt_money where attempt_id in (select id from attempts where run_id = ?)"
+        )
+        (row,) = self.rows(sql, [run_id])
+        return MicroUSD(row["spent"])
+
+    def money(
+        self,
+        batches: Sequence[str] | None = None,
+        since: str | None = None,
+        key: JobKey | None = None,
+    ) -> Money:
+        """What is owed and what may be owed."""
+        where, parameters = _covered(batches, since, key)
+        sql = (
+            "select coalesce(sum(charged_micro_usd), 0), coalesce(sum(exposed_micro_usd), 0),"  # noqa: S608
+            " coalesce(sum(unknown_micro_usd), 0)"
+            f" from attempt_money m where {where}"
+        )
+        with explained(self.path):
+            charged, exposed, unknown = map(MicroUSD, self.db.execute(sql, parameters).fetchone())
+        return Money(charged=charged, exposed=exposed, unknown=unknown)
+
+    def dearest(self) -> dict[str, float]:
+        """By endpoint: how many times its estimate the dearest of its latest ten renders cost.
+
+        An estimate that was a slip, and that its job has no longer, counts as it is now.
+        """
+        sql = (
+            "select endpoint, max(1.0 * cost_micro_usd / expected) as ratio from"
+            " (select a.endpoint, a.cost_micro_usd, max(a.estimate_micro_usd, coalesce(("
+            "  select max(n.estimate_micro_usd) from names n"
+            "  where n.job_key = a.job_key and n.retired_at is null), 0)) as expected,"
+            " row_number() over (partition by a.endpoint order by a.id desc) as latest"
+            " from attempts a where a.cost_micro_usd is not null"
+            " and a.state in ('rendered', 'succeeded'))"
+            " where latest <= 10 and expected > 0 group by endpoint"
+        )
+        return {row["endpoint"]: row["ratio"] for row in self.rows(sql)}
+
+    def unsure(
+        self, batches: Sequence[str] | None, since: str | None, key: JobKey | None
+    ) -> dict[str, MicroUSD]:
+        """By endpoint: what is reckoned as estimated, because no bill has told otherwise."""
+        where, parameters = _covered(batches, since, key)
+        sql = (
+            "select a.endpoint, sum(m.exposed_micro_usd + m.unbilled_micro_usd) as sum"  # noqa: S608
+            " from attempt_money m join attempts a on a.id = m.attempt_id"
+            f" where {where} group by a.endpoint"
+        )
+        return {row["endpoint"]: MicroUSD(row["sum"]) for row in self.rows(sql, parameters)}
+
+
+def _covered(
+    batches: Sequence[str] | None, since: str | None, key: JobKey | None
+) -> tuple[str, list[Any]]:
+    """Which attempts a sum is about, as a condition on `attempt_money` and its parameters."""
+    where, parameters = ["1"], list[Any]()
+    if batches is not None:
+        where.append(f"m.batch in ({_marks(batches)})")
+        parameters += batches
+    if key is not None:
+        where.append("m.job_key = ?")
+        parameters.append(key)
+    if since is not None:
+        where.append("m.intended_at >= ?")
+        parameters.append(since)
+    return " and ".join(where), parameters
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,317 @@
+"""The front door: files on disk to batches of jobs that may be paid for.
+
+    batch = load(Path("campaign.yaml"))      # ManifestError with every problem at once
+    batch = single("text-to-video", "pro", {"prompt": "…"}, batch="video", id="…", cwd=Path())
+
+Nothing is sent and nothing is written here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from kling_batch.catalog.parameters import Complaint, nearest
+from kling_batch.catalog.parameters import Path as ValuePath
+from kling_batch.core.collect import Collector, by_place
+from kling_batch.core.jobs import JSON, Batch, Job, JobKey
+from kling_batch.core.memory import undisturbed
+from kling_batch.errors import ManifestError, Place, Problem
+from kling_batch.manifest import fields
+from kling_batch.manifest.entry import Entry
+from kling_batch.manifest.expand import Expansion
+from kling_batch.manifest.fields import FieldError
+from kling_batch.manifest.files import Files
+from kling_batch.manifest.graph import resolve
+from kling_batch.manifest.matrix import combinations
+from kling_batch.manifest.paths import PathTemplate, folded, problem_of_id
+from kling_batch.manifest.request import Requests
+from kling_batch.manifest.schema import Manifest, read_manifest
+from kling_batch.manifest.single import single
+from kling_batch.manifest.tables import TABLE_SUFFIXES, open_table
+from kling_batch.manifest.templating import TemplateFault, compile_value
+from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse, scalar
+
+__all__ = ["load", "load_all", "locate", "single"]
+
+
+def load(
+    path: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Batch:
+    """The batch of a manifest, or of a table given instead of one.
+
+    `variables` are `--set key=value`; `environ` is the environment that `env:` may name.
+    Raises `ManifestError`.
+    """
+    with undisturbed(for_good=False):
+        loading = _open(path, variables, environ)
+        loading.refuse(loading.undeclared)
+        return loading.batch()
+
+
+def load_all(
+    paths: Sequence[Path],
+    *,
+    variables: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Batch, ...]:
+    """Several manifests at once; job ids are each one's own, names and files must differ."""
+    problems: list[Problem] = []
+    batches: list[Batch] = []
+    with undisturbed(for_good=False):
+        loadings: list[_Loading] = []
+        for path in paths:
+            try:
+                loadings.append(_open(path, variables, environ))
+            except ManifestError as error:
+                problems += error.problems
+        if len(loadings) == len(paths) > 0:
+            # A variable needs to be known to one of them only.
+            loadings[0].refuse(set.intersection(*(each.undeclared for each in loadings)))
+        for loading in loadings:
+            try:
+                batches.append(loading.batch())
+            except ManifestError as error:
+                problems += error.problems
+    if len(batches) > 1:
+        problems += _clashes(batches)
+    if problems:
+        raise ManifestError(tuple(sorted(problems, key=by_place)))
+    return tuple(batches)
+
+
+def _open(
+    path: Path, variables: Mapping[str, str] | None, environ: Mapping[str, str] | None
+) -> _Loading:
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), [])
+    else:
+        tree = parse(_bytes(path), str(path))
+    return _Loading(path, tree, variables or {}, os.environ if environ is None else environ)
+
+
+def _clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
+    names: dict[str, Batch] = {}
+    paths: dict[str, Job] = {}
+    for batch in batches:
+        first = names.setdefault(batch.name, batch)
+        if first is not batch:
+            message = f"the name `{batch.name}` is taken by {first.source}"
+            hint = "give one of them another `name:`"
+            yield Problem(Place(batch.source), message, "duplicate-name", hint)
+            continue
+        for job in batch.jobs:
+            other = paths.setdefault(folded(job.path), job)
+            if other is not job:
+                message = f"`{job.label}` would land in the same file as `{other.label}` of"
+                yield Problem(job.place, f"{message} {other.place}", "path-collision")
+
+
+def locate(batch: Batch, job: Job, loc: Sequence[str | int]) -> Place:
+    """Where fal's complaint (`detail[].loc`) stands in the manifest."""
+    path = tuple(loc[1:] if loc and loc[0] == "body" else loc)
+    if batch.locate is None:
+        return job.place
+    return batch.locate(job, path)
+
+
+class _Loading:
+    """One load, step by step."""
+
+    def __init__(
+        self, path: Path, tree: Tree, variables: Mapping[str, str], environ: Mapping[str, str]
+    ) -> None:
+        self._path = path
+        self._tree = tree
+        self._collector = Collector()
+        for problem in tree.problems:
+            self._collector.add(problem)
+        self._meant: dict[int, set[str]] = {}
+        self._manifest = self._frame()
+        self._base = self._variables(variables, environ)
+        #: Variables of `--set` that this manifest does not have.
+        self.undeclared = {name for name in variables if name not in self._base}
+
+    def refuse(self, names: Iterable[str]) -> None:
+        """Note that nobody has these variables: a slip of the keyboard would be paid for."""
+        for name in sorted(names):
+            hint = nearest(name, self._base) or f"declare it under `vars:` in {self._path.name}"
+            message = "no variable of this name"
+            self._collector.error(Place(f"--set {name}"), message, "unknown-variable", hint)
+
+    def batch(self) -> Batch:
+        """The whole of it."""
+        manifest = self._manifest
+        name = self._name()
+        output = self._text(("output",), manifest.output)
+        requests = Requests(Files(self._path.parent))
+        expansion = Expansion(name, self._path_template(), requests)
+        entries: dict[int, Entry] = {}
+        for index, own in enumerate(manifest.entries):
+            if own is not None:
+                entries[index] = self._expand(expansion, index, own)
+        jobs = resolve(expansion)
+        if not jobs and not self._collector:
+            message = "there is no job at all; every `when:` says no, or the table is empty"
+            self._collector.error(self._tree.place(("jobs",)), message, "empty")
+        self._collector.check()
+        self._warn_of_twins(jobs)
+        return Batch(
+            name=name,
+            source=str(self._path),
+            jobs=jobs,
+            limits=manifest.limits,
+            output=output,
+            warnings=self._collector.warnings(),
+            locate=lambda job, path: entries[job.entry].find(job, path),
+        )
+
+    def _warn_of_twins(self, jobs: Sequence[Job]) -> None:
+        first_of: dict[JobKey, Job] = {}
+        for job in jobs:
+            first = first_of.setdefault(job.key, job)
+            if first is not job:
+                message = f"`{job.label}` is the same render as `{first.label}`: paid for once"
+                hint = "`takes: 2` asks for another one"
+                self._collector.warn(job.place, message, "same-render", hint)
+
+    def _frame(self) -> Manifest:
+        manifest, complaints = read_manifest(self._tree.value)
+        for complaint in complaints:
+            key = complaint.code == "unknown-key"
+            self._complain(complaint, key=key)
+            match complaint.path:
+                case ("jobs", int(index), _) if key:
+                    self._meant.setdefault(index, set()).update(
+                        re.findall("`(.+?)`", complaint.hint)
+                    )
+        return manifest
+
+    def _variables(
+        self, variables: Mapping[str, str], environ: Mapping[str, str]
+    ) -> dict[str, JSON]:
+        """What every template may name: `vars`, over them `env`, over them `--set`."""
+        base: dict[str, JSON] = {}
+        for name, written in self._manifest.vars.items():
+            if name in variables:
+                base[name] = _like(written, variables[name])
+            else:
+                base[name] = self._render(("vars", name), written, base)
+        for name, source in self._manifest.env.items():
+            if name in variables:
+                base[name] = variables[name]
+            elif source in environ:
+                base[name] = environ[source]
+            elif name not in base:
+                message = f"the environment variable {source} is not set"
+                hint = f"set it, or give `{name}` a value in `vars`"
+                self._complain(Complaint(("env", name), message, "no-environment", hint))
+        return base
+
+    def _name(self) -> str:
+        name = self._text(("name",), self._manifest.name) or self._path.stem
+        why = problem_of_id(name)
+        if why:
+            message = f"the batch's name cannot be used: {why.replace('the id', 'it')}"
+            hint = "say `name:` with letters, digits, - and _"
+            self._complain(Complaint(("name",), message, "wrong-name", hint))
+        return "batch" if why else name
+
+    def _path_template(self) -> PathTemplate:
+        known = set(self._base)
+        for entry in self._manifest.entries:
+            known |= set((entry or {}).get("matrix") or ())
+        tables = any("from" in (entry or ()) for entry in self._manifest.entries)
+        try:
+            return PathTemplate(self._manifest.path, known, open_names=tables)
+        except ValueError as error:
+            self._complain(Complaint(("path",), f"`path`: {error}", "wrong-path"))
+            return PathTemplate()
+
+    def _expand(self, expansion: Expansion, index: int, own: Mapping[str, JSON]) -> Entry:
+        entry = Entry(index, own, self._manifest.defaults, self._tree, self._collector)
+        entry.meant = frozenset(self._meant.get(index, ()))
+        has_table = "from" not in entry.frame or self._open_table(entry)
+        has_matrix = "matrix" not in entry.frame or self._open_matrix(entry)
+        if has_table and has_matrix:
+            try:
+                expansion.add(entry, self._base)
+            except ManifestError as error:
+                # The table broke off in the middle: not UTF-8, or gone.
+                for problem in error.problems:
+                    self._collector.add(problem)
+        return entry
+
+    def _open_table(self, entry: Entry) -> bool:
+        path = ("jobs", entry.index, "from")
+        name = self._text(path, entry.frame["from"])
+        if name is None:
+            return False
+        place = self._path.parent / name
+        try:
+            entry.table = open_table(place, str(place), self._collector.add)
+        except ManifestError as error:
+            for problem in error.problems:
+                self._collector.add(problem)
+            return False
+        entry.check_columns()
+        return True
+
+    def _open_matrix(self, entry: Entry) -> bool:
+        matrix = entry.frame["matrix"]
+        where = ("jobs", entry.index, "matrix")
+        rendered = {name: self._render((*where, name), matrix[name], self._base) for name in matrix}
+        if any(not isinstance(values, list) for values in rendered.values()):
+            return False
+        entry.combinations, complaints = combinations(matrix, rendered)
+        for complaint in complaints:
+            self._complain(complaint._replace(path=(*where, *complaint.path)), key=True)
+        return not complaints
+
+    def _text(self, path: ValuePath, written: JSON) -> str | None:
+        if written is None:
+            return None
+        value = self._render(path, written, self._base)
+        try:
+            return None if value is None else fields.text(value)
+        except FieldError as error:
+            self._complain(Complaint(path, f"`{path[-1]}` {error}", "wrong-value"))
+            return None
+
+    def _render(self, path: ValuePath, written: JSON, scope: Mapping[str, JSON]) -> JSON:
+        try:
+            render = compile_value(written)
+            return written if render is None else render(scope)
+        except TemplateFault as fault:
+            where = (*path, *fault.path)
+            self._complain(Complaint(where, fault.message, fault.code, fault.hint))
+            return None
+
+    def _complain(self, complaint: Complaint, *, key: bool = False) -> None:
+        self._collector.complain(self._tree.place(complaint.path, key=key), complaint)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = bytearray()
+        with path.open("rb") as file:
+            # In pieces: a device has no end, and so large a buffer is not for small files.
+            while len(data) <= MOST_BYTES and (piece := file.read(1 << 20)):
+                data += piece
+        return bytes(data)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise ManifestError((Problem(Place(str(path)), message, "unreadable"),)) from None
+
+
+def _like(written: JSON, value: str) -> JSON:
+    """A `--set` value has the type of what it replaces, if it can."""
+    if isinstance(written, str) or not isinstance(written, bool | int | float):
+        return value
+    read = scalar(value)
+    return read if isinstance(read, type(written)) else value

@@ -1,0 +1,178 @@
+"""Where artifacts land: `path:` of the manifest filled in for a job, safely on every system.
+
+Must not touch the disk: a path is judged by its letters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from string import Formatter
+from typing import NamedTuple
+
+from kling_batch.catalog.parameters import nearest
+from kling_batch.core.jobs import JSON
+
+Scope = Mapping[str, JSON]
+
+DEFAULT_PATH = "{batch}/{mode}/{job}{suffix}{ext}"
+FIELDS = ("batch", "mode", "tier", "job", "take", "suffix", "ext")
+
+#: Room for the names that stand beside an artifact while it is written.
+_MOST_BYTES_OF_NAME = 200
+_MOST_BYTES = 1000
+_RESERVED = r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])"
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f<>:\"|?*\\\ud800-\udfff]")
+_RESERVED_NAME = re.compile(rf"{_RESERVED}(?:\..*)?", re.IGNORECASE)
+
+_LONGEST_ID = 150
+#: What nearly every id looks like; nothing can be wrong with one, nor with a file named so.
+_PLAIN_ID = re.compile(rf"(?!(?i:{_RESERVED})$)[A-Za-z0-9_][A-Za-z0-9_-]{{0,{_LONGEST_ID - 1}}}")
+_ID = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|#{}\[\]\ud800-\udfff]")
+
+
+class Filled(NamedTuple):
+    """A path, and why it cannot be used (or nothing)."""
+
+    path: str
+    problem: str
+
+
+class PathTemplate:
+    """A `path:` taken apart; `fill` gives `Job.path`, with `{output}` and `{ext}` left open."""
+
+    def __init__(
+        self, text: str = DEFAULT_PATH, known: Iterable[str] = (), *, open_names: bool = False
+    ) -> None:
+        """Raise `ValueError` where the text is no usable template.
+
+        `known` are variables that may stand in it; `open_names` lets any name pass, where the
+        columns of tables are still to be seen.
+        """
+        self.text = text
+        try:
+            parts = list(Formatter().parse(text))
+        except ValueError as error:
+            raise ValueError(f"{error}; for a brace as text write {{{{") from None
+        names = [name for _, name, _, _ in parts if name is not None]
+        if any(spec or conversion for _, _, spec, conversion in parts):
+            raise ValueError("a field is a name alone, as in {job}")
+        _check_names(names, {*FIELDS, *known, *(names if open_names else ())})
+        if parts[-1][1] != "ext":
+            raise ValueError("it must end in {ext}")
+        if parts[-1][0].endswith("."):
+            raise ValueError("{ext} brings its own dot")
+        self._frames: dict[tuple[str, str, str, int], tuple[str, str] | None] = {}
+        self._own = frozenset(names) - frozenset(FIELDS)
+        literals = [_escape(literal) for literal, _, _, _ in parts]
+        slots = [
+            "{output}{ext}" if name == "ext" and "suffix" not in names else _slot(name)
+            for _, name, _, _ in parts
+        ]
+        self._pattern = "".join(
+            literal.replace("%", "%%") + slot for literal, slot in zip(literals, slots, strict=True)
+        )
+
+    def fill(
+        self, *, batch: str, mode: str, tier: str, job: str, take: int, scope: Scope | None = None
+    ) -> Filled:
+        """`Job.path` for one take of a job; `scope` has the values of further names."""
+        which = (batch, mode, tier, take)
+        if which not in self._frames:
+            self._frames[which] = self._frame(*which)
+        frame = self._frames[which]
+        if frame is not None and is_plain_id(job):
+            return Filled(f"{frame[0]}{job}{frame[1]}", "")
+        own = {name: _escape(str((scope or {}).get(name, ""))) for name in self._own}
+        path = self._pattern % {**_values(*which), "job": job, **own}
+        return Filled(path, problem_of(path))
+
+    def _frame(self, batch: str, mode: str, tier: str, take: int) -> tuple[str, str] | None:
+        """What stands around the id in all these paths, if nothing can be wrong with any."""
+        if self._own:
+            return None
+        parts = (self._pattern % {**_values(batch, mode, tier, take), "job": "\0"}).split("\0")
+        if len(parts) != 2:
+            return None
+        before, after = parts
+        # With letters beside it even a plain id could become a reserved name.
+        alone = before[-1:] in ("", "/") and not after[:1].isalnum()
+        longest = f"{before}{'x' * _LONGEST_ID}{after}"
+        return (before, after) if alone and not problem_of(longest) else None
+
+
+def _values(batch: str, mode: str, tier: str, take: int) -> dict[str, str | int]:
+    suffix = "" if take == 1 else f"-t{take}"
+    words = {"batch": batch, "mode": mode or "raw", "tier": tier or "raw", "suffix": suffix}
+    return {**words, "take": take}
+
+
+def problem_of(path: str) -> str:
+    """Why a filled path cannot be used, or nothing."""
+    shown = path.format(output="", ext="")
+    if path.startswith(("/", "~")) or re.match(r"[A-Za-z]:", path):
+        return f"`{shown}` is absolute; paths stay below the output folder"
+    if len(shown.encode("utf-8", "replace")) > _MOST_BYTES:
+        return f"the path is longer than {_MOST_BYTES} bytes"
+    for name in shown.split("/"):
+        if why := _problem_of_name(name):
+            return f"`{shown[:200]}` {why}"
+    return ""
+
+
+def is_plain_id(value: JSON) -> bool:
+    """Whether this is an id like nearly every id, with nothing wrong about it."""
+    return isinstance(value, str) and _PLAIN_ID.fullmatch(value) is not None
+
+
+def problem_of_id(job_id: str) -> str:
+    """Why a text cannot be a job's id, or nothing."""
+    if found := _ID.search(job_id):
+        return f"the id may not contain {found[0]!r}"
+    if not job_id or job_id != job_id.strip(" .") or len(job_id) > _LONGEST_ID:
+        return "the id is empty, begins or ends with a space or a dot, or has over 150 characters"
+    return ""
+
+
+def folded(path: str) -> str:
+    """Equal for two paths that some file system takes for one."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def _problem_of_name(name: str) -> str:
+    if name in ("", ".", ".."):
+        return "leaves the output folder or has an empty part"
+    if found := _FORBIDDEN.search(name):
+        return f"contains {found[0]!r}, which some systems do not allow"
+    if name.endswith((" ", ".")) or name.startswith(" "):
+        return "has a part that begins or ends with a space or a dot"
+    if _RESERVED_NAME.fullmatch(name):
+        return f"has the part `{name}`, which Windows reserves"
+    if len(name.encode("utf-8", "replace")) > _MOST_BYTES_OF_NAME:
+        return f"has a part of more than {_MOST_BYTES_OF_NAME} bytes"
+    return ""
+
+
+def _check_names(names: list[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            hint = nearest(name, known) or f"known: {', '.join(FIELDS)}"
+            raise ValueError(f"`{{{name}}}` is not known ({hint})")
+    for name in ("ext", "suffix"):
+        if names.count(name) > 1:
+            raise ValueError(f"{{{name}}} stands twice")
+    if not {"job"} & set(names):
+        raise ValueError("it must contain {job}, or all artifacts land in one file")
+
+
+def _slot(name: str | None) -> str:
+    if name is None:
+        return ""
+    return {"suffix": "%(suffix)s{output}", "ext": "{ext}"}.get(name, f"%({name})s")
+
+
+def _escape(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,268 @@
+"""One job's values to what is paid for: the endpoint and its normalised arguments, with the price.
+
+Complaints carry paths into the values; whoever called knows where those stand. Must not know
+manifests: the single-shot commands come through here as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from kling_batch.catalog import registry as catalog
+from kling_batch.catalog.parameters import Findings, Parameter, Path, from_json, remote, show
+from kling_batch.catalog.parameters import reference as read_reference
+from kling_batch.catalog.pricing import Estimate
+from kling_batch.catalog.registry import Endpoint
+from kling_batch.core.jobs import JSON, LocalFile, MicroUSD, OutputOf
+from kling_batch.manifest.fields import FieldError, money
+from kling_batch.manifest.files import FileFault, Files
+from kling_batch.manifest.preflight import judge_media, seconds_of
+
+#: Where one of these is said for a job, defaults for the others yield to it.
+_EXCLUDES = {"multi_prompt": ("prompt", "duration"), "prompt": ("multi_prompt",)}
+_EXCLUDED = frozenset(name for names in _EXCLUDES.values() for name in names)
+_NOT_RAW = ("mode", "tier")
+_RAW_ONLY = ("input", "price")
+_MOST_FORMS = 10_000
+_NOTHING = Findings()
+_ENDPOINT = re.compile(r"/?[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+/?")
+_REFERENCE = frozenset({"job", "take", "output"})
+
+
+class Request(NamedTuple):
+    """What is paid for; `endpoint` is None where the catalogue does not know `endpoint_id`."""
+
+    endpoint_id: str
+    endpoint: Endpoint | None
+    arguments: dict[str, JSON]
+    estimate: Estimate
+    #: Some argument is an output of another job whose key is not known yet.
+    waiting: bool = False
+
+
+class Requests:
+    """Builds requests, and notices when one differs from an earlier one in its words only."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        #: Everything but the prompt → the request. A large table is a few forms and many words.
+        self._forms: dict[object, Request] = {}
+
+    def build(
+        self, values: dict[str, JSON], defaults: frozenset[str], form: object = None
+    ) -> tuple[Request | None, Findings]:
+        """The request that a job's values make; names in `defaults` were said for all jobs.
+
+        `values` is used up. Jobs of an equal `form` differ in their prompt only. There is no
+        request where the endpoint cannot be told; where there are errors it must not be used.
+        """
+        words = _plain_words(values.get("prompt"))
+        if not words or form is None:
+            return _build(values, defaults, self._files)
+        if (known := self._forms.get(form)) is not None:
+            arguments = {**known.arguments, "prompt": words}
+            return Request(known.endpoint_id, known.endpoint, arguments, known.estimate), _NOTHING
+        request, findings = _build(values, defaults, self._files)
+        sound = not findings.errors and not findings.doubts
+        if request and sound and _is_form(request) and len(self._forms) < _MOST_FORMS:
+            self._forms[form] = request
+        return request, findings
+
+
+def _is_form(request: Request) -> bool:
+    """Whether other words for its prompt make another request that is right as it stands."""
+    return request.endpoint is not None and not request.waiting and "prompt" in request.arguments
+
+
+def _plain_words(prompt: JSON) -> str:
+    """A prompt about which no rule has anything to say, as it is sent; empty for any other."""
+    words = prompt.strip() if isinstance(prompt, str) else ""
+    return words if "@" not in words and len(words) < 2000 else ""
+
+
+def _build(
+    values: dict[str, JSON], defaults: frozenset[str], files: Files
+) -> tuple[Request | None, Findings]:
+    if values.get("endpoint") is not None:
+        return _raw(values, defaults, files)
+    findings = Findings()
+    values.pop("endpoint", None)
+    for name in _RAW_ONLY:
+        if values.pop(name, None) is not None:
+            message = f"`{name}` belongs to jobs with `endpoint`"
+            findings.error((name,), message, "conflict", "leave it out, or say `endpoint`")
+    endpoint = _endpoint(values.pop("mode", None), values.pop("tier", None), defaults, findings)
+    if endpoint is None:
+        return None, findings
+    if defaults:
+        _yield_defaults(values, defaults, endpoint)
+    through = _take_params(values, findings)
+    arguments, judged = catalog.examine(endpoint, values, through)
+    judged.errors[:0] = findings.errors
+    inputs = _Inputs(files, judged)
+    for name in through:
+        if name in arguments and name not in endpoint.by_name:
+            where = ("params", name)
+            arguments[name] = inputs.walk(arguments[name], where, url=_is_url(name))
+    source_seconds = None
+    if not endpoint.url_names.isdisjoint(arguments):
+        arguments = catalog.replace_urls(endpoint, arguments, inputs.visit)
+        source = arguments.get("video_url")
+        source_seconds = seconds_of(source) if isinstance(source, LocalFile) else None
+    price = Estimate(MicroUSD(0))
+    if not judged.errors:
+        price = catalog.estimate(endpoint, arguments, source_seconds)
+    return Request(endpoint.id, endpoint, arguments, price, inputs.waiting), judged
+
+
+def _endpoint(
+    mode: JSON, tier: JSON, defaults: Collection[str], findings: Findings
+) -> Endpoint | None:
+    if mode is None:
+        hint = f"one of {', '.join(catalog.MODES)}"
+        findings.error((), "`mode` is missing", "missing", hint)
+        return None
+    if not isinstance(mode, str) or not isinstance(tier, str | None):
+        name, value = ("tier", tier) if isinstance(mode, str) else ("mode", mode)
+        findings.error((name,), f"`{name}` must be a word, not {show(value)}", "wrong-type")
+        return None
+    known = catalog.find_exactly(mode, tier)
+    if known is not None:
+        return known
+    mode = mode.strip().lower()
+    wanted = catalog.DEFAULT_TIER if tier is None else tier.strip().lower()
+    try:
+        return catalog.find(mode, wanted)
+    except KeyError:
+        if tier is not None and "tier" in defaults and mode in catalog.MODES:
+            # A tier said for all jobs is left out where a mode has no such tier.
+            return catalog.find(mode)
+        findings.errors.append(catalog.why_not_found(mode, wanted))
+        return None
+
+
+def _yield_defaults(values: dict[str, JSON], defaults: frozenset[str], endpoint: Endpoint) -> None:
+    for name in _foreign(endpoint.id, defaults):
+        values.pop(name, None)
+    for name in _EXCLUDES if defaults & _EXCLUDED else ():
+        if values.get(name) is not None and name not in defaults:
+            for other in defaults.intersection(_EXCLUDES[name]):
+                values.pop(other, None)
+
+
+@lru_cache(maxsize=1024)
+def _foreign(endpoint_id: str, defaults: frozenset[str]) -> tuple[str, ...]:
+    """The defaults that an endpoint has no use for."""
+    endpoint = catalog.by_id(endpoint_id)
+    known = endpoint.by_name if endpoint else {}
+    return tuple(name for name in defaults if name not in known and name != "params")
+
+
+def _take_params(values: dict[str, JSON], findings: Findings) -> Collection[str]:
+    """Mix `params:` in; what the endpoint knows of them is judged like the rest."""
+    params = from_json(values.pop("params", None), "{")
+    if not params:
+        return ()
+    if not isinstance(params, Mapping):
+        findings.error(("params",), f"`params` must be a mapping, not {show(params)}", "wrong-type")
+        return ()
+    for name, value in params.items():
+        if values.get(name) is not None:
+            message = f"`{name}` stands in the job and in `params`"
+            findings.error(("params", name), message, "conflict", "remove one of them")
+        values[name] = value
+    return set(params)
+
+
+class _Inputs:
+    """Replaces paths by files and notices references."""
+
+    def __init__(self, files: Files, findings: Findings) -> None:
+        self.waiting = False
+        self._files = files
+        self._findings = findings
+
+    def visit(self, parameter: Parameter, value: JSON, path: Path) -> JSON:
+        """A URL of a catalogued endpoint."""
+        if isinstance(value, OutputOf):
+            self.waiting = True
+        elif isinstance(value, str) and value and not remote(value):
+            file = self._local(value, path)
+            if file is not None:
+                judge_media(file, parameter.media, path, self._findings)
+                return file
+        return value
+
+    def walk(self, value: JSON, path: Path, *, url: bool = False) -> JSON:
+        """Any part of what is passed on: references, and files where names end in `_url(s)`."""
+        if isinstance(value, Mapping):
+            if "job" in value and _REFERENCE.issuperset(value):
+                self.waiting = True
+                return read_reference(value, path, self._findings)
+            return {
+                name: self.walk(each, (*path, name), url=_is_url(name))
+                for name, each in value.items()
+            }
+        if isinstance(value, list):
+            return [self.walk(each, (*path, n), url=url) for n, each in enumerate(value)]
+        if url and isinstance(value, str) and not remote(value) and self._files.plausible(value):
+            return self._local(value, path)
+        return value
+
+    def _local(self, written: str, path: Path) -> LocalFile | None:
+        try:
+            return self._files.get(written)
+        except FileFault as fault:
+            self._findings.error(path, fault.message, "no-file", fault.hint)
+            return None
+
+
+def _is_url(name: str) -> bool:
+    return name.endswith(("_url", "_urls"))
+
+
+def _raw(
+    values: dict[str, JSON], defaults: frozenset[str], files: Files
+) -> tuple[Request | None, Findings]:
+    """A request that is passed through: no defaults, no normalising, no price but what is said."""
+    findings = Findings()
+    endpoint_id = values.pop("endpoint")
+    written = from_json(values.pop("input", None) or {}, "{")
+    price = values.pop("price", None)
+    for name, value in values.items():
+        if value is None or name in defaults:
+            continue
+        message = f"`{name}` does not go with `endpoint`"
+        hint = "leave it out" if name in _NOT_RAW else "put it into `input:`"
+        findings.error((name,), message, "conflict", hint)
+    if not isinstance(endpoint_id, str) or not _ENDPOINT.fullmatch(endpoint_id.strip()):
+        message = f"{show(endpoint_id)} is no endpoint id, such as fal-ai/kling-video/o3/…"
+        findings.error(("endpoint",), message, "wrong-value")
+        return None, findings
+    if not isinstance(written, Mapping):
+        findings.error(("input",), "`input` must be a mapping", "wrong-type")
+        return None, findings
+    endpoint_id = endpoint_id.strip().strip("/")
+    inputs = _Inputs(files, findings)
+    arguments = inputs.walk(written, ("input",))
+    estimate = _raw_price(endpoint_id, arguments, price, findings)
+    return Request(endpoint_id, None, arguments, estimate, inputs.waiting), findings
+
+
+def _raw_price(
+    endpoint_id: str, arguments: dict[str, JSON], price: JSON, findings: Findings
+) -> Estimate:
+    if price is not None:
+        try:
+            return Estimate(money(price), "as the manifest says")
+        except FieldError as error:
+            findings.error(("price",), str(error), "wrong-value")
+    known = catalog.by_id(endpoint_id)
+    if known is None:
+        return Estimate(MicroUSD(0), "price unknown")
+    message = f"the catalogue knows this endpoint: `mode: {known.mode}` and `tier: {known.tier}`"
+    findings.doubt(("endpoint",), message, "unchecked", "so it would be checked before it is paid")
+    return catalog.estimate(known, catalog.normalise(known, arguments))

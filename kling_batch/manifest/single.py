@@ -1,0 +1,89 @@
+"""One job from the command line: the same checks as in a manifest, told by the flag.
+
+Must not know manifests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kling_batch.catalog.parameters import Path as ValuePath
+from kling_batch.core.collect import Collector
+from kling_batch.core.jobs import JSON, Batch, Job, job_key
+from kling_batch.errors import Place
+from kling_batch.manifest import fields
+from kling_batch.manifest.files import Files
+from kling_batch.manifest.paths import DEFAULT_PATH, PathTemplate, problem_of_id
+from kling_batch.manifest.request import Requests
+
+#: Flags that have a name of their own; every other parameter is a `--param`.
+_FLAGS = ("mode", "tier", "prompt", "aspect_ratio", "image_url", "video_url", "take")
+
+
+def single(
+    mode: str,
+    tier: str | None,
+    arguments: Mapping[str, JSON],
+    *,
+    batch: str,
+    id: str,  # noqa: A002 - the word of `Job`
+    take: int = 1,
+    cwd: Path = Path(),
+    path: str = DEFAULT_PATH,
+) -> Batch:
+    """A batch of one job; values may be text, as flags give it. Raises `ManifestError`."""
+    collector = Collector()
+    for name in fields.OWN:
+        if name in arguments:
+            collector.error(_place((name,)), f"`{name}` is no parameter", "unknown-parameter")
+    collector.check()
+    values = {**arguments, "mode": mode, "tier": tier}
+    request, findings = Requests(Files(cwd)).build(values, frozenset())
+    for complaint in findings.errors:
+        collector.complain(_place(complaint.path), complaint)
+    if why := problem_of_id(id) or problem_of_id(batch):
+        collector.error(Place("--id"), why, "wrong-id")
+    if not 1 <= take <= 1000:
+        collector.error(Place("--take"), f"{take} is not from 1 to 1,000", "out-of-range")
+    collector.check()
+    for doubt in findings.doubts:
+        collector.warn(_place(doubt.path), doubt.message, doubt.code, doubt.hint)
+    assert request is not None
+    endpoint = request.endpoint
+    assert endpoint is not None
+    filled = PathTemplate(path).fill(
+        batch=batch, mode=endpoint.mode, tier=endpoint.tier, job=id, take=take
+    )
+    if filled.problem:
+        collector.error(Place("--output"), filled.problem, "unsafe-path")
+        collector.check()
+    job = Job(
+        key=job_key(endpoint.id, request.arguments, take),
+        endpoint=endpoint.id,
+        arguments=request.arguments,
+        take=take,
+        id=id,
+        batch=batch,
+        mode=endpoint.mode,
+        tier=endpoint.tier,
+        path=filled.path,
+        estimate=request.estimate.micro,
+        estimate_note=request.estimate.note,
+        place=Place("command line"),
+    )
+    return Batch(
+        name=batch,
+        source="command line",
+        jobs=(job,),
+        warnings=collector.warnings(),
+        locate=lambda _job, at: _place(at),
+    )
+
+
+def _place(path: ValuePath) -> Place:
+    """The flag that a complaint is about."""
+    name = str(path[0]) if path else ""
+    if not name:
+        return Place("command line")
+    return Place(f"--{name.replace('_', '-')}" if name in _FLAGS else f"--param {name}")

@@ -1,0 +1,255 @@
+"""`{{ … }}` in the strings of a manifest: compiled once, rendered for every job.
+
+The only home of `jinja2`. Sandboxed and strict: a template sees its variables and nothing else, an
+unknown name is an error, and nothing in it is random, since other words would be another render.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from operator import itemgetter
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
+from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from kling_batch.catalog.parameters import Path
+from kling_batch.core.jobs import JSON
+
+Scope = Mapping[str, JSON]
+Render = Callable[[Scope], JSON]
+
+_OPENS = re.compile(r"\{[{%#]")
+_WHOLE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
+_MOST_CHARACTERS = 1_000_000
+#: A loop in a loop of this many is still done at once.
+_LONGEST_RANGE = 1000
+
+
+class TemplateFault(Exception):  # noqa: N818 - a fault of the text, not of the program
+    """What is wrong with a template, where inside the value, and the variables in question."""
+
+    def __init__(
+        self, message: str, path: Path, code: str = "template", hint: str = "", suggestion: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message, self.path, self.code, self.hint = message, path, code, hint
+        #: The variable that was probably meant.
+        self.suggestion = suggestion
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, also against texts and numbers that would fill the memory."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Multiply what stays small."""
+        if _too_much(operator, left, right):
+            raise SecurityError(f"`{operator}` would make something huge")
+        return super().call_binop(context, operator, left, right)
+
+
+def _too_much(operator: str, left: object, right: object) -> bool:
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return max(abs(left), abs(right)) > (1e15 if operator == "*" else 64)
+    return operator == "**" or _size(left) * _size(right) > _MOST_CHARACTERS
+
+
+def _size(value: object) -> int:
+    if isinstance(value, str | list | tuple):
+        return len(value)
+    return value if isinstance(value, int) else 1
+
+
+def _text(value: object) -> object:
+    if value is None:
+        raise UndefinedError("a variable of it is empty (null)")
+    return value
+
+
+def _short_range(*arguments: int) -> range:
+    numbers = range(*arguments)
+    if len(numbers) > _LONGEST_RANGE:
+        raise SecurityError(f"a range of more than {_LONGEST_RANGE:,}")
+    return numbers
+
+
+def _environment() -> _Environment:
+    environment = _Environment(
+        undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_text
+    )
+    # Jinja's own globals are random, or of no use in a line of text.
+    environment.globals = {"range": _short_range, "namespace": environment.globals["namespace"]}
+    del environment.filters["random"]
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def is_template(value: JSON) -> bool:
+    """Whether a value has to be rendered."""
+    if isinstance(value, str):
+        return "{" in value and _OPENS.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(is_template(inner) for inner in (*value, *value.values()))
+    return isinstance(value, list | tuple) and any(map(is_template, value))
+
+
+def names_in(value: JSON) -> set[str]:
+    """Every variable that the templates of a value name; empty where they cannot be read."""
+    if isinstance(value, Mapping):
+        return {name for inner in (*value, *value.values()) for name in names_in(inner)}
+    if isinstance(value, list | tuple):
+        return {name for inner in value for name in names_in(inner)}
+    if not is_template(value):
+        return set()
+    try:
+        return set(find_undeclared_variables(_ENVIRONMENT.parse(value)))
+    except (TemplateError, RecursionError):
+        return set()
+
+
+def compile_value(value: JSON, path: Path = ()) -> Render | None:
+    """A function from variables to the value, or None where the value is constant.
+
+    Raises `TemplateFault`, as the function does.
+    """
+    if not is_template(value):
+        return None
+    if isinstance(value, str):
+        return _compile_text(value, path)
+    if isinstance(value, Mapping):
+        return _compile_mapping(value, path)
+    inner = [compile_value(entry, (*path, n)) for n, entry in enumerate(value)]
+    pairs = list(zip(inner, value, strict=True))
+    return lambda scope: [render(scope) if render else entry for render, entry in pairs]
+
+
+def compile_condition(text: str, path: Path = ()) -> Render:
+    """`when:`; a bare expression is one, as in GitHub Actions."""
+    return _compile_text(text if is_template(text) else f"{{{{ {text} }}}}", path)
+
+
+def truth(value: JSON) -> bool:
+    """Whether a condition holds; a table's `no` and `0` are words, but they mean no."""
+    if isinstance(value, str):
+        return value.strip().lower() not in ("", "0", "false", "no", "off", "none", "null")
+    return bool(value)
+
+
+def _compile_mapping(value: Mapping[str, JSON], path: Path) -> Render:
+    for name in value:
+        if is_template(name):
+            raise TemplateFault(f"a key cannot be a template: `{name}`", (*path, name))
+    triples = [(name, compile_value(entry, (*path, name)), entry) for name, entry in value.items()]
+    return lambda scope: {name: render(scope) if render else each for name, render, each in triples}
+
+
+def _compile_text(text: str, path: Path) -> Render:
+    try:
+        body = _ENVIRONMENT.parse(text).body
+        parts = body[0].nodes if len(body) == 1 and isinstance(body[0], nodes.Output) else []
+        if parts and all(isinstance(part, nodes.Name | nodes.TemplateData) for part in parts):
+            return _substitution(parts, path)
+        whole = _WHOLE.fullmatch(text) if len(parts) == 1 else None
+        if whole:
+            evaluate = _ENVIRONMENT.compile_expression(whole[1], undefined_to_none=False)
+            return _guarded(lambda scope: _plain(evaluate(scope)), text, path)
+        return _guarded(_ENVIRONMENT.from_string(text).render, text, path)
+    except TemplateFault:
+        raise
+    except TemplateSyntaxError as error:
+        message = f"template: {error.message}"
+        hint = "for braces as text write {% raw %}…{% endraw %}"
+        raise TemplateFault(message, path, "template", hint) from None
+    # Compiling runs Python's own compiler on what Jinja makes of the text: too deep, too large…
+    except Exception as error:  # noqa: BLE001
+        raise TemplateFault(f"template: {_sentence(error)}", path) from None
+
+
+def _substitution(parts: list[nodes.Expr], path: Path) -> Render:
+    """Text with plain names in it, the usual case, at a tenth of the price of a template."""
+    names = [part.name for part in parts if isinstance(part, nodes.Name)]
+    if len(parts) == 1 and names:
+        return _lookup(names[0], path)
+    pattern = "".join(
+        "%s" if isinstance(part, nodes.Name) else part.data.replace("%", "%%")
+        for part in parts
+        if isinstance(part, nodes.Name | nodes.TemplateData)
+    )
+    if not names:
+        return lambda _scope: pattern.replace("%%", "%")
+    pick = itemgetter(*names) if len(names) > 1 else lambda scope: (scope[names[0]],)
+
+    def render(scope: Scope) -> str:
+        try:
+            values = pick(scope)
+        except KeyError as error:
+            raise _unknown(str(error.args[0]), scope, path) from None
+        if None in values:
+            empty = names[values.index(None)]
+            raise TemplateFault(f"`{empty}` is empty (null) here", path)
+        return pattern % values
+
+    return render
+
+
+def _lookup(name: str, path: Path) -> Render:
+    def render(scope: Scope) -> JSON:
+        try:
+            return scope[name]
+        except KeyError:
+            raise _unknown(name, scope, path) from None
+
+    return render
+
+
+def _unknown(name: str, scope: Scope, path: Path) -> TemplateFault:
+    close = next(iter(get_close_matches(name, list(scope), n=1)), "")
+    known = f"known: {', '.join(list(scope)[:12]) or 'none'}"
+    hint = f"did you mean `{close}`?" if close else known
+    return TemplateFault(f"there is no variable `{name}`", path, "unknown-variable", hint, close)
+
+
+def _guarded(render: Callable[[Scope], JSON], text: str, path: Path) -> Render:
+    names = names_in(text)
+
+    def guarded(scope: Scope) -> JSON:
+        try:
+            value = render(scope)
+        except UndefinedError as error:
+            missing = sorted(name for name in names if name not in scope)
+            if missing and f"'{missing[0]}'" in str(error):
+                raise _unknown(missing[0], scope, path) from None
+            raise TemplateFault(f"template: {error}", path, "unknown-variable") from None
+        # A template runs what its author wrote: division by zero, text plus number…
+        except Exception as error:  # noqa: BLE001
+            raise TemplateFault(f"template: {_sentence(error)}", path) from None
+        if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
+            raise TemplateFault("template: more than a million characters", path, "too-long")
+        return value
+
+    return guarded
+
+
+def _plain(value: object) -> JSON:
+    """The result of an expression, if it is JSON."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, StrictUndefined):
+        str(value)  # raises, and says which name it was
+    raise TypeError(f"the expression gives a {type(value).__name__}, which is no value")
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).split("\n")[0] or type(error).__name__

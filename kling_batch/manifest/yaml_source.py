@@ -1,0 +1,304 @@
+"""YAML text as plain values that remember where they stand.
+
+The only home of `yaml`. Values follow YAML 1.2: `16:9` and `2026-10-01` are text, `no` is not
+false. Must not know what a manifest means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import yaml
+
+from kling_batch.catalog.parameters import MOST_DEPTH, Path
+from kling_batch.core.jobs import JSON
+from kling_batch.errors import ManifestError, Place, Problem
+
+#: Beyond these a file is an accident or an attack; tables are for large batches.
+MOST_BYTES = 64_000_000
+MOST_VALUES = 5_000_000
+TOO_DEEP = f"nested deeper than {MOST_DEPTH} levels"
+
+_STARTS_OTHER = frozenset("+-.0123456789tTfFnN~")
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+|0o[0-7]+")
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|(?:0|[1-9][0-9]*)(?=[eE]))(?:[eE][-+]?[0-9]+)?"
+)
+_WORDS: Final[dict[str, JSON]] = {
+    "": None,
+    "~": None,
+    **dict.fromkeys(("null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_CORE = "tag:yaml.org,2002:"
+_RESOLVED_TAGS = frozenset(_CORE + name for name in ("int", "float", "bool", "null"))
+
+
+class Node:
+    """A value, its place, and for mappings and lists the nodes inside."""
+
+    __slots__ = ("column", "height", "inside", "keys", "line", "size", "value")
+
+    def __init__(self, value: JSON, line: int, column: int) -> None:
+        self.value = value
+        self.line = line
+        self.column = column
+        self.inside: dict[str | int, Node] = {}
+        self.keys: dict[str | int, tuple[int, int]] = {}
+        #: How many values this is once every alias is written out.
+        self.size = 1
+        #: How many levels it has below itself, aliases written out.
+        self.height = 0
+
+    def take_in(self, inner: Node) -> None:
+        """Count a value inside this one."""
+        self.size += inner.size
+        self.height = max(self.height, inner.height + 1)
+
+
+class Tree:
+    """A parsed document: `value`, and the place of anything in it."""
+
+    def __init__(self, file: str, root: Node, problems: list[Problem]) -> None:
+        self.file = file
+        self.root = root
+        self.problems = problems
+
+    @property
+    def value(self) -> JSON:
+        """The whole document as plain values; shared ones must not be changed."""
+        return self.root.value
+
+    def place(self, path: Path, *, key: bool = False) -> Place:
+        """Where the value at `path` (or its key) stands; the nearest parent's where it does not."""
+        node = self.root
+        line, column = node.line, node.column
+        for last, step in enumerate(path, start=1):
+            inner = node.inside.get(step)
+            if inner is None:
+                break
+            if key and last == len(path) and step in node.keys:
+                line, column = node.keys[step]
+            else:
+                line, column = inner.line, inner.column
+            node = inner
+        return Place(self.file, line, column)
+
+
+def parse(data: bytes, file: str) -> Tree:
+    """The tree of one YAML document; `ManifestError` where there is none to be had."""
+    if len(data) > MOST_BYTES:
+        message = f"the file is larger than {MOST_BYTES // 1_000_000} MB"
+        raise _fatal(Place(file), message, "too-large", "put the jobs into a table")
+    text = decode(data, file)
+    if not text.strip():
+        raise _fatal(Place(file), "the file is empty", "empty", "`kling-batch init` writes a start")
+    builder = _Builder(file, yaml.parse(text, Loader=yaml.CSafeLoader))
+    try:
+        root = builder.document()
+    except yaml.YAMLError as error:
+        raise ManifestError((_syntax(error, file, text),)) from None
+    return Tree(file, root, builder.problems)
+
+
+def decode(data: bytes, file: str) -> str:
+    """UTF-8 with or without a byte order mark; anything else is told with its place."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _fatal(Place(file, 1, 1), "the file is UTF-16", "encoding", "save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        start = before.rfind(b"\n") + 1
+        column = len(before[start:].decode("utf-8", "replace")) + 1
+        place = Place(file, before.count(b"\n") + 1, column)
+        message = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        raise _fatal(place, message, "encoding", "save the file as UTF-8") from None
+
+
+def scalar(text: str) -> JSON:
+    """What a plain (unquoted) scalar means."""
+    if text and text[0] not in _STARTS_OTHER:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    # Longer digits are no number that anybody means, and Python refuses to read them.
+    if len(text) <= 400:
+        if _INT.fullmatch(text):
+            return int(text, 0) if text.startswith("0") else int(text)
+        if _FLOAT.fullmatch(text):
+            return float(text)
+    return text
+
+
+class _Builder:
+    """Nodes from libyaml's events, without its composer: that one recurses in C without a floor."""
+
+    def __init__(self, file: str, events: Iterator[Any]) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self._events = events
+        self._anchors: dict[str, Node | None] = {}
+        self._values = 0
+
+    def document(self) -> Node:
+        """The root of the only document."""
+        event = self._next()
+        while isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent):
+            event = self._next()
+        if isinstance(event, yaml.StreamEndEvent):
+            raise _fatal(Place(self.file), "the file holds only comments", "empty")
+        root = self._node(event, 0)
+        while isinstance(event, yaml.Event) and not isinstance(event, yaml.StreamEndEvent):
+            event = self._next()
+            if isinstance(event, yaml.DocumentStartEvent):
+                message = "a second document starts here; a manifest is one document"
+                raise _fatal(self._place(event), message, "syntax", "remove the line `---`")
+        return root
+
+    def _next(self) -> Any:
+        return next(self._events)
+
+    def _node(self, event: Any, depth: int) -> Node:
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, depth)
+        mark = event.start_mark
+        node = Node(None, mark.line + 1, mark.column + 1)
+        if event.anchor is not None:
+            # None while it is being built: an alias to it from inside would never end.
+            self._anchors[event.anchor] = None
+        if isinstance(event, yaml.ScalarEvent):
+            node.value = self._scalar(event)
+        else:
+            self._allow(event, depth)
+            inside = self._mapping if isinstance(event, yaml.MappingStartEvent) else self._sequence
+            inside(node, depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        self._count(1, event)
+        return node
+
+    def _alias(self, event: Any, depth: int) -> Node:
+        node = self._anchors.get(event.anchor)
+        if node is None:
+            known = "refers to itself" if event.anchor in self._anchors else "is not defined above"
+            raise _fatal(self._place(event), f"alias *{event.anchor} {known}", "syntax")
+        self._count(node.size, event)
+        self._allow(event, depth + node.height)
+        return node
+
+    def _allow(self, event: Any, depth: int) -> None:
+        if depth >= MOST_DEPTH:
+            raise _fatal(self._place(event), TOO_DEEP, "too-deep")
+
+    def _count(self, size: int, event: Any) -> None:
+        self._values += size
+        if self._values > MOST_VALUES:
+            message = f"more than {MOST_VALUES:,} values once aliases are written out"
+            raise _fatal(self._place(event), message, "too-large")
+
+    def _scalar(self, event: Any) -> JSON:
+        if event.tag not in (None, "!", _CORE + "str", *_RESOLVED_TAGS):
+            message = f"tag {event.tag.replace(_CORE, '!!')} means nothing here"
+            self._problem(event, message, "syntax", "remove it")
+        elif event.implicit[0] or event.tag in _RESOLVED_TAGS:
+            return scalar(event.value)
+        return event.value
+
+    def _mapping(self, node: Node, depth: int) -> None:
+        value: dict[str, JSON] = {}
+        node.value = value
+        merged: list[Node] = []
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            name = self._key(event, depth)
+            inner = self._node(self._next(), depth + 1)
+            node.take_in(inner)
+            if name is None:
+                continue
+            if name == "<<" and event.implicit[0]:
+                merged += self._sources(event, inner)
+                continue
+            if name in value:
+                first = node.keys[name][0]
+                message = f"`{name}` stands twice in this mapping; first in line {first}"
+                self._problem(event, message, "duplicate-key", "remove one of them")
+                continue
+            value[name] = inner.value
+            node.inside[name] = inner
+            node.keys[name] = (event.start_mark.line + 1, event.start_mark.column + 1)
+        for source in merged:
+            self._merge(node, source)
+
+    def _key(self, event: Any, depth: int) -> str | None:
+        """The text of a key: as written, whatever YAML would make of it as a value."""
+        if isinstance(event, yaml.ScalarEvent):
+            return str(event.value)
+        self._node(event, depth + 1)
+        self._problem(event, "a key must be text", "syntax", 'templates need quotes: "{{ x }}"')
+        return None
+
+    def _sources(self, event: Any, inner: Node) -> list[Node]:
+        nodes = list(inner.inside.values()) if isinstance(inner.value, list) else [inner]
+        if not all(isinstance(node.value, dict) for node in nodes):
+            self._problem(event, "`<<` merges mappings only", "syntax")
+            return []
+        return nodes
+
+    @staticmethod
+    def _merge(node: Node, source: Node) -> None:
+        for name, inner in source.inside.items():
+            if name not in node.inside:
+                node.value[name] = inner.value
+                node.inside[name] = inner
+                node.keys[name] = source.keys[name]
+
+    def _sequence(self, node: Node, depth: int) -> None:
+        value: list[JSON] = []
+        node.value = value
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            inner = self._node(event, depth + 1)
+            node.take_in(inner)
+            node.inside[len(value)] = inner
+            value.append(inner.value)
+
+    def _place(self, event: Any) -> Place:
+        return Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _problem(self, event: Any, message: str, code: str, hint: str = "") -> None:
+        self.problems.append(Problem(self._place(event), message, code, hint))
+
+
+def _fatal(place: Place, message: str, code: str, hint: str = "") -> ManifestError:
+    return ManifestError((Problem(place, message, code, hint),))
+
+
+def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
+    """Libyaml's complaint in our words where they are better than its own."""
+    if isinstance(error, yaml.reader.ReaderError):
+        where = text[: error.position]
+        place = Place(file, where.count("\n") + 1, len(where) - where.rfind("\n"))
+        return Problem(place, f"character U+{error.character:04X} is not allowed", "syntax")
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:
+        return Problem(Place(file), f"not YAML: {error}", "syntax")
+    message = str(getattr(error, "problem", None) or error)
+    if message == "exceeded maximum nesting depth":
+        # libyaml reads ahead for a key, and since 0.2.6 gives up at a depth of its own.
+        return Problem(Place(file, mark.line + 1, mark.column + 1), TOO_DEEP, "too-deep")
+    line = ([*text.split("\n"), ""])[mark.line] if mark.line < text.count("\n") + 1 else ""
+    hint = ""
+    if (
+        line[mark.column : mark.column + 1] == "\t"
+        or "\t" in line[: len(line) - len(line.lstrip())]
+    ):
+        message, hint = "a tab cannot indent YAML", "use spaces"
+    elif message == "mapping values are not allowed in this context":
+        hint = "text with `: ` in it needs quotes"
+    elif line.lstrip()[:1] in ("%", "@", "`"):
+        hint = "text that starts like this needs quotes"
+    return Problem(
+        Place(file, mark.line + 1, mark.column + 1), f"not YAML: {message}", "syntax", hint
+    )

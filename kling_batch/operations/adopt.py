@@ -1,0 +1,66 @@
+"""Taking an existing file as a job's result: nothing is rendered, nothing is paid.
+
+For renders that were bought elsewhere, or before this ledger. Must not touch the network.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from kling_batch.core.outcomes import Fetched
+from kling_batch.errors import UsageError
+from kling_batch.ledger import overrides as testimony
+from kling_batch.ledger.ledger import Ledger, Placed
+from kling_batch.ledger.names import find, job_of
+from kling_batch.output.filetype import HEAD, Kind, sniff, whole
+from kling_batch.output.store import Shelf, digest_of
+
+
+def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> str:
+    """Copy `file` to where the job's output belongs and write it down; its stored path.
+
+    Raises:
+        UsageError: no such job or file, no media file, or the job has a live or paid attempt.
+    """
+    named = find(ledger, word)
+    if named.gone:
+        raise UsageError(f"{named.label} is in no manifest any more: its place may be another's")
+    kind = _kind(file)
+    job = job_of(named)
+    testimony.must_be_adoptable(ledger, job)
+    shelf = Shelf({job.batch: output or ledger.path.parent}, ledger.path.parent)
+    final = shelf.prepare(job.batch, job.output_path(0, kind.ext))
+    item = Fetched(
+        temporary="",
+        sha256=digest_of(file),
+        size=file.stat().st_size,
+        ext=kind.ext,
+        content_type=kind.content_type,
+    )
+    placed = Placed(index=0, path=shelf.stored(final), fetched=item, url="")
+    # The file first, then the ledger's word on it: a crash in between leaves a file too many.
+    if not final.exists() or not final.samefile(file):
+        if final.exists() and digest_of(final) != item.sha256:
+            kept = shelf.set_aside(final)
+            if kept is not None:
+                ledger.supersede(placed.path, shelf.stored(kept))
+        temporary = shelf.temporary(final, "adopted", 0)
+        shutil.copyfile(file, temporary)
+        with temporary.open("rb+") as copy:
+            os.fsync(copy.fileno())
+        shelf.shelve(temporary, final)
+    testimony.adopt(ledger, job, placed)
+    return placed.path
+
+
+def _kind(file: Path) -> Kind:
+    try:
+        with file.open("rb") as opened:
+            kind = sniff(opened.read(HEAD))
+            if kind is not None and whole(opened, kind):
+                return kind
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror or error}") from error
+    raise UsageError(f"{file}: this is no whole image or video file")

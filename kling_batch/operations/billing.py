@@ -1,0 +1,92 @@
+"""Asking fal what finished requests were billed, with an admin key (facts §5.6). Costs nothing.
+
+Also for attempts whose cost is known by our own reckoning: only the bill knows discounts and new
+prices. What is learnt goes into the ledger as an event, once an attempt. Must not read a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from kling_batch.core.jobs import MicroUSD
+from kling_batch.core.lifecycle import Event
+from kling_batch.core.outcomes import Unread
+from kling_batch.errors import KlingBatchError
+from kling_batch.fal.client import FalQueue, authorization
+from kling_batch.fal.credentials import EMULATED
+from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.ledger.attempts import Attempt
+from kling_batch.ledger.ledger import Ledger, iso
+from kling_batch.ledger.reader import parse_iso
+
+_BATCH = 50  # request ids a call
+
+#: How far back fal tells; an hour less, because its clock may be behind ours.
+REACH = timedelta(days=90) - timedelta(hours=1)
+#: Asked for earlier than the intent by so much: it was written down by this machine's clock.
+MARGIN = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class Learnt:
+    """What came of asking."""
+
+    asked: int = 0
+    learnt: int = 0
+    #: Of those, how many had another cost in the ledger, or none.
+    news: int = 0
+    #: Older than fal tells; not asked for.
+    too_old: int = 0
+
+    def __str__(self) -> str:
+        told = f"{self.learnt} of {self.asked} open bills learnt"
+        if self.learnt:
+            told += f", {self.news} of them other than reckoned"
+        if self.too_old:
+            told += f"; too old for fal to tell (90 days): {self.too_old}"
+        return told
+
+
+async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> Learnt:
+    """Record the bill of each attempt that fal has billing events for.
+
+    Raises:
+        KlingBatchError: the key may not read billing events, or they cannot be read; what was
+            learnt before that stays.
+    """
+    auth = EMULATED if gateway else authorization()
+    unbilled = ledger.unbilled()
+    asked = [a for a in unbilled if parse_iso(a.intended_at) > now - REACH]
+    told = Learnt(asked=len(asked), too_old=len(unbilled) - len(asked))
+    async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
+        for some in _batches(asked):
+            by_request = {a.handle.request_id: a for a in some if a.handle is not None}
+            answer = await FalQueue(api).billed([*by_request], since=iso(_start(some, now)))
+            if isinstance(answer, Unread):
+                raise KlingBatchError(
+                    f"fal's billing events cannot be read (they need an admin key): "
+                    f"{answer.reason}; {told}"
+                )
+            for request_id in by_request.keys() & answer.keys():
+                _record(ledger, by_request[request_id], answer[request_id], told)
+    return told
+
+
+def _batches(attempts: Sequence[Attempt]) -> Iterator[Sequence[Attempt]]:
+    for start in range(0, len(attempts), _BATCH):
+        yield attempts[start : start + _BATCH]
+
+
+def _start(attempts: Sequence[Attempt], now: datetime) -> datetime:
+    """Before the earliest of their intents, as far as fal's list may be asked."""
+    earliest = min(parse_iso(attempt.intended_at) for attempt in attempts)
+    return max(min(earliest, now) - MARGIN, now - REACH)
+
+
+def _record(ledger: Ledger, attempt: Attempt, usd: float, told: Learnt) -> None:
+    cost = MicroUSD(round(usd * 1e6))
+    ledger.record(attempt.id, Event.COST_LEARNT, cost=cost)
+    told.learnt += 1
+    told.news += cost != attempt.cost

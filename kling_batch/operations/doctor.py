@@ -1,0 +1,50 @@
+"""What the key may do, found out by reads that cost nothing. For `doctor`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from kling_batch.catalog.registry import CATALOG
+from kling_batch.core.outcomes import ListForbidden, Listing, Unread
+from kling_batch.errors import ExitCode
+from kling_batch.fal.client import FalQueue, authorization
+from kling_batch.fal.credentials import EMULATED
+from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.ledger.ledger import iso
+
+Check = tuple[str, bool, str, int]
+
+
+async def look(gateway: str | None) -> list[Check]:
+    """A finding each for key, prices and request list.
+
+    Raises:
+        AuthError: there is no key.
+    """
+    auth = EMULATED if gateway else authorization()
+    checks: list[Check] = [("key", True, "found", 0)]
+    endpoint = CATALOG[0].id
+    async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
+        queue = FalQueue(api)
+        prices = await queue.prices([endpoint])
+        if isinstance(prices, Unread):
+            code = ExitCode.AUTH if prices.refused else ExitCode.SOME_FAILED
+            checks.append(("fal", False, prices.reason, code))
+        else:
+            checks.append(("fal", True, "answers, and takes the key", 0))
+        since = iso(datetime.now(UTC) - timedelta(hours=1))
+        checks.append(_list(await queue.listing(endpoint, since=since)))
+    return checks
+
+
+def _list(answer: object) -> Check:
+    match answer:
+        case Listing():
+            return "request list", True, "readable: lost submissions are found by themselves", 0
+        case ListForbidden(reason):
+            told = f"{reason}: lost submissions will need `resolve`"
+            return "request list", False, told, ExitCode.SOME_FAILED
+        case Unread(reason):
+            return "request list", False, reason, ExitCode.SOME_FAILED
+        case _:
+            raise AssertionError(answer)

@@ -1,0 +1,1 @@
+"""Files in the output folder: download, verify, publish under a final name."""

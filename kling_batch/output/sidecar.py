@@ -1,0 +1,52 @@
+"""The story of a file, as the JSON beside it: what was asked, what it cost, how to prove it. Pure.
+
+Must hold no secret: URLs lose their query, which is where signatures live.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from urllib.parse import urlsplit, urlunsplit
+
+from kling_batch import __version__
+from kling_batch.core.jobs import JSON, Job, canonical_json
+from kling_batch.core.outcomes import Fetched
+from kling_batch.ledger.attempts import Attempt
+
+
+def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datetime) -> JSON:
+    """Everything a person may ask of a file next year."""
+    cost = attempt.cost if attempt.cost is not None else attempt.estimate
+    return {
+        "schema_version": 1,
+        "batch": job.batch,
+        "job": job.id,
+        "take": job.take,
+        "key": job.key,
+        "mode": job.mode or None,
+        "tier": job.tier or None,
+        "endpoint": job.endpoint,
+        "prompt": job.arguments.get("prompt"),
+        "arguments": json.loads(canonical_json(job.arguments)),
+        "request_id": attempt.handle.request_id if attempt.handle else None,
+        "cost_usd": cost / 1e6,
+        "cost_is": "charged" if attempt.cost is not None else "estimated",
+        "billable_units": attempt.billable_units,
+        "sha256": item.sha256,
+        "size": item.size,
+        "content_type": item.content_type,
+        "url": public(url),
+        "submitted_at": attempt.submitted_at,
+        "rendered_at": attempt.rendered_at,
+        "saved_at": saved_at.isoformat(timespec="seconds"),
+        "program": f"kling-batch {__version__}",
+    }
+
+
+def public(url: str) -> str | None:
+    """A URL without what may be a signature; None for data URIs."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        return None
+    return urlunsplit((parts.scheme, parts.hostname or "", parts.path, "", ""))

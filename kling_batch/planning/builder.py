@@ -1,0 +1,152 @@
+"""Looking before planning: what the ledger knows and what lies on the disk, brought to the plan.
+
+Reads only, so that `plan` and `run` see the same. Must not decide anything itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from kling_batch.core.jobs import Batch, Job, JobKey, canonical_json
+from kling_batch.ledger.reader import Reader, Standing
+from kling_batch.output.store import Shelf
+from kling_batch.planning.leftovers import leftovers
+from kling_batch.planning.plan import OnDisk, Plan, make_plan, selected
+from kling_batch.planning.takes import with_extra_takes
+from kling_batch.settings import Settings
+
+
+def shelf_of(settings: Settings) -> Shelf:
+    """The output folders, with the ledger's folder as the root of stored names."""
+    return Shelf(settings.roots, settings.ledger.parent)
+
+
+def wanted(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
+    """The batches with the takes that a person asked for beyond the manifests."""
+    if reader is None:
+        return tuple(batches)
+    return tuple(with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches)
+
+
+def survey(
+    reader: Reader | None,
+    batches: Sequence[Batch],
+    settings: Settings,
+    *,
+    retry: Callable[[Job], bool] | None = None,
+    whole: Sequence[Batch] = (),
+) -> Plan:
+    """The plan for these manifests as the ledger and the disk stand; no ledger, no history.
+
+    `whole`: the same batches before a selection; where nothing was left out, open requests of jobs
+    that the manifests no longer have are part of the plan.
+    """
+    jobs = [job for batch in batches for job in batch.jobs]
+    if retry is None:
+        retry = lambda _: settings.options.retry_failed  # noqa: E731
+    if reader is None:
+        plan = make_plan(jobs, {}, on_disk=lambda _: OnDisk.MISSING, attempts=settings.attempts)
+    else:
+        standings = reader.standings()
+        plan = make_plan(
+            jobs,
+            standings,
+            on_disk=Disk(shelf_of(settings), standings).where,
+            changed=Changes(reader, batches).of,
+            retry=retry,
+            attempts=settings.attempts,
+        )
+        if len(jobs) == sum(len(batch.jobs) for batch in whole):
+            plan = Plan((*plan.items, *leftovers(reader, whole)))
+    return selected(plan, settings.options.limit)
+
+
+class Disk:
+    """Which of the ledger's files are where they should be; lists each folder once."""
+
+    def __init__(self, shelf: Shelf, standings: Mapping[JobKey, Standing]) -> None:
+        """`standings` have the ledger's word on files; the disk has the last one."""
+        self._shelf = shelf
+        self._standings = standings
+        self._prefixes: dict[str, str] = {}
+        self._listed: set[str] = set()
+        #: Stored names of everything in the listed folders.
+        self._present: set[str] = set()
+
+    def where(self, job: Job) -> OnDisk:
+        """Whether every output of a succeeded job lies under the name the manifest wants."""
+        standing = self._standings.get(job.key)
+        if standing is None or not standing.placed:
+            return OnDisk.MISSING
+        placed = standing.placed
+        prefix = self._prefixes.get(job.batch)
+        if prefix is None:
+            prefix = self._prefixes[job.batch] = self._shelf.prefix(job.batch)
+        if len(placed) == 1:  # the usual case, a hundred thousand times
+            ((index, ext, path),) = placed
+            if path == prefix + job.output_path(index, ext):
+                here = path in self._present or self._exists(path)
+                return OnDisk.HERE if here else OnDisk.MISSING
+        verdict = OnDisk.HERE
+        for index in {index for index, _, _ in placed}:
+            names = {path: ext for i, ext, path in placed if i == index}
+            wanted = {prefix + job.output_path(index, ext) for ext in names.values()}
+            if any(path in wanted and self._exists(path) for path in names):
+                continue
+            if not any(map(self._exists, names)):
+                return OnDisk.MISSING
+            verdict = OnDisk.ELSEWHERE
+        return verdict
+
+    def _exists(self, stored: str) -> bool:
+        folder, slash, _ = stored.rpartition("/")
+        if folder not in self._listed:
+            self._listed.add(folder)
+            try:
+                names = os.listdir(self._shelf.located(folder))  # noqa: PTH208 - names are enough
+            except OSError:
+                return False
+            self._present.update(folder + slash + name for name in names)
+        return stored in self._present
+
+
+class Changes:
+    """What differs between a job and the one that had its name before."""
+
+    def __init__(self, reader: Reader, batches: Sequence[Batch]) -> None:
+        """Reads the registered names once, when the first new job is asked about."""
+        self._reader = reader
+        self._batches = [batch.name for batch in batches]
+        self._now: dict[tuple[str, str, int], JobKey] | None = None
+        self._earlier: dict[tuple[str, str, int], JobKey] = {}
+
+    def of(self, job: Job) -> str:
+        """The names of the parameters that differ, or nothing where the name is new."""
+        if self._now is None:
+            self._now = self._read()
+        name = (job.batch, job.id, job.take)
+        known = self._now.get(name)
+        if known in (None, job.key):  # dropped before, or registered by a run that did not pay
+            known = self._earlier.get(name)
+        if known is None or known == job.key:
+            return ""
+        sql = "select endpoint, arguments from jobs where key = ?"
+        for row in self._reader.rows(sql, [known]):
+            before = json.loads(row["arguments"])
+            now = json.loads(canonical_json(job.arguments))
+            names = sorted(n for n in {*before, *now} if before.get(n) != now.get(n))
+            if row["endpoint"] != job.endpoint:
+                names.insert(0, "endpoint")
+            return ", ".join(names) or "take"
+        return ""
+
+    def _read(self) -> dict[tuple[str, str, int], JobKey]:
+        now: dict[tuple[str, str, int], JobKey] = {}
+        for batch in self._batches:
+            names = self._reader.current_names(batch).items()
+            now |= {(batch, *name): key for name, (key, *_) in names}
+            earlier = self._reader.earlier_names(batch).items()
+            self._earlier |= {(batch, *name): key for name, key in earlier}
+        return now

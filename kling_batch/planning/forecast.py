@@ -1,0 +1,96 @@
+"""What the next run would do with one job, from the ledger and the disk: the plan's own decision.
+
+Asks `plan.make_plan`, as every run does, so that what a person is told of the next payment cannot
+differ from it. Reads only; knows no manifest, and says where one may decide otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from kling_batch.core.jobs import JSON, Job, JobKey, OutputOf
+from kling_batch.errors import UsageError
+from kling_batch.ledger.names import Named, find, job_of
+from kling_batch.ledger.reader import Reader, Standing
+from kling_batch.output.store import Shelf
+from kling_batch.planning.plan import OnDisk, PlannedJob, make_plan
+from kling_batch.settings import DEFAULT_ATTEMPTS
+
+#: More attempts than any manifest allows.
+_ENDLESS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The decision, and whether it hangs on how many attempts the manifest allows."""
+
+    planned: PlannedJob
+    standing: Standing | None
+    by_limit: bool
+
+
+def outlook(reader: Reader, job: Named) -> Outlook:
+    """What a run with the default limit of attempts would do with the job."""
+    standings = reader.standings()
+    jobs = list(_family(reader, job))
+    on_disk = partial(_on_disk, reader, standings)
+
+    def decided(attempts: int) -> PlannedJob:
+        return make_plan(jobs, standings, on_disk=on_disk, attempts=attempts).items[-1]
+
+    fewest, most = decided(1), decided(_ENDLESS)
+    return Outlook(
+        planned=decided(DEFAULT_ATTEMPTS),
+        standing=standings.get(job.key),
+        by_limit=fewest.action is not most.action,
+    )
+
+
+def _family(reader: Reader, named: Named) -> list[Job]:
+    """The jobs whose outputs this one needs, parents before their children, itself at the end."""
+    found: dict[JobKey, Job] = {}
+
+    def visit(named: Named) -> None:
+        job = job_of(named)
+        needs = dict.fromkeys(_needs(job.arguments))
+        known = {key: parent for key in needs if (parent := _named(reader, key)) is not None}
+        for key, parent in known.items():
+            if key not in found:
+                visit(parent)
+        # References as the plan knows them: by key, under the name that people gave.
+        outputs = [
+            OutputOf(key=key, job_id=known[key].id if key in known else key, take=1)
+            for key in needs
+        ]
+        found[named.key] = job._replace(arguments={"needs": outputs})
+
+    visit(named)
+    return list(found.values())
+
+
+def _needs(value: JSON) -> Iterator[JobKey]:
+    """The jobs whose outputs these arguments refer to, as the ledger spells it."""
+    if isinstance(value, dict):
+        if isinstance(output := value.get("$output"), list):
+            yield JobKey(output[0])
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _needs(item)
+
+
+def _named(reader: Reader, key: JobKey) -> Named | None:
+    try:
+        return find(reader, key)
+    except UsageError:
+        return None  # it has no name any more; its standing is known all the same
+
+
+def _on_disk(reader: Reader, standings: dict[JobKey, Standing], job: Job) -> OnDisk:
+    """Whether each output of a succeeded job lies under one of its names."""
+    shelf = Shelf({}, reader.path.parent)
+    placed = standings[job.key].placed
+    here = {index for index, _, path in placed if shelf.located(path).exists()}
+    return OnDisk.HERE if placed and here == {index for index, _, _ in placed} else OnDisk.MISSING

@@ -1,0 +1,229 @@
+"""What a run would do with each job, and why: the dry run is this very plan, only not executed.
+
+Pure: jobs, standings and what lies on the disk go in, decisions with reasons come out. Must not
+open the ledger, look at the disk or send anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple
+
+from kling_batch.core.jobs import Job, JobKey, MicroUSD, parents
+from kling_batch.core.lifecycle import State
+from kling_batch.ledger.reader import Standing
+from kling_batch.planning.retry import Decision, decide, may_try_again
+
+
+class Action(StrEnum):
+    """What the run does with a job."""
+
+    #: Pay for an attempt.
+    SUBMIT = "submit"
+    #: A request is open at fal: poll it and collect.
+    COLLECT = "collect"
+    #: A submission is in doubt: look for its trace.
+    RECONCILE = "reconcile"
+    #: Paid and rendered: download (again); costs nothing.
+    DOWNLOAD = "download"
+    #: The file is here under another name: give it this one.
+    PLACE = "place"
+    #: Missing or changed under names that the ledger has: put back there. Only `verify` asks.
+    RESTORE = "restore"
+    #: Done.
+    KEEP = "keep"
+    #: Failed or cancelled before, and not to be tried again unasked.
+    SETTLED = "settled"
+    #: Needs the output of a job that will not give one.
+    BLOCKED = "blocked"
+
+
+class OnDisk(StrEnum):
+    """Where the files of a succeeded job are."""
+
+    HERE = "here"
+    ELSEWHERE = "elsewhere"
+    MISSING = "missing"
+
+
+class PlannedJob(NamedTuple):
+    """A job with what happens to it."""
+
+    job: Job
+    action: Action
+    reason: str
+    #: The attempt that the action goes on with, or the settled one.
+    attempt_id: int | None = None
+    #: The number of the attempt that SUBMIT would make, within one permission to try.
+    tries: int = 1
+    #: The same paid thing as an earlier job of this plan: it gets a copy.
+    twin: bool = False
+    #: Paid for, and no longer in the manifest: collected, and never bought again.
+    leftover: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job with its action, parents first."""
+
+    items: tuple[PlannedJob, ...]
+
+    @cached_property
+    def counts(self) -> Counter[Action]:
+        """How many jobs have each action."""
+        return Counter(item.action for item in self.items)
+
+    def count(self, *actions: Action) -> int:
+        """How many jobs have one of these actions."""
+        return sum(self.counts[action] for action in actions)
+
+    @property
+    def cost(self) -> MicroUSD:
+        """Upper estimate of what SUBMIT would cost, each paid thing counted once."""
+        return MicroUSD(
+            sum(i.job.estimate for i in self.items if i.action is Action.SUBMIT and not i.twin)
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do at all."""
+        return self.count(Action.KEEP, Action.SETTLED, Action.BLOCKED) == len(self.items)
+
+
+def make_plan(
+    jobs: Iterable[Job],
+    standings: Mapping[JobKey, Standing],
+    *,
+    on_disk: Callable[[Job], OnDisk],
+    changed: Callable[[Job], str] = lambda _: "",
+    retry: Callable[[Job], bool] = lambda _: False,
+    attempts: int = 3,
+) -> Plan:
+    """Decide for every job.
+
+    Args:
+        jobs: parents before their children.
+        standings: the latest attempt of each job, from the ledger.
+        on_disk: where the files of a succeeded job are.
+        changed: what differs from the job that had this name before; empty where nothing had.
+        retry: whether a person asked to try this failed job again.
+        attempts: how many attempts one permission to try allows.
+    """
+    items: list[PlannedJob] = []
+    seen: dict[JobKey, PlannedJob] = {}
+    for job in jobs:
+        if (first := seen.get(job.key)) is not None:
+            items.append(_twin(job, first, on_disk))
+            continue
+        standing = standings.get(job.key)
+        item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
+        if item.action is Action.SUBMIT and (reason := _blocked(job, seen, standings)):
+            item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
+        seen[job.key] = item
+        items.append(item)
+    return Plan(tuple(items))
+
+
+def _decide(
+    job: Job,
+    standing: Standing | None,
+    on_disk: Callable[[Job], OnDisk],
+    changed: Callable[[Job], str],
+    *,
+    asked: Callable[[Job], bool],
+    attempts: int,
+) -> PlannedJob:
+    if standing is None:
+        difference = changed(job)
+        reason = f"changed: {difference}" if difference else "new"
+        return PlannedJob(job, Action.SUBMIT, reason)
+    attempt, state = standing.attempt_id, standing.state
+    if state is State.SUCCEEDED:
+        return _succeeded(job, attempt, on_disk(job))
+    match state:
+        case State.RENDERED:
+            return PlannedJob(job, Action.DOWNLOAD, "paid and rendered, not yet here", attempt)
+        case State.SUBMITTED:
+            return PlannedJob(job, Action.COLLECT, "in flight at fal", attempt)
+        case State.SUBMITTING | State.IN_DOUBT:
+            return PlannedJob(job, Action.RECONCILE, "in doubt: fal may have accepted it", attempt)
+        case State.FAILED | State.CANCELLED:
+            return _again(job, standing, asked=asked(job), attempts=attempts)
+
+
+def _succeeded(job: Job, attempt: int, where: OnDisk) -> PlannedJob:
+    if where is OnDisk.HERE:
+        return PlannedJob(job, Action.KEEP, "unchanged", attempt)
+    match where:
+        case OnDisk.ELSEWHERE:
+            return PlannedJob(job, Action.PLACE, "paid already, under another name", attempt)
+        case OnDisk.MISSING:
+            return PlannedJob(job, Action.DOWNLOAD, "paid already, the file is missing", attempt)
+
+
+def _again(job: Job, standing: Standing, asked: bool, attempts: int) -> PlannedJob:
+    attempt, failure = standing.attempt_id, standing.failure
+    said = failure.message if failure else standing.state
+    if asked or standing.granted:
+        return PlannedJob(job, Action.SUBMIT, f"retry after: {said}", attempt)
+    if standing.state is State.CANCELLED or failure is None:
+        return PlannedJob(job, Action.SETTLED, f"cancelled: {said}", attempt)
+    if may_try_again(failure.kind):
+        # It never was a try: the next one has its number.
+        said = f"not submitted before: {said}"
+        return PlannedJob(job, Action.SUBMIT, said, attempt, standing.tries)
+    if decide(failure, standing.tries, attempts) is Decision.RETRY:
+        tries = standing.tries + 1
+        return PlannedJob(job, Action.SUBMIT, f"try {tries} after: {said}", attempt, tries)
+    return PlannedJob(job, Action.SETTLED, f"failed: {said}", attempt)
+
+
+def _twin(job: Job, first: PlannedJob, on_disk: Callable[[Job], OnDisk]) -> PlannedJob:
+    """The same paid thing under a second name: it follows the first."""
+    reason = f"the same as {first.job.label}: one render, two names"
+    action = first.action
+    if action in (Action.KEEP, Action.PLACE):
+        action = Action.KEEP if on_disk(job) is OnDisk.HERE else Action.PLACE
+    return PlannedJob(job, action, reason, first.attempt_id, twin=True)
+
+
+#: Actions after which a parent may have an output for its children.
+_HOPEFUL = frozenset(Action) - {Action.SETTLED, Action.BLOCKED}
+
+
+def _blocked(
+    job: Job, seen: Mapping[JobKey, PlannedJob], standings: Mapping[JobKey, Standing]
+) -> str:
+    """Why a child cannot be had, or nothing."""
+    for parent in parents(job.arguments):
+        planned = seen.get(parent.key)
+        if planned is None:
+            standing = standings.get(parent.key)
+            if standing is None or standing.state is not State.SUCCEEDED:
+                return f"needs {parent.job_id}, which is not part of this run"
+        elif planned.action not in _HOPEFUL:
+            return f"needs {planned.job.label}, which is {planned.action}: {planned.reason}"
+    return ""
+
+
+def selected(plan: Plan, limit: int | None) -> Plan:
+    """The plan with at most `limit` paid submissions; what is cut stays pending."""
+    if limit is None:
+        return plan
+    kept: list[PlannedJob] = []
+    paid: set[JobKey] = set()
+    cut: set[JobKey] = set()
+    for item in plan.items:
+        key = item.job.key
+        if item.action is Action.SUBMIT and key not in paid:
+            orphan = any(parent.key in cut for parent in parents(item.job.arguments))
+            if orphan or len(paid) >= limit:
+                cut.add(key)
+                continue
+            paid.add(key)
+        kept.append(item)
+    return Plan(tuple(kept))

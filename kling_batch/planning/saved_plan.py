@@ -1,0 +1,76 @@
+"""A plan on paper: written for review, handed to a run, refused where the world has moved. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from kling_batch.catalog.pricing import format_usd
+from kling_batch.core.jobs import JSON
+from kling_batch.errors import PlanDriftError, UsageError
+from kling_batch.planning.plan import Action, Plan, PlannedJob
+
+_FORMAT = "kling-batch plan 1"
+
+
+def to_file(plan: Plan, document: JSON) -> str:
+    """`document` is the plan's JSON form; the part that binds is added to it."""
+    bound = {"format": _FORMAT, **document, "binds": _bound(plan)}
+    return json.dumps(bound, ensure_ascii=False, indent=2) + "\n"
+
+
+def read(text: str, source: str) -> JSON:
+    """The binding part of a written plan. Raises `UsageError` where it is none."""
+    try:
+        document = json.loads(text)
+        if document["format"] != _FORMAT:
+            raise UsageError(f"{source}: a plan of another version ({document['format']})")
+        return dict(document["binds"])
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{source}: this is no plan; make one with: plan -o FILE") from None
+
+
+def _name(item: PlannedJob) -> str:
+    return f"{item.job.batch}/{item.job.label}"
+
+
+def _bound(plan: Plan) -> JSON:
+    """Per job: what is to be rendered, and what it may cost if it is to be paid."""
+    return {
+        _name(item): [item.job.key, item.job.estimate if item.action is Action.SUBMIT else None]
+        for item in plan.items
+        if not item.leftover  # costs nothing, and is gone once it is collected
+    }
+
+
+def check(plan: Plan, bound: JSON, source: str) -> None:
+    """Raise `PlanDriftError` where the run would pay for anything that was not reviewed.
+
+    What has been rendered since, by this plan's own earlier run, is no drift: it costs less.
+    """
+    drift = list(_drift(plan, bound))
+    if drift:
+        shown = "\n".join(f"  {line}" for line in drift[:20])
+        more = f"\n  and {len(drift) - 20} more" if len(drift) > 20 else ""
+        raise PlanDriftError(
+            f"{source}: the plan no longer fits; nothing was sent\n{shown}{more}\n"
+            "review a new one: kling-batch plan -o FILE"
+        )
+
+
+def _drift(plan: Plan, bound: JSON) -> Iterator[str]:
+    items = {_name(item): item for item in plan.items if not item.leftover}
+    for name in bound.keys() - items.keys():
+        yield f"{name} is no longer in the manifest"
+    for name, item in items.items():
+        if name not in bound:
+            yield f"{name} is not in the plan"
+            continue
+        key, price = bound[name]
+        if key != item.job.key:
+            yield f"{name} has changed"
+        elif item.action is Action.SUBMIT and price is None:
+            yield f"{name} was not to be paid, and is now ({item.reason})"
+        elif item.action is Action.SUBMIT and item.job.estimate != price:
+            now, then = format_usd(item.job.estimate), format_usd(price)
+            yield f"{name} costs {now}, planned {then}"

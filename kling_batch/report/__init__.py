@@ -1,0 +1,1 @@
+"""What people and machines read about plans, runs and ledgers. Sends nothing."""

@@ -1,0 +1,182 @@
+"""The live table of a run on a terminal; the only home of rich.
+
+Drawn by `tick`, never by a thread, and taken away at the end so that the summary stands alone.
+Job text enters as `Text`, never as markup. Must not decide about jobs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import IO, cast
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kling_batch.core.jobs import MicroUSD
+from kling_batch.core.outcomes import Happening
+from kling_batch.core.text import clean, clock, full_name
+from kling_batch.planning.plan import Plan
+from kling_batch.report.display.base import AT_ONCE, NOTABLE, painted, said_of, totals_of
+from kling_batch.report.display.progress import Line, Phase, Progress, longest
+from kling_batch.report.display.stream import Writer
+from kling_batch.report.run_report import RunReport
+from kling_batch.report.summary import Said, closing, opening
+
+#: Lines of the terminal that are not rows: the rule above, the totals, one to breathe.
+_OTHER_LINES = 4
+#: What is worth a line that stays, above the table.
+_STAYS = frozenset({*NOTABLE, "adopted"}) - {"blocked"}
+
+_STYLES = {
+    Phase.SENDING: "yellow",
+    Phase.RETRYING: "yellow",
+    Phase.LOOKING: "yellow",
+    Phase.RENDERING: "cyan",
+    Phase.DOWNLOADING: "green",
+}
+
+
+class LiveDisplay:
+    """A table of what is moving, and the totals below it.
+
+    Args:
+        err: standard error, a terminal.
+        environ: `COLUMNS`, `LINES`, `TERM`, as rich reads them.
+        color: whether to paint.
+    """
+
+    def __init__(self, err: Writer, *, environ: Mapping[str, str], color: bool = True) -> None:
+        """Nothing is drawn yet."""
+        self._err = err
+        self._color = color
+        self._console = Console(
+            file=cast("IO[str]", err),
+            force_terminal=True,
+            no_color=not color,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            _environ=environ,
+        )
+        self._live: Live | None = None
+        self._progress = Progress()
+        self._cap: MicroUSD | None = None
+        self._began: float | None = None
+        self._elapsed = 0.0
+        self._pending: deque[Said] = deque()
+
+    def start(
+        self,
+        plan: Plan,
+        *,
+        cap: MicroUSD | None,
+        output: str,
+        emulated: bool,
+        committed: MicroUSD | None = None,
+    ) -> None:
+        """One line that stays, then the table."""
+        self._cap = cap
+        self._progress.begin(plan, 0.0, committed)
+        self._say(Said(opening(plan, cap=cap, output=output, emulated=emulated)))
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+        self._live.start()
+
+    def notify(self, happening: Happening) -> None:
+        """Remembered; drawn by the next tick."""
+        self._progress.fold(happening, self._elapsed)
+        if happening.kind in _STAYS:
+            self._pending.append(said_of(happening, several=self._progress.several_batches))
+
+    def tick(self, now: float) -> None:
+        """Draw, unless the terminal takes nothing at the moment (Ctrl-S)."""
+        if self._began is None:
+            self._began = now
+        self._elapsed = now - self._began
+        if self._live is None or not self._err.ready:
+            return
+        self._speak()
+        self._live.update(self._frame(), refresh=True)
+
+    def finish(self, report: RunReport) -> None:
+        """Take the table away and say how it went."""
+        self._end()
+        for said in closing(report, width=self._console.width):
+            self._err.line(painted(said, color=self._color))
+        self._err.drain()
+
+    def close(self) -> None:
+        """Table gone, cursor back; a terminal that hangs is not waited for."""
+        self._end()
+        self._err.drain(AT_ONCE)
+
+    def _end(self) -> None:
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.update(Text(""), refresh=False)
+            live.stop()
+        self._speak()
+
+    def _speak(self) -> None:
+        """What is to stay."""
+        while self._pending:
+            self._say(self._pending.popleft())
+
+    def _say(self, said: Said) -> None:
+        self._console.print(Text.from_ansi(painted(said, color=self._color)), soft_wrap=False)
+
+    def _style(self, style: str) -> str:
+        return style if self._color else ""
+
+    # -- the frame -----------------------------------------------------------------------------
+
+    def _frame(self) -> RenderableType:
+        rows = max(1, self._console.height - _OTHER_LINES)
+        lines = longest(self._progress.moving.values())
+        if len(lines) > rows:
+            lines, hidden = lines[: rows - 1], len(lines) - rows + 1
+        else:
+            hidden = 0
+        table = Table(box=None, show_header=False, expand=True, padding=(0, 2, 0, 0))
+        table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
+        table.add_column(width=13, no_wrap=True)
+        table.add_column(width=7, justify="right", no_wrap=True)
+        table.add_column(ratio=4, no_wrap=True, overflow="ellipsis", style=self._style("dim"))
+        for line in lines:
+            table.add_row(*self._row(line))
+        parts: list[RenderableType] = [table]
+        if hidden:
+            parts.append(Text(f"and {hidden:,} more", style=self._style("dim")))
+        return Group(*parts, Text(""), self._footer())
+
+    def _row(self, line: Line) -> tuple[Text, Text, Text, Text]:
+        name = full_name(line.batch, line.job, several=self._progress.several_batches)
+        return (
+            Text(name),
+            Text(line.phase, style=self._style(_STYLES.get(line.phase, ""))),
+            Text(clock(self._elapsed - line.since)),
+            Text(clean(line.note)),
+        )
+
+    def _footer(self) -> RenderableType:
+        progress = self._progress
+        lead = "stopping: " if progress.stopping else ""
+        text = f"{lead}{totals_of(progress, self._cap)}"
+        width = 16 if self._console.width >= 100 else 8
+        footer = Table.grid(padding=(0, 1))
+        footer.add_column(width=width)
+        footer.add_column(no_wrap=True)
+        footer.add_column(no_wrap=True, overflow="ellipsis")
+        bar = ProgressBar(total=max(1, progress.total), completed=progress.done, width=width)
+        footer.add_row(bar, clock(self._elapsed), Text(text, style=self._style("bold")))
+        return footer

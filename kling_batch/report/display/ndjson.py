@@ -1,0 +1,179 @@
+"""A run for machines: one JSON object a line on standard output, the last one the report.
+
+The fields are a contract with other people's programs: add, never rename; a change of meaning
+raises `SCHEMA_VERSION`. Must not write anything but JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from kling_batch.core.jobs import JSON, MicroUSD
+from kling_batch.core.outcomes import Happening
+from kling_batch.planning.plan import Action, Plan
+from kling_batch.report.display.progress import Progress
+from kling_batch.report.display.stream import Writer
+from kling_batch.report.run_report import JobLine, RunReport
+
+SCHEMA_VERSION = 1
+
+
+def event_record(
+    event: str, time: str, *, batch: str = "", job: str = "", message: str = "", data: JSON = None
+) -> JSON:
+    """One event; every event has all of these fields."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "event": event,
+        "time": time,
+        "batch": batch or None,
+        "job": job or None,
+        "message": message,
+        "data": data or {},
+    }
+
+
+def plan_record(
+    plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool, committed: MicroUSD | None
+) -> JSON:
+    """What the run sets out to do."""
+    return {
+        "jobs": len(plan.items),
+        "actions": {action.value: n for action in Action if (n := plan.count(action))},
+        "cost_usd": _usd(plan.cost),
+        "committed_usd": _usd(committed),
+        "cap_usd": _usd(cap),
+        "output": output,
+        "emulated": emulated,
+    }
+
+
+def report_record(report: RunReport) -> JSON:
+    """How the run ended; the last line of the stream."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "event": "report",
+        "time": report.ended_at,
+        "exit_code": report.exit_code.value,
+        "exit_meaning": report.meaning,
+        "reasons": list(report.reasons),
+        "batches": list(report.batches),
+        "started_at": report.started_at,
+        "ended_at": report.ended_at,
+        "seconds": round(report.seconds, 3),
+        "counts": {ending.name.lower(): number for ending, number in report.counts().items()},
+        "spent_now_usd": _usd(report.spent_now),
+        "charged_usd": _usd(report.charged),
+        "exposed_usd": _usd(report.exposed),
+        "cap_usd": _usd(report.cap),
+        "emulated": report.emulated,
+        "output": report.output,
+        "ledger": report.ledger,
+        "next_steps": list(report.next_steps),
+        "jobs": [job_record(line) for line in report.lines],
+        "unlisted_unchanged_jobs": report.unlisted,
+    }
+
+
+def job_record(line: JobLine) -> JSON:
+    """One job at the end."""
+    return {
+        "batch": line.batch,
+        "job": line.job,
+        "ending": line.ending.name.lower(),
+        "message": line.message,
+        "mode": line.mode or None,
+        "tier": line.tier or None,
+        "prompt": line.prompt,
+        "files": list(line.files),
+        "cost_usd": _usd(line.cost),
+        "seconds": None if line.seconds is None else round(line.seconds, 3),
+        "request_id": line.request_id or None,
+        "place": str(line.place) or None,
+    }
+
+
+def _usd(amount: MicroUSD | None) -> float | None:
+    return None if amount is None else amount / 1e6
+
+
+class JsonDisplay:
+    """Writes every happening as it comes.
+
+    Args:
+        out: standard output.
+        now: the wall clock, aware.
+        heartbeat: seconds between signs of life.
+    """
+
+    def __init__(self, out: Writer, *, now: Callable[[], datetime], heartbeat: float = 60) -> None:
+        """Nothing is written yet."""
+        self._out = out
+        self._now = now
+        self._heartbeat = heartbeat
+        self._progress = Progress()
+        self._last: float | None = None
+
+    def start(
+        self,
+        plan: Plan,
+        *,
+        cap: MicroUSD | None,
+        output: str,
+        emulated: bool,
+        committed: MicroUSD | None = None,
+    ) -> None:
+        """The plan in numbers."""
+        self._progress.begin(plan, 0.0, committed)
+        record = plan_record(plan, cap=cap, output=output, emulated=emulated, committed=committed)
+        self._event("started", data=record)
+
+    def notify(self, happening: Happening) -> None:
+        """One line."""
+        self._progress.fold(happening, 0.0)
+        self._event(
+            happening.kind,
+            batch=happening.batch,
+            job=happening.job,
+            message=happening.message,
+            data=happening.data,
+        )
+
+    def tick(self, now: float) -> None:
+        """A sign of life with the counts, once a minute."""
+        self._out.flush()
+        if self._last is None:
+            self._last = now
+        if now - self._last < self._heartbeat:
+            return
+        self._last = now
+        progress = self._progress
+        counts = {
+            "jobs": progress.total,
+            "done": progress.done,
+            "open": progress.open,
+            "waiting": progress.waiting,
+            "failed": progress.failed,
+            "in_doubt": progress.in_doubt,
+            "committed_usd": _usd(progress.committed),
+        }
+        self._event("heartbeat", data=counts)
+
+    def finish(self, report: RunReport) -> None:
+        """The last line; data waits for a slow reader."""
+        self._write(report_record(report))
+        self._out.drain()
+
+    def close(self) -> None:
+        """Everything written, as far as somebody reads."""
+        self._out.drain(0.5)
+
+    def _event(self, event: str, **fields: JSON) -> None:
+        time = self._now().astimezone(UTC).isoformat(timespec="milliseconds")
+        self._write(event_record(event, time.replace("+00:00", "Z"), **fields))
+
+    def _write(self, record: JSON) -> None:
+        # ASCII only: the line survives every encoding, and half a surrogate in a prompt.
+        self._out.line(json.dumps(record, default=str))

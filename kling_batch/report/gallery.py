@@ -1,0 +1,346 @@
+"""Everything a ledger has rendered, as one page that needs no server and no network.
+
+`entries_from` reads, `render_gallery` renders, `write_gallery` puts the page beside the files.
+Works while a run is writing. Must not change the ledger, copy media or load anything from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from kling_batch.catalog.pricing import format_usd
+from kling_batch.core.jobs import MicroUSD
+from kling_batch.core.text import clean
+from kling_batch.ledger.reader import File, Reader
+from kling_batch.report.display.stream import replace_file
+
+PAGE = "gallery.html"
+
+#: More videos than this, and a browser is not asked to look into all of them at once.
+EAGER_VIDEOS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """A file, as the page reaches it."""
+
+    #: Relative to the page, percent-encoded.
+    url: str
+    name: str
+    #: `image`, `video`, `audio` or `file`.
+    kind: str
+    size: int = 0
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One render, wanted now or once."""
+
+    batch: str
+    job: str
+    take: int = 1
+    #: `done`, `running`, `in doubt`, `failed` or `not started`.
+    state: str
+    mode: str = ""
+    tier: str = ""
+    endpoint: str = ""
+    prompt: str = ""
+    #: Why there is no file, or what it is waiting for.
+    message: str = ""
+    #: Owed for certain, possibly owed, and what an attempt should cost.
+    charged: MicroUSD
+    exposed: MicroUSD
+    estimate: MicroUSD
+    media: tuple[Media, ...] = ()
+    request_id: str = ""
+    #: When it was rendered.
+    at: str = ""
+    #: No longer what the manifest asks for.
+    superseded: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name a person types."""
+        return self.job if self.take == 1 else f"{self.job}#{self.take}"
+
+    @property
+    def resolve(self) -> str:
+        """What to type where it is in doubt."""
+        return f"kling-batch resolve {shlex.quote(self.label)}"
+
+    @property
+    def cost(self) -> str:
+        """What is known about its price, in words."""
+        if self.exposed:
+            return f"up to {format_usd(self.charged + self.exposed)}"
+        if self.charged or self.state == "failed":
+            return format_usd(self.charged)
+        return f"about {format_usd(self.estimate)}" if self.state == "not started" else ""
+
+
+@dataclass(slots=True)
+class Group:
+    """All takes of a job, and what they replaced."""
+
+    batch: str
+    job: str
+    takes: list[Entry] = field(default_factory=list)
+    older: list[Entry] = field(default_factory=list)
+
+
+# -- reading -----------------------------------------------------------------------------------
+
+_ENTRIES = """
+select n.batch, n.job_id, n.take, n.path, n.estimate_micro_usd as estimate,
+  n.retired_at is not null as retired, j.key, j.mode, j.tier, j.endpoint, j.arguments,
+  a.id as attempt_id, a.state, a.remote_status, a.request_id, a.rendered_at,
+  json_extract(a.failure, '$.message') as failure,
+  (select json_extract(e.data, '$.reason') from events e
+   where e.attempt_id = a.id and a.state = 'in_doubt' order by e.id desc limit 1) as doubt,
+  coalesce(m.charged, 0) as charged, coalesce(m.exposed, 0) as exposed
+from names n join jobs j on j.key = n.job_key
+left join attempts a on a.id = (select max(id) from attempts where job_key = j.key)
+left join (select job_key, sum(charged_micro_usd) as charged, sum(exposed_micro_usd) as exposed
+           from attempt_money group by job_key) m on m.job_key = j.key
+where n.retired_at is null or (a.state = 'succeeded' and not exists (
+  select 1 from names c where c.job_key = n.job_key and c.retired_at is null))
+order by min(n.rowid) over (partition by n.batch),
+  min(n.rowid) over (partition by n.batch, n.job_id), n.take, n.named_at desc
+"""
+
+_STATES = {
+    None: "not started",
+    "submitting": "running",
+    "submitted": "running",
+    "rendered": "running",
+    "in_doubt": "in doubt",
+    "succeeded": "done",
+    "failed": "failed",
+    "cancelled": "failed",
+}
+_REMOTE = {"IN_QUEUE": "queued at fal", "IN_PROGRESS": "rendering at fal"}
+
+
+def entries_from(reader: Reader, output: Path) -> list[Entry]:
+    """Every job as the manifests name it now, and every render that they once asked for.
+
+    Args:
+        reader: of a ledger, also while a run writes it.
+        output: the folder that the page will lie in.
+    """
+    held = reader.files()
+    base = reader.path.parent
+    return [_entry(row, held.get(row["attempt_id"], []), base, output) for row in _rows(reader)]
+
+
+def _rows(reader: Reader) -> list[dict[str, Any]]:
+    return list(reader.rows(_ENTRIES))
+
+
+def _entry(row: dict[str, Any], mine: Sequence[File], base: Path, output: Path) -> Entry:
+    return Entry(
+        batch=row["batch"],
+        job=row["job_id"],
+        take=row["take"],
+        state=_STATES[row["state"]],
+        mode=row["mode"],
+        tier=row["tier"],
+        endpoint=row["endpoint"],
+        prompt=_prompt(json.loads(row["arguments"])),
+        message=_message(row),
+        charged=MicroUSD(row["charged"]),
+        exposed=MicroUSD(row["exposed"]),
+        estimate=MicroUSD(row["estimate"]),
+        media=tuple(_media(f, base, output) for f in _chosen(mine, row["path"])),
+        request_id=row["request_id"] or "",
+        at=(row["rendered_at"] or "")[:16].replace("T", " "),
+        superseded=bool(row["retired"]),
+    )
+
+
+def _prompt(arguments: dict[str, Any]) -> str:
+    """The prompt, or those of the shots, one a line."""
+    if prompt := arguments.get("prompt"):
+        return str(prompt)
+    shots = arguments.get("multi_prompt") or []
+    return "\n".join(str(shot.get("prompt", "")) for shot in shots if isinstance(shot, dict))
+
+
+def _message(row: dict[str, Any]) -> str:
+    match row["state"]:
+        case "failed":
+            return row["failure"] or "failed"
+        case "cancelled":
+            return f"cancelled: {row['failure']}" if row["failure"] else "cancelled"
+        case "in_doubt":
+            return row["doubt"] or "fal may have accepted it"
+        case "rendered":
+            return "rendered and paid, not here yet"
+        case "submitting" | "submitted":
+            return _REMOTE.get(row["remote_status"], "sent to fal")
+        case _:
+            return ""
+
+
+def _chosen(held: Sequence[File], template: str) -> list[File]:
+    """One name for each output: the manifest's own where it has one, else any that is left."""
+    chosen: dict[int, tuple[tuple[bool, bool], File]] = {}
+    for file in held:
+        suffix = "" if file.index == 0 else f"-{file.index + 1}"
+        wanted = template.format(output=suffix, ext=file.ext)
+        rank = (not f"/{file.path}".endswith(f"/{wanted}"), file.superseded)
+        if file.index not in chosen or rank < chosen[file.index][0]:
+            chosen[file.index] = (rank, file)
+    return [file for _, (_, file) in sorted(chosen.items())]
+
+
+def _media(file: File, base: Path, output: Path) -> Media:
+    path = Path(os.path.normpath(base / file.path))
+    kind = file.content_type.partition("/")[0]
+    return Media(
+        url=relative_url(path, output),
+        name=path.name,
+        kind=kind if kind in ("image", "video", "audio") else "file",
+        size=file.size,
+        missing=not path.is_file(),
+    )
+
+
+def relative_url(path: Path, folder: Path) -> str:
+    """How a page in `folder` names a file; every byte that means something in a URL is encoded."""
+    try:
+        relative = Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return path.absolute().as_uri()  # on another drive
+    return quote(os.fsencode(relative))
+
+
+# -- rendering ---------------------------------------------------------------------------------
+
+
+def render_gallery(
+    entries: Iterable[Entry],
+    *,
+    title: str,
+    total: MicroUSD | None = None,
+    emulated: bool = False,
+    written: str = "",
+) -> str:
+    """The page.
+
+    Args:
+        entries: in the order to show them; takes of a job stand together.
+        title: heading and window title.
+        total: what the ledger counts in all, where that is more than these entries.
+        emulated: nothing was charged.
+        written: when, in words.
+    """
+    shown = list(entries)
+    groups = _grouped(shown)
+    current = [entry for entry in shown if not entry.superseded]
+    videos = sum(media.kind == "video" for entry in shown for media in entry.media)
+    css, js = _part("gallery.css"), _part("gallery.js")
+    return _template()(
+        title=title,
+        groups=groups,
+        batches=list(dict.fromkeys(group.batch for group in groups)),
+        states=Counter(entry.state for entry in current),
+        number=len(current),
+        total=format_usd(_sum(shown) if total is None else total),
+        emulated=emulated,
+        written=written,
+        preload="metadata" if videos <= EAGER_VIDEOS else "none",
+        css=css,
+        js=js,
+        css_hash=_digest(css),
+        js_hash=_digest(js),
+    )
+
+
+def _grouped(entries: Iterable[Entry]) -> list[Group]:
+    groups: dict[tuple[str, str], Group] = {}
+    for entry in entries:
+        group = groups.setdefault((entry.batch, entry.job), Group(entry.batch, entry.job))
+        (group.older if entry.superseded else group.takes).append(entry)
+    return list(groups.values())
+
+
+def _sum(entries: Iterable[Entry]) -> int:
+    return sum(entry.charged + entry.exposed for entry in entries)
+
+
+@cache
+def _part(name: str) -> str:
+    return files("kling_batch").joinpath("report", "gallery_page", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """The only style and the only script that the page allows, by their content."""
+    return b64encode(sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _template() -> Callable[..., str]:
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only for a page
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["bytes"] = readable_size
+    environment.filters["text"] = _text
+    return environment.from_string(_part("gallery.html.j2")).render
+
+
+def readable_size(size: int) -> str:
+    """`812 kB`, `3.4 MB`."""
+    if size < 1_000_000:
+        return f"{max(1, round(size / 1000))} kB"
+    return f"{size / 1e6:.1f} MB"
+
+
+def _text(value: str) -> str:
+    """Foreign text without controls and overrides; line breaks stay."""
+    return "\n".join(map(clean, value.splitlines())).strip()
+
+
+# -- writing -----------------------------------------------------------------------------------
+
+
+def write_gallery(
+    ledger: Path, output: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Path:
+    """Write the page of a ledger into the output folder, whole or not at all; its path.
+
+    Raises:
+        LedgerError: there is no ledger, or it cannot be read.
+        OSError: the folder cannot be written.
+    """
+    with Reader.open(ledger) as reader:
+        entries = entries_from(reader, output)
+        money = reader.money()
+        service = [row["service"] for row in reader.rows("select service from ledger")]
+    batches = dict.fromkeys(entry.batch for entry in entries)
+    page = render_gallery(
+        entries,
+        title=", ".join(batches) or "Gallery",
+        total=MicroUSD(money.charged + money.exposed),
+        emulated=service == ["emulator"],
+        written=f"{now().astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+    )
+    target = output / PAGE
+    replace_file(target, page)
+    return target

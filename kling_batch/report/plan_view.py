@@ -1,0 +1,147 @@
+"""A plan for people and machines: a table, Markdown for pull requests, one JSON document. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from kling_batch.catalog.pricing import format_usd
+from kling_batch.catalog.registry import by_id
+from kling_batch.core.jobs import JSON
+from kling_batch.core.text import clean, duration
+from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.settings import Settings
+
+#: More lines than this say nothing to a person; what will be kept is only counted.
+MANY = 200
+
+_WORDS: dict[Action, str] = {
+    Action.SUBMIT: "pay",
+    Action.COLLECT: "collect",
+    Action.RECONCILE: "look up",
+    Action.DOWNLOAD: "download",
+    Action.PLACE: "copy",
+    Action.RESTORE: "put back",
+    Action.KEEP: "keep",
+    Action.SETTLED: "leave",
+    Action.BLOCKED: "blocked",
+}
+
+#: Seconds of a render by endpoint, from the ledger's own history.
+History = Mapping[str, float]
+
+#: Where neither history nor the model's page says how long a render takes.
+_UNKNOWN_SECONDS = {"image": 15.0, "video": 180.0}
+
+
+def as_text(plan: Plan, settings: Settings, history: History) -> str:
+    """A line a job that something happens to, then the totals."""
+    moving = [item for item in plan.items if item.action is not Action.KEEP]
+    lines = [_line(item) for item in moving[:MANY]]
+    if len(moving) > MANY:
+        lines.append(f"… and {len(moving) - MANY} more (--json lists all)")
+    return "\n".join([*lines, _totals(plan, settings), *_footnotes(plan, settings, history)])
+
+
+def _line(item: PlannedJob) -> str:
+    price = format_usd(item.job.estimate) if _paid(item) else ""
+    note = f" [{item.job.estimate_note}]" if _paid(item) and item.job.estimate_note else ""
+    return f"{_WORDS[item.action]:>9}  {price:>8}  {item.job.label}: {clean(item.reason)}{note}"
+
+
+def _paid(item: PlannedJob) -> bool:
+    return item.action is Action.SUBMIT and not item.twin
+
+
+def _totals(plan: Plan, settings: Settings) -> str:
+    counts = ", ".join(
+        f"{count} to {word}" if action is Action.SUBMIT else f"{count} {word}"
+        for action, word in _WORDS.items()
+        if (count := plan.count(action))
+    )
+    cap = f" of at most {format_usd(settings.max_cost)}" if settings.max_cost is not None else ""
+    return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}"
+
+
+def _footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
+    if not plan.count(Action.SUBMIT):
+        return []
+    notes = [f"prices of {dated}" for dated in (_dated(plan),) if dated]
+    seconds = wall_time(plan, settings, history)
+    basis = "from earlier renders" if history else "from fal's model pages"
+    notes.append(f"about {duration(seconds)} with {settings.concurrency} at once, {basis}")
+    return [f"({'; '.join(notes)})"]
+
+
+def _dated(plan: Plan) -> str:
+    endpoints = {item.job.endpoint for item in plan.items if _paid(item)}
+    known = [e for e in map(by_id, sorted(endpoints)) if e is not None]
+    return ", ".join(sorted({e.price_dated for e in known}))
+
+
+def wall_time(plan: Plan, settings: Settings, history: History) -> float:
+    """Seconds until the last render, if the account runs `concurrency` of them at once."""
+    work = [_seconds(item.job.endpoint, history) for item in plan.items if _paid(item)]
+    if not work:
+        return 0.0
+    return max(*work, math.fsum(work) / settings.concurrency)
+
+
+def _seconds(endpoint_id: str, history: History) -> float:
+    if endpoint_id in history:
+        return history[endpoint_id]
+    endpoint = by_id(endpoint_id)
+    if endpoint is None:
+        return _UNKNOWN_SECONDS["video"]
+    return float(endpoint.typical_seconds or _UNKNOWN_SECONDS[endpoint.output])
+
+
+def as_markdown(plan: Plan, settings: Settings, history: History) -> str:
+    """For a comment on a pull request."""
+    moving = [item for item in plan.items if item.action is not Action.KEEP]
+    lines = [f"**kling-batch plan:** {_totals(plan, settings)}", ""]
+    if moving:
+        lines += ["| | job | why | cost |", "|---|---|---|---:|"]
+    for item in moving[:MANY]:
+        price = format_usd(item.job.estimate) if _paid(item) else ""
+        lines.append(
+            f"| {_WORDS[item.action]} | {_cell(item.job.label)} | {_cell(item.reason)} | {price} |"
+        )
+    if len(moving) > MANY:
+        lines.append(f"| | … and {len(moving) - MANY} more | | |")
+    return "\n".join([*lines, "", *_footnotes(plan, settings, history)]).rstrip()
+
+
+def _cell(text: str) -> str:
+    safe = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return safe.replace("`", "\\`")
+
+
+def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
+    """Everything, for machines."""
+    return {
+        "schema_version": 1,
+        "cost_usd": plan.cost / 1e6,
+        "cap_usd": None if settings.max_cost is None else settings.max_cost / 1e6,
+        "prices_dated": _dated(plan) or None,
+        "wall_time_seconds": round(wall_time(plan, settings, history)),
+        "idle": plan.idle,
+        "counts": {action.value: plan.count(action) for action in Action if plan.count(action)},
+        "jobs": [
+            {
+                "batch": item.job.batch,
+                "job": item.job.id,
+                "take": item.job.take,
+                "key": item.job.key,
+                "action": item.action.value,
+                "reason": item.reason,
+                "endpoint": item.job.endpoint,
+                "mode": item.job.mode or None,
+                "tier": item.job.tier or None,
+                "estimate_usd": item.job.estimate / 1e6,
+                "estimate_note": item.job.estimate_note or None,
+                "path": item.job.path.format(output="", ext=""),
+            }
+            for item in plan.items
+        ],
+    }

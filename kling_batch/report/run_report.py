@@ -1,0 +1,126 @@
+"""How a run ended, as one value: every display, summary, JUnit file and exit code is made of it.
+
+Built by `session.py`, rendered by others. Must not render, and must not read the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from kling_batch.core.jobs import MicroUSD
+from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode, Place
+
+
+class Ending(StrEnum):
+    """Where a job stands when the run ends, in the words people read."""
+
+    SUCCEEDED = "succeeded"
+    #: Done before this run began.
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    IN_DOUBT = "in doubt"
+    RUNNING = "running"
+    #: Paid and rendered, not yet on the disk.
+    UNDELIVERED = "undelivered"
+    NOT_STARTED = "not started"
+
+
+#: Endings that leave something for a person or another run to do, and the code they ask for.
+ENDING_CODES: dict[Ending, ExitCode] = {
+    Ending.FAILED: ExitCode.SOME_FAILED,
+    Ending.BLOCKED: ExitCode.SOME_FAILED,
+    Ending.UNDELIVERED: ExitCode.SOME_FAILED,
+    Ending.IN_DOUBT: ExitCode.IN_DOUBT,
+    Ending.RUNNING: ExitCode.STILL_RUNNING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLine:
+    """One job at the end of the run."""
+
+    batch: str
+    job: str
+    ending: Ending
+    mode: str = ""
+    tier: str = ""
+    prompt: str = ""
+    #: Why it is not done, or empty.
+    message: str = ""
+    #: Paths as a person at the working folder would type them.
+    files: tuple[str, ...] = ()
+    #: What it cost so far: charged where known, else estimated.
+    cost: MicroUSD = field(default=MicroUSD(0))
+    #: From intent to the render's end, where both are known.
+    seconds: float | None = None
+    request_id: str = ""
+    place: Place = field(default=Place(""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """The whole run. Money in micro-USD."""
+
+    exit_code: ExitCode
+    #: Why the run stopped before its end, one sentence each.
+    reasons: tuple[str, ...]
+    batches: tuple[str, ...]
+    started_at: str
+    ended_at: str
+    seconds: float
+    lines: tuple[JobLine, ...]
+    #: Of this run's jobs: known to be owed, possibly owed, over all runs.
+    charged: MicroUSD
+    exposed: MicroUSD
+    #: Charged or exposed by attempts of this run alone.
+    spent_now: MicroUSD
+    cap: MicroUSD | None
+    output: str
+    ledger: str
+    emulated: bool
+    #: Jobs of a very large batch that were done before and have no line of their own.
+    unlisted: int = 0
+    #: What to type next, complete commands.
+    next_steps: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many jobs the run was about."""
+        return len(self.lines) + self.unlisted
+
+    @property
+    def meaning(self) -> str:
+        """What the exit code means here, in words."""
+        endings = {line.ending for line in self.lines}
+        failed = any(ENDING_CODES.get(ending) is ExitCode.SOME_FAILED for ending in endings)
+        if self.exit_code is ExitCode.SOME_FAILED and not failed and Ending.NOT_STARTED in endings:
+            return "stopped before its end, some jobs are not done"
+        if self.exit_code is ExitCode.STILL_RUNNING and Ending.RUNNING not in endings:
+            return "stopped before its end, paid files are still to be fetched"
+        return EXIT_MEANINGS[self.exit_code]
+
+    def counts(self) -> dict[Ending, int]:
+        """How many jobs ended each way; only what occurs, in the order of `Ending`."""
+        found = Counter(line.ending for line in self.lines)
+        found[Ending.UNCHANGED] += self.unlisted
+        return {ending: found[ending] for ending in Ending if found[ending]}
+
+
+def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCode:
+    """The code of a run: an interrupt's own, else the one that needs a person most."""
+    for signal in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        if signal in stops:
+            return signal
+    endings = {line.ending for line in lines}
+    if endings and endings <= {Ending.SUCCEEDED, Ending.UNCHANGED}:
+        stops = tuple(stop for stop in stops if stop is not ExitCode.BUDGET)  # it stopped nothing
+    held = {*stops, *(ENDING_CODES[ending] for ending in endings if ending in ENDING_CODES)}
+    if not endings & {Ending.RUNNING, Ending.UNDELIVERED} and ExitCode.STILL_RUNNING in held:
+        # The time was over, but nothing is left at fal: that code would send somebody to collect.
+        held.remove(ExitCode.STILL_RUNNING)
+        if Ending.NOT_STARTED in endings:
+            held.add(ExitCode.SOME_FAILED)
+    return next((code for code in EXIT_PRIORITY if code in held), ExitCode.OK)

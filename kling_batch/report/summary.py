@@ -1,0 +1,224 @@
+"""The words at the beginning and the end of a run, for people: short, calm, complete. Pure.
+
+Lines carry a tone, not a colour; displays decide what a tone looks like. Must not print or read.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kling_batch.catalog.pricing import format_usd
+from kling_batch.core.jobs import MicroUSD
+from kling_batch.core.text import as_typed, clean, count, duration, full_name
+from kling_batch.errors import ExitCode
+from kling_batch.planning.plan import Action, Plan
+from kling_batch.report.run_report import Ending, JobLine, RunReport
+
+
+class Tone(StrEnum):
+    """What a line is about."""
+
+    PLAIN = "plain"
+    TITLE = "title"
+    GOOD = "good"
+    BAD = "bad"
+    DOUBT = "doubt"
+    DIM = "dim"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One line."""
+
+    text: str = ""
+    tone: Tone = Tone.PLAIN
+    #: Columns by which its continuation is indented, where it has to be folded; None: never
+    #: folded, because half of a command that is pasted is another command.
+    hang: int | None = 2
+
+
+#: Up to this many jobs, each one's files are named.
+SMALL = 12
+#: Jobs named in one section; the rest is counted.
+NAMED = 20
+
+#: Sections of jobs that are not done: ending → heading and tone.
+_SECTIONS: dict[Ending, tuple[str, Tone]] = {
+    Ending.FAILED: ("Failed", Tone.BAD),
+    Ending.BLOCKED: ("Blocked by other jobs", Tone.BAD),
+    Ending.UNDELIVERED: ("Paid and rendered, not here yet (downloading costs nothing)", Tone.BAD),
+    Ending.IN_DOUBT: (
+        "In doubt (fal may have accepted and may bill these; nothing is sent twice)",
+        Tone.DOUBT,
+    ),
+    Ending.RUNNING: ("Still with fal (billed when rendered)", Tone.DOUBT),
+}
+#: The same where nobody bills.
+_EMULATED: dict[Ending, str] = {
+    Ending.IN_DOUBT: "In doubt (the emulator may have accepted these; nothing is sent twice)",
+    Ending.RUNNING: "Still with the emulator",
+}
+
+
+def opening(plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool) -> str:
+    """What a run sets out to do, in one line."""
+    counts = (
+        (plan.count(Action.SUBMIT), f"to render for up to {format_usd(plan.cost)}"),
+        (plan.count(Action.COLLECT), "to collect"),
+        (plan.count(Action.RECONCILE), "in doubt"),
+        (plan.count(Action.DOWNLOAD, Action.PLACE, Action.RESTORE), "to download"),
+        (plan.count(Action.KEEP), "unchanged"),
+        (plan.count(Action.SETTLED, Action.BLOCKED), "failed before or blocked"),
+    )
+    parts = [f"{number:,} {what}" for number, what in counts if number]
+    if cap is not None:
+        parts.append(f"cap {format_usd(cap)}")
+    where = " on the emulator (nothing is charged)" if emulated else ""
+    return f"{count(len(plan.items), 'job')}{where}: {', '.join(parts)}; files in {clean(output)}"
+
+
+def closing(report: RunReport, *, width: int | None = None) -> list[Said]:
+    """The whole summary; folded to `width` columns where that is given."""
+    if _idle(report):
+        return [_title(report)]
+    said = [Said(), _title(report), *_stops(report), Said(), *_facts(report), *_files(report)]
+    for ending in _SECTIONS:
+        said += _section(report, ending)
+    said += _next(report)
+    return [part for line in said for part in _folded(line, width)]
+
+
+def brief(report: RunReport) -> list[Said]:
+    """One line where all is well, the whole summary where somebody has to act."""
+    if report.exit_code is not ExitCode.OK:
+        return closing(report)
+    title = _title(report)
+    return [title if _idle(report) else Said(f"{title.text}; {_cost(report)}", Tone.GOOD)]
+
+
+def _idle(report: RunReport) -> bool:
+    """Whether everything was there before."""
+    return all(line.ending is Ending.UNCHANGED for line in report.lines) and not report.reasons
+
+
+def _title(report: RunReport) -> Said:
+    counts = report.counts()
+    total = report.total
+    done = counts.get(Ending.SUCCEEDED, 0) + counts.get(Ending.UNCHANGED, 0)
+    name = ", ".join(map(clean, report.batches)) or "kling-batch"
+    if _idle(report):
+        before = f", {count(total, 'job')} done before" if total else ", no job"
+        where = f"; files in {clean(report.output)}" if total else ""
+        return Said(f"{name}: nothing to do{before}{where}", Tone.GOOD)
+    took = duration(report.seconds)
+    text = f"{name}: {done:,} of {count(total, 'job')} done in {took}"
+    return Said(text, Tone.GOOD if done == total else Tone.TITLE)
+
+
+def _stops(report: RunReport) -> Iterator[Said]:
+    for reason in report.reasons:
+        yield Said(f"Stopped: {clean(reason)}", Tone.BAD)
+
+
+def _facts(report: RunReport) -> Iterator[Said]:
+    parts = [f"{number:,} {ending}" for ending, number in report.counts().items()]
+    yield Said(f"  jobs   {', '.join(parts) or 'none'}", hang=9)
+    yield Said(f"  cost   {_cost(report)}", hang=9)
+
+
+def _cost(report: RunReport) -> str:
+    now, owed = format_usd(report.spent_now), report.charged + report.exposed
+    total = format_usd(owed)
+    if report.emulated:
+        over_all = f" ({total} over all runs)" if owed != report.spent_now else ""
+        return f"would have cost {now} on fal{over_all}; the emulator charges nothing"
+    parts = [f"{now} this run", f"{total} in all"]
+    if report.exposed:
+        parts.append(f"{format_usd(report.exposed)} of it not certain yet")
+    if report.cap is not None:
+        parts.append(f"cap {format_usd(report.cap)}")
+    return ", ".join(parts)
+
+
+def _files(report: RunReport) -> Iterator[Said]:
+    files = [file for line in report.lines for file in line.files]
+    if not files:
+        return
+    yield Said(f"  files  {count(len(files), 'file')} in {clean(report.output)}", hang=9)
+    if report.total <= SMALL:
+        # A path names its job: every path template must.
+        yield from (Said(f"         {clean(file)}", Tone.DIM, hang=11) for file in files)
+
+
+def _section(report: RunReport, ending: Ending) -> Iterator[Said]:
+    lines = [line for line in report.lines if line.ending is ending]
+    if not lines:
+        return
+    heading, tone = _SECTIONS[ending]
+    if report.emulated:
+        heading = _EMULATED.get(ending, heading)
+    yield Said()
+    yield Said(f"{heading}:", tone)
+    if ending is Ending.RUNNING:
+        names = ", ".join(_name(report, line) for line in lines[:NAMED])
+        cost = format_usd(sum(line.cost for line in lines))
+        yield Said(f"  {names}{_more(lines)} ({cost})")
+        return
+    margin = min(28, max(len(_name(report, line)) for line in lines[:NAMED]))
+    for line in lines[:NAMED]:
+        text = f"  {_name(report, line):{margin}}  {_why(line)}".rstrip()
+        yield Said(text, hang=margin + 4)
+    if len(lines) > NAMED:
+        yield Said(f"  and {len(lines) - NAMED:,} more; see: kling-batch status", Tone.DIM)
+
+
+def _more(lines: list[JobLine]) -> str:
+    return f" and {len(lines) - NAMED:,} more" if len(lines) > NAMED else ""
+
+
+def _why(line: JobLine) -> str:
+    place = clean(str(line.place))
+    return clean(line.message) + (f"  [{place}]" if place and line.ending is Ending.FAILED else "")
+
+
+def _next(report: RunReport) -> Iterator[Said]:
+    if report.next_steps:
+        yield Said()
+        yield Said("Next:", Tone.TITLE)
+        for step in report.next_steps:
+            yield Said(f"  {_step(step)}", hang=None)
+    if report.exit_code is not ExitCode.OK:
+        yield Said()
+        yield Said(f"exit code {report.exit_code.value}: {report.meaning}", Tone.DIM)
+
+
+def _step(step: str) -> str:
+    """A command and its remark, two spaces between them for the eye.
+
+    The command is quoted so that it is one harmless line, and is not touched: a blank that is lost
+    from a prompt is another prompt.
+    """
+    command, gap, remark = step.rpartition("   (") if step.endswith(")") else (step, "", "")
+    return f"{as_typed(command)}  ({clean(remark)}" if gap else as_typed(step)
+
+
+def _name(report: RunReport, line: JobLine) -> str:
+    return full_name(line.batch, line.job, several=len(report.batches) > 1)
+
+
+def _folded(line: Said, width: int | None) -> Iterable[Said]:
+    """The line in parts no wider than the terminal."""
+    if width is None or line.hang is None or len(line.text) <= width:
+        return [line]
+    parts = textwrap.wrap(
+        line.text,
+        width,
+        subsequent_indent=" " * min(line.hang, width // 2),
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [Said(part, line.tone) for part in parts]

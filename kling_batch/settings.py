@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from kling_batch.core.jobs import Batch, MicroUSD
+from kling_batch.core.jobs import Batch
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import UsageError
 
 DEFAULT_OUTPUT = "outputs"

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from rig import make_job
 
-from kling_batch.core.jobs import Batch, Job, LocalFile, MicroUSD, OutputOf
+from kling_batch.core.jobs import Batch, Job, LocalFile, OutputOf
 from kling_batch.core.lifecycle import Event
 from kling_batch.core.outcomes import Charged, Failure, FailureKind, Fetched, Handle
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.ledger.overrides import grant_take
 

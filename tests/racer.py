@@ -16,10 +16,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rig import make_job
 
-from kling_batch.core.jobs import Batch, MicroUSD
+from kling_batch.core.jobs import Batch
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
 from kling_batch.errors import LedgerError
 from kling_batch.ledger.database import connect
-from kling_batch.ledger.ledger import Cap, Ledger
+from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 
 

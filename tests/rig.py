@@ -17,10 +17,10 @@ import anyio
 import trio
 import trio.testing
 
-from kling_batch.core.jobs import Batch, Job, MicroUSD, job_key
+from kling_batch.core.events import Happening, Tally
+from kling_batch.core.jobs import Batch, Job, job_key
 from kling_batch.core.lifecycle import State
-from kling_batch.core.outcomes import Happening
-from kling_batch.core.tally import Tally
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.engine.context import Bench, Policy

@@ -31,6 +31,7 @@ from sqlite_utils import Database
 
 from kling_batch.core.jobs import Batch, Job, substitute
 from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.records import Attempt, Cap
 from kling_batch.emulator import World
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.engine.context import Bench, Policy
@@ -39,9 +40,8 @@ from kling_batch.engine.matching import SKEW
 from kling_batch.errors import ExitCode
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.transport import connections
-from kling_batch.ledger.attempts import Attempt
 from kling_batch.ledger.database import explained
-from kling_batch.ledger.ledger import Cap, Ledger, Placed
+from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.operations.verify import Finding, verify
 from kling_batch.output.download import Downloader
 from kling_batch.output.store import Shelf

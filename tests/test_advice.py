@@ -13,8 +13,8 @@ import pytest
 from program import environment, run
 from rig import Options, Rig, make_job, resolve
 
+from kling_batch.core.events import name_of
 from kling_batch.core.jobs import Batch
-from kling_batch.core.tally import name_of
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
 from kling_batch.errors import ExitCode

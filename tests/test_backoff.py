@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_batch.engine import backoff
-from kling_batch.engine.backoff import Backoff, doubt_interval, poll_interval
+from kling_batch.engine import pacing
+from kling_batch.engine.pacing import Backoff, doubt_interval, poll_interval
 
 thorough = settings(max_examples=100, deadline=None, derandomize=True, database=None)
-POLICIES = [backoff.SUBMIT, backoff.READ, backoff.DOWNLOAD, backoff.ATTEMPT]
+POLICIES = [pacing.SUBMIT, pacing.READ, pacing.DOWNLOAD, pacing.ATTEMPT]
 
 
 @thorough
@@ -36,18 +36,18 @@ def test_never_less_than_the_server_asked_for(
 
 @pytest.mark.parametrize("asked", [math.inf, 1e300, 3601.0, 86_400.0])
 def test_an_absurd_wish_is_an_hour(asked: float) -> None:
-    assert backoff.READ.delay(1, Random(1), asked) == 3600.0
+    assert pacing.READ.delay(1, Random(1), asked) == 3600.0
 
 
 @pytest.mark.parametrize("asked", [None, 0.0, -5.0])
 def test_no_wish_changes_nothing(asked: float | None) -> None:
-    assert backoff.READ.delay(3, Random(1), asked) == backoff.READ.delay(3, Random(1))
+    assert pacing.READ.delay(3, Random(1), asked) == pacing.READ.delay(3, Random(1))
 
 
 def test_a_wish_that_is_no_number_changes_nothing() -> None:
-    pause = backoff.READ.delay(3, Random(1), math.nan)
+    pause = pacing.READ.delay(3, Random(1), math.nan)
 
-    assert pause == backoff.READ.delay(3, Random(1)) or pause == 3600.0
+    assert pause == pacing.READ.delay(3, Random(1)) or pause == 3600.0
     assert math.isfinite(pause)
 
 

@@ -9,10 +9,17 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from kling_batch.core.jobs import MicroUSD
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import ExitCode, Place, Problem
-from kling_batch.report import ci
+from kling_batch.report.ci import write_ci
 from kling_batch.report.display.stream import Writer
+from kling_batch.report.github import (
+    from_workspace,
+    problem_annotations,
+    run_annotations,
+)
+from kling_batch.report.junit import junit
+from kling_batch.report.markdown import code, markdown_summary
 from kling_batch.report.run_report import Ending, JobLine, RunReport
 
 CENT = 10_000
@@ -64,7 +71,7 @@ def mixed(**more: Any) -> RunReport:
 
 
 def test_junit_has_a_case_for_every_job_at_its_place() -> None:
-    root = ET.fromstring(ci.junit(mixed()))
+    root = ET.fromstring(junit(mixed()))
     (suite,) = root
 
     assert root.attrib == {
@@ -101,7 +108,7 @@ def test_junit_has_a_case_for_every_job_at_its_place() -> None:
 
 
 def test_junit_carries_the_cost() -> None:
-    (found,) = ET.fromstring(ci.junit(report(line("a", Ending.SUCCEEDED)))).iterfind(
+    (found,) = ET.fromstring(junit(report(line("a", Ending.SUCCEEDED)))).iterfind(
         ".//property[@name='cost_usd']"
     )
 
@@ -114,7 +121,7 @@ def test_junit_of_a_stopped_run_is_not_green() -> None:
         exit_code=ExitCode.BUDGET,
         reasons=("it would pass the cap",),
     )
-    root = ET.fromstring(ci.junit(stopped))
+    root = ET.fromstring(junit(stopped))
 
     assert (root.get("errors"), root.get("tests")) == ("1", "2")
     assert root.findtext("testsuite[@name='kling-batch']/testcase/error") == "it would pass the cap"
@@ -126,7 +133,7 @@ def test_junit_has_a_suite_for_each_batch() -> None:
         line("a", Ending.FAILED, batch="summer"),
         batches=("spring", "summer"),
     )
-    suites = ET.fromstring(ci.junit(two))
+    suites = ET.fromstring(junit(two))
 
     assert [(s.get("name"), s.get("tests"), s.get("failures")) for s in suites] == [
         ("spring", "1", "0"),
@@ -143,7 +150,7 @@ def test_junit_is_xml_whatever_the_jobs_say() -> None:
         request_id=HOSTILE,
         files=(HOSTILE,),
     )
-    text = ci.junit(report(hostile, batches=("spring",), reasons=(HOSTILE,)))
+    text = junit(report(hostile, batches=("spring",), reasons=(HOSTILE,)))
 
     (case,) = ET.fromstring(text.encode("utf-8")).iterfind("testsuite/testcase")
     failure = case.find("failure")
@@ -155,7 +162,7 @@ def test_junit_is_xml_whatever_the_jobs_say() -> None:
 
 
 def test_the_summary_as_a_page() -> None:
-    page = ci.markdown_summary(
+    page = markdown_summary(
         report(
             line("still", Ending.SUCCEEDED, files=("outputs/still.png", "outputs/still-2.png")),
             line("bad_one", Ending.FAILED, message="a|b <i>", place=Place("m.yaml", 14, 3)),
@@ -199,7 +206,7 @@ def test_the_summary_as_a_page() -> None:
 
 
 def test_nothing_foreign_becomes_markdown() -> None:
-    page = ci.markdown_summary(report(line("a", Ending.FAILED, message=HOSTILE)))
+    page = markdown_summary(report(line("a", Ending.FAILED, message=HOSTILE)))
     (row,) = [row for row in page.splitlines() if row.startswith("| a |")]
 
     assert row == (
@@ -213,12 +220,12 @@ def test_nothing_foreign_becomes_markdown() -> None:
     [("a.png", "`a.png`"), ("a`b", "`` a`b ``"), ("a``|b", "``` a``\\|b ```")],
 )
 def test_code_spans_hold_every_name(text: str, span: str) -> None:
-    assert ci.code(text) == span
+    assert code(text) == span
 
 
 def test_a_huge_run_keeps_a_page_that_github_takes() -> None:
     lines = [line(f"j{n}", Ending.FAILED, message="x" * 5000) for n in range(5000)]
-    page = ci.markdown_summary(report(*lines))
+    page = markdown_summary(report(*lines))
 
     assert "… and 4,900 more." in page
     assert len(page) < 100_000
@@ -226,7 +233,7 @@ def test_a_huge_run_keeps_a_page_that_github_takes() -> None:
 
 def test_the_emulators_page_says_that_nothing_was_charged() -> None:
     assert "- Cost: would have been USD 1.40 on fal; the emulator charges nothing\n" in (
-        ci.markdown_summary(report(emulated=True))
+        markdown_summary(report(emulated=True))
     )
 
 
@@ -234,7 +241,7 @@ def test_the_emulators_page_says_that_nothing_was_charged() -> None:
 
 
 def test_annotations_point_at_what_needs_a_person() -> None:
-    assert ci.annotations(mixed(reasons=("interrupted",))) == [
+    assert run_annotations(mixed(reasons=("interrupted",))) == [
         "::error title=kling-batch stopped::interrupted",
         "::error file=p.csv,line=7,title=lost%3A in doubt::no trace",
         "::error file=m.yaml,line=14,col=3,title=bad%3A failed::refused",
@@ -245,14 +252,14 @@ def test_annotations_point_at_what_needs_a_person() -> None:
 def test_annotations_are_escaped_as_github_reads_them() -> None:
     hostile = line("a,b:c%", Ending.FAILED, message="50%\r\n::x", place=Place("d,e.yaml", 1, 1))
 
-    assert ci.annotations(report(hostile)) == [
+    assert run_annotations(report(hostile)) == [
         "::error file=d%2Ce.yaml,line=1,col=1,title=a%2Cb%3Ac%25%3A failed::50%25 ::x"
     ]
 
 
 def test_only_as_many_annotations_as_github_shows() -> None:
     lines = [line(f"j{n}", Ending.FAILED, message="x") for n in range(25)]
-    found = ci.annotations(report(*lines))
+    found = run_annotations(report(*lines))
 
     assert len(found) == 10
     assert found[-1] == "::error title=kling-batch::and 16 more; see the summary"
@@ -264,7 +271,7 @@ def test_problems_of_a_manifest_are_annotated() -> None:
         Problem(Place("m.yaml"), "empty"),
     )
 
-    assert ci.problem_annotations(problems, level="warning") == [
+    assert problem_annotations(problems, level="warning") == [
         (
             "::warning file=m.yaml,line=3,col=5,title=kling-batch%3A unknown-parameter"
             "::unknown `durration` (duration?)"
@@ -278,12 +285,12 @@ def test_places_are_named_from_the_root_of_the_repository(
 ) -> None:
     (tmp_path / "assets").mkdir()
     monkeypatch.chdir(tmp_path / "assets")
-    locate = ci.from_workspace({"GITHUB_WORKSPACE": str(tmp_path)})
+    locate = from_workspace({"GITHUB_WORKSPACE": str(tmp_path)})
 
     assert locate("m.yaml") == "assets/m.yaml"
     assert locate(str(tmp_path / "x.yaml")) == "x.yaml"
     assert locate("/elsewhere/m.yaml") == "/elsewhere/m.yaml"
-    assert ci.from_workspace({})("m.yaml") == "m.yaml"
+    assert from_workspace({})("m.yaml") == "m.yaml"
 
 
 # -- writing -----------------------------------------------------------------------------------
@@ -291,7 +298,7 @@ def test_places_are_named_from_the_root_of_the_repository(
 
 def write(report: RunReport, *paths: Path | None, **environ: str) -> str:
     err = io.StringIO()
-    ci.write_ci(report, *paths, environ, err=Writer(err))
+    write_ci(report, *paths, environ, err=Writer(err))
     return err.getvalue()
 
 

@@ -26,13 +26,13 @@ from kling_batch.core.outcomes import (
     Rendered,
     Unread,
 )
+from kling_batch.core.quantities import iso
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.emulator.server import running
 from kling_batch.engine.context import Queue
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.transport import GatewayTransport, connections
-from kling_batch.ledger.ledger import iso
 from kling_batch.output.download import Downloader
 
 ENDPOINT = "fal-ai/kling-image/o3/text-to-image"

@@ -34,7 +34,7 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.operations.run import Request, execute
 from kling_batch.output.download import SPARE
 from kling_batch.planning.plan import Plan
-from kling_batch.report.display.base import choose
+from kling_batch.report.display.choose import choose
 from kling_batch.settings import Options
 
 MANIFEST = "version: 1\nname: disk\ndefaults: {mode: text-to-video, tier: standard}\njobs:\n"

@@ -16,15 +16,20 @@ from typing import Any
 
 import pytest
 
-from kling_batch.core.jobs import Job, MicroUSD, job_key
-from kling_batch.core.outcomes import Charged, Happening
-from kling_batch.core.text import clean, clock, duration
+from kling_batch.core.events import Happening
+from kling_batch.core.jobs import Job, job_key
+from kling_batch.core.outcomes import Charged
+from kling_batch.core.quantities import MicroUSD, clock, duration
+from kling_batch.core.text import clean
 from kling_batch.errors import ExitCode, Place
+from kling_batch.output.files import replace_file
 from kling_batch.planning.plan import Action, Plan, PlannedJob
-from kling_batch.report.display.base import Both, Display, PlainDisplay, choose, inert, painted
+from kling_batch.report.display.base import Display, painted
+from kling_batch.report.display.choose import Both, choose
 from kling_batch.report.display.live import LiveDisplay
 from kling_batch.report.display.ndjson import JsonDisplay
-from kling_batch.report.display.stream import Writer, replace_file
+from kling_batch.report.display.plain import PlainDisplay, inert
+from kling_batch.report.display.stream import Writer
 from kling_batch.report.run_report import Ending, JobLine, RunReport
 from kling_batch.report.summary import Said, Tone, brief, closing, opening
 
@@ -327,7 +332,7 @@ def test_colour_is_the_readers_choice(
 
 def test_rich_is_not_loaded_without_a_terminal() -> None:
     code = (
-        "import sys; from kling_batch.report.display.base import choose;"
+        "import sys; from kling_batch.report.display.choose import choose;"
         "choose(json=False, quiet=False, stream_is_terminal=False, environ={});"
         "sys.exit(any(name.split('.')[0] in ('rich', 'httpx') for name in sys.modules))"
     )

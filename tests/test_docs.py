@@ -51,11 +51,11 @@ def transitions() -> str:
 
 def packages() -> str:
     """Every package of the program with its one job, as its own docstring has it."""
-    rows = [
-        f"| `{folder.name}/` | {ast.get_docstring(ast.parse((folder / '__init__.py').read_text())).partition(chr(10))[0]} |"
-        for folder in sorted((ROOT / "kling_batch").iterdir())
-        if (folder / "__init__.py").exists()
-    ]
+    rows = []
+    for folder in sorted((ROOT / "kling_batch").iterdir()):
+        if (face := folder / "__init__.py").exists():
+            doc = ast.get_docstring(ast.parse(face.read_text())) or ""
+            rows.append(f"| `{folder.name}/` | {doc.splitlines()[0]} |")
     return "\n".join(["| package | job |", "|---|---|", *rows])
 
 

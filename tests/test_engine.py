@@ -12,12 +12,13 @@ import anyio
 import pytest
 from rig import CountingUploads, Rig, make_job, make_jobs
 
-from kling_batch.core.jobs import LocalFile, MicroUSD, OutputOf
+from kling_batch.core.jobs import LocalFile, OutputOf
 from kling_batch.core.lifecycle import State
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault, Settings
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
-from kling_batch.ledger.ledger import Cap
 
 
 @pytest.fixture

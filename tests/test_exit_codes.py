@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kling_batch.core.jobs import MicroUSD
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode
 from kling_batch.report.run_report import Ending, JobLine, RunReport, exit_code
 

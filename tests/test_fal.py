@@ -33,11 +33,12 @@ from kling_batch.core.outcomes import (
     Rendered,
     Unconfirmed,
     Unread,
+    UploadError,
     Waiting,
 )
-from kling_batch.engine.context import UploadError
 from kling_batch.errors import AuthError
-from kling_batch.fal.client import MAX_BODY, FalQueue, authorization
+from kling_batch.fal.client import MAX_BODY, FalQueue
+from kling_batch.fal.credentials import authorization
 from kling_batch.fal.transport import GatewayTransport, connections
 from kling_batch.fal.upload import FalUploader
 

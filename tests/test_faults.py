@@ -23,10 +23,11 @@ from hypothesis import strategies as st
 from rig import make_job
 from storm import ALWAYS, ANYWHERE, NETWORK, REFUSED, Storm, Strike, judge, settled
 
-from kling_batch.core.jobs import Job, MicroUSD, OutputOf, parents
+from kling_batch.core.jobs import Job, OutputOf, parents
 from kling_batch.core.lifecycle import State
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault, Settings
-from kling_batch.ledger.ledger import Cap
 
 #: Where a run meets the outside, in order. What has a row of the ledger's own carries the name of
 #: its event; `half` is in the middle of a body.

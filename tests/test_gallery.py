@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from rig import T2I, Rig, make_job
 
-from kling_batch.core.jobs import Batch, Job, MicroUSD
+from kling_batch.core.jobs import Batch, Job
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.emulator import Fault, Settings
 from kling_batch.errors import LedgerError
 from kling_batch.ledger.reader import Reader

@@ -15,16 +15,18 @@ import anyio
 import pytest
 from rig import T2I, T2V, Rig, make_job, make_jobs
 
-from kling_batch.catalog.units import cost_of
-from kling_batch.core.jobs import Batch, Job, LocalFile, MicroUSD, OutputOf, job_key
+from kling_batch.catalog.registry import cost_of
+from kling_batch.core.jobs import Batch, Job, LocalFile, OutputOf, job_key
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import CancelAnswer, Charged, FailureKind, Fetched
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault, Settings, platform_api
 from kling_batch.engine.context import Policy
 from kling_batch.engine.delivery import _token
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
-from kling_batch.ledger.ledger import Cap, Ledger, Placed
+from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.ledger.overrides import adopt
 from kling_batch.output.store import Shelf
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from program import environment, run
 
-from kling_batch.fal.keyfile import KEYS, read_key_file, told_of_others
+from kling_batch.fal.credentials import KEYS, read_key_file, told_of_others
 
 SECRET = "key-id:very-secret"
 MANIFEST = "version: 1\ndefaults: {mode: text-to-image}\njobs:\n  - {id: a, prompt: x}\n"

@@ -20,12 +20,14 @@ from typing import Any
 import pytest
 from rig import START, make_job, make_jobs
 
-from kling_batch.core.jobs import Batch, Job, LocalFile, MicroUSD
+from kling_batch.core.jobs import Batch, Job, LocalFile
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind, Fetched, Handle
+from kling_batch.core.quantities import MicroUSD, iso
+from kling_batch.core.records import Cap, OverCap
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger.database import RunLock, connect
-from kling_batch.ledger.ledger import Cap, Ledger, OverCap, Placed, RequestClaimedError, iso
+from kling_batch.ledger.ledger import Ledger, Placed, RequestClaimedError
 from kling_batch.ledger.overrides import adopt
 from kling_batch.ledger.reader import Reader
 

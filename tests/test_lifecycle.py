@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 from rig import make_job
 
-from kling_batch.core.jobs import Batch, Job, JobKey, MicroUSD
+from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.lifecycle import (
     LIVE_OR_PAID,
     NEXT,
@@ -36,8 +36,10 @@ from kling_batch.core.lifecycle import (
     step,
 )
 from kling_batch.core.outcomes import CancelAnswer, Charged, Failure, FailureKind, Fetched, Handle
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap, OverCap
 from kling_batch.errors import LedgerError
-from kling_batch.ledger.ledger import Cap, Ledger, OverCap, Placed, RequestClaimedError
+from kling_batch.ledger.ledger import Ledger, Placed, RequestClaimedError
 from kling_batch.ledger.migrations import _M001
 
 # -- the graph ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kling_batch.manifest.matrix import combinations
+from kling_batch.manifest.expand import combinations
 
 
 def made(**matrix):

@@ -23,10 +23,9 @@ from rig import Rig, make_jobs
 from studio import HERO, MANIFEST, OTHER, Desk, Studio
 
 from kling_batch.core.lifecycle import Event, State
-from kling_batch.core.outcomes import Charged
+from kling_batch.core.outcomes import Charged, UploadError
 from kling_batch.emulator import Fault
-from kling_batch.engine.context import UploadError
-from kling_batch.fal.fal_urls import handle_of
+from kling_batch.fal.client import handle_of
 from kling_batch.fal.upload import FalUploader
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader

@@ -20,8 +20,8 @@ import trustme
 from rig import T2V, Rig, make_job, make_jobs
 from wire import Exchange, serving
 
-from kling_batch.catalog.units import cost_of
-from kling_batch.core.jobs import Batch, MicroUSD
+from kling_batch.catalog.registry import cost_of
+from kling_batch.core.jobs import Batch
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
     FailureKind,
@@ -32,13 +32,15 @@ from kling_batch.core.outcomes import (
     Unfetched,
     Unread,
 )
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault, Settings
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.errors import ExitCode, LedgerError
 from kling_batch.fal.client import FalQueue, handle_of
 from kling_batch.fal.transport import GatewayTransport, connections
 from kling_batch.ledger.artifacts import Placed
-from kling_batch.ledger.ledger import Cap, Ledger
+from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.download import Downloader
 

@@ -13,9 +13,10 @@ from rig import make_job, make_jobs
 from kling_batch.core.jobs import Job, JobKey, OutputOf
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind
-from kling_batch.ledger.reader import Standing
-from kling_batch.planning.plan import Action, OnDisk, Plan, PlannedJob, make_plan, selected
+from kling_batch.core.records import Standing
+from kling_batch.planning.plan import Action, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.retry import Decision, decide, may_try_again
+from kling_batch.planning.selection import selected
 
 
 def failure(kind: FailureKind = FailureKind.INVALID, **facts: Any) -> Failure:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from kling_batch.core.jobs import Job, MicroUSD, job_key
-from kling_batch.core.outcomes import Charged, Happening
+from kling_batch.core.events import Happening
+from kling_batch.core.jobs import Job, job_key
+from kling_batch.core.outcomes import Charged
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.display.progress import MOVING, Phase, Progress, longest
 

@@ -383,7 +383,7 @@ def test_an_exception_that_nobody_foresaw_does_not_tell_the_key(tmp_path: Path, 
     folder.mkdir()
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
-        "import kling_batch.collection as broken\n"
+        "import kling_batch.engine.polling as broken\n"
         "async def collect(self, attempt_id, label):\n"
         "    api = self._bench.queue._api\n"
         "    raise RuntimeError('nobody foresaw this', vars(api), api.headers)\n"

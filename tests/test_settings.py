@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kling_batch.core.jobs import Batch, Limits, MicroUSD
+from kling_batch.core.jobs import Batch, Limits
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import UsageError
 from kling_batch.settings import Options, Settings, resolve
 

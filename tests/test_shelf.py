@@ -18,8 +18,9 @@ from test_ledger import unprivileged
 from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Settings
 from kling_batch.errors import ExitCode, UsageError
+from kling_batch.output.files import digest_of
 from kling_batch.output.sidecar import public
-from kling_batch.output.store import Shelf, digest_of, sidecar_of
+from kling_batch.output.store import Shelf, sidecar_of
 
 
 @pytest.fixture

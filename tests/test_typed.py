@@ -11,8 +11,8 @@ import pytest
 
 from kling_batch.cli.main import cli
 from kling_batch.cli.retype import ONCE, typed
+from kling_batch.core.quantities import parse_rate, rate_text
 from kling_batch.core.text import as_typed
-from kling_batch.manifest.fields import parse_rate, rate_text
 from kling_batch.report.command_line import Command, Said, quoted
 
 WORDS = [

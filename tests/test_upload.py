@@ -13,9 +13,9 @@ from PIL import Image
 from program import environment, run
 from wire import Exchange, serving
 
+from kling_batch.core.outcomes import UploadError
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
-from kling_batch.engine.context import UploadError
 from kling_batch.fal.upload import FalUploader
 
 ADDRESS = "https://v3.fal.media/files/b/in/photo.png"

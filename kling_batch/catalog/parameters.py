@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final
 
+from kling_batch.core.diagnostics import ArgumentPath, Findings, nearest, show
 from kling_batch.core.jobs import JSON, JobKey, LocalFile, OutputOf
-
-Path = tuple[str | int, ...]
 
 #: The key of an `OutputOf` that names a job whose key is not computed yet.
 UNRESOLVED = JobKey("")
@@ -32,33 +30,6 @@ _FALSE = frozenset({"false", "no", "off", "0"})
 _REMOTE = re.compile(r"(?:https?://[^\s/]|data:)", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _REFERENCE_KEYS = ("job", "take", "output")
-
-
-class Complaint(NamedTuple):
-    """One thing wrong with the argument at `path`, as `errors.Problem` will say it."""
-
-    path: Path
-    message: str
-    code: str
-    hint: str = ""
-
-
-class Findings:
-    """Errors, which forbid the job, and doubts, which only warn."""
-
-    __slots__ = ("doubts", "errors")
-
-    def __init__(self) -> None:
-        self.errors: list[Complaint] = []
-        self.doubts: list[Complaint] = []
-
-    def error(self, path: Path, message: str, code: str, hint: str = "") -> None:
-        """Forbid."""
-        self.errors.append(Complaint(path, message, code, hint))
-
-    def doubt(self, path: Path, message: str, code: str, hint: str = "") -> None:
-        """Warn."""
-        self.doubts.append(Complaint(path, message, code, hint))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,28 +82,9 @@ class Parameter:
         return ", ".join(self.choices) + words
 
 
-def read(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+def read(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
     """The one spelling of `value`, or None after a complaint."""
     return READERS[parameter.kind](parameter, value, path, findings)
-
-
-def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`did you mean …?`, or nothing."""
-    close = get_close_matches(str(word)[:100], list(known), n=1, cutoff=cutoff)
-    return f"did you mean `{close[0]}`?" if close else ""
-
-
-def show(value: JSON) -> str:
-    """A value as a message quotes it: short, and about as it was written."""
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "a huge number"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    text = text if len(text) <= 60 else text[:57] + "…"
-    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
 
 
 def remote(url: str) -> bool:
@@ -163,8 +115,8 @@ def deeper_than(value: JSON, levels: int) -> bool:
 def map_urls(
     parameter: Parameter,
     value: JSON,
-    path: Path,
-    visit: Callable[[Parameter, JSON, Path], JSON],
+    path: ArgumentPath,
+    visit: Callable[[Parameter, JSON, ArgumentPath], JSON],
 ) -> JSON:
     """A copy of a value that was read, with each of its URLs replaced by what `visit` says.
 
@@ -183,7 +135,7 @@ def map_urls(
     }
 
 
-def _text(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+def _text(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
     if isinstance(value, str):
         text = value.strip()
     elif _is_number(value):
@@ -198,7 +150,7 @@ def _text(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> 
     return text
 
 
-def _choice(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+def _choice(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
     if isinstance(value, str):
         word = value
     elif _is_number(value):
@@ -218,7 +170,7 @@ def _choice(parameter: Parameter, value: JSON, path: Path, findings: Findings) -
     return None
 
 
-def _whole(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+def _whole(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
     number = whole_number(value)
     if number is None:
         return _wrong_type(parameter, value, path, findings, "a whole number")
@@ -230,7 +182,7 @@ def _whole(parameter: Parameter, value: JSON, path: Path, findings: Findings) ->
     return number
 
 
-def _flag(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+def _flag(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
     word = value.strip().lower() if isinstance(value, str) else str(value).lower()
     if isinstance(value, bool | str) or value in (0, 1):
         if word in _TRUE:
@@ -240,7 +192,7 @@ def _flag(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> 
     return _wrong_type(parameter, value, path, findings, "true or false")
 
 
-def _url(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+def _url(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
     if isinstance(value, LocalFile | OutputOf):
         return value
     value = from_json(value.strip(), "{") if isinstance(value, str) else value
@@ -261,7 +213,7 @@ def _url(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> J
     return value
 
 
-def reference(value: Mapping[str, JSON], path: Path, findings: Findings) -> OutputOf | None:
+def reference(value: Mapping[str, JSON], path: ArgumentPath, findings: Findings) -> OutputOf | None:
     """`{job: …, take: …, output: …}` as an `OutputOf` whose key is not known yet."""
     before = len(findings.errors)
     for name in value:
@@ -284,7 +236,7 @@ def reference(value: Mapping[str, JSON], path: Path, findings: Findings) -> Outp
     )
 
 
-def _list(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+def _list(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
     item = parameter.item
     assert item is not None
     value = from_json(value, "[")
@@ -302,7 +254,7 @@ def _list(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> 
     return [read(item, entry, (*path, n), findings) for n, entry in enumerate(value)]
 
 
-def _object(parameter: Parameter, value: JSON, path: Path, findings: Findings) -> JSON:
+def _object(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
     value = from_json(value, "{")
     if not isinstance(value, Mapping):
         names = ", ".join(field.name for field in parameter.fields)
@@ -322,7 +274,7 @@ def _object(parameter: Parameter, value: JSON, path: Path, findings: Findings) -
     return result
 
 
-READERS: Mapping[str, Callable[[Parameter, JSON, Path, Findings], JSON]] = {
+READERS: Mapping[str, Callable[[Parameter, JSON, ArgumentPath, Findings], JSON]] = {
     "text": _text,
     "choice": _choice,
     "whole": _whole,
@@ -355,6 +307,6 @@ def _wrong_data(parameter: Parameter, value: str) -> bool:
 
 
 def _wrong_type(
-    parameter: Parameter, value: JSON, path: Path, findings: Findings, expected: str
+    parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings, expected: str
 ) -> None:
     findings.error(path, f"`{parameter.name}` must be {expected}, not {show(value)}", "wrong-type")

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal
 from functools import cached_property
 from typing import NamedTuple
 
-from kling_batch.core.jobs import Arguments, MicroUSD
+from kling_batch.core.jobs import Arguments
+from kling_batch.core.quantities import MicroUSD, parse_usd
 
-#: Nobody has a batch of this size; beyond it a slip of the keyboard is likelier.
-_MOST = Decimal(10_000_000)
-_MICRO = Decimal(1_000_000)
 #: The longest clip that any O3 endpoint makes or accepts, in seconds.
 LONGEST = 15
 
@@ -52,28 +50,6 @@ class PerImage:
 
 
 Price = PerSecond | PerImage
-
-
-def parse_usd(text: str) -> MicroUSD:
-    """`"40.00"`, `"$0.5"` → micro-dollars, exactly; `ValueError` says what is wrong."""
-    try:
-        amount = Decimal(text.strip().removeprefix("$"))
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is not an amount in dollars, such as 40.00") from None
-    if not amount.is_finite() or amount < 0 or amount > _MOST:
-        raise ValueError(f"{text!r} is not between 0 and {_MOST:,} dollars")
-    micro = amount * _MICRO
-    if micro != int(micro):
-        raise ValueError(f"{text!r} has more than six decimals")
-    return MicroUSD(int(micro))
-
-
-def format_usd(micro: int) -> str:
-    """`$0.56`; decimals beyond the cent are shown only where there are any."""
-    sign, amount = ("-", -micro) if micro < 0 else ("", micro)
-    dollars, rest = divmod(amount, 1_000_000)
-    decimals = f"{rest:06}".rstrip("0").ljust(2, "0")
-    return f"{sign}${dollars:,}.{decimals}"
 
 
 def estimate_images(price: PerImage, arguments: Arguments) -> Estimate:

@@ -12,26 +12,12 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from kling_batch.catalog.kling_o3 import ENDPOINTS, Endpoint
-from kling_batch.catalog.parameters import (
-    READERS,
-    UNREAD,
-    Complaint,
-    Findings,
-    Parameter,
-    Path,
-    map_urls,
-    nearest,
-)
-from kling_batch.catalog.pricing import (
-    Estimate,
-    PerImage,
-    estimate_images,
-    estimate_video,
-    format_usd,
-    parse_usd,
-)
+from kling_batch.catalog.parameters import READERS, UNREAD, Parameter, map_urls
+from kling_batch.catalog.pricing import Estimate, PerImage, estimate_images, estimate_video
 from kling_batch.catalog.rules import shot_seconds
+from kling_batch.core.diagnostics import ArgumentPath, Complaint, Findings, nearest
 from kling_batch.core.jobs import JSON, Arguments
+from kling_batch.core.quantities import MicroUSD, format_usd, parse_usd
 
 __all__ = [
     "CATALOG",
@@ -149,7 +135,7 @@ def estimate(
 
 
 def replace_urls(
-    endpoint: Endpoint, arguments: Arguments, visit: Callable[[Parameter, JSON, Path], JSON]
+    endpoint: Endpoint, arguments: Arguments, visit: Callable[[Parameter, JSON, ArgumentPath], JSON]
 ) -> dict[str, JSON]:
     """Normalised arguments with every URL, wherever it stands, replaced by what `visit` says."""
     result = dict(arguments)
@@ -194,7 +180,7 @@ def _unknown(endpoint: Endpoint, name: str) -> Complaint:
     return Complaint((name,), message, "unknown-parameter", hint)
 
 
-_Known = tuple[Callable[[Parameter, JSON, Path, Findings], JSON], Parameter, Path]
+_Known = tuple[Callable[[Parameter, JSON, ArgumentPath, Findings], JSON], Parameter, ArgumentPath]
 _READERS: dict[str, dict[str, _Known]] = {}
 
 
@@ -207,3 +193,32 @@ def _readers(endpoint: Endpoint) -> dict[str, _Known]:
             for name, parameter in endpoint.by_name.items()
         }
     return known
+
+
+#: A job that cost this many times its estimate stops further submissions: the prices we know
+#: are not the prices we pay.
+ALARM = 3
+
+#: Kling video is billed in units of $0.14 (a standard silent second is 0.6 of them), images by
+#: the picture.
+UNIT_PRICE: dict[str, MicroUSD] = {"video": MicroUSD(140_000), "image": MicroUSD(28_000)}
+
+
+def cost_of(endpoint_id: str, units: float) -> MicroUSD | None:
+    """What billable units cost, where the unit's price is known."""
+    endpoint = by_id(endpoint_id)
+    return MicroUSD(round(units * UNIT_PRICE[endpoint.output])) if endpoint else None
+
+
+#: More than this much above its estimate is no rounding.
+ROUNDING = 1.01
+
+
+def dearer(cost: MicroUSD, estimate: MicroUSD) -> bool:
+    """Whether a render cost more than was planned, roundings apart; not where nobody knew."""
+    return 0 < estimate * ROUNDING < cost
+
+
+def alarming(cost: MicroUSD, estimate: MicroUSD) -> bool:
+    """Whether it cost so much more that nothing should be bought at such prices unasked."""
+    return 0 < ALARM * estimate <= cost

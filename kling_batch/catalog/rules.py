@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from kling_batch.catalog.parameters import UNREAD, Findings, Path
+from kling_batch.catalog.parameters import UNREAD
+from kling_batch.core.diagnostics import ArgumentPath, Findings
 from kling_batch.core.jobs import JSON, Arguments
 
 Rule = Callable[[Arguments, Findings], None]
@@ -136,7 +137,7 @@ def kept_in_history(arguments: Arguments, findings: Findings) -> None:
         findings.doubt(("sync_mode",), message, "not-recoverable")
 
 
-def _prompts(arguments: Arguments) -> Iterator[tuple[Path, str]]:
+def _prompts(arguments: Arguments) -> Iterator[tuple[ArgumentPath, str]]:
     prompt = arguments.get("prompt")
     if isinstance(prompt, str):
         yield ("prompt",), prompt

@@ -6,8 +6,11 @@ when they run, so that `--help` and `--version` stay light.
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import sys
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +18,14 @@ import click
 
 from kling_batch import __version__
 from kling_batch.cli.commands import COMMANDS
-from kling_batch.errors import EXIT_MEANINGS, ExitCode, KlingBatchError, ManifestError, Problem
+from kling_batch.errors import (
+    EXIT_MEANINGS,
+    ExitCode,
+    KlingBatchError,
+    ManifestError,
+    Place,
+    Problem,
+)
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(
     f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_MEANINGS.items()
@@ -129,7 +139,7 @@ def _problems(error: ManifestError) -> None:
     for problem in error.problems:
         _say(_with_caret(problem) if sys.stderr.isatty() else str(problem))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        from kling_batch.report.ci import from_workspace, problem_annotations  # noqa: PLC0415
+        from kling_batch.report.github import from_workspace, problem_annotations  # noqa: PLC0415
 
         for line in problem_annotations(error.problems, locate=from_workspace(os.environ)):
             _say(line)
@@ -138,7 +148,6 @@ def _problems(error: ManifestError) -> None:
 
 
 def _with_caret(problem: Problem) -> str:
-    from kling_batch.cli.explain import explain  # noqa: PLC0415
 
     try:
         source = Path(problem.place.file).read_text(encoding="utf-8")
@@ -150,3 +159,70 @@ def _with_caret(problem: Problem) -> str:
 def _say(text: str) -> None:
     with suppress(OSError):  # the terminal may be gone; the exit code remains
         click.echo(text, err=True)
+
+
+_WIDTH = 100
+
+_WORD = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,:{}\[\]]+")
+
+
+def explain(problem: Problem, source_text: str) -> str:
+    """The message, and under it the line of `source_text` that it is about."""
+    place = problem.place
+    # Not `splitlines`, which knows more ends of a line than YAML, CSV and the places.
+    lines = re.split(r"\r\n|\r|\n", source_text)
+    if not 1 <= place.line <= len(lines):
+        return str(problem)
+    line = lines[place.line - 1]
+    start, length = _span(place, line, lines[0].lstrip("\ufeff"))
+    line, start, length = _window(line, start, length)
+    gutter = f"{place.line:>5} | "
+    caret = " " * _columns(line[:start]) + "^" * max(1, _columns(line[start : start + length]))
+    shown = line.replace("\t", " ")
+    return f"{problem}\n{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {caret}"
+
+
+def _span(place: Place, line: str, header: str) -> tuple[int, int]:
+    """Where in the line, and how far, the caret goes."""
+    if place.cell:
+        return _cell(place.cell, line, header)
+    start = min(max(place.column - 1, 0), len(line))
+    if not place.column:
+        return len(line) - len(line.lstrip()), len(line.strip())
+    word = _WORD.match(line, start)
+    return start, len(word[0]) if word else 1
+
+
+def _cell(column: str, line: str, header: str) -> tuple[int, int]:
+    """The cell of a row; the whole row where it is JSON or goes over several lines."""
+    whole = len(line) - len(line.lstrip()), len(line.strip())
+    delimiter = max(",;\t", key=header.count)
+    try:
+        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+        cells = next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return whole
+    if column not in names or len(cells) != len(names) or line.startswith("{"):
+        return whole
+    index = names.index(column)
+    start = line.find(cells[index]) if cells[index] else -1
+    before = sum(len(cell) + 1 for cell in cells[:index])
+    # Quotes shift what follows them; without any the sum is exact.
+    return (before if '"' not in line else start, len(cells[index])) if start >= 0 else whole
+
+
+def _window(line: str, start: int, length: int) -> tuple[str, int, int]:
+    """A long line cut to what is around the caret."""
+    if len(line) <= _WIDTH:
+        return line, start, length
+    left = max(0, min(start - 20, len(line) - _WIDTH))
+    cut = line[left : left + _WIDTH]
+    cut = ("…" if left else cut[:1]) + cut[1:-1] + ("…" if left + _WIDTH < len(line) else cut[-1:])
+    return cut, start - left, min(length, _WIDTH - (start - left))
+
+
+def _columns(text: str) -> int:
+    """How many cells of a terminal a text takes."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    combining = sum(unicodedata.combining(letter) > 0 for letter in text)
+    return len(text) + wide - combining

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kling_batch.core.jobs import MicroUSD
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import ExitCode
 from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Options
 
@@ -27,10 +27,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: The same file type everywhere: existence is checked by whoever opens it, in words.
 PATH = click.Path(path_type=Path)
 
+#: The job a command is about.
+JOB = click.argument("job", metavar="JOB")
+
 
 def _usd(text: str) -> MicroUSD:
     """`12.50` → 12_500_000."""
-    from kling_batch.catalog.pricing import parse_usd  # noqa: PLC0415
+    from kling_batch.core.quantities import parse_usd  # noqa: PLC0415
 
     with _as_usage():
         return parse_usd(text)
@@ -38,7 +41,7 @@ def _usd(text: str) -> MicroUSD:
 
 def duration(text: str) -> float:
     """`90s`, `3h`, `1h30m` or plain seconds → seconds."""
-    from kling_batch.manifest.fields import parse_duration  # noqa: PLC0415
+    from kling_batch.core.quantities import parse_duration  # noqa: PLC0415
 
     with _as_usage():
         return parse_duration(text)
@@ -46,7 +49,7 @@ def duration(text: str) -> float:
 
 def _rate(text: str) -> float:
     """`5/s`, `60/min`, `500/h` → per second."""
-    from kling_batch.manifest.fields import parse_rate  # noqa: PLC0415
+    from kling_batch.core.quantities import parse_rate  # noqa: PLC0415
 
     with _as_usage():
         return parse_rate(text)

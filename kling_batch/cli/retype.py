@@ -75,13 +75,13 @@ def _argument(word: str) -> str:
 
 
 def _dollars(micro: int) -> str:
-    from kling_batch.catalog.pricing import format_usd  # noqa: PLC0415
+    from kling_batch.core.quantities import format_usd  # noqa: PLC0415
 
     return format_usd(micro).replace("$", "").replace(",", "")
 
 
 def _rate(per_second: float) -> str:
-    from kling_batch.manifest.fields import rate_text  # noqa: PLC0415 - heavy parts load when needed
+    from kling_batch.core.quantities import rate_text  # noqa: PLC0415 - heavy parts load when needed
 
     return rate_text(per_second)
 

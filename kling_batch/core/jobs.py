@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple, NewType, TypeAlias
 
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import Place, Problem
-
-MicroUSD = NewType("MicroUSD", int)
-"""Money: whole millionths of a US dollar, never a float."""
 
 JobKey = NewType("JobKey", str)
 """`k1:` and 32 hexadecimal digits; see `job_key`."""

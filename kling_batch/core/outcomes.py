@@ -6,7 +6,7 @@ Must not do I/O or import anything of the house but `jobs`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -259,12 +259,18 @@ class Unfetched:
 FetchOutcome: TypeAlias = Fetched | Gone | Unfetched
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
-    """One thing a person may want to see; displays turn it into lines, tables or NDJSON."""
+class UploadError(Exception):
+    """An input could not be brought to fal; nothing was paid.
 
-    kind: str
-    job: str = ""
-    batch: str = ""
-    message: str = ""
-    data: dict[str, JSON] = field(default_factory=dict)
+    Args:
+        message: in words.
+        passing: the line or the server failed, so that another try may work.
+        failure: whose fault it is, where that is more than this input's: the key, the account.
+    """
+
+    def __init__(
+        self, message: str, *, passing: bool = False, failure: Failure | None = None
+    ) -> None:
+        super().__init__(message)
+        self.passing = passing
+        self.failure = failure or Failure(kind=FailureKind.INPUT, message=message)

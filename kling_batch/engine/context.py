@@ -12,21 +12,21 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from kling_batch.core.jobs import JSON, JobKey, MicroUSD
+from kling_batch.core.events import Happening
+from kling_batch.core.jobs import JSON, JobKey
 from kling_batch.core.outcomes import (
     CancelAnswer,
-    Failure,
-    FailureKind,
     Finished,
     Handle,
-    Happening,
     ListOutcome,
     ResultOutcome,
     StatusOutcome,
     SubmitOutcome,
 )
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
 from kling_batch.engine.pacing import Rate, Window
-from kling_batch.ledger.ledger import Cap, Ledger
+from kling_batch.ledger.ledger import Ledger
 from kling_batch.output.download import Fetcher
 from kling_batch.output.store import Shelf
 
@@ -53,23 +53,6 @@ class Queue(Protocol):
 
     def handle(self, endpoint: str, request_id: str) -> Handle:
         """The URLs of a request known only by its id."""
-
-
-class UploadError(Exception):
-    """An input could not be brought to fal; nothing was paid.
-
-    Args:
-        message: in words.
-        passing: the line or the server failed, so that another try may work.
-        failure: whose fault it is, where that is more than this input's: the key, the account.
-    """
-
-    def __init__(
-        self, message: str, *, passing: bool = False, failure: Failure | None = None
-    ) -> None:
-        super().__init__(message)
-        self.passing = passing
-        self.failure = failure or Failure(kind=FailureKind.INPUT, message=message)
 
 
 class Uploader(Protocol):

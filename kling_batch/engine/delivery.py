@@ -17,6 +17,7 @@ from pathlib import Path
 
 import anyio
 
+from kling_batch.core.events import Happening
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
@@ -25,18 +26,18 @@ from kling_batch.core.outcomes import (
     FailureKind,
     Fetched,
     Gone,
-    Happening,
     RemoteFile,
     Unfetched,
 )
-from kling_batch.engine import backoff
+from kling_batch.core.quantities import parse_iso
+from kling_batch.core.records import Attempt, File
+from kling_batch.engine import pacing
 from kling_batch.engine.context import Bench
 from kling_batch.fal.responses import files_in
-from kling_batch.ledger.attempts import Attempt
 from kling_batch.ledger.ledger import Placed
-from kling_batch.ledger.reader import File, parse_iso
+from kling_batch.output.files import digest_of
 from kling_batch.output.sidecar import sidecar
-from kling_batch.output.store import digest_of, sidecar_of
+from kling_batch.output.store import sidecar_of
 
 #: Files at once; what is faster than the disk and the line only splits them.
 PARALLEL = 8
@@ -165,7 +166,7 @@ class Delivery:
                 lasting = outcome.outage and now - begun < OUTAGE_SECONDS
                 if failures >= FETCH_TRIES and not lasting:
                     return outcome
-            pause = backoff.DOWNLOAD.delay(n, self._bench.rng)
+            pause = pacing.DOWNLOAD.delay(n, self._bench.rng)
             self._say(job, "download_again", f"{outcome.reason}; again in {pause:.0f} s")
             await anyio.sleep(pause)
         raise AssertionError("the loop returns")

@@ -16,12 +16,13 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from kling_batch.catalog.pricing import format_usd
+from kling_batch.core.events import Happening, Tally, name_of
 from kling_batch.core.jobs import Job, JobKey
 from kling_batch.core.lifecycle import State
-from kling_batch.core.outcomes import Failure, FailureKind, Happening
-from kling_batch.core.tally import Tally, name_of
-from kling_batch.engine import backoff
+from kling_batch.core.outcomes import Failure, FailureKind
+from kling_batch.core.quantities import format_usd
+from kling_batch.core.records import OverCap
+from kling_batch.engine import pacing
 from kling_batch.engine.context import Bench
 from kling_batch.engine.delivery import Delivery, Undelivered
 from kling_batch.engine.gate import Gate
@@ -30,8 +31,7 @@ from kling_batch.engine.polling import Collection, Unheard
 from kling_batch.engine.reconciler import Reconciler
 from kling_batch.engine.submission import Bought, Halted, NotReady, Submission
 from kling_batch.errors import AuthError, ExitCode, KlingBatchError, UsageError
-from kling_batch.ledger.ledger import OverCap
-from kling_batch.output.store import Extent, extent_of, shown, words_of
+from kling_batch.output.files import Extent, extent_of, shown, words_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.planning.retry import Decision, decide
 
@@ -276,7 +276,7 @@ class Engine:
         if decision is Decision.RETRY and not self._bench.policy.payable(item.job.key):
             decision = Decision.NEXT_RUN
         if decision is Decision.RETRY and self._feeding:
-            pause = backoff.ATTEMPT.delay(attempt.tries, self._bench.rng)
+            pause = pacing.ATTEMPT.delay(attempt.tries, self._bench.rng)
             self._told(item, "retrying", f"{failure.message}; a new attempt in {pause:.0f} s")
             await anyio.sleep(pause)
             if await self._entered():

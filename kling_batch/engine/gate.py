@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from kling_batch.catalog.pricing import format_usd
-from kling_batch.catalog.units import ROUNDING, alarming, dearer
-from kling_batch.core.jobs import Job, MicroUSD
-from kling_batch.core.outcomes import Failure, FailureKind, Happening
-from kling_batch.core.tally import Stop
+from kling_batch.catalog.registry import ROUNDING, alarming, dearer
+from kling_batch.core.events import Happening, Stop
+from kling_batch.core.jobs import Job
+from kling_batch.core.outcomes import Failure, FailureKind
+from kling_batch.core.quantities import MicroUSD, format_usd
+from kling_batch.core.records import Attempt, OverCap
 from kling_batch.engine.context import Bench
 from kling_batch.errors import ExitCode
-from kling_batch.ledger.attempts import Attempt
-from kling_batch.ledger.ledger import OverCap
 
 
 class Gate:

@@ -20,7 +20,6 @@ SKEW = timedelta(minutes=10)
 #: fit only where clocks differ, and may as well be those of another ledger with the same jobs.
 NEAR = timedelta(seconds=5)
 
-
 _LATE = datetime.max.replace(tzinfo=UTC)
 
 

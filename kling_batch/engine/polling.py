@@ -13,6 +13,7 @@ from typing import TypeAlias
 import anyio
 from anyio import CancelScope
 
+from kling_batch.core.events import Happening
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
     Charged,
@@ -21,7 +22,6 @@ from kling_batch.core.outcomes import (
     FailureKind,
     Finished,
     Handle,
-    Happening,
     Listed,
     ListForbidden,
     Listing,
@@ -30,13 +30,13 @@ from kling_batch.core.outcomes import (
     Unread,
     Waiting,
 )
-from kling_batch.engine import backoff
+from kling_batch.core.quantities import parse_iso
+from kling_batch.core.records import Attempt
+from kling_batch.engine import pacing
 from kling_batch.engine.context import Bench
 from kling_batch.errors import AuthError, BudgetError
 from kling_batch.fal.classify import is_lock, verdict_of_listed, verdict_of_status
 from kling_batch.fal.responses import files_in, first_detail
-from kling_batch.ledger.attempts import Attempt
-from kling_batch.ledger.reader import parse_iso
 
 #: Seconds that fal may refuse the key on every read of a request before the run gives up on it.
 REFUSED_PATIENCE = 300.0
@@ -175,7 +175,7 @@ class Collection:
                     if status != seen:
                         seen = status
                         self._observe(attempt, label, status, position)
-                    await anyio.sleep(backoff.poll_interval(self._age(attempt)))
+                    await anyio.sleep(pacing.poll_interval(self._age(attempt)))
                 case Unread():
                     patience.note(outcome)
                     if patience.lost:
@@ -218,7 +218,7 @@ class Collection:
             batch, label = job
             said = f"fal gives no readable answer about it ({unread.reason}); asking again"
             self._bench.notify(Happening(kind="unreadable", job=label, batch=batch, message=said))
-        pause = backoff.READ.delay(patience.failures, self._bench.rng, unread.retry_after)
+        pause = pacing.READ.delay(patience.failures, self._bench.rng, unread.retry_after)
         await anyio.sleep(pause)
 
     def _observe(self, attempt: Attempt, label: str, status: str, position: int | None) -> None:
@@ -300,7 +300,7 @@ class Collection:
                     answer = None
                 case ListForbidden() | Unread():
                     answer = listing
-            await anyio.sleep(backoff.READ.delay(n, self._bench.rng))
+            await anyio.sleep(pacing.READ.delay(n, self._bench.rng))
         return answer
 
 

@@ -12,23 +12,22 @@ from datetime import datetime, timedelta
 
 import anyio
 
+from kling_batch.core.events import Happening
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
     Charged,
     Failure,
     FailureKind,
-    Happening,
     Listed,
     ListForbidden,
     Listing,
     ListOutcome,
     Unread,
 )
-from kling_batch.engine import backoff
+from kling_batch.core.quantities import iso, parse_iso
+from kling_batch.engine import pacing
 from kling_batch.engine.context import Bench
 from kling_batch.engine.matching import SKEW, Doubt, comparable, match
-from kling_batch.ledger.ledger import iso
-from kling_batch.ledger.reader import parse_iso
 from kling_batch.planning.plan import PlannedJob
 
 NO_TRACE = "no trace in fal's request list yet"
@@ -264,7 +263,7 @@ class Reconciler:
     def _pause(self) -> float:
         ages = [self._age(case) for case in self._cases.values()]
         left = self._bench.policy.doubt_wait - max(ages)
-        interval = 1.0 if self._refusals else backoff.doubt_interval(min(ages))
+        interval = 1.0 if self._refusals else pacing.doubt_interval(min(ages))
         return max(0.05, min(interval, left))
 
     def _forbid(self, reason: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import anyio
 from anyio import CancelScope
 
+from kling_batch.core.events import Happening
 from kling_batch.core.jobs import JSON, Job, LocalFile, OutputOf, local_files, parents, substitute
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
@@ -24,27 +25,28 @@ from kling_batch.core.outcomes import (
     Failure,
     FailureKind,
     Handle,
-    Happening,
     NotSent,
     Refused,
     SubmitOutcome,
     Unconfirmed,
+    UploadError,
 )
-from kling_batch.engine import backoff
-from kling_batch.engine.backoff import Backoff
-from kling_batch.engine.context import Bench, UploadError
+from kling_batch.core.quantities import parse_iso
+from kling_batch.core.records import OverCap
+from kling_batch.engine import pacing
+from kling_batch.engine.context import Bench
+from kling_batch.engine.pacing import Backoff
 from kling_batch.errors import LedgerError
-from kling_batch.ledger.ledger import OverCap, RequestClaimedError
-from kling_batch.ledger.reader import parse_iso
-from kling_batch.output.store import digest_of
+from kling_batch.ledger.ledger import RequestClaimedError
+from kling_batch.output.files import digest_of
 
 #: How often in a row a POST that provably was not accepted is made again before the job is left for
 #: the next run, and after what pauses: about a minute without connection, some of 429, a few
 #: seconds of a locked account (seen answered once in a burst with a healthy balance, facts §6.3).
 TRIES: dict[FailureKind, tuple[int, Backoff]] = {
-    FailureKind.UNREACHABLE: (8, backoff.SUBMIT),
-    FailureKind.THROTTLED: (14, backoff.SUBMIT),
-    FailureKind.LOCKED: (3, backoff.LOCKED),
+    FailureKind.UNREACHABLE: (8, pacing.SUBMIT),
+    FailureKind.THROTTLED: (14, pacing.SUBMIT),
+    FailureKind.LOCKED: (3, pacing.LOCKED),
 }
 #: In all, also where fal asks for longer pauses: then the next run goes on.
 PATIENCE = 3600.0
@@ -154,7 +156,7 @@ class Submission:
             return await self._attempt(job, tries, payload)
         async with self._probing:  # one at a time, while fal answers nothing certain
             if self._unsure >= BRAKE and not bench.halted:
-                pause = backoff.PROBE.delay(self._unsure - BRAKE + 1, bench.rng)
+                pause = pacing.PROBE.delay(self._unsure - BRAKE + 1, bench.rng)
                 said = (
                     f"{self._unsure} submissions in a row are in doubt; the next in {pause:.0f} s"
                 )
@@ -284,7 +286,7 @@ class Submission:
                 if not error.passing or n == UPLOAD_TRIES or self._bench.halted:
                     raise
             with self._while_buying():
-                await anyio.sleep(backoff.READ.delay(n, self._bench.rng))
+                await anyio.sleep(pacing.READ.delay(n, self._bench.rng))
         raise AssertionError("the loop returns")
 
     async def _output_url(self, parent: OutputOf) -> str:

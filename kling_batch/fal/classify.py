@@ -89,7 +89,6 @@ def _accepted(body: JSON, rebuild: Callable[[str], Handle]) -> Accepted | None:
 #: Hosts that may see the key; anything else in fal's answer is rebuilt instead of believed.
 _FAL_HOSTS = ("fal.run", "falrun.com", "fal.ai")
 
-
 #: Strict on purpose: where two readers of URLs could disagree about the host, it is no address.
 _ADDRESS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+)(?::443)?(?:[/?][!-~]*)?")
 

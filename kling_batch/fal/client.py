@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import anyio
 import httpx
-from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
-from fal_client.client import QUEUE_URL_FORMAT
+from fal_client.client import QUEUE_URL_FORMAT, AsyncRequestHandle
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import (
@@ -39,7 +38,6 @@ from kling_batch.core.outcomes import (
     Unconfirmed,
     Unread,
 )
-from kling_batch.errors import AuthError
 from kling_batch.fal.classify import (
     classify_result,
     classify_status,
@@ -47,7 +45,6 @@ from kling_batch.fal.classify import (
     unread,
 )
 from kling_batch.fal.credentials import bytes_without, secrets_of, without
-from kling_batch.fal.fal_urls import handle_of
 from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
 from kling_batch.fal.transport import Departure
 
@@ -75,27 +72,6 @@ NEVER_SENT = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
 )
-
-
-def authorization() -> str:
-    """The `Authorization` header value, found as fal's own client finds it.
-
-    Raises:
-        AuthError: no key anywhere, or one that cannot be sent.
-    """
-    try:
-        header = str(fetch_auth_credentials().header_value)
-    except MissingCredentialsError:
-        raise AuthError(
-            "no fal key: set FAL_KEY (from the fal dashboard), or put FAL_KEY=… into a .env file "
-            "here; to try without one, add --emulator"
-        ) from None
-    except httpx.HTTPError as error:
-        raise AuthError(f"the fal login could not be refreshed ({type(error).__name__})") from None
-    header = header.strip()
-    if not header.isascii() or not header.isprintable():
-        raise AuthError("the fal key holds characters that no key has; check FAL_KEY")
-    return header
 
 
 @dataclass(slots=True)
@@ -305,3 +281,22 @@ def _items(body: dict[str, Any]) -> list[Listed]:
 
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) else None
+
+
+def handle_of(endpoint: str, request_id: str) -> Handle:
+    """Owner and app, without the endpoint's sub-path, as the live service has it.
+
+    Never fails: the request it names may have been paid for, and its id must not be lost.
+    """
+    name = quote(request_id, safe="")
+    unused: Any = None  # the handle's own client; only its URLs are wanted
+    try:
+        base = AsyncRequestHandle.from_request_id(unused, endpoint, name).response_url
+    except (ValueError, IndexError):  # no owner and app in it, for instance `workflows/one`
+        base = f"{QUEUE_URL_FORMAT}{endpoint}/requests/{name}"
+    return Handle(
+        request_id=request_id,
+        response_url=base,
+        status_url=f"{base}/status",
+        cancel_url=f"{base}/cancel",
+    )

@@ -5,7 +5,16 @@ Must not know where the key comes from or where the words go.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable
+from pathlib import Path
+
+import dotenv
+import httpx
+from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
+
+from kling_batch.errors import AuthError
 
 #: What an emulator is shown. No secret, and too short to be taken for one.
 EMULATED = "Key none"
@@ -31,3 +40,61 @@ def bytes_without(data: bytes, secrets: Iterable[str]) -> bytes:
     for secret in secrets:
         data = data.replace(secret.encode(), _INSTEAD.encode())
     return data
+
+
+#: The variables that fal-client reads credentials from (facts §8.3).
+KEYS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
+
+
+def read_key_file(folder: Path | None = None) -> None:
+    """Put the key where fal-client finds it; no file, an unreadable one: nothing happens."""
+    if any(os.environ.get(name) for name in KEYS):
+        return
+    os.environ.update(_keys(_path(folder)))
+
+
+def told_of_others(folder: Path | None = None) -> str:
+    """What to say of a `.env` whose key others may read; nothing where there is none."""
+    path = _path(folder)
+    if os.name != "posix" or not _keys(path):
+        return ""
+    mode = path.stat().st_mode
+    if not mode & (stat.S_IRGRP | stat.S_IROTH):
+        return ""
+    return (
+        f"{path.name} holds the fal key, and other users may read it; type: chmod 600 {path.name}"
+    )
+
+
+def _path(folder: Path | None) -> Path:
+    return (folder or Path.cwd()) / ".env"
+
+
+def _keys(path: Path) -> dict[str, str]:
+    """fal's variables in the file, those that say something."""
+    try:
+        values = dotenv.dotenv_values(path, interpolate=False) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {name: value for name in KEYS if (value := values.get(name))}
+
+
+def authorization() -> str:
+    """The `Authorization` header value, found as fal's own client finds it.
+
+    Raises:
+        AuthError: no key anywhere, or one that cannot be sent.
+    """
+    try:
+        header = str(fetch_auth_credentials().header_value)
+    except MissingCredentialsError:
+        raise AuthError(
+            "no fal key: set FAL_KEY (from the fal dashboard), or put FAL_KEY=… into a .env file "
+            "here; to try without one, add --emulator"
+        ) from None
+    except httpx.HTTPError as error:
+        raise AuthError(f"the fal login could not be refreshed ({type(error).__name__})") from None
+    header = header.strip()
+    if not header.isascii() or not header.isprintable():
+        raise AuthError("the fal key holds characters that no key has; check FAL_KEY")
+    return header

@@ -12,8 +12,7 @@ import fal_client.client
 import httpx
 from fal_client import AsyncClient
 
-from kling_batch.core.outcomes import Failure, FailureKind
-from kling_batch.engine.context import UploadError
+from kling_batch.core.outcomes import Failure, FailureKind, UploadError
 from kling_batch.fal.classify import is_lock
 from kling_batch.fal.credentials import secrets_of, without
 

@@ -12,57 +12,25 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
-from kling_batch.core.jobs import JSON, Batch, Job, JobKey, LocalFile, MicroUSD, canonical_json
+from kling_batch.core.jobs import JSON, Batch, Job, JobKey, LocalFile, canonical_json
 from kling_batch.core.lifecycle import Event, State, step
 from kling_batch.core.outcomes import CancelAnswer, Charged
+from kling_batch.core.quantities import MicroUSD, iso
+from kling_batch.core.records import Attempt, Cap, OverCap
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger import artifacts as placements
 from kling_batch.ledger.artifacts import Placed
-from kling_batch.ledger.attempts import Attempt
 from kling_batch.ledger.database import RunLock, connect, explained, this_host, transaction
-from kling_batch.ledger.naming import write_names
+from kling_batch.ledger.names import write_names
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import MOMENTS, columns_of, plain
-
-
-def iso(moment: datetime) -> str:
-    """UTC with milliseconds, so that text order is time order."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cap:
-    """No more than `limit` over these batches, or one job, in a time; None: all, ever."""
-
-    limit: MicroUSD
-    batches: tuple[str, ...] | None = None
-    key: JobKey | None = None
-    #: Back from the moment of each attempt, or None.
-    window: timedelta | None = None
-    #: Whose word it is, for the sentence that says so.
-    name: str = "the cap"
-
-    def covers(self, job: Job) -> bool:
-        """Whether this job's money counts against it."""
-        mine = self.batches is None or job.batch in self.batches
-        return mine and self.key in (None, job.key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverCap:
-    """The attempt was not created: it would have passed `cap`."""
-
-    cap: Cap
-    committed: MicroUSD
-    estimate: MicroUSD
 
 
 class RequestClaimedError(Exception):

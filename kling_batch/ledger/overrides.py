@@ -12,10 +12,10 @@ from typing import Any
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import LIVE_OR_PAID, Event, State, step
 from kling_batch.core.outcomes import Charged, Failure, FailureKind
+from kling_batch.core.records import Attempt
 from kling_batch.errors import UsageError
 from kling_batch.ledger import artifacts as placements
 from kling_batch.ledger.artifacts import Placed
-from kling_batch.ledger.attempts import Attempt
 from kling_batch.ledger.ledger import Ledger
 
 

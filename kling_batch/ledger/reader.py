@@ -6,60 +6,19 @@ Works on a ledger that a run is writing (WAL readers never block). Must not writ
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, Self
 
 from sqlite_utils import Database
 
-from kling_batch.core.jobs import JobKey, MicroUSD
+from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import SETTLED, Event, State
-from kling_batch.core.outcomes import Failure
-from kling_batch.ledger.attempts import Attempt, attempt_of, failure_of
+from kling_batch.core.quantities import MicroUSD, parse_iso
+from kling_batch.core.records import Attempt, File, Money, Standing
 from kling_batch.ledger.database import connect, explained
-
-Placement: TypeAlias = tuple[int, str, str]
-
-
-class Standing(NamedTuple):
-    """Where a job stands: its latest attempt in a few words, for planning thousands."""
-
-    attempt_id: int
-    state: State
-    tries: int
-    failure: Failure | None = None
-    #: A person has asked for another attempt since.
-    granted: bool = False
-    #: Where the files of a succeeded one lie: (output index, extension, stored path).
-    placed: tuple[Placement, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
-    """A verified file: which output of which attempt, and every name it lies under."""
-
-    attempt_id: int
-    index: int
-    path: str
-    sha256: str
-    size: int
-    ext: str
-    content_type: str
-    url: str | None
-    superseded: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Money:
-    """Totals in micro-USD: owed for certain, and possibly owed."""
-
-    charged: MicroUSD
-    exposed: MicroUSD
-    #: Of what is exposed: settled, and whether it was billed is not known.
-    unknown: MicroUSD
-
+from kling_batch.ledger.rows import attempt_of, failure_of
 
 _STANDING_DONE = (
     "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path from attempts a"
@@ -71,11 +30,6 @@ _STANDING_REST = (
     "select job_key, max(id), state, try from attempts where state <> 'succeeded' group by job_key",
     "select job_key, id, failure, retry_granted_at from attempts where failure is not null",
 )
-
-
-def parse_iso(text: str) -> datetime:
-    """A time of the ledger, or of fal, as an aware moment."""
-    return datetime.fromisoformat(text)
 
 
 class Reader:

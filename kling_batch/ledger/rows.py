@@ -8,9 +8,11 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
-from kling_batch.core.jobs import JSON, Job, canonical_json
-from kling_batch.core.lifecycle import Event
-from kling_batch.core.outcomes import Failure, Handle
+from kling_batch.core.jobs import JSON, Job, JobKey, canonical_json
+from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Attempt
 
 #: Which column remembers when an event happened.
 MOMENTS: dict[Event, str] = {
@@ -84,3 +86,60 @@ def names_digest(jobs: Iterable[Job]) -> str:
     lines = (f"{job.id}\t{job.take}\t{job.key}\t{job.path}\t{job.estimate}" for job in jobs)
     text = "\n".join(lines)
     return sha256(text.encode()).hexdigest()
+
+
+def attempt_of(row: dict[str, Any]) -> Attempt:
+    """An attempt from its row, whole."""
+    handle = (
+        Handle(
+            request_id=row["request_id"],
+            response_url=row["response_url"],
+            status_url=row["status_url"],
+            cancel_url=row["cancel_url"],
+        )
+        if row["request_id"]
+        else None
+    )
+    return Attempt(
+        id=row["id"],
+        job_key=JobKey(row["job_key"]),
+        batch=row["batch"],
+        tries=row["try"],
+        state=State(row["state"]),
+        endpoint=row["endpoint"],
+        payload=_load(row["payload"]),
+        estimate=MicroUSD(row["estimate_micro_usd"]),
+        intended_at=row["intended_at"],
+        submitted_at=row["submitted_at"],
+        handle=handle,
+        remote_status=row["remote_status"],
+        output=_load(row["output"]),
+        failure=failure_of(row["failure"]),
+        charged=Charged(row["charged"]) if row["charged"] else None,
+        billable_units=row["billable_units"],
+        cost=None if row["cost_micro_usd"] is None else MicroUSD(row["cost_micro_usd"]),
+        settled_at=row["settled_at"],
+        rendered_at=row["rendered_at"],
+        origin=row["origin"],
+        cancel_asked_at=row["cancel_asked_at"],
+    )
+
+
+def _load(text: str | None) -> JSON:
+    return None if text is None else json.loads(text)
+
+
+def failure_of(text: str | None) -> Failure | None:
+    """A failure as its column has it."""
+    value = _load(text)
+    if value is None:
+        return None
+    return Failure(
+        kind=FailureKind(value["kind"]),
+        message=value["message"],
+        charged=Charged(value["charged"]),
+        error_type=value.get("error_type", ""),
+        retryable=value.get("retryable"),
+        status=value.get("status"),
+        loc=tuple(value.get("loc", ())),
+    )

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from kling_batch.catalog.parameters import Complaint, Path, nearest
-from kling_batch.core.collect import Collector
+from kling_batch.core.diagnostics import ArgumentPath, Collector, Complaint, nearest
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.errors import Place
 from kling_batch.manifest import fields
@@ -105,7 +104,7 @@ class Entry:
                     defaults = self._only_defaults(scope, keys)
                     yield Given(scope, values, defaults, line, self._form(keys, values, defaults))
 
-    def place(self, path: Path, line: int = 0, *, key: bool = False) -> Place:
+    def place(self, path: ArgumentPath, line: int = 0, *, key: bool = False) -> Place:
         """Where a value of a job was said: in the job, a cell, the matrix or the defaults."""
         name = path[0] if path else ""
         if name not in self.own and name in (self.own.get("params") or ()):
@@ -133,7 +132,7 @@ class Entry:
                 message = "no key of a job has this name, so it changes nothing"
                 self._collector.warn(self._cell(1, column), message, "unused-column", near)
 
-    def find(self, job: Job, path: Path) -> Place:
+    def find(self, job: Job, path: ArgumentPath) -> Place:
         """Where an argument of one of this entry's jobs was said."""
         line = job.place.line if self.table and job.place.file == self.table.file else 0
         if "endpoint" in self.own:
@@ -254,7 +253,7 @@ class Entry:
             return f"did you mean the column `{fault.suggestion}` of {self.table.file}?"
         return fault.hint
 
-    def _written(self, path: Path) -> Path:
+    def _written(self, path: ArgumentPath) -> ArgumentPath:
         if path and path[0] in self.defaults:
             return ("defaults", *path)
         return ("jobs", self.index, *path)

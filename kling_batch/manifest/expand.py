@@ -6,16 +6,18 @@ goes to the collector, and the next job is tried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from math import prod
 from typing import NamedTuple, TypeVar
 
-from kling_batch.catalog.parameters import UNRESOLVED, Complaint
+from kling_batch.catalog.parameters import UNRESOLVED
+from kling_batch.core.diagnostics import Complaint, FieldError, nearest
 from kling_batch.core.jobs import JSON, Arguments, Job, JobKey, job_key
 from kling_batch.errors import Place
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import Entry, Given
-from kling_batch.manifest.fields import FieldError
 from kling_batch.manifest.paths import PathTemplate, folded, is_plain_id, problem_of_id
 from kling_batch.manifest.request import Request, Requests
 
@@ -196,3 +198,75 @@ def _read(
     except FieldError as error:
         entry.complain(Complaint((name,), f"`{name}`: {error}", "wrong-value"), line)
         return None
+
+
+MOST_COMBINATIONS = 1_000_000
+
+Combination = dict[str, JSON]
+
+
+def combinations(
+    matrix: Mapping[str, JSON], rendered: Mapping[str, JSON]
+) -> tuple[list[Combination], list[Complaint]]:
+    """All combinations in order, and complaints; `rendered` has the values, templates filled in.
+
+    A later `include` may overwrite what an earlier one added, never what the lists say.
+    """
+    lists = {name: rendered[name] for name in matrix if name not in ("include", "exclude")}
+    complaints = _unknown_names(lists, matrix.get("exclude", ()))
+    count = prod(len(values) for values in lists.values())
+    if count > MOST_COMBINATIONS:
+        message = f"{count:,} combinations; at most {MOST_COMBINATIONS:,}"
+        return [], [Complaint((), message, "too-large", "put them into a table")]
+    kept = [
+        combination
+        for values in product(*lists.values())
+        if not _excluded(combination := dict(zip(lists, values, strict=True)), rendered)
+    ]
+    if not lists:
+        kept = []
+    result = _included(kept, lists, rendered.get("include", ()))
+    if not result and not complaints:
+        complaints.append(Complaint(("exclude",), "leaves no combination at all", "empty"))
+    return result, complaints
+
+
+def _excluded(combination: Combination, rendered: Mapping[str, JSON]) -> bool:
+    return any(
+        all(name in combination and combination[name] == value for name, value in entry.items())
+        for entry in rendered.get("exclude", ())
+    )
+
+
+def _included(
+    kept: list[Combination], lists: Mapping[str, JSON], include: Sequence[Mapping[str, JSON]]
+) -> list[Combination]:
+    extended = [dict(combination) for combination in kept]
+    alone: list[Combination] = []
+    for entry in include:
+        fits = [
+            n
+            for n, combination in enumerate(kept)
+            if all(combination[name] == value for name, value in entry.items() if name in lists)
+        ]
+        for n in fits:
+            extended[n] |= entry
+        if not fits:
+            alone.append(dict(entry))
+    return extended + alone
+
+
+def _unknown_names(
+    lists: Mapping[str, JSON], exclude: Sequence[Mapping[str, JSON]]
+) -> list[Complaint]:
+    return [
+        Complaint(
+            ("exclude", n, name),
+            f"`exclude` names `{name}`, which the matrix does not have",
+            "unknown-key",
+            nearest(name, lists),
+        )
+        for n, entry in enumerate(exclude)
+        for name in entry
+        if name not in lists
+    ]

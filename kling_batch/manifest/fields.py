@@ -9,28 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 from kling_batch.catalog.json_schema import TEMPLATE, Schema, parameter_schema, parameters_named
-from kling_batch.catalog.parameters import show, whole_number
-from kling_batch.catalog.pricing import parse_usd
+from kling_batch.catalog.parameters import whole_number
 from kling_batch.catalog.registry import MODES, PARAMETER_MODES, TIERS
-from kling_batch.core.jobs import JSON, MicroUSD
+from kling_batch.core.diagnostics import FieldError, show
+from kling_batch.core.jobs import JSON
+from kling_batch.core.quantities import (
+    _DURATION,
+    _RATE,
+    _YEAR,
+    MicroUSD,
+    parse_duration,
+    parse_rate,
+    parse_usd,
+)
 
 MOST_TAKES = 1000
 #: Never a variable: keys stay out of ledgers, logs and prompts.
 SECRETS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_DURATION = r"^\s*(?:[0-9]+(?:\.[0-9]+)?\s*(?:ms|min|s|m|h|d)\s*)+$"
-_RATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*(s|min|m|h)\s*$"
 _DOLLARS = r"^\s*\$?[0-9]{1,8}(?:\.[0-9]{1,6})?\s*$"
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_YEAR = 366 * 86400
-
-
-class FieldError(ValueError):
-    """A sentence about a value, to follow the name of its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +45,6 @@ class Field:
 
 
 # --- readers ------------------------------------------------------------------------------------
-
-
-def parse_duration(value: JSON) -> float:
-    """`3h`, `90s`, `1h30m` or a number, as seconds; `FieldError` says what is wrong."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value) if abs(value) < 1e9 else -1.0
-    elif isinstance(value, str) and re.match(_DURATION, value):
-        found = re.findall(r"([0-9.]+)\s*([a-z]+)", value)
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in found)
-    else:
-        raise FieldError(f"{show(value)} is no length of time; write 90s, 30m, 3h or 1h30m")
-    if not 0 < seconds <= _YEAR:
-        raise FieldError(f"{show(value)} is not between 0 and a year")
-    return seconds
-
-
-def parse_rate(value: JSON) -> float:
-    """`60/min`, `2/s`, `500/h` as a number per second; `FieldError` says what is wrong."""
-    match = re.match(_RATE, value) if isinstance(value, str) else None
-    if match is None:
-        raise FieldError(f"{show(value)} is no rate; write 60/min, 2/s or 500/h")
-    rate = float(match[1]) / _UNITS[match[2]]
-    if not 0 < rate <= 10_000:
-        raise FieldError(f"{show(value)} is not between 0 and 10,000 a second")
-    return rate
-
-
-def rate_text(rate: float) -> str:
-    """The reverse of `parse_rate`, in the unit in which it is a whole number."""
-    for unit in ("s", "min", "h"):
-        number = rate * _UNITS[unit]
-        if round(number) and abs(number - round(number)) < 1e-9 * number:
-            return f"{round(number)}/{unit}"
-    return f"{Decimal(repr(rate)):f}/s"
 
 
 def money(value: JSON) -> MicroUSD:

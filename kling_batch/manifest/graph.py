@@ -11,8 +11,9 @@ from dataclasses import replace
 from itertools import islice
 
 from kling_batch.catalog import registry as catalog
-from kling_batch.catalog.parameters import Complaint, Parameter, Path, nearest
+from kling_batch.catalog.parameters import Parameter
 from kling_batch.catalog.registry import Endpoint
+from kling_batch.core.diagnostics import ArgumentPath, Complaint, nearest
 from kling_batch.core.jobs import JSON, Arguments, Job, OutputOf, leaves, parents
 from kling_batch.errors import Place
 from kling_batch.manifest.expand import Expansion, Origin, key_of, outputs_of
@@ -155,7 +156,7 @@ class _Filled:
             result[name] = self.walk(result[name], ("params", name))
         return result
 
-    def visit(self, parameter: Parameter, value: JSON, path: Path) -> JSON:
+    def visit(self, parameter: Parameter, value: JSON, path: ArgumentPath) -> JSON:
         """A URL of a catalogued endpoint."""
         if not isinstance(value, OutputOf) or value.key:
             return value
@@ -171,7 +172,7 @@ class _Filled:
             self.source = int(parent.arguments["duration"]) + _FRAME
         return replace(value, key=parent.key)
 
-    def walk(self, value: JSON, path: Path) -> JSON:
+    def walk(self, value: JSON, path: ArgumentPath) -> JSON:
         """Any part of a raw input."""
         if isinstance(value, Mapping):
             return {name: self.walk(each, (*path, name)) for name, each in value.items()}
@@ -182,7 +183,7 @@ class _Filled:
             return value if parent is None else replace(value, key=parent.key)
         return value
 
-    def _parent(self, need: OutputOf, path: Path) -> Job | None:
+    def _parent(self, need: OutputOf, path: ArgumentPath) -> Job | None:
         parent = self._graph.parent(need)
         if isinstance(parent, Job):
             most = outputs_of(parent)
@@ -198,7 +199,7 @@ class _Filled:
             self._complain(path, message, "unknown-job", hint)
         return None
 
-    def _complain(self, path: Path, message: str, code: str, hint: str = "") -> None:
+    def _complain(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
         self.failed = True
         self._origin.entry.complain(Complaint(path, message, code, hint), self._origin.line)
 

@@ -13,19 +13,22 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kling_batch.catalog.parameters import Complaint, nearest
-from kling_batch.catalog.parameters import Path as ValuePath
-from kling_batch.core.collect import Collector, by_place
+from kling_batch.core.diagnostics import (
+    ArgumentPath,
+    Collector,
+    Complaint,
+    FieldError,
+    by_place,
+    nearest,
+)
 from kling_batch.core.jobs import JSON, Batch, Job, JobKey
 from kling_batch.core.memory import undisturbed
 from kling_batch.errors import ManifestError, Place, Problem
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import Entry
-from kling_batch.manifest.expand import Expansion
-from kling_batch.manifest.fields import FieldError
-from kling_batch.manifest.files import Files
+from kling_batch.manifest.expand import Expansion, combinations
 from kling_batch.manifest.graph import resolve
-from kling_batch.manifest.matrix import combinations
+from kling_batch.manifest.inputs import Files
 from kling_batch.manifest.paths import PathTemplate, folded, problem_of_id
 from kling_batch.manifest.request import Requests
 from kling_batch.manifest.schema import Manifest, read_manifest
@@ -273,7 +276,7 @@ class _Loading:
             self._complain(complaint._replace(path=(*where, *complaint.path)), key=True)
         return not complaints
 
-    def _text(self, path: ValuePath, written: JSON) -> str | None:
+    def _text(self, path: ArgumentPath, written: JSON) -> str | None:
         if written is None:
             return None
         value = self._render(path, written, self._base)
@@ -283,7 +286,7 @@ class _Loading:
             self._complain(Complaint(path, f"`{path[-1]}` {error}", "wrong-value"))
             return None
 
-    def _render(self, path: ValuePath, written: JSON, scope: Mapping[str, JSON]) -> JSON:
+    def _render(self, path: ArgumentPath, written: JSON, scope: Mapping[str, JSON]) -> JSON:
         try:
             render = compile_value(written)
             return written if render is None else render(scope)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from string import Formatter
 from typing import NamedTuple
 
-from kling_batch.catalog.parameters import nearest
+from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import JSON
 
 Scope = Mapping[str, JSON]

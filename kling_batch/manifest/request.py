@@ -12,14 +12,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kling_batch.catalog import registry as catalog
-from kling_batch.catalog.parameters import Findings, Parameter, Path, from_json, remote, show
+from kling_batch.catalog.parameters import Parameter, from_json, remote
 from kling_batch.catalog.parameters import reference as read_reference
 from kling_batch.catalog.pricing import Estimate
 from kling_batch.catalog.registry import Endpoint
-from kling_batch.core.jobs import JSON, LocalFile, MicroUSD, OutputOf
-from kling_batch.manifest.fields import FieldError, money
-from kling_batch.manifest.files import FileFault, Files
-from kling_batch.manifest.preflight import judge_media, seconds_of
+from kling_batch.core.diagnostics import ArgumentPath, FieldError, Findings, show
+from kling_batch.core.jobs import JSON, LocalFile, OutputOf
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.manifest.fields import money
+from kling_batch.manifest.inputs import FileFault, Files, judge_media, seconds_of
 
 #: Where one of these is said for a job, defaults for the others yield to it.
 _EXCLUDES = {"multi_prompt": ("prompt", "duration"), "prompt": ("multi_prompt",)}
@@ -185,7 +186,7 @@ class _Inputs:
         self._files = files
         self._findings = findings
 
-    def visit(self, parameter: Parameter, value: JSON, path: Path) -> JSON:
+    def visit(self, parameter: Parameter, value: JSON, path: ArgumentPath) -> JSON:
         """A URL of a catalogued endpoint."""
         if isinstance(value, OutputOf):
             self.waiting = True
@@ -196,7 +197,7 @@ class _Inputs:
                 return file
         return value
 
-    def walk(self, value: JSON, path: Path, *, url: bool = False) -> JSON:
+    def walk(self, value: JSON, path: ArgumentPath, *, url: bool = False) -> JSON:
         """Any part of what is passed on: references, and files where names end in `_url(s)`."""
         if isinstance(value, Mapping):
             if "job" in value and _REFERENCE.issuperset(value):
@@ -212,7 +213,7 @@ class _Inputs:
             return self._local(value, path)
         return value
 
-    def _local(self, written: str, path: Path) -> LocalFile | None:
+    def _local(self, written: str, path: ArgumentPath) -> LocalFile | None:
         try:
             return self._files.get(written)
         except FileFault as fault:

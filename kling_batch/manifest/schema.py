@@ -26,7 +26,7 @@ from pydantic import Field as ModelField
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kling_batch.catalog.json_schema import DEFINITIONS, Schema, by_mode, shared
-from kling_batch.catalog.parameters import Complaint, Path, nearest, show
+from kling_batch.core.diagnostics import ArgumentPath, Complaint, nearest, show
 from kling_batch.core.jobs import JSON, Limits
 from kling_batch.manifest import fields
 from kling_batch.manifest.fields import Field
@@ -172,7 +172,7 @@ def _errors(frame: Mapping[str, JSON]) -> list[ErrorDetails]:
     return []
 
 
-def _cut(frame: dict[str, JSON], loc: Path) -> None:
+def _cut(frame: dict[str, JSON], loc: ArgumentPath) -> None:
     """Remove what an error is about; a job that is no mapping becomes an empty one."""
     match loc:
         case ("jobs", int(index)):
@@ -211,7 +211,7 @@ def _sentence(error: ErrorDetails) -> str:
     return text if text.startswith(("must", "has", "contains", "names")) else f"is wrong: {text}"
 
 
-def _unknown(path: Path) -> Complaint:
+def _unknown(path: ArgumentPath) -> Complaint:
     known: Iterable[str]
     match path:
         case ("jobs", _, _):

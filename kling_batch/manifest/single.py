@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from kling_batch.catalog.parameters import Path as ValuePath
-from kling_batch.core.collect import Collector
+from kling_batch.core.diagnostics import ArgumentPath, Collector
 from kling_batch.core.jobs import JSON, Batch, Job, job_key
 from kling_batch.errors import Place
 from kling_batch.manifest import fields
-from kling_batch.manifest.files import Files
+from kling_batch.manifest.inputs import Files
 from kling_batch.manifest.paths import DEFAULT_PATH, PathTemplate, problem_of_id
 from kling_batch.manifest.request import Requests
 
@@ -81,7 +80,7 @@ def single(
     )
 
 
-def _place(path: ValuePath) -> Place:
+def _place(path: ArgumentPath) -> Place:
     """The flag that a complaint is about."""
     name = str(path[0]) if path else ""
     if not name:

@@ -17,7 +17,7 @@ from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from kling_batch.catalog.parameters import Path
+from kling_batch.core.diagnostics import ArgumentPath
 from kling_batch.core.jobs import JSON
 
 Scope = Mapping[str, JSON]
@@ -34,7 +34,12 @@ class TemplateFault(Exception):  # noqa: N818 - a fault of the text, not of the 
     """What is wrong with a template, where inside the value, and the variables in question."""
 
     def __init__(
-        self, message: str, path: Path, code: str = "template", hint: str = "", suggestion: str = ""
+        self,
+        message: str,
+        path: ArgumentPath,
+        code: str = "template",
+        hint: str = "",
+        suggestion: str = "",
     ) -> None:
         super().__init__(message)
         self.message, self.path, self.code, self.hint = message, path, code, hint
@@ -115,7 +120,7 @@ def names_in(value: JSON) -> set[str]:
         return set()
 
 
-def compile_value(value: JSON, path: Path = ()) -> Render | None:
+def compile_value(value: JSON, path: ArgumentPath = ()) -> Render | None:
     """A function from variables to the value, or None where the value is constant.
 
     Raises `TemplateFault`, as the function does.
@@ -131,7 +136,7 @@ def compile_value(value: JSON, path: Path = ()) -> Render | None:
     return lambda scope: [render(scope) if render else entry for render, entry in pairs]
 
 
-def compile_condition(text: str, path: Path = ()) -> Render:
+def compile_condition(text: str, path: ArgumentPath = ()) -> Render:
     """`when:`; a bare expression is one, as in GitHub Actions."""
     return _compile_text(text if is_template(text) else f"{{{{ {text} }}}}", path)
 
@@ -143,7 +148,7 @@ def truth(value: JSON) -> bool:
     return bool(value)
 
 
-def _compile_mapping(value: Mapping[str, JSON], path: Path) -> Render:
+def _compile_mapping(value: Mapping[str, JSON], path: ArgumentPath) -> Render:
     for name in value:
         if is_template(name):
             raise TemplateFault(f"a key cannot be a template: `{name}`", (*path, name))
@@ -151,7 +156,7 @@ def _compile_mapping(value: Mapping[str, JSON], path: Path) -> Render:
     return lambda scope: {name: render(scope) if render else each for name, render, each in triples}
 
 
-def _compile_text(text: str, path: Path) -> Render:
+def _compile_text(text: str, path: ArgumentPath) -> Render:
     try:
         body = _ENVIRONMENT.parse(text).body
         parts = body[0].nodes if len(body) == 1 and isinstance(body[0], nodes.Output) else []
@@ -173,7 +178,7 @@ def _compile_text(text: str, path: Path) -> Render:
         raise TemplateFault(f"template: {_sentence(error)}", path) from None
 
 
-def _substitution(parts: list[nodes.Expr], path: Path) -> Render:
+def _substitution(parts: list[nodes.Expr], path: ArgumentPath) -> Render:
     """Text with plain names in it, the usual case, at a tenth of the price of a template."""
     names = [part.name for part in parts if isinstance(part, nodes.Name)]
     if len(parts) == 1 and names:
@@ -200,7 +205,7 @@ def _substitution(parts: list[nodes.Expr], path: Path) -> Render:
     return render
 
 
-def _lookup(name: str, path: Path) -> Render:
+def _lookup(name: str, path: ArgumentPath) -> Render:
     def render(scope: Scope) -> JSON:
         try:
             return scope[name]
@@ -210,14 +215,14 @@ def _lookup(name: str, path: Path) -> Render:
     return render
 
 
-def _unknown(name: str, scope: Scope, path: Path) -> TemplateFault:
+def _unknown(name: str, scope: Scope, path: ArgumentPath) -> TemplateFault:
     close = next(iter(get_close_matches(name, list(scope), n=1)), "")
     known = f"known: {', '.join(list(scope)[:12]) or 'none'}"
     hint = f"did you mean `{close}`?" if close else known
     return TemplateFault(f"there is no variable `{name}`", path, "unknown-variable", hint, close)
 
 
-def _guarded(render: Callable[[Scope], JSON], text: str, path: Path) -> Render:
+def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> Render:
     names = names_in(text)
 
     def guarded(scope: Scope) -> JSON:

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import yaml
 
-from kling_batch.catalog.parameters import MOST_DEPTH, Path
+from kling_batch.catalog.parameters import MOST_DEPTH
+from kling_batch.core.diagnostics import ArgumentPath
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ManifestError, Place, Problem
 
@@ -72,7 +73,7 @@ class Tree:
         """The whole document as plain values; shared ones must not be changed."""
         return self.root.value
 
-    def place(self, path: Path, *, key: bool = False) -> Place:
+    def place(self, path: ArgumentPath, *, key: bool = False) -> Place:
         """Where the value at `path` (or its key) stands; the nearest parent's where it does not."""
         node = self.root
         line, column = node.line, node.column

@@ -14,8 +14,9 @@ from kling_batch.errors import UsageError
 from kling_batch.ledger import overrides as testimony
 from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.ledger.names import find, job_of
+from kling_batch.output.files import digest_of
 from kling_batch.output.filetype import HEAD, Kind, sniff, whole
-from kling_batch.output.store import Shelf, digest_of
+from kling_batch.output.store import Shelf
 
 
 def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> str:

@@ -10,16 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kling_batch.core.jobs import MicroUSD
 from kling_batch.core.lifecycle import Event
 from kling_batch.core.outcomes import Unread
+from kling_batch.core.quantities import MicroUSD, iso, parse_iso
+from kling_batch.core.records import Attempt
 from kling_batch.errors import KlingBatchError
-from kling_batch.fal.client import FalQueue, authorization
-from kling_batch.fal.credentials import EMULATED
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.credentials import EMULATED, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
-from kling_batch.ledger.attempts import Attempt
-from kling_batch.ledger.ledger import Ledger, iso
-from kling_batch.ledger.reader import parse_iso
+from kling_batch.ledger.ledger import Ledger
 
 _BATCH = 50  # request ids a call
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 from kling_batch.core.lifecycle import Event
 from kling_batch.core.outcomes import CancelAnswer, Finished, StatusOutcome, Unread, Waiting
-from kling_batch.fal.client import FalQueue, authorization
-from kling_batch.fal.credentials import EMULATED
+from kling_batch.core.records import Attempt
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.credentials import EMULATED, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
-from kling_batch.ledger.attempts import Attempt
 from kling_batch.ledger.ledger import Ledger
 
 WORDS: dict[CancelAnswer, str] = {

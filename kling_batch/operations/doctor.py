@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from kling_batch.catalog.registry import CATALOG
 from kling_batch.core.outcomes import ListForbidden, Listing, Unread
+from kling_batch.core.quantities import iso
 from kling_batch.errors import ExitCode
-from kling_batch.fal.client import FalQueue, authorization
-from kling_batch.fal.credentials import EMULATED
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.credentials import EMULATED, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
-from kling_batch.ledger.ledger import iso
 
 Check = tuple[str, bool, str, int]
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kling_batch.catalog.kling_o3 import Endpoint
-from kling_batch.catalog.pricing import format_usd
-from kling_batch.catalog.registry import by_id
-from kling_batch.catalog.units import UNIT_PRICE
+from kling_batch.catalog.registry import UNIT_PRICE, by_id
 from kling_batch.core.outcomes import Unread
+from kling_batch.core.quantities import format_usd
 from kling_batch.errors import KlingBatchError
-from kling_batch.fal.client import FalQueue, authorization
-from kling_batch.fal.credentials import EMULATED
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.credentials import EMULATED, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
 
 _BATCH = 50  # endpoints a call, facts §5.2

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from kling_batch import __version__
-from kling_batch.catalog.registry import by_id
-from kling_batch.catalog.units import cost_of
+from kling_batch.catalog.registry import by_id, cost_of
+from kling_batch.core.events import Tally
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
 from kling_batch.core.memory import undisturbed
-from kling_batch.core.tally import Tally
 from kling_batch.engine.context import Bench, Policy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, LedgerError, UsageError
@@ -175,7 +174,7 @@ def _check_folder(settings: Settings, job: Job) -> None:
 def _authorization(settings: Settings, plan: Plan) -> str:
     if settings.service == "emulator" or not plan.count(*_KEYED):
         return EMULATED
-    from kling_batch.fal.client import authorization  # noqa: PLC0415 - the network stack loads late
+    from kling_batch.fal.credentials import authorization  # noqa: PLC0415 - the network stack loads late
 
     return authorization()
 

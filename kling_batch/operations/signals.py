@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, suppress
 
 import anyio
 
-from kling_batch.core.outcomes import Happening
+from kling_batch.core.events import Happening
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
 from kling_batch.report.display.base import Display

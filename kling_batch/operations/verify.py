@@ -11,8 +11,10 @@ from pathlib import Path
 
 from kling_batch.core.jobs import keyed
 from kling_batch.core.lifecycle import Event, IllegalTransitionError, State, step
-from kling_batch.ledger.reader import File, Reader
-from kling_batch.output.store import Shelf, digest_of, sidecar_of
+from kling_batch.core.records import File
+from kling_batch.ledger.reader import Reader
+from kling_batch.output.files import digest_of
+from kling_batch.output.store import Shelf, sidecar_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from kling_batch import __version__
 from kling_batch.core.jobs import JSON, Job, canonical_json
 from kling_batch.core.outcomes import Fetched
-from kling_batch.ledger.attempts import Attempt
+from kling_batch.core.records import Attempt
 
 
 def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datetime) -> JSON:

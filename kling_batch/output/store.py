@@ -12,42 +12,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from enum import Enum, auto
-from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import UsageError
-
-
-class Extent(Enum):
-    """How far a refusal of the disk reaches."""
-
-    #: Nothing at all can be put down any more.
-    DISK = auto()
-    #: A folder that may not be written to is seldom alone.
-    FOLDER = auto()
-    #: This name alone: a directory of the same name, a link that leads out.
-    NAME = auto()
-
-
-def extent_of(error: Exception) -> Extent:
-    """What else cannot be put down where this could not."""
-    match getattr(error, "errno", None):
-        case errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EIO:
-            return Extent.DISK
-        case errno.EACCES | errno.EPERM:
-            return Extent.FOLDER
-        case _:
-            return Extent.NAME
-
-
-def words_of(error: Exception) -> str:
-    """What the disk says, for a person."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+from kling_batch.output.files import digest_of, sync_folder
 
 
 class Shelf:
@@ -144,12 +114,6 @@ class Shelf:
         temporary.replace(target)
 
 
-def shown(path: Path) -> str:
-    """A path as a person in the working folder would type it."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
-
-
 def sidecar_of(final: Path) -> Path:
     """`clip.mp4` → `clip.mp4.json`."""
     return final.with_name(f"{final.name}.json")
@@ -162,15 +126,6 @@ def _is_sidecar(path: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(record, dict) and {"schema_version", "key"} <= record.keys()
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        digest = sha256()
-        while block := file.read(1024 * 1024):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _second_name(source: Path, target: Path) -> None:
@@ -193,18 +148,3 @@ def _second_name(source: Path, target: Path) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system can sync folders."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return  # Windows cannot open folders; its renames are journalled
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)

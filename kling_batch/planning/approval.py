@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
-from kling_batch.catalog.pricing import format_usd
-from kling_batch.catalog.units import ALARM
-from kling_batch.core.jobs import Batch, Job, JobKey, MicroUSD
+from kling_batch.catalog.registry import ALARM
+from kling_batch.core.jobs import Batch, Job, JobKey
+from kling_batch.core.quantities import MicroUSD, format_usd
+from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
-from kling_batch.ledger.ledger import Cap
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import PER_DAY, Settings

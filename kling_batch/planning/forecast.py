@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from kling_batch.core.jobs import JSON, Job, JobKey, OutputOf
+from kling_batch.core.records import Standing
 from kling_batch.errors import UsageError
 from kling_batch.ledger.names import Named, find, job_of
-from kling_batch.ledger.reader import Reader, Standing
+from kling_batch.ledger.reader import Reader
 from kling_batch.output.store import Shelf
 from kling_batch.planning.plan import OnDisk, PlannedJob, make_plan
 from kling_batch.settings import DEFAULT_ATTEMPTS

@@ -13,9 +13,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
 
-from kling_batch.core.jobs import Job, JobKey, MicroUSD, parents
+from kling_batch.core.jobs import Job, JobKey, parents
 from kling_batch.core.lifecycle import State
-from kling_batch.ledger.reader import Standing
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Standing
 from kling_batch.planning.retry import Decision, decide, may_try_again
 
 
@@ -208,22 +209,3 @@ def _blocked(
         elif planned.action not in _HOPEFUL:
             return f"needs {planned.job.label}, which is {planned.action}: {planned.reason}"
     return ""
-
-
-def selected(plan: Plan, limit: int | None) -> Plan:
-    """The plan with at most `limit` paid submissions; what is cut stays pending."""
-    if limit is None:
-        return plan
-    kept: list[PlannedJob] = []
-    paid: set[JobKey] = set()
-    cut: set[JobKey] = set()
-    for item in plan.items:
-        key = item.job.key
-        if item.action is Action.SUBMIT and key not in paid:
-            orphan = any(parent.key in cut for parent in parents(item.job.arguments))
-            if orphan or len(paid) >= limit:
-                cut.add(key)
-                continue
-            paid.add(key)
-        kept.append(item)
-    return Plan(tuple(kept))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from kling_batch.catalog.pricing import format_usd
 from kling_batch.core.jobs import JSON
+from kling_batch.core.quantities import format_usd
 from kling_batch.errors import PlanDriftError, UsageError
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 

@@ -5,13 +5,14 @@ Must not know plans or ledgers; leaving a job out never changes another one's ke
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from kling_batch.catalog.parameters import nearest
-from kling_batch.core.jobs import Batch, Job, parents
+from kling_batch.core.diagnostics import nearest
+from kling_batch.core.jobs import Batch, Job, JobKey, job_key, parents
 from kling_batch.errors import Problem
+from kling_batch.planning.plan import Action, Plan, PlannedJob
 
 _Name = tuple[str, int]
 
@@ -77,3 +78,51 @@ def _fits(job: Job, globs: Sequence[str]) -> bool:
 
 def _name(job: Job) -> _Name:
     return job.id, job.take
+
+
+def with_extra_takes(batch: Batch, extra: Mapping[str, int]) -> Batch:
+    """The batch with `extra[id]` takes of a job where the manifest has fewer."""
+    if not extra:
+        return batch
+    return replace(batch, jobs=tuple(_grown(batch.jobs, extra)))
+
+
+def _grown(jobs: tuple[Job, ...], extra: Mapping[str, int]) -> Iterator[Job]:
+    most: dict[str, int] = {}
+    for job in jobs:
+        most[job.id] = max(most.get(job.id, 0), job.take)
+    first = {job.id: job for job in reversed(jobs) if job.take == 1}
+    for job in jobs:
+        yield job
+        if job.take != most[job.id] or job.id not in first:
+            continue
+        for take in range(job.take + 1, extra.get(job.id, 0) + 1):
+            yield _another(first[job.id], take)
+
+
+def _another(job: Job, take: int) -> Job:
+    return job._replace(
+        take=take,
+        key=job_key(job.endpoint, job.arguments, take),
+        # Where `{suffix}` of a path template puts a take, and unique where it has none.
+        path=job.path.replace("{output}", f"-t{take}{{output}}"),
+    )
+
+
+def selected(plan: Plan, limit: int | None) -> Plan:
+    """The plan with at most `limit` paid submissions; what is cut stays pending."""
+    if limit is None:
+        return plan
+    kept: list[PlannedJob] = []
+    paid: set[JobKey] = set()
+    cut: set[JobKey] = set()
+    for item in plan.items:
+        key = item.job.key
+        if item.action is Action.SUBMIT and key not in paid:
+            orphan = any(parent.key in cut for parent in parents(item.job.arguments))
+            if orphan or len(paid) >= limit:
+                cut.add(key)
+                continue
+            paid.add(key)
+        kept.append(item)
+    return Plan(tuple(kept))

@@ -9,13 +9,14 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from kling_batch.core.jobs import Batch, Job, JobKey, MicroUSD
+from kling_batch.core.events import Tally, name_of
+from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.lifecycle import State
-from kling_batch.core.tally import Tally, name_of
+from kling_batch.core.quantities import MicroUSD, iso, parse_iso
+from kling_batch.core.records import Standing
 from kling_batch.errors import Place
-from kling_batch.ledger.ledger import iso
-from kling_batch.ledger.reader import Reader, Standing, parse_iso
-from kling_batch.output.store import shown
+from kling_batch.ledger.reader import Reader
+from kling_batch.output.files import shown
 from kling_batch.planning.builder import shelf_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.command_line import Command
@@ -188,7 +189,6 @@ _WORDS = {
     Ending.IN_DOUBT: "fal may have accepted it",
     Ending.UNDELIVERED: "paid and rendered; the next run downloads it",
 }
-
 
 #: Actions for which the engine does nothing.
 _IDLE = (Action.KEEP, Action.SETTLED, Action.BLOCKED)

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kling_batch.catalog.pricing import format_usd
-from kling_batch.core.jobs import MicroUSD
+from kling_batch.core.quantities import MicroUSD, format_usd
+from kling_batch.core.records import File
 from kling_batch.core.text import clean
-from kling_batch.ledger.reader import File, Reader
-from kling_batch.report.display.stream import replace_file
+from kling_batch.ledger.reader import Reader
+from kling_batch.output.files import replace_file
 
 PAGE = "gallery.html"
 

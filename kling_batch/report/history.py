@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kling_batch.catalog.pricing import format_usd
 from kling_batch.core.jobs import JSON
 from kling_batch.core.lifecycle import NEXT, State
 from kling_batch.core.outcomes import Charged
-from kling_batch.ledger.attempts import Attempt
+from kling_batch.core.quantities import format_usd
+from kling_batch.core.records import Attempt, Standing
 from kling_batch.ledger.names import Named, differences
-from kling_batch.ledger.reader import Reader, Standing
+from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
 from kling_batch.planning.plan import Action
 

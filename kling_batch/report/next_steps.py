@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kling_batch.core.events import Stop
 from kling_batch.core.jobs import Batch
-from kling_batch.core.tally import Stop
 from kling_batch.errors import ExitCode, PlanDriftError, UsageError
 from kling_batch.ledger.names import find
 from kling_batch.ledger.reader import Reader
-from kling_batch.output.store import shown
+from kling_batch.output.files import shown
 from kling_batch.planning.builder import survey
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.command_line import Command

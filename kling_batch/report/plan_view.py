@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from kling_batch.catalog.pricing import format_usd
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
-from kling_batch.core.text import clean, duration
+from kling_batch.core.quantities import duration, format_usd
+from kling_batch.core.text import clean
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
 

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kling_batch.catalog.pricing import format_usd
-from kling_batch.core.jobs import MicroUSD
-from kling_batch.core.text import as_typed, clean, count, duration, full_name
+from kling_batch.core.quantities import MicroUSD, duration, format_usd
+from kling_batch.core.text import as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.run_report import Ending, JobLine, RunReport

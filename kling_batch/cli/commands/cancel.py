@@ -28,8 +28,8 @@ def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
 
     from kling_batch.core.lifecycle import State  # noqa: PLC0415
     from kling_batch.core.outcomes import CancelAnswer  # noqa: PLC0415
-    from kling_batch.fal.keyfile import read_key_file  # noqa: PLC0415
-    from kling_batch.ledger.attempts import Attempt  # noqa: PLC0415
+    from kling_batch.core.records import Attempt  # noqa: PLC0415
+    from kling_batch.fal.credentials import read_key_file  # noqa: PLC0415
     from kling_batch.ledger.names import by_key, find  # noqa: PLC0415
     from kling_batch.operations import cancel as cancellation  # noqa: PLC0415
     from kling_batch.operations.run import gateway_of  # noqa: PLC0415

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 
 import click
 
+from kling_batch.catalog.kling_o3 import Endpoint
+from kling_batch.catalog.parameters import Parameter
+from kling_batch.catalog.pricing import PerImage, Price
+from kling_batch.core.jobs import JSON
 from kling_batch.errors import ExitCode, UsageError
 
 
@@ -15,7 +20,6 @@ from kling_batch.errors import ExitCode, UsageError
 def catalog(mode: str | None, *, as_json: bool) -> int:
     """List modes, tiers and prices; with MODE also its parameters and their limits."""
     from kling_batch.catalog.registry import CATALOG, MODES  # noqa: PLC0415
-    from kling_batch.cli.catalog_text import as_data, details, overview  # noqa: PLC0415
 
     chosen = [e for e in CATALOG if mode in (None, e.mode, e.id)]
     if not chosen:
@@ -27,3 +31,104 @@ def catalog(mode: str | None, *, as_json: bool) -> int:
     else:
         click.echo(details(chosen))
     return ExitCode.OK
+
+
+def overview(endpoints: Sequence[Endpoint]) -> str:
+    """One line an endpoint: mode, tier, price, id."""
+    rows = [(e.mode, e.tier, price_words(e.price), e.id) for e in endpoints]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    ]
+    sources = sorted({f"{e.price_source} ({e.price_dated})" for e in endpoints})
+    return "\n".join([*lines, "", "Prices in US dollars, from:", *(f"  {s}" for s in sources)])
+
+
+def price_words(price: Price) -> str:
+    """A price as a person reads it."""
+    if isinstance(price, PerImage):
+        factors = "".join(f", {name} ×{factor}" for name, factor in price.factors.items())
+        return f"{price.image} an image{factors}"
+    audio = f", {price.audio} with audio" if price.audio and price.audio != price.silent else ""
+    return f"{price.silent} a second{audio}"
+
+
+def details(endpoints: Iterable[Endpoint]) -> str:
+    """Every parameter with its limits; tiers that share their parameters are told together."""
+    blocks: list[str] = []
+    seen: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        seen.setdefault(endpoint.mode, []).append(endpoint)
+    for mode, same in seen.items():
+        first = same[0]
+        blocks.append(f"{mode}: {first.doc}")
+        blocks += [f"  {e.tier:<9} {price_words(e.price)}   {e.id}" for e in same]
+        blocks += [_parameter(parameter, "  ") for parameter in first.parameters]
+        blocks.append(f"  read from {first.source} ({first.dated})\n")
+    return "\n".join(blocks).rstrip()
+
+
+def _parameter(parameter: Parameter, indent: str) -> str:
+    facts: list[str] = []
+    if parameter.required:
+        facts.append("required")
+    if parameter.choices:
+        facts.append(parameter.allowed)
+    elif parameter.minimum is not None or parameter.maximum is not None:
+        low = "" if parameter.minimum is None else parameter.minimum
+        high = "" if parameter.maximum is None else parameter.maximum
+        facts.append(f"{low}–{high}")
+    if parameter.default is not None:
+        facts.append(f"default {parameter.default}")
+    told = f" [{'; '.join(facts)}]" if facts else ""
+    lines = [f"{indent}{parameter.name:<22} {parameter.doc}{told}"]
+    fields = parameter.item.fields if parameter.item is not None else parameter.fields
+    lines += [_parameter(each, indent + "    ") for each in fields]
+    return "\n".join(lines)
+
+
+def as_data(endpoints: Iterable[Endpoint]) -> JSON:
+    """Everything, for machines."""
+    return {
+        "schema_version": 1,
+        "endpoints": [
+            {
+                "endpoint": e.id,
+                "mode": e.mode,
+                "tier": e.tier,
+                "output": e.output,
+                "price": price_words(e.price),
+                "price_source": e.price_source,
+                "price_dated": e.price_dated,
+                "source": e.source,
+                "dated": e.dated,
+                "parameters": [_data(parameter) for parameter in e.parameters],
+            }
+            for e in endpoints
+        ],
+    }
+
+
+def _data(parameter: Parameter) -> JSON:
+    data: dict[str, JSON] = {
+        "name": parameter.name,
+        "kind": parameter.kind,
+        "description": parameter.doc,
+        "required": parameter.required,
+    }
+    if parameter.default is not None:
+        data["default"] = parameter.default
+    if parameter.choices:
+        data["choices"] = list(parameter.choices)
+    if parameter.words:
+        data["words"] = dict(parameter.words)
+    if parameter.minimum is not None:
+        data["minimum"] = parameter.minimum
+    if parameter.maximum is not None:
+        data["maximum"] = parameter.maximum
+    if parameter.item is not None:
+        data["item"] = _data(parameter.item)
+    if parameter.fields:
+        data["fields"] = [_data(each) for each in parameter.fields]
+    return data

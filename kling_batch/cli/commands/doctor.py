@@ -67,7 +67,7 @@ def _folder(values: dict[str, Any]) -> tuple[str, bool, str, int]:
 
 
 def _key_file() -> Iterator[tuple[str, bool, str, int]]:
-    from kling_batch.fal.keyfile import told_of_others  # noqa: PLC0415
+    from kling_batch.fal.credentials import told_of_others  # noqa: PLC0415
 
     if told := told_of_others():
         yield "key file", False, told, ExitCode.OK
@@ -77,7 +77,7 @@ def _fal(values: dict[str, Any]) -> Iterator[tuple[str, bool, str, int]]:
     """The key, and whether it may read prices and the request list that finds lost submissions."""
     import anyio  # noqa: PLC0415 - the network stack loads late
 
-    from kling_batch.fal.keyfile import read_key_file  # noqa: PLC0415
+    from kling_batch.fal.credentials import read_key_file  # noqa: PLC0415
     from kling_batch.operations import doctor as checkup  # noqa: PLC0415
     from kling_batch.operations.run import gateway_of  # noqa: PLC0415
     from kling_batch.settings import resolve  # noqa: PLC0415

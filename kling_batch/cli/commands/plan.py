@@ -86,7 +86,7 @@ def _live_prices(made: Plan, settings: Settings) -> None:
     """On standard error: it is about the prices, the plan is the data."""
     import anyio  # noqa: PLC0415 - the network stack loads late
 
-    from kling_batch.fal.keyfile import read_key_file  # noqa: PLC0415
+    from kling_batch.fal.credentials import read_key_file  # noqa: PLC0415
     from kling_batch.operations import prices as live_prices  # noqa: PLC0415
     from kling_batch.operations.run import gateway_of  # noqa: PLC0415
 

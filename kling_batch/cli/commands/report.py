@@ -64,7 +64,7 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
 def _learn(values: dict[str, Any]) -> None:
     import anyio  # noqa: PLC0415 - the network stack loads late
 
-    from kling_batch.fal.keyfile import read_key_file  # noqa: PLC0415
+    from kling_batch.fal.credentials import read_key_file  # noqa: PLC0415
     from kling_batch.operations import billing  # noqa: PLC0415
     from kling_batch.operations.run import gateway_of  # noqa: PLC0415
     from kling_batch.settings import resolve  # noqa: PLC0415

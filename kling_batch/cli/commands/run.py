@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 def run(manifests: tuple[Path, ...], **values: Any) -> int:
     """Render what is new in MANIFEST, collect what is open, pay for nothing twice."""
     from kling_batch.cli.manifests import chosen, load_all  # noqa: PLC0415 - heavy: load late
-    from kling_batch.fal.keyfile import read_key_file, told_of_others  # noqa: PLC0415
+    from kling_batch.fal.credentials import read_key_file, told_of_others  # noqa: PLC0415
     from kling_batch.operations.run import Request, execute  # noqa: PLC0415
-    from kling_batch.report.display.base import choose  # noqa: PLC0415
+    from kling_batch.report.display.choose import choose  # noqa: PLC0415
 
     read_key_file()
     real = not (values["emulator"] or values["emulator_url"])

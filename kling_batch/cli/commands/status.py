@@ -21,7 +21,7 @@ def status(
     manifests: tuple[Path, ...], output: Path | None, ledger: Path | None, *, as_json: bool
 ) -> int:
     """Show where every job of the ledger stands, and the money."""
-    from kling_batch.catalog.pricing import format_usd  # noqa: PLC0415
+    from kling_batch.core.quantities import format_usd  # noqa: PLC0415
     from kling_batch.ledger.reader import Reader  # noqa: PLC0415
 
     names: tuple[str, ...] = ()

@@ -57,9 +57,9 @@ def verify(*, repair: bool, **values: Any) -> int:
 
 def _repair(wanted: set[int], path: Path, values: Mapping[str, Any]) -> int:
     from kling_batch.core.jobs import Batch  # noqa: PLC0415
-    from kling_batch.fal.keyfile import read_key_file  # noqa: PLC0415
+    from kling_batch.fal.credentials import read_key_file  # noqa: PLC0415
     from kling_batch.operations.run import Request, execute  # noqa: PLC0415
-    from kling_batch.report.display.base import choose  # noqa: PLC0415 - heavy parts load when needed
+    from kling_batch.report.display.choose import choose  # noqa: PLC0415 - heavy parts load when needed
 
     read_key_file()
     with reader_of(values) as reader:

@@ -16,11 +16,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kling_batch.core.jobs import MicroUSD
-from kling_batch.core.outcomes import Happening
-from kling_batch.core.text import clean, clock, full_name
+from kling_batch.core.events import Happening
+from kling_batch.core.quantities import MicroUSD, clock
+from kling_batch.core.text import clean, full_name
 from kling_batch.planning.plan import Plan
-from kling_batch.report.display.base import AT_ONCE, NOTABLE, painted, said_of, totals_of
+from kling_batch.report.display.base import NOTABLE, painted, said_of, totals_of
+from kling_batch.report.display.plain import AT_ONCE
 from kling_batch.report.display.progress import Line, Phase, Progress, longest
 from kling_batch.report.display.stream import Writer
 from kling_batch.report.run_report import RunReport

@@ -10,8 +10,9 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from kling_batch.core.jobs import JSON, MicroUSD
-from kling_batch.core.outcomes import Happening
+from kling_batch.core.events import Happening
+from kling_batch.core.jobs import JSON
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import Writer

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
-from kling_batch.core.jobs import JobKey, MicroUSD
-from kling_batch.core.outcomes import Charged, Happening
+from kling_batch.core.events import Happening
+from kling_batch.core.jobs import JobKey
+from kling_batch.core.outcomes import Charged
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import select
 from contextlib import suppress
-from pathlib import Path
 from typing import TextIO
 
 #: What terminals without these characters get instead.
@@ -159,20 +158,3 @@ def _descriptor(stream: TextIO | None) -> int | None:
         return stream.fileno()
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Put a text under a name, whole or not at all. Raises `OSError`."""
-    target = path.resolve() if path.is_symlink() else path
-    if target.exists() and not target.is_file():
-        # A device or a pipe is written to; renaming over it would take it away from everybody.
-        target.write_text(text, encoding="utf-8")
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kling_batch.cli.options import PATH, ledger_path, place_options
+from kling_batch.cli.options import PATH
 from kling_batch.errors import ExitCode, UsageError
 
 SCHEMA_NAME = "kling-batch.schema.json"
@@ -40,15 +40,4 @@ def schema() -> int:
     from kling_batch.manifest.schema import schema as made  # noqa: PLC0415
 
     click.echo(json.dumps(made(), ensure_ascii=False, indent=2))
-    return ExitCode.OK
-
-
-@click.command()
-@place_options
-def gallery(**places: Path | None) -> int:
-    """Write gallery.html beside the outputs: every take with prompt and price, in one page."""
-    from kling_batch.report.gallery import write_gallery  # noqa: PLC0415 - jinja2 loads late
-
-    ledger = ledger_path(places)
-    click.echo(write_gallery(ledger, places.get("output") or ledger.parent))
     return ExitCode.OK

@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kling_batch.cli.options import PATH, ledger_of, place_options
+from kling_batch.cli.options import JOB, ledger_of, place_options
 from kling_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from kling_batch.ledger.attempts import Attempt
+    from kling_batch.core.records import Attempt
     from kling_batch.ledger.ledger import Ledger
     from kling_batch.ledger.names import Named
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_JOB = click.argument("job", metavar="JOB")
-
 
 @click.command()
-@_JOB
+@JOB
 @click.option("--request-id", metavar="ID", help="It is at fal, under this id: collect it")
 @click.option("--not-submitted", is_flag=True, help="fal never got it: it may be sent again")
 @place_options
@@ -31,7 +29,7 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
     """Settle a submission in doubt by your word, after a look into the fal dashboard."""
     from kling_batch.core.lifecycle import Event, State  # noqa: PLC0415
     from kling_batch.core.outcomes import Charged, Failure, FailureKind  # noqa: PLC0415
-    from kling_batch.fal.fal_urls import handle_of  # noqa: PLC0415 - fal-client loads late
+    from kling_batch.fal.client import handle_of  # noqa: PLC0415 - fal-client loads late
     from kling_batch.ledger.names import find  # noqa: PLC0415
     from kling_batch.ledger.overrides import by_word, take_back  # noqa: PLC0415
 
@@ -98,73 +96,3 @@ def _without_id(ledger: Ledger, named: Named, attempt: Attempt) -> Attempt:
         charged=Charged.NO,
     )
     return begin_again(ledger, attempt, failure)
-
-
-@click.command()
-@click.argument("jobs", nargs=-1, metavar="[JOB...]")
-@click.option("--all", "everything", is_flag=True, help="Every failed or cancelled job")
-@place_options
-def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> int:
-    """Allow another paid attempt at failed jobs; the next `run` makes it."""
-    from kling_batch.core.lifecycle import State  # noqa: PLC0415
-    from kling_batch.ledger.names import all_named, find  # noqa: PLC0415
-    from kling_batch.ledger.overrides import grant_retries  # noqa: PLC0415
-
-    if bool(jobs) == everything:
-        raise UsageError("name the jobs, or say --all")
-    settled = (State.FAILED, State.CANCELLED)
-    with ledger_of(places) as ledger:
-        standings = ledger.standings()
-        chosen = all_named(ledger) if everything else [find(ledger, job) for job in jobs]
-        wanted = {named.key: named for named in chosen}  # two names of one render are one word
-        if everything:
-            failed = {key for key, standing in standings.items() if standing.state in settled}
-            wanted = {key: named for key, named in wanted.items() if key in failed}
-        for key, named in wanted.items():
-            state = standings[key].state if key in standings else "not submitted yet"
-            if state is not State.RENDERED and state not in settled:
-                raise UsageError(f"{named.label} is {state}; only failed jobs are retried")
-            if state is not State.RENDERED:
-                _must_be_wanted(named)
-        grant_retries(ledger, [standings[key].attempt_id for key in wanted])
-    for named in wanted.values():
-        then = "its files are given up" if named.gone else "the next run pays for another attempt"
-        click.echo(f"{named.label}: {then}", err=True)
-    if not wanted:
-        click.echo("no failed or cancelled jobs", err=True)
-    return ExitCode.OK
-
-
-def _must_be_wanted(named: Named) -> None:
-    if named.gone:
-        raise UsageError(f"{named.label} is in no manifest any more: no run pays for it")
-
-
-@click.command()
-@_JOB
-@place_options
-def reroll(job: str, **places: Path | None) -> int:
-    """Ask for one more take of JOB; the next `run` pays for it and keeps the others."""
-    from kling_batch.ledger.names import find  # noqa: PLC0415
-    from kling_batch.ledger.overrides import grant_take  # noqa: PLC0415
-
-    with ledger_of(places) as ledger:
-        named = find(ledger, job)
-        _must_be_wanted(named)
-        take = grant_take(ledger, named.batch, named.id)
-    click.echo(f"{named.id}: the next run pays for take {take}", err=True)
-    return ExitCode.OK
-
-
-@click.command()
-@_JOB
-@click.argument("file", type=PATH)
-@place_options
-def adopt(job: str, file: Path, **places: Path | None) -> int:
-    """Take an existing FILE as the result of JOB: nothing is rendered, nothing is paid."""
-    from kling_batch.operations.adopt import adopt_file  # noqa: PLC0415
-
-    with ledger_of(places) as ledger:
-        path = adopt_file(ledger, job, file, places.get("output"))
-    click.echo(f"{job}: {path} is its result now", err=True)
-    return ExitCode.OK

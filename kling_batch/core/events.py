@@ -1,12 +1,24 @@
-"""What only a run knows of its own end; everything else is in the ledger. Holds no logic."""
+"""Events of a run, as displays get them, and what only the run knows of its own end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from kling_batch.core.jobs import Job
+from kling_batch.core.jobs import JSON, Job
 from kling_batch.errors import ExitCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """One thing a person may want to see; displays turn it into lines, tables or NDJSON."""
+
+    kind: str
+    job: str = ""
+    batch: str = ""
+    message: str = ""
+    data: dict[str, JSON] = field(default_factory=dict)
+
 
 JobName: TypeAlias = tuple[str, str, int]
 """Batch, id and take: one name of a job."""

@@ -1,17 +1,70 @@
-"""Every problem of a load in two piles: sorted by place, none twice, a flood cut short.
+"""Problems found in a manifest: place, message, hint; collected, sorted, a flood cut short.
 
-Must not decide what is a problem.
+Must not decide what is a problem. Pure.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import NamedTuple
 
-from kling_batch.catalog.parameters import Complaint
 from kling_batch.errors import ManifestError, Place, Problem
+
+ArgumentPath = tuple[str | int, ...]
+
+
+class Complaint(NamedTuple):
+    """One thing wrong with the argument at `path`, as `errors.Problem` will say it."""
+
+    path: ArgumentPath
+    message: str
+    code: str
+    hint: str = ""
+
+
+class Findings:
+    """Errors, which forbid the job, and doubts, which only warn."""
+
+    __slots__ = ("doubts", "errors")
+
+    def __init__(self) -> None:
+        self.errors: list[Complaint] = []
+        self.doubts: list[Complaint] = []
+
+    def error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
+        """Forbid."""
+        self.errors.append(Complaint(path, message, code, hint))
+
+    def doubt(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
+        """Warn."""
+        self.doubts.append(Complaint(path, message, code, hint))
+
+
+def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`did you mean …?`, or nothing."""
+    close = get_close_matches(str(word)[:100], list(known), n=1, cutoff=cutoff)
+    return f"did you mean `{close[0]}`?" if close else ""
+
+
+def show(value: object) -> str:
+    """A value as a message quotes it: short, and about as it was written."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a huge number"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = text if len(text) <= 60 else text[:57] + "…"
+    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
+
 
 #: A wrong column of 100,000 rows is one mistake; a person reads the first few of it.
 _MOST_ALIKE = 50
+
 _Kind = tuple[str, str, str]
 
 
@@ -83,3 +136,7 @@ def by_place(problem: Problem) -> tuple[str, int, int, str]:
     """Sort key: file, line, column."""
     place = problem.place
     return place.file, place.line, place.column, place.cell
+
+
+class FieldError(ValueError):
+    """A sentence about a value, to follow the name of its key."""

@@ -30,7 +30,7 @@ from kling_batch.core.jobs import JobKey
 from kling_batch.errors import ExitCode
 
 if TYPE_CHECKING:
-    from kling_batch.ledger.reader import File
+    from kling_batch.core.records import File
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,10 +87,10 @@ def video(mode: str, tier: str, **values: Any) -> int:
 def _one(
     batch: str, mode: str, tier: str, said: Mapping[str, str | None], values: dict[str, Any]
 ) -> int:
-    from kling_batch.fal.keyfile import read_key_file  # noqa: PLC0415
+    from kling_batch.fal.credentials import read_key_file  # noqa: PLC0415
     from kling_batch.manifest.loader import single  # noqa: PLC0415
     from kling_batch.operations.run import Request, execute  # noqa: PLC0415
-    from kling_batch.report.display.base import choose  # noqa: PLC0415 - heavy parts load when needed
+    from kling_batch.report.display.choose import choose  # noqa: PLC0415 - heavy parts load when needed
     from kling_batch.report.run_report import Ending  # noqa: PLC0415
 
     read_key_file()
@@ -146,7 +146,7 @@ def _hand_out(key: JobKey, ledger: Path) -> None:
     """The seed's output format, each file with its local path."""
     from kling_batch.core.lifecycle import State  # noqa: PLC0415
     from kling_batch.ledger.reader import Reader  # noqa: PLC0415
-    from kling_batch.output.store import shown  # noqa: PLC0415
+    from kling_batch.output.files import shown  # noqa: PLC0415
 
     with Reader.open(ledger) as reader:
         paid = [a for a in reader.attempts_of(key) if a.state is State.SUCCEEDED]

@@ -1,0 +1,116 @@
+"""Money, durations, rates and times: from text to values and back. Pure.
+
+Money is whole millionths of a dollar; a cap that drifts by floats is not a cap.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import NewType
+
+from kling_batch.core.diagnostics import FieldError, show
+
+MicroUSD = NewType("MicroUSD", int)
+"""Money: whole millionths of a US dollar, never a float."""
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `4 min 12 s`, `2 h 05 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def clock(seconds: float) -> str:
+    """`4:12`, `2:05:09`: the short form for a table."""
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+#: Nobody has a batch of this size; beyond it a slip of the keyboard is likelier.
+_MOST = Decimal(10_000_000)
+
+_MICRO = Decimal(1_000_000)
+
+
+def parse_usd(text: str) -> MicroUSD:
+    """`"40.00"`, `"$0.5"` → micro-dollars, exactly; `ValueError` says what is wrong."""
+    try:
+        amount = Decimal(text.strip().removeprefix("$"))
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not an amount in dollars, such as 40.00") from None
+    if not amount.is_finite() or amount < 0 or amount > _MOST:
+        raise ValueError(f"{text!r} is not between 0 and {_MOST:,} dollars")
+    micro = amount * _MICRO
+    if micro != int(micro):
+        raise ValueError(f"{text!r} has more than six decimals")
+    return MicroUSD(int(micro))
+
+
+def format_usd(micro: int) -> str:
+    """`$0.56`; decimals beyond the cent are shown only where there are any."""
+    sign, amount = ("-", -micro) if micro < 0 else ("", micro)
+    dollars, rest = divmod(amount, 1_000_000)
+    decimals = f"{rest:06}".rstrip("0").ljust(2, "0")
+    return f"{sign}${dollars:,}.{decimals}"
+
+
+def iso(moment: datetime) -> str:
+    """UTC with milliseconds, so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_iso(text: str) -> datetime:
+    """A time of the ledger, or of fal, as an aware moment."""
+    return datetime.fromisoformat(text)
+
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+_DURATION = r"^\s*(?:[0-9]+(?:\.[0-9]+)?\s*(?:ms|min|s|m|h|d)\s*)+$"
+
+_RATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*(s|min|m|h)\s*$"
+
+_YEAR = 366 * 86400
+
+
+def parse_duration(value: object) -> float:
+    """`3h`, `90s`, `1h30m` or a number, as seconds; `FieldError` says what is wrong."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value) if abs(value) < 1e9 else -1.0
+    elif isinstance(value, str) and re.match(_DURATION, value):
+        found = re.findall(r"([0-9.]+)\s*([a-z]+)", value)
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in found)
+    else:
+        raise FieldError(f"{show(value)} is no length of time; write 90s, 30m, 3h or 1h30m")
+    if not 0 < seconds <= _YEAR:
+        raise FieldError(f"{show(value)} is not between 0 and a year")
+    return seconds
+
+
+def parse_rate(value: object) -> float:
+    """`60/min`, `2/s`, `500/h` as a number per second; `FieldError` says what is wrong."""
+    match = re.match(_RATE, value) if isinstance(value, str) else None
+    if match is None:
+        raise FieldError(f"{show(value)} is no rate; write 60/min, 2/s or 500/h")
+    rate = float(match[1]) / _UNITS[match[2]]
+    if not 0 < rate <= 10_000:
+        raise FieldError(f"{show(value)} is not between 0 and 10,000 a second")
+    return rate
+
+
+def rate_text(rate: float) -> str:
+    """The reverse of `parse_rate`, in the unit in which it is a whole number."""
+    for unit in ("s", "min", "h"):
+        number = rate * _UNITS[unit]
+        if round(number) and abs(number - round(number)) < 1e-9 * number:
+            return f"{round(number)}/{unit}"
+    return f"{Decimal(repr(rate)):f}/s"

@@ -1,0 +1,253 @@
+"""Local inputs: found, hashed by content, each file once.
+
+The shell of the pure front: it reads the disk and decides nothing about what a file may be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from kling_batch.core.diagnostics import ArgumentPath, Findings, show
+from kling_batch.core.jobs import LocalFile
+
+#: By the end of the name; what fal's endpoints take, and what people hand them by mistake.
+_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".avif": "image/avif",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".mp3": "audio/mpeg",
+    ".wav": "audio/wav",
+}
+
+
+class FileFault(Exception):  # noqa: N818 - a fault of the manifest, not of the program
+    """Why a local input cannot be used, and what to type instead."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+class Files:
+    """The local inputs of a load; relative paths start at `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[str, LocalFile | FileFault] = {}
+
+    def get(self, written: str) -> LocalFile:
+        """The file behind a path as written; raises `FileFault`."""
+        known = self._known.get(written)
+        if known is None:
+            known = self._known[written] = self._look(written)
+        if isinstance(known, FileFault):
+            raise known
+        return known
+
+    def plausible(self, written: str) -> bool:
+        """Whether a text that may be anything means a file: by its end, or since it is one."""
+        if not written or "://" in written:
+            return False
+        try:
+            self.get(written)
+        except FileFault:
+            return Path(written).suffix.lower() in _TYPES
+        return True
+
+    def _look(self, written: str) -> LocalFile | FileFault:
+        name = f"`{written}`" if written.isprintable() and len(written) < 200 else show(written)
+        try:
+            path = self.folder / Path(written).expanduser()
+            if not path.exists():
+                return FileFault(f"there is no file {name}", self._elsewhere(written))
+            if not path.is_file():
+                kind = "a folder" if path.is_dir() else "a device"
+                return FileFault(f"{name} is {kind}, not a file")
+            size = path.stat().st_size
+            if size == 0:
+                return FileFault(f"{name} is empty (0 bytes)")
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            return FileFault(f"{name} cannot be read: {reason}")
+        kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
+        return LocalFile(path=str(path), sha256=digest, size=size, content_type=kind)
+
+    def _elsewhere(self, written: str) -> str:
+        """People type paths as their shell sees them; a manifest's start at the manifest."""
+        if Path(written).is_absolute():
+            return ""
+        if Path(written).exists():
+            return f"it is in the working folder, but paths start at {self.folder}{os.sep}"
+        return f"paths start at {self.folder}{os.sep}, where the manifest is"
+
+
+_MB = 1_000_000
+
+#: Named everywhere; the others are taken by the playground only.
+_IMAGE_SURE = frozenset({"JPEG", "PNG", "MPO"})
+
+_IMAGE_TAKEN = _IMAGE_SURE | {"WEBP", "GIF", "AVIF"}
+
+#: mp4 and mov are one family to FFmpeg.
+_VIDEO_TAKEN = "mov,mp4,m4a,3gp,3g2,mj2"
+
+_VIDEO_ENDS = (".mp4", ".mov", ".m4v")
+
+#: A container's length and the length of its frames differ by a frame or so.
+_TOLERANCE = 0.05
+
+
+def judge_media(file: LocalFile, media: str, path: ArgumentPath, findings: Findings) -> None:
+    """Every complaint and doubt about a local file at `path` of a job."""
+    if media == "image":
+        _judge_image(file, path, findings)
+    elif media == "video":
+        _judge_video(file, path, findings)
+
+
+def seconds_of(file: LocalFile) -> float | None:
+    """How long a local clip is, if its header says so."""
+    found = clip(file)
+    return found.seconds or None if isinstance(found, Clip) else None
+
+
+def _judge_image(file: LocalFile, path: ArgumentPath, findings: Findings) -> None:
+    found = picture(file)
+    if isinstance(found, str):
+        findings.error(path, f"`{file.path}` {found}", "media", "give a JPEG or a PNG")
+        return
+    name = f"`{file.path}` ({found.width}×{found.height} {found.format})"
+    if found.format not in _IMAGE_TAKEN:
+        findings.error(path, f"{name}: fal does not take this format", "media", "save it as PNG")
+    elif found.format not in _IMAGE_SURE:
+        message = f"{name}: documented for certain are JPEG and PNG only"
+        findings.doubt(path, message, "media")
+    _judge_sides(found, name, path, findings)
+    if file.size > 50 * _MB:
+        message = f"{name} has {file.size / _MB:.1f} MB; at most 50 MB"
+        findings.error(path, message, "media", "save it smaller")
+    elif file.size > 10 * _MB:
+        message = f"{name} has {file.size / _MB:.1f} MB; a page of February 2026 says at most 10 MB"
+        findings.doubt(path, message, "dated-limit")
+
+
+def _judge_sides(found: Picture, name: str, path: ArgumentPath, findings: Findings) -> None:
+    if min(found.width, found.height) < 300:
+        findings.error(path, f"{name}: each side needs at least 300 pixels", "media")
+    if not 0.4 <= found.width / max(found.height, 1) <= 2.5:
+        ratio = found.width / max(found.height, 1)
+        message = f"{name}: width ÷ height is {ratio:.2f}; allowed: 0.40 to 2.50"
+        findings.error(path, message, "media", "crop it")
+
+
+def _judge_video(file: LocalFile, path: ArgumentPath, findings: Findings) -> None:
+    if file.size > 200 * _MB:
+        message = f"`{file.path}` has {file.size / _MB:.0f} MB; at most 200 MB"
+        findings.error(path, message, "media")
+    found = clip(file)
+    if isinstance(found, str):
+        findings.error(path, f"`{file.path}` {found}", "media", "give an mp4 or a mov")
+        return
+    name = f"`{file.path}` ({found.width}×{found.height}, {found.seconds:.2f} s)"
+    if found.container != _VIDEO_TAKEN or not file.path.lower().endswith(_VIDEO_ENDS):
+        findings.error(path, f"{name}: fal takes .mp4 and .mov only", "media")
+    _judge_length(found, name, path, findings)
+    _judge_frame(found, name, path, findings)
+
+
+def _judge_length(found: Clip, name: str, path: ArgumentPath, findings: Findings) -> None:
+    if not found.seconds:
+        findings.doubt(path, f"{name}: its length cannot be told; allowed: 3 to 15 s", "media")
+    elif not 3 - _TOLERANCE <= found.seconds <= 15 + _TOLERANCE:
+        findings.error(path, f"{name}: allowed are 3 to 15 s", "media", "cut it")
+    elif found.seconds > 10 + _TOLERANCE:
+        message = f"{name}: pages of early 2026 say at most 10 s, later ones 15 s"
+        findings.doubt(path, message, "dated-limit")
+
+
+def _judge_frame(found: Clip, name: str, path: ArgumentPath, findings: Findings) -> None:
+    short, long = sorted((found.width, found.height))
+    if short < 720 or long > 3840:
+        findings.error(path, f"{name}: each side needs 720 to 3840 pixels", "media")
+    elif long > 2160:
+        message = f"{name}: pages of early 2026 say at most 2160 pixels a side, later ones 3840"
+        findings.doubt(path, message, "dated-limit")
+    if found.fps and not 23.9 <= found.fps <= 60.1:
+        message = f"{name} has {found.fps:.2f} frames a second; pages of early 2026 say 24 to 60"
+        findings.doubt(path, message, "dated-limit")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image file."""
+
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video file; a value that its header does not tell is 0."""
+
+    container: str
+    width: int
+    height: int
+    seconds: float
+    fps: float
+
+
+@lru_cache(maxsize=4096)
+def picture(file: LocalFile) -> Picture | str:
+    """The image in a file, or why it is none."""
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only where there are files
+
+    try:
+        with warnings.catch_warnings():
+            # Its size is what we ask for; nobody decodes it here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file.path) as image:
+                return Picture(str(image.format), image.width, image.height)
+    except UnidentifiedImageError:
+        return "is no image that can be read"
+    # A broken header makes Pillow raise nearly anything.
+    except Exception as error:  # noqa: BLE001
+        return f"is no image that can be read: {error}"
+
+
+@lru_cache(maxsize=4096)
+def clip(file: LocalFile) -> Clip | str:
+    """The video in a file, or why it is none."""
+    import av  # noqa: PLC0415 - only where there are files
+
+    try:
+        with av.open(file.path) as container:
+            if not container.streams.video:
+                return "holds no video"
+            stream = container.streams.video[0]
+            ticks = stream.duration * stream.time_base if stream.duration else 0
+            whole = container.duration / av.time_base if container.duration else 0
+            return Clip(
+                container.format.name,
+                stream.codec_context.width,
+                stream.codec_context.height,
+                float(ticks or whole),
+                float(stream.average_rate or 0),
+            )
+    # FFmpeg's own errors, text that is no text, streams without a decoder…
+    except Exception as error:  # noqa: BLE001
+        return f"is no video that can be read: {getattr(error, 'strerror', None) or error}"

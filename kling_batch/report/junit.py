@@ -1,0 +1,102 @@
+"""A run as JUnit XML: a pure function of its report."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from kling_batch.core.text import clean
+from kling_batch.errors import ExitCode
+from kling_batch.report.run_report import Ending, JobLine, RunReport
+
+#: What an ending is to a test runner; passed where it is not named here.
+_VERDICTS: dict[Ending, str] = {
+    Ending.FAILED: "failure",
+    Ending.UNDELIVERED: "error",
+    Ending.IN_DOUBT: "error",
+    Ending.BLOCKED: "skipped",
+    Ending.RUNNING: "skipped",
+    Ending.NOT_STARTED: "skipped",
+}
+
+
+_COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
+
+
+def junit(report: RunReport) -> str:
+    """A test suite for each batch, a test case for each job, one more for a run that stopped."""
+    root = ET.Element("testsuites", {"name": "kling-batch", "time": _seconds(report.seconds)})
+    for batch in report.batches:
+        suite = _suite(root, report, clean(batch))
+        for line in report.lines:
+            if line.batch == batch:
+                _case(suite, line)
+        _total(suite)
+    if report.reasons and report.exit_code is not ExitCode.OK:
+        # Jobs that never started are no failures, yet a stopped run must not look green.
+        suite = _suite(root, report, "kling-batch")
+        case = ET.SubElement(suite, "testcase", {"classname": "kling-batch", "name": "run"})
+        kind = {"message": report.meaning, "type": _word(report.exit_code.name)}
+        ET.SubElement(case, "error", kind).text = "\n".join(map(clean, report.reasons))
+        _total(suite)
+    for name in ("tests", *_COUNTED.values()):
+        root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(root: ET.Element, report: RunReport, name: str) -> ET.Element:
+    attributes = {
+        "name": name,
+        "time": _seconds(report.seconds),
+        "timestamp": report.started_at[:19],
+    }
+    return ET.SubElement(root, "testsuite", attributes)
+
+
+def _case(suite: ET.Element, line: JobLine) -> None:
+    attributes = {"classname": clean(line.batch), "name": clean(line.job)}
+    attributes["time"] = _seconds(line.seconds or 0)
+    if line.place.file:
+        attributes["file"] = clean(line.place.file)
+    if line.place.line:
+        attributes["line"] = str(line.place.line)
+    case = ET.SubElement(suite, "testcase", attributes)
+    facts = {"ending": line.ending.value, "cost_usd": f"{line.cost / 1e6:.3f}"}
+    facts |= {"mode": line.mode, "tier": line.tier, "request_id": line.request_id}
+    properties = ET.SubElement(case, "properties")
+    for name, value in facts.items():
+        if value:
+            ET.SubElement(properties, "property", {"name": name, "value": clean(value)})
+    if (verdict := _VERDICTS.get(line.ending)) is not None:
+        message = clean(line.message) or line.ending.value
+        found = ET.SubElement(case, verdict, {"message": message, "type": _word(line.ending.name)})
+        if verdict != "skipped":
+            found.text = _story(line)
+    if line.files:
+        ET.SubElement(case, "system-out").text = "\n".join(map(clean, line.files))
+
+
+def _story(line: JobLine) -> str:
+    """What a person who opens the failure wants to see."""
+    prompt = clean(line.prompt)
+    facts = [
+        f"{line.ending}: {clean(line.message)}",
+        f"at {clean(str(line.place))}" if line.place.file else "",
+        f"request {clean(line.request_id)}" if line.request_id else "",
+        f"prompt: {prompt}" if prompt else "",
+    ]
+    return "\n".join(fact for fact in facts if fact)
+
+
+def _total(suite: ET.Element) -> None:
+    suite.set("tests", str(len(suite)))
+    for verdict, name in _COUNTED.items():
+        suite.set(name, str(len(suite.findall(f"testcase/{verdict}"))))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3f}"
+
+
+def _word(name: str) -> str:
+    return name.lower().replace("_", "-")

@@ -1,0 +1,119 @@
+"""A run as a Markdown page, for pipeline summaries: a pure function of its report."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+from kling_batch.core.quantities import duration, format_usd
+from kling_batch.core.text import as_typed, clean, count, full_name
+from kling_batch.errors import ExitCode
+from kling_batch.report.run_report import Ending, JobLine, RunReport
+
+#: Rows of one table; GitHub throws away a summary of more than a megabyte.
+ROWS = 100
+
+
+#: Characters of one reason.
+LENGTH = 400
+
+
+_SHOWN = (Ending.IN_DOUBT, Ending.FAILED, Ending.UNDELIVERED, Ending.BLOCKED, Ending.RUNNING)
+
+
+_SPECIAL = re.compile(r"[\\`*_{}\[\]|~#]")
+
+
+def markdown_summary(report: RunReport) -> str:
+    """A page for people who look at the pipeline, in GitHub's and GitLab's Markdown."""
+    return "\n".join(_page(report)).strip() + "\n"
+
+
+def _page(report: RunReport) -> Iterator[str]:
+    counts = report.counts()
+    done = counts.get(Ending.SUCCEEDED, 0) + counts.get(Ending.UNCHANGED, 0)
+    name = ", ".join(map(escaped, report.batches)) or "kling-batch"
+    jobs = count(report.total, "job")
+    yield f"### {name}: {done:,} of {jobs} done in {duration(report.seconds)}"
+    yield ""
+    for reason in report.reasons:
+        yield f"**Stopped:** {escaped(reason)}"
+        yield ""
+    parts = [f"{number:,} {ending}" for ending, number in counts.items()]
+    yield f"- Jobs: {', '.join(parts) or 'none'}"
+    yield f"- Cost: {_cost(report)}"
+    files = sum(len(line.files) for line in report.lines)
+    if files:
+        yield f"- Files: {files:,} in {code(report.output)}"
+    if report.exit_code is not ExitCode.OK:
+        yield f"- Exit code {report.exit_code.value}: {report.meaning}"
+    yield from _open_jobs(report)
+    yield from _done_jobs(report)
+    if report.next_steps:
+        yield from ("", "Next:", "", "````sh", *map(as_typed, report.next_steps), "````")
+
+
+def _cost(report: RunReport) -> str:
+    now, total = _usd(report.spent_now), _usd(report.charged + report.exposed)
+    if report.emulated:
+        return f"would have been {now} on fal; the emulator charges nothing"
+    parts = [f"{now} this run", f"{total} in all"]
+    if report.exposed:
+        parts.append(f"{_usd(report.exposed)} of it not certain yet")
+    if report.cap is not None:
+        parts.append(f"cap {_usd(report.cap)}")
+    return ", ".join(parts)
+
+
+def _open_jobs(report: RunReport) -> Iterator[str]:
+    lines = [line for ending in _SHOWN for line in report.lines if line.ending is ending]
+    if not lines:
+        return
+    yield from ("", "| job | ended | why | where |", "| --- | --- | --- | --- |")
+    for line in lines[:ROWS]:
+        why = escaped(line.message[:LENGTH])
+        where = escaped(str(line.place))
+        yield f"| {_name(report, line)} | {line.ending} | {why} | {where} |"
+    yield from _rest(lines)
+
+
+def _done_jobs(report: RunReport) -> Iterator[str]:
+    lines = [line for line in report.lines if line.files]
+    if not lines:
+        return
+    yield from ("", f"<details><summary>{count(len(lines), 'job')} with files</summary>", "")
+    yield from ("| job | cost | files |", "| --- | --: | --- |")
+    for line in lines[:ROWS]:
+        files = "<br>".join(map(code, line.files))
+        yield f"| {_name(report, line)} | {_usd(line.cost)} | {files} |"
+    yield from _rest(lines)
+    yield from ("", "</details>")
+
+
+def _rest(lines: list[JobLine]) -> Iterator[str]:
+    if len(lines) > ROWS:
+        yield from ("", f"… and {len(lines) - ROWS:,} more.")
+
+
+def _name(report: RunReport, line: JobLine) -> str:
+    return escaped(full_name(line.batch, line.job, several=len(report.batches) > 1))
+
+
+def _usd(micro: int) -> str:
+    # Two dollar signs in a line are a formula to GitHub.
+    return f"USD {format_usd(micro).replace('$', '')}"
+
+
+def escaped(text: str) -> str:
+    """Foreign text as Markdown shows it: no table, code, HTML, link or formula comes of it."""
+    shown = _SPECIAL.sub(r"\\\g<0>", html.escape(clean(text), quote=False))
+    return shown.replace("$", "<span>$</span>")
+
+
+def code(text: str) -> str:
+    """Foreign text as a code span, also within a table."""
+    shown = clean(text).replace("|", "\\|")
+    ticks = max((len(run) for run in re.findall("`+", shown)), default=0)
+    fence = "`" * (ticks + 1)
+    return f"{fence} {shown} {fence}" if ticks else f"`{shown}`"

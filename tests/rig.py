@@ -17,20 +17,20 @@ import anyio
 import trio
 import trio.testing
 
-from kling_batch.core.events import Happening, Tally
+from kling_batch.core.events import RunEvent, RunResult
 from kling_batch.core.jobs import Batch, Job, job_key
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
-from kling_batch.engine.context import Bench, Policy
+from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.transport import connections
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.output.download import Downloader
-from kling_batch.output.store import Shelf
-from kling_batch.planning.builder import Disk
+from kling_batch.output.store import OutputStore
+from kling_batch.planning.builder import OutputIndex
 from kling_batch.planning.plan import OnDisk, Plan, make_plan
 from kling_batch.settings import Options, resolve
 
@@ -94,7 +94,7 @@ class Rig:
     folder: Path
     settings: Settings = field(default_factory=lambda: Settings(concurrency=4, media="template"))
     faults: Sequence[Fault] = ()
-    happenings: list[Happening] = field(default_factory=list)
+    happenings: list[RunEvent] = field(default_factory=list)
     uploads: Any = field(default_factory=NoUploads)
     #: Whether an endpoint's answers must hold files.
     media: Any = lambda _: True
@@ -130,7 +130,7 @@ class Rig:
         transport: Any = None,
         cost_of: Any = lambda _endpoint, _units: None,
         **policy: Any,
-    ) -> Tally:
+    ) -> RunResult:
         """One whole run, as `session` does it, in virtual time."""
         self.epoch, self._virtual = self.now(), 0.0
         with self.ledger() as ledger:
@@ -143,14 +143,14 @@ class Rig:
                 jobs,
                 retry,
                 stop,
-                Policy(**{"rate": 50.0, **policy}),
+                RunPolicy(**{"rate": 50.0, **policy}),
                 transport,
                 cost_of,
             )
             clock = trio.testing.MockClock(autojump_threshold=0)
-            tally = trio.run(work, clock=clock)
+            run_result = trio.run(work, clock=clock)
             ledger.end_run(0)
-        return tally
+        return run_result
 
     async def _drive(
         self,
@@ -158,19 +158,19 @@ class Rig:
         jobs: Sequence[Job],
         retry: bool,
         stop: Any,
-        policy: Policy,
+        policy: RunPolicy,
         transport: Any,
         cost_of: Any,
-    ) -> Tally:
+    ) -> RunResult:
         wire = transport or InProcessTransport(self.world)
         try:
             async with connections("Key test", wire) as (api, files):
-                bench = Bench(
+                context = RunContext(
                     ledger=ledger,
                     queue=FalQueue(api),
                     fetcher=Downloader(files),
                     uploader=self.uploads,
-                    shelf=self.shelf(),
+                    store=self.store(),
                     policy=policy,
                     now=self.now,
                     rng=Random(7),
@@ -178,22 +178,22 @@ class Rig:
                     cost_of=cost_of,
                     media=self.media,
                 )
-                engine = Engine(bench)
+                engine = Engine(context)
                 async with anyio.create_task_group() as tasks:
                     if stop is not None:
                         tasks.start_soon(stop, engine)
-                    tally = await engine.run(self.plan(ledger, jobs, retry=retry))
+                    run_result = await engine.run(self.plan(ledger, jobs, retry=retry))
                     tasks.cancel_scope.cancel()
-                return tally
+                return run_result
         finally:
             self._virtual = anyio.current_time()
 
-    def shelf(self) -> Shelf:
-        return Shelf({"test": self.folder}, self.folder)
+    def store(self) -> OutputStore:
+        return OutputStore({"test": self.folder}, self.folder)
 
     def plan(self, ledger: Ledger, jobs: Sequence[Job], *, retry: bool = False) -> Plan:
         standings = ledger.standings()
-        disk = Disk(self.shelf(), standings)
+        disk = OutputIndex(self.store(), standings)
         return make_plan(jobs, standings, on_disk=disk.where, retry=lambda _: retry, attempts=3)
 
     # -- what happened -------------------------------------------------------------------------

@@ -34,8 +34,8 @@ from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.records import Attempt, Cap
 from kling_batch.emulator import World
 from kling_batch.emulator.inprocess import InProcessTransport
-from kling_batch.engine.context import Bench, Policy
-from kling_batch.engine.engine import Engine, Tally, name_of
+from kling_batch.engine.context import RunContext, RunPolicy
+from kling_batch.engine.engine import Engine, RunResult, name_of
 from kling_batch.engine.matching import SKEW
 from kling_batch.errors import ExitCode
 from kling_batch.fal.client import FalQueue
@@ -44,7 +44,7 @@ from kling_batch.ledger.database import explained
 from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.operations.verify import Finding, verify
 from kling_batch.output.download import Downloader
-from kling_batch.output.store import Shelf
+from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import Plan
 
 #: A run that gets nowhere is told to leave after so many seconds, as `--timeout` does.
@@ -121,7 +121,7 @@ class FaultyLedger(Ledger):
         super().save_artifacts(attempt, placed, lost=lost)
 
 
-class FaultyShelf(Shelf):
+class FaultyShelf(OutputStore):
     """Asks for the weather before and after every rename, link and sidecar."""
 
     storm: Storm
@@ -130,9 +130,9 @@ class FaultyShelf(Shelf):
         self.storm.meet("folder.before", on="disk")
         return super().prepare(batch, relative)
 
-    def set_aside(self, final: Path) -> Path | None:
+    def back_up(self, final: Path) -> Path | None:
         self.storm.meet("aside.before", on="disk")
-        kept = super().set_aside(final)
+        kept = super().back_up(final)
         self.storm.meet("aside.after", on="disk")
         return kept
 
@@ -215,7 +215,7 @@ class Storm(Rig):
         #: How many strikes have met their moment, over all runs.
         self.struck = 0
         self.dead = self.full = False
-        self.tallies: list[Tally | None] = []
+        self.tallies: list[RunResult | None] = []
         #: Files that the test took away.
         self.deleted: set[str] = set()
         #: Every paid thing that any run was to have.
@@ -311,10 +311,10 @@ class Storm(Rig):
     def ledger(self) -> Ledger:
         return FaultyLedger(self, self.ledger_path)
 
-    def shelf(self) -> Shelf:
-        shelf = FaultyShelf({"test": self.folder}, self.folder)
-        shelf.storm = self
-        return shelf
+    def store(self) -> OutputStore:
+        store = FaultyShelf({"test": self.folder}, self.folder)
+        store.storm = self
+        return store
 
     def go(
         self,
@@ -323,7 +323,7 @@ class Storm(Rig):
         seed: int = 0,
         kill_at: int | None = None,
         **policy: Any,
-    ) -> Tally | None:
+    ) -> RunResult | None:
         """One run in this weather; None where it did not live to its end."""
         self.epoch, self._virtual = self.true_now(), 0.0
         self.strikes, self.kill_at = strikes, kill_at
@@ -331,53 +331,55 @@ class Storm(Rig):
         self.log.clear()
         self.dead = self.full = False
         self.wanted |= {job.key: job for job in jobs}
-        tally = None
+        run_result = None
         try:
             with repeatable(seed), no_room_to_sync(self):
-                tally = self._run(jobs, seed, Policy(**self._policy(policy)))
+                run_result = self._run(jobs, seed, RunPolicy(**self._policy(policy)))
         except BaseException as error:
             if not _only_killed(error) and not (self.full and _is_full(error)):
                 raise
         self.strikes, self.kill_at = (), None
         self.dead = self.full = False
-        self.tallies.append(tally)
-        return tally
+        self.tallies.append(run_result)
+        return run_result
 
     def _policy(self, policy: dict[str, Any]) -> dict[str, Any]:
         return {"rate": 50.0, "doubt_wait": DOUBT_WAIT, **policy}
 
-    def _run(self, jobs: Sequence[Job], seed: int, policy: Policy) -> Tally:
+    def _run(self, jobs: Sequence[Job], seed: int, policy: RunPolicy) -> RunResult:
         with self.ledger() as ledger:
             ledger.begin_run(command="test", batches=["test"], pid=1, version="0", cap=None)
             ledger.recover()
             ledger.register(Batch(name="test", source="test.yaml", jobs=tuple(jobs)))
             work = partial(self._sail, ledger, jobs, policy, Random(seed))
-            tally: Tally = trio.run(work, clock=trio.testing.MockClock(autojump_threshold=0))
+            run_result: RunResult = trio.run(
+                work, clock=trio.testing.MockClock(autojump_threshold=0)
+            )
             ledger.end_run(0)
-        return tally
+        return run_result
 
     async def _sail(
-        self, ledger: Ledger, jobs: Sequence[Job], policy: Policy, rng: Random
-    ) -> Tally:
+        self, ledger: Ledger, jobs: Sequence[Job], policy: RunPolicy, rng: Random
+    ) -> RunResult:
         try:
             async with connections("Key test", Wire(self)) as (api, files):
-                bench = Bench(
+                context = RunContext(
                     ledger=ledger,
                     queue=FalQueue(api),
                     fetcher=Downloader(files),
                     uploader=self.uploads,
-                    shelf=self.shelf(),
+                    store=self.store(),
                     policy=policy,
                     now=self.now,
                     rng=rng,
                     notify=self.happenings.append,
                 )
-                engine = Engine(bench)
+                engine = Engine(context)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(_leave_late, engine)
-                    tally = await engine.run(self.plan(ledger, jobs))
+                    run_result = await engine.run(self.plan(ledger, jobs))
                     tasks.cancel_scope.cancel()
-                return tally
+                return run_result
         finally:
             self._virtual = anyio.current_time()
 
@@ -484,7 +486,7 @@ def _every_request_is_known_or_in_doubt(storm: Storm, ledger: Ledger) -> None:
 
 
 def findings(storm: Storm, ledger: Ledger) -> tuple[Finding, ...]:
-    return verify(ledger, Shelf({"test": storm.folder}, storm.folder)).findings
+    return verify(ledger, OutputStore({"test": storm.folder}, storm.folder)).findings
 
 
 def _known(storm: Storm, finding: Finding) -> bool:
@@ -538,11 +540,13 @@ def settled(storm: Storm, jobs: Sequence[Job]) -> None:
 
 def _told(storm: Storm, job: Job, last: Attempt | None) -> str:
     """The sentence that says why a job is not done: its own, its parent's, or the run's."""
-    tally = storm.tallies[-1]
-    assert tally is not None
+    run_result = storm.tallies[-1]
+    assert run_result is not None
     if last is not None and last.failure is not None:
         return last.failure.message
-    return tally.reasons.get(name_of(job)) or "; ".join(stop.reason for stop in tally.stops)
+    return run_result.reasons.get(name_of(job)) or "; ".join(
+        stop.reason for stop in run_result.stops
+    )
 
 
 __all__ = ["Plan", "Storm", "Strike", "judge", "settled", "substitute"]

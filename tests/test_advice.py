@@ -20,9 +20,9 @@ from kling_batch.emulator.server import running
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.plan import Plan
-from kling_batch.report.builder import close_books
+from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
-from kling_batch.report.run_report import Ending
+from kling_batch.report.run_report import JobOutcome
 
 HEAD = "version: 1\nname: {name}\ndefaults: {{mode: text-to-video, tier: standard}}\njobs:\n"
 SLOW = {"standard": 600.0, "image": 600.0}
@@ -264,13 +264,13 @@ def test_a_repair_that_ends_in_a_loss_advises_what_can_be_typed(tmp_path: Path) 
     rig.epoch += timedelta(days=8)  # until then fal has to have it
     with rig.ledger() as ledger:
         plan = rig.plan(ledger, jobs)
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
     batch = Batch(name="test", source="test.yaml", jobs=())
     with rig.ledger() as ledger:
-        report = close_books(
+        report = build_report(
             ledger,
-            Plan(tuple(item._replace(twin=False) for item in plan.items)),
-            tally,
+            Plan(tuple(item._replace(duplicate=False) for item in plan.items)),
+            run_result,
             resolve([batch], Options(output=tmp_path, emulator="")),
             batches=[batch],
             run_id=1,
@@ -279,7 +279,7 @@ def test_a_repair_that_ends_in_a_loss_advises_what_can_be_typed(tmp_path: Path) 
             command=Command.parsed("kling-batch verify --repair"),
         )
 
-    assert [line.ending for line in report.lines] == [Ending.FAILED, Ending.FAILED]
+    assert [line.outcome for line in report.lines] == [JobOutcome.FAILED, JobOutcome.FAILED]
     assert {line.message.partition(":")[0] for line in report.lines} == {"paid and lost"}
     (step,) = report.next_steps
     words = shlex.split(_command(step))
@@ -404,14 +404,14 @@ def test_a_second_name_whose_file_could_not_be_put_down_is_not_done(tmp_path: Pa
     jobs = [x, x._replace(id="y", path="test/y{output}{ext}")]
     with rig.ledger() as ledger:
         plan = rig.plan(ledger, jobs)
-    tally = rig.run(jobs)
-    tally.reasons[name_of(jobs[1])] = "its file was taken away"
+    run_result = rig.run(jobs)
+    run_result.reasons[name_of(jobs[1])] = "its file was taken away"
     batch = Batch(name="test", source="test.yaml", jobs=())
     with rig.ledger() as ledger:
-        report = close_books(
+        report = build_report(
             ledger,
             plan,
-            tally,
+            run_result,
             resolve([batch], Options(output=tmp_path, emulator="")),
             batches=[batch],
             run_id=1,
@@ -420,7 +420,7 @@ def test_a_second_name_whose_file_could_not_be_put_down_is_not_done(tmp_path: Pa
             command=Command.parsed("kling-batch run test.yaml"),
         )
 
-    assert [line.ending for line in report.lines] == [Ending.SUCCEEDED, Ending.UNDELIVERED]
+    assert [line.outcome for line in report.lines] == [JobOutcome.SUCCEEDED, JobOutcome.UNDELIVERED]
     assert [line.cost for line in report.lines] == [420_000, 0]
     assert report.exit_code is ExitCode.SOME_FAILED
 

@@ -12,7 +12,7 @@ import pytest
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import ExitCode, Place, Problem
 from kling_batch.report.ci import write_ci
-from kling_batch.report.display.stream import Writer
+from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.github import (
     from_workspace,
     problem_annotations,
@@ -20,7 +20,7 @@ from kling_batch.report.github import (
 )
 from kling_batch.report.junit import junit
 from kling_batch.report.markdown import code, markdown_summary
-from kling_batch.report.run_report import Ending, JobLine, RunReport
+from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
 
 CENT = 10_000
 HOSTILE = (
@@ -28,8 +28,8 @@ HOSTILE = (
 )
 
 
-def line(name: str, ending: Ending, **more: Any) -> JobLine:
-    fields = {"batch": "spring", "job": name, "ending": ending, "cost": MicroUSD(70 * CENT)}
+def line(name: str, outcome: JobOutcome, **more: Any) -> JobLine:
+    fields = {"batch": "spring", "job": name, "outcome": outcome, "cost": MicroUSD(70 * CENT)}
     return JobLine(**{**fields, **more})
 
 
@@ -55,14 +55,24 @@ def report(*lines: JobLine, **more: Any) -> RunReport:
 
 def mixed(**more: Any) -> RunReport:
     return report(
-        line("still", Ending.SUCCEEDED, seconds=94.25, files=("outputs/still.png",), mode="image"),
-        line("old", Ending.UNCHANGED),
-        line("bad", Ending.FAILED, message="refused", place=Place("m.yaml", 14, 3), prompt="a cat"),
-        line("lost", Ending.IN_DOUBT, message="no trace", place=Place("p.csv", 7, cell="title")),
-        line("late", Ending.UNDELIVERED, message="502", request_id="r-1"),
-        line("child", Ending.BLOCKED, message="needs bad"),
-        line("slow", Ending.RUNNING),
-        line("never", Ending.NOT_STARTED),
+        line(
+            "still", JobOutcome.SUCCEEDED, seconds=94.25, files=("outputs/still.png",), mode="image"
+        ),
+        line("old", JobOutcome.UNCHANGED),
+        line(
+            "bad",
+            JobOutcome.FAILED,
+            message="refused",
+            place=Place("m.yaml", 14, 3),
+            prompt="a cat",
+        ),
+        line(
+            "lost", JobOutcome.IN_DOUBT, message="no trace", place=Place("p.csv", 7, cell="title")
+        ),
+        line("late", JobOutcome.UNDELIVERED, message="502", request_id="r-1"),
+        line("child", JobOutcome.BLOCKED, message="needs bad"),
+        line("slow", JobOutcome.RUNNING),
+        line("never", JobOutcome.NOT_STARTED),
         **{"exit_code": ExitCode.IN_DOUBT, **more},
     )
 
@@ -108,7 +118,7 @@ def test_junit_has_a_case_for_every_job_at_its_place() -> None:
 
 
 def test_junit_carries_the_cost() -> None:
-    (found,) = ET.fromstring(junit(report(line("a", Ending.SUCCEEDED)))).iterfind(
+    (found,) = ET.fromstring(junit(report(line("a", JobOutcome.SUCCEEDED)))).iterfind(
         ".//property[@name='cost_usd']"
     )
 
@@ -117,7 +127,7 @@ def test_junit_carries_the_cost() -> None:
 
 def test_junit_of_a_stopped_run_is_not_green() -> None:
     stopped = report(
-        line("never", Ending.NOT_STARTED),
+        line("never", JobOutcome.NOT_STARTED),
         exit_code=ExitCode.BUDGET,
         reasons=("it would pass the cap",),
     )
@@ -129,8 +139,8 @@ def test_junit_of_a_stopped_run_is_not_green() -> None:
 
 def test_junit_has_a_suite_for_each_batch() -> None:
     two = report(
-        line("a", Ending.SUCCEEDED),
-        line("a", Ending.FAILED, batch="summer"),
+        line("a", JobOutcome.SUCCEEDED),
+        line("a", JobOutcome.FAILED, batch="summer"),
         batches=("spring", "summer"),
     )
     suites = ET.fromstring(junit(two))
@@ -144,7 +154,7 @@ def test_junit_has_a_suite_for_each_batch() -> None:
 def test_junit_is_xml_whatever_the_jobs_say() -> None:
     hostile = line(
         HOSTILE,
-        Ending.FAILED,
+        JobOutcome.FAILED,
         message=HOSTILE,
         prompt=HOSTILE,
         request_id=HOSTILE,
@@ -164,8 +174,8 @@ def test_junit_is_xml_whatever_the_jobs_say() -> None:
 def test_the_summary_as_a_page() -> None:
     page = markdown_summary(
         report(
-            line("still", Ending.SUCCEEDED, files=("outputs/still.png", "outputs/still-2.png")),
-            line("bad_one", Ending.FAILED, message="a|b <i>", place=Place("m.yaml", 14, 3)),
+            line("still", JobOutcome.SUCCEEDED, files=("outputs/still.png", "outputs/still-2.png")),
+            line("bad_one", JobOutcome.FAILED, message="a|b <i>", place=Place("m.yaml", 14, 3)),
             exit_code=ExitCode.SOME_FAILED,
             reasons=("interrupted",),
             exposed=MicroUSD(70 * CENT),
@@ -206,7 +216,7 @@ def test_the_summary_as_a_page() -> None:
 
 
 def test_nothing_foreign_becomes_markdown() -> None:
-    page = markdown_summary(report(line("a", Ending.FAILED, message=HOSTILE)))
+    page = markdown_summary(report(line("a", JobOutcome.FAILED, message=HOSTILE)))
     (row,) = [row for row in page.splitlines() if row.startswith("| a |")]
 
     assert row == (
@@ -224,7 +234,7 @@ def test_code_spans_hold_every_name(text: str, span: str) -> None:
 
 
 def test_a_huge_run_keeps_a_page_that_github_takes() -> None:
-    lines = [line(f"j{n}", Ending.FAILED, message="x" * 5000) for n in range(5000)]
+    lines = [line(f"j{n}", JobOutcome.FAILED, message="x" * 5000) for n in range(5000)]
     page = markdown_summary(report(*lines))
 
     assert "… and 4,900 more." in page
@@ -250,7 +260,7 @@ def test_annotations_point_at_what_needs_a_person() -> None:
 
 
 def test_annotations_are_escaped_as_github_reads_them() -> None:
-    hostile = line("a,b:c%", Ending.FAILED, message="50%\r\n::x", place=Place("d,e.yaml", 1, 1))
+    hostile = line("a,b:c%", JobOutcome.FAILED, message="50%\r\n::x", place=Place("d,e.yaml", 1, 1))
 
     assert run_annotations(report(hostile)) == [
         "::error file=d%2Ce.yaml,line=1,col=1,title=a%2Cb%3Ac%25%3A failed::50%25 ::x"
@@ -258,7 +268,7 @@ def test_annotations_are_escaped_as_github_reads_them() -> None:
 
 
 def test_only_as_many_annotations_as_github_shows() -> None:
-    lines = [line(f"j{n}", Ending.FAILED, message="x") for n in range(25)]
+    lines = [line(f"j{n}", JobOutcome.FAILED, message="x") for n in range(25)]
     found = run_annotations(report(*lines))
 
     assert len(found) == 10
@@ -298,7 +308,7 @@ def test_places_are_named_from_the_root_of_the_repository(
 
 def write(report: RunReport, *paths: Path | None, **environ: str) -> str:
     err = io.StringIO()
-    write_ci(report, *paths, environ, err=Writer(err))
+    write_ci(report, *paths, environ, err=SafeStream(err))
     return err.getvalue()
 
 

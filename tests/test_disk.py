@@ -175,9 +175,9 @@ def test_clips_that_come_at_once_leave_the_ledger_its_room(
     account = Settings(concurrency=8, media="template", declare_sizes=False)
     rig = Rig(tmp_path, account)
 
-    tally = rig.run(jobs, transport=Large(rig.world, clip, free))
+    run_result = rig.run(jobs, transport=Large(rig.world, clip, free))
 
-    assert "not enough room" in " ".join(stop.reason for stop in tally.stops)
+    assert "not enough room" in " ".join(stop.reason for stop in run_result.stops)
     assert min(lowest) >= SPARE
     assert rig.world.books.acceptances() == rig.world.books.charges()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import Job, job_key
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD, clock, duration
@@ -29,8 +29,8 @@ from kling_batch.report.display.choose import Both, choose
 from kling_batch.report.display.live import LiveDisplay
 from kling_batch.report.display.ndjson import JsonDisplay
 from kling_batch.report.display.plain import PlainDisplay, inert
-from kling_batch.report.display.stream import Writer
-from kling_batch.report.run_report import Ending, JobLine, RunReport
+from kling_batch.report.display.stream import SafeStream
+from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
 from kling_batch.report.summary import Said, Tone, brief, closing, opening
 
 CENT = 10_000
@@ -59,8 +59,8 @@ def plan(number: int = 2) -> Plan:
     return Plan((kept, *bought))
 
 
-def line(name: str, ending: Ending, **more: Any) -> JobLine:
-    fields = {"batch": "spring", "job": name, "ending": ending, "cost": MicroUSD(70 * CENT)}
+def line(name: str, outcome: JobOutcome, **more: Any) -> JobLine:
+    fields = {"batch": "spring", "job": name, "outcome": outcome, "cost": MicroUSD(70 * CENT)}
     return JobLine(**{**fields, **more})
 
 
@@ -84,8 +84,8 @@ def report(*lines: JobLine, **more: Any) -> RunReport:
     return RunReport(**{**fields, **more})
 
 
-def told(kind: str, name: str = "clip-0", message: str = "", **data: Any) -> Happening:
-    return Happening(kind=kind, job=name, batch="spring", message=message, data=data)
+def told(kind: str, name: str = "clip-0", message: str = "", **data: Any) -> RunEvent:
+    return RunEvent(kind=kind, job=name, batch="spring", message=message, data=data)
 
 
 def ticking() -> Callable[[], datetime]:
@@ -111,15 +111,15 @@ def err() -> io.StringIO:
 
 
 def test_plain_writes_a_line_an_event_and_the_summary(err: io.StringIO) -> None:
-    display = PlainDisplay(Writer(err), now=ticking())
+    display = PlainDisplay(SafeStream(err), now=ticking())
     begin(display)
     display.notify(told("submitted", message="accepted, $0.70"))
     display.notify(told("progress", message="IN_QUEUE", position=3))
     display.notify(told("progress", message="IN_PROGRESS"))
     display.notify(told("retrying", message="fal broke; a new attempt in 3 s"))
     display.notify(told("saved", message="outputs/clip-0.mp4"))
-    display.notify(Happening(kind="warning", message="the list may not be asked"))
-    display.finish(report(line("clip-0", Ending.SUCCEEDED, files=("outputs/clip-0.mp4",))))
+    display.notify(RunEvent(kind="warning", message="the list may not be asked"))
+    display.finish(report(line("clip-0", JobOutcome.SUCCEEDED, files=("outputs/clip-0.mp4",))))
     display.close()
 
     assert err.getvalue() == (
@@ -142,7 +142,7 @@ def test_plain_writes_a_line_an_event_and_the_summary(err: io.StringIO) -> None:
 
 
 def test_a_silent_job_gives_a_sign_of_life_each_minute(err: io.StringIO) -> None:
-    display = PlainDisplay(Writer(err), now=ticking())
+    display = PlainDisplay(SafeStream(err), now=ticking())
     begin(display)
     display.notify(told("submitted"))
     for second in range(500, 500 + 125):
@@ -156,14 +156,14 @@ def test_a_silent_job_gives_a_sign_of_life_each_minute(err: io.StringIO) -> None
 
 
 def test_quiet_says_only_what_needs_a_person(err: io.StringIO) -> None:
-    display = PlainDisplay(Writer(err), now=ticking(), quiet=True)
+    display = PlainDisplay(SafeStream(err), now=ticking(), quiet=True)
     begin(display)
     display.notify(told("submitted"))
     display.notify(told("saved"))
     display.notify(told("failed", "clip-1", "refused", charged=Charged.NO))
     for second in range(200):
         display.tick(float(second))
-    display.finish(report(line("clip-0", Ending.SUCCEEDED)))
+    display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
 
     assert err.getvalue().splitlines() == [
         "06:00:00Z clip-1: failed: refused",
@@ -173,10 +173,10 @@ def test_quiet_says_only_what_needs_a_person(err: io.StringIO) -> None:
 
 def test_jobs_carry_their_batch_where_there_are_several(err: io.StringIO) -> None:
     other = job("clip")._replace(batch="summer")
-    display = PlainDisplay(Writer(err), now=ticking())
+    display = PlainDisplay(SafeStream(err), now=ticking())
     items = tuple(PlannedJob(j, Action.SUBMIT, "") for j in (job("clip"), other))
     display.start(Plan(items), cap=None, output="outputs", emulated=True)
-    display.notify(Happening(kind="saved", job="clip", batch="summer", message="x.mp4"))
+    display.notify(RunEvent(kind="saved", job="clip", batch="summer", message="x.mp4"))
 
     opened, saved = err.getvalue().splitlines()
     assert "on the emulator (nothing is charged)" in opened
@@ -184,8 +184,8 @@ def test_jobs_carry_their_batch_where_there_are_several(err: io.StringIO) -> Non
 
 
 def test_finish_without_start_is_a_run_with_nothing_to_do(err: io.StringIO) -> None:
-    display = PlainDisplay(Writer(err), now=ticking())
-    display.finish(report(line("a", Ending.UNCHANGED), spent_now=MicroUSD(0)))
+    display = PlainDisplay(SafeStream(err), now=ticking())
+    display.finish(report(line("a", JobOutcome.UNCHANGED), spent_now=MicroUSD(0)))
 
     assert err.getvalue() == "spring: nothing to do, 1 job done before; files in outputs\n"
 
@@ -195,14 +195,14 @@ def test_finish_without_start_is_a_run_with_nothing_to_do(err: io.StringIO) -> N
 
 def test_json_is_one_object_a_line_and_the_report_is_the_last() -> None:
     out = io.StringIO()
-    display = JsonDisplay(Writer(out), now=ticking())
+    display = JsonDisplay(SafeStream(out), now=ticking())
     begin(display)
     display.notify(told("progress", message="IN_QUEUE", position=3))
     for second in range(61):
         display.tick(float(second))
     display.finish(
         report(
-            line("clip-0", Ending.IN_DOUBT, place=Place("m.yaml", 3, 5), request_id="r1"),
+            line("clip-0", JobOutcome.IN_DOUBT, place=Place("m.yaml", 3, 5), request_id="r1"),
             exit_code=ExitCode.IN_DOUBT,
             cap=MicroUSD(4000 * CENT),
         )
@@ -251,7 +251,7 @@ def test_json_is_one_object_a_line_and_the_report_is_the_last() -> None:
 def test_json_survives_every_text() -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
-    display = JsonDisplay(Writer(out), now=ticking())
+    display = JsonDisplay(SafeStream(out), now=ticking())
     display.notify(told("failed", message=HOSTILE + "\udcff 雪", path=Path("x")))
 
     (written,) = raw.getvalue().decode("ascii").splitlines()
@@ -265,14 +265,14 @@ def test_json_leaves_standard_error_to_failures_and_the_summary() -> None:
         quiet=False,
         stream_is_terminal=True,
         environ={},
-        out=Writer(out),
-        err=Writer(err),
+        out=SafeStream(out),
+        err=SafeStream(err),
         now=ticking(),
     )
     begin(display)
     display.notify(told("submitted"))
     display.tick(0.0)
-    display.finish(report(line("clip-0", Ending.SUCCEEDED)))
+    display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
     display.close()
 
     assert len(out.getvalue().splitlines()) == 3
@@ -323,7 +323,7 @@ def test_colour_is_the_readers_choice(
         quiet=True,
         stream_is_terminal=terminal,
         environ={"CI": "1", **environ},
-        err=Writer(err),
+        err=SafeStream(err),
     )
     display.notify(told("failed"))
 
@@ -376,7 +376,7 @@ def terminal() -> Iterator[Terminal]:
 
 def live(terminal: Terminal, **environ: str) -> LiveDisplay:
     sizes = {"COLUMNS": "80", "LINES": "12", "TERM": "xterm"}
-    return LiveDisplay(Writer(terminal.near), environ={**sizes, **environ}, color=False)
+    return LiveDisplay(SafeStream(terminal.near), environ={**sizes, **environ}, color=False)
 
 
 def test_the_table_shows_what_moves_and_the_totals(terminal: Terminal) -> None:
@@ -419,7 +419,7 @@ def test_a_clean_screen_is_left_behind(terminal: Terminal) -> None:
     display.notify(told("failed", "clip-1", "refused"))
     display.tick(0.0)
     terminal.read()
-    display.finish(report(line("clip-0", Ending.SUCCEEDED)))
+    display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
     display.close()
 
     ended = terminal.read()
@@ -451,7 +451,7 @@ def test_job_text_cannot_steer_the_terminal(terminal: Terminal) -> None:
     display.notify(told("throttled", message=HOSTILE))
     display.notify(told("failed", "clip-1", HOSTILE))
     display.tick(0.0)
-    display.finish(report(line("clip-1", Ending.FAILED, message=HOSTILE)))
+    display.finish(report(line("clip-1", JobOutcome.FAILED, message=HOSTILE)))
 
     shown = terminal.read()
     assert "owned" not in shown
@@ -467,7 +467,7 @@ def test_a_vanished_terminal_is_no_reason_to_stop(terminal: Terminal) -> None:
     for second in range(5):
         display.notify(told("failed", message="refused"))
         display.tick(float(second))
-    display.finish(report(line("clip-0", Ending.SUCCEEDED)))
+    display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
     display.close()
 
 
@@ -509,7 +509,7 @@ def test_a_terminal_of_another_encoding_gets_what_it_can_show(encoding: str) -> 
     display.notify(told("throttled", message="雪 → Ω ‹é› 🎬"))
     display.notify(told("failed", "clip-1", "雪 → Ω ‹é› 🎬"))
     display.tick(0.0)
-    display.finish(report(line("é", Ending.FAILED, message="雪 → Ω", files=("ä/雪.mp4",))))
+    display.finish(report(line("é", JobOutcome.FAILED, message="雪 → Ω", files=("ä/雪.mp4",))))
 
     assert "clip-1: failed: " in terminal.read()
     terminal.hang_up()
@@ -523,14 +523,14 @@ def test_a_closed_pipe_makes_the_writer_silent() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
-        writer = Writer(stream)
+        writer = SafeStream(stream)
         display = Both(
-            JsonDisplay(writer, now=ticking()), PlainDisplay(Writer(stream), now=ticking())
+            JsonDisplay(writer, now=ticking()), PlainDisplay(SafeStream(stream), now=ticking())
         )
         begin(display)
         display.notify(told("saved"))
         display.tick(0.0)
-        display.finish(report(line("clip-0", Ending.SUCCEEDED)))
+        display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
         display.close()
 
         assert writer.gone
@@ -538,8 +538,8 @@ def test_a_closed_pipe_makes_the_writer_silent() -> None:
 
 def test_a_closed_pipe_does_not_change_the_exit_code() -> None:
     code = (
-        "import sys; from kling_batch.report.display.stream import Writer\n"
-        "out, err = Writer(sys.stdout), Writer(sys.stderr)\n"
+        "import sys; from kling_batch.report.display.stream import SafeStream\n"
+        "out, err = SafeStream(sys.stdout), SafeStream(sys.stderr)\n"
         "sys.stdin.read()\n"
         "for n in range(9): out.line('x' * 9000); err.line('y')\n"
         "sys.exit(5)"
@@ -558,7 +558,7 @@ def test_a_closed_pipe_does_not_change_the_exit_code() -> None:
 
 
 def test_a_program_without_streams_is_silent() -> None:
-    writer = Writer(None)
+    writer = SafeStream(None)
     writer.line("nobody")
 
     assert writer.gone
@@ -572,7 +572,7 @@ def test_a_slow_reader_holds_up_nobody_and_misses_nothing(blocking: bool) -> Non
     reading, writing = os.pipe()
     os.set_blocking(writing, blocking)
     with os.fdopen(writing, "w") as stream:
-        writer = Writer(stream)
+        writer = SafeStream(stream)
         for number in range(20_000):
             writer.line(f"line {number}")
         assert not writer.ready
@@ -592,7 +592,7 @@ def test_what_others_wrote_before_comes_first() -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as stream:
         stream.write("first, ")
-        Writer(stream).line("second")
+        SafeStream(stream).line("second")
     with os.fdopen(reading) as read:
         assert read.read() == "first, second\n"
 
@@ -645,14 +645,14 @@ def test_a_log_line_is_never_a_command_of_the_ci() -> None:
 
 def test_the_summary_says_what_happened_what_it_costs_and_what_to_do() -> None:
     ended = report(
-        line("still", Ending.SUCCEEDED, files=("outputs/still.png", "outputs/still-2.png")),
-        line("old", Ending.UNCHANGED, files=("outputs/old.mp4",)),
-        line("bad", Ending.FAILED, message="refused by policy", place=Place("m.yaml", 14, 3)),
-        line("child", Ending.BLOCKED, message="a job whose output it needs did not succeed"),
-        line("lost", Ending.IN_DOUBT, message="no trace in fal's request list yet"),
-        line("slow", Ending.RUNNING),
-        line("late", Ending.UNDELIVERED, message="502 from the CDN"),
-        line("never", Ending.NOT_STARTED),
+        line("still", JobOutcome.SUCCEEDED, files=("outputs/still.png", "outputs/still-2.png")),
+        line("old", JobOutcome.UNCHANGED, files=("outputs/old.mp4",)),
+        line("bad", JobOutcome.FAILED, message="refused by policy", place=Place("m.yaml", 14, 3)),
+        line("child", JobOutcome.BLOCKED, message="a job whose output it needs did not succeed"),
+        line("lost", JobOutcome.IN_DOUBT, message="no trace in fal's request list yet"),
+        line("slow", JobOutcome.RUNNING),
+        line("late", JobOutcome.UNDELIVERED, message="502 from the CDN"),
+        line("never", JobOutcome.NOT_STARTED),
         exit_code=ExitCode.BUDGET,
         reasons=("never would pass the cap of $6.00",),
         exposed=MicroUSD(140 * CENT),
@@ -700,8 +700,8 @@ def test_the_summary_says_what_happened_what_it_costs_and_what_to_do() -> None:
 
 
 def test_the_emulator_charges_nothing_and_says_what_fal_would() -> None:
-    same = report(line("a", Ending.SUCCEEDED), emulated=True, charged=MicroUSD(140 * CENT))
-    more = report(line("a", Ending.SUCCEEDED), emulated=True)
+    same = report(line("a", JobOutcome.SUCCEEDED), emulated=True, charged=MicroUSD(140 * CENT))
+    more = report(line("a", JobOutcome.SUCCEEDED), emulated=True)
 
     assert "cost   would have cost $1.40 on fal; the emulator charges nothing" in text(
         closing(same)
@@ -711,7 +711,9 @@ def test_the_emulator_charges_nothing_and_says_what_fal_would() -> None:
 
 def test_on_the_emulator_nobody_bills() -> None:
     said = text(
-        closing(report(line("a", Ending.RUNNING), line("b", Ending.IN_DOUBT), emulated=True))
+        closing(
+            report(line("a", JobOutcome.RUNNING), line("b", JobOutcome.IN_DOUBT), emulated=True)
+        )
     )
 
     assert "bill" not in said
@@ -719,8 +721,8 @@ def test_on_the_emulator_nobody_bills() -> None:
 
 
 def test_a_large_batch_names_the_folder_and_the_first_failures() -> None:
-    done = [line(f"a{n}", Ending.SUCCEEDED, files=(f"outputs/a{n}.mp4",)) for n in range(1300)]
-    bad = [line(f"b{n}", Ending.FAILED, message="refused") for n in range(50)]
+    done = [line(f"a{n}", JobOutcome.SUCCEEDED, files=(f"outputs/a{n}.mp4",)) for n in range(1300)]
+    bad = [line(f"b{n}", JobOutcome.FAILED, message="refused") for n in range(50)]
     said = text(closing(report(*done, *bad, exit_code=ExitCode.SOME_FAILED)))
 
     assert "files  1,300 files in outputs\n" in said
@@ -733,7 +735,7 @@ def test_the_summary_fits_the_terminal(width: int) -> None:
     long = "the prompt was refused by the content policy of the provider, " * 4
     said = closing(
         report(
-            line("spin-sneaker", Ending.FAILED, message=long),
+            line("spin-sneaker", JobOutcome.FAILED, message=long),
             exit_code=ExitCode.SOME_FAILED,
             exposed=MicroUSD(1),
             cap=MicroUSD(1),
@@ -765,8 +767,8 @@ def test_a_command_to_type_never_steers_the_terminal() -> None:
 
 
 def test_brief_is_one_line_only_where_all_is_well() -> None:
-    assert len(brief(report(line("a", Ending.SUCCEEDED)))) == 1
-    assert len(brief(report(line("a", Ending.FAILED), exit_code=ExitCode.SOME_FAILED))) > 5
+    assert len(brief(report(line("a", JobOutcome.SUCCEEDED)))) == 1
+    assert len(brief(report(line("a", JobOutcome.FAILED), exit_code=ExitCode.SOME_FAILED))) > 5
 
 
 def test_the_opening_names_money_and_place() -> None:

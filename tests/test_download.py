@@ -505,7 +505,7 @@ def test_a_full_disk_stops_the_run_and_never_reaches_the_last_bytes(
 MB = 1024**2
 
 
-class Disk:
+class OutputIndex:
     """A disk of which the downloads' folder has all; `most` is what ever lay on it."""
 
     def __init__(self, folder: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -527,7 +527,7 @@ class Disk:
 class Megabytes(httpx.AsyncByteStream):
     """A file that comes by the megabyte, with room for others in between."""
 
-    def __init__(self, disk: Disk, count: int) -> None:
+    def __init__(self, disk: OutputIndex, count: int) -> None:
         self._disk, self._count = disk, count
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -538,7 +538,7 @@ class Megabytes(httpx.AsyncByteStream):
 
 
 def download(
-    disk: Disk, count: int, *, files: int = 1, declared: bool = True, meanwhile: Any = None
+    disk: OutputIndex, count: int, *, files: int = 1, declared: bool = True, meanwhile: Any = None
 ) -> list[Any]:
     """Several files of so many megabytes at once; the outcome of each, or what it raised."""
     length = {"Content-Length": str(count * MB)} if declared else {}
@@ -574,7 +574,7 @@ def refused(outcome: Any) -> bool:
 def test_downloads_at_once_share_the_room_that_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = Disk(tmp_path, 25 * MB, monkeypatch)
+    disk = OutputIndex(tmp_path, 25 * MB, monkeypatch)
 
     outcomes = download(disk, 10, files=4)
 
@@ -586,7 +586,7 @@ def test_downloads_at_once_share_the_room_that_there_is(
 
 def test_room_for_all_is_enough_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written and what is set aside are never counted twice."""
-    disk = Disk(tmp_path, 40 * MB, monkeypatch)
+    disk = OutputIndex(tmp_path, 40 * MB, monkeypatch)
 
     assert not any(map(refused, download(disk, 10, files=4)))
     assert disk.used == 40 * MB
@@ -595,7 +595,7 @@ def test_room_for_all_is_enough_for_all(tmp_path: Path, monkeypatch: pytest.Monk
 def test_room_is_given_back_when_a_download_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = Disk(tmp_path, 10 * MB, monkeypatch)
+    disk = OutputIndex(tmp_path, 10 * MB, monkeypatch)
     broken = httpx.Response(
         200, headers={"Content-Length": str(10 * MB)}, stream=Megabytes(disk, 1)
     )
@@ -619,7 +619,7 @@ def test_room_is_given_back_when_a_download_is_over(
 def test_a_file_of_unknown_size_ends_before_the_spare_room_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
 ) -> None:
-    disk = Disk(tmp_path, 30 * MB, monkeypatch)
+    disk = OutputIndex(tmp_path, 30 * MB, monkeypatch)
 
     outcomes = download(disk, 50, files=files, declared=False)
 
@@ -631,7 +631,7 @@ def test_a_file_of_unknown_size_ends_before_the_spare_room_does(
 def test_a_disk_that_somebody_else_fills_meanwhile_stops_a_download_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = Disk(tmp_path, 40 * MB, monkeypatch)
+    disk = OutputIndex(tmp_path, 40 * MB, monkeypatch)
     ballast = tmp_path / "ballast"
 
     async def somebody() -> None:
@@ -666,7 +666,7 @@ def test_a_disk_that_somebody_else_fills_meanwhile_stops_a_download_in_time(
 def test_a_file_on_another_disk_takes_no_room_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Disk(tmp_path, 10 * MB, monkeypatch)
+    OutputIndex(tmp_path, 10 * MB, monkeypatch)
     with small_disk(tmp_path, "1m") as other:
         room = Room()
         room.hold(other / "large.part", 9 * MB)
@@ -678,7 +678,7 @@ def test_a_file_on_another_disk_takes_no_room_here(
 def test_a_file_inside_the_answer_needs_room_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Disk(tmp_path, len(PNG) - 1, monkeypatch)
+    OutputIndex(tmp_path, len(PNG) - 1, monkeypatch)
 
     with pytest.raises(OSError, match="room"):
         unpack(tmp_path, "data:image/png;base64," + base64.b64encode(PNG).decode())

@@ -33,9 +33,9 @@ def all_paid_once(rig: Rig, count: int) -> None:
 def test_every_job_is_paid_once_and_ends_as_a_file(rig: Rig) -> None:
     jobs = make_jobs(20)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
 
-    assert tally.stops == []
+    assert run_result.stops == []
     assert rig.states(jobs) == [State.SUCCEEDED] * 20
     assert rig.files() == sorted(f"test/job-{n}.mp4" for n in range(20))
     all_paid_once(rig, 20)
@@ -119,9 +119,9 @@ def test_every_post_is_an_attempt_that_the_caps_have_seen(tmp_path: Path) -> Non
     jobs = make_jobs(2)
     cap = Cap(limit=MicroUSD(500_000))
 
-    tally = rig.run(jobs, caps=(cap,))
+    run_result = rig.run(jobs, caps=(cap,))
 
-    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert run_result.stopped_by() == (ExitCode.BUDGET,)
     assert rig.world.books.total_charged_micro_usd == 420_000
     with rig.ledger() as ledger:
         tried = [len(ledger.attempts_of(job.key)) for job in jobs]
@@ -256,10 +256,10 @@ def test_files_that_fal_denies_before_their_time_are_asked_for_again(tmp_path: P
     rig = Rig(tmp_path, faults=[Fault(stage="download", what="expired", request=1)])
     jobs = make_jobs(2)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
 
     assert rig.states(jobs) == [State.RENDERED, State.SUCCEEDED]
-    assert "paid, and it looks lost" in tally.reasons["test", "job-0", 1]
+    assert "paid, and it looks lost" in run_result.reasons["test", "job-0", 1]
     rig.world.faults.clear()
     rig.run(jobs)
     assert rig.states(jobs) == [State.SUCCEEDED] * 2
@@ -314,12 +314,12 @@ def test_policy_and_validation_are_never_tried_again(tmp_path: Path, error: str)
     rig = Rig(tmp_path, faults=[Fault(stage="job", what="fail", error=error, request=1)])
     jobs = make_jobs(3)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
     rig.run(jobs)
 
     assert len(rig.world.books.accepted) == 3
     assert rig.states(jobs) == [State.FAILED, State.SUCCEEDED, State.SUCCEEDED]
-    assert tally.failed == {("test", "job-0", 1)}
+    assert run_result.failed == {("test", "job-0", 1)}
 
 
 def test_retry_failed_is_a_persons_permission_for_more(tmp_path: Path) -> None:
@@ -339,10 +339,10 @@ def test_a_refused_key_stops_the_run_and_marks_nothing_failed(tmp_path: Path) ->
     rig = Rig(tmp_path, faults=[fault])
     jobs = make_jobs(8)
 
-    tally = rig.run(jobs, concurrency=2)
+    run_result = rig.run(jobs, concurrency=2)
 
-    assert ExitCode.AUTH in tally.stopped_by()
-    assert tally.failed == set()
+    assert ExitCode.AUTH in run_result.stopped_by()
+    assert run_result.failed == set()
     assert rig.charges == []
     rig.world.faults.clear()
     rig.run(jobs)
@@ -357,9 +357,9 @@ def test_an_account_lock_pauses_submission_and_keeps_collecting(tmp_path: Path) 
     rig = Rig(tmp_path, faults=[fault])
     jobs = make_jobs(6)
 
-    tally = rig.run(jobs, concurrency=2)
+    run_result = rig.run(jobs, concurrency=2)
 
-    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert run_result.stopped_by() == (ExitCode.BUDGET,)
     assert rig.states(jobs).count(State.SUCCEEDED) == 2
     all_paid_once(rig, 2)
 
@@ -370,9 +370,9 @@ def test_one_lock_answer_in_a_burst_is_taken_as_a_blip(tmp_path: Path) -> None:
     rig = Rig(tmp_path, faults=[fault])
     jobs = make_jobs(4)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
 
-    assert tally.stops == []
+    assert run_result.stops == []
     all_paid_once(rig, 4)
 
 
@@ -383,8 +383,8 @@ def test_the_cap_holds_over_jobs_retries_and_runs(tmp_path: Path) -> None:
     caps = (Cap(limit=MicroUSD(2_000_000), batches=("test",)),)
 
     for _ in range(3):
-        tally = rig.run(jobs, caps=caps)
-        assert ExitCode.BUDGET in tally.stopped_by()
+        run_result = rig.run(jobs, caps=caps)
+        assert ExitCode.BUDGET in run_result.stopped_by()
 
     assert rig.world.books.total_charged_micro_usd <= 2_000_000
     assert rig.states(jobs).count(State.SUCCEEDED) == 4
@@ -412,9 +412,9 @@ def test_the_daily_cap_holds_although_the_clock_is_set_forward_in_the_run(tmp_pa
         await anyio.sleep(5)
         rig.epoch += timedelta(hours=30)
 
-    tally = rig.run(make_jobs(5), caps=caps, rate=0.1, stop=jump)
+    run_result = rig.run(make_jobs(5), caps=caps, rate=0.1, stop=jump)
 
-    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert run_result.stopped_by() == (ExitCode.BUDGET,)
     assert rig.world.books.total_charged_micro_usd == 840_000
 
 
@@ -422,9 +422,11 @@ def test_a_job_far_over_its_estimate_stops_further_submissions(tmp_path: Path) -
     rig = Rig(tmp_path)
     jobs = make_jobs(6, estimate=100_000)
 
-    tally = rig.run(jobs, concurrency=1, cost_of=lambda _endpoint, units: round(units * 140_000))
+    run_result = rig.run(
+        jobs, concurrency=1, cost_of=lambda _endpoint, units: round(units * 140_000)
+    )
 
-    assert ExitCode.BUDGET in tally.stopped_by()
+    assert ExitCode.BUDGET in run_result.stopped_by()
     assert len(rig.world.books.posts) == 1
 
 
@@ -448,9 +450,9 @@ def test_a_failed_parent_blocks_its_children(tmp_path: Path) -> None:
     child = make_job("child", video_url=OutputOf(key=parent.key, job_id="parent", take=1))
     grandchild = make_job("last", video_url=OutputOf(key=child.key, job_id="child", take=1))
 
-    tally = rig.run([parent, child, grandchild])
+    run_result = rig.run([parent, child, grandchild])
 
-    assert tally.blocked == {("test", "child", 1), ("test", "last", 1)}
+    assert run_result.blocked == {("test", "child", 1), ("test", "last", 1)}
     assert len(rig.world.books.posts) == 1
 
 
@@ -529,9 +531,9 @@ def test_leaving_lets_posts_in_flight_get_their_answer(tmp_path: Path) -> None:
         await anyio.sleep(2.5)
         engine.leave(ExitCode.INTERRUPTED, "stop")
 
-    tally = rig.run(jobs, stop=interrupt)
+    run_result = rig.run(jobs, stop=interrupt)
 
-    assert tally.stopped_by() == (ExitCode.INTERRUPTED,)
+    assert run_result.stopped_by() == (ExitCode.INTERRUPTED,)
     accepted = len(rig.world.books.accepted)
     assert accepted > 0
     assert rig.states(jobs).count(State.SUBMITTED) == accepted

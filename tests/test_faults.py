@@ -370,9 +370,9 @@ def test_a_request_that_nobody_knows_is_held_in_the_end(folder: Path) -> None:
     denials = [Strike(f"{state}.before", "404", times=ALWAYS) for state in ("queued", "running")]
 
     for _ in range(2):
-        tally = storm.go(jobs, *denials)
+        run_result = storm.go(jobs, *denials)
 
-        assert tally is not None
-        assert tally.stops == []
-        assert "no longer shows" in tally.reasons["test", "clip", 1]
+        assert run_result is not None
+        assert run_result.stops == []
+        assert "no longer shows" in run_result.reasons["test", "clip", 1]
         assert storm.states(jobs) == [State.IN_DOUBT]

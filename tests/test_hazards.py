@@ -22,13 +22,13 @@ from kling_batch.core.outcomes import CancelAnswer, Charged, FailureKind, Fetche
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault, Settings, platform_api
-from kling_batch.engine.context import Policy
+from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.delivery import _token
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.ledger.overrides import adopt
-from kling_batch.output.store import Shelf
+from kling_batch.output.store import OutputStore
 
 PRO = "fal-ai/kling-video/o3/pro/text-to-video"
 LOCK = {"detail": "User is locked. Reason: Exhausted balance. Top up your balance."}
@@ -133,9 +133,9 @@ def test_a_second_charge_by_permission_still_counts_against_the_cap(tmp_path: Pa
     job = make_job("a")
     cap = Cap(limit=MicroUSD(job.estimate * 2 - 1))
 
-    tally = rig.run([job], on_doubt="resubmit", doubt_wait=300.0, caps=(cap,))
+    run_result = rig.run([job], on_doubt="resubmit", doubt_wait=300.0, caps=(cap,))
 
-    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert run_result.stopped_by() == (ExitCode.BUDGET,)
     assert rig.world.books.total_committed_micro_usd <= cap.limit
 
 
@@ -202,10 +202,10 @@ def test_a_run_ends_although_fal_never_says_a_readable_word_again(
     rig = Rig(tmp_path, account(), [Fault(stage=stage, what="garbage", prompt="job-0")])
     jobs = make_jobs(2)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
 
     assert rig.states(jobs) == [State.SUBMITTED, State.SUCCEEDED]
-    assert "no readable word" in tally.reasons["test", "job-0", 1]
+    assert "no readable word" in run_result.reasons["test", "job-0", 1]
     assert rig._virtual < 8 * 3600
     rig.world.faults.clear()
     rig.run(jobs)
@@ -243,9 +243,9 @@ def test_a_locked_account_that_hides_its_results_is_exit_4_not_3(tmp_path: Path)
     rig = Rig(tmp_path, account(), hidden)
     jobs = make_jobs(2)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
 
-    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert run_result.stopped_by() == (ExitCode.BUDGET,)
     assert rig.states(jobs) == [State.SUBMITTED] * 2
 
 
@@ -289,9 +289,11 @@ def test_a_price_alarm_stops_what_stands_in_line_too(tmp_path: Path) -> None:
     rig = Rig(tmp_path, account())
     jobs = make_jobs(8, estimate=100_000)  # fal bills 420,000
 
-    tally = rig.run(jobs, rate=0.05, concurrency=8, cost_of=lambda _e, units: MicroUSD(420_000))
+    run_result = rig.run(
+        jobs, rate=0.05, concurrency=8, cost_of=lambda _e, units: MicroUSD(420_000)
+    )
 
-    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert run_result.stopped_by() == (ExitCode.BUDGET,)
     assert len(rig.world.books.posts) < 4
 
 
@@ -303,9 +305,9 @@ def test_a_price_alarm_stops_what_fal_throttled_meanwhile_too(tmp_path: Path) ->
     rig = Rig(tmp_path, account(), [busy])
     jobs = make_jobs(2, estimate=100_000)
 
-    tally = rig.run(jobs, cost_of=lambda _e, units: MicroUSD(420_000))
+    run_result = rig.run(jobs, cost_of=lambda _e, units: MicroUSD(420_000))
 
-    assert tally.stopped_by() == (ExitCode.BUDGET,)
+    assert run_result.stopped_by() == (ExitCode.BUDGET,)
     assert len(rig.world.books.accepted) == 1
     rig.run(jobs)
     assert rig.states(jobs) == [State.SUCCEEDED] * 2
@@ -319,18 +321,18 @@ def test_every_request_that_the_ledger_could_not_keep_is_named(tmp_path: Path) -
 
     async def refuse(engine: Engine) -> None:
         await anyio.sleep(3)
-        db = engine._bench.ledger.db
+        db = engine._context.ledger.db
         db.execute("pragma query_only = 1")
         try:
             await anyio.sleep_forever()
         finally:
             db.execute("pragma query_only = 0")
 
-    tally = rig.run(jobs, stop=refuse)
+    run_result = rig.run(jobs, stop=refuse)
 
-    assert tally.stopped_by() == (ExitCode.LEDGER,)
+    assert run_result.stopped_by() == (ExitCode.LEDGER,)
     assert len(rig.world.books.accepted) == 4
-    told = " ".join([*(stop.reason for stop in tally.stops), *tally.reasons.values()])
+    told = " ".join([*(stop.reason for stop in run_result.stops), *run_result.reasons.values()])
     for request in rig.world.books.accepted:
         assert request.request_id in told
     rig.run(jobs)
@@ -365,8 +367,8 @@ def test_a_run_killed_after_the_last_byte_does_not_download_for_ever(tmp_path: P
 
 
 def temporary_of(rig: Rig, attempt: Any) -> Path:
-    shelf = rig.shelf()
-    return shelf.temporary(rig.folder / "test/job-0.mp4", _token(attempt), 0)
+    store = rig.store()
+    return store.temporary(rig.folder / "test/job-0.mp4", _token(attempt), 0)
 
 
 def test_a_copy_whose_entry_was_lost_leaves_no_second_temporary(tmp_path: Path) -> None:
@@ -532,10 +534,10 @@ def test_children_of_parents_that_end_in_every_way_never_hang_the_run(tmp_path: 
         make_job(f"of-{p.id}", video_url=OutputOf(key=p.key, job_id=p.id, take=1)) for p in parents
     ]
 
-    tally = rig.run([*parents, *children], doubt_wait=60.0)
+    run_result = rig.run([*parents, *children], doubt_wait=60.0)
 
     blocked = {("test", f"of-{word}", 1) for word in words[1:]}
-    assert tally.blocked == blocked
+    assert run_result.blocked == blocked
     assert rig.states([*parents[:1], *children[:1]]) == [State.SUCCEEDED] * 2
 
 
@@ -584,10 +586,10 @@ def test_a_refused_key_leaves_no_sibling_without_its_answer(tmp_path: Path) -> N
     rig = Rig(tmp_path, account(), faults)
     jobs = make_jobs(5)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
 
     accepted = len(rig.world.books.accepted)
-    assert tally.stopped_by() == (ExitCode.AUTH,)
+    assert run_result.stopped_by() == (ExitCode.AUTH,)
     assert accepted >= 1
     assert rig.states(jobs).count(State.SUBMITTED) == accepted
     assert State.IN_DOUBT not in rig.states(jobs)
@@ -608,7 +610,7 @@ def for_real(rig: Rig, jobs: list[Job], stop: Any, **policy: Any) -> Any:
             jobs,
             False,
             stop,
-            Policy(rate=500.0, **policy),
+            RunPolicy(rate=500.0, **policy),
             None,
             lambda _endpoint, _units: None,
         )
@@ -642,9 +644,9 @@ def test_leaving_shields_the_posts_in_flight_on_asyncio_too(tmp_path: Path) -> N
         await accepted_one(rig)
         engine.leave(ExitCode.INTERRUPTED, "stop")
 
-    tally = for_real(rig, jobs, interrupt)
+    run_result = for_real(rig, jobs, interrupt)
 
-    assert tally.stopped_by() == (ExitCode.INTERRUPTED,)
+    assert run_result.stopped_by() == (ExitCode.INTERRUPTED,)
     accepted = len(rig.world.books.accepted)
     assert accepted >= 1
     assert rig.states(jobs).count(State.SUBMITTED) == accepted
@@ -696,10 +698,10 @@ def test_a_directory_under_a_final_name_keeps_nobody_else_from_theirs(tmp_path: 
     (tmp_path / "test/job-0.mp4").mkdir(parents=True)
     jobs = make_jobs(5)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
 
     assert rig.states(jobs) == [State.RENDERED] + [State.SUCCEEDED] * 4
-    assert tally.stops == []
+    assert run_result.stops == []
     (tmp_path / "test/job-0.mp4").rmdir()
     rig.run(jobs)
     assert rig.states(jobs) == [State.SUCCEEDED] * 5
@@ -719,11 +721,11 @@ def test_a_request_that_the_key_may_not_see_is_left_alone_and_the_others_are_not
     rig = Rig(tmp_path, slow(), [hidden])
     jobs = make_jobs(4)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
 
     assert rig.states(jobs) == [State.SUBMITTED] + [State.SUCCEEDED] * 3
-    assert tally.stops == []
-    assert "does not show it" in tally.reasons["test", "job-0", 1]
+    assert run_result.stops == []
+    assert "does not show it" in run_result.reasons["test", "job-0", 1]
 
 
 def test_a_lock_on_the_reads_of_one_ends_the_buying_and_not_the_collecting(tmp_path: Path) -> None:
@@ -731,16 +733,16 @@ def test_a_lock_on_the_reads_of_one_ends_the_buying_and_not_the_collecting(tmp_p
     rig = Rig(tmp_path, slow(), [locked])
     jobs = make_jobs(6)
 
-    tally = rig.run(jobs, concurrency=4)
+    run_result = rig.run(jobs, concurrency=4)
 
-    assert [stop.code for stop in tally.stops] == [ExitCode.BUDGET]
+    assert [stop.code for stop in run_result.stops] == [ExitCode.BUDGET]
     assert rig.states(jobs) == [State.SUBMITTED] + [State.SUCCEEDED] * 3 + [None] * 2
     paid_once(rig, 4)
 
 
 def test_one_batchs_cap_is_not_held_against_another(tmp_path: Path) -> None:
     rig = Rig(tmp_path, account())
-    rig.shelf = lambda: Shelf(  # type: ignore[method-assign]
+    rig.store = lambda: OutputStore(  # type: ignore[method-assign]
         dict.fromkeys(("test", "small"), tmp_path), tmp_path
     )
     small = [
@@ -753,11 +755,11 @@ def test_one_batchs_cap_is_not_held_against_another(tmp_path: Path) -> None:
         Cap(limit=MicroUSD(5_000_000), batches=("test",), name="max_cost"),
     )
 
-    tally = rig.run(jobs, caps=caps, concurrency=1)
+    run_result = rig.run(jobs, caps=caps, concurrency=1)
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 3 + [None] * 2
-    assert [stop.code for stop in tally.stops] == [ExitCode.BUDGET]
-    assert "s1 would pass" in tally.stops[0].reason
+    assert [stop.code for stop in run_result.stops] == [ExitCode.BUDGET]
+    assert "s1 would pass" in run_result.stops[0].reason
     paid_once(rig, 3)
 
 
@@ -789,11 +791,11 @@ def test_a_price_that_turns_out_higher_is_reckoned_with_from_then_on(tmp_path: P
     rig = Rig(tmp_path, account(), [Fault(stage="result", what="headers", headers=units)])
     cap = Cap(limit=MicroUSD(4_000_000), batches=("test",))
 
-    tally = rig.run(make_jobs(20), cost_of=cost_of, concurrency=3, caps=(cap,))
+    run_result = rig.run(make_jobs(20), cost_of=cost_of, concurrency=3, caps=(cap,))
 
     with rig.ledger() as ledger:
         charged = ledger.money().charged
-    assert [stop.code for stop in tally.stops] == [ExitCode.BUDGET]
+    assert [stop.code for stop in run_result.stops] == [ExitCode.BUDGET]
     assert 3_000_000 <= charged <= cap.limit
 
 
@@ -805,9 +807,9 @@ def test_a_failure_that_is_billed_many_times_over_stops_the_buying_too(tmp_path:
     dear = Fault(stage="result", what="headers", headers=units, request=1)
     rig = Rig(tmp_path, account(), [failing, dear])
 
-    tally = rig.run(make_jobs(6), cost_of=cost_of, concurrency=1)
+    run_result = rig.run(make_jobs(6), cost_of=cost_of, concurrency=1)
 
-    assert [stop.code for stop in tally.stops] == [ExitCode.BUDGET]
+    assert [stop.code for stop in run_result.stops] == [ExitCode.BUDGET]
     assert len(rig.world.books.posts) == 1
 
 
@@ -823,14 +825,14 @@ def test_a_failure_that_is_collected_from_the_list_is_a_failure(tmp_path: Path) 
     rig.run(jobs, detach=True)
     rig.epoch += timedelta(hours=2)
 
-    tally = rig.run(jobs)
+    run_result = rig.run(jobs)
 
     with rig.ledger() as ledger:
         (attempt,) = ledger.attempts_in(State.FAILED)
     assert attempt.failure is not None
     assert attempt.failure.kind is FailureKind.POLICY
     assert attempt.charged is not Charged.YES
-    assert "lost" not in tally.reasons["test", "job-0", 1]
+    assert "lost" not in run_result.reasons["test", "job-0", 1]
 
 
 def test_an_answer_without_files_is_collected_from_the_list(tmp_path: Path) -> None:
@@ -998,10 +1000,10 @@ def jump(hours: float, after: float = 5.0) -> Any:
 
     async def work(engine: Engine) -> None:
         await anyio.sleep(after)
-        bench = engine._bench
-        before = bench.now
-        bench.now = lambda: before() + timedelta(hours=hours)
-        bench.ledger._now = bench.now
+        context = engine._context
+        before = context.now
+        context.now = lambda: before() + timedelta(hours=hours)
+        context.ledger._now = context.now
 
     return work
 
@@ -1084,10 +1086,10 @@ def test_a_clock_that_is_wrong_is_no_witness_that_a_request_was_not_made(
     rig.put(hours)
     jobs = make_jobs(2)
 
-    tally = rig.run(jobs, on_doubt="resubmit", doubt_wait=600.0)
+    run_result = rig.run(jobs, on_doubt="resubmit", doubt_wait=600.0)
 
     assert rig.states(jobs) == [State.IN_DOUBT] * 2
-    assert "clock" in tally.reasons["test", "job-0", 1]
+    assert "clock" in run_result.reasons["test", "job-0", 1]
     paid_once(rig, 2)
 
 

@@ -232,7 +232,7 @@ def test_an_empty_file_is_a_ledger_that_was_only_just_begun(tmp_path: Path) -> N
 
 
 def refused(path: Path, words: str) -> None:
-    """Writer and reader alike say so, and the file stays as it is."""
+    """SafeStream and reader alike say so, and the file stays as it is."""
     before = path.read_bytes()
     for attempt in (opened, Reader.open):
         with pytest.raises(LedgerError, match=words) as caught:

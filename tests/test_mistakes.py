@@ -30,7 +30,7 @@ from kling_batch.fal.upload import FalUploader
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.operations.verify import verify
-from kling_batch.output.store import Shelf
+from kling_batch.output.store import OutputStore
 
 ONE = MANIFEST.split("  - {id: two")[0]
 EDITED = MANIFEST.replace("the first", "the first but better")
@@ -84,8 +84,8 @@ def test_a_new_name_that_cannot_be_given_is_not_well_done(desk: Desk) -> None:
 
 
 def test_a_twin_that_cannot_be_placed_is_not_well_done_and_the_next_one_is(desk: Desk) -> None:
-    twins = "  - {id: same, prompt: the first}\n  - {id: third, prompt: the first}\n"
-    desk.put(ONE + twins)
+    duplicates = "  - {id: same, prompt: the first}\n  - {id: third, prompt: the first}\n"
+    desk.put(ONE + duplicates)
     (desk.folder / "outputs/desk/text-to-image/same.png").mkdir(parents=True)
     told = desk.run(code=1)
     assert "third.png" in told
@@ -244,7 +244,7 @@ def test_verify_beside_a_run_finds_nothing_that_is_not_there(desk: Desk) -> None
         time.sleep(0.3)
         while process.poll() is None:
             with Reader.open(ledger) as reader:
-                found += verify(reader, Shelf({}, ledger.parent)).findings
+                found += verify(reader, OutputStore({}, ledger.parent)).findings
         process.communicate()
     assert not found
 

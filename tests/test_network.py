@@ -20,8 +20,8 @@ from rig import T2V
 
 from kling_batch.core.outcomes import NotSent, SubmitOutcome, Unconfirmed
 from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import EMULATED, secrets_of
-from kling_batch.fal.transport import Departure, connections
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, secrets_of
+from kling_batch.fal.transport import SendTracker, connections
 
 OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)
@@ -124,13 +124,13 @@ def test_a_post_that_left_through_a_tunnel_and_lost_its_answer_is_doubt(
 def test_the_backup_domain_is_listened_to_as_well() -> None:
     """fal-client sends a POST that could not connect to its other domain, as another request."""
     request = httpx.Request("POST", "https://queue.fal.run/x", content=b"{}")
-    Departure(request)
+    SendTracker(request)
 
     assert "trace" in fal_client._backup_request(request).extensions
 
 
 def test_a_transport_that_tells_nothing_leaves_it_open() -> None:
-    assert not Departure(httpx.Request("POST", "https://queue.fal.run/x")).never_began
+    assert not SendTracker(httpx.Request("POST", "https://queue.fal.run/x")).never_began
 
 
 # -- what the environment says ---------------------------------------------------------------------
@@ -162,5 +162,5 @@ def test_surroundings_that_cannot_be_used_are_one_sentence(
 
 def test_what_the_emulator_is_shown_is_cut_out_of_nothing() -> None:
     """A prompt may hold any word, and a lost submission is found again by its prompt."""
-    assert secrets_of(EMULATED) == ()
+    assert secrets_of(DUMMY_AUTHORIZATION) == ()
     assert secrets_of("Key an-id:a-secret-key") == ("an-id:a-secret-key", "a-secret-key")

@@ -141,9 +141,9 @@ def test_a_damaged_tls_record_stops_no_run(tmp_path: Path, where: str) -> None:
     rig = Rig(tmp_path, Settings(concurrency=4, media="template", list_delay=20.0), faults)
     jobs = make_jobs(12)
 
-    tally = rig.run(jobs, transport=Damaged(rig.world), concurrency=3)
+    run_result = rig.run(jobs, transport=Damaged(rig.world), concurrency=3)
 
-    assert not tally.stops
+    assert not run_result.stops
     assert rig.states(jobs) == [State.SUCCEEDED] * 12
     assert rig.charges == [1] * 12
 
@@ -160,9 +160,9 @@ def test_a_run_ends_although_a_finished_result_can_never_be_read(tmp_path: Path)
 
     faults = [Fault(stage="result", what="expired"), Fault(stage="list", what="status", status=503)]
     rig = Rig(tmp_path, faults=faults)
-    tally = rig.run(make_jobs(1), stop=days)
+    run_result = rig.run(make_jobs(1), stop=days)
 
-    assert not any(stop.code is ExitCode.INTERRUPTED for stop in tally.stops)
+    assert not any(stop.code is ExitCode.INTERRUPTED for stop in run_result.stops)
 
 
 # -- bills --------------------------------------------------------------------------------------
@@ -335,8 +335,8 @@ def test_a_stopped_run_does_not_wait_for_the_rates_line(tmp_path: Path) -> None:
     throttle = Fault(stage="submit.before", what="status", status=429, headers=hour, nth=2)
     rig = Rig(tmp_path, ample(), faults=[throttle])
     begun = rig.now()
-    tally = rig.run(make_jobs(6, estimate=100_000), concurrency=6, cost_of=cost_of)
-    assert [stop.code for stop in tally.stops] == [ExitCode.BUDGET]
+    run_result = rig.run(make_jobs(6, estimate=100_000), concurrency=6, cost_of=cost_of)
+    assert [stop.code for stop in run_result.stops] == [ExitCode.BUDGET]
     assert (rig.now() - begun).total_seconds() < 600
 
 
@@ -361,8 +361,8 @@ def test_a_server_that_declares_gigabytes_stops_nobody_else(
 
     rig = Rig(tmp_path, Settings(concurrency=2, media="template"))
     jobs = make_jobs(6)
-    tally = rig.run(jobs, transport=Liar(rig.world), concurrency=2)
-    assert not tally.stops
+    run_result = rig.run(jobs, transport=Liar(rig.world), concurrency=2)
+    assert not run_result.stops
 
 
 # -- an outage is no verdict -------------------------------------------------------------------
@@ -383,9 +383,9 @@ def test_a_page_that_answers_for_one_job_stops_no_other(tmp_path: Path) -> None:
     rig = Rig(tmp_path, faults=[page])
     jobs = make_jobs(9)
 
-    tally = rig.run(jobs, concurrency=2)
+    run_result = rig.run(jobs, concurrency=2)
 
-    assert not tally.stops
+    assert not run_result.stops
     assert rig.states(jobs).count(State.SUCCEEDED) == 8
     rig.world.faults.clear()
     rig.run(jobs)
@@ -424,9 +424,9 @@ def test_who_has_only_stood_in_line_has_not_been_refused(tmp_path: Path, status:
     rig = Rig(tmp_path, Settings(concurrency=100, media="template"), faults=[blip])
     jobs = make_jobs(75)
 
-    tally = rig.run(jobs, rate=1 / 60, concurrency=100)
+    run_result = rig.run(jobs, rate=1 / 60, concurrency=100)
 
-    assert not tally.stops
+    assert not run_result.stops
     assert rig.states(jobs) == [State.SUCCEEDED] * 75
 
 
@@ -452,9 +452,9 @@ def test_an_estimate_that_was_a_slip_tells_nothing_about_those_of_today(tmp_path
     rig.run([make_job("slip", estimate=4_200)], caps=(cap,), cost_of=cost_of)
     jobs = [make_job("slip"), *make_jobs(10)]
 
-    tally = rig.run(jobs, caps=(cap,), cost_of=cost_of)
+    run_result = rig.run(jobs, caps=(cap,), cost_of=cost_of)
 
-    assert not tally.stops
+    assert not run_result.stops
     assert rig.states(jobs) == [State.SUCCEEDED] * 11
 
 
@@ -463,9 +463,9 @@ def test_a_price_that_is_known_to_be_another_is_told_where_it_meets_the_cap(tmp_
     jobs = make_jobs(3)
     rig.run(jobs[:1], cost_of=lambda _e, _u: MicroUSD(840_000))
 
-    tally = rig.run(jobs, caps=(Cap(limit=MicroUSD(1_000_000)),), cost_of=cost_of)
+    run_result = rig.run(jobs, caps=(Cap(limit=MicroUSD(1_000_000)),), cost_of=cost_of)
 
-    assert "have cost 2.0 times their estimate" in tally.stops[0].reason
+    assert "have cost 2.0 times their estimate" in run_result.stops[0].reason
     assert len(rig.world.books.posts) == 1
 
 
@@ -508,6 +508,6 @@ def test_a_ledger_that_is_full_behind_a_name_that_is_refused_stops_in_order(
 
     monkeypatch.setattr(Ledger, "place", full)
 
-    tally = rig.run(names)
+    run_result = rig.run(names)
 
-    assert tally.stopped_by() == (ExitCode.LEDGER,)
+    assert run_result.stopped_by() == (ExitCode.LEDGER,)

@@ -31,7 +31,7 @@ def agreed(rig: Rig, jobs: Sequence[Job]) -> list[tuple[Action, str]]:
             named = find(ledger, item.job.label)
             planned = outlook(ledger, named).planned
             assert planned.action is item.action
-            assert item.twin or planned.reason == item.reason
+            assert item.duplicate or planned.reason == item.reason
             assert as_data(ledger, named)["next"] == {
                 "action": planned.action.value,
                 "reason": planned.reason,

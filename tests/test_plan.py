@@ -145,23 +145,23 @@ def test_a_cancelled_job_stays_cancelled() -> None:
 # -- twins -------------------------------------------------------------------------------------
 
 
-def twins() -> list[Job]:
+def duplicates() -> list[Job]:
     return [make_job(name, prompt="same") for name in ("first", "second", "third")]
 
 
 def test_the_same_render_under_many_names_is_bought_once() -> None:
-    jobs = twins()
+    jobs = duplicates()
 
     made = plan(jobs)
 
-    assert [item.twin for item in made.items] == [False, True, True]
+    assert [item.duplicate for item in made.items] == [False, True, True]
     assert {item.action for item in made.items} == {Action.SUBMIT}
     assert made.cost == jobs[0].estimate
     assert "first" in made.items[1].reason
 
 
 def test_a_twin_of_a_done_job_is_placed_where_it_is_missing() -> None:
-    jobs = twins()
+    jobs = duplicates()
     standings = {jobs[0].key: Standing(7, State.SUCCEEDED, 1)}
     here = {jobs[0].id, jobs[2].id}
 
@@ -178,7 +178,7 @@ def test_a_twin_of_a_done_job_is_placed_where_it_is_missing() -> None:
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("disk", OnDisk)
 def test_a_twin_never_costs(state: State, disk: OnDisk) -> None:
-    jobs = twins()
+    jobs = duplicates()
     why = failure() if state in (State.FAILED, State.CANCELLED) else None
 
     made = plan(jobs, {jobs[0].key: Standing(7, state, 1, why)}, disk=disk, retry=lambda _: True)
@@ -282,7 +282,7 @@ def test_a_limit_cuts_the_children_of_what_it_cuts() -> None:
 
 
 def test_a_limit_counts_twins_once() -> None:
-    jobs = [*twins(), make_job("another")]
+    jobs = [*duplicates(), make_job("another")]
 
     kept = selected(plan(jobs), 1)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import Job, job_key
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD
@@ -32,17 +32,17 @@ def job(name: str, batch: str = "spring", prompt: str | None = None) -> Job:
     )
 
 
-def planned(*items: tuple[Job, Action], twins: tuple[str, ...] = ()) -> Plan:
-    return Plan(tuple(PlannedJob(j, a, "", twin=j.id in twins) for j, a in items))
+def planned(*items: tuple[Job, Action], duplicates: tuple[str, ...] = ()) -> Plan:
+    return Plan(tuple(PlannedJob(j, a, "", duplicate=j.id in duplicates) for j, a in items))
 
 
-def told(kind: str, name: str, message: str = "", batch: str = "spring", **data: Any) -> Happening:
-    return Happening(kind=kind, job=name, batch=batch, message=message, data=data)
+def told(kind: str, name: str, message: str = "", batch: str = "spring", **data: Any) -> RunEvent:
+    return RunEvent(kind=kind, job=name, batch=batch, message=message, data=data)
 
 
-def begun(*items: tuple[Job, Action], twins: tuple[str, ...] = ()) -> Progress:
+def begun(*items: tuple[Job, Action], duplicates: tuple[str, ...] = ()) -> Progress:
     progress = Progress()
-    progress.begin(planned(*items, twins=twins), 0.0)
+    progress.begin(planned(*items, duplicates=duplicates), 0.0)
     return progress
 
 
@@ -163,8 +163,8 @@ def test_the_ledgers_word_about_money_outranks_the_plans() -> None:
 
 
 def test_twins_follow_their_first_and_cost_nothing() -> None:
-    first, twin = job("a", prompt="same"), job("b", prompt="same")
-    progress = begun((first, Action.SUBMIT), (twin, Action.SUBMIT), twins=("b",))
+    first, duplicate = job("a", prompt="same"), job("b", prompt="same")
+    progress = begun((first, Action.SUBMIT), (duplicate, Action.SUBMIT), duplicates=("b",))
     progress.fold(told("submitted", "a"), 1.0)
     assert progress.waiting == 1
 
@@ -185,7 +185,7 @@ def test_equal_names_in_two_batches_are_two_jobs() -> None:
 
 def test_stopping_is_remembered() -> None:
     progress = begun((job("a"), Action.SUBMIT))
-    progress.fold(Happening(kind="stopping", message="interrupted"), 1.0)
+    progress.fold(RunEvent(kind="stopping", message="interrupted"), 1.0)
 
     assert progress.stopping == "interrupted"
 

@@ -115,8 +115,10 @@ def test_no_row_leaves_the_folder(tmp_path: Path) -> None:
 
 
 def test_names_that_are_one_to_some_file_system_collide(tmp_path: Path) -> None:
-    twins = [("A", "a"), ("e\u0301", "\u00e9"), ("Stra\u00dfe", "STRASSE")]
-    rows = [f'  - {{id: "{name}", prompt: {n}}}\n' for n, pair in enumerate(twins) for name in pair]
+    duplicates = [("A", "a"), ("e\u0301", "\u00e9"), ("Stra\u00dfe", "STRASSE")]
+    rows = [
+        f'  - {{id: "{name}", prompt: {n}}}\n' for n, pair in enumerate(duplicates) for name in pair
+    ]
 
     told = refused(tmp_path, write(tmp_path, "".join(rows)))
 
@@ -385,9 +387,9 @@ def test_an_exception_that_nobody_foresaw_does_not_tell_the_key(tmp_path: Path, 
     (broken / "sitecustomize.py").write_text(
         "import kling_batch.engine.polling as broken\n"
         "async def collect(self, attempt_id, label):\n"
-        "    api = self._bench.queue._api\n"
+        "    api = self._context.queue._api\n"
         "    raise RuntimeError('nobody foresaw this', vars(api), api.headers)\n"
-        "broken.Collection.collect = collect\n"
+        "broken.Poller.collect = collect\n"
     )
     write(folder, "  - {id: a, prompt: x}\n")
 

@@ -20,7 +20,7 @@ from kling_batch.emulator import Settings
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.output.files import digest_of
 from kling_batch.output.sidecar import public
-from kling_batch.output.store import Shelf, sidecar_of
+from kling_batch.output.store import OutputStore, sidecar_of
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shelf(root: Path) -> Shelf:
-    return Shelf({"test": root}, root)
+def store(root: Path) -> OutputStore:
+    return OutputStore({"test": root}, root)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -44,41 +44,43 @@ def contents(folder: Path) -> dict[str, bytes]:
 # -- inside the folder -------------------------------------------------------------------------
 
 
-def test_a_folder_is_made_for_a_file_that_needs_one(shelf: Shelf, root: Path) -> None:
-    assert shelf.prepare("test", "a/b/clip.mp4") == root / "a/b/clip.mp4"
+def test_a_folder_is_made_for_a_file_that_needs_one(store: OutputStore, root: Path) -> None:
+    assert store.prepare("test", "a/b/clip.mp4") == root / "a/b/clip.mp4"
     assert (root / "a/b").is_dir()
 
 
 @pytest.mark.parametrize("relative", ["../x.mp4", "a/../../x.mp4", "../outputs-2/x.mp4", "/tmp/x"])
 def test_nothing_is_written_or_made_outside(
-    shelf: Shelf, root: Path, tmp_path: Path, relative: str
+    store: OutputStore, root: Path, tmp_path: Path, relative: str
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
 
     with pytest.raises(UsageError, match="leads out of the output folder"):
-        shelf.prepare("test", relative)
+        store.prepare("test", relative)
 
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_link_that_leads_out_makes_no_folder_there(
-    shelf: Shelf, root: Path, tmp_path: Path
+    store: OutputStore, root: Path, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (root / "link").symlink_to(outside)
 
     with pytest.raises(UsageError):
-        shelf.prepare("test", "link/deep/clip.mp4")
+        store.prepare("test", "link/deep/clip.mp4")
 
     assert list(outside.iterdir()) == []
 
 
-def test_a_link_that_stays_inside_is_a_folder_like_any_other(shelf: Shelf, root: Path) -> None:
+def test_a_link_that_stays_inside_is_a_folder_like_any_other(
+    store: OutputStore, root: Path
+) -> None:
     (root / "real").mkdir()
     (root / "link").symlink_to(root / "real")
 
-    shelf.prepare("test", "link/clip.mp4").write_bytes(b"x")
+    store.prepare("test", "link/clip.mp4").write_bytes(b"x")
 
     assert (root / "real/clip.mp4").read_bytes() == b"x"
 
@@ -86,9 +88,9 @@ def test_a_link_that_stays_inside_is_a_folder_like_any_other(shelf: Shelf, root:
 def test_the_output_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "outputs").symlink_to(tmp_path / "disk")
-    shelf = Shelf({"test": tmp_path / "outputs"}, tmp_path / "outputs")
+    store = OutputStore({"test": tmp_path / "outputs"}, tmp_path / "outputs")
 
-    shelf.prepare("test", "a/clip.mp4").write_bytes(b"x")
+    store.prepare("test", "a/clip.mp4").write_bytes(b"x")
 
     assert (tmp_path / "disk/a/clip.mp4").exists()
 
@@ -96,20 +98,20 @@ def test_the_output_folder_itself_may_be_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a/clip.mp4", "ü/ß–日本.mp4", "e\u0301.mp4", "sp ace/😀.png"])
 @pytest.mark.parametrize("ledger", [".", "..", "../elsewhere"])
 def test_a_stored_name_leads_back_to_the_same_file(root: Path, name: str, ledger: str) -> None:
-    shelf = Shelf({"test": root}, root / ledger)
-    final = shelf.wanted("test", name)
+    store = OutputStore({"test": root}, root / ledger)
+    final = store.wanted("test", name)
 
-    stored = shelf.stored(final)
+    stored = store.stored(final)
 
     assert "\\" not in stored
-    assert Path(os.path.normpath(shelf.located(stored))) == Path(os.path.normpath(final))
+    assert Path(os.path.normpath(store.located(stored))) == Path(os.path.normpath(final))
 
 
 # -- names -------------------------------------------------------------------------------------
 
 
 def test_a_name_appears_by_rename_after_the_sync_and_before_the_folders(
-    shelf: Shelf, root: Path, monkeypatch: pytest.MonkeyPatch
+    store: OutputStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
 
@@ -127,77 +129,77 @@ def test_a_name_appears_by_rename_after_the_sync_and_before_the_folders(
 
     traced("replace", lambda source, target: f"rename to {Path(target).name}")
     traced("fsync", what)
-    final = shelf.prepare("test", "clip.mp4")
-    temporary = shelf.temporary(final, "abc", 0)
+    final = store.prepare("test", "clip.mp4")
+    temporary = store.temporary(final, "abc", 0)
     temporary.write_bytes(b"x")
 
-    shelf.shelve(temporary, final)
+    store.shelve(temporary, final)
 
     assert steps == ["rename to clip.mp4", "sync folder"]
     assert contents(root) == {"clip.mp4": b"x"}
 
 
-def test_the_growing_file_is_hidden_beside_the_final_one(shelf: Shelf, root: Path) -> None:
-    final = shelf.prepare("test", "a/clip.mp4")
+def test_the_growing_file_is_hidden_beside_the_final_one(store: OutputStore, root: Path) -> None:
+    final = store.prepare("test", "a/clip.mp4")
 
-    temporary = shelf.temporary(final, "abc", 3)
+    temporary = store.temporary(final, "abc", 3)
 
     assert temporary.parent == final.parent
     assert temporary.name.startswith(".")
-    assert temporary != shelf.temporary(final, "abd", 3) != shelf.temporary(final, "abd", 4)
+    assert temporary != store.temporary(final, "abd", 3) != store.temporary(final, "abd", 4)
 
 
-def test_what_lies_there_is_kept_beside_it(shelf: Shelf, root: Path) -> None:
-    final = shelf.prepare("test", "clip.mp4")
+def test_what_lies_there_is_kept_beside_it(store: OutputStore, root: Path) -> None:
+    final = store.prepare("test", "clip.mp4")
     final.write_bytes(b"a stranger's")
     sidecar_of(final).write_text("its story")
 
-    kept = shelf.set_aside(final)
+    kept = store.back_up(final)
 
     assert kept is not None
     assert kept.name == f"clip.{digest_of(final)[:8]}.mp4"
     assert kept.read_bytes() == final.read_bytes() == b"a stranger's"
     assert sidecar_of(kept).read_text() == "its story"
-    assert shelf.set_aside(final) == kept  # the run died and does it once more
+    assert store.back_up(final) == kept  # the run died and does it once more
     assert len(contents(root)) == 4
 
 
-def test_nothing_is_kept_of_nothing(shelf: Shelf) -> None:
-    assert shelf.set_aside(shelf.prepare("test", "clip.mp4")) is None
+def test_nothing_is_kept_of_nothing(store: OutputStore) -> None:
+    assert store.back_up(store.prepare("test", "clip.mp4")) is None
 
 
 def test_a_kept_file_that_was_changed_meanwhile_does_not_cost_the_next_one(
-    shelf: Shelf, root: Path
+    store: OutputStore, root: Path
 ) -> None:
     """The name is taken, by something else: what lies here must be kept all the same."""
-    final = shelf.prepare("test", "clip.mp4")
+    final = store.prepare("test", "clip.mp4")
     final.write_bytes(b"paid for")
     taken = final.with_name(f"clip.{digest_of(final)[:8]}.mp4")
     taken.write_bytes(b"cut by hand")
 
-    kept = shelf.set_aside(final)
+    kept = store.back_up(final)
 
     assert kept not in (None, final, taken)
     assert taken.read_bytes() == b"cut by hand"
     assert kept is not None
     assert kept.read_bytes() == b"paid for"
-    assert shelf.set_aside(final) == kept
+    assert store.back_up(final) == kept
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP])
 def test_a_disk_without_links_gets_copies(
-    shelf: Shelf, root: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    store: OutputStore, root: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def link(*_: Any, **__: Any) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "link", link)
-    source = shelf.prepare("test", "a/one.mp4")
+    source = store.prepare("test", "a/one.mp4")
     source.write_bytes(b"clip")
-    final = shelf.prepare("test", "b/two.mp4")
+    final = store.prepare("test", "b/two.mp4")
 
-    shelf.copy(source, final, "abc")
-    kept = shelf.set_aside(source)
+    store.copy(source, final, "abc")
+    kept = store.back_up(source)
 
     assert kept is not None
     assert set(contents(root)) == {"a/one.mp4", f"a/{kept.name}", "b/two.mp4"}
@@ -205,43 +207,43 @@ def test_a_disk_without_links_gets_copies(
 
 
 def test_a_link_that_fails_for_another_reason_is_told(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    store: OutputStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def link(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "link", link)
-    final = shelf.prepare("test", "clip.mp4")
+    final = store.prepare("test", "clip.mp4")
     final.write_bytes(b"x")
 
     with pytest.raises(OSError, match="No space"):
-        shelf.set_aside(final)
+        store.back_up(final)
 
 
-def test_a_copy_is_made_once_more_over_what_a_dead_run_left(shelf: Shelf, root: Path) -> None:
-    source = shelf.prepare("test", "one.mp4")
+def test_a_copy_is_made_once_more_over_what_a_dead_run_left(store: OutputStore, root: Path) -> None:
+    source = store.prepare("test", "one.mp4")
     source.write_bytes(b"clip")
-    final = shelf.prepare("test", "two.mp4")
-    shelf.temporary(final, "abc", 0).write_bytes(b"half")
+    final = store.prepare("test", "two.mp4")
+    store.temporary(final, "abc", 0).write_bytes(b"half")
 
-    shelf.copy(source, final, "abc")
-    shelf.copy(source, final, "abc")
+    store.copy(source, final, "abc")
+    store.copy(source, final, "abc")
 
     assert contents(root) == {"one.mp4": b"clip", "two.mp4": b"clip"}
 
 
 def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(
-    shelf: Shelf, root: Path, tmp_path: Path
+    store: OutputStore, root: Path, tmp_path: Path
 ) -> None:
     outside = tmp_path / "precious"
     outside.write_bytes(b"not ours")
-    final = shelf.prepare("test", "clip.mp4")
+    final = store.prepare("test", "clip.mp4")
     final.symlink_to(outside)
-    temporary = shelf.temporary(final, "abc", 0)
+    temporary = store.temporary(final, "abc", 0)
     temporary.write_bytes(b"clip")
 
-    shelf.shelve(temporary, final)
-    shelf.write_sidecar(final, {})
+    store.shelve(temporary, final)
+    store.write_sidecar(final, {})
 
     assert not final.is_symlink()
     assert outside.read_bytes() == b"not ours"
@@ -250,11 +252,11 @@ def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(
 # -- sidecars ----------------------------------------------------------------------------------
 
 
-def test_a_sidecar_is_json_in_the_users_own_letters(shelf: Shelf, root: Path) -> None:
-    final = shelf.prepare("test", "clip.mp4")
+def test_a_sidecar_is_json_in_the_users_own_letters(store: OutputStore, root: Path) -> None:
+    final = store.prepare("test", "clip.mp4")
 
-    shelf.write_sidecar(final, {"schema_version": 1, "key": "k1:x", "prompt": "ü 日本"})
-    shelf.write_sidecar(final, {"schema_version": 1, "key": "k1:y", "prompt": "ü 日本"})
+    store.write_sidecar(final, {"schema_version": 1, "key": "k1:x", "prompt": "ü 日本"})
+    store.write_sidecar(final, {"schema_version": 1, "key": "k1:y", "prompt": "ü 日本"})
 
     text = (root / "clip.mp4.json").read_text("utf-8")
     assert json.loads(text)["key"] == "k1:y"
@@ -264,12 +266,12 @@ def test_a_sidecar_is_json_in_the_users_own_letters(shelf: Shelf, root: Path) ->
 
 @pytest.mark.parametrize("text", ["{}", '{"my": "notes"}', "not json", "", "[1]"])
 def test_a_strangers_file_under_a_sidecars_name_is_kept(
-    shelf: Shelf, root: Path, text: str
+    store: OutputStore, root: Path, text: str
 ) -> None:
-    final = shelf.prepare("test", "clip.mp4")
+    final = store.prepare("test", "clip.mp4")
     sidecar_of(final).write_text(text)
 
-    shelf.write_sidecar(final, {"schema_version": 1, "key": "k1:x"})
+    store.write_sidecar(final, {"schema_version": 1, "key": "k1:x"})
 
     assert json.loads(sidecar_of(final).read_text())["key"] == "k1:x"
     others = {k: v for k, v in contents(root).items() if k != "clip.mp4.json"}
@@ -315,10 +317,10 @@ def test_a_folder_in_the_place_of_a_file_costs_no_second_render(rig: Rig, tmp_pa
     (tmp_path / "test/job.mp4").mkdir(parents=True)
     job = make_job("job")
 
-    tally = rig.run([job])
+    run_result = rig.run([job])
 
-    assert tally.stopped_by() == ()  # it concerns nobody else
-    assert "Is a directory" in tally.reasons["test", "job", 1]
+    assert run_result.stopped_by() == ()  # it concerns nobody else
+    assert "Is a directory" in run_result.reasons["test", "job", 1]
     assert rig.states([job]) == [State.RENDERED]
     (tmp_path / "test/job.mp4").rmdir()
     rig.run([job])
@@ -332,10 +334,10 @@ def test_a_folder_that_may_not_be_written_costs_no_second_render(tmp_path: Path)
         job = make_job("job")
         (folder / "test").mkdir(mode=0o555)
 
-        tally = rig.run([job])
+        run_result = rig.run([job])
 
-        assert tally.stopped_by() == (ExitCode.SOME_FAILED,)
-        assert "test" in tally.stops[0].reason
+        assert run_result.stopped_by() == (ExitCode.SOME_FAILED,)
+        assert "test" in run_result.stops[0].reason
         (folder / "test").chmod(0o755)
         rig.run([job])
         assert rig.states([job]) == [State.SUCCEEDED]

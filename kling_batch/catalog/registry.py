@@ -214,11 +214,11 @@ def cost_of(endpoint_id: str, units: float) -> MicroUSD | None:
 ROUNDING = 1.01
 
 
-def dearer(cost: MicroUSD, estimate: MicroUSD) -> bool:
+def exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:
     """Whether a render cost more than was planned, roundings apart; not where nobody knew."""
     return 0 < estimate * ROUNDING < cost
 
 
-def alarming(cost: MicroUSD, estimate: MicroUSD) -> bool:
+def far_exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:
     """Whether it cost so much more that nothing should be bought at such prices unasked."""
     return 0 < ALARM * estimate <= cost

@@ -10,7 +10,7 @@ from kling_batch.errors import ExitCode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class RunEvent:
     """One thing a person may want to see; displays turn it into lines, tables or NDJSON."""
 
     kind: str
@@ -30,7 +30,7 @@ def name_of(job: Job) -> JobName:
 
 
 @dataclass(slots=True)
-class Stop:
+class StopReason:
     """Why no further job may be bought in this run."""
 
     code: ExitCode
@@ -40,7 +40,7 @@ class Stop:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunResult:
     """What only the run knows; everything else about its end is in the ledger."""
 
     #: Why a job is not done, where no row of the ledger says so.
@@ -50,7 +50,7 @@ class Tally:
     failed: set[JobName] = field(default_factory=set)
     #: Whose files are back under all their names.
     restored: set[JobName] = field(default_factory=set)
-    stops: list[Stop] = field(default_factory=list)
+    stops: list[StopReason] = field(default_factory=list)
 
     def stopped_by(self) -> tuple[ExitCode, ...]:
         """The codes of all stops, each once."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import JSON, JobKey
 from kling_batch.core.outcomes import (
     CancelAnswer,
@@ -28,7 +28,7 @@ from kling_batch.core.records import Cap
 from kling_batch.engine.pacing import Rate, Window
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.output.download import Fetcher
-from kling_batch.output.store import Shelf
+from kling_batch.output.store import OutputStore
 
 
 class Queue(Protocol):
@@ -63,7 +63,7 @@ class Uploader(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class RunPolicy:
     """The limits in force, after flag, environment, manifest and default have spoken."""
 
     concurrency: int = 8
@@ -85,18 +85,18 @@ class Policy:
 
 
 @dataclass(slots=True, kw_only=True)
-class Bench:
+class RunContext:
     """One run's tools, shared by its tasks; all in one thread."""
 
     ledger: Ledger
     queue: Queue
     fetcher: Fetcher
     uploader: Uploader
-    shelf: Shelf
-    policy: Policy
+    store: OutputStore
+    policy: RunPolicy
     now: Callable[[], datetime]
     rng: Random
-    notify: Callable[[Happening], None]
+    notify: Callable[[RunEvent], None]
     #: Endpoint and billable units → what it cost, where the unit's price is known.
     cost_of: Callable[[str, float], MicroUSD | None] = lambda _endpoint, _units: None
     #: Whether an endpoint's result must hold files.
@@ -104,7 +104,7 @@ class Bench:
     #: Set once nothing more may be bought: also by those who stand in line already.
     halted: bool = False
     #: Endpoints whose renders cost more than was estimated, and how many times that.
-    dearer: dict[str, float] = field(default_factory=dict)
+    cost_ratios: dict[str, float] = field(default_factory=dict)
     window: Window = field(init=False)
     submissions: Rate = field(init=False)
     #: Reads cost nothing but politeness.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import anyio
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
@@ -32,7 +32,7 @@ from kling_batch.core.outcomes import (
 from kling_batch.core.quantities import parse_iso
 from kling_batch.core.records import Attempt, File
 from kling_batch.engine import pacing
-from kling_batch.engine.context import Bench
+from kling_batch.engine.context import RunContext
 from kling_batch.fal.responses import files_in
 from kling_batch.ledger.ledger import Placed
 from kling_batch.output.files import digest_of
@@ -75,9 +75,9 @@ class _Haul:
 class Delivery:
     """Brings files to the disk and tells the ledger."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, context: RunContext) -> None:
         """Shares the run's bench."""
-        self._bench = bench
+        self._context = context
         self._parallel = anyio.Semaphore(PARALLEL)
 
     async def deliver(self, attempt_id: int, job: Job) -> State | Undelivered:
@@ -87,11 +87,11 @@ class Delivery:
             OSError: the disk is full or the folder is not writable; nothing is lost.
             UsageError: the target leads out of the output folder.
         """
-        attempt = self._bench.ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         files = files_in(attempt.output)
         if not files:
             placed = self._shelve(attempt, job, {0: self._document(attempt, job)})
-            self._bench.ledger.save_artifacts(attempt, placed)
+            self._context.ledger.save_artifacts(attempt, placed)
             return State.SUCCEEDED
         here = self._here(attempt_id)  # one of several had gone missing, or had come first
         haul = await self._haul(attempt, job, files, here)
@@ -104,12 +104,12 @@ class Delivery:
             return self._lost(attempt, haul.lost[0])
         placed = self._shelve(attempt, job, haul.fetched, files)
         if haul.waiting:
-            self._bench.ledger.save_some(attempt, placed)
+            self._context.ledger.save_some(attempt, placed)
             return Undelivered(haul.waiting)
         if haul.lost:
             told = f"{len(haul.lost)} of {len(files)} files are paid and lost"
             self._say(job, "warning", f"{told}: {next(iter(haul.lost.values()))}")
-        self._bench.ledger.save_artifacts(attempt, placed, lost=[*haul.lost])
+        self._context.ledger.save_artifacts(attempt, placed, lost=[*haul.lost])
         if here:
             self.place(attempt_id, job)  # under the name that this job wants
         return State.SUCCEEDED
@@ -121,7 +121,7 @@ class Delivery:
         for index, file in enumerate(files):
             if index in here:
                 continue
-            final = self._bench.shelf.prepare(job.batch, job.output_path(index, ".part"))
+            final = self._context.store.prepare(job.batch, job.output_path(index, ".part"))
             match await self._fetch(attempt, job, index, file, final):
                 case Fetched() as fetched:
                     haul.fetched[index] = fetched
@@ -134,23 +134,23 @@ class Delivery:
     def _young(self, attempt: Attempt) -> bool:
         """Whether fal still has to have the files, so that their absence is an outage of its."""
         made = attempt.rendered_at
-        return made is not None and self._bench.now() - parse_iso(made) < KEPT
+        return made is not None and self._context.now() - parse_iso(made) < KEPT
 
     def _here(self, attempt_id: int) -> frozenset[int]:
         """Which of its outputs lie on the disk as they were paid for."""
-        files = self._bench.ledger.files_of(attempt_id)
+        files = self._context.ledger.files_of(attempt_id)
         return frozenset(file.index for file in files if self._intact([file]))
 
     async def _fetch(
         self, attempt: Attempt, job: Job, index: int, file: RemoteFile, final: Path
     ) -> Fetched | Gone | Unfetched:
-        temporary = self._bench.shelf.temporary(final, _token(attempt), index)
+        temporary = self._context.store.temporary(final, _token(attempt), index)
         failures = 0
         gone_since: float | None = None
         begun = anyio.current_time()
         for n in count(1):
             async with self._parallel:
-                outcome = await self._bench.fetcher.fetch(file, temporary)
+                outcome = await self._context.fetcher.fetch(file, temporary)
             if isinstance(outcome, Fetched):
                 return outcome
             now = anyio.current_time()
@@ -166,7 +166,7 @@ class Delivery:
                 lasting = outcome.outage and now - begun < OUTAGE_SECONDS
                 if failures >= FETCH_TRIES and not lasting:
                     return outcome
-            pause = pacing.DOWNLOAD.delay(n, self._bench.rng)
+            pause = pacing.DOWNLOAD.delay(n, self._context.rng)
             self._say(job, "download_again", f"{outcome.reason}; again in {pause:.0f} s")
             await anyio.sleep(pause)
         raise AssertionError("the loop returns")
@@ -175,8 +175,8 @@ class Delivery:
         """A raw endpoint's answer without files is itself the artifact."""
         text = json.dumps(attempt.output, ensure_ascii=False, indent=2) + "\n"
         data = text.encode()
-        target = self._bench.shelf.prepare(job.batch, job.output_path(0, ".json"))
-        temporary = self._bench.shelf.temporary(target, _token(attempt), 0)
+        target = self._context.store.prepare(job.batch, job.output_path(0, ".json"))
+        temporary = self._context.store.temporary(target, _token(attempt), 0)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
@@ -195,7 +195,7 @@ class Delivery:
             message=f"paid and lost: {reason}",
             charged=Charged.YES,
         )
-        return self._bench.ledger.record(attempt.id, Event.ARTIFACT_LOST, failure=failure)
+        return self._context.ledger.record(attempt.id, Event.ARTIFACT_LOST, failure=failure)
 
     def _shelve(
         self,
@@ -207,41 +207,41 @@ class Delivery:
         """Name the files; the caller commits at once: no await, so that nothing comes between."""
         placed: list[Placed] = []
         for index, item in fetched.items():
-            final = self._bench.shelf.prepare(job.batch, job.output_path(index, item.ext))
+            final = self._context.store.prepare(job.batch, job.output_path(index, item.ext))
             url = files[index].url if files else ""
             self._name(attempt, job, final, item, url)
-            stored = self._bench.shelf.stored(final)
+            stored = self._context.store.stored(final)
             placed.append(Placed(index=index, path=stored, fetched=item, url=url))
         return placed
 
     def _name(self, attempt: Attempt, job: Job, final: Path, item: Fetched, url: str) -> None:
         """Give a fetched file its name, and the name its story."""
-        shelf = self._bench.shelf
+        store = self._context.store
         self._set_aside(final, item.sha256)
-        shelf.shelve(Path(item.temporary), final)
-        shelf.write_sidecar(final, sidecar(job, attempt, item, url, self._bench.now()))
+        store.shelve(Path(item.temporary), final)
+        store.write_sidecar(final, sidecar(job, attempt, item, url, self._context.now()))
 
     def _set_aside(self, final: Path, incoming: str) -> None:
         """Keep whatever lies at `final` beside it, unless it is the very same content."""
         if not final.exists() or (there := digest_of(final)) == incoming:
             return
-        kept = self._bench.shelf.set_aside(final)
-        stored = self._bench.shelf.stored
-        known = self._bench.ledger.file_at(stored(final))
+        kept = self._context.store.back_up(final)
+        stored = self._context.store.stored
+        known = self._context.ledger.file_at(stored(final))
         # What somebody has edited is theirs, and no longer what was paid for.
         if kept is not None and known is not None and known.sha256 == there:
-            self._bench.ledger.supersede(stored(final), stored(kept))
+            self._context.ledger.supersede(stored(final), stored(kept))
 
     # -- files that are here already -----------------------------------------------------------
 
     def place(self, attempt_id: int, job: Job) -> bool:
         """Give a succeeded job's files the names this job wants; False where one is missing."""
-        bench = self._bench
-        attempt = bench.ledger.attempt(attempt_id)
+        context = self._context
+        attempt = context.ledger.attempt(attempt_id)
         by_index = self._names(attempt_id, kept=True)
         for index, names in by_index.items():
-            final = bench.shelf.prepare(job.batch, job.output_path(index, names[0].ext))
-            if bench.shelf.stored(final) in {n.path for n in names} and final.is_file():
+            final = context.store.prepare(job.batch, job.output_path(index, names[0].ext))
+            if context.store.stored(final) in {n.path for n in names} and final.is_file():
                 continue
             source = self._intact(names)
             if source is None:
@@ -251,15 +251,15 @@ class Delivery:
 
     def _copy(self, attempt: Attempt, job: Job, file: File, source: Path, final: Path) -> None:
         """One more name for an artifact, with its sidecar."""
-        bench = self._bench
+        context = self._context
         self._set_aside(final, file.sha256)
-        bench.shelf.copy(source, final, _token(attempt))
+        context.store.copy(source, final, _token(attempt))
         self._tell_beside(attempt, job, file, final)
-        bench.ledger.place(attempt.id, file.index, bench.shelf.stored(final))
+        context.ledger.place(attempt.id, file.index, context.store.stored(final))
 
     def _tell_beside(self, attempt: Attempt, job: Job, file: File, final: Path) -> None:
         """The sidecar of an artifact that is here already."""
-        bench = self._bench
+        context = self._context
         item = Fetched(
             temporary=str(final),
             sha256=file.sha256,
@@ -267,7 +267,9 @@ class Delivery:
             ext=file.ext,
             content_type=file.content_type,
         )
-        bench.shelf.write_sidecar(final, sidecar(job, attempt, item, file.url or "", bench.now()))
+        context.store.write_sidecar(
+            final, sidecar(job, attempt, item, file.url or "", context.now())
+        )
 
     async def restore(self, attempt_id: int, job: Job) -> State | Undelivered:
         """Put every file back under each name that the ledger has for it, wherever that is.
@@ -275,7 +277,7 @@ class Delivery:
         From another name where one is intact, else from fal. What cannot be had stays as it is: a
         look at the disk condemns nothing.
         """
-        attempt = self._bench.ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         for index, names in self._names(attempt_id).items():
             if self._intact(names) is None:
                 failed = await self._bring_back(attempt, job, names[0])
@@ -284,7 +286,7 @@ class Delivery:
             known = self._names(attempt_id)[index]  # with what has just come
             source = self._intact(known)
             for file in known:
-                final = self._bench.shelf.located(file.path)
+                final = self._context.store.located(file.path)
                 if source is not None and self._intact([file]) is None:
                     final.parent.mkdir(parents=True, exist_ok=True)
                     self._copy(attempt, job, file, source, final)
@@ -297,7 +299,7 @@ class Delivery:
         remote = files_in(attempt.output)
         if file.index >= len(remote):
             return Undelivered("fal's answer has no such file")
-        final = self._bench.shelf.located(file.path)
+        final = self._context.store.located(file.path)
         final.parent.mkdir(parents=True, exist_ok=True)
         url = remote[file.index].url
         outcome = await self._fetch(attempt, job, file.index, remote[file.index], final)
@@ -305,13 +307,13 @@ class Delivery:
             return Undelivered(outcome.reason)
         self._name(attempt, job, final, outcome, url)
         placed = Placed(index=file.index, path=file.path, fetched=outcome, url=url)
-        self._bench.ledger.save_some(attempt, [placed])
+        self._context.ledger.save_some(attempt, [placed])
         return None
 
     def _names(self, attempt_id: int, *, kept: bool = False) -> dict[int, list[File]]:
         """Every name in use of each output, in order; `kept`: those set aside, too."""
         by_index: dict[int, list[File]] = {}
-        for file in self._bench.ledger.files_of(attempt_id):
+        for file in self._context.ledger.files_of(attempt_id):
             if kept or not file.superseded:
                 by_index.setdefault(file.index, []).append(file)
         return dict(sorted(by_index.items()))
@@ -319,7 +321,7 @@ class Delivery:
     def _intact(self, names: list[File]) -> Path | None:
         """A name under which the artifact still has the content that was paid for."""
         for file in names:
-            path = self._bench.shelf.located(file.path)
+            path = self._context.store.located(file.path)
             same_size = path.is_file() and path.stat().st_size == file.size
             if same_size and digest_of(path) == file.sha256:
                 return path
@@ -327,12 +329,12 @@ class Delivery:
 
     def fetch_again(self, attempt_id: int) -> None:
         """Go back to rendered: the file is missing, its render is not."""
-        self._bench.ledger.record(
+        self._context.ledger.record(
             attempt_id, Event.ARTIFACT_MISSING, reason="the file is no longer on the disk"
         )
 
     def _say(self, job: Job, kind: str, message: str) -> None:
-        self._bench.notify(Happening(kind=kind, job=job.label, batch=job.batch, message=message))
+        self._context.notify(RunEvent(kind=kind, job=job.label, batch=job.batch, message=message))
 
 
 def _token(attempt: Attempt) -> str:

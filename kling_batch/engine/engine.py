@@ -2,8 +2,7 @@
 
 One task per job that is moving, a window of open requests, one task that looks after doubts.
 A job's failure never touches its siblings; what stops the run (key, budget, ledger, signal) stops
-the feeding first. Knows the outside only through `bench.Bench`. Must not read YAML, print, or
-touch SQL.
+the feeding first. Knows the outside only through `RunContext`. Must not read YAML, print or use SQL.
 """
 
 from __future__ import annotations
@@ -12,22 +11,21 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
-import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from kling_batch.core.events import Happening, Tally, name_of
+from kling_batch.core.events import RunEvent, RunResult, name_of
 from kling_batch.core.jobs import Job, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Failure, FailureKind
 from kling_batch.core.quantities import format_usd
 from kling_batch.core.records import OverCap
 from kling_batch.engine import pacing
-from kling_batch.engine.context import Bench
+from kling_batch.engine.context import RunContext
 from kling_batch.engine.delivery import Delivery, Undelivered
-from kling_batch.engine.gate import Gate
-from kling_batch.engine.job_queue import Lineup
-from kling_batch.engine.polling import Collection, Unheard
+from kling_batch.engine.gate import SubmissionGate
+from kling_batch.engine.job_queue import JobQueue
+from kling_batch.engine.polling import Poller, Unresponsive
 from kling_batch.engine.reconciler import Reconciler
 from kling_batch.engine.submission import Bought, Halted, NotReady, Submission
 from kling_batch.errors import AuthError, ExitCode, KlingBatchError, UsageError
@@ -41,22 +39,22 @@ Work: TypeAlias = Callable[[PlannedJob, int], Awaitable[None]]
 class Engine:
     """One run of one plan."""
 
-    def __init__(self, bench: Bench) -> None:
-        """`bench.ledger` holds the run lock and has begun a run."""
-        self._bench = bench
-        self._submission = Submission(bench)
-        self._collection = Collection(bench, locked=partial(self.stop_feeding, ExitCode.BUDGET))
-        self._delivery = Delivery(bench)
+    def __init__(self, context: RunContext) -> None:
+        """`context.ledger` holds the run lock and has begun a run."""
+        self._context = context
+        self._submission = Submission(context)
+        self._poller = Poller(context, locked=partial(self.stop_feeding, ExitCode.BUDGET))
+        self._delivery = Delivery(context)
         self._reconciler = Reconciler(
-            bench, adopted=self._adopted, absent=self._absent, held=self._held
+            context, adopted=self._adopted, absent=self._absent, held=self._held
         )
-        self._lineup = Lineup(Plan(()))
+        self._job_queue = JobQueue(Plan(()))
         self._running = 0
         self._wake = anyio.Event()
         self._work = anyio.CancelScope()
         self._tasks: TaskGroup | None = None
-        self.tally = Tally()
-        self._gate = Gate(bench, self.tally.stops, self._closed)
+        self.run_result = RunResult()
+        self._gate = SubmissionGate(context, self.run_result.stops, self._closed)
 
     # -- from outside --------------------------------------------------------------------------
 
@@ -70,26 +68,26 @@ class Engine:
 
     @property
     def _feeding(self) -> bool:
-        return not self._bench.halted
+        return not self._context.halted
 
     def leave(self, code: ExitCode, reason: str) -> None:
         """Buy nothing more and stop collecting too; only POSTs in flight get their answer."""
         self.stop_feeding(code, reason)
         self._work.cancel()
 
-    async def run(self, plan: Plan) -> Tally:
+    async def run(self, plan: Plan) -> RunResult:
         """Drive the plan to its end, or to where the run was told to leave."""
-        self._lineup = Lineup(plan)
+        self._job_queue = JobQueue(plan)
         self._gate.open_for(item.job.batch for item in plan.items)
-        if alarm := self._bench.policy.alarm:
+        if alarm := self._context.policy.alarm:
             self.stop_feeding(ExitCode.BUDGET, alarm)
         with self._work:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                for item in self._lineup.resumed:
+                for item in self._job_queue.resumed:
                     self._resume(item)
                 await self._feed()
-        return self.tally
+        return self.run_result
 
     def _resume(self, item: PlannedJob) -> None:
         """Go on with what an earlier run left; these requests are open whatever the window."""
@@ -107,12 +105,12 @@ class Engine:
                 return
             action = Action.COLLECT
         if action is Action.COLLECT:
-            self._bench.window.enter_now()
+            self._context.window.enter_now()
         self._start(works[action], item, item.attempt_id)
 
     def _start(self, work: Work, item: PlannedJob, number: int) -> None:
         assert self._tasks is not None
-        if not (self._bench.policy.detach and work == self._collect_and_deliver):
+        if not (self._context.policy.detach and work == self._collect_and_deliver):
             self._running += 1
             self._tasks.start_soon(self._guarded, work, item, number)
 
@@ -120,15 +118,15 @@ class Engine:
 
     async def _feed(self) -> None:
         """Start jobs while the window has room, until none is left that could become ready."""
-        ready, window = self._lineup.ready, self._bench.window
-        while self._feeding and self._lineup.left:
+        ready, window = self._job_queue.ready, self._context.window
+        while self._feeding and self._job_queue.left:
             if not ready or window.full:
-                if self._bench.policy.detach and not self._running:
+                if self._context.policy.detach and not self._running:
                     break  # nobody waits for results, and nothing is under way that could help
                 await self._wake.wait()
                 continue
             item = ready.popleft()
-            if not self._gate.lets(item.job):
+            if not self._gate.allows(item.job):
                 self._drop(item)
                 continue
             window.enter_now()
@@ -140,7 +138,7 @@ class Engine:
         self._wake = anyio.Event()
 
     def _leave_window(self) -> None:
-        self._bench.window.leave()
+        self._context.window.leave()
         self._nudge()
 
     async def _guarded(self, work: Work, item: PlannedJob, number: int) -> None:
@@ -162,7 +160,7 @@ class Engine:
     def _unplaced(self, item: PlannedJob, error: UsageError | OSError) -> None:
         """A file cannot be put down; where it lies under other names, only this one is missing."""
         self._not_put_down(item, error)
-        attempts = self._bench.ledger.attempts_of(item.job.key)
+        attempts = self._context.ledger.attempts_of(item.job.key)
         here = [attempt.id for attempt in attempts if attempt.state is State.SUCCEEDED]
         for attempt_id in here:  # the database forbids a second one
             self._place_twins(item, attempt_id)
@@ -191,7 +189,7 @@ class Engine:
         if isinstance(bought, Bought) and bought.state is State.SUBMITTED:
             self._told(item, "submitted", f"accepted, {format_usd(item.job.estimate)}")
             self._nudge()
-            if not self._bench.policy.detach:
+            if not self._context.policy.detach:
                 await self._collect_and_deliver(item, bought.attempt_id)
             return
         self._leave_window()
@@ -212,12 +210,12 @@ class Engine:
 
     async def _collect_and_deliver(self, item: PlannedJob, attempt_id: int) -> None:
         try:
-            state = await self._collection.collect(attempt_id, item.job.label)
+            state = await self._poller.collect(attempt_id, item.job.label)
         finally:
             self._leave_window()
         self._watch_cost(item, attempt_id)
         match state:
-            case Unheard(reason):
+            case Unresponsive(reason):
                 self._leave_open(item, "unheard", reason, reason)
             case State.RENDERED:
                 await self._deliver(item, attempt_id)
@@ -238,7 +236,7 @@ class Engine:
             await self._failed(item, attempt_id)
 
     async def _download_again(self, item: PlannedJob, attempt_id: int) -> None:
-        attempt = self._bench.ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         if attempt.origin == "adopted":
             message = "the adopted file is gone, and fal never had it; put it back"
             self._end(item, Failure(kind=FailureKind.INPUT, message=message))
@@ -254,7 +252,7 @@ class Engine:
             await self._download_again(item, attempt_id)
 
     async def _restore(self, item: PlannedJob, attempt_id: int) -> None:
-        if self._bench.ledger.attempt(attempt_id).state is State.RENDERED:
+        if self._context.ledger.attempt(attempt_id).state is State.RENDERED:
             await self._deliver(item, attempt_id)  # the last run was on its way to do so
             return
         outcome = await self._delivery.restore(attempt_id, item.job)
@@ -262,21 +260,21 @@ class Engine:
             told = f"not put back: {outcome.reason}"
             self._leave_open(item, "undelivered", outcome.reason, told)
         else:
-            self.tally.restored.add(name_of(item.job))
+            self.run_result.restored.add(name_of(item.job))
             self._saved(item, attempt_id)
 
     async def _failed(self, item: PlannedJob, attempt_id: int) -> None:
         """A settled attempt without files: try again, give up, leave it, or stop the run."""
-        attempt = self._bench.ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         failure = attempt.failure
         assert failure is not None
-        decision = decide(failure, attempt.tries, self._bench.policy.attempts)
-        if attempt.state is State.CANCELLED or item.leftover:
+        decision = decide(failure, attempt.tries, self._context.policy.attempts)
+        if attempt.state is State.CANCELLED or item.orphaned:
             decision = Decision.GIVE_UP
-        if decision is Decision.RETRY and not self._bench.policy.payable(item.job.key):
+        if decision is Decision.RETRY and not self._context.policy.payable(item.job.key):
             decision = Decision.NEXT_RUN
         if decision is Decision.RETRY and self._feeding:
-            pause = pacing.ATTEMPT.delay(attempt.tries, self._bench.rng)
+            pause = pacing.ATTEMPT.delay(attempt.tries, self._context.rng)
             self._told(item, "retrying", f"{failure.message}; a new attempt in {pause:.0f} s")
             await anyio.sleep(pause)
             if await self._entered():
@@ -298,8 +296,8 @@ class Engine:
 
     async def _entered(self) -> bool:
         """A place in the window for one more attempt, unless buying has ended by then."""
-        window = self._bench.window
-        if self._bench.policy.detach and window.full:
+        window = self._context.window
+        if self._context.policy.detach and window.full:
             return False  # nobody collects, so no place will be free; the next run makes it
         await window.enter()
         if not self._feeding:
@@ -313,7 +311,7 @@ class Engine:
         self._look_for(item, attempt_id, since)
 
     def _look_for(self, item: PlannedJob, attempt_id: int, since: float | None = None) -> None:
-        if self._reconciler.add(attempt_id, item, since) and not self._bench.policy.detach:
+        if self._reconciler.add(attempt_id, item, since) and not self._context.policy.detach:
             assert self._tasks is not None
             self._reconciler.running = True
             self._tasks.start_soon(self._guarded, self._reconcile, item, attempt_id)
@@ -324,7 +322,7 @@ class Engine:
     def _adopted(self, item: PlannedJob, attempt_id: int) -> None:
         """The reconciler found the request: collect it; it is open whatever the window."""
         self._told(item, "adopted", "found in fal's request list; collecting")
-        self._bench.window.enter_now()
+        self._context.window.enter_now()
         self._start(self._collect_and_deliver, item, attempt_id)
 
     def _absent(self, item: PlannedJob, attempt_id: int) -> None:
@@ -339,20 +337,22 @@ class Engine:
     # -- ends ----------------------------------------------------------------------------------
 
     def _saved(self, item: PlannedJob, attempt_id: int) -> None:
-        known = self._bench.ledger.files_of(attempt_id)
-        files = [shown(self._bench.shelf.located(f.path)) for f in known if not f.superseded]
+        known = self._context.ledger.files_of(attempt_id)
+        files = [shown(self._context.store.located(f.path)) for f in known if not f.superseded]
         self._told(item, "saved", ", ".join(files), files=files)
         self._settled(item.job.key, succeeded=True)
         self._place_twins(item, attempt_id)
 
     def _place_twins(self, item: PlannedJob, attempt_id: int) -> None:
         """The other names of what is here; one that cannot be given keeps no other waiting."""
-        for twin in self._lineup.twins.get(item.job.key, []):
+        for duplicate in self._job_queue.duplicates.get(item.job.key, []):
             try:
-                if not self._delivery.place(attempt_id, twin):
-                    self._because(twin, "its file was taken away while the run went on; run again")
+                if not self._delivery.place(attempt_id, duplicate):
+                    self._because(
+                        duplicate, "its file was taken away while the run went on; run again"
+                    )
             except (UsageError, OSError) as error:
-                self._not_put_down(item._replace(job=twin), error)
+                self._not_put_down(item._replace(job=duplicate), error)
 
     def _leave_open(self, item: PlannedJob, kind: str, reason: str, told: str) -> None:
         """Nothing is settled, and this run can do no more: the next one goes on."""
@@ -362,28 +362,28 @@ class Engine:
 
     def _end(self, item: PlannedJob, failure: Failure) -> None:
         self._because(item.job, failure.message)
-        self.tally.failed.add(name_of(item.job))
+        self.run_result.failed.add(name_of(item.job))
         self._told(item, "failed", failure.message, failure=failure.kind, charged=failure.charged)
         self._settled(item.job.key, succeeded=False)
 
     def _settled(self, key: JobKey, *, succeeded: bool) -> None:
         """A job has come to its end for this run: its children go, or are blocked."""
-        self._lineup.settle(key, succeeded=succeeded, blocked=self._blocked)
+        self._job_queue.settle(key, succeeded=succeeded, blocked=self._blocked)
         self._nudge()
 
     def _drop(self, item: PlannedJob) -> None:
         """Not bought in this run, nor what waits for it; the next one begins with them."""
-        self._lineup.settle(item.job.key, succeeded=False, blocked=lambda _: None)
+        self._job_queue.settle(item.job.key, succeeded=False, blocked=lambda _: None)
         self._nudge()
 
     def _blocked(self, child: PlannedJob) -> None:
         reason = "a job whose output it needs did not succeed"
         self._because(child.job, reason)
-        self.tally.blocked.add(name_of(child.job))
+        self.run_result.blocked.add(name_of(child.job))
         self._told(child, "blocked", reason)
 
     def _watch_cost(self, item: PlannedJob, attempt_id: int) -> None:
-        attempt = self._bench.ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         if told := self._gate.billed(item.job, attempt):
             self._told(item, "warning", told, cost=attempt.cost, estimate=attempt.estimate)
 
@@ -391,9 +391,9 @@ class Engine:
 
     def _told(self, item: PlannedJob, kind: str, message: str, **data: object) -> None:
         job = item.job
-        self._bench.notify(
-            Happening(kind=kind, job=job.label, batch=job.batch, message=message, data=data)
+        self._context.notify(
+            RunEvent(kind=kind, job=job.label, batch=job.batch, message=message, data=data)
         )
 
     def _because(self, job: Job, reason: str) -> None:
-        self.tally.reasons[name_of(job)] = reason
+        self.run_result.reasons[name_of(job)] = reason

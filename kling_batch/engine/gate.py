@@ -8,51 +8,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from kling_batch.catalog.registry import ROUNDING, alarming, dearer
-from kling_batch.core.events import Happening, Stop
+from kling_batch.catalog.registry import ROUNDING, exceeds_estimate, far_exceeds_estimate
+from kling_batch.core.events import RunEvent, StopReason
 from kling_batch.core.jobs import Job
 from kling_batch.core.outcomes import Failure, FailureKind
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.records import Attempt, OverCap
-from kling_batch.engine.context import Bench
+from kling_batch.engine.context import RunContext
 from kling_batch.errors import ExitCode
 
 
-class Gate:
+class SubmissionGate:
     """What a run may still buy."""
 
-    def __init__(self, bench: Bench, stops: list[Stop], closed: Callable[[], None]) -> None:
+    def __init__(
+        self, context: RunContext, stops: list[StopReason], closed: Callable[[], None]
+    ) -> None:
         """`stops` collects the reasons; `closed` is told when nothing more may be bought at all."""
-        self._bench = bench
+        self._context = context
         self._stops = stops
         self._closed = closed
         self._batches: set[str] = set()
         #: Batches whose own cap is reached, while others go on.
-        self._barred: set[str] = set()
+        self._capped_batches: set[str] = set()
         # What earlier runs have learnt holds for this one.
-        known = bench.ledger.dearest().items()
-        bench.dearer |= {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
+        known = context.ledger.dearest().items()
+        context.cost_ratios |= {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
 
     def open_for(self, batches: Iterable[str]) -> None:
         """What this run is about."""
         self._batches = set(batches)
 
-    def lets(self, job: Job) -> bool:
+    def allows(self, job: Job) -> bool:
         """Whether this may be bought, as far as its batch's cap is known to be reached."""
-        return job.batch not in self._barred
+        return job.batch not in self._capped_batches
 
     def close(self, code: ExitCode, reason: str, *, cap: str = "") -> None:
         """Buy nothing more; what is open is still collected."""
         self._note(code, reason, cap)
-        self._bench.halted = True
+        self._context.halted = True
         self._closed()
 
     def _note(self, code: ExitCode, reason: str, cap: str) -> None:
         # One sentence a code is enough, but for the ledger's: each may hold a paid request's id.
         told = [stop.reason for stop in self._stops if stop.code is code]
         if not told or (code is ExitCode.LEDGER and reason not in told):
-            self._stops.append(Stop(code, reason, cap))
-            self._bench.notify(Happening(kind="stopping", message=reason))
+            self._stops.append(StopReason(code, reason, cap))
+            self._context.notify(RunEvent(kind="stopping", message=reason))
 
     def over_cap(self, job: Job, over: OverCap) -> None:
         """Close, or bar the batches that the cap is about where there are others."""
@@ -66,7 +68,7 @@ class Gate:
         if over.cap.batches is None or self._batches <= set(over.cap.batches):
             self.close(ExitCode.BUDGET, reason, cap=over.cap.name)
         else:
-            self._barred |= set(over.cap.batches)
+            self._capped_batches |= set(over.cap.batches)
             self._note(ExitCode.BUDGET, reason, over.cap.name)
 
     def refused(self, failure: Failure) -> bool:
@@ -82,13 +84,13 @@ class Gate:
 
     def billed(self, job: Job, attempt: Attempt) -> str:
         """Learn from what a render cost; what to say of it, where it was more than planned."""
-        if attempt.cost is None or not dearer(attempt.cost, attempt.estimate):
+        if attempt.cost is None or not exceeds_estimate(attempt.cost, attempt.estimate):
             return ""
-        known = self._bench.dearer.get(attempt.endpoint, 1.0)
+        known = self._context.cost_ratios.get(attempt.endpoint, 1.0)
         expected = MicroUSD(round(attempt.estimate * known))
-        self._bench.dearer[attempt.endpoint] = max(known, attempt.cost / attempt.estimate)
+        self._context.cost_ratios[attempt.endpoint] = max(known, attempt.cost / attempt.estimate)
         told = f"cost {format_usd(attempt.cost)}, estimated {format_usd(attempt.estimate)}"
-        if alarming(attempt.cost, expected):  # what was known before has been agreed to
+        if far_exceeds_estimate(attempt.cost, expected):  # what was known before has been agreed to
             reason = "the prices are not the catalogue's; nothing more is submitted"
             self.close(ExitCode.BUDGET, f"{job.label} {told}: {reason}")
         return told

@@ -15,7 +15,7 @@ from kling_batch.planning.plan import Action, Plan, PlannedJob
 _MOVING = frozenset(Action) - {Action.KEEP, Action.SETTLED, Action.BLOCKED}
 
 
-class Lineup:
+class JobQueue:
     """The jobs of a plan in the order in which they may go."""
 
     def __init__(self, plan: Plan) -> None:
@@ -25,7 +25,7 @@ class Lineup:
         #: What an earlier run left: it goes on at once.
         self.resumed: list[PlannedJob] = []
         #: Further names of the same paid thing.
-        self.twins: dict[JobKey, list[Job]] = {}
+        self.duplicates: dict[JobKey, list[Job]] = {}
         self._waiting: dict[JobKey, set[JobKey]] = {}
         self._children: dict[JobKey, list[PlannedJob]] = {}
         moving = [item for item in plan.items if item.action in _MOVING]
@@ -34,7 +34,7 @@ class Lineup:
         for item in moving:
             key = item.job.key
             if key in led:
-                self.twins.setdefault(key, []).append(item.job)
+                self.duplicates.setdefault(key, []).append(item.job)
                 continue
             led.add(key)
             if item.action is Action.SUBMIT:

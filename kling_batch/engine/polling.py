@@ -13,7 +13,7 @@ from typing import TypeAlias
 import anyio
 from anyio import CancelScope
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
     Charged,
@@ -33,7 +33,7 @@ from kling_batch.core.outcomes import (
 from kling_batch.core.quantities import parse_iso
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
-from kling_batch.engine.context import Bench
+from kling_batch.engine.context import RunContext
 from kling_batch.errors import AuthError, BudgetError
 from kling_batch.fal.classify import is_lock, verdict_of_listed, verdict_of_status
 from kling_batch.fal.responses import files_in, first_detail
@@ -57,7 +57,7 @@ UNREADABLE_RESULTS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Unheard:
+class Unresponsive:
     """fal has said nothing readable for hours; the request stays as it is."""
 
     reason: str
@@ -102,17 +102,17 @@ class Patience:
         return 0.0 if self.refused_since is None else anyio.current_time() - self.refused_since
 
 
-class Collection:
+class Poller:
     """Follows open requests to their end."""
 
-    def __init__(self, bench: Bench, *, locked: Callable[[str], None]) -> None:
+    def __init__(self, context: RunContext, *, locked: Callable[[str], None]) -> None:
         """Shares the run's bench; `locked` is told what fal says of a locked account."""
-        self._bench = bench
+        self._context = context
         self._tell_locked = locked
         #: When anything about any request was last read.
         self._heard = float("-inf")
 
-    async def collect(self, attempt_id: int, label: str) -> State | Unheard:
+    async def collect(self, attempt_id: int, label: str) -> State | Unresponsive:
         """Follow one request until it is rendered, failed, cancelled, or lost in doubt.
 
         Raises:
@@ -123,16 +123,18 @@ class Collection:
             with anyio.move_on_after(SILENT_SECONDS) as silence:
                 return await self._follow(attempt_id, label, silence)
         except _RefusedError as error:
-            return Unheard(f"fal does not show it to this key: {error}; it is still open")
+            return Unresponsive(f"fal does not show it to this key: {error}; it is still open")
         hours = SILENT_SECONDS / 3600
-        return Unheard(f"no readable word from fal about it for {hours:.0f} h; it is still open")
+        return Unresponsive(
+            f"no readable word from fal about it for {hours:.0f} h; it is still open"
+        )
 
     async def _follow(self, attempt_id: int, label: str, silence: CancelScope) -> State:
         """The same, as long as `silence` lets it: each sign of work puts its deadline off.
 
         That it has finished does not: behind that there is only the result, and it must come.
         """
-        attempt = self._bench.ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         assert attempt.handle is not None
         denied_since: float | None = None
         while True:
@@ -158,14 +160,14 @@ class Collection:
         patience = Patience()
         seen = attempt.remote_status
         while True:
-            await self._bench.reads.take()
-            outcome = await self._bench.queue.status(handle)
+            await self._context.reads.take()
+            outcome = await self._context.queue.status(handle)
             if not isinstance(outcome, Unread):
                 self._heard = anyio.current_time()
             match outcome:
                 case Finished():
                     if not seen:  # fal knows the id, whoever gave it
-                        self._bench.ledger.record(
+                        self._context.ledger.record(
                             attempt.id, Event.REMOTE_OBSERVED, remote_status="COMPLETED"
                         )
                     return outcome
@@ -187,10 +189,10 @@ class Collection:
     ) -> ResultOutcome:
         """Read the result; `Unread` only once it is clear that the queue will not give it."""
         patience = Patience()
-        media = self._bench.media(attempt.endpoint)
+        media = self._context.media(attempt.endpoint)
         while True:
-            await self._bench.reads.take()
-            outcome = await self._bench.queue.result(handle, finished, media=media)
+            await self._context.reads.take()
+            outcome = await self._context.queue.result(handle, finished, media=media)
             if not isinstance(outcome, Unread):
                 return outcome
             patience.note(outcome)
@@ -217,28 +219,28 @@ class Collection:
         if patience.failures == TOLD_AFTER:
             batch, label = job
             said = f"fal gives no readable answer about it ({unread.reason}); asking again"
-            self._bench.notify(Happening(kind="unreadable", job=label, batch=batch, message=said))
-        pause = pacing.READ.delay(patience.failures, self._bench.rng, unread.retry_after)
+            self._context.notify(RunEvent(kind="unreadable", job=label, batch=batch, message=said))
+        pause = pacing.READ.delay(patience.failures, self._context.rng, unread.retry_after)
         await anyio.sleep(pause)
 
     def _observe(self, attempt: Attempt, label: str, status: str, position: int | None) -> None:
-        self._bench.ledger.record(attempt.id, Event.REMOTE_OBSERVED, remote_status=status)
+        self._context.ledger.record(attempt.id, Event.REMOTE_OBSERVED, remote_status=status)
         data = {} if position is None else {"position": position}
-        self._bench.notify(
-            Happening(kind="progress", job=label, batch=attempt.batch, message=status, data=data)
+        self._context.notify(
+            RunEvent(kind="progress", job=label, batch=attempt.batch, message=status, data=data)
         )
 
     def _age(self, attempt: Attempt) -> float:
         since = parse_iso(attempt.submitted_at or attempt.intended_at)
-        return max(0.0, (self._bench.now() - since).total_seconds())
+        return max(0.0, (self._context.now() - since).total_seconds())
 
     # -- verdicts ------------------------------------------------------------------------------
 
     def _settle(self, attempt: Attempt, outcome: Rendered | Failed, finished: Finished) -> State:
         units = outcome.billable_units
-        cost = None if units is None else self._bench.cost_of(attempt.endpoint, units)
+        cost = None if units is None else self._context.cost_of(attempt.endpoint, units)
         if isinstance(outcome, Rendered):
-            return self._bench.ledger.record(
+            return self._context.ledger.record(
                 attempt.id,
                 Event.REMOTE_COMPLETED,
                 output=outcome.output,
@@ -248,7 +250,7 @@ class Collection:
             )
         failure = outcome.failure
         cancelled = failure.error_type == "client_cancelled"
-        return self._bench.ledger.record(
+        return self._context.ledger.record(
             attempt.id,
             Event.CANCEL_CONFIRMED if cancelled else Event.REMOTE_FAILED,
             failure=failure,
@@ -264,9 +266,9 @@ class Collection:
         The platform's list keeps input and output for a month. What is not there either is for a
         person: it may have been paid. None: nothing is certain yet, ask the queue again.
         """
-        attempt = self._bench.ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         item = await self._listed(attempt)
-        media = self._bench.media(attempt.endpoint)
+        media = self._context.media(attempt.endpoint)
         outcome = _verdict(item, finished, media=media)
         if outcome is None and attempt.cancel_asked_at and unread.not_found:
             outcome = _cancelled(attempt, item, patient=patient)
@@ -277,7 +279,7 @@ class Collection:
         reason = "the request list has no output for it"
         if not isinstance(item, Listed):
             reason = item.reason if item else "the request list does not know it either"
-        return self._bench.ledger.record(
+        return self._context.ledger.record(
             attempt.id, Event.REMOTE_LOST, reason=f"{unread.reason}; {reason}"
         )
 
@@ -286,8 +288,8 @@ class Collection:
         assert attempt.handle is not None
         answer: ListForbidden | Unread | None = None
         for n in range(1, NOT_FOUND_READS + 1):
-            await self._bench.reads.take()
-            listing = await self._bench.queue.listing(
+            await self._context.reads.take()
+            listing = await self._context.queue.listing(
                 attempt.endpoint,
                 since=attempt.intended_at,
                 request_id=attempt.handle.request_id,
@@ -300,7 +302,7 @@ class Collection:
                     answer = None
                 case ListForbidden() | Unread():
                     answer = listing
-            await anyio.sleep(pacing.READ.delay(n, self._bench.rng))
+            await anyio.sleep(pacing.READ.delay(n, self._context.rng))
         return answer
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import anyio
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
     Charged,
@@ -26,7 +26,7 @@ from kling_batch.core.outcomes import (
 )
 from kling_batch.core.quantities import iso, parse_iso
 from kling_batch.engine import pacing
-from kling_batch.engine.context import Bench
+from kling_batch.engine.context import RunContext
 from kling_batch.engine.matching import SKEW, Doubt, comparable, match
 from kling_batch.planning.plan import PlannedJob
 
@@ -63,14 +63,14 @@ class Reconciler:
 
     def __init__(
         self,
-        bench: Bench,
+        context: RunContext,
         *,
         adopted: Callable[[PlannedJob, int], None],
         absent: Callable[[PlannedJob, int], None],
         held: Callable[[PlannedJob, int], None],
     ) -> None:
         """What becomes of a doubt is told by one of the three calls."""
-        self._bench = bench
+        self._context = context
         self._adopted, self._absent, self._tell_held = adopted, absent, held
         self._cases: dict[int, _Case] = {}
         self._held: dict[int, _Case] = {}
@@ -88,9 +88,9 @@ class Reconciler:
 
         `since`: its intent on the loop's clock, where that was in this run.
         """
-        attempt = self._bench.ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         doubt = Doubt(attempt_id, attempt.endpoint, attempt.payload, parse_iso(attempt.intended_at))
-        age = (self._bench.now() - doubt.intended_at).total_seconds()
+        age = (self._context.now() - doubt.intended_at).total_seconds()
         now = anyio.current_time()
         begun = now - max(0.0, age) if since is None else since
         future = since is None and age < -SKEW.total_seconds()
@@ -110,9 +110,9 @@ class Reconciler:
 
         A denial is a failed read, however long it lasted, and no read is a verdict.
         """
-        attempt = self._bench.ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         if attempt.handle is not None:
-            self._bench.ledger.record(attempt_id, Event.RECONCILED_FOUND, handle=attempt.handle)
+            self._context.ledger.record(attempt_id, Event.RECONCILED_FOUND, handle=attempt.handle)
         return attempt.handle is not None
 
     def reason(self, attempt_id: int) -> str:
@@ -138,7 +138,7 @@ class Reconciler:
             return
         listing = await self._listed(endpoint)
         match listing:
-            case Listing(items) if self._blind(items):
+            case Listing(items) if self._payloads_hidden(items):
                 self._forbid("fal stores no payloads for this key")
             case Listing(items):
                 self._refusals = 0
@@ -152,7 +152,7 @@ class Reconciler:
             case Unread(reason):
                 self._unread(endpoint, reason)
 
-    def _blind(self, items: tuple[Listed, ...]) -> bool:
+    def _payloads_hidden(self, items: tuple[Listed, ...]) -> bool:
         """Whether what has finished is listed without its payload, so nothing can be compared.
 
         Our own request without payload proves it; others may be another program's, by its wish.
@@ -163,7 +163,7 @@ class Reconciler:
             return False
         now = anyio.current_time()
         since = self._blind_since = now if self._blind_since is None else self._blind_since
-        ours = self._bench.ledger.request_ids()
+        ours = self._context.ledger.request_ids()
         return now - since >= BLIND_SECONDS or any(item.request_id in ours for item in finished)
 
     async def _listed(self, endpoint: str) -> ListOutcome:
@@ -177,8 +177,8 @@ class Reconciler:
         return await self._listing(endpoint, earlier)
 
     async def _listing(self, endpoint: str, since: datetime) -> ListOutcome:
-        await self._bench.reads.take()
-        listing = await self._bench.queue.listing(endpoint, since=iso(since - SKEW))
+        await self._context.reads.take()
+        listing = await self._context.queue.listing(endpoint, since=iso(since - SKEW))
         if isinstance(listing, Listing) and listing.asked_at is not None:
             self._clocks = listing.asked_at, anyio.current_time()
         return listing
@@ -188,7 +188,7 @@ class Reconciler:
 
     def _sent(self, case: _Case) -> datetime:
         """The earliest moment at which this may have reached fal, by either clock."""
-        fals, loops = self._clocks or (self._bench.now(), anyio.current_time())
+        fals, loops = self._clocks or (self._context.now(), anyio.current_time())
         by_fal = fals - timedelta(seconds=loops - case.since)
         return min(case.doubt.intended_at, by_fal - LOOK_BACK if case.future else by_fal)
 
@@ -197,7 +197,7 @@ class Reconciler:
         if self._clocks is None:
             return case.future
         fals, loops = self._clocks
-        ours = self._bench.now() - timedelta(seconds=anyio.current_time() - loops)
+        ours = self._context.now() - timedelta(seconds=anyio.current_time() - loops)
         return case.future or abs(ours - fals) > SKEW
 
     def _unread(self, endpoint: str, reason: str) -> None:
@@ -209,7 +209,7 @@ class Reconciler:
 
     def _claim(self, endpoint: str, items: tuple[Listed, ...], *, complete: bool) -> None:
         """Adopt what the list shows; no await between reading the ledger and writing it."""
-        ledger = self._bench.ledger
+        ledger = self._context.ledger
         cases = self._of(endpoint)
         for case in cases:
             # Of a list without end nobody can say that something is not in it.
@@ -228,7 +228,7 @@ class Reconciler:
             case = self._cases[attempt_id]
             case.asked, case.reason = False, "fal lists a request that may be it, without its input"
         for attempt_id, request_id in matches.found.items():
-            handle = self._bench.queue.handle(endpoint, request_id)
+            handle = self._context.queue.handle(endpoint, request_id)
             ledger.record(attempt_id, Event.RECONCILED_FOUND, handle=handle)
             self._adopted(self._cases.pop(attempt_id).item, attempt_id)
         for request_id in set(matches.surplus) - self._surplus:
@@ -241,17 +241,17 @@ class Reconciler:
     def _expire(self) -> None:
         """After `doubt_wait`: hold, or let the engine try again where the manifest says so."""
         for attempt_id, case in list(self._cases.items()):
-            if self._age(case) < self._bench.policy.doubt_wait:
+            if self._age(case) < self._context.policy.doubt_wait:
                 continue
             del self._cases[attempt_id]
-            if self._bench.policy.on_doubt == "resubmit" and case.asked:
+            if self._context.policy.on_doubt == "resubmit" and case.asked:
                 failure = Failure(
                     kind=FailureKind.NO_TRACE,
-                    message=f"no trace of it in {self._bench.policy.doubt_wait:.0f} s",
+                    message=f"no trace of it in {self._context.policy.doubt_wait:.0f} s",
                     # A list that is silent proves nothing: it counts against every cap.
                     charged=Charged.UNKNOWN,
                 )
-                self._bench.ledger.record(attempt_id, Event.RECONCILED_ABSENT, failure=failure)
+                self._context.ledger.record(attempt_id, Event.RECONCILED_ABSENT, failure=failure)
                 self._absent(case.item, attempt_id)
             else:
                 self._hold(case, case.reason)
@@ -262,7 +262,7 @@ class Reconciler:
 
     def _pause(self) -> float:
         ages = [self._age(case) for case in self._cases.values()]
-        left = self._bench.policy.doubt_wait - max(ages)
+        left = self._context.policy.doubt_wait - max(ages)
         interval = 1.0 if self._refusals else pacing.doubt_interval(min(ages))
         return max(0.05, min(interval, left))
 
@@ -281,4 +281,4 @@ class Reconciler:
         self._tell_held(case.item, case.doubt.attempt_id)
 
     def _warn(self, message: str) -> None:
-        self._bench.notify(Happening(kind="warning", message=message))
+        self._context.notify(RunEvent(kind="warning", message=message))

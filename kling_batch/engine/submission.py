@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 from anyio import CancelScope
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import JSON, Job, LocalFile, OutputOf, local_files, parents, substitute
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
@@ -34,7 +34,7 @@ from kling_batch.core.outcomes import (
 from kling_batch.core.quantities import parse_iso
 from kling_batch.core.records import OverCap
 from kling_batch.engine import pacing
-from kling_batch.engine.context import Bench
+from kling_batch.engine.context import RunContext
 from kling_batch.engine.pacing import Backoff
 from kling_batch.errors import LedgerError
 from kling_batch.ledger.ledger import RequestClaimedError
@@ -93,14 +93,14 @@ class Bought:
 class Submission:
     """Turns a job into an attempt."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, context: RunContext) -> None:
         """Shares the run's bench."""
-        self._bench = bench
+        self._context = context
         self._uploading: dict[str, anyio.Lock] = {}
         #: Submissions in a row whose outcome nobody knows.
         self._unsure = 0
         self._probing = anyio.Lock()
-        self._begun = bench.now(), anyio.current_time()
+        self._begun = context.now(), anyio.current_time()
         self._waits: set[CancelScope] = set()
 
     def halt(self) -> None:
@@ -112,7 +112,7 @@ class Submission:
     def _while_buying(self) -> Iterator[None]:
         """A wait that ends at once when buying does."""
         with CancelScope() as wait:
-            if self._bench.halted:
+            if self._context.halted:
                 wait.cancel()
             self._waits.add(wait)
             try:
@@ -149,14 +149,14 @@ class Submission:
 
     async def _in_turn(self, job: Job, tries: int, payload: JSON) -> Bought | OverCap | Halted:
         """One attempt, when the rate has a place for it and fal answers at all."""
-        bench = self._bench
+        context = self._context
         with self._while_buying():
-            await bench.submissions.take()
+            await context.submissions.take()
         if self._unsure < BRAKE:
             return await self._attempt(job, tries, payload)
         async with self._probing:  # one at a time, while fal answers nothing certain
-            if self._unsure >= BRAKE and not bench.halted:
-                pause = pacing.PROBE.delay(self._unsure - BRAKE + 1, bench.rng)
+            if self._unsure >= BRAKE and not context.halted:
+                pause = pacing.PROBE.delay(self._unsure - BRAKE + 1, context.rng)
                 said = (
                     f"{self._unsure} submissions in a row are in doubt; the next in {pause:.0f} s"
                 )
@@ -166,16 +166,16 @@ class Submission:
             return await self._attempt(job, tries, payload)
 
     async def _attempt(self, job: Job, tries: int, payload: JSON) -> Bought | OverCap | Halted:
-        bench = self._bench
-        if bench.halted:
+        context = self._context
+        if context.halted:
             return Halted()
         # No await from here to the POST: what the caps saw is what is spent.
-        intended = bench.ledger.intend(
+        intended = context.ledger.intend(
             job,
             payload,
             tries=tries,
-            caps=bench.policy.caps,
-            dearer=bench.dearer,
+            caps=context.policy.caps,
+            cost_ratios=context.cost_ratios,
             moment=self._unhurried(),
         )
         if isinstance(intended, OverCap):
@@ -184,7 +184,7 @@ class Submission:
         # A cancelled POST is a lost answer, and a lost answer is doubt about money: the scope is
         # shielded, and the client's own patience bounds it.
         with CancelScope(shield=True):
-            outcome = await bench.queue.submit(job.endpoint, payload)
+            outcome = await context.queue.submit(job.endpoint, payload)
         self._unsure = self._unsure + 1 if isinstance(outcome, Unconfirmed) else 0
         failure, hint = _not_taken(outcome)
         state = self._answered(intended, job, outcome, failure)
@@ -197,12 +197,12 @@ class Submission:
         """
         wall, loop = self._begun
         passed = timedelta(seconds=anyio.current_time() - loop)
-        return min(self._bench.now(), wall + passed)
+        return min(self._context.now(), wall + passed)
 
     def _answered(
         self, attempt_id: int, job: Job, outcome: SubmitOutcome, failure: Failure | None
     ) -> State:
-        ledger = self._bench.ledger
+        ledger = self._context.ledger
         match outcome:
             case Accepted(handle):
                 return self._accepted(attempt_id, job, handle)
@@ -212,7 +212,7 @@ class Submission:
                 return ledger.record(attempt_id, Event.SUBMIT_REFUSED, failure=failure)
 
     def _accepted(self, attempt_id: int, job: Job, handle: Handle) -> State:
-        ledger = self._bench.ledger
+        ledger = self._context.ledger
         try:
             return ledger.record(attempt_id, Event.SUBMIT_ACCEPTED, handle=handle)
         except RequestClaimedError:
@@ -239,16 +239,16 @@ class Submission:
         refusals[kind] += 1
         if refusals[kind] >= most:
             return None
-        pause = growth.delay(refusals[kind], self._bench.rng, hint)
+        pause = growth.delay(refusals[kind], self._context.rng, hint)
         if kind is not FailureKind.UNREACHABLE:
             # One was told to slow down: everybody does, for as long as fal asked or for a moment.
             # What this one waits beyond that is its own bad luck.
-            self._bench.submissions.hold(min(pause, hint or growth.first))
+            self._context.submissions.hold(min(pause, hint or growth.first))
         self._say(job, kind.value, f"{failure.message}; again in {pause:.0f} s")
         return pause
 
     def _say(self, job: Job, kind: str, message: str) -> None:
-        self._bench.notify(Happening(kind=kind, job=job.label, batch=job.batch, message=message))
+        self._context.notify(RunEvent(kind=kind, job=job.label, batch=job.batch, message=message))
 
     # -- inputs --------------------------------------------------------------------------------
 
@@ -262,10 +262,10 @@ class Submission:
 
     async def _uploaded(self, file: LocalFile) -> str:
         """One upload per content, however many jobs want it at once."""
-        bench = self._bench
+        context = self._context
         async with self._uploading.setdefault(file.sha256, anyio.Lock()):
-            known = bench.ledger.upload(file.sha256)
-            if known and bench.now() - known[1] < UPLOAD_LASTS:
+            known = context.ledger.upload(file.sha256)
+            if known and context.now() - known[1] < UPLOAD_LASTS:
                 return known[0]
             try:
                 same = digest_of(Path(file.path)) == file.sha256
@@ -274,36 +274,36 @@ class Submission:
             if not same:
                 raise UploadError(f"{file.path} has changed since it was read; run again")
             url = await self._upload(Path(file.path), file.content_type)
-            bench.ledger.remember_upload(file, url)
+            context.ledger.remember_upload(file, url)
             return url
 
     async def _upload(self, path: Path, content_type: str) -> str:
         """Free of charge, so what the line or the server did to it is done again."""
         for n in range(1, UPLOAD_TRIES + 1):
             try:
-                return await self._bench.uploader.upload(path, content_type)
+                return await self._context.uploader.upload(path, content_type)
             except UploadError as error:
-                if not error.passing or n == UPLOAD_TRIES or self._bench.halted:
+                if not error.passing or n == UPLOAD_TRIES or self._context.halted:
                     raise
             with self._while_buying():
-                await anyio.sleep(pacing.READ.delay(n, self._bench.rng))
+                await anyio.sleep(pacing.READ.delay(n, self._context.rng))
         raise AssertionError("the loop returns")
 
     async def _output_url(self, parent: OutputOf) -> str:
         """Another job's output, by fal's own URL while it is young, else uploaded from here."""
-        bench = self._bench
-        attempts = [a for a in bench.ledger.attempts_of(parent.key) if a.state is State.SUCCEEDED]
-        files = bench.ledger.files_of(attempts[-1].id) if attempts else []
+        context = self._context
+        attempts = [a for a in context.ledger.attempts_of(parent.key) if a.state is State.SUCCEEDED]
+        files = context.ledger.files_of(attempts[-1].id) if attempts else []
         mine = [f for f in files if f.index == parent.index]
         if not mine:
             raise UploadError(f"{parent.job_id} has no output {parent.index + 1}")
         file = mine[0]
         made = attempts[-1].rendered_at
-        young = made and bench.now() - parse_iso(made) < OUTPUT_LASTS
+        young = made and context.now() - parse_iso(made) < OUTPUT_LASTS
         if young and file.url and file.url.startswith("https://"):
             return file.url
         for candidate in mine:
-            path = bench.shelf.located(candidate.path)
+            path = context.store.located(candidate.path)
             if path.is_file():
                 local = LocalFile(
                     path=str(path),

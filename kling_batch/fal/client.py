@@ -44,9 +44,9 @@ from kling_batch.fal.classify import (
     classify_submit,
     unread,
 )
-from kling_batch.fal.credentials import bytes_without, secrets_of, without
+from kling_batch.fal.credentials import redact, redact_bytes, secrets_of
 from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
-from kling_batch.fal.transport import Departure
+from kling_batch.fal.transport import SendTracker
 
 #: Facts §5; not among fal-client's constants.
 PLATFORM_URL = "https://api.fal.ai/v1"
@@ -102,7 +102,7 @@ class FalQueue:
             request = self._api.build_request(
                 "POST", QUEUE_URL_FORMAT + endpoint, json=payload, timeout=SUBMIT_TIMEOUT
             )
-            departure = Departure(request)
+            departure = SendTracker(request)
         except (httpx.InvalidURL, ValueError, TypeError) as error:
             words = f"it cannot be put into a request ({type(error).__name__})"
             return Refused(Failure(kind=FailureKind.INVALID, message=words))
@@ -251,7 +251,7 @@ class FalQueue:
             finally:
                 await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, bytes_without(bytes(body), self._secrets))
+        return Answer(response.status_code, headers, redact_bytes(bytes(body), self._secrets))
 
     def _words(self, error: Exception) -> str:
         """The error in a few words, without anything of the request but its host."""
@@ -259,7 +259,7 @@ class FalQueue:
         host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
         # h11 quotes the header that it does not like: on the way out that may be the key.
         told = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
-        text = " ".join(without(told, self._secrets).split())[:200]
+        text = " ".join(redact(told, self._secrets).split())[:200]
         name = type(error).__name__
         return f"{name}: {text}{host}" if text else f"{name}{host}"
 

@@ -17,7 +17,7 @@ from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
 from kling_batch.errors import AuthError
 
 #: What an emulator is shown. No secret, and too short to be taken for one.
-EMULATED = "Key none"
+DUMMY_AUTHORIZATION = "Key none"
 
 _INSTEAD = "(the key)"
 
@@ -28,14 +28,14 @@ def secrets_of(authorization: str) -> tuple[str, ...]:
     return tuple(part for part in (key, key.rpartition(":")[2]) if len(part) > 7)
 
 
-def without(text: str, secrets: Iterable[str]) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
     """The text without any of these."""
     for secret in secrets:
         text = text.replace(secret, _INSTEAD)
     return text
 
 
-def bytes_without(data: bytes, secrets: Iterable[str]) -> bytes:
+def redact_bytes(data: bytes, secrets: Iterable[str]) -> bytes:
     """The same for a body that nobody has decoded yet."""
     for secret in secrets:
         data = data.replace(secret.encode(), _INSTEAD.encode())

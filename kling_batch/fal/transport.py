@@ -23,7 +23,7 @@ READ_TIMEOUT = httpx.Timeout(30.0, connect=15.0, pool=60.0)
 LIMITS = httpx.Limits(max_connections=None)
 
 
-class Departure:
+class SendTracker:
     """Whether a request began to leave this machine, from what httpcore tells while it works.
 
     A tunnel that a proxy drops looks like a lost answer, and is none: the request is still here.

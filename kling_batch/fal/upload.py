@@ -14,7 +14,7 @@ from fal_client import AsyncClient
 
 from kling_batch.core.outcomes import Failure, FailureKind, UploadError
 from kling_batch.fal.classify import is_lock
-from kling_batch.fal.credentials import secrets_of, without
+from kling_batch.fal.credentials import redact, secrets_of
 
 
 class FalUploader:
@@ -58,7 +58,7 @@ class FalUploader:
             ) from None
         # fal-client indexes fal's answers unseen: one that is no object raises nearly anything.
         except Exception as error:  # noqa: BLE001 - and the cause may quote the key
-            told = without(_words(error), self._secrets)
+            told = redact(_words(error), self._secrets)
             said = f"{path.name} could not be uploaded: {told}"
             raise UploadError(
                 said, passing=_passing(error), failure=_failure(error, told)

@@ -148,14 +148,15 @@ class Ledger(Reader):
         *,
         tries: int,
         caps: Iterable[Cap] = (),
-        dearer: Mapping[str, float] | None = None,
+        cost_ratios: Mapping[str, float] | None = None,
         moment: datetime | None = None,
     ) -> int | OverCap:
         """Commit the intent to pay for `job`: the row that must stand before the POST leaves.
 
         The caps are checked in the same transaction, so that no other job can slip in between.
-        `dearer`: by endpoint, how many times their estimates renders have cost; what is not billed
-        yet is reckoned at that. `moment`: from where the windows of caps reach back, if not now.
+        `cost_ratios`: by endpoint, how many times their estimates renders have cost; what is not
+        billed yet is reckoned at that.
+        `moment`: from where the windows of caps reach back, if not now.
 
         Raises:
             LedgerError: a live or paid attempt at this job exists (the unique index says so).
@@ -166,11 +167,11 @@ class Ledger(Reader):
                     since = iso((moment or self._now()) - cap.window) if cap.window else None
                     committed = self.committed(cap.batches, since, cap.key)
                     needed = job.estimate
-                    if dearer:
+                    if cost_ratios:
                         unsure = self.unsure(cap.batches, since, cap.key)
-                        more = sum(n * (dearer.get(name, 1) - 1) for name, n in unsure.items())
+                        more = sum(n * (cost_ratios.get(name, 1) - 1) for name, n in unsure.items())
                         committed = MicroUSD(committed + ceil(more))
-                        needed = MicroUSD(ceil(needed * dearer.get(job.endpoint, 1)))
+                        needed = MicroUSD(ceil(needed * cost_ratios.get(job.endpoint, 1)))
                     if committed + needed > cap.limit:
                         return OverCap(cap=cap, committed=committed, estimate=needed)
                 cursor = db.execute(

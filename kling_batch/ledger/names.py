@@ -26,7 +26,7 @@ MARK = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class LedgerJob:
     """A job of the ledger under its current name, or marked with the last one it had."""
 
     key: JobKey
@@ -61,18 +61,18 @@ _CURRENT = f"{_SQL} n.retired_at is null"
 _LAST = "order by n.retired_at is not null, n.retired_at desc limit 1"
 
 
-def all_named(reader: Reader) -> list[Named]:
+def all_named(reader: Reader) -> list[LedgerJob]:
     """Every job under its current name."""
     return [_named(reader, row) for row in list(reader.rows(f"{_CURRENT} order by 1, 2, 3"))]
 
 
-def by_key(reader: Reader, key: JobKey) -> Named:
+def by_key(reader: Reader, key: JobKey) -> LedgerJob:
     """The job of this key, marked where no name is its own any more."""
     (row,) = reader.rows(f"{_SQL} n.job_key = ? {_LAST}", [key])
     return _named(reader, row)
 
 
-def find(reader: Reader, word: str) -> Named:
+def find(reader: Reader, word: str) -> LedgerJob:
     """The one job that `word` names.
 
     Raises:
@@ -108,18 +108,18 @@ def _marked(reader: Reader, name: str) -> list[dict[str, Any]]:
     return list(reader.rows(sql, [base, mark])) if base else []
 
 
-def _named(reader: Reader, row: dict[str, Any]) -> Named:
+def _named(reader: Reader, row: dict[str, Any]) -> LedgerJob:
     earlier: list[dict[str, Any]] = []
     name = row["job_id"]
     if row["retired_at"]:
-        name = marked(name, row["job_key"])
+        name = orphan_name(name, row["job_key"])
     else:
         sql = (
             "select job_key, retired_at from names where batch = ? and job_id = ? and take = ?"
             " and retired_at is not null order by retired_at desc"
         )
         earlier = list(reader.rows(sql, [row["batch"], row["job_id"], row["take"]]))
-    return Named(
+    return LedgerJob(
         key=JobKey(row["job_key"]),
         batch=row["batch"],
         id=name,
@@ -136,12 +136,12 @@ def _named(reader: Reader, row: dict[str, Any]) -> Named:
     )
 
 
-def marked(name: str, key: JobKey) -> str:
+def orphan_name(name: str, key: JobKey) -> str:
     """What a job is called whose name may mean another one now."""
     return f"{name}@{key[3 : 3 + MARK]}"
 
 
-def job_of(named: Named) -> Job:
+def job_of(named: LedgerJob) -> Job:
     """A job of the ledger as far as files need it; its references are not resolved."""
     return Job(
         key=named.key,

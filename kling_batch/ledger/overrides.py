@@ -95,7 +95,7 @@ def adopt(ledger: Ledger, job: Job, placed: Placed) -> int:
 # -- doubts ----------------------------------------------------------------------------------------
 
 
-def by_word(ledger: Ledger, attempt: Attempt) -> bool:
+def id_is_users(ledger: Ledger, attempt: Attempt) -> bool:
     """Whether a person gave the request id, and fal has never confirmed it.
 
     What brought an id first decides: fal's answer or its list, or a person. What came later may
@@ -110,13 +110,13 @@ def by_word(ledger: Ledger, attempt: Attempt) -> bool:
     return first == "person" and not attempt.remote_status
 
 
-def take_back(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
+def mark_not_submitted(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
     """fal never got it: the attempt is over, and the job may be sent again."""
     with ledger.transaction():
         _give_up(ledger, attempt, failure)
 
 
-def begin_again(ledger: Ledger, attempt: Attempt, failure: Failure) -> Attempt:
+def restart_in_doubt(ledger: Ledger, attempt: Attempt, failure: Failure) -> Attempt:
     """The same doubt under a new attempt, because the id of this one was wrong.
 
     One transaction: between the two the job would look as if it could be paid for again.
@@ -137,7 +137,7 @@ def begin_again(ledger: Ledger, attempt: Attempt, failure: Failure) -> Attempt:
 
 
 def _give_up(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
-    guessed = attempt.handle is not None and by_word(ledger, attempt)
+    guessed = attempt.handle is not None and id_is_users(ledger, attempt)
     if attempt.state is State.SUBMITTED:
         ledger.move(attempt.id, Event.REMOTE_LOST, {"reason": failure.message})
     ledger.move(attempt.id, Event.RECONCILED_ABSENT, {"failure": failure})

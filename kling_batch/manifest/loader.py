@@ -22,7 +22,7 @@ from kling_batch.core.diagnostics import (
     nearest,
 )
 from kling_batch.core.jobs import JSON, Batch, Job, JobKey
-from kling_batch.core.memory import undisturbed
+from kling_batch.core.memory import gc_paused
 from kling_batch.errors import ManifestError, Place, Problem
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import Entry
@@ -51,7 +51,7 @@ def load(
     `variables` are `--set key=value`; `environ` is the environment that `env:` may name.
     Raises `ManifestError`.
     """
-    with undisturbed(for_good=False):
+    with gc_paused(for_good=False):
         loading = _open(path, variables, environ)
         loading.refuse(loading.undeclared)
         return loading.batch()
@@ -66,7 +66,7 @@ def load_all(
     """Several manifests at once; job ids are each one's own, names and files must differ."""
     problems: list[Problem] = []
     batches: list[Batch] = []
-    with undisturbed(for_good=False):
+    with gc_paused(for_good=False):
         loadings: list[_Loading] = []
         for path in paths:
             try:

@@ -16,7 +16,7 @@ from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.ledger.names import find, job_of
 from kling_batch.output.files import digest_of
 from kling_batch.output.filetype import HEAD, Kind, sniff, whole
-from kling_batch.output.store import Shelf
+from kling_batch.output.store import OutputStore
 
 
 def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> str:
@@ -31,8 +31,8 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
     kind = _kind(file)
     job = job_of(named)
     testimony.must_be_adoptable(ledger, job)
-    shelf = Shelf({job.batch: output or ledger.path.parent}, ledger.path.parent)
-    final = shelf.prepare(job.batch, job.output_path(0, kind.ext))
+    store = OutputStore({job.batch: output or ledger.path.parent}, ledger.path.parent)
+    final = store.prepare(job.batch, job.output_path(0, kind.ext))
     item = Fetched(
         temporary="",
         sha256=digest_of(file),
@@ -40,18 +40,18 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
         ext=kind.ext,
         content_type=kind.content_type,
     )
-    placed = Placed(index=0, path=shelf.stored(final), fetched=item, url="")
+    placed = Placed(index=0, path=store.stored(final), fetched=item, url="")
     # The file first, then the ledger's word on it: a crash in between leaves a file too many.
     if not final.exists() or not final.samefile(file):
         if final.exists() and digest_of(final) != item.sha256:
-            kept = shelf.set_aside(final)
+            kept = store.back_up(final)
             if kept is not None:
-                ledger.supersede(placed.path, shelf.stored(kept))
-        temporary = shelf.temporary(final, "adopted", 0)
+                ledger.supersede(placed.path, store.stored(kept))
+        temporary = store.temporary(final, "adopted", 0)
         shutil.copyfile(file, temporary)
         with temporary.open("rb+") as copy:
             os.fsync(copy.fileno())
-        shelf.shelve(temporary, final)
+        store.shelve(temporary, final)
     testimony.adopt(ledger, job, placed)
     return placed.path
 

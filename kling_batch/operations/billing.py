@@ -16,7 +16,7 @@ from kling_batch.core.quantities import MicroUSD, iso, parse_iso
 from kling_batch.core.records import Attempt
 from kling_batch.errors import KlingBatchError
 from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import EMULATED, authorization
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
 from kling_batch.ledger.ledger import Ledger
 
@@ -55,7 +55,7 @@ async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> Learnt:
         KlingBatchError: the key may not read billing events, or they cannot be read; what was
             learnt before that stays.
     """
-    auth = EMULATED if gateway else authorization()
+    auth = DUMMY_AUTHORIZATION if gateway else authorization()
     unbilled = ledger.unbilled()
     asked = [a for a in unbilled if parse_iso(a.intended_at) > now - REACH]
     told = Learnt(asked=len(asked), too_old=len(unbilled) - len(asked))

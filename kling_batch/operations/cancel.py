@@ -12,7 +12,7 @@ from kling_batch.core.lifecycle import Event
 from kling_batch.core.outcomes import CancelAnswer, Finished, StatusOutcome, Unread, Waiting
 from kling_batch.core.records import Attempt
 from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import EMULATED, authorization
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
 from kling_batch.ledger.ledger import Ledger
 
@@ -33,7 +33,7 @@ async def cancel(
     tell: Callable[[Attempt, str], None],
 ) -> set[CancelAnswer]:
     """Ask for each attempt; everything that fal answered."""
-    auth = EMULATED if gateway else authorization()
+    auth = DUMMY_AUTHORIZATION if gateway else authorization()
     transport = GatewayTransport(gateway) if gateway else None
     answers: list[CancelAnswer] = []
     async with connections(auth, transport) as (api, _):

@@ -9,7 +9,7 @@ from kling_batch.core.outcomes import ListForbidden, Listing, Unread
 from kling_batch.core.quantities import iso
 from kling_batch.errors import ExitCode
 from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import EMULATED, authorization
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
 
 Check = tuple[str, bool, str, int]
@@ -21,7 +21,7 @@ async def look(gateway: str | None) -> list[Check]:
     Raises:
         AuthError: there is no key.
     """
-    auth = EMULATED if gateway else authorization()
+    auth = DUMMY_AUTHORIZATION if gateway else authorization()
     checks: list[Check] = [("key", True, "found", 0)]
     endpoint = CATALOG[0].id
     async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):

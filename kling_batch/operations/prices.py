@@ -15,7 +15,7 @@ from kling_batch.core.outcomes import Unread
 from kling_batch.core.quantities import format_usd
 from kling_batch.errors import KlingBatchError
 from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import EMULATED, authorization
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
 
 _BATCH = 50  # endpoints a call, facts §5.2
@@ -27,7 +27,7 @@ async def ask(endpoints: Sequence[str], gateway: str | None) -> Mapping[str, tup
     Raises:
         KlingBatchError: the API did not answer.
     """
-    auth = EMULATED if gateway else authorization()
+    auth = DUMMY_AUTHORIZATION if gateway else authorization()
     found: dict[str, tuple[float, str]] = {}
     async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
         for start in range(0, len(endpoints), _BATCH):

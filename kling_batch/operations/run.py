@@ -19,20 +19,20 @@ import anyio
 
 from kling_batch import __version__
 from kling_batch.catalog.registry import by_id, cost_of
-from kling_batch.core.events import Tally
+from kling_batch.core.events import RunResult
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
-from kling_batch.core.memory import undisturbed
-from kling_batch.engine.context import Bench, Policy
+from kling_batch.core.memory import gc_paused
+from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, LedgerError, UsageError
-from kling_batch.fal.credentials import EMULATED
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.operations.signals import listen, receiver
-from kling_batch.planning.approval import Consent
-from kling_batch.planning.builder import shelf_of, survey, wanted
+from kling_batch.planning.approval import Approval
+from kling_batch.planning.builder import store_of, survey, wanted
 from kling_batch.planning.plan import Action, Plan
-from kling_batch.report.builder import close_books
+from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
 from kling_batch.report.run_report import RunReport
@@ -99,7 +99,7 @@ def _planned(
     ledger.recover()
     batches = wanted(ledger, request.batches)
     chosen = [request.only(batch) for batch in batches]
-    with undisturbed():
+    with gc_paused():
         if request.plan is not None:
             plan = request.plan(ledger)
         else:
@@ -107,7 +107,7 @@ def _planned(
             plan = survey(ledger, chosen, settings, retry=request.retry, whole=whole)
     if request.approve is not None:
         request.approve(plan)
-    consent = Consent(
+    consent = Approval(
         request.batches,
         settings,
         single=request.single,
@@ -117,17 +117,17 @@ def _planned(
     if not plan.idle:
         consent.require(plan, ledger)
     if request.plan is None:
-        with undisturbed():
+        with gc_paused():
             for batch in batches:
                 ledger.register(batch, whole=not request.single)
-    tally = Tally()
+    run_result = RunResult()
     if not plan.idle:
-        tally = _run(request, settings, consent, ledger, plan)
+        run_result = _run(request, settings, consent, ledger, plan)
     command = request.command
-    report = close_books(
+    report = build_report(
         ledger,
         plan,
-        tally,
+        run_result,
         settings,
         batches=request.batches,
         run_id=run_id,
@@ -148,8 +148,8 @@ def _now() -> datetime:
 
 
 def _run(
-    request: Request, settings: Settings, consent: Consent, ledger: Ledger, plan: Plan
-) -> Tally:
+    request: Request, settings: Settings, consent: Approval, ledger: Ledger, plan: Plan
+) -> RunResult:
     with gateway_of(settings) as gateway:
         auth = _authorization(settings, plan)
         for item in plan.items:
@@ -163,7 +163,7 @@ def _run(
 def _check_folder(settings: Settings, job: Job) -> None:
     """Prove before paying that the file can be put down."""
     try:
-        folder = shelf_of(settings).prepare(job.batch, job.output_path(0, ".part")).parent
+        folder = store_of(settings).prepare(job.batch, job.output_path(0, ".part")).parent
         writable = os.access(folder, os.W_OK)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
@@ -173,7 +173,7 @@ def _check_folder(settings: Settings, job: Job) -> None:
 
 def _authorization(settings: Settings, plan: Plan) -> str:
     if settings.service == "emulator" or not plan.count(*_KEYED):
-        return EMULATED
+        return DUMMY_AUTHORIZATION
     from kling_batch.fal.credentials import authorization  # noqa: PLC0415 - the network stack loads late
 
     return authorization()
@@ -206,8 +206,8 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
         raise UsageError(f"the emulator cannot start: {error}") from error
 
 
-def _policy(settings: Settings, consent: Consent, ledger: Ledger, plan: Plan) -> Policy:
-    return Policy(
+def _policy(settings: Settings, consent: Approval, ledger: Ledger, plan: Plan) -> RunPolicy:
+    return RunPolicy(
         concurrency=settings.concurrency,
         rate=settings.rate,
         caps=consent.caps,
@@ -225,11 +225,11 @@ async def _drive(
     settings: Settings,
     ledger: Ledger,
     plan: Plan,
-    policy: Policy,
+    policy: RunPolicy,
     *,
     gateway: str | None,
     auth: str,
-) -> Tally:
+) -> RunResult:
     display = request.display
     words = partial(_last_words, ledger, str(request.command))
     with receiver() as signals:  # before the first word: from it on, somebody may press Ctrl-C
@@ -240,16 +240,18 @@ async def _drive(
             emulated=settings.service == "emulator",
             committed=ledger.committed([batch.name for batch in request.batches]),
         )
-        async with _bench(request, settings, ledger, policy, gateway=gateway, auth=auth) as bench:
-            engine = Engine(bench)
+        async with _context(
+            request, settings, ledger, policy, gateway=gateway, auth=auth
+        ) as context:
+            engine = Engine(context)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(listen, signals, engine, display, words)
                 tasks.start_soon(_tick, display)
                 if settings.deadline is not None:
                     tasks.start_soon(_deadline, engine, settings.deadline)
-                tally = await engine.run(plan)
+                run_result = await engine.run(plan)
                 tasks.cancel_scope.cancel()
-    return tally
+    return run_result
 
 
 def _last_words(ledger: Ledger, command: str) -> str:
@@ -260,15 +262,15 @@ def _last_words(ledger: Ledger, command: str) -> str:
 
 
 @asynccontextmanager
-async def _bench(
+async def _context(
     request: Request,
     settings: Settings,
     ledger: Ledger,
-    policy: Policy,
+    policy: RunPolicy,
     *,
     gateway: str | None,
     auth: str,
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[RunContext]:
     from kling_batch.fal.client import FalQueue  # noqa: PLC0415
     from kling_batch.fal.transport import GatewayTransport, connections  # noqa: PLC0415
     from kling_batch.fal.upload import FalUploader  # noqa: PLC0415
@@ -276,12 +278,12 @@ async def _bench(
 
     transport = GatewayTransport(gateway) if gateway else None
     async with connections(auth, transport) as (api, files):
-        yield Bench(
+        yield RunContext(
             ledger=ledger,
             queue=FalQueue(api),
             fetcher=Downloader(files),
             uploader=FalUploader(auth, gateway=gateway),
-            shelf=shelf_of(settings),
+            store=store_of(settings),
             policy=policy,
             now=_now,
             rng=Random(),  # noqa: S311 - jitter, not a secret

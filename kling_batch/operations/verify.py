@@ -14,7 +14,7 @@ from kling_batch.core.lifecycle import Event, IllegalTransitionError, State, ste
 from kling_batch.core.records import File
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import digest_of
-from kling_batch.output.store import Shelf, sidecar_of
+from kling_batch.output.store import OutputStore, sidecar_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def verify(reader: Reader, shelf: Shelf) -> Verdict:
+def verify(reader: Reader, store: OutputStore) -> Verdict:
     """Derive everything that can be derived and compare."""
     files = [file for found in reader.files().values() for file in found]
     adopted = {row["id"] for row in reader.rows("select id from attempts where origin = 'adopted'")}
@@ -47,7 +47,7 @@ def verify(reader: Reader, shelf: Shelf) -> Verdict:
         for table in ("jobs", "attempts")
     }
     reader.let_go()  # a run beside us must not wait with its log until every file is hashed
-    findings += _files(files, adopted, shelf)
+    findings += _files(files, adopted, store)
     return Verdict(count["jobs"], count["attempts"], len(files), tuple(findings))
 
 
@@ -95,18 +95,18 @@ def _sums(reader: Reader) -> Iterator[Finding]:
         yield Finding("money", f"{told}; derived {charged} and {exposed} micro-USD")
 
 
-def _files(files: list[File], adopted: set[int], shelf: Shelf) -> Iterator[Finding]:
+def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator[Finding]:
     for file in files:
         repair = None if file.superseded or file.attempt_id in adopted else file.attempt_id
         try:
-            message = _difference(file, shelf.located(file.path))
+            message = _difference(file, store.located(file.path))
         except OSError as error:
             # It may be whole: a person must let us in before anything is fetched over it.
             yield Finding(file.path, f"cannot be read: {error.strerror or error}")
             continue
         if message:
             yield Finding(file.path, message, repair)
-        elif repair is not None and not sidecar_of(shelf.located(file.path)).is_file():
+        elif repair is not None and not sidecar_of(store.located(file.path)).is_file():
             yield Finding(file.path, "the sidecar beside it is missing", repair)
 
 

@@ -20,7 +20,7 @@ from kling_batch.errors import UsageError
 from kling_batch.output.files import digest_of, sync_folder
 
 
-class Shelf:
+class OutputStore:
     """The output folders of a run, and the names in them as the ledger stores them.
 
     Args:
@@ -71,7 +71,7 @@ class Shelf:
         """Where a download grows: in the final folder, hidden, the same after a crash."""
         return final.parent / f".{token}-{index}.part"
 
-    def set_aside(self, final: Path) -> Path | None:
+    def back_up(self, final: Path) -> Path | None:
         """Give what lies at `final` a second name beside it; None where nothing does.
 
         The first name stays until the rename replaces it, so that no crash loses the file.
@@ -106,7 +106,7 @@ class Shelf:
         """The story of a file beside it, as `NAME.json`, replaced atomically."""
         target = sidecar_of(final)
         if target.exists() and not _is_sidecar(target):
-            self.set_aside(target)
+            self.back_up(target)
         temporary = target.with_name(f".{target.name}.part")
         temporary.unlink(missing_ok=True)
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"

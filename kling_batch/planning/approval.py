@@ -21,7 +21,7 @@ from kling_batch.settings import PER_DAY, Settings
 
 
 @dataclass(frozen=True)
-class Consent:
+class Approval:
     """What one invocation says about money.
 
     Args:
@@ -77,7 +77,7 @@ class Consent:
             return
         if self.alarm(plan, ledger):
             return  # nothing will be bought
-        total = format_usd(MicroUSD(sum(i.job.estimate for i in payable if not i.twin)))
+        total = format_usd(MicroUSD(sum(i.job.estimate for i in payable if not i.duplicate)))
         if self.ask is None:
             raise UsageError(
                 f"this would cost up to {total}; with no terminal to ask, paying needs --yes or a "
@@ -129,7 +129,7 @@ class Consent:
     def _may_pay(self, item: PlannedJob) -> bool:
         """A doubt that is let go after its time is one more payment."""
         again = item.action is Action.RECONCILE and self.settings.on_doubt == "resubmit"
-        return item.action is Action.SUBMIT or (again and not item.leftover)
+        return item.action is Action.SUBMIT or (again and not item.orphaned)
 
     def _uncapped(self, job: Job) -> bool:
         """Whether a cap is to hold that cannot, because nobody knows what this costs."""

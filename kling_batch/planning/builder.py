@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from kling_batch.core.jobs import Batch, Job, JobKey, canonical_json
 from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.records import Standing
-from kling_batch.ledger.names import by_key, job_of, marked
+from kling_batch.ledger.names import by_key, job_of, orphan_name
 from kling_batch.ledger.reader import Reader
-from kling_batch.output.store import Shelf
+from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import Action, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.selection import selected, with_extra_takes
 from kling_batch.settings import Settings
 
 
-def shelf_of(settings: Settings) -> Shelf:
+def store_of(settings: Settings) -> OutputStore:
     """The output folders, with the ledger's folder as the root of stored names."""
-    return Shelf(settings.roots, settings.ledger.parent)
+    return OutputStore(settings.roots, settings.ledger.parent)
 
 
 def wanted(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
@@ -55,22 +55,22 @@ def survey(
         plan = make_plan(
             jobs,
             standings,
-            on_disk=Disk(shelf_of(settings), standings).where,
+            on_disk=OutputIndex(store_of(settings), standings).where,
             changed=Changes(reader, batches).of,
             retry=retry,
             attempts=settings.attempts,
         )
         if len(jobs) == sum(len(batch.jobs) for batch in whole):
-            plan = Plan((*plan.items, *leftovers(reader, whole)))
+            plan = Plan((*plan.items, *orphaned_requests(reader, whole)))
     return selected(plan, settings.options.limit)
 
 
-class Disk:
+class OutputIndex:
     """Which of the ledger's files are where they should be; lists each folder once."""
 
-    def __init__(self, shelf: Shelf, standings: Mapping[JobKey, Standing]) -> None:
+    def __init__(self, store: OutputStore, standings: Mapping[JobKey, Standing]) -> None:
         """`standings` have the ledger's word on files; the disk has the last one."""
-        self._shelf = shelf
+        self._store = store
         self._standings = standings
         self._prefixes: dict[str, str] = {}
         self._listed: set[str] = set()
@@ -85,7 +85,7 @@ class Disk:
         placed = standing.placed
         prefix = self._prefixes.get(job.batch)
         if prefix is None:
-            prefix = self._prefixes[job.batch] = self._shelf.prefix(job.batch)
+            prefix = self._prefixes[job.batch] = self._store.prefix(job.batch)
         if len(placed) == 1:  # the usual case, a hundred thousand times
             ((index, ext, path),) = placed
             if path == prefix + job.output_path(index, ext):
@@ -107,7 +107,7 @@ class Disk:
         if folder not in self._listed:
             self._listed.add(folder)
             try:
-                names = os.listdir(self._shelf.located(folder))  # noqa: PTH208 - names are enough
+                names = os.listdir(self._store.located(folder))  # noqa: PTH208 - names are enough
             except OSError:
                 return False
             self._present.update(folder + slash + name for name in names)
@@ -162,7 +162,7 @@ _ACTIONS: dict[State, tuple[Action, str]] = {
 }
 
 
-def leftovers(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJob]:
+def orphaned_requests(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJob]:
     """What to do about every open attempt of these batches whose job they no longer have.
 
     Args:
@@ -178,16 +178,16 @@ def leftovers(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJob]:
             action, reason = _ACTIONS[state]
             job = _job(reader, key, batch, paths)
             said = f"no longer in the manifest; {reason}"
-            found.append(PlannedJob(job, action, said, attempt_id, leftover=True))
+            found.append(PlannedJob(job, action, said, attempt_id, orphaned=True))
     return found
 
 
 def _job(reader: Reader, key: JobKey, batch: str, paths: set[str]) -> Job:
     """Under a name of its own, and beside the file of whatever has its path now."""
     job = job_of(by_key(reader, key))
-    if not job.id.endswith(marked("", key)):
-        job = job._replace(id=marked(job.id, key))  # the ledger has not heard yet that it left
+    if not job.id.endswith(orphan_name("", key)):
+        job = job._replace(id=orphan_name(job.id, key))  # the ledger has not heard yet that it left
     if job.path in paths:
-        mark = marked("", key).replace("@", ".")
+        mark = orphan_name("", key).replace("@", ".")
         job = job._replace(path=job.path.replace("{output}", f"{mark}{{output}}", 1))
     return job._replace(batch=batch)

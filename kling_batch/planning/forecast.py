@@ -13,9 +13,9 @@ from functools import partial
 from kling_batch.core.jobs import JSON, Job, JobKey, OutputOf
 from kling_batch.core.records import Standing
 from kling_batch.errors import UsageError
-from kling_batch.ledger.names import Named, find, job_of
+from kling_batch.ledger.names import LedgerJob, find, job_of
 from kling_batch.ledger.reader import Reader
-from kling_batch.output.store import Shelf
+from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import OnDisk, PlannedJob, make_plan
 from kling_batch.settings import DEFAULT_ATTEMPTS
 
@@ -32,7 +32,7 @@ class Outlook:
     by_limit: bool
 
 
-def outlook(reader: Reader, job: Named) -> Outlook:
+def outlook(reader: Reader, job: LedgerJob) -> Outlook:
     """What a run with the default limit of attempts would do with the job."""
     standings = reader.standings()
     jobs = list(_family(reader, job))
@@ -49,11 +49,11 @@ def outlook(reader: Reader, job: Named) -> Outlook:
     )
 
 
-def _family(reader: Reader, named: Named) -> list[Job]:
+def _family(reader: Reader, named: LedgerJob) -> list[Job]:
     """The jobs whose outputs this one needs, parents before their children, itself at the end."""
     found: dict[JobKey, Job] = {}
 
-    def visit(named: Named) -> None:
+    def visit(named: LedgerJob) -> None:
         job = job_of(named)
         needs = dict.fromkeys(_needs(job.arguments))
         known = {key: parent for key in needs if (parent := _named(reader, key)) is not None}
@@ -82,7 +82,7 @@ def _needs(value: JSON) -> Iterator[JobKey]:
             yield from _needs(item)
 
 
-def _named(reader: Reader, key: JobKey) -> Named | None:
+def _named(reader: Reader, key: JobKey) -> LedgerJob | None:
     try:
         return find(reader, key)
     except UsageError:
@@ -91,7 +91,7 @@ def _named(reader: Reader, key: JobKey) -> Named | None:
 
 def _on_disk(reader: Reader, standings: dict[JobKey, Standing], job: Job) -> OnDisk:
     """Whether each output of a succeeded job lies under one of its names."""
-    shelf = Shelf({}, reader.path.parent)
+    store = OutputStore({}, reader.path.parent)
     placed = standings[job.key].placed
-    here = {index for index, _, path in placed if shelf.located(path).exists()}
+    here = {index for index, _, path in placed if store.located(path).exists()}
     return OnDisk.HERE if placed and here == {index for index, _, _ in placed} else OnDisk.MISSING

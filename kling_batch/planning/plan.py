@@ -62,9 +62,9 @@ class PlannedJob(NamedTuple):
     #: The number of the attempt that SUBMIT would make, within one permission to try.
     tries: int = 1
     #: The same paid thing as an earlier job of this plan: it gets a copy.
-    twin: bool = False
+    duplicate: bool = False
     #: Paid for, and no longer in the manifest: collected, and never bought again.
-    leftover: bool = False
+    orphaned: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Plan:
     def cost(self) -> MicroUSD:
         """Upper estimate of what SUBMIT would cost, each paid thing counted once."""
         return MicroUSD(
-            sum(i.job.estimate for i in self.items if i.action is Action.SUBMIT and not i.twin)
+            sum(i.job.estimate for i in self.items if i.action is Action.SUBMIT and not i.duplicate)
         )
 
     @property
@@ -189,7 +189,7 @@ def _twin(job: Job, first: PlannedJob, on_disk: Callable[[Job], OnDisk]) -> Plan
     action = first.action
     if action in (Action.KEEP, Action.PLACE):
         action = Action.KEEP if on_disk(job) is OnDisk.HERE else Action.PLACE
-    return PlannedJob(job, action, reason, first.attempt_id, twin=True)
+    return PlannedJob(job, action, reason, first.attempt_id, duplicate=True)
 
 
 #: Actions after which a parent may have an output for its children.

@@ -39,7 +39,7 @@ def _bound(plan: Plan) -> JSON:
     return {
         _name(item): [item.job.key, item.job.estimate if item.action is Action.SUBMIT else None]
         for item in plan.items
-        if not item.leftover  # costs nothing, and is gone once it is collected
+        if not item.orphaned  # costs nothing, and is gone once it is collected
     }
 
 
@@ -59,7 +59,7 @@ def check(plan: Plan, bound: JSON, source: str) -> None:
 
 
 def _drift(plan: Plan, bound: JSON) -> Iterator[str]:
-    items = {_name(item): item for item in plan.items if not item.leftover}
+    items = {_name(item): item for item in plan.items if not item.orphaned}
     for name in bound.keys() - items.keys():
         yield f"{name} is no longer in the manifest"
     for name, item in items.items():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from kling_batch.core.events import Tally, name_of
+from kling_batch.core.events import RunResult, name_of
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD, iso, parse_iso
@@ -17,28 +17,28 @@ from kling_batch.core.records import Standing
 from kling_batch.errors import Place
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import shown
-from kling_batch.planning.builder import shelf_of
+from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.command_line import Command
 from kling_batch.report.next_steps import Ended, next_steps
-from kling_batch.report.run_report import Ending, JobLine, RunReport, exit_code
+from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
 from kling_batch.settings import Settings
 
-_OF_STATE: dict[State, Ending] = {
-    State.SUBMITTING: Ending.IN_DOUBT,
-    State.IN_DOUBT: Ending.IN_DOUBT,
-    State.SUBMITTED: Ending.RUNNING,
-    State.RENDERED: Ending.UNDELIVERED,
-    State.SUCCEEDED: Ending.SUCCEEDED,
-    State.FAILED: Ending.FAILED,
-    State.CANCELLED: Ending.FAILED,
+_OF_STATE: dict[State, JobOutcome] = {
+    State.SUBMITTING: JobOutcome.IN_DOUBT,
+    State.IN_DOUBT: JobOutcome.IN_DOUBT,
+    State.SUBMITTED: JobOutcome.RUNNING,
+    State.RENDERED: JobOutcome.UNDELIVERED,
+    State.SUCCEEDED: JobOutcome.SUCCEEDED,
+    State.FAILED: JobOutcome.FAILED,
+    State.CANCELLED: JobOutcome.FAILED,
 }
 
 
-def close_books(
+def build_report(
     reader: Reader,
     plan: Plan,
-    tally: Tally,
+    run_result: RunResult,
     settings: Settings,
     *,
     batches: Sequence[Batch],
@@ -52,10 +52,10 @@ def close_books(
 
     `approve` raises where a plan is not the one that was reviewed, as before the run.
     """
-    lines, unlisted = _Lines(reader, tally, settings, batches).of(plan)
+    lines, unlisted = _Lines(reader, run_result, settings, batches).of(plan)
     names = tuple(batch.name for batch in batches)
     money = reader.money(names)
-    code = exit_code(lines, tally.stopped_by())
+    code = exit_code(lines, run_result.stopped_by())
     over = Ended(
         reader=reader,
         plan=plan,
@@ -63,13 +63,13 @@ def close_books(
         batches=batches,
         lines=lines,
         code=code,
-        stops=tally.stops,
+        stops=run_result.stops,
         command=command,
         approve=approve,
     )
     return RunReport(
         exit_code=code,
-        reasons=tuple(stop.reason for stop in tally.stops),
+        reasons=tuple(stop.reason for stop in run_result.stops),
         batches=names,
         started_at=iso(started),
         ended_at=iso(ended),
@@ -96,10 +96,10 @@ class _Lines:
     """One line a job, from the ledger's word and the engine's reasons."""
 
     def __init__(
-        self, reader: Reader, tally: Tally, settings: Settings, batches: Sequence[Batch]
+        self, reader: Reader, run_result: RunResult, settings: Settings, batches: Sequence[Batch]
     ) -> None:
-        self._reader, self._tally = reader, tally
-        self._shelf = shelf_of(settings)
+        self._reader, self._tally = reader, run_result
+        self._store = store_of(settings)
         self._batches = {batch.name: batch for batch in batches}
         self._standings: dict[JobKey, Standing] = {}
         self._facts: dict[JobKey, dict[str, Any]] = {}
@@ -127,41 +127,41 @@ class _Lines:
         standing = self._standings.get(job.key)
         fact = self._facts.get(job.key, {})
         driver = self._drivers.get(job.key, item)
-        ending = _ending(item, driver, standing.state if standing else None, self._tally)
-        done = ending in (Ending.SUCCEEDED, Ending.UNCHANGED)
+        outcome = _ending(item, driver, standing.state if standing else None, self._tally)
+        done = outcome in (JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED)
         return JobLine(
             batch=job.batch,
             job=job.label,
-            ending=ending,
+            outcome=outcome,
             mode=job.mode,
             tier=job.tier,
             prompt=str(job.arguments.get("prompt") or ""),
-            message=self._message(item, driver, ending, standing),
+            message=self._message(item, driver, outcome, standing),
             files=self._files(job, standing) if done and standing else (),
             # One render, two names: it is paid for once.
             cost=MicroUSD(fact.get("cost") or 0) if item is self._firsts[job.key] else MicroUSD(0),
             seconds=_seconds(fact),
             request_id=fact.get("request_id") or "",
-            place=_place(None if item.leftover else self._batches.get(job.batch), job, standing),
+            place=_place(None if item.orphaned else self._batches.get(job.batch), job, standing),
         )
 
     def _message(
-        self, item: PlannedJob, driver: PlannedJob, ending: Ending, standing: Standing | None
+        self, item: PlannedJob, driver: PlannedJob, outcome: JobOutcome, standing: Standing | None
     ) -> str:
-        if ending in (Ending.SUCCEEDED, Ending.UNCHANGED):
+        if outcome in (JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED):
             return ""
         for told in (item, driver):
             if message := self._tally.reasons.get(name_of(told.job)):
                 return message
-        if ending in (Ending.FAILED, Ending.BLOCKED):
+        if outcome in (JobOutcome.FAILED, JobOutcome.BLOCKED):
             return standing.failure.message if standing and standing.failure else item.reason
-        return _WORDS.get(ending, "")
+        return _WORDS.get(outcome, "")
 
     def _files(self, job: Job, standing: Standing) -> tuple[str, ...]:
         """Where the job's files lie under the names it wants."""
-        prefix = self._shelf.prefix(job.batch)
+        prefix = self._store.prefix(job.batch)
         return tuple(
-            shown(self._shelf.located(path))
+            shown(self._store.located(path))
             for index, ext, path in sorted(standing.placed)
             if path == prefix + job.output_path(index, ext)
         )
@@ -186,30 +186,32 @@ def _place(batch: Batch | None, job: Job, standing: Standing | None) -> Place:
 
 
 _WORDS = {
-    Ending.IN_DOUBT: "fal may have accepted it",
-    Ending.UNDELIVERED: "paid and rendered; the next run downloads it",
+    JobOutcome.IN_DOUBT: "fal may have accepted it",
+    JobOutcome.UNDELIVERED: "paid and rendered; the next run downloads it",
 }
 
 #: Actions for which the engine does nothing.
 _IDLE = (Action.KEEP, Action.SETTLED, Action.BLOCKED)
 
 
-def _ending(item: PlannedJob, driver: PlannedJob, state: State | None, tally: Tally) -> Ending:
+def _ending(
+    item: PlannedJob, driver: PlannedJob, state: State | None, run_result: RunResult
+) -> JobOutcome:
     """Where a job stands; what was told of the name that the engine drove holds for the others."""
     name = name_of(driver.job)
     if item.action is Action.KEEP:
-        return Ending.UNCHANGED
-    if name in tally.blocked or item.action is Action.BLOCKED:
-        return Ending.BLOCKED
-    if name in tally.failed or item.action is Action.SETTLED:
-        return Ending.FAILED
+        return JobOutcome.UNCHANGED
+    if name in run_result.blocked or item.action is Action.BLOCKED:
+        return JobOutcome.BLOCKED
+    if name in run_result.failed or item.action is Action.SETTLED:
+        return JobOutcome.FAILED
     if state is None or state in (State.FAILED, State.CANCELLED):
         # A failure that nobody called final was no verdict: the next run tries again.
-        return Ending.NOT_STARTED
-    unplaced = name_of(item.job) in tally.reasons
-    unrestored = item.action is Action.RESTORE and name not in tally.restored
+        return JobOutcome.NOT_STARTED
+    unplaced = name_of(item.job) in run_result.reasons
+    unrestored = item.action is Action.RESTORE and name not in run_result.restored
     if state is State.SUCCEEDED and (unplaced or unrestored):
-        return Ending.UNDELIVERED  # the render is here, but not under this name
+        return JobOutcome.UNDELIVERED  # the render is here, but not under this name
     return _OF_STATE[state]
 
 

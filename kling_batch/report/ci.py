@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kling_batch.core.text import clean
 from kling_batch.output.files import replace_file
-from kling_batch.report.display.stream import Writer
+from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.github import from_workspace, in_actions, run_annotations
 from kling_batch.report.junit import junit
 from kling_batch.report.markdown import markdown_summary
@@ -23,10 +23,10 @@ def write_ci(
     summary_file: Path | None,
     environ: Mapping[str, str],
     *,
-    err: Writer | None = None,
+    err: SafeStream | None = None,
 ) -> None:
     """Put everything that was asked for, and what GitHub Actions shows by itself, in its place."""
-    err = err or Writer(sys.stderr)
+    err = err or SafeStream(sys.stderr)
     if junit_file is not None:
         _try(err, junit_file, lambda path: replace_file(path, junit(report)))
     if summary_file is not None:
@@ -39,7 +39,7 @@ def write_ci(
     err.drain()
 
 
-def _try(err: Writer, path: Path, write: Callable[[Path], None]) -> None:
+def _try(err: SafeStream, path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(path)
     except (OSError, ValueError) as error:

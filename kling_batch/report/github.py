@@ -8,13 +8,13 @@ from pathlib import Path
 
 from kling_batch.core.text import clean, full_name
 from kling_batch.errors import Place, Problem
-from kling_batch.report.run_report import Ending, RunReport
+from kling_batch.report.run_report import JobOutcome, RunReport
 
 #: GitHub shows this many of a step and drops the rest.
 SHOWN_BY_GITHUB = 10
 
 
-_LOUD = (Ending.IN_DOUBT, Ending.FAILED, Ending.UNDELIVERED)
+_LOUD = (JobOutcome.IN_DOUBT, JobOutcome.FAILED, JobOutcome.UNDELIVERED)
 
 
 def run_annotations(report: RunReport, locate: Callable[[str], str] = str) -> list[str]:
@@ -23,11 +23,11 @@ def run_annotations(report: RunReport, locate: Callable[[str], str] = str) -> li
     `locate` turns a manifest's path into one from the root of the repository.
     """
     found = [_command("error", clean(r), title="kling-batch stopped") for r in report.reasons]
-    lines = [line for ending in _LOUD for line in report.lines if line.ending is ending]
+    lines = [line for outcome in _LOUD for line in report.lines if line.outcome is outcome]
     for line in lines:
         name = full_name(line.batch, line.job, several=len(report.batches) > 1)
-        message = clean(line.message) or line.ending.value
-        title = f"{name}: {line.ending}"
+        message = clean(line.message) or line.outcome.value
+        title = f"{name}: {line.outcome}"
         found.append(_command("error", message, line.place, title=title, locate=locate))
     if len(found) > SHOWN_BY_GITHUB:
         rest = len(found) - SHOWN_BY_GITHUB + 1

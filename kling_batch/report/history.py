@@ -13,7 +13,7 @@ from kling_batch.core.lifecycle import NEXT, State
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import format_usd
 from kling_batch.core.records import Attempt, Standing
-from kling_batch.ledger.names import Named, differences
+from kling_batch.ledger.names import LedgerJob, differences
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
 from kling_batch.planning.plan import Action
@@ -42,7 +42,7 @@ _EVENTS: dict[str, str] = {
 }
 
 
-def story(reader: Reader, job: Named) -> list[str]:
+def story(reader: Reader, job: LedgerJob) -> list[str]:
     """Every attempt of a job and what happened to it, a line each."""
     lines = [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
     lines += [f"  {name}: {_value(value)}" for name, value in json.loads(job.arguments).items()]
@@ -59,7 +59,7 @@ def story(reader: Reader, job: Named) -> list[str]:
     return lines
 
 
-def as_data(reader: Reader, job: Named) -> JSON:
+def as_data(reader: Reader, job: LedgerJob) -> JSON:
     """The same for machines."""
     coming = outlook(reader, job).planned
     return {
@@ -91,7 +91,7 @@ def as_data(reader: Reader, job: Named) -> JSON:
     }
 
 
-def why(reader: Reader, job: Named) -> list[str]:
+def why(reader: Reader, job: LedgerJob) -> list[str]:
     """In words, what the next run would do with the job, and why."""
     lines = [_next(reader, job)]
     for key, retired_at in job.earlier[:3]:
@@ -104,7 +104,7 @@ def why(reader: Reader, job: Named) -> list[str]:
     return lines
 
 
-def _next(reader: Reader, job: Named) -> str:
+def _next(reader: Reader, job: LedgerJob) -> str:
     """One sentence, made of the plan's decision: it says what is paid for as `plan` does."""
     coming = outlook(reader, job)
     price = format_usd(job.estimate)

@@ -6,16 +6,16 @@ from xml.etree import ElementTree as ET
 
 from kling_batch.core.text import clean
 from kling_batch.errors import ExitCode
-from kling_batch.report.run_report import Ending, JobLine, RunReport
+from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
 
 #: What an ending is to a test runner; passed where it is not named here.
-_VERDICTS: dict[Ending, str] = {
-    Ending.FAILED: "failure",
-    Ending.UNDELIVERED: "error",
-    Ending.IN_DOUBT: "error",
-    Ending.BLOCKED: "skipped",
-    Ending.RUNNING: "skipped",
-    Ending.NOT_STARTED: "skipped",
+_VERDICTS: dict[JobOutcome, str] = {
+    JobOutcome.FAILED: "failure",
+    JobOutcome.UNDELIVERED: "error",
+    JobOutcome.IN_DOUBT: "error",
+    JobOutcome.BLOCKED: "skipped",
+    JobOutcome.RUNNING: "skipped",
+    JobOutcome.NOT_STARTED: "skipped",
 }
 
 
@@ -61,15 +61,15 @@ def _case(suite: ET.Element, line: JobLine) -> None:
     if line.place.line:
         attributes["line"] = str(line.place.line)
     case = ET.SubElement(suite, "testcase", attributes)
-    facts = {"ending": line.ending.value, "cost_usd": f"{line.cost / 1e6:.3f}"}
+    facts = {"ending": line.outcome.value, "cost_usd": f"{line.cost / 1e6:.3f}"}
     facts |= {"mode": line.mode, "tier": line.tier, "request_id": line.request_id}
     properties = ET.SubElement(case, "properties")
     for name, value in facts.items():
         if value:
             ET.SubElement(properties, "property", {"name": name, "value": clean(value)})
-    if (verdict := _VERDICTS.get(line.ending)) is not None:
-        message = clean(line.message) or line.ending.value
-        found = ET.SubElement(case, verdict, {"message": message, "type": _word(line.ending.name)})
+    if (verdict := _VERDICTS.get(line.outcome)) is not None:
+        message = clean(line.message) or line.outcome.value
+        found = ET.SubElement(case, verdict, {"message": message, "type": _word(line.outcome.name)})
         if verdict != "skipped":
             found.text = _story(line)
     if line.files:
@@ -80,7 +80,7 @@ def _story(line: JobLine) -> str:
     """What a person who opens the failure wants to see."""
     prompt = clean(line.prompt)
     facts = [
-        f"{line.ending}: {clean(line.message)}",
+        f"{line.outcome}: {clean(line.message)}",
         f"at {clean(str(line.place))}" if line.place.file else "",
         f"request {clean(line.request_id)}" if line.request_id else "",
         f"prompt: {prompt}" if prompt else "",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from kling_batch.core.quantities import duration, format_usd
 from kling_batch.core.text import as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
-from kling_batch.report.run_report import Ending, JobLine, RunReport
+from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
 
 #: Rows of one table; GitHub throws away a summary of more than a megabyte.
 ROWS = 100
@@ -19,7 +19,13 @@ ROWS = 100
 LENGTH = 400
 
 
-_SHOWN = (Ending.IN_DOUBT, Ending.FAILED, Ending.UNDELIVERED, Ending.BLOCKED, Ending.RUNNING)
+_SHOWN = (
+    JobOutcome.IN_DOUBT,
+    JobOutcome.FAILED,
+    JobOutcome.UNDELIVERED,
+    JobOutcome.BLOCKED,
+    JobOutcome.RUNNING,
+)
 
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]|~#]")
@@ -32,7 +38,7 @@ def markdown_summary(report: RunReport) -> str:
 
 def _page(report: RunReport) -> Iterator[str]:
     counts = report.counts()
-    done = counts.get(Ending.SUCCEEDED, 0) + counts.get(Ending.UNCHANGED, 0)
+    done = counts.get(JobOutcome.SUCCEEDED, 0) + counts.get(JobOutcome.UNCHANGED, 0)
     name = ", ".join(map(escaped, report.batches)) or "kling-batch"
     jobs = count(report.total, "job")
     yield f"### {name}: {done:,} of {jobs} done in {duration(report.seconds)}"
@@ -40,7 +46,7 @@ def _page(report: RunReport) -> Iterator[str]:
     for reason in report.reasons:
         yield f"**Stopped:** {escaped(reason)}"
         yield ""
-    parts = [f"{number:,} {ending}" for ending, number in counts.items()]
+    parts = [f"{number:,} {outcome}" for outcome, number in counts.items()]
     yield f"- Jobs: {', '.join(parts) or 'none'}"
     yield f"- Cost: {_cost(report)}"
     files = sum(len(line.files) for line in report.lines)
@@ -67,14 +73,14 @@ def _cost(report: RunReport) -> str:
 
 
 def _open_jobs(report: RunReport) -> Iterator[str]:
-    lines = [line for ending in _SHOWN for line in report.lines if line.ending is ending]
+    lines = [line for outcome in _SHOWN for line in report.lines if line.outcome is outcome]
     if not lines:
         return
     yield from ("", "| job | ended | why | where |", "| --- | --- | --- | --- |")
     for line in lines[:ROWS]:
         why = escaped(line.message[:LENGTH])
         where = escaped(str(line.place))
-        yield f"| {_name(report, line)} | {line.ending} | {why} | {where} |"
+        yield f"| {_name(report, line)} | {line.outcome} | {why} | {where} |"
     yield from _rest(lines)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kling_batch.core.events import Stop
+from kling_batch.core.events import StopReason
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode, PlanDriftError, UsageError
 from kling_batch.ledger.names import find
@@ -19,7 +19,7 @@ from kling_batch.output.files import shown
 from kling_batch.planning.builder import survey
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.command_line import Command
-from kling_batch.report.run_report import Ending, JobLine
+from kling_batch.report.run_report import JobLine, JobOutcome
 from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, PER_DAY, Settings
 
 #: Jobs named in one command; nobody types more, and `retry --all` is another thing.
@@ -37,7 +37,7 @@ class Ended:
     lines: Sequence[JobLine]
     code: ExitCode
     #: Why nothing more was bought.
-    stops: Sequence[Stop]
+    stops: Sequence[StopReason]
     command: Command
     #: Raises where a plan is not the one that was reviewed; None: nobody has reviewed one.
     approve: Callable[[Plan], None] | None
@@ -49,13 +49,13 @@ def next_steps(run: Ended) -> tuple[str, ...]:
 
 
 def _steps(run: Ended) -> Iterator[str]:
-    endings = {line.ending for line in run.lines}
+    outcomes = {line.outcome for line in run.lines}
     command = _located(run)
-    untried, settled = _failed(run) if Ending.FAILED in endings else ([], [])
-    if Ending.IN_DOUBT in endings:
+    untried, settled = _failed(run) if JobOutcome.FAILED in outcomes else ([], [])
+    if JobOutcome.IN_DOUBT in outcomes:
         yield from _resolving(run)
-    pending = Ending.NOT_STARTED in endings or (untried and command.can("--retry-failed"))
-    if endings & {Ending.RUNNING, Ending.UNDELIVERED} or (
+    pending = JobOutcome.NOT_STARTED in outcomes or (untried and command.can("--retry-failed"))
+    if outcomes & {JobOutcome.RUNNING, JobOutcome.UNDELIVERED} or (
         pending and run.code is not ExitCode.BUDGET
     ):
         yield from _again(run, command)
@@ -80,7 +80,7 @@ def _failed(run: Ended) -> tuple[list[JobLine], list[JobLine]]:
     What is in neither, a retry does not help: an adopted file that is gone was never fal's.
     """
     left = {(i.job.batch, i.job.label): i.action for i in _left(run, retry=False).items}
-    failed = [line for line in run.lines if line.ending is Ending.FAILED]
+    failed = [line for line in run.lines if line.outcome is JobOutcome.FAILED]
     untried, settled = (
         [line for line in failed if left.get((line.batch, line.job)) is action]
         for action in (Action.SUBMIT, Action.SETTLED)
@@ -113,7 +113,7 @@ def _in_ledger(run: Ended, command: Command) -> Command:
 
 
 def _resolving(run: Ended) -> Iterator[str]:
-    line = next(line for line in run.lines if line.ending is Ending.IN_DOUBT)
+    line = next(line for line in run.lines if line.outcome is JobOutcome.IN_DOUBT)
     resolve = _in_ledger(run, Command(("kling-batch", "resolve", _name(run.reader, line))))
     yield f"{resolve.having('--request-id', 'ID')}   (found in the fal dashboard)"
     yield f"{resolve.having('--not-submitted')}   (not found there)"
@@ -150,7 +150,7 @@ def _again(run: Ended, command: Command, remark: str = "") -> Iterator[str]:
 
 def _left(run: Ended, *, retry: bool) -> Plan:
     """What the same run would do now with the jobs it was about."""
-    mine = [item.job for item in run.plan.items if not item.leftover]
+    mine = [item.job for item in run.plan.items if not item.orphaned]
     batches = [
         replace(batch, jobs=tuple(job for job in mine if job.batch == batch.name))
         for batch in run.batches

@@ -50,7 +50,7 @@ def _line(item: PlannedJob) -> str:
 
 
 def _paid(item: PlannedJob) -> bool:
-    return item.action is Action.SUBMIT and not item.twin
+    return item.action is Action.SUBMIT and not item.duplicate
 
 
 def _totals(plan: Plan, settings: Settings) -> str:

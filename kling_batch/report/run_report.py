@@ -13,7 +13,7 @@ from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode, Place
 
 
-class Ending(StrEnum):
+class JobOutcome(StrEnum):
     """Where a job stands when the run ends, in the words people read."""
 
     SUCCEEDED = "succeeded"
@@ -29,12 +29,12 @@ class Ending(StrEnum):
 
 
 #: Endings that leave something for a person or another run to do, and the code they ask for.
-ENDING_CODES: dict[Ending, ExitCode] = {
-    Ending.FAILED: ExitCode.SOME_FAILED,
-    Ending.BLOCKED: ExitCode.SOME_FAILED,
-    Ending.UNDELIVERED: ExitCode.SOME_FAILED,
-    Ending.IN_DOUBT: ExitCode.IN_DOUBT,
-    Ending.RUNNING: ExitCode.STILL_RUNNING,
+OUTCOME_CODES: dict[JobOutcome, ExitCode] = {
+    JobOutcome.FAILED: ExitCode.SOME_FAILED,
+    JobOutcome.BLOCKED: ExitCode.SOME_FAILED,
+    JobOutcome.UNDELIVERED: ExitCode.SOME_FAILED,
+    JobOutcome.IN_DOUBT: ExitCode.IN_DOUBT,
+    JobOutcome.RUNNING: ExitCode.STILL_RUNNING,
 }
 
 
@@ -44,7 +44,7 @@ class JobLine:
 
     batch: str
     job: str
-    ending: Ending
+    outcome: JobOutcome
     mode: str = ""
     tier: str = ""
     prompt: str = ""
@@ -94,19 +94,23 @@ class RunReport:
     @property
     def meaning(self) -> str:
         """What the exit code means here, in words."""
-        endings = {line.ending for line in self.lines}
-        failed = any(ENDING_CODES.get(ending) is ExitCode.SOME_FAILED for ending in endings)
-        if self.exit_code is ExitCode.SOME_FAILED and not failed and Ending.NOT_STARTED in endings:
+        outcomes = {line.outcome for line in self.lines}
+        failed = any(OUTCOME_CODES.get(outcome) is ExitCode.SOME_FAILED for outcome in outcomes)
+        if (
+            self.exit_code is ExitCode.SOME_FAILED
+            and not failed
+            and JobOutcome.NOT_STARTED in outcomes
+        ):
             return "stopped before its end, some jobs are not done"
-        if self.exit_code is ExitCode.STILL_RUNNING and Ending.RUNNING not in endings:
+        if self.exit_code is ExitCode.STILL_RUNNING and JobOutcome.RUNNING not in outcomes:
             return "stopped before its end, paid files are still to be fetched"
         return EXIT_MEANINGS[self.exit_code]
 
-    def counts(self) -> dict[Ending, int]:
-        """How many jobs ended each way; only what occurs, in the order of `Ending`."""
-        found = Counter(line.ending for line in self.lines)
-        found[Ending.UNCHANGED] += self.unlisted
-        return {ending: found[ending] for ending in Ending if found[ending]}
+    def counts(self) -> dict[JobOutcome, int]:
+        """How many jobs ended each way; only what occurs, in the order of `JobOutcome`."""
+        found = Counter(line.outcome for line in self.lines)
+        found[JobOutcome.UNCHANGED] += self.unlisted
+        return {outcome: found[outcome] for outcome in JobOutcome if found[outcome]}
 
 
 def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCode:
@@ -114,13 +118,16 @@ def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCo
     for signal in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         if signal in stops:
             return signal
-    endings = {line.ending for line in lines}
-    if endings and endings <= {Ending.SUCCEEDED, Ending.UNCHANGED}:
+    outcomes = {line.outcome for line in lines}
+    if outcomes and outcomes <= {JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED}:
         stops = tuple(stop for stop in stops if stop is not ExitCode.BUDGET)  # it stopped nothing
-    held = {*stops, *(ENDING_CODES[ending] for ending in endings if ending in ENDING_CODES)}
-    if not endings & {Ending.RUNNING, Ending.UNDELIVERED} and ExitCode.STILL_RUNNING in held:
+    held = {*stops, *(OUTCOME_CODES[outcome] for outcome in outcomes if outcome in OUTCOME_CODES)}
+    if (
+        not outcomes & {JobOutcome.RUNNING, JobOutcome.UNDELIVERED}
+        and ExitCode.STILL_RUNNING in held
+    ):
         # The time was over, but nothing is left at fal: that code would send somebody to collect.
         held.remove(ExitCode.STILL_RUNNING)
-        if Ending.NOT_STARTED in endings:
+        if JobOutcome.NOT_STARTED in outcomes:
             held.add(ExitCode.SOME_FAILED)
     return next((code for code in EXIT_PRIORITY if code in held), ExitCode.OK)

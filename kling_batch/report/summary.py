@@ -14,7 +14,7 @@ from kling_batch.core.quantities import MicroUSD, duration, format_usd
 from kling_batch.core.text import as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action, Plan
-from kling_batch.report.run_report import Ending, JobLine, RunReport
+from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
 
 
 class Tone(StrEnum):
@@ -45,20 +45,23 @@ SMALL = 12
 NAMED = 20
 
 #: Sections of jobs that are not done: ending → heading and tone.
-_SECTIONS: dict[Ending, tuple[str, Tone]] = {
-    Ending.FAILED: ("Failed", Tone.BAD),
-    Ending.BLOCKED: ("Blocked by other jobs", Tone.BAD),
-    Ending.UNDELIVERED: ("Paid and rendered, not here yet (downloading costs nothing)", Tone.BAD),
-    Ending.IN_DOUBT: (
+_SECTIONS: dict[JobOutcome, tuple[str, Tone]] = {
+    JobOutcome.FAILED: ("Failed", Tone.BAD),
+    JobOutcome.BLOCKED: ("Blocked by other jobs", Tone.BAD),
+    JobOutcome.UNDELIVERED: (
+        "Paid and rendered, not here yet (downloading costs nothing)",
+        Tone.BAD,
+    ),
+    JobOutcome.IN_DOUBT: (
         "In doubt (fal may have accepted and may bill these; nothing is sent twice)",
         Tone.DOUBT,
     ),
-    Ending.RUNNING: ("Still with fal (billed when rendered)", Tone.DOUBT),
+    JobOutcome.RUNNING: ("Still with fal (billed when rendered)", Tone.DOUBT),
 }
 #: The same where nobody bills.
-_EMULATED: dict[Ending, str] = {
-    Ending.IN_DOUBT: "In doubt (the emulator may have accepted these; nothing is sent twice)",
-    Ending.RUNNING: "Still with the emulator",
+_EMULATED: dict[JobOutcome, str] = {
+    JobOutcome.IN_DOUBT: "In doubt (the emulator may have accepted these; nothing is sent twice)",
+    JobOutcome.RUNNING: "Still with the emulator",
 }
 
 
@@ -84,8 +87,8 @@ def closing(report: RunReport, *, width: int | None = None) -> list[Said]:
     if _idle(report):
         return [_title(report)]
     said = [Said(), _title(report), *_stops(report), Said(), *_facts(report), *_files(report)]
-    for ending in _SECTIONS:
-        said += _section(report, ending)
+    for outcome in _SECTIONS:
+        said += _section(report, outcome)
     said += _next(report)
     return [part for line in said for part in _folded(line, width)]
 
@@ -100,13 +103,13 @@ def brief(report: RunReport) -> list[Said]:
 
 def _idle(report: RunReport) -> bool:
     """Whether everything was there before."""
-    return all(line.ending is Ending.UNCHANGED for line in report.lines) and not report.reasons
+    return all(line.outcome is JobOutcome.UNCHANGED for line in report.lines) and not report.reasons
 
 
 def _title(report: RunReport) -> Said:
     counts = report.counts()
     total = report.total
-    done = counts.get(Ending.SUCCEEDED, 0) + counts.get(Ending.UNCHANGED, 0)
+    done = counts.get(JobOutcome.SUCCEEDED, 0) + counts.get(JobOutcome.UNCHANGED, 0)
     name = ", ".join(map(clean, report.batches)) or "kling-batch"
     if _idle(report):
         before = f", {count(total, 'job')} done before" if total else ", no job"
@@ -123,7 +126,7 @@ def _stops(report: RunReport) -> Iterator[Said]:
 
 
 def _facts(report: RunReport) -> Iterator[Said]:
-    parts = [f"{number:,} {ending}" for ending, number in report.counts().items()]
+    parts = [f"{number:,} {outcome}" for outcome, number in report.counts().items()]
     yield Said(f"  jobs   {', '.join(parts) or 'none'}", hang=9)
     yield Said(f"  cost   {_cost(report)}", hang=9)
 
@@ -152,16 +155,16 @@ def _files(report: RunReport) -> Iterator[Said]:
         yield from (Said(f"         {clean(file)}", Tone.DIM, hang=11) for file in files)
 
 
-def _section(report: RunReport, ending: Ending) -> Iterator[Said]:
-    lines = [line for line in report.lines if line.ending is ending]
+def _section(report: RunReport, outcome: JobOutcome) -> Iterator[Said]:
+    lines = [line for line in report.lines if line.outcome is outcome]
     if not lines:
         return
-    heading, tone = _SECTIONS[ending]
+    heading, tone = _SECTIONS[outcome]
     if report.emulated:
-        heading = _EMULATED.get(ending, heading)
+        heading = _EMULATED.get(outcome, heading)
     yield Said()
     yield Said(f"{heading}:", tone)
-    if ending is Ending.RUNNING:
+    if outcome is JobOutcome.RUNNING:
         names = ", ".join(_name(report, line) for line in lines[:NAMED])
         cost = format_usd(sum(line.cost for line in lines))
         yield Said(f"  {names}{_more(lines)} ({cost})")
@@ -180,7 +183,9 @@ def _more(lines: list[JobLine]) -> str:
 
 def _why(line: JobLine) -> str:
     place = clean(str(line.place))
-    return clean(line.message) + (f"  [{place}]" if place and line.ending is Ending.FAILED else "")
+    return clean(line.message) + (
+        f"  [{place}]" if place and line.outcome is JobOutcome.FAILED else ""
+    )
 
 
 def _next(report: RunReport) -> Iterator[Said]:

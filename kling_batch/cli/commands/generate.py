@@ -91,7 +91,7 @@ def _one(
     from kling_batch.manifest.loader import single  # noqa: PLC0415
     from kling_batch.operations.run import Request, execute  # noqa: PLC0415
     from kling_batch.report.display.choose import choose  # noqa: PLC0415 - heavy parts load when needed
-    from kling_batch.report.run_report import Ending  # noqa: PLC0415
+    from kling_batch.report.run_report import JobOutcome  # noqa: PLC0415
 
     read_key_file()
     arguments = {name: value for name, value in said.items() if value is not None}
@@ -125,7 +125,7 @@ def _one(
     finally:
         display.close()
     if report.exit_code is ExitCode.OK:
-        if report.lines[0].ending is Ending.UNCHANGED:
+        if report.lines[0].outcome is JobOutcome.UNCHANGED:
             another = f"--take {values['take'] + 1}"
             click.echo(
                 f"already paid for: here is that result; {another} pays for another", err=True

@@ -15,7 +15,7 @@ from kling_batch.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from kling_batch.core.records import Attempt
     from kling_batch.ledger.ledger import Ledger
-    from kling_batch.ledger.names import Named
+    from kling_batch.ledger.names import LedgerJob
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,7 +31,7 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
     from kling_batch.core.outcomes import Charged, Failure, FailureKind  # noqa: PLC0415
     from kling_batch.fal.client import handle_of  # noqa: PLC0415 - fal-client loads late
     from kling_batch.ledger.names import find  # noqa: PLC0415
-    from kling_batch.ledger.overrides import by_word, take_back  # noqa: PLC0415
+    from kling_batch.ledger.overrides import id_is_users, mark_not_submitted  # noqa: PLC0415
 
     if bool(request_id) == not_submitted:
         raise UsageError("say one of --request-id ID and --not-submitted")
@@ -43,13 +43,13 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
         attempt = _questionable(ledger, named)
         if not_submitted:
             # What fal itself gave an id may have been billed, whatever became of it.
-            known = attempt.handle is not None and not by_word(ledger, attempt)
+            known = attempt.handle is not None and not id_is_users(ledger, attempt)
             failure = Failure(
                 kind=FailureKind.NOT_SUBMITTED,
                 message="never reached fal, you said",
                 charged=Charged.UNKNOWN if known else Charged.NO,
             )
-            take_back(ledger, attempt, failure)
+            mark_not_submitted(ledger, attempt, failure)
             then = "it is in no manifest any more" if named.gone else "the next run sends it"
             if attempt.handle is not None:
                 then += f"; before, it was request {attempt.handle.request_id}"
@@ -67,25 +67,25 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
     return ExitCode.OK
 
 
-def _questionable(ledger: Ledger, named: Named) -> Attempt:
+def _questionable(ledger: Ledger, named: LedgerJob) -> Attempt:
     """The attempt that a person may decide about: in doubt, or under an id that they gave."""
     from kling_batch.core.lifecycle import State  # noqa: PLC0415
-    from kling_batch.ledger.overrides import by_word  # noqa: PLC0415
+    from kling_batch.ledger.overrides import id_is_users  # noqa: PLC0415
 
     for attempt in ledger.attempts_of(named.key):
-        guessed = attempt.state is State.SUBMITTED and by_word(ledger, attempt)
+        guessed = attempt.state is State.SUBMITTED and id_is_users(ledger, attempt)
         if attempt.state is State.IN_DOUBT or guessed:
             return attempt
     raise UsageError(f"{named.label} is not in doubt; see: kling-batch show {named.label}")
 
 
-def _without_id(ledger: Ledger, named: Named, attempt: Attempt) -> Attempt:
+def _without_id(ledger: Ledger, named: LedgerJob, attempt: Attempt) -> Attempt:
     """The same doubt anew, where the id that it has was a person's, and wrong."""
     from kling_batch.core.outcomes import Charged, Failure, FailureKind  # noqa: PLC0415
-    from kling_batch.ledger.overrides import begin_again, by_word  # noqa: PLC0415
+    from kling_batch.ledger.overrides import id_is_users, restart_in_doubt  # noqa: PLC0415
 
     assert attempt.handle is not None
-    if not by_word(ledger, attempt):
+    if not id_is_users(ledger, attempt):
         raise UsageError(
             f"{named.label} was accepted by fal as {attempt.handle.request_id}; "
             "an id of fal's is never changed"
@@ -95,4 +95,4 @@ def _without_id(ledger: Ledger, named: Named, attempt: Attempt) -> Attempt:
         message=f"{attempt.handle.request_id} was the wrong id, you said",
         charged=Charged.NO,
     )
-    return begin_again(ledger, attempt, failure)
+    return restart_in_doubt(ledger, attempt, failure)

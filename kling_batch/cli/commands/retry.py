@@ -11,7 +11,7 @@ from kling_batch.cli.options import JOB, ledger_of, place_options
 from kling_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from kling_batch.ledger.names import Named
+    from kling_batch.ledger.names import LedgerJob
 
 
 @click.command()
@@ -49,7 +49,7 @@ def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> 
     return ExitCode.OK
 
 
-def _must_be_wanted(named: Named) -> None:
+def _must_be_wanted(named: LedgerJob) -> None:
     if named.gone:
         raise UsageError(f"{named.label} is in no manifest any more: no run pays for it")
 

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 def verify(*, repair: bool, **values: Any) -> int:
     """Check the ledger against itself and against the files on the disk."""
     from kling_batch.operations.verify import verify as check  # noqa: PLC0415
-    from kling_batch.output.store import Shelf  # noqa: PLC0415
+    from kling_batch.output.store import OutputStore  # noqa: PLC0415
 
     path = ledger_path(values)
     with reader_of(values) as reader:
-        verdict = check(reader, Shelf({}, path.parent))
+        verdict = check(reader, OutputStore({}, path.parent))
     for finding in verdict.findings:
         click.echo(f"{finding.subject}: {finding.message}")
     found = len(verdict.findings)
@@ -49,7 +49,7 @@ def verify(*, repair: bool, **values: Any) -> int:
         return ExitCode.SOME_FAILED if found else ExitCode.OK
     code = _repair(wanted, path, values)
     with reader_of(values) as reader:
-        left = check(reader, Shelf({}, path.parent)).findings
+        left = check(reader, OutputStore({}, path.parent)).findings
     for finding in left:
         click.echo(f"still: {finding.subject}: {finding.message}")
     return ExitCode.SOME_FAILED if left and code == ExitCode.OK else code

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.text import clean, full_name
 from kling_batch.planning.plan import Plan
@@ -34,7 +34,7 @@ class Display(Protocol):
         `committed`: what the ledger counts against the cap at this moment, where the caller knows.
         """
 
-    def notify(self, happening: Happening) -> None:
+    def notify(self, happening: RunEvent) -> None:
         """One thing happened."""
 
     def tick(self, now: float) -> None:
@@ -97,7 +97,7 @@ _LEADS = {
 _STATUS = {"IN_QUEUE": "queued at fal", "IN_PROGRESS": "rendering"}
 
 
-def said_of(happening: Happening, *, several: bool) -> Said:
+def said_of(happening: RunEvent, *, several: bool) -> Said:
     """An event in words: the job, then what happened to it."""
     message = clean(happening.message)
     if happening.kind == "progress":

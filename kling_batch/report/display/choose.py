@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Plan
 from kling_batch.report.display.base import Display
 from kling_batch.report.display.ndjson import JsonDisplay
 from kling_batch.report.display.plain import PlainDisplay
-from kling_batch.report.display.stream import Writer
+from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import RunReport
 
 
@@ -22,8 +22,8 @@ def choose(
     quiet: bool,
     stream_is_terminal: bool,
     environ: Mapping[str, str],
-    out: Writer | None = None,
-    err: Writer | None = None,
+    out: SafeStream | None = None,
+    err: SafeStream | None = None,
     now: Callable[[], datetime] | None = None,
 ) -> Display:
     """The display that fits.
@@ -38,8 +38,8 @@ def choose(
         err: standard error.
         now: the wall clock.
     """
-    out = out or Writer(sys.stdout)
-    err = err or Writer(sys.stderr)
+    out = out or SafeStream(sys.stdout)
+    err = err or SafeStream(sys.stderr)
     now = now or _utc_now
     live = stream_is_terminal and environ.get("TERM") != "dumb" and not _is_ci(environ)
     color = _color(environ, live=live)
@@ -91,7 +91,7 @@ class Both:
         for display in self._displays:
             display.start(plan, cap=cap, output=output, emulated=emulated, committed=committed)
 
-    def notify(self, happening: Happening) -> None:
+    def notify(self, happening: RunEvent) -> None:
         """Both are told."""
         for display in self._displays:
             display.notify(happening)

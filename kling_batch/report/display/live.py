@@ -16,14 +16,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, clock
 from kling_batch.core.text import clean, full_name
 from kling_batch.planning.plan import Plan
 from kling_batch.report.display.base import NOTABLE, painted, said_of, totals_of
 from kling_batch.report.display.plain import AT_ONCE
 from kling_batch.report.display.progress import Line, Phase, Progress, longest
-from kling_batch.report.display.stream import Writer
+from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import RunReport
 from kling_batch.report.summary import Said, closing, opening
 
@@ -50,7 +50,7 @@ class LiveDisplay:
         color: whether to paint.
     """
 
-    def __init__(self, err: Writer, *, environ: Mapping[str, str], color: bool = True) -> None:
+    def __init__(self, err: SafeStream, *, environ: Mapping[str, str], color: bool = True) -> None:
         """Nothing is drawn yet."""
         self._err = err
         self._color = color
@@ -93,7 +93,7 @@ class LiveDisplay:
         )
         self._live.start()
 
-    def notify(self, happening: Happening) -> None:
+    def notify(self, happening: RunEvent) -> None:
         """Remembered; drawn by the next tick."""
         self._progress.fold(happening, self._elapsed)
         if happening.kind in _STAYS:

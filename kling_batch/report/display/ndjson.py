@@ -10,12 +10,12 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.display.progress import Progress
-from kling_batch.report.display.stream import Writer
+from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import JobLine, RunReport
 
 SCHEMA_VERSION = 1
@@ -64,7 +64,7 @@ def report_record(report: RunReport) -> JSON:
         "started_at": report.started_at,
         "ended_at": report.ended_at,
         "seconds": round(report.seconds, 3),
-        "counts": {ending.name.lower(): number for ending, number in report.counts().items()},
+        "counts": {outcome.name.lower(): number for outcome, number in report.counts().items()},
         "spent_now_usd": _usd(report.spent_now),
         "charged_usd": _usd(report.charged),
         "exposed_usd": _usd(report.exposed),
@@ -83,7 +83,7 @@ def job_record(line: JobLine) -> JSON:
     return {
         "batch": line.batch,
         "job": line.job,
-        "ending": line.ending.name.lower(),
+        "ending": line.outcome.name.lower(),
         "message": line.message,
         "mode": line.mode or None,
         "tier": line.tier or None,
@@ -109,7 +109,9 @@ class JsonDisplay:
         heartbeat: seconds between signs of life.
     """
 
-    def __init__(self, out: Writer, *, now: Callable[[], datetime], heartbeat: float = 60) -> None:
+    def __init__(
+        self, out: SafeStream, *, now: Callable[[], datetime], heartbeat: float = 60
+    ) -> None:
         """Nothing is written yet."""
         self._out = out
         self._now = now
@@ -131,7 +133,7 @@ class JsonDisplay:
         record = plan_record(plan, cap=cap, output=output, emulated=emulated, committed=committed)
         self._event("started", data=record)
 
-    def notify(self, happening: Happening) -> None:
+    def notify(self, happening: RunEvent) -> None:
         """One line."""
         self._progress.fold(happening, 0.0)
         self._event(

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, duration
 from kling_batch.planning.plan import Plan
 from kling_batch.report.display.base import NOTABLE, painted, said_of, totals_of
 from kling_batch.report.display.progress import Progress
-from kling_batch.report.display.stream import Writer
+from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import RunReport
 from kling_batch.report.summary import Said, Tone, brief, closing, opening
 
@@ -34,7 +34,12 @@ class PlainDisplay:
     """
 
     def __init__(
-        self, err: Writer, *, now: Callable[[], datetime], quiet: bool = False, color: bool = False
+        self,
+        err: SafeStream,
+        *,
+        now: Callable[[], datetime],
+        quiet: bool = False,
+        color: bool = False,
     ) -> None:
         """Nothing is written yet."""
         self._err = err
@@ -61,7 +66,7 @@ class PlainDisplay:
         if not self._quiet:
             self._stamped(Said(opening(plan, cap=cap, output=output, emulated=emulated)))
 
-    def notify(self, happening: Happening) -> None:
+    def notify(self, happening: RunEvent) -> None:
         """One line, unless quiet and nobody's business."""
         self._progress.fold(happening, 0.0)
         if not self._quiet or happening.kind in NOTABLE:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
-from kling_batch.core.events import Happening
+from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD
@@ -136,7 +136,7 @@ class Progress:
         first: dict[JobKey, Name] = {}
         for item in plan.items:
             name = (item.job.batch, item.job.label)
-            if item.twin:
+            if item.duplicate:
                 self._twins.setdefault(first.get(item.job.key, name), []).append(name)
             else:
                 first[item.job.key] = name
@@ -145,7 +145,7 @@ class Progress:
         if committed is not None:
             self.committed = committed
 
-    def fold(self, happening: Happening, at: float) -> Line | None:
+    def fold(self, happening: RunEvent, at: float) -> Line | None:
         """What the happening makes of its job; None where it is about none."""
         if happening.kind == "stopping":
             self.stopping = happening.message
@@ -163,8 +163,8 @@ class Progress:
         )
         self._put(name, changed)
         if phase not in MOVING:
-            for twin in self._twins.get(name, ()):
-                self._put(twin, replace(self.lines[twin], phase=phase, since=at))
+            for duplicate in self._twins.get(name, ()):
+                self._put(duplicate, replace(self.lines[duplicate], phase=phase, since=at))
         return changed
 
     def _put(self, name: Name, line: Line) -> None:
@@ -236,7 +236,7 @@ _ODD = frozenset({Phase.LOOKING, Phase.SENDING, Phase.RETRYING})
 
 def _at_start(item: PlannedJob, at: float) -> Line:
     phase = _OF_ACTION[item.action]
-    if item.twin and phase in MOVING:
+    if item.duplicate and phase in MOVING:
         phase = Phase.WAITING  # for its first
     return Line(
         batch=item.job.batch,
@@ -244,7 +244,7 @@ def _at_start(item: PlannedJob, at: float) -> Line:
         phase=phase,
         since=at,
         estimate=item.job.estimate,
-        owed=item.job.estimate if item.action in _PAID and not item.twin else MicroUSD(0),
+        owed=item.job.estimate if item.action in _PAID and not item.duplicate else MicroUSD(0),
     )
 
 
@@ -252,20 +252,20 @@ def _at_start(item: PlannedJob, at: float) -> Line:
 _PAID = frozenset(Action) - {Action.SUBMIT, Action.SETTLED, Action.BLOCKED}
 
 
-def _phase(happening: Happening, before: Phase) -> Phase:
+def _phase(happening: RunEvent, before: Phase) -> Phase:
     if happening.kind == "progress":
         return _OF_STATUS.get(happening.message, before)
     return _OF_KIND.get(happening.kind, before)
 
 
-def _note(happening: Happening, phase: Phase) -> str:
+def _note(happening: RunEvent, phase: Phase) -> str:
     if happening.kind == "progress":
         position = happening.data.get("position")
         return f"position {position}" if phase is Phase.QUEUED and position else ""
     return "" if happening.kind in ("submitted", "rendered") else happening.message
 
 
-def _owed(line: Line, happening: Happening) -> MicroUSD:
+def _owed(line: Line, happening: RunEvent) -> MicroUSD:
     """What the job is, or may be, owed after this; an estimate until the ledger closes the run."""
     match happening.kind:
         case "submitted" | "in_doubt" | "adopted":

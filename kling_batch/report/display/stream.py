@@ -21,7 +21,7 @@ _CHUNK = getattr(select, "PIPE_BUF", 512)
 _HUNG = 30.0
 
 
-class Writer:
+class SafeStream:
     """A text stream that cannot fail and does not block.
 
     Args:

@@ -26,7 +26,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[Any]:
-    from studio import Studio, at_work
+    from support.cli import Studio, at_work
 
     with at_work(tmp_path, Studio) as place:
         yield place
@@ -34,7 +34,7 @@ def studio(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Any]:
-    from studio import Desk, at_work
+    from support.cli import Desk, at_work
 
     with at_work(tmp_path, Desk) as place:
         yield place

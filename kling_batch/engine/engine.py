@@ -2,7 +2,7 @@
 
 One task per job that is moving, a window of open requests, one task that looks after doubts.
 A job's failure never touches its siblings; what stops the run (key, budget, ledger, signal) stops
-the feeding first. Knows the outside only through `RunContext`. Must not read YAML, print or use SQL.
+the feeding first. Knows the outside only through `RunContext`. Must not read YAML, print, use SQL.
 """
 
 from __future__ import annotations

@@ -1,0 +1,378 @@
+"""Every fault at every stage, then calm runs until nothing changes; judged by the emulator's books.
+
+The matrix is generated from the tables below. All of it runs on virtual time, in an order that its
+seed decides; the seed is part of the test's id.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.engine import make_job
+from support.faults import ALWAYS, ANYWHERE, NETWORK, REFUSED, Storm, Strike, judge, settled
+
+from kling_batch.core.jobs import Job, OutputOf, parents
+from kling_batch.core.lifecycle import State
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
+from kling_batch.emulator import Fault, Settings
+
+#: Where a run meets the outside, in order. What has a row of the ledger's own carries the name of
+#: its event; `half` is in the middle of a body.
+STAGES: dict[str, tuple[str, ...]] = {
+    "before connect": ("submit_intended.before", "submit_intended.after", "connect"),
+    "before acceptance": ("submit.before",),
+    "after acceptance": ("submit.after", "submit_accepted.before", "submit_accepted.after"),
+    "while queued": ("queued.before", "queued.after", "remote_observed.before"),
+    "while running": ("running.before", "running.after", "remote_observed.after"),
+    "before result": (
+        "done.before",
+        "done.after",
+        "result.before",
+        "result.after",
+        "remote_completed.before",
+        "remote_completed.after",
+    ),
+    "during download": ("folder.before", "download.before", "download.half", "download.after"),
+    "before rename": ("fsync.before", "fsync.after", "rename.before"),
+    "after rename": (
+        "rename.after",
+        "sidecar.before",
+        "sidecar.after",
+        "artifacts_saved.before",
+        "artifacts_saved.after",
+    ),
+}
+#: Events that only trouble brings.
+RARE = ("submit_unconfirmed", "submit_refused", "run_recovered", "reconciled_found", "remote_lost")
+READS = ("queued", "running", "done", "result")
+WIRE = ("connect", "submit", "download", "list", *READS)
+SECONDS = {"standard": 1.0}
+
+
+@dataclass(frozen=True)
+class Case:
+    stage: str
+    strike: Strike
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}-{self.strike}-seed{self.seed}".replace(" ", "_")
+
+
+def cases() -> Iterator[Case]:
+    """Stage × moment × fault, once and for a whole run, at the first or second job it meets."""
+    seed = 0
+    for stage, moments in STAGES.items():
+        for moment in moments:
+            for fault in faults_at(moment):
+                for times in (1, ALWAYS) if fault not in ANYWHERE else (1,):
+                    seed += 1
+                    yield Case(stage, Strike(moment, fault, 1 + seed % 2, times), seed)
+
+
+def faults_at(moment: str) -> tuple[str, ...]:
+    place = moment.partition(".")[0]
+    if place not in WIRE:
+        return ANYWHERE
+    if place == "connect":
+        return ("reset", "hang", *ANYWHERE)
+    if moment == "submit.after":
+        # 429 is fal's word that it did not take the request; from any other side it would be a lie
+        # that nobody can see through.
+        return (*(fault for fault in NETWORK if fault != "429"), *ANYWHERE)
+    return (*NETWORK, *ANYWHERE, *(REFUSED if place in (*READS, "list") else ()))
+
+
+@cache
+def night() -> tuple[Job, ...]:
+    """A job, two takes of another, and a child that needs the first one's output."""
+    parent = make_job("a")
+    output = OutputOf(key=parent.key, job_id="a", take=1)
+    child = make_job("child", video_url=output, duration=None)
+    return (parent, make_job("same"), make_job("same", take=2), child)
+
+
+def renders(seconds: float = 1.0) -> Settings:
+    return Settings(concurrency=2, media="template", service_times={"standard": seconds})
+
+
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """A folder, in memory where there is such a place: thousands of commits are synced here."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with in_memory() as path:
+        yield path
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=str)
+def test_whatever_breaks_wherever(folder: Path, case: Case) -> None:
+    storm = Storm(folder, renders())
+    jobs = night()
+
+    storm.go(jobs, case.strike, seed=case.seed)
+    judge(storm)
+    storm.until_quiet(jobs, seed=case.seed)
+
+    assert storm.struck
+    settled(storm, jobs)
+    everything_that_fal_took_is_here(storm, jobs)
+
+
+def everything_that_fal_took_is_here(storm: Storm, jobs: Sequence[Job], where: str = "") -> None:
+    """Only what never reached fal may be left in doubt, and only a child of that undone."""
+    states = {job.key: state for job, state in zip(jobs, storm.states(jobs), strict=True)}
+    prompts = {job.key: str(job.arguments["prompt"]) for job in jobs}
+    taken = Counter(r.prompt for r in storm.world.books.accepted if r.prompt in prompts.values())
+    done = Counter(prompts[key] for key, state in states.items() if state is State.SUCCEEDED)
+    assert done == taken, where
+    for job in jobs:
+        waits = any(states[parent.key] is not State.SUCCEEDED for parent in parents(job.arguments))
+        allowed = {None} if waits else {State.SUCCEEDED, State.IN_DOUBT}
+        assert states[job.key] in allowed, where
+
+
+# -- killed at every single moment ---------------------------------------------------------------
+
+PARTS = 8
+
+
+def first_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
+    """Nothing is there yet."""
+    return Storm(folder, renders(1.0)), night()
+
+
+def second_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
+    """Much is there: a job has another name now, one another prompt, one a twin; a file is gone."""
+    storm = Storm(folder, renders(1.0))
+    storm.go([make_job(name) for name in ("renamed", "changed", "twin", "deleted")])
+    storm.delete("test/deleted.mp4")
+    return storm, (
+        make_job("new-name", prompt="prompt of renamed"),
+        make_job("changed", prompt="other words"),
+        make_job("twin"),
+        make_job("its-copy", prompt="prompt of twin"),
+        make_job("deleted"),
+    )
+
+
+def third_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
+    """The run before was killed between a POST and its answer, another request under way."""
+    storm, jobs = first_night(folder)
+    storm.go(jobs, Strike("submit.after", "kill", 2))
+    return storm, jobs
+
+
+NIGHTS = (first_night, second_night, third_night)
+
+
+@pytest.mark.parametrize(
+    "part", [pytest.param(n, marks=[pytest.mark.long] if n % 2 else []) for n in range(PARTS)]
+)
+@pytest.mark.parametrize("night", NIGHTS)
+def test_killed_at_any_moment(night: Any, part: int) -> None:
+    with in_memory() as folder:
+        storm, jobs = night(folder)
+        storm.go(jobs, seed=part)
+        moments = len(storm.log)
+    for moment in range(1 + part, moments + 1, PARTS):
+        with in_memory() as folder:
+            storm, jobs = night(folder)
+            storm.go(jobs, seed=part, kill_at=moment)
+            where = f"killed at moment {moment}, {storm.log[-1]}"
+            assert storm.tallies[-1] is None, where
+            judge(storm)
+            storm.until_quiet(jobs, seed=part)
+            settled(storm, jobs)
+            everything_that_fal_took_is_here(storm, jobs, where)
+
+
+# -- any sequence of them ------------------------------------------------------------------------
+
+EVERY_MOMENT = tuple(
+    dict.fromkeys(
+        [moment for moments in STAGES.values() for moment in moments]
+        + ["list.before", "list.after", "ledger.before", "ledger.after"]
+        + [f"{event}.{side}" for event in RARE for side in ("before", "after")]
+    )
+)
+
+
+@st.composite
+def strikes(draw: st.DrawFn) -> Strike:
+    moment = draw(st.sampled_from(EVERY_MOMENT))
+    fault = draw(st.sampled_from(faults_at(moment)))
+    nth, times = draw(st.integers(1, 6)), draw(st.sampled_from([1, 1, 3, ALWAYS]))
+    return Strike(moment, fault, nth, times)
+
+
+#: What happens in one run, before it: hours pass, somebody sets the clock.
+RUNS = st.fixed_dictionaries(
+    {
+        "strikes": st.lists(strikes(), max_size=3),
+        "kill_at": st.none() | st.integers(1, 200),
+        "later": st.sampled_from([0, 0, 60, 3600, 7200]),
+        "clock": st.sampled_from([0, 0, 0, -1, -7, 5]),
+    }
+)
+ACCOUNTS = st.fixed_dictionaries(
+    {
+        "concurrency": st.sampled_from([1, 2, 8]),
+        "list_delay": st.sampled_from([0.0, 30.0]),
+        "list_unfinished": st.booleans(),
+        "list_filter": st.sampled_from(["ended_at", "sent_at"]),
+        "list_allowed": st.sampled_from([True, True, True, False]),
+        "declare_sizes": st.booleans(),
+        "url_form": st.sampled_from(["app", "endpoint", "response"]),
+        "result_ttl": st.sampled_from([3600.0, 10.0]),
+    }
+)
+FAILURES = st.sampled_from([None, None, "internal_error", "content_policy_violation"])
+CAPS = st.sampled_from([None, None, 900_000, 1_300_000, 1_700_000])
+
+
+def any_nights(
+    nights: list[dict[str, Any]], account: dict[str, Any], failure: str | None, limit: int | None
+) -> None:
+    jobs = night()
+    cap = limit and Cap(limit=MicroUSD(limit), batches=("test",))
+    policy = {"caps": (cap,) if cap else (), "concurrency": 3}
+    with in_memory() as folder:
+        storm = Storm(folder, Settings(media="template", service_times=SECONDS, **account))
+        if failure:
+            fault = Fault(stage="job", what="fail", error=failure, probability=0.3)
+            storm.world.faults.add(fault)
+        for n, run in enumerate(nights):
+            storm.epoch += timedelta(seconds=run["later"])
+            storm.turn_clock(run["clock"])
+            storm.go(jobs, *run["strikes"], seed=n, kill_at=run["kill_at"], **policy)
+            judge(storm, cap or None)
+        storm.until_quiet(jobs, **policy)
+        judge(storm, cap or None)
+        settled(storm, jobs)
+
+
+@settings(max_examples=40, deadline=None, print_blob=True, derandomize=True)
+@given(st.lists(RUNS, min_size=1, max_size=4), ACCOUNTS, FAILURES, CAPS)
+def test_any_nights(nights: Any, account: Any, failure: Any, limit: Any) -> None:
+    any_nights(nights, account, failure, limit)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@settings(max_examples=4000, deadline=None, print_blob=True)
+@given(st.lists(RUNS, min_size=1, max_size=5), ACCOUNTS, FAILURES, CAPS)
+def test_thousands_of_nights(nights: Any, account: Any, failure: Any, limit: Any) -> None:
+    any_nights(nights, account, failure, limit)
+
+
+@pytest.mark.parametrize("fault", ["429", "reset"])
+def test_killed_while_fal_puts_it_off_leaves_no_doubt(folder: Path, fault: str) -> None:
+    """What fal did not take is settled before the pause: the next run need not ask about it."""
+    refusing = Strike("submit.before" if fault == "429" else "connect", fault, times=ALWAYS)
+    storm = Storm(folder, renders())
+    jobs = [make_job(name) for name in "abc"]
+    storm.go(jobs, refusing, Strike("submit_refused.after", "kill", 4))
+    assert storm.tallies == [None]
+    judge(storm)
+    assert set(storm.states(jobs)) <= {State.FAILED, None}
+
+    storm.go(jobs)
+
+    assert storm.states(jobs) == [State.SUCCEEDED] * 3
+    assert storm.met["list.before"] == 0
+    settled(storm, jobs)
+
+
+# -- found by the matrix ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_file_that_was_whole_when_the_run_died_is_named_by_the_next(
+    folder: Path, declared: bool
+) -> None:
+    settings = renders()
+    settings.declare_sizes = declared
+    storm = Storm(folder, settings)
+    jobs = [make_job("clip")]
+    storm.go(jobs, Strike("rename.before", "kill"))
+    (whole,) = folder.rglob("*.part")
+    before = whole.stat()
+
+    storm.go(jobs)
+
+    after = (folder / "test/clip.mp4").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    settled(storm, jobs)
+
+
+def test_a_request_that_fal_denies_for_a_while_is_asked_for_until_it_knows_it(folder: Path) -> None:
+    storm = Storm(folder, renders(200.0))
+    jobs = [make_job("clip")]
+
+    storm.go(jobs, Strike("running.before", "404", times=30))
+
+    assert storm.states(jobs) == [State.SUCCEEDED]
+    settled(storm, jobs)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_request_that_fal_denied_in_one_run_is_collected_by_the_next(
+    folder: Path, listed: bool
+) -> None:
+    settings = renders(1000.0)
+    settings.list_allowed = listed
+    storm = Storm(folder, settings)
+    jobs = [make_job("clip")]
+    storm.go(jobs, Strike("running.before", "404", times=ALWAYS))
+    assert storm.states(jobs) == [State.IN_DOUBT]
+
+    storm.until_quiet(jobs)
+
+    assert storm.states(jobs) == [State.SUCCEEDED]
+    settled(storm, jobs)
+
+
+@pytest.mark.parametrize("lag", [0.0, 120.0])
+def test_a_result_that_is_denied_is_found_when_the_list_has_it(folder: Path, lag: float) -> None:
+    settings = renders()
+    settings.list_delay = lag
+    storm = Storm(folder, settings)
+    jobs = [make_job("clip")]
+
+    storm.go(jobs, Strike("result.before", "404", times=ALWAYS))
+
+    assert storm.states(jobs) == [State.SUCCEEDED]
+    settled(storm, jobs)
+
+
+def test_a_request_that_nobody_knows_is_held_in_the_end(folder: Path) -> None:
+    storm = Storm(folder, renders(ALWAYS))
+    jobs = [make_job("clip")]
+    denials = [Strike(f"{state}.before", "404", times=ALWAYS) for state in ("queued", "running")]
+
+    for _ in range(2):
+        run_result = storm.go(jobs, *denials)
+
+        assert run_result is not None
+        assert run_result.stops == []
+        assert "no longer shows" in run_result.reasons["test", "clip", 1]
+        assert storm.states(jobs) == [State.IN_DOUBT]

@@ -1,0 +1,1 @@
+"""Shared test helpers: engine on the emulator, typing user, sockets, processes, faults."""

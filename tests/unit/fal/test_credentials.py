@@ -1,0 +1,97 @@
+"""A key file that others may read is told, once, without the key; nothing fails for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.process import environment, run
+
+from kling_batch.fal.credentials import KEYS, read_key_file, told_of_others
+
+SECRET = "key-id:very-secret"
+MANIFEST = "version: 1\ndefaults: {mode: text-to-image}\njobs:\n  - {id: a, prompt: x}\n"
+
+if os.name != "posix":
+    pytest.skip("permissions are another matter there", allow_module_level=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "key.yaml").write_text(MANIFEST)
+    write(tmp_path, 0o644)
+    return tmp_path
+
+
+def write(folder: Path, mode: int, text: str = f"FAL_KEY={SECRET}\n") -> None:
+    (folder / ".env").write_text(text)
+    (folder / ".env").chmod(mode)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o777])
+def test_a_key_that_others_may_read_is_told(tmp_path: Path, mode: int) -> None:
+    write(tmp_path, mode)
+
+    assert "chmod 600 .env" in told_of_others(tmp_path)
+    assert "secret" not in told_of_others(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o622])
+def test_a_key_that_only_its_owner_may_read_is_not(tmp_path: Path, mode: int) -> None:
+    write(tmp_path, mode)
+
+    assert told_of_others(tmp_path) == ""
+
+
+@pytest.mark.parametrize("text", ["", "OTHER=x\n", "FAL_KEY=\n", "# FAL_KEY=a:b\n", "FAL_KEY"])
+def test_a_file_without_a_key_may_be_read_by_all(tmp_path: Path, text: str) -> None:
+    assert told_of_others(tmp_path) == ""  # nor is there one at all
+    write(tmp_path, 0o644, text)
+
+    assert told_of_others(tmp_path) == ""
+
+
+def test_only_fals_variables_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"HOME": "/h"})
+    write(tmp_path, 0o600, "FAL_KEY_ID=a\nFAL_KEY_SECRET=b\nPATH=/evil\nFAL_KEY=\n")
+
+    read_key_file(tmp_path)
+
+    assert os.environ == {"HOME": "/h", "FAL_KEY_ID": "a", "FAL_KEY_SECRET": "b"}
+    assert set(os.environ) - {"HOME"} < set(KEYS)
+
+
+def test_run_warns_in_one_line_and_goes_on(folder: Path) -> None:
+    # With nothing to submit nobody is asked anything.
+    words = ("run", "key.yaml", "--limit", "0")
+    done = run(*words, cwd=folder)
+
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if ".env" in line]
+    assert lines == [
+        "warning: .env holds the fal key, and other users may read it; type: chmod 600 .env"
+    ]
+    assert "secret" not in done.stdout + done.stderr
+    assert ".env" not in run(*words, "--quiet", cwd=folder).stderr
+    write(folder, 0o600)
+    assert ".env" not in run(*words, cwd=folder).stderr
+
+
+def test_run_on_the_emulator_needs_no_key_and_says_nothing_of_it(folder: Path) -> None:
+    done = run("run", "key.yaml", "--limit", "0", "--emulator", cwd=folder)
+
+    assert done.returncode == 0, done.stderr
+    assert ".env" not in done.stderr
+
+
+@pytest.mark.parametrize("extra", [{}, {"FAL_KEY": "another:key"}], ids=["file", "environment"])
+def test_doctor_warns_and_is_otherwise_content(folder: Path, extra: dict[str, str]) -> None:
+    done = run("doctor", "--emulator", cwd=folder, env=environment(**extra))
+
+    assert done.returncode == 0, done.stdout
+    assert "warning  key file: .env holds the fal key" in done.stdout
+    assert "PROBLEM" not in done.stdout
+    assert "secret" not in done.stdout + done.stderr
+    write(folder, 0o600)
+    assert "warning" not in run("doctor", "--emulator", cwd=folder).stdout

@@ -1,0 +1,166 @@
+"""Behind a company's proxy: what it drops and refuses, and what the environment says wrongly."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+import trustme
+from fal_client import client as fal_client
+from support.engine import T2V
+from support.process import environment, run
+
+from kling_batch.core.outcomes import NotSent, SubmitOutcome, Unconfirmed
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, secrets_of
+from kling_batch.fal.transport import SendTracker, connections
+
+OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
+RESET = struct.pack("ii", 1, 0)
+
+
+@contextmanager
+def proxy(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Its address; each connection to it is served by the test, then reset."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def one(client: socket.socket) -> None:
+        with client, suppress(OSError):
+            client.recv(65536)
+            serve(client)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listening.accept()
+                threading.Thread(target=one, args=(client,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+
+
+def submit(times: int = 1) -> list[SubmitOutcome]:
+    """So many POSTs, one after the other, over the connections of one run."""
+
+    async def ask() -> list[SubmitOutcome]:
+        async with connections("Key an-id:a-secret-key") as (api, _):
+            queue = FalQueue(api)
+            return [await queue.submit(T2V, {"prompt": "x"}) for _ in range(times)]
+
+    return anyio.run(ask)
+
+
+@pytest.fixture
+def through(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda url: monkeypatch.setenv("HTTPS_PROXY", url)
+
+
+def test_a_proxy_that_drops_the_tunnel_has_sent_nothing(through: Callable[[str], None]) -> None:
+    """An answer to CONNECT was lost, and not one to the POST: that is still here."""
+    with proxy(lambda _: None) as url:
+        through(url)
+        (outcome,) = submit()
+
+    assert isinstance(outcome, NotSent), outcome
+
+
+def test_a_tunnel_that_breaks_before_tls_stands_has_sent_nothing(
+    through: Callable[[str], None],
+) -> None:
+    with proxy(lambda client: client.sendall(OPEN)) as url:
+        through(url)
+        (outcome,) = submit()
+
+    assert isinstance(outcome, NotSent), outcome
+
+
+def test_a_hundred_broken_tunnels_leave_room_for_the_next(through: Callable[[str], None]) -> None:
+    """httpcore keeps the places of tunnels that never stood; they must not be counted."""
+    with proxy(lambda client: client.sendall(OPEN)) as url:
+        through(url)
+        outcomes = submit(130)
+
+    assert not [each for each in outcomes if "Pool" in str(each)]
+    assert all(isinstance(each, NotSent) for each in outcomes)
+
+
+def test_a_post_that_left_through_a_tunnel_and_lost_its_answer_is_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through: Callable[[str], None]
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("queue.fal.run").configure_cert(server)
+    bodies: list[bytes] = []
+
+    def swallow(client: socket.socket) -> None:
+        client.sendall(OPEN)
+        with server.wrap_socket(client, server_side=True) as tunnel:
+            bodies.append(tunnel.recv(65536))
+
+    with proxy(swallow) as url:
+        through(url)
+        (outcome,) = submit()
+
+    assert bodies
+    assert bodies[0].startswith(b"POST /fal-ai/kling-video")
+    assert isinstance(outcome, Unconfirmed), outcome
+
+
+def test_the_backup_domain_is_listened_to_as_well() -> None:
+    """fal-client sends a POST that could not connect to its other domain, as another request."""
+    request = httpx.Request("POST", "https://queue.fal.run/x", content=b"{}")
+    SendTracker(request)
+
+    assert "trace" in fal_client._backup_request(request).extensions
+
+
+def test_a_transport_that_tells_nothing_leaves_it_open() -> None:
+    assert not SendTracker(httpx.Request("POST", "https://queue.fal.run/x")).never_began
+
+
+# -- what the environment says ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HTTPS_PROXY", "socks5://127.0.0.1:1", "the proxy that the environment names"),
+        ("HTTPS_PROXY", "::::", "the proxy that the environment names"),
+        ("SSL_CERT_FILE", "nowhere.pem", "SSL_CERT_FILE: No such file"),
+        ("SSL_CERT_FILE", "m.yaml", "SSL_CERT_FILE: "),
+    ],
+)
+def test_surroundings_that_cannot_be_used_are_one_sentence(
+    tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "version: 1\njobs: [{id: a, mode: text-to-image, prompt: x}]\n"
+    )
+    env = environment(FAL_KEY="an-id:a-secret-key", **{name: value})
+
+    done = run("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
+
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_emulator_is_shown_is_cut_out_of_nothing() -> None:
+    """A prompt may hold any word, and a lost submission is found again by its prompt."""
+    assert secrets_of(DUMMY_AUTHORIZATION) == ()
+    assert secrets_of("Key an-id:a-secret-key") == ("an-id:a-secret-key", "a-secret-key")

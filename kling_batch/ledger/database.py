@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from sqlite_utils import Database
@@ -127,6 +128,19 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
     migrations.apply(db)
 
 
+def query(
+    db: Database, path: Path, sql: str, parameters: Sequence[Any] = ()
+) -> Iterator[dict[str, Any]]:
+    """Rows of a select as dictionaries; errors as in `explained`."""
+    with explained(path):
+        yield from db.query(sql, list(parameters))
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite library in use."""
+    return sqlite3.sqlite_version
+
+
 def _ours() -> frozenset[str]:
     """Every migration that this program knows: of a fresh database all are pending."""
     with closing(Database(memory=True)) as fresh:
@@ -167,23 +181,23 @@ class RunLock:
         self._lock = FileLock(f"{path.resolve()}.lock", mode=0o600)
 
     def acquire(self) -> None:
-        """Take the lock at once or raise `LedgerError` naming its holder."""
+        """Take the lock at once or raise `LedgerError` naming the run that has it."""
         with explained(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:  # an OSError, but not the disk's
                 raise LedgerError(
-                    f"{self._path}: another run is using this ledger{self._holder()}; wait for it, "
-                    "or look with: kling-batch status"
+                    f"{self._path}: another run is using this ledger{self._lock_owner()}; "
+                    "wait for it, or look with: kling-batch status"
                 ) from None
 
     def release(self) -> None:
         """Give it back; the file stays, so that nobody locks a deleted one."""
         self._lock.release()
 
-    def _holder(self) -> str:
-        """Who wrote last and has not said goodbye; from the ledger, so it costs no extra file."""
+    def _lock_owner(self) -> str:
+        """The run that holds the lock: the latest one without an end time."""
         try:
             db = connect(self._path, writable=False)
         except LedgerError:

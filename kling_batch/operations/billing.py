@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from kling_batch.core.lifecycle import Event
 from kling_batch.core.outcomes import Unread
-from kling_batch.core.quantities import MicroUSD, iso, parse_iso
+from kling_batch.core.quantities import format_time, micro_usd, parse_time
 from kling_batch.core.records import Attempt
 from kling_batch.errors import KlingBatchError
 from kling_batch.fal.client import FalQueue
@@ -57,12 +57,12 @@ async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> Learnt:
     """
     auth = DUMMY_AUTHORIZATION if gateway else authorization()
     unbilled = ledger.unbilled()
-    asked = [a for a in unbilled if parse_iso(a.intended_at) > now - REACH]
+    asked = [a for a in unbilled if parse_time(a.intended_at) > now - REACH]
     told = Learnt(asked=len(asked), too_old=len(unbilled) - len(asked))
     async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
         for some in _batches(asked):
             by_request = {a.handle.request_id: a for a in some if a.handle is not None}
-            answer = await FalQueue(api).billed([*by_request], since=iso(_start(some, now)))
+            answer = await FalQueue(api).billed([*by_request], since=format_time(_start(some, now)))
             if isinstance(answer, Unread):
                 raise KlingBatchError(
                     f"fal's billing events cannot be read (they need an admin key): "
@@ -80,12 +80,12 @@ def _batches(attempts: Sequence[Attempt]) -> Iterator[Sequence[Attempt]]:
 
 def _start(attempts: Sequence[Attempt], now: datetime) -> datetime:
     """Before the earliest of their intents, as far as fal's list may be asked."""
-    earliest = min(parse_iso(attempt.intended_at) for attempt in attempts)
+    earliest = min(parse_time(attempt.intended_at) for attempt in attempts)
     return max(min(earliest, now) - MARGIN, now - REACH)
 
 
 def _record(ledger: Ledger, attempt: Attempt, usd: float, told: Learnt) -> None:
-    cost = MicroUSD(round(usd * 1e6))
+    cost = micro_usd(usd)
     ledger.record(attempt.id, Event.COST_LEARNT, cost=cost)
     told.learnt += 1
     told.news += cost != attempt.cost

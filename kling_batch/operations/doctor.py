@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from kling_batch.catalog.registry import CATALOG
 from kling_batch.core.outcomes import ListForbidden, Listing, Unread
-from kling_batch.core.quantities import iso
+from kling_batch.core.quantities import format_time
 from kling_batch.errors import ExitCode
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
@@ -32,7 +32,7 @@ async def look(gateway: str | None) -> list[Check]:
             checks.append(("fal", False, prices.reason, code))
         else:
             checks.append(("fal", True, "answers, and takes the key", 0))
-        since = iso(datetime.now(UTC) - timedelta(hours=1))
+        since = format_time(datetime.now(UTC) - timedelta(hours=1))
         checks.append(_list(await queue.listing(endpoint, since=since)))
     return checks
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from kling_batch.catalog.kling_o3 import Endpoint
 from kling_batch.catalog.registry import UNIT_PRICE, by_id
 from kling_batch.core.outcomes import Unread
-from kling_batch.core.quantities import format_usd
+from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.errors import KlingBatchError
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
@@ -59,7 +59,7 @@ def _line(name: str, price: tuple[float, str] | None) -> str:
     said = f"${amount:g} per {unit or 'unit'}"
     if endpoint is None:
         return f"{name}: {said}"
-    factor = amount * 1e6 / UNIT_PRICE[endpoint.output]
+    factor = micro_usd(amount) / UNIT_PRICE[endpoint.output]
     if abs(factor - 1) < 0.001:
         return f"{name}: {said}, as in the catalogue"
     return (

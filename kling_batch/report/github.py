@@ -26,8 +26,8 @@ def run_annotations(report: RunReport, locate: Callable[[str], str] = str) -> li
     lines = [line for outcome in _LOUD for line in report.lines if line.outcome is outcome]
     for line in lines:
         name = full_name(line.batch, line.job, several=len(report.batches) > 1)
-        message = clean(line.message) or line.outcome.value
-        title = f"{name}: {line.outcome}"
+        message = clean(line.message) or line.status.value
+        title = f"{name}: {line.status}"
         found.append(_command("error", message, line.place, title=title, locate=locate))
     if len(found) > SHOWN_BY_GITHUB:
         rest = len(found) - SHOWN_BY_GITHUB + 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import duration, format_usd
+from kling_batch.core.quantities import duration, format_usd, usd_number
 from kling_batch.core.text import clean
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
@@ -121,8 +121,8 @@ def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
     """Everything, for machines."""
     return {
         "schema_version": 1,
-        "cost_usd": plan.cost / 1e6,
-        "cap_usd": None if settings.max_cost is None else settings.max_cost / 1e6,
+        "cost_usd": usd_number(plan.cost),
+        "cap_usd": usd_number(settings.max_cost),
         "prices_dated": _dated(plan) or None,
         "wall_time_seconds": round(wall_time(plan, settings, history)),
         "idle": plan.idle,
@@ -138,7 +138,7 @@ def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
                 "endpoint": item.job.endpoint,
                 "mode": item.job.mode or None,
                 "tier": item.job.tier or None,
-                "estimate_usd": item.job.estimate / 1e6,
+                "estimate_usd": usd_number(item.job.estimate),
                 "estimate_note": item.job.estimate_note or None,
                 "path": item.job.path.format(output="", ext=""),
             }

@@ -1,6 +1,6 @@
-"""The words at the beginning and the end of a run, for people: short, calm, complete. Pure.
+"""Opening line and closing summary of a run, for people. Pure.
 
-Lines carry a tone, not a colour; displays decide what a tone looks like. Must not print or read.
+Lines carry a tone, not a colour; displays decide how a tone looks. Must not print or read.
 """
 
 from __future__ import annotations
@@ -8,24 +8,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from kling_batch.core.quantities import MicroUSD, duration, format_usd
-from kling_batch.core.text import as_typed, clean, count, full_name
+from kling_batch.core.text import Tone, as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
-
-
-class Tone(StrEnum):
-    """What a line is about."""
-
-    PLAIN = "plain"
-    TITLE = "title"
-    GOOD = "good"
-    BAD = "bad"
-    DOUBT = "doubt"
-    DIM = "dim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +32,17 @@ SMALL = 12
 #: Jobs named in one section; the rest is counted.
 NAMED = 20
 
-#: Sections of jobs that are not done: ending → heading and tone.
-_SECTIONS: dict[JobOutcome, tuple[str, Tone]] = {
-    JobOutcome.FAILED: ("Failed", Tone.BAD),
-    JobOutcome.BLOCKED: ("Blocked by other jobs", Tone.BAD),
-    JobOutcome.UNDELIVERED: (
-        "Paid and rendered, not here yet (downloading costs nothing)",
-        Tone.BAD,
-    ),
+#: Headings of the sections of jobs that are not done.
+_SECTIONS: dict[JobOutcome, str] = {
+    JobOutcome.FAILED: "Failed",
+    JobOutcome.BLOCKED: "Blocked by other jobs",
+    JobOutcome.UNDELIVERED: "Paid and rendered, not here yet (downloading costs nothing)",
     JobOutcome.IN_DOUBT: (
-        "In doubt (fal may have accepted and may bill these; nothing is sent twice)",
-        Tone.DOUBT,
+        "In doubt (fal may have accepted and may bill these; nothing is sent twice)"
     ),
-    JobOutcome.RUNNING: ("Still with fal (billed when rendered)", Tone.DOUBT),
+    JobOutcome.RUNNING: "Still with fal (billed when rendered)",
 }
-#: The same where nobody bills.
+#: The same for the emulator, which bills nothing.
 _EMULATED: dict[JobOutcome, str] = {
     JobOutcome.IN_DOUBT: "In doubt (the emulator may have accepted these; nothing is sent twice)",
     JobOutcome.RUNNING: "Still with the emulator",
@@ -126,7 +110,7 @@ def _stops(report: RunReport) -> Iterator[Said]:
 
 
 def _facts(report: RunReport) -> Iterator[Said]:
-    parts = [f"{number:,} {outcome}" for outcome, number in report.counts().items()]
+    parts = [f"{number:,} {word}" for word, number in report.status_counts().items()]
     yield Said(f"  jobs   {', '.join(parts) or 'none'}", hang=9)
     yield Said(f"  cost   {_cost(report)}", hang=9)
 
@@ -157,14 +141,16 @@ def _files(report: RunReport) -> Iterator[Said]:
 
 def _section(report: RunReport, outcome: JobOutcome) -> Iterator[Said]:
     lines = [line for line in report.lines if line.outcome is outcome]
+    running = outcome is JobOutcome.RUNNING
     if not lines:
         return
-    heading, tone = _SECTIONS[outcome]
+    heading = _SECTIONS[outcome]
     if report.emulated:
         heading = _EMULATED.get(outcome, heading)
     yield Said()
-    yield Said(f"{heading}:", tone)
-    if outcome is JobOutcome.RUNNING:
+    # Open requests are as uncertain in money as doubts.
+    yield Said(f"{heading}:", Tone.DOUBT if running else outcome.status.tone)
+    if running:
         names = ", ".join(_name(report, line) for line in lines[:NAMED])
         cost = format_usd(sum(line.cost for line in lines))
         yield Said(f"  {names}{_more(lines)} ({cost})")

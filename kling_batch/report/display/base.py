@@ -10,11 +10,11 @@ from typing import Protocol
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, format_usd
-from kling_batch.core.text import clean, full_name
+from kling_batch.core.text import Tone, clean, full_name
 from kling_batch.planning.plan import Plan
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.run_report import RunReport
-from kling_batch.report.summary import Said, Tone
+from kling_batch.report.summary import Said
 
 
 class Display(Protocol):

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, duration
+from kling_batch.core.text import Tone
 from kling_batch.planning.plan import Plan
 from kling_batch.report.display.base import NOTABLE, painted, said_of, totals_of
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import RunReport
-from kling_batch.report.summary import Said, Tone, brief, closing, opening
+from kling_batch.report.summary import Said, brief, closing, opening
 
 #: Seconds after which a silent log gets a sign of life; CI systems kill silent jobs.
 HEARTBEAT = 60.0

@@ -50,7 +50,8 @@ EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.TERMINATED: "terminated (SIGTERM)",
 }
 
-#: Where several codes hold, the one that needs a person most comes first (design §5).
+#: Where several codes hold, the one that needs a person most comes first
+#: (docs/exit-codes.md#priority).
 EXIT_PRIORITY: tuple[ExitCode, ...] = (
     ExitCode.AUTH,
     ExitCode.BUDGET,

@@ -1,5 +1,6 @@
-"""Asking fal what finished requests were billed, with an admin key (facts §5.6). Costs nothing.
+"""Asking fal what finished requests were billed, with an admin key. Costs nothing.
 
+Source: docs/fal-api.md#billing-events.
 Also for attempts whose cost is known by our own reckoning: only the bill knows discounts and new
 prices. What is learnt goes into the ledger as an event, once an attempt. Must not read a clock.
 """

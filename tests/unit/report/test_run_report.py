@@ -12,7 +12,7 @@ from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
 
-#: What each ending alone asks for (design §5).
+#: What each ending alone asks for (docs/exit-codes.md).
 ALONE = {
     JobOutcome.SUCCEEDED: ExitCode.OK,
     JobOutcome.UNCHANGED: ExitCode.OK,

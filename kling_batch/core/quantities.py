@@ -1,6 +1,6 @@
-"""Money, durations, rates and times: from text to values and back. Pure.
+"""Money, durations, rates and times: conversion between text and values. Pure.
 
-Money is whole millionths of a dollar; a cap that drifts by floats is not a cap.
+Money is whole millionths of a dollar, so that sums against a cap are exact.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from kling_batch.core.quantities import MicroUSD
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One paid try, as the ledger has it."""
+    """A row of `attempts`: one paid try at a job."""
 
     id: int
     job_key: JobKey

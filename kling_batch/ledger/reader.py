@@ -1,6 +1,7 @@
-"""What the ledger says, as values: every read of it, for planning, the engine and the reports.
+"""Read access to the ledger: standings, attempts, files and money, for planning and the engine.
 
-Works on a ledger that a run is writing (WAL readers never block). Must not write.
+Works on a ledger that a run is writing (WAL readers never block). Queries of reports are in
+`queries.py`. Must not write.
 """
 
 from __future__ import annotations
@@ -42,10 +43,13 @@ class Reader:
 
     @classmethod
     def open(cls, path: Path) -> Reader:
-        """Open read-only, also while a run is writing. Raises `LedgerError` in words.
+        """Open read-only, also while a run is writing.
 
-        Everything read until it is closed is of one moment: between two questions a run may move
-        an attempt, which would then be in neither answer.
+        All reads until `end_snapshot` see the same state: otherwise a run could change an attempt
+        between two of them, and it would be missing in both.
+
+        Raises:
+            LedgerError: there is no ledger, or it cannot be read.
         """
         reader = Reader(path, connect(path, writable=False))
         with explained(path):
@@ -57,7 +61,7 @@ class Reader:
         self.db.conn.rollback()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.db.close()
 
     def __enter__(self) -> Self:
@@ -87,8 +91,9 @@ class Reader:
                 done.setdefault(key, Standing(i, State(state), tries))
             for key, i, failure, granted in self.db.execute(failed):
                 if done[key].attempt_id == i:
-                    told = failure_of(failure)
-                    done[key] = done[key]._replace(failure=told, granted=granted is not None)
+                    done[key] = done[key]._replace(
+                        failure=failure_of(failure), granted=granted is not None
+                    )
         return done
 
     def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str, int]]:
@@ -100,12 +105,12 @@ class Reader:
             return {(i, t): (JobKey(k), p, e) for i, t, k, p, e in rows}
 
     def registered(self, batch: str) -> str:
-        """The digest of what was last registered for a batch, or nothing."""
+        """The digest of the names last registered for a batch; empty where there are none."""
         rows = self._rows("select digest from registered where batch = ?", [batch])
         return next((row["digest"] for row in rows), "")
 
     def earlier_names(self, batch: str) -> dict[tuple[str, int], JobKey]:
-        """(id, take) → the key that lost this name last."""
+        """(id, take) → the key that had this name last and has it no longer."""
         sql = (
             "select job_id, take, job_key from names where batch = ? and retired_at is not null"
             " order by retired_at"
@@ -114,19 +119,19 @@ class Reader:
             return {(i, t): JobKey(k) for i, t, k in self.db.execute(sql, [batch])}
 
     def extra_takes(self, batch: str) -> dict[str, int]:
-        """How many takes of a job a person wants, beyond what the manifest says."""
+        """By job id: how many takes a person asked for beyond the manifest's."""
         sql = "select job_id, takes from extra_takes where batch = ?"
         return {row["job_id"]: row["takes"] for row in self._rows(sql, [batch])}
 
     def files(self) -> dict[int, list[File]]:
-        """Every file that lies where the ledger says, by attempt."""
+        """Every file that the ledger knows, by attempt."""
         found: dict[int, list[File]] = {}
         for file in self._files("order by x.attempt_id, x.output_index, f.path"):
             found.setdefault(file.attempt_id, []).append(file)
         return found
 
     def typical_seconds(self) -> dict[str, float]:
-        """How long renders took, by endpoint: the median of the latest fifty."""
+        """By endpoint: the median duration of the latest fifty renders."""
         sql = (
             "select endpoint, seconds from (select endpoint,"
             " (julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds,"
@@ -141,7 +146,7 @@ class Reader:
     # -- the engine ----------------------------------------------------------------------------
 
     def attempt(self, attempt_id: int) -> Attempt:
-        """One attempt, whole."""
+        """One attempt."""
         (row,) = self._rows("select * from attempts where id = ?", [attempt_id])
         return attempt_of(row)
 
@@ -158,7 +163,7 @@ class Reader:
         return [(r["id"], JobKey(r["job_key"]), r["batch"], State(r["state"])) for r in rows]
 
     def unbilled(self) -> list[Attempt]:
-        """Attempts that fal may have a bill for which nobody has told the ledger yet."""
+        """Settled or rendered attempts at fal whose bill the ledger does not know yet."""
         states = (State.RENDERED, *SETTLED)
         sql = (
             f"select * from attempts a where state in ({placeholders(states)})"  # noqa: S608
@@ -173,22 +178,22 @@ class Reader:
         return [row["id"] for row in self._rows("select id from attempts where state = ?", [state])]
 
     def attempts_of(self, key: JobKey) -> list[Attempt]:
-        """Every try at a job, oldest first."""
+        """Every attempt at a job, oldest first."""
         sql = "select * from attempts where job_key = ? order by id"
         return [attempt_of(row) for row in self._rows(sql, [key])]
 
     def request_ids(self) -> set[str]:
-        """Every request id that some attempt has claimed."""
+        """Every request id that belongs to an attempt."""
         sql = "select request_id from attempts where request_id is not null"
         return {row["request_id"] for row in self._rows(sql)}
 
     def files_of(self, attempt_id: int) -> list[File]:
-        """The files of one attempt, wherever they lie."""
+        """The files of one attempt, under all their names."""
         order = "where x.attempt_id = ? order by x.output_index, f.path"
         return list(self._files(order, [attempt_id]))
 
     def file_at(self, path: str) -> File | None:
-        """What the ledger thinks lies at a path."""
+        """The file that the ledger has under a path."""
         return next(self._files("where f.path = ?", [path]), None)
 
     def _files(self, which: str, parameters: Sequence[Any] = ()) -> Iterator[File]:
@@ -201,7 +206,7 @@ class Reader:
             yield File(**{**row, "superseded": bool(row["superseded"])})
 
     def upload(self, sha256: str) -> tuple[str, datetime] | None:
-        """Where fal holds a copy of this content, and since when."""
+        """The URL of fal's copy of this content, and when it was uploaded."""
         for row in self._rows("select url, uploaded_at from uploads where sha256 = ?", [sha256]):
             return row["url"], parse_time(row["uploaded_at"])
         return None
@@ -233,7 +238,7 @@ class Reader:
         since: str | None = None,
         key: JobKey | None = None,
     ) -> Money:
-        """What is owed and what may be owed."""
+        """Sums of what is owed and of what may be owed."""
         where, parameters = _money_filter(batches, since, key)
         sql = (
             "select coalesce(sum(charged_micro_usd), 0), coalesce(sum(exposed_micro_usd), 0),"  # noqa: S608
@@ -277,7 +282,7 @@ class Reader:
 def _money_filter(
     batches: Sequence[str] | None, since: str | None, key: JobKey | None
 ) -> tuple[str, list[Any]]:
-    """Which attempts a sum is about, as a condition on `attempt_money` and its parameters."""
+    """A condition on `attempt_money`, and its parameters."""
     where, parameters = ["1"], list[Any]()
     if batches is not None:
         where.append(f"m.batch in ({placeholders(batches)})")

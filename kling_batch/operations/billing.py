@@ -1,8 +1,8 @@
-"""Asking fal what finished requests were billed, with an admin key. Costs nothing.
+"""Billed costs of finished requests, from fal's billing events; takes an admin key.
 
 Source: docs/fal-api.md#billing-events.
-Also for attempts whose cost is known by our own reckoning: only the bill knows discounts and new
-prices. What is learnt goes into the ledger as an event, once an attempt. Must not read a clock.
+Also for attempts whose cost was computed here: only the bill knows discounts and new prices. Each
+bill is recorded once, as an event of its attempt. Must not read a clock, and costs nothing.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from kling_batch.ledger.ledger import Ledger
 
 _BATCH = 50  # request ids a call
 
-#: How far back fal tells; an hour less, because its clock may be behind ours.
+#: How far back fal's billing events reach; an hour less, because its clock may be behind ours.
 REACH = timedelta(days=90) - timedelta(hours=1)
-#: Asked for earlier than the intent by so much: it was written down by this machine's clock.
+#: Asked for from so much before the intent, which was stamped by this machine's clock.
 MARGIN = timedelta(days=1)
 
 
 @dataclass(slots=True)
-class Learnt:
-    """What came of asking."""
+class BillingSummary:
+    """Numbers of bills asked for and found."""
 
     asked: int = 0
     learnt: int = 0
     #: Of those, how many had another cost in the ledger, or none.
-    news: int = 0
-    #: Older than fal tells; not asked for.
+    changed: int = 0
+    #: Older than fal's billing events reach; not asked for.
     too_old: int = 0
 
     def __str__(self) -> str:
-        told = f"{self.learnt} of {self.asked} open bills learnt"
+        text = f"{self.learnt} of {self.asked} open bills learnt"
         if self.learnt:
-            told += f", {self.news} of them other than reckoned"
+            text += f", {self.changed} of them other than reckoned"
         if self.too_old:
-            told += f"; too old for fal to tell (90 days): {self.too_old}"
-        return told
+            text += f"; too old for fal to tell (90 days): {self.too_old}"
+        return text
 
 
-async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> Learnt:
+async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> BillingSummary:
     """Record the bill of each attempt that fal has billing events for.
 
     Raises:
@@ -59,7 +59,7 @@ async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> Learnt:
     auth = DUMMY_AUTHORIZATION if gateway else authorization()
     unbilled = ledger.unbilled()
     asked = [a for a in unbilled if parse_time(a.intended_at) > now - REACH]
-    told = Learnt(asked=len(asked), too_old=len(unbilled) - len(asked))
+    summary = BillingSummary(asked=len(asked), too_old=len(unbilled) - len(asked))
     async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
         for some in _batches(asked):
             by_request = {a.handle.request_id: a for a in some if a.handle is not None}
@@ -67,11 +67,11 @@ async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> Learnt:
             if isinstance(answer, Unread):
                 raise KlingBatchError(
                     f"fal's billing events cannot be read (they need an admin key): "
-                    f"{answer.reason}; {told}"
+                    f"{answer.reason}; {summary}"
                 )
             for request_id in by_request.keys() & answer.keys():
-                _record(ledger, by_request[request_id], answer[request_id], told)
-    return told
+                _record(ledger, by_request[request_id], answer[request_id], summary)
+    return summary
 
 
 def _batches(attempts: Sequence[Attempt]) -> Iterator[Sequence[Attempt]]:
@@ -85,8 +85,8 @@ def _start(attempts: Sequence[Attempt], now: datetime) -> datetime:
     return max(min(earliest, now) - MARGIN, now - REACH)
 
 
-def _record(ledger: Ledger, attempt: Attempt, usd: float, told: Learnt) -> None:
+def _record(ledger: Ledger, attempt: Attempt, usd: float, summary: BillingSummary) -> None:
     cost = micro_usd(usd)
     ledger.record(attempt.id, Event.COST_LEARNT, cost=cost)
-    told.learnt += 1
-    told.news += cost != attempt.cost
+    summary.learnt += 1
+    summary.changed += cost != attempt.cost

@@ -1,4 +1,4 @@
-"""What the key may do, found out by reads that cost nothing. For `doctor`."""
+"""Checks of the key and its permissions, for `doctor`; only reads that cost nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Check = tuple[str, bool, str, int]
 
 
 async def look(gateway: str | None) -> list[Check]:
-    """A finding each for key, prices and request list.
+    """A check each of key, prices and request list.
 
     Raises:
         AuthError: there is no key.
@@ -42,8 +42,8 @@ def _list(answer: object) -> Check:
         case Listing():
             return "request list", True, "readable: lost submissions are found by themselves", 0
         case ListForbidden(reason):
-            told = f"{reason}: lost submissions will need `resolve`"
-            return "request list", False, told, ExitCode.SOME_FAILED
+            message = f"{reason}: lost submissions will need `resolve`"
+            return "request list", False, message, ExitCode.SOME_FAILED
         case Unread(reason):
             return "request list", False, reason, ExitCode.SOME_FAILED
         case _:

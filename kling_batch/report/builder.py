@@ -20,7 +20,7 @@ from kling_batch.output.files import shown
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.command_line import Command
-from kling_batch.report.next_steps import Ended, next_steps
+from kling_batch.report.next_steps import EndedRun, next_steps
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
 from kling_batch.settings import Settings
 
@@ -54,7 +54,7 @@ def build_report(
     names = tuple(batch.name for batch in batches)
     money = reader.money(names)
     code = exit_code(lines, run_result.stopped_by())
-    over = Ended(
+    ended_run = EndedRun(
         reader=reader,
         plan=plan,
         settings=settings,
@@ -81,7 +81,7 @@ def build_report(
         output=", ".join(dict.fromkeys(shown(root) for root in settings.roots.values())),
         ledger=shown(settings.ledger),
         emulated=settings.service == "emulator",
-        next_steps=next_steps(over),
+        next_steps=next_steps(ended_run),
     )
 
 

@@ -1,7 +1,7 @@
-"""A command line as a value: repeated, changed by one option, and quoted so that it can be typed.
+"""Command line as a value: repeated, changed by one option, quoted for a shell. Pure.
 
-What is printed as "type this next" is pasted by people; a word that comes out differently, or an
-option that is lost, buys something else. Pure: must not know which commands there are.
+People paste the commands that are printed as next steps; a changed argument or a lost option would
+pay for something else. Must not know which commands there are.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, its arguments, and the options that were said."""
+    """A command, its arguments, and the options that were given."""
 
     #: `kling-batch`, the command's name, its arguments.
     head: tuple[str, ...]
     options: tuple[Said, ...] = ()
-    #: Every option that it takes; None where it came as one text.
+    #: Every option that it accepts; None: unknown, it was parsed from text.
     takes: frozenset[str] | None = None
 
     @classmethod
     def parsed(cls, text: str) -> Command:
-        """A command that came as one text, of whose options nothing is known."""
+        """A command from one text; nothing is known about its options."""
         return cls(tuple(shlex.split(text)))
 
     def value(self, name: str) -> str | None:
-        """What an option was last given."""
+        """The last value of an option."""
         return next((said.value for said in reversed(self.options) if said.name == name), None)
 
     def says(self, name: str) -> bool:
@@ -50,7 +50,7 @@ class Command:
         return replace(self, options=tuple(said for said in self.options if said.name != name))
 
     def having(self, name: str, value: str | None = None) -> Command:
-        """The same with an option, said once, at the end."""
+        """The same with an option, given once, at the end."""
         rest = self.without(name)
         return replace(rest, options=(*rest.options, Said(name, value)))
 
@@ -67,10 +67,10 @@ class Command:
 
 
 def quoted(word: str) -> str:
-    """A word for the shell, on one line, that comes back exactly, whatever is in it.
+    """An argument quoted for a shell, on one line, exactly.
 
-    Line ends, controls and what hides or reorders text would not survive being shown or pasted:
-    such a word is spelt `$'…'`, which bash, zsh, ksh and POSIX of 2024 read.
+    Line ends, control and format characters would not survive being shown and pasted: with them it
+    is written `$'…'`, which bash, zsh, ksh and POSIX 2024 read.
     """
     if word.isprintable():
         return shlex.quote(word)

@@ -31,13 +31,13 @@ from kling_batch.output.files import replace_file
 
 PAGE = "gallery.html"
 
-#: More videos than this, and a browser is not asked to look into all of them at once.
+#: With more videos than this, browsers do not preload their metadata.
 EAGER_VIDEOS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """A file, as the page reaches it."""
+    """A file as the page links to it."""
 
     #: Relative to the page, percent-encoded.
     url: str
@@ -50,7 +50,7 @@ class Media:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One render, wanted now or once."""
+    """One render that a manifest asks for, or once asked for."""
 
     batch: str
     job: str
@@ -60,7 +60,7 @@ class Entry:
     tier: str = ""
     endpoint: str = ""
     prompt: str = ""
-    #: Why there is no file, or what it is waiting for.
+    #: Why there is no file yet.
     message: str = ""
     #: Owed for certain, possibly owed, and what an attempt should cost.
     charged: MicroUSD
@@ -167,7 +167,7 @@ def _message(row: NamedRender) -> str:
 
 
 def _chosen(held: Sequence[File], template: str) -> list[File]:
-    """One name for each output: the manifest's own where it has one, else any that is left."""
+    """One file for each output: under the manifest's name where there is one, else any other."""
     chosen: dict[int, tuple[tuple[bool, bool], File]] = {}
     for file in held:
         suffix = "" if file.index == 0 else f"-{file.index + 1}"
@@ -191,7 +191,7 @@ def _media(file: File, base: Path, output: Path) -> Media:
 
 
 def relative_url(path: Path, folder: Path) -> str:
-    """How a page in `folder` names a file; every byte that means something in a URL is encoded."""
+    """A percent-encoded URL of a file, relative to a page in `folder`."""
     try:
         relative = Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:
@@ -217,7 +217,7 @@ def render_gallery(
         title: heading and window title.
         total: what the ledger counts in all, where that is more than these entries.
         emulated: nothing was charged.
-        written: when, in words.
+        written: the time of writing, as text.
     """
     shown = list(entries)
     groups = _grouped(shown)
@@ -265,7 +265,7 @@ def _part(name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """The only style and the only script that the page allows, by their content."""
+    """Digest of a style or script, as the content security policy names it."""
     return b64encode(sha256(text.encode()).digest()).decode()
 
 
@@ -289,7 +289,7 @@ def readable_size(size: int) -> str:
 
 
 def _text(value: str) -> str:
-    """Foreign text without controls and overrides; line breaks stay."""
+    """Foreign text without control and bidi characters; line breaks stay."""
     return "\n".join(map(clean, value.splitlines())).strip()
 
 

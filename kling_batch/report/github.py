@@ -1,4 +1,4 @@
-"""GitHub Actions: annotations of problems and failed jobs, and paths as it wants them. Pure."""
+"""GitHub Actions annotations of problems and failed jobs, with paths from the root. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOUD = (JobOutcome.IN_DOUBT, JobOutcome.FAILED, JobOutcome.UNDELIVERED)
 
 
 def run_annotations(report: RunReport, locate: Callable[[str], str] = str) -> list[str]:
-    """A line for what stopped the run and for each job that needs a person, at its place.
+    """An annotation for each stop reason and for each job that needs a person, at its place.
 
     `locate` turns a manifest's path into one from the root of the repository.
     """
@@ -81,12 +81,12 @@ def _property(text: str) -> str:
 
 
 def in_actions(environ: Mapping[str, str]) -> bool:
-    """Whether this is a step of GitHub Actions, or of what imitates it."""
+    """Whether this is a step of GitHub Actions, or of a compatible runner."""
     return environ.get("GITHUB_ACTIONS") == "true"
 
 
 def from_workspace(environ: Mapping[str, str]) -> Callable[[str], str]:
-    """Paths as the annotations of this pipeline need them: from the checkout's root."""
+    """A function that makes paths relative to the root of the checkout, as annotations need."""
     root = environ.get("GITHUB_WORKSPACE", "")
 
     def locate(file: str) -> str:

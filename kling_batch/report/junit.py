@@ -14,7 +14,7 @@ _COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 
 
 def junit(report: RunReport) -> str:
-    """A test suite for each batch, a test case for each job, one more for a run that stopped."""
+    """A test suite a batch, a test case a job, and one more suite for a run that stopped."""
     root = ET.Element("testsuites", {"name": "kling-batch", "time": _seconds(report.seconds)})
     for batch in report.batches:
         suite = _suite(root, report, clean(batch))
@@ -23,7 +23,7 @@ def junit(report: RunReport) -> str:
                 _case(suite, line)
         _total(suite)
     if report.reasons and report.exit_code is not ExitCode.OK:
-        # Jobs that never started are no failures, yet a stopped run must not look green.
+        # Jobs that never started are no failures, but a run that stopped must not pass.
         suite = _suite(root, report, "kling-batch")
         case = ET.SubElement(suite, "testcase", {"classname": "kling-batch", "name": "run"})
         kind = {"message": report.meaning, "type": _word(report.exit_code.name)}

@@ -69,7 +69,7 @@ class JobLine:
     prompt: str = ""
     #: Why it is not done, or empty.
     message: str = ""
-    #: Paths as a person at the working folder would type them.
+    #: Relative to the working folder where they are below it.
     files: tuple[str, ...] = ()
     #: What it cost so far: charged where known, else estimated.
     cost: MicroUSD = field(default=MicroUSD(0))
@@ -96,7 +96,7 @@ class RunReport:
     ended_at: str
     seconds: float
     lines: tuple[JobLine, ...]
-    #: Of this run's jobs: known to be owed, possibly owed, over all runs.
+    #: Of this run's batches, over all runs: owed for certain, and possibly owed.
     charged: MicroUSD
     exposed: MicroUSD
     #: Charged or exposed by attempts of this run alone.
@@ -107,7 +107,7 @@ class RunReport:
     emulated: bool
     #: Jobs of a very large batch that were done before and have no line of their own.
     unlisted: int = 0
-    #: What to type next, complete commands.
+    #: Complete commands to type next.
     next_steps: tuple[str, ...] = ()
 
     @property
@@ -117,7 +117,7 @@ class RunReport:
 
     @property
     def meaning(self) -> str:
-        """What the exit code means here, in words."""
+        """What the exit code means here, for people."""
         outcomes = {line.outcome for line in self.lines}
         failed = any(OUTCOME_CODES.get(outcome) is ExitCode.SOME_FAILED for outcome in outcomes)
         if (
@@ -162,19 +162,19 @@ _ORDER: tuple[JobStatus | JobOutcome, ...] = (
 
 
 def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCode:
-    """The code of a run: an interrupt's own, else the one that needs a person most."""
+    """The exit code of a run: an interrupt's own, else the first of `EXIT_PRIORITY`."""
     for signal in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         if signal in stops:
             return signal
     outcomes = {line.outcome for line in lines}
     if outcomes and outcomes <= {JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED}:
-        stops = tuple(stop for stop in stops if stop is not ExitCode.BUDGET)  # it stopped nothing
+        stops = tuple(stop for stop in stops if stop is not ExitCode.BUDGET)  # nothing was left
     held = {*stops, *(OUTCOME_CODES[outcome] for outcome in outcomes if outcome in OUTCOME_CODES)}
     if (
         not outcomes & {JobOutcome.RUNNING, JobOutcome.UNDELIVERED}
         and ExitCode.STILL_RUNNING in held
     ):
-        # The time was over, but nothing is left at fal: that code would send somebody to collect.
+        # The time was over, but nothing is open at fal: that code would ask for another run.
         held.remove(ExitCode.STILL_RUNNING)
         if JobOutcome.NOT_STARTED in outcomes:
             held.add(ExitCode.SOME_FAILED)

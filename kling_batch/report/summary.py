@@ -22,8 +22,8 @@ class Said:
 
     text: str = ""
     tone: Tone = Tone.PLAIN
-    #: Columns by which its continuation is indented, where it has to be folded; None: never
-    #: folded, because half of a command that is pasted is another command.
+    #: Columns by which continuation lines are indented; None: never folded, because a command is
+    #: pasted as a whole.
     hang: int | None = 2
 
 
@@ -50,7 +50,7 @@ _EMULATED: dict[JobOutcome, str] = {
 
 
 def opening(plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool) -> str:
-    """What a run sets out to do, in one line."""
+    """What a run is going to do, in one line."""
     counts = (
         (plan.count(Action.SUBMIT), f"to render for up to {format_usd(plan.cost)}"),
         (plan.count(Action.COLLECT), "to collect"),
@@ -78,7 +78,7 @@ def closing(report: RunReport, *, width: int | None = None) -> list[Said]:
 
 
 def brief(report: RunReport) -> list[Said]:
-    """One line where all is well, the whole summary where somebody has to act."""
+    """One line after a run without problems, else the whole summary."""
     if report.exit_code is not ExitCode.OK:
         return closing(report)
     title = _title(report)
@@ -86,7 +86,7 @@ def brief(report: RunReport) -> list[Said]:
 
 
 def _idle(report: RunReport) -> bool:
-    """Whether everything was there before."""
+    """Whether everything was done before."""
     return all(line.outcome is JobOutcome.UNCHANGED for line in report.lines) and not report.reasons
 
 
@@ -186,10 +186,10 @@ def _next(report: RunReport) -> Iterator[Said]:
 
 
 def _step(step: str) -> str:
-    """A command and its remark, two spaces between them for the eye.
+    """A command and its remark, two spaces between them.
 
-    The command is quoted so that it is one harmless line, and is not touched: a blank that is lost
-    from a prompt is another prompt.
+    The command is quoted so that it is one harmless line, and stays unchanged: one blank less in a
+    prompt is another prompt.
     """
     command, gap, remark = step.rpartition("   (") if step.endswith(")") else (step, "", "")
     return f"{as_typed(command)}  ({clean(remark)}" if gap else as_typed(step)

@@ -150,7 +150,10 @@ STATUSES: dict[JobStatus, StatusInfo] = {
     JobStatus.FAILED: StatusInfo("settled without files", "failed", Tone.BAD, "failure"),
     JobStatus.BLOCKED: StatusInfo("needs the output of another job", "", Tone.BAD, "skipped"),
     JobStatus.IN_DOUBT: StatusInfo(
-        "fal may have accepted it, we cannot tell", "fal may have accepted it", Tone.DOUBT, "error"
+        "fal may have accepted it, we cannot tell",
+        "fal may have accepted it",
+        Tone.WARNING,
+        "error",
     ),
     JobStatus.CANCELLED: StatusInfo(
         "fal confirmed the cancellation", "cancelled", Tone.BAD, "failure"

@@ -28,7 +28,7 @@ class Tone(StrEnum):
     TITLE = "title"
     GOOD = "good"
     BAD = "bad"
-    DOUBT = "doubt"
+    WARNING = "warning"
     DIM = "dim"
 
 

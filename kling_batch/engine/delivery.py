@@ -29,7 +29,7 @@ from kling_batch.core.outcomes import (
     RemoteFile,
     Unfetched,
 )
-from kling_batch.core.quantities import parse_time
+from kling_batch.core.quantities import parse_iso
 from kling_batch.core.records import Attempt, File
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
@@ -134,7 +134,7 @@ class Delivery:
     def _young(self, attempt: Attempt) -> bool:
         """Whether fal still has to have the files, so that their absence is an outage of its."""
         made = attempt.rendered_at
-        return made is not None and self._context.now() - parse_time(made) < KEPT
+        return made is not None and self._context.now() - parse_iso(made) < KEPT
 
     def _here(self, attempt_id: int) -> frozenset[int]:
         """Which of its outputs lie on the disk as they were paid for."""

@@ -24,7 +24,7 @@ from kling_batch.core.outcomes import (
     ListOutcome,
     Unread,
 )
-from kling_batch.core.quantities import format_time, parse_time
+from kling_batch.core.quantities import iso, parse_iso
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.matching import SKEW, Doubt, comparable, match
@@ -89,9 +89,7 @@ class Reconciler:
         `since`: its intent on the loop's clock, where that was in this run.
         """
         attempt = self._context.ledger.attempt(attempt_id)
-        doubt = Doubt(
-            attempt_id, attempt.endpoint, attempt.payload, parse_time(attempt.intended_at)
-        )
+        doubt = Doubt(attempt_id, attempt.endpoint, attempt.payload, parse_iso(attempt.intended_at))
         age = (self._context.now() - doubt.intended_at).total_seconds()
         now = anyio.current_time()
         begun = now - max(0.0, age) if since is None else since
@@ -181,7 +179,7 @@ class Reconciler:
 
     async def _listing(self, endpoint: str, since: datetime) -> ListOutcome:
         await self._context.reads.take()
-        listing = await self._context.queue.listing(endpoint, since=format_time(since - SKEW))
+        listing = await self._context.queue.listing(endpoint, since=iso(since - SKEW))
         if isinstance(listing, Listing) and listing.asked_at is not None:
             self._clocks = listing.asked_at, anyio.current_time()
         return listing

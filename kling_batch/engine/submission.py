@@ -31,7 +31,7 @@ from kling_batch.core.outcomes import (
     Unconfirmed,
     UploadError,
 )
-from kling_batch.core.quantities import parse_time
+from kling_batch.core.quantities import parse_iso
 from kling_batch.core.records import OverCap
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
@@ -301,7 +301,7 @@ class Submission:
             raise UploadError(f"{parent.job_id} has no output {parent.index + 1}")
         file = mine[0]
         made = attempts[-1].rendered_at
-        young = made and context.now() - parse_time(made) < OUTPUT_LASTS
+        young = made and context.now() - parse_iso(made) < OUTPUT_LASTS
         if young and file.url and file.url.startswith("https://"):
             return file.url
         for candidate in mine:

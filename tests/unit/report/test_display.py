@@ -31,7 +31,7 @@ from kling_batch.report.display.ndjson import JsonDisplay
 from kling_batch.report.display.plain import PlainDisplay, inert
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
-from kling_batch.report.summary import Said, Tone, brief, closing, opening
+from kling_batch.report.summary import StyledLine, Tone, brief, closing, opening
 
 CENT = 10_000
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red]\r\nline two\x9b31m \u202egpj.exe\x00"
@@ -98,7 +98,7 @@ def begin(display: Display, number: int = 2, cap: int | None = 4000 * CENT) -> N
     display.start(plan(number), cap=limit, output="outputs", emulated=False)
 
 
-def text(said: list[Said]) -> str:
+def text(said: list[StyledLine]) -> str:
     return "\n".join(part.text for part in said)
 
 
@@ -637,7 +637,7 @@ def test_a_log_line_is_never_a_command_of_the_ci() -> None:
     assert inert("  ::add-mask::a") == "  : :add-mask::a"
     assert inert("x ##[group]y") == "x ## [group]y"
     assert inert("06:00:00Z a::b") == "06:00:00Z a::b"
-    assert painted(Said("x", Tone.BAD), color=False) == "x"
+    assert painted(StyledLine("x", Tone.BAD), color=False) == "x"
 
 
 # -- the summary -------------------------------------------------------------------------------

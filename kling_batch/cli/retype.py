@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from kling_batch.report.command_line import Command, Said
+from kling_batch.report.command_line import Command, TypedOption
 
 #: How one invocation is shown and ends, and the consents that were given to it alone: `--yes`,
 #: and `--retry-failed`, which pays each time it is said.
@@ -35,7 +35,7 @@ def typed() -> Command:
     return Command(
         head=(*context.command_path.split(), *arguments),
         options=tuple(
-            Said(_flag(param), word)
+            TypedOption(_flag(param), word)
             for param in said
             if isinstance(param, click.Option)
             for word in _words(param, context.params[param.name or ""])

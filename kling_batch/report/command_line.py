@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
-class Said(NamedTuple):
+class TypedOption(NamedTuple):
     """One option as typed; a flag has no value."""
 
     name: str
@@ -24,7 +24,7 @@ class Command:
 
     #: `kling-batch`, the command's name, its arguments.
     head: tuple[str, ...]
-    options: tuple[Said, ...] = ()
+    options: tuple[TypedOption, ...] = ()
     #: Every option that it takes; None where it came as one text.
     takes: frozenset[str] | None = None
 
@@ -52,7 +52,7 @@ class Command:
     def having(self, name: str, value: str | None = None) -> Command:
         """The same with an option, said once, at the end."""
         rest = self.without(name)
-        return replace(rest, options=(*rest.options, Said(name, value)))
+        return replace(rest, options=(*rest.options, TypedOption(name, value)))
 
     def as_command(self, name: str) -> Command:
         """Another command on the same arguments with the same options."""

@@ -54,7 +54,7 @@ class Engine:
         self._gate.leave(code, reason)
 
     async def run(self, plan: Plan) -> RunResult:
-        """Carry out the plan to its end, or until the run is told to leave."""
+        """Carry out the plan to its end, or until the run is stopped."""
         self._queue.load(plan)
         self._gate.open_for(item.job.batch for item in plan.items)
         if alarm := self._context.policy.alarm:

@@ -38,7 +38,7 @@ class JobFlow:
 
     Args:
         context: of the run.
-        gate: told about refusals and costs.
+        gate: is notified of refusals and costs.
         delivery: of the run.
         endings: of the run.
         start: starts a step as a task of its own.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import anyio
 from anyio import CancelScope
@@ -17,15 +16,9 @@ from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
-    Charged,
     Failed,
-    Failure,
-    FailureKind,
     Finished,
     Handle,
-    Listed,
-    ListForbidden,
-    Listing,
     Rendered,
     ResultOutcome,
     Unread,
@@ -35,9 +28,9 @@ from kling_batch.core.quantities import parse_iso
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
+from kling_batch.engine.request_lookup import Lost, RequestLookup
 from kling_batch.errors import AuthError, BudgetError
-from kling_batch.fal.classify import is_lock, verdict_of_listed, verdict_of_status
-from kling_batch.fal.responses import files_in, first_detail
+from kling_batch.fal.classify import is_lock, verdict_of_status
 
 #: Seconds for which fal may refuse the key on every read of a request before the run gives it up.
 REFUSED_PATIENCE = 300.0
@@ -110,6 +103,7 @@ class Poller:
         """`locked` is called with fal's message about a locked account."""
         self._context = context
         self._on_locked = locked
+        self._lookup = RequestLookup(context)
         #: When anything about any request was last read.
         self._last_read = float("-inf")
 
@@ -151,9 +145,16 @@ class Poller:
             if denied_since is None:
                 denied_since = anyio.current_time()
             patient = anyio.current_time() - denied_since < LOST_SECONDS
-            state = await self._look_up(attempt_id, finished, outcome, patient=patient)
-            if state is not None:
-                return state
+            # Read again: its cancellation may have been asked for meanwhile.
+            current = self._context.ledger.attempt(attempt_id)
+            verdict = await self._lookup.verdict(current, finished, outcome, patient=patient)
+            match verdict:
+                case None:
+                    continue
+                case Lost(reason):
+                    return self._context.ledger.record(attempt_id, Event.REMOTE_LOST, reason=reason)
+                case Rendered() | Failed():
+                    return self._settle(attempt, verdict, finished)
 
     async def _finish(
         self, attempt: Attempt, handle: Handle, job: Job, silence: CancelScope
@@ -256,87 +257,3 @@ class Poller:
             billable_units=units,
             cost=cost,
         )
-
-    async def _look_up(
-        self, attempt_id: int, finished: Finished, unread: Unread, *, patient: bool
-    ) -> State | None:
-        """Find in the request list what the queue no longer knows.
-
-        The queue keeps results for an hour (facts §2.8), the list keeps input and output for a
-        month. What is in neither may have been paid: in doubt. None: ask the queue again.
-        """
-        attempt = self._context.ledger.attempt(attempt_id)
-        item = await self._listed(attempt)
-        media = self._context.media(attempt.endpoint)
-        outcome = _verdict(item, finished, media=media)
-        if outcome is None and attempt.cancel_asked_at and unread.not_found:
-            outcome = _cancelled(attempt, item, patient=patient)
-        if outcome is not None:
-            return self._settle(attempt, outcome, finished)
-        if isinstance(item, Unread) or (patient and not unread.empty):
-            return None
-        reason = "the request list has no output for it"
-        if not isinstance(item, Listed):
-            reason = item.reason if item else "the request list does not know it either"
-        return self._context.ledger.record(
-            attempt.id, Event.REMOTE_LOST, reason=f"{unread.reason}; {reason}"
-        )
-
-    async def _listed(self, attempt: Attempt) -> ListEntry:
-        """The request's entry in the list, or why there is none."""
-        assert attempt.handle is not None
-        answer: ListForbidden | Unread | None = None
-        for n in range(1, NOT_FOUND_READS + 1):
-            await self._context.read_rate.take()
-            listing = await self._context.queue.listing(
-                attempt.endpoint,
-                since=attempt.intended_at,
-                request_id=attempt.handle.request_id,
-            )
-            match listing:
-                case Listing(items):
-                    mine = [i for i in items if i.request_id == attempt.handle.request_id]
-                    if mine:
-                        return mine[0]
-                    answer = None
-                case ListForbidden() | Unread():
-                    answer = listing
-            await anyio.sleep(pacing.READ.delay(n, self._context.rng))
-        return answer
-
-
-#: The list's entry of a request. None: it has none; `Unread`: the list could not be read.
-ListEntry: TypeAlias = Listed | ListForbidden | Unread | None
-
-
-def _verdict(item: ListEntry, finished: Finished, *, media: bool) -> Rendered | Failed | None:
-    """The verdict of the list, or of the status seen before; None: neither has one."""
-    if isinstance(item, Listed):
-        if (item.status_code or 0) >= 400 or first_detail(item.output):
-            return Failed(verdict_of_listed(item))
-        files = files_in(item.output)
-        if files or (item.output is not None and not media):
-            return Rendered(output=item.output, files=files)
-    if finished.error or finished.error_type:
-        return Failed(verdict_of_status(finished))
-    return None
-
-
-def _cancelled(attempt: Attempt, item: ListEntry, *, patient: bool) -> Failed | None:
-    """The verdict about a request that vanished after its cancellation; None: not certain yet.
-
-    fal drops a request at once that is cancelled while it is queued; running work may go on. The
-    status is the one that was read right before the cancellation was asked for.
-    """
-    dropped = attempt.remote_status == "IN_QUEUE" and not isinstance(item, ListForbidden)
-    if isinstance(item, Unread) or (patient and not dropped):
-        return None
-    # Running work that vanished may be billed all the same.
-    charged = Charged.NO if attempt.remote_status == "IN_QUEUE" else Charged.UNKNOWN
-    failure = Failure(
-        kind=FailureKind.ABANDONED,
-        message="cancelled at fal",
-        charged=charged,
-        error_type="client_cancelled",
-    )
-    return Failed(failure)

@@ -28,6 +28,7 @@ from kling_batch.core.quantities import iso, parse_iso
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.matching import SKEW, UnconfirmedSubmission, comparable, match
+from kling_batch.engine.remote_clock import RemoteClock
 from kling_batch.planning.plan import PlannedJob
 
 NO_TRACE = "no trace in fal's request list yet"
@@ -85,8 +86,7 @@ class Reconciler:
         self._forbidden = ""
         self._refusals = 0
         self._surplus: set[str] = set()
-        #: fal's time and the loop's at fal's latest answer.
-        self._clocks: tuple[datetime, float] | None = None
+        self._clock = RemoteClock(context)
         #: Since when all finished requests have been listed without payload.
         self._no_payload_since: float | None = None
         self.running = False
@@ -195,7 +195,7 @@ class Reconciler:
         await self._context.read_rate.take()
         listing = await self._context.queue.listing(endpoint, since=iso(since - SKEW))
         if isinstance(listing, Listing) and listing.asked_at is not None:
-            self._clocks = listing.asked_at, anyio.current_time()
+            self._clock.note(listing.asked_at)
         return listing
 
     def _start(self, endpoint: str) -> datetime:
@@ -203,17 +203,12 @@ class Reconciler:
 
     def _sent(self, lookup: _Lookup) -> datetime:
         """The earliest time at which this may have reached fal, by either clock."""
-        fals, loops = self._clocks or (self._context.now(), anyio.current_time())
-        by_fal = fals - timedelta(seconds=loops - lookup.since)
+        by_fal = self._clock.at(lookup.since)
         return min(lookup.submission.intended_at, by_fal - LOOK_BACK if lookup.future else by_fal)
 
     def _clocks_differ(self, lookup: _Lookup) -> bool:
         """Whether the clocks differ, so that a list without this one proves nothing."""
-        if self._clocks is None:
-            return lookup.future
-        fals, loops = self._clocks
-        ours = self._context.now() - timedelta(seconds=anyio.current_time() - loops)
-        return lookup.future or abs(ours - fals) > SKEW
+        return lookup.future or self._clock.differs(SKEW)
 
     def _unread(self, endpoint: str, reason: str) -> None:
         for lookup in self._of(endpoint):

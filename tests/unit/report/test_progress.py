@@ -1,4 +1,4 @@
-"""The fold behind every display: phases, counts, money, twins; it never needs a clock."""
+"""Progress, the model of every display: phases, counts, money and duplicates, without a clock."""
 
 from __future__ import annotations
 

@@ -66,7 +66,10 @@ def shown(path: Path) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
+    """SHA-256 of a file's content, hexadecimal.
+
+    `manifest/inputs.py`, a sibling package, calls `hashlib.file_digest` itself.
+    """
     with path.open("rb") as file:
         return digest_of_open(file)
 

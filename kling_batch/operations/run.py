@@ -35,7 +35,7 @@ from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
-from kling_batch.report.run_report import RunReport
+from kling_batch.report.run_report import RunReport, RunStarted
 from kling_batch.settings import Settings, resolve
 
 if TYPE_CHECKING:
@@ -234,11 +234,13 @@ async def _drive(
     words = partial(_last_words, ledger, str(request.command))
     with receiver() as signals:  # before the first word: from it on, somebody may press Ctrl-C
         display.start(
-            plan,
-            cap=settings.max_cost,
-            output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
-            emulated=settings.service == "emulator",
-            committed=ledger.committed([batch.name for batch in request.batches]),
+            RunStarted(
+                plan=plan,
+                cap=settings.max_cost,
+                output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
+                emulated=settings.service == "emulator",
+                committed=ledger.committed([batch.name for batch in request.batches]),
+            )
         )
         async with _context(
             request, settings, ledger, policy, gateway=gateway, auth=auth

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, suppress
 
 import anyio
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
 from kling_batch.report.display.base import Display
@@ -46,7 +46,7 @@ async def listen(
 
     def leave_now(code: ExitCode) -> None:
         with suppress(Exception):  # leaving is what was asked for, words or no words
-            display.notify(RunEvent(kind="stopping", message=last_words()))
+            display.notify(RunEvent(kind=EventKind.STOPPING, message=last_words()))
             display.close()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
@@ -66,7 +66,7 @@ async def listen(
             elif not interrupted:
                 interrupted = True
                 hint = "stopping in order; Ctrl-C once more leaves at once"
-                display.notify(RunEvent(kind="stopping", message=hint))
+                display.notify(RunEvent(kind=EventKind.STOPPING, message=hint))
                 engine.leave(ExitCode.INTERRUPTED, "interrupted")
             elif number == signal.SIGINT:
                 leave_now(ExitCode.INTERRUPTED)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
-from kling_batch.catalog.kling_o3 import ENDPOINTS, Endpoint
+from kling_batch.catalog import kling_o3
+from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.parameters import READERS, UNREAD, Parameter, map_urls
 from kling_batch.catalog.pricing import Estimate, PerImage, estimate_images, estimate_video
 from kling_batch.catalog.rules import shot_seconds
@@ -40,7 +41,8 @@ __all__ = [
     "why_not_found",
 ]
 
-CATALOG: tuple[Endpoint, ...] = ENDPOINTS
+#: Every endpoint, of every model generation: one data module each.
+CATALOG: tuple[Endpoint, ...] = (*kling_o3.ENDPOINTS,)
 MODES: tuple[str, ...] = tuple(dict.fromkeys(endpoint.mode for endpoint in CATALOG))
 TIERS: tuple[str, ...] = ("standard", "pro", "4k")
 DEFAULT_TIER = "pro"

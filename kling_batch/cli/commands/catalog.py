@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from kling_batch.catalog.kling_o3 import Endpoint
+from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.parameters import Parameter
 from kling_batch.catalog.pricing import PerImage, Price
 from kling_batch.core.jobs import JSON

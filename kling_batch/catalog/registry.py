@@ -1,7 +1,7 @@
 """The one door to what fal's Kling O3 endpoints take, make and cost.
 
     endpoint = find("text-to-video", "pro")
-    arguments, findings = examine(endpoint, {"prompt": "A samurai", "duration": 5})
+    arguments, problems = examine(endpoint, {"prompt": "A samurai", "duration": 5})
 
 Must not read files or import anything heavy: `--help` goes through here.
 """
@@ -16,21 +16,19 @@ from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.parameters import READERS, UNREAD, Parameter, map_urls
 from kling_batch.catalog.pricing import Estimate, PerImage, estimate_images, estimate_video
 from kling_batch.catalog.rules import shot_seconds
-from kling_batch.core.diagnostics import ArgumentPath, Complaint, Findings, nearest
+from kling_batch.core.diagnostics import Collector, nearest
 from kling_batch.core.jobs import JSON, Arguments
 from kling_batch.core.quantities import MicroUSD, format_usd, parse_usd
+from kling_batch.errors import ArgumentPath, Problem
 
 __all__ = [
     "CATALOG",
     "MODES",
     "TIERS",
-    "Complaint",
     "Endpoint",
     "Estimate",
-    "Findings",
     "Parameter",
     "by_id",
-    "check",
     "estimate",
     "examine",
     "find",
@@ -78,45 +76,40 @@ def tiers_of(mode: str) -> tuple[str, ...]:
     return tuple(endpoint.tier for endpoint in CATALOG if endpoint.mode == mode)
 
 
-def why_not_found(mode: str, tier: str) -> Complaint:
-    """Why `find` raises, and what to type instead."""
+def why_not_found(mode: str, tier: str) -> Problem:
+    """The problem of a mode or tier for which `find` raises `KeyError`."""
     if mode not in MODES:
         hint = nearest(mode, MODES) or f"one of {', '.join(MODES)}"
-        return Complaint(("mode",), f"there is no mode `{mode}`", "unknown-mode", hint)
+        return Problem.about(("mode",), f"there is no mode `{mode}`", "unknown-mode", hint)
     tiers = tiers_of(mode)
     if tier not in TIERS:
         hint = nearest(tier, tiers) or f"one of {', '.join(tiers)}"
-        return Complaint(("tier",), f"there is no tier `{tier}`", "unknown-tier", hint)
+        return Problem.about(("tier",), f"there is no tier `{tier}`", "unknown-tier", hint)
     message = f"{mode} has no tier `{tier}`, only {' and '.join(tiers)}"
-    return Complaint(("tier",), message, "unknown-tier", "leave `tier` out")
+    return Problem.about(("tier",), message, "unknown-tier", "leave `tier` out")
 
 
 def examine(
     endpoint: Endpoint, arguments: Arguments, through: Collection[str] = ()
-) -> tuple[dict[str, JSON], Findings]:
-    """The arguments as they are sent, with every complaint about them.
+) -> tuple[dict[str, JSON], Collector]:
+    """The arguments as they are sent, with every error and warning about them.
 
     Names in `through` that the endpoint does not know are passed on as they stand.
     """
-    findings = Findings()
-    given, unread = _read(endpoint, arguments, through, findings)
+    problems = Collector()
+    given, unread = _read(endpoint, arguments, through, problems)
     seen = {**given, **dict.fromkeys(unread, UNREAD)} if unread else given
     for name in endpoint.required:
         if name not in seen:
             message = f"{endpoint.mode} needs `{name}`"
-            findings.error((), message, "missing", endpoint.by_name[name].doc)
+            problems.error((), message, "missing", endpoint.by_name[name].doc)
     for rule in endpoint.rules:
-        rule(seen, findings)
+        rule(seen, problems)
     result = {**endpoint.defaults, **given}
     if "duration" in endpoint.defaults and "duration" not in given:
         # fal's default of 5 s would contradict shots; what they add up to is what is meant.
         result["duration"] = str(shot_seconds(given) or result["duration"])
-    return result, findings
-
-
-def check(endpoint: Endpoint, arguments: Arguments) -> list[Complaint]:
-    """Everything that forbids these arguments; doubts are in `examine`'s findings."""
-    return examine(endpoint, arguments)[1].errors
+    return result, problems
 
 
 def normalise(endpoint: Endpoint, arguments: Arguments) -> dict[str, JSON]:
@@ -149,7 +142,7 @@ def replace_urls(
 
 
 def _read(
-    endpoint: Endpoint, arguments: Arguments, through: Collection[str], findings: Findings
+    endpoint: Endpoint, arguments: Arguments, through: Collection[str], problems: Collector
 ) -> tuple[dict[str, JSON], list[str]]:
     """Every argument that could be read, and the names of those that could not."""
     readers = _readers(endpoint)
@@ -160,29 +153,29 @@ def _read(
             continue
         if (known := readers.get(name)) is not None:
             reader, parameter, path = known
-            before = len(findings.errors)
-            got = reader(parameter, value, path, findings)
+            before = len(problems.errors)
+            got = reader(parameter, value, path, problems)
             if got is not None:
                 given[name] = got
-            elif len(findings.errors) > before:
+            elif len(problems.errors) > before:
                 unread.append(name)
         elif name in through:
             given[name] = value
         else:
-            findings.errors.append(_unknown(endpoint, name))
+            _report_unknown(endpoint, name, problems)
     return given, unread
 
 
-def _unknown(endpoint: Endpoint, name: str) -> Complaint:
+def _report_unknown(endpoint: Endpoint, name: str, problems: Collector) -> None:
     message = f"{endpoint.mode} has no parameter `{name}`"
     hint = nearest(name, endpoint.by_name)
     modes = PARAMETER_MODES.get(name, ())
     if modes:
         message += f"; it belongs to {', '.join(modes)}"
-    return Complaint((name,), message, "unknown-parameter", hint)
+    problems.error((name,), message, "unknown-parameter", hint)
 
 
-_Known = tuple[Callable[[Parameter, JSON, ArgumentPath, Findings], JSON], Parameter, ArgumentPath]
+_Known = tuple[Callable[[Parameter, JSON, ArgumentPath, Collector], JSON], Parameter, ArgumentPath]
 _READERS: dict[str, dict[str, _Known]] = {}
 
 

@@ -7,13 +7,13 @@ every render again. A future algorithm gets a new prefix. Pure: no I/O, no clock
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple, NewType, TypeAlias
 
 from kling_batch.core.quantities import MicroUSD
-from kling_batch.errors import Place, Problem
+from kling_batch.errors import ArgumentPath, Place, Problem
 
 JobKey = NewType("JobKey", str)
 """`k1:` and 32 hexadecimal digits; see `job_key`."""
@@ -41,6 +41,16 @@ class OutputOf:
     job_id: str
     take: int
     index: int = 0
+
+
+def output_suffix(index: int) -> str:
+    """The part of a file's name for the `index`-th output (from 0): `-2` for the second."""
+    return "" if index == 0 else f"-{index + 1}"
+
+
+def take_suffix(take: int) -> str:
+    """The part of a file's name for a take (from 1): `-t2` for the second."""
+    return "" if take == 1 else f"-t{take}"
 
 
 class Job(NamedTuple):
@@ -78,7 +88,7 @@ class Job(NamedTuple):
 
     def output_path(self, index: int, ext: str) -> str:
         """Relative path of the `index`-th output (from 0), `ext` with its dot."""
-        return self.path.format(output="" if index == 0 else f"-{index + 1}", ext=ext)
+        return self.path.format(output=output_suffix(index), ext=ext)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +119,15 @@ class Batch:
     output: str | None = None
     warnings: tuple[Problem, ...] = ()
     #: Job and path of an argument → its place; None where nothing more is known than `Job.place`.
-    locate: Callable[[Job, tuple[str | int, ...]], Place] | None = field(
+    locate: Callable[[Job, ArgumentPath], Place] | None = field(
         default=None, repr=False, compare=False
     )
+
+    def place_of(self, job: Job, loc: Sequence[str | int]) -> Place:
+        """The place of an argument that fal names as `detail[].loc`; the job's without one."""
+        if self.locate is None or not loc:
+            return job.place
+        return self.locate(job, tuple(loc[1:] if loc[0] == "body" else loc))
 
 
 def _reference(value: object) -> JSON:

@@ -1,6 +1,6 @@
 """Every key of a manifest as data: what reads it, what editors are told, what it is for.
 
-A reader raises `FieldError` with a sentence. Where there is no reader, the value is judged later,
+A reader raises `InvalidValue` with a sentence. Where there is no reader, the value is judged later,
 when its templates are rendered. `document.py` makes the model of this. Must not know places. Pure.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kling_batch.catalog.json_schema import TEMPLATE, Schema, parameter_schema, parameters_named
 from kling_batch.catalog.parameters import whole_number
 from kling_batch.catalog.registry import MODES, PARAMETER_MODES, TIERS
-from kling_batch.core.diagnostics import FieldError, show
+from kling_batch.core.diagnostics import InvalidValue, show
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import (
     _DURATION,
@@ -50,18 +50,18 @@ class Field:
 def money(value: JSON) -> MicroUSD:
     """Dollars as a number or as text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise FieldError(f"{show(value)} is not an amount in dollars, such as 40.00")
+        raise InvalidValue(f"{show(value)} is not an amount in dollars, such as 40.00")
     try:
         return parse_usd(value if isinstance(value, str) else show(value))
     except ValueError as error:
-        raise FieldError(str(error)) from None
+        raise InvalidValue(str(error)) from None
 
 
 def takes(value: JSON) -> int:
     """How many takes are wanted."""
     number = whole_number(value)
     if number is None or not 1 <= number <= MOST_TAKES:
-        raise FieldError(f"{show(value)} is not a whole number from 1 to {MOST_TAKES:,}")
+        raise InvalidValue(f"{show(value)} is not a whole number from 1 to {MOST_TAKES:,}")
     return number
 
 
@@ -69,17 +69,17 @@ def tags(value: JSON) -> tuple[str, ...]:
     """A list of words, or words with commas between them."""
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, list):
-        raise FieldError(f"must be a list of words, not {show(value)}")
+        raise InvalidValue(f"must be a list of words, not {show(value)}")
     return tuple(dict.fromkeys(text(word) for word in words if word != ""))
 
 
 def text(value: JSON) -> str:
     """Text that is not empty; a number counts as its digits."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise FieldError(f"must be text, not {show(value)}")
+        raise InvalidValue(f"must be text, not {show(value)}")
     written = value.strip() if isinstance(value, str) else show(value)
     if not written or "\x00" in written:
-        raise FieldError("contains a NUL character" if written else "must not be empty")
+        raise InvalidValue("contains a NUL character" if written else "must not be empty")
     return written
 
 
@@ -87,7 +87,7 @@ def _between(low: int, high: int) -> Callable[[JSON], int]:
     def read(value: JSON) -> int:
         number = None if isinstance(value, str) else whole_number(value)
         if number is None or not low <= number <= high:
-            raise FieldError(f"{show(value)} is not a whole number from {low} to {high:,}")
+            raise InvalidValue(f"{show(value)} is not a whole number from {low} to {high:,}")
         return number
 
     return read
@@ -95,41 +95,41 @@ def _between(low: int, high: int) -> Callable[[JSON], int]:
 
 def _on_doubt(value: JSON) -> JSON:
     if value not in ("hold", "resubmit"):
-        raise FieldError(f"{show(value)} is neither hold nor resubmit")
+        raise InvalidValue(f"{show(value)} is neither hold nor resubmit")
     return value
 
 
 def _version(value: JSON) -> int:
     if isinstance(value, bool) or value != 1:
-        raise FieldError(f"{show(value)} is no version that this program knows; write 1")
+        raise InvalidValue(f"{show(value)} is no version that this program knows; write 1")
     return 1
 
 
 def _mapping(value: JSON) -> Mapping[str, JSON]:
     if not isinstance(value, Mapping):
-        raise FieldError(f"must be a mapping, not {show(value)}")
+        raise InvalidValue(f"must be a mapping, not {show(value)}")
     return value
 
 
 def _jobs(value: JSON) -> JSON:
     if not isinstance(value, list) or not value:
-        raise FieldError("must be a list of jobs, each beginning with `- id:`")
+        raise InvalidValue("must be a list of jobs, each beginning with `- id:`")
     return value
 
 
 def _variables(value: JSON) -> JSON:
     for name in _mapping(value):
         if not re.match(_NAME, name):
-            raise FieldError(f"`{name}` is no name that a template could use: letters, digits, _")
+            raise InvalidValue(f"`{name}` is no name that a template could use: letters, digits, _")
     return value
 
 
 def _environment(value: JSON) -> JSON:
     for name, source in _variables(value).items():
         if not isinstance(source, str) or not re.match(_NAME, source):
-            raise FieldError(f"`{name}` must name an environment variable, not {show(source)}")
+            raise InvalidValue(f"`{name}` must name an environment variable, not {show(source)}")
         if source in SECRETS:
-            raise FieldError(f"{source} is a secret and never part of a manifest")
+            raise InvalidValue(f"{source} is a secret and never part of a manifest")
     return value
 
 
@@ -137,24 +137,24 @@ def _retry(value: JSON) -> JSON:
     """The number of attempts, or None."""
     said = _mapping(value)
     if unknown := [name for name in said if name != "attempts"]:
-        raise FieldError(f"has no key {show(unknown[0])}; it has `attempts`")
+        raise InvalidValue(f"has no key {show(unknown[0])}; it has `attempts`")
     attempts = said.get("attempts")
     return None if attempts is None else _between(1, 100)(attempts)
 
 
 def _matrix(value: JSON) -> JSON:
     if not _mapping(value):
-        raise FieldError("has no names; give at least one list of values, or remove it")
+        raise InvalidValue("has no names; give at least one list of values, or remove it")
     for name, entries in value.items():
         if not isinstance(entries, list):
-            raise FieldError(f"`{name}` must be a list of values, not {show(entries)}")
+            raise InvalidValue(f"`{name}` must be a list of values, not {show(entries)}")
         if name in ("include", "exclude"):
             if not all(isinstance(entry, Mapping) and entry for entry in entries):
-                raise FieldError(f"`{name}` must be a list of mappings, such as [{{tier: pro}}]")
+                raise InvalidValue(f"`{name}` must be a list of mappings, such as [{{tier: pro}}]")
         elif not entries:
-            raise FieldError(f"`{name}` is an empty list, so there would be no job at all")
+            raise InvalidValue(f"`{name}` is an empty list, so there would be no job at all")
         elif not re.match(_NAME, name):
-            raise FieldError(f"`{name}` is no name that a template could use: letters, digits, _")
+            raise InvalidValue(f"`{name}` is no name that a template could use: letters, digits, _")
     return value
 
 

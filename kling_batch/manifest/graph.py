@@ -13,10 +13,11 @@ from itertools import islice
 from kling_batch.catalog import registry as catalog
 from kling_batch.catalog.parameters import Parameter
 from kling_batch.catalog.registry import Endpoint
-from kling_batch.core.diagnostics import ArgumentPath, Complaint, nearest
+from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import JSON, Arguments, Job, OutputOf, leaves, parents
-from kling_batch.errors import Place
-from kling_batch.manifest.expand import Expansion, Origin, key_of, outputs_of
+from kling_batch.errors import ArgumentPath, Place
+from kling_batch.manifest.entry import Origin
+from kling_batch.manifest.expand import Expansion, key_of, outputs_of
 
 _Name = tuple[str, int]
 #: 5 s of video are 121 frames: a clip is about a frame longer than it was ordered.
@@ -87,23 +88,22 @@ class _Graph:
         chain = " → ".join(job_id for job_id, _ in [*circle, parent])
         for name in path:
             self._done[name] = None
-        job, (entry, line) = self._jobs[parent], self._origins[parent]
+        job = self._jobs[parent]
         following = circle[1][0] if len(circle) > 1 else parent[0]
         where = (_name_of(job.arguments, following),) if job.mode else ()
-        complaint = Complaint(where, f"jobs need each other in a circle: {chain}", "circle")
-        entry.complain(complaint, line)
+        self._origins[parent].error(where, f"jobs need each other in a circle: {chain}", "circle")
 
     def _complete(self, name: _Name) -> Job | None:
         job = self._jobs[name]
         if name not in self._origins:
             return job
-        entry, line = self._origins[name]
-        filled = _Filled(self, self._origins[name])
+        origin = self._origins[name]
+        filled = _Filled(self, origin)
         endpoint = catalog.by_id(job.endpoint) if job.mode else None
         arguments = filled.arguments(endpoint, job.arguments)
         if filled.failed:
             return None
-        key = key_of(job.endpoint, arguments, job.take, entry, line)
+        key = key_of(job.endpoint, arguments, job.take, origin)
         if key is None:
             return None
         priced = job._replace(arguments=arguments, key=key)
@@ -201,7 +201,7 @@ class _Filled:
 
     def _complain(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
         self.failed = True
-        self._origin.entry.complain(Complaint(path, message, code, hint), self._origin.line)
+        self._origin.error(path, message, code, hint)
 
 
 def _name_of(arguments: Arguments, job_id: str) -> str:

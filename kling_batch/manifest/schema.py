@@ -26,8 +26,9 @@ from pydantic import Field as ModelField
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from kling_batch.catalog.json_schema import DEFINITIONS, Schema, by_mode, shared
-from kling_batch.core.diagnostics import ArgumentPath, Complaint, nearest, show
+from kling_batch.core.diagnostics import nearest, show
 from kling_batch.core.jobs import JSON, Limits
+from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest import fields
 from kling_batch.manifest.fields import Field
 from kling_batch.manifest.paths import DEFAULT_PATH
@@ -44,23 +45,23 @@ class Manifest:
     vars: Mapping[str, JSON]
     env: Mapping[str, str]
     defaults: Mapping[str, JSON]
-    #: None where an entry is no mapping: it has its complaint, and keeps its number.
+    #: None where an entry is no mapping: it is reported, and keeps its number.
     entries: tuple[Mapping[str, JSON] | None, ...]
 
 
-def read_manifest(value: JSON) -> tuple[Manifest, list[Complaint]]:
-    """What is sound of a document, and a complaint about everything else."""
+def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
+    """The valid part of a document, and a problem for everything else."""
     if not isinstance(value, Mapping):
         message = f"a manifest is a mapping with `jobs:`, not {show(value)}"
-        return _manifest({}), [Complaint((), message, "wrong-type")]
-    complaints: list[Complaint] = []
+        return _manifest({}), [Problem.about((), message, "wrong-type")]
+    problems: list[Problem] = []
     frame = _copy(value)
     # Each round cuts what was wrong out of the frame, so that the rest can be judged as well.
     while found := _errors(frame):
         for error in found:
-            complaints.append(_complaint(error))
+            problems.append(_problem(error))
             _cut(frame, error["loc"])
-    return _manifest(frame), complaints
+    return _manifest(frame), problems
 
 
 _CONFIG = ConfigDict(extra="forbid")
@@ -187,23 +188,25 @@ def _cut(frame: dict[str, JSON], loc: ArgumentPath) -> None:
             frame.pop(str(loc[0]), None)
 
 
-def _complaint(error: ErrorDetails) -> Complaint:
+def _problem(error: ErrorDetails) -> Problem:
     path = tuple(error["loc"])
     name = path[-1] if path else ""
     value = error["input"]
     match error["type"], path:
         case "manifest", _:
-            return Complaint(path, f"`{name}` {_sentence(error)}", "wrong-value")
+            return Problem.about(path, f"`{name}` {_sentence(error)}", "wrong-value")
         case "extra_forbidden", _:
             return _unknown(path)
         case (("missing" | "list_type" | "too_short"), _):
             message = "`jobs` must be a list with at least one job"
-            return Complaint(path, message, "missing", "- id: …")
+            return Problem.about(path, message, "missing", "- id: …")
         case _, ("jobs", int()):
             message = f"a job is a mapping with `id:` and more, not {show(value)}"
-            return Complaint(path, message, "wrong-type")
+            return Problem.about(path, message, "wrong-type")
         case _:
-            return Complaint(path, f"`{name}` must be a mapping, not {show(value)}", "wrong-type")
+            return Problem.about(
+                path, f"`{name}` must be a mapping, not {show(value)}", "wrong-type"
+            )
 
 
 def _sentence(error: ErrorDetails) -> str:
@@ -211,7 +214,7 @@ def _sentence(error: ErrorDetails) -> str:
     return text if text.startswith(("must", "has", "contains", "names")) else f"is wrong: {text}"
 
 
-def _unknown(path: ArgumentPath) -> Complaint:
+def _unknown(path: ArgumentPath) -> Problem:
     known: Iterable[str]
     match path:
         case ("jobs", _, _):
@@ -228,4 +231,4 @@ def _unknown(path: ArgumentPath) -> Complaint:
     hint = nearest(path[-1], known)
     if not hint and path[0] in ("jobs", "defaults"):
         hint = "new parameters of the API go into `params:`"
-    return Complaint(path, f"{where} has no key `{path[-1]}`", "unknown-key", hint)
+    return Problem.about(path, f"{where} has no key `{path[-1]}`", "unknown-key", hint)

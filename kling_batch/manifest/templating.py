@@ -17,8 +17,9 @@ from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from kling_batch.core.diagnostics import ArgumentPath
+from kling_batch.core.diagnostics import InvalidValue
 from kling_batch.core.jobs import JSON
+from kling_batch.errors import ArgumentPath
 
 Scope = Mapping[str, JSON]
 Render = Callable[[Scope], JSON]
@@ -28,23 +29,6 @@ _WHOLE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
 _MOST_CHARACTERS = 1_000_000
 #: A loop in a loop of this many is still done at once.
 _LONGEST_RANGE = 1000
-
-
-class TemplateFault(Exception):  # noqa: N818 - a fault of the text, not of the program
-    """What is wrong with a template, where inside the value, and the variables in question."""
-
-    def __init__(
-        self,
-        message: str,
-        path: ArgumentPath,
-        code: str = "template",
-        hint: str = "",
-        suggestion: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.message, self.path, self.code, self.hint = message, path, code, hint
-        #: The variable that was probably meant.
-        self.suggestion = suggestion
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -123,7 +107,7 @@ def names_in(value: JSON) -> set[str]:
 def compile_value(value: JSON, path: ArgumentPath = ()) -> Render | None:
     """A function from variables to the value, or None where the value is constant.
 
-    Raises `TemplateFault`, as the function does.
+    Raises `InvalidValue`, as the function does.
     """
     if not is_template(value):
         return None
@@ -151,7 +135,7 @@ def truth(value: JSON) -> bool:
 def _compile_mapping(value: Mapping[str, JSON], path: ArgumentPath) -> Render:
     for name in value:
         if is_template(name):
-            raise TemplateFault(f"a key cannot be a template: `{name}`", (*path, name))
+            raise _invalid(f"a key cannot be a template: `{name}`", (*path, name))
     triples = [(name, compile_value(entry, (*path, name)), entry) for name, entry in value.items()]
     return lambda scope: {name: render(scope) if render else each for name, render, each in triples}
 
@@ -167,15 +151,15 @@ def _compile_text(text: str, path: ArgumentPath) -> Render:
             evaluate = _ENVIRONMENT.compile_expression(whole[1], undefined_to_none=False)
             return _guarded(lambda scope: _plain(evaluate(scope)), text, path)
         return _guarded(_ENVIRONMENT.from_string(text).render, text, path)
-    except TemplateFault:
+    except InvalidValue:
         raise
     except TemplateSyntaxError as error:
         message = f"template: {error.message}"
         hint = "for braces as text write {% raw %}…{% endraw %}"
-        raise TemplateFault(message, path, "template", hint) from None
+        raise _invalid(message, path, "template", hint) from None
     # Compiling runs Python's own compiler on what Jinja makes of the text: too deep, too large…
     except Exception as error:  # noqa: BLE001
-        raise TemplateFault(f"template: {_sentence(error)}", path) from None
+        raise _invalid(f"template: {_sentence(error)}", path) from None
 
 
 def _substitution(parts: list[nodes.Expr], path: ArgumentPath) -> Render:
@@ -199,7 +183,7 @@ def _substitution(parts: list[nodes.Expr], path: ArgumentPath) -> Render:
             raise _unknown(str(error.args[0]), scope, path) from None
         if None in values:
             empty = names[values.index(None)]
-            raise TemplateFault(f"`{empty}` is empty (null) here", path)
+            raise _invalid(f"`{empty}` is empty (null) here", path)
         return pattern % values
 
     return render
@@ -215,11 +199,21 @@ def _lookup(name: str, path: ArgumentPath) -> Render:
     return render
 
 
-def _unknown(name: str, scope: Scope, path: ArgumentPath) -> TemplateFault:
+def _invalid(
+    message: str,
+    path: ArgumentPath,
+    code: str = "template",
+    hint: str = "",
+    suggestion: str = "",
+) -> InvalidValue:
+    return InvalidValue(message, hint, code=code, path=path, suggestion=suggestion)
+
+
+def _unknown(name: str, scope: Scope, path: ArgumentPath) -> InvalidValue:
     close = next(iter(get_close_matches(name, list(scope), n=1)), "")
     known = f"known: {', '.join(list(scope)[:12]) or 'none'}"
     hint = f"did you mean `{close}`?" if close else known
-    return TemplateFault(f"there is no variable `{name}`", path, "unknown-variable", hint, close)
+    return _invalid(f"there is no variable `{name}`", path, "unknown-variable", hint, close)
 
 
 def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> Render:
@@ -232,12 +226,12 @@ def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> 
             missing = sorted(name for name in names if name not in scope)
             if missing and f"'{missing[0]}'" in str(error):
                 raise _unknown(missing[0], scope, path) from None
-            raise TemplateFault(f"template: {error}", path, "unknown-variable") from None
+            raise _invalid(f"template: {error}", path, "unknown-variable") from None
         # A template runs what its author wrote: division by zero, text plus number…
         except Exception as error:  # noqa: BLE001
-            raise TemplateFault(f"template: {_sentence(error)}", path) from None
+            raise _invalid(f"template: {_sentence(error)}", path) from None
         if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
-            raise TemplateFault("template: more than a million characters", path, "too-long")
+            raise _invalid("template: more than a million characters", path, "too-long")
         return value
 
     return guarded

@@ -13,9 +13,9 @@ from typing import Any, Final
 import yaml
 
 from kling_batch.catalog.parameters import MOST_DEPTH
-from kling_batch.core.diagnostics import ArgumentPath
+from kling_batch.core.diagnostics import Collector, fatal
 from kling_batch.core.jobs import JSON
-from kling_batch.errors import ManifestError, Place, Problem
+from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem
 
 #: Beyond these a file is an accident or an attack; tables are for large batches.
 MOST_BYTES = 64_000_000
@@ -63,7 +63,7 @@ class Node:
 class Tree:
     """A parsed document: `value`, and the place of anything in it."""
 
-    def __init__(self, file: str, root: Node, problems: list[Problem]) -> None:
+    def __init__(self, file: str, root: Node, problems: Collector) -> None:
         self.file = file
         self.root = root
         self.problems = problems
@@ -93,10 +93,10 @@ def parse(data: bytes, file: str) -> Tree:
     """The tree of one YAML document; `ManifestError` where there is none to be had."""
     if len(data) > MOST_BYTES:
         message = f"the file is larger than {MOST_BYTES // 1_000_000} MB"
-        raise _fatal(Place(file), message, "too-large", "put the jobs into a table")
+        raise fatal(Place(file), message, "too-large", "put the jobs into a table")
     text = decode(data, file)
     if not text.strip():
-        raise _fatal(Place(file), "the file is empty", "empty", "`kling-batch init` writes a start")
+        raise fatal(Place(file), "the file is empty", "empty", "`kling-batch init` writes a start")
     builder = _Builder(file, yaml.parse(text, Loader=yaml.CSafeLoader))
     try:
         root = builder.document()
@@ -108,7 +108,7 @@ def parse(data: bytes, file: str) -> Tree:
 def decode(data: bytes, file: str) -> str:
     """UTF-8 with or without a byte order mark; anything else is told with its place."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _fatal(Place(file, 1, 1), "the file is UTF-16", "encoding", "save it as UTF-8")
+        raise fatal(Place(file, 1, 1), "the file is UTF-16", "encoding", "save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -117,7 +117,7 @@ def decode(data: bytes, file: str) -> str:
         column = len(before[start:].decode("utf-8", "replace")) + 1
         place = Place(file, before.count(b"\n") + 1, column)
         message = f"byte 0x{data[error.start]:02x} is not UTF-8"
-        raise _fatal(place, message, "encoding", "save the file as UTF-8") from None
+        raise fatal(place, message, "encoding", "save the file as UTF-8") from None
 
 
 def scalar(text: str) -> JSON:
@@ -140,7 +140,7 @@ class _Builder:
 
     def __init__(self, file: str, events: Iterator[Any]) -> None:
         self.file = file
-        self.problems: list[Problem] = []
+        self.problems = Collector()
         self._events = events
         self._anchors: dict[str, Node | None] = {}
         self._values = 0
@@ -151,13 +151,13 @@ class _Builder:
         while isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent):
             event = self._next()
         if isinstance(event, yaml.StreamEndEvent):
-            raise _fatal(Place(self.file), "the file holds only comments", "empty")
+            raise fatal(Place(self.file), "the file holds only comments", "empty")
         root = self._node(event, 0)
         while isinstance(event, yaml.Event) and not isinstance(event, yaml.StreamEndEvent):
             event = self._next()
             if isinstance(event, yaml.DocumentStartEvent):
                 message = "a second document starts here; a manifest is one document"
-                raise _fatal(self._place(event), message, "syntax", "remove the line `---`")
+                raise fatal(self._place(event), message, "syntax", "remove the line `---`")
         return root
 
     def _next(self) -> Any:
@@ -186,20 +186,20 @@ class _Builder:
         node = self._anchors.get(event.anchor)
         if node is None:
             known = "refers to itself" if event.anchor in self._anchors else "is not defined above"
-            raise _fatal(self._place(event), f"alias *{event.anchor} {known}", "syntax")
+            raise fatal(self._place(event), f"alias *{event.anchor} {known}", "syntax")
         self._count(node.size, event)
         self._allow(event, depth + node.height)
         return node
 
     def _allow(self, event: Any, depth: int) -> None:
         if depth >= MOST_DEPTH:
-            raise _fatal(self._place(event), TOO_DEEP, "too-deep")
+            raise fatal(self._place(event), TOO_DEEP, "too-deep")
 
     def _count(self, size: int, event: Any) -> None:
         self._values += size
         if self._values > MOST_VALUES:
             message = f"more than {MOST_VALUES:,} values once aliases are written out"
-            raise _fatal(self._place(event), message, "too-large")
+            raise fatal(self._place(event), message, "too-large")
 
     def _scalar(self, event: Any) -> JSON:
         if event.tag not in (None, "!", _CORE + "str", *_RESOLVED_TAGS):
@@ -269,15 +269,11 @@ class _Builder:
         return Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
 
     def _problem(self, event: Any, message: str, code: str, hint: str = "") -> None:
-        self.problems.append(Problem(self._place(event), message, code, hint))
-
-
-def _fatal(place: Place, message: str, code: str, hint: str = "") -> ManifestError:
-    return ManifestError((Problem(place, message, code, hint),))
+        self.problems.error(self._place(event), message, code, hint)
 
 
 def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
-    """Libyaml's complaint in our words where they are better than its own."""
+    """The problem of a syntax error, reworded where libyaml's message is hard to understand."""
     if isinstance(error, yaml.reader.ReaderError):
         where = text[: error.position]
         place = Place(file, where.count("\n") + 1, len(where) - where.rfind("\n"))

@@ -178,11 +178,9 @@ def _facts(reader: Reader, keys: Collection[JobKey]) -> dict[JobKey, dict[str, A
 
 
 def _place(batch: Batch | None, job: Job, standing: Standing | None) -> Place:
-    """Where fal's complaint about an argument stands; else the job's own place."""
+    """The place of the argument that fal refused, or of the job as a whole."""
     loc = standing.failure.loc if standing and standing.failure else ()
-    if batch is None or batch.locate is None or not loc:
-        return job.place
-    return batch.locate(job, tuple(loc[1:] if loc[0] == "body" else loc))
+    return job.place if batch is None else batch.place_of(job, loc)
 
 
 _WORDS = {

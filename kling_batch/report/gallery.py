@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kling_batch.core.jobs import output_suffix
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.records import File
 from kling_batch.core.text import clean
@@ -200,8 +201,7 @@ def _chosen(held: Sequence[File], template: str) -> list[File]:
     """One name for each output: the manifest's own where it has one, else any that is left."""
     chosen: dict[int, tuple[tuple[bool, bool], File]] = {}
     for file in held:
-        suffix = "" if file.index == 0 else f"-{file.index + 1}"
-        wanted = template.format(output=suffix, ext=file.ext)
+        wanted = template.format(output=output_suffix(file.index), ext=file.ext)
         rank = (not f"/{file.path}".endswith(f"/{wanted}"), file.superseded)
         if file.index not in chosen or rank < chosen[file.index][0]:
             chosen[file.index] = (rank, file)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.errors import ArgumentPath, Place, Problem
-from kling_batch.manifest import fields
+from kling_batch.manifest.schema import JOB_KEYS
 from kling_batch.manifest.tables import Table
 from kling_batch.manifest.templating import (
     Render,
@@ -162,8 +162,8 @@ class Entry:
         condition = f"{{{{ {self.frame.get('when')} }}}}"
         used = names_in([self.own, self.defaults, self.frame, condition])
         for column in self.table.header if self.table else ():
-            near = nearest(column.lower(), fields.JOB, cutoff=0.85)
-            if near and column not in fields.JOB and column not in used:
+            near = nearest(column.lower(), JOB_KEYS, cutoff=0.85)
+            if near and column not in JOB_KEYS and column not in used:
                 message = "no key of a job has this name, so it changes nothing"
                 self._collector.warn(self._cell(1, column), message, "unused-column", near)
 
@@ -277,7 +277,7 @@ class Entry:
         raw = "endpoint" in names or "endpoint" in self.own
         # A table of products has a price that is none of ours.
         skip = self.own.keys() if raw else {*self.own, *_RAW_ONLY}
-        return [name for name in names if name in fields.JOB and name not in skip]
+        return [name for name in names if name in JOB_KEYS and name not in skip]
 
     def _report(self, error: InvalidValue, line: int) -> None:
         if error.code == "unknown-variable" and (self.table is None or self.table.header):

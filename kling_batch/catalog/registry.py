@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from kling_batch.catalog import kling_o3
 from kling_batch.catalog.endpoint import Endpoint
-from kling_batch.catalog.parameters import READERS, UNREAD, Parameter, map_urls
+from kling_batch.catalog.parameters import UNREAD, Parameter, map_urls, read
 from kling_batch.catalog.pricing import Estimate, PerImage, estimate_images, estimate_video
 from kling_batch.catalog.rules import shot_seconds
 from kling_batch.core.diagnostics import Collector, nearest
@@ -145,16 +145,14 @@ def _read(
     endpoint: Endpoint, arguments: Arguments, through: Collection[str], problems: Collector
 ) -> tuple[dict[str, JSON], list[str]]:
     """Every argument that could be read, and the names of those that could not."""
-    readers = _readers(endpoint)
     given: dict[str, JSON] = {}
     unread: list[str] = []
     for name, value in arguments.items():
         if value is None:
             continue
-        if (known := readers.get(name)) is not None:
-            reader, parameter, path = known
+        if (parameter := endpoint.by_name.get(name)) is not None:
             before = len(problems.errors)
-            got = reader(parameter, value, path, problems)
+            got = read(parameter, value, (name,), problems)
             if got is not None:
                 given[name] = got
             elif len(problems.errors) > before:
@@ -173,21 +171,6 @@ def _report_unknown(endpoint: Endpoint, name: str, problems: Collector) -> None:
     if modes:
         message += f"; it belongs to {', '.join(modes)}"
     problems.error((name,), message, "unknown-parameter", hint)
-
-
-_Known = tuple[Callable[[Parameter, JSON, ArgumentPath, Collector], JSON], Parameter, ArgumentPath]
-_READERS: dict[str, dict[str, _Known]] = {}
-
-
-def _readers(endpoint: Endpoint) -> dict[str, _Known]:
-    """Looked up once per endpoint: this is the inner loop of 100,000 rows."""
-    known = _READERS.get(endpoint.id)
-    if known is None:
-        known = _READERS[endpoint.id] = {
-            name: (READERS[parameter.kind], parameter, (name,))
-            for name, parameter in endpoint.by_name.items()
-        }
-    return known
 
 
 #: A job that cost this many times its estimate stops further submissions: the prices we know

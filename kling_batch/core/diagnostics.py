@@ -45,6 +45,10 @@ class Collector:
         self.errors: list[Problem] = []
         self.warnings: list[Problem] = []
 
+    def __bool__(self) -> bool:
+        """Whether there is any problem."""
+        return bool(self.errors or self.warnings)
+
     def error(
         self, where: Place | ArgumentPath, message: str, code: str = "invalid", hint: str = ""
     ) -> None:

@@ -1,7 +1,7 @@
-"""What a job is, and the key that says which two jobs are one and the same paid thing.
+"""Jobs and batches, and the key that identifies a paid render.
 
-`canonical_json` and `job_key` are a promise to every ledger ever written: changing either buys
-every render again. A future algorithm gets a new prefix. Pure: no I/O, no clock.
+Every ledger depends on `canonical_json` and `job_key`: changing either would buy every render
+again. A future algorithm gets a new prefix. Must not do I/O or read the clock. Pure.
 """
 
 from __future__ import annotations
@@ -54,36 +54,44 @@ def take_suffix(take: int) -> str:
 
 
 class Job(NamedTuple):
-    """One render to be had: endpoint, normalised arguments, take.
+    """A render to be paid for: endpoint, normalised arguments, take.
 
-    Only `endpoint`, `arguments` and `take` are in the key; the rest says what it is called, where
-    it lands and what it should cost. A tuple, because a campaign has a hundred thousand of them.
+    Only `endpoint`, `arguments` and `take` are in the key; the other fields name the job, its
+    files and its expected cost.
     """
 
+    #: The identity of the render, `job_key(endpoint, arguments, take)`.
     key: JobKey
+    #: The id of a fal endpoint, such as `fal-ai/kling-video/o3/pro/text-to-video`.
     endpoint: str
+    #: The normalised input: defaults filled in, files and other jobs' outputs as references.
     arguments: Arguments
+    #: Which rendering of the same request, from 1.
     take: int
+    #: The id of the manifest, shared by all takes.
     id: str
+    #: The name of the batch.
     batch: str
-    #: Catalogue words; empty for a raw `endpoint:` job.
+    #: Mode and tier of the catalogue; empty for a raw `endpoint:` job.
     mode: str
     tier: str
-    #: Where the artifacts land below the output folder: a `str.format` template whose only
-    #: fields left are `{output}` (empty, or `-2`, `-3`… for further files) and `{ext}`.
+    #: The files' path below the output folder: a `str.format` template whose only fields left are
+    #: `{output}` (empty, or `-2`, `-3`… for further files) and `{ext}`.
     path: str
-    #: Upper estimate of the price of one attempt.
+    #: Upper bound of the price of one attempt.
     estimate: MicroUSD
     #: Why the estimate is not exact; empty where it is.
     estimate_note: str = ""
+    #: The manifest's line, or the table's row, that the job comes from.
     place: Place = Place("")
+    #: The words that `--tag` selects by.
     tags: tuple[str, ...] = ()
-    #: Which entry of the manifest's `jobs:` it came from, from 0.
+    #: The index of its entry in the manifest's `jobs:`, from 0.
     entry: int = 0
 
     @property
     def label(self) -> str:
-        """The name a person uses: the id, with `#n` for takes after the first."""
+        """The name shown to people: the id, with `#n` for takes after the first."""
         return self.id if self.take == 1 else f"{self.id}#{self.take}"
 
     def output_path(self, index: int, ext: str) -> str:
@@ -93,7 +101,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """A manifest's `limits:`; None is "not said here" and leaves the word to the defaults."""
+    """A manifest's `limits:`; None where the manifest does not set one."""
 
     concurrency: int | None = None
     #: Submissions per second.
@@ -139,27 +147,9 @@ def _reference(value: object) -> JSON:
     raise TypeError(f"not JSON: {type(value).__name__}")
 
 
-def _encoder() -> Callable[[JSON], str]:
-    """`JSONEncoder.encode`, which makes a new scanner each time, with the scanner kept.
-
-    The text is the same; 100,000 keys take half the time.
-    """
-    plain = json.JSONEncoder(
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-        default=_reference,
-    ).encode
-    make = getattr(json.encoder, "c_make_encoder", None)
-    string = getattr(json.encoder, "c_encode_basestring", None)
-    if make is None or string is None:
-        return plain
-    scan = make(None, _reference, string, None, ":", ",", True, False, False)
-    return lambda value: "".join(scan(value, 0))
-
-
-_encode = _encoder()
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_reference
+).encode
 
 
 def canonical_json(value: JSON) -> str:
@@ -168,7 +158,7 @@ def canonical_json(value: JSON) -> str:
 
 
 def job_key(endpoint: str, arguments: Arguments, take: int = 1) -> JobKey:
-    """The identity of a paid render: everything that is paid for and nothing else.
+    """The key of a render: made of everything that is paid for and nothing else.
 
     `arguments` must be normalised (defaults filled in, spellings unified) by the catalogue.
     """
@@ -191,12 +181,12 @@ def local_files(value: JSON) -> tuple[LocalFile, ...]:
     return tuple(leaf for leaf in _references(value) if isinstance(leaf, LocalFile))
 
 
-#: What most arguments are, and what can hold nothing.
+#: The types of most arguments; no reference is inside one.
 _PLAIN = frozenset({str, bool, int, float, type(None)})
 
 
 def _references(value: JSON) -> list[LocalFile | OutputOf]:
-    """All leaves that JSON does not know, in order; asked of every job of a large batch."""
+    """All files and outputs of other jobs inside a value, in order."""
     if isinstance(value, LocalFile | OutputOf):
         return [value]
     if isinstance(value, Mapping):

@@ -55,10 +55,11 @@ class Expansion:
         origin = given.origin
         place = origin.place
         job_id = self._id(given.id, origin, place)
-        takes = _read(fields.takes, "takes", given.takes, origin) or 1
-        tags = _read(fields.tags, "tags", given.tags, origin) or ()
+        takes = 1 if given.takes is None else _read(fields.takes, "takes", given.takes, origin) or 1
+        tags = () if given.tags is None else _read(fields.tags, "tags", given.tags, origin) or ()
         request, problems = self.requests.build(given.values, given.defaults, given.form)
-        origin.report(problems)
+        if problems:
+            origin.report(problems)
         if request is not None and request.waiting and problems.errors:
             self.broken.append((request, origin))
         if request is None or job_id is None or problems.errors:
@@ -163,8 +164,6 @@ def key_of(endpoint: str, arguments: Arguments, take: int, origin: Origin) -> Jo
 
 
 def _read(read: Callable[[JSON], T], name: str, value: JSON, origin: Origin) -> T | None:
-    if value is None:
-        return None
     try:
         return read(value)
     except InvalidValue as error:

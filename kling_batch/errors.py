@@ -1,7 +1,7 @@
-"""What can go wrong, in words for a person, each with the exit code it ends with.
+"""Exceptions with their exit codes, and `Problem`, an error or warning about a manifest.
 
-Outcomes of single jobs are values (`outcome.py`); an exception here means that the caller
-cannot go on. Must not import anything of the house.
+Outcomes of single jobs are values (`core/outcomes.py`); an exception here means that the command
+cannot go on. Must not import anything of this package.
 
     KlingBatchError            1   anything explained without a traceback
     ├── UsageError             2   the command line asks for something impossible

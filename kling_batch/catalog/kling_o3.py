@@ -70,7 +70,7 @@ ASPECT_VIDEO = Parameter(
     name="aspect_ratio",
     kind="choice",
     choices=("16:9", "9:16", "1:1"),
-    words={"square": "1:1", "landscape": "16:9", "portrait": "9:16", "widescreen": "16:9"},
+    aliases={"square": "1:1", "landscape": "16:9", "portrait": "9:16", "widescreen": "16:9"},
     default="16:9",
     doc="Shape of the picture.",
 )
@@ -79,7 +79,7 @@ ASPECT_IMAGE = Parameter(
     name="aspect_ratio",
     kind="choice",
     choices=("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"),
-    words={"square": "1:1", "landscape": "4:3", "portrait": "3:4", "widescreen": "16:9"},
+    aliases={"square": "1:1", "landscape": "4:3", "portrait": "3:4", "widescreen": "16:9"},
     # fal's own default is 16:9; image jobs here are square unless they say otherwise.
     default="1:1",
     doc="Shape of the picture.",
@@ -189,7 +189,7 @@ OUTPUT_FORMAT = Parameter(
     name="output_format",
     kind="choice",
     choices=("jpeg", "png", "webp"),
-    words={"jpg": "jpeg"},
+    aliases={"jpg": "jpeg"},
     default="png",
     doc="File format of the picture.",
 )

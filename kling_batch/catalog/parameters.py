@@ -21,9 +21,9 @@ from kling_batch.errors import ArgumentPath
 #: The key of an `OutputOf` that names a job whose key is not computed yet.
 UNRESOLVED = JobKey("")
 
-#: How many lists and mappings may stand in each other; the API needs five.
+#: How deep lists and mappings may be nested; the API needs five levels.
 MOST_DEPTH = 60
-#: Stands, for the rules, where a value is given but could not be read.
+#: Placeholder, for the rules, of a value that is given but could not be read.
 UNREAD: Final = object()
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
@@ -45,7 +45,7 @@ class Parameter:
     default: JSON = None
     choices: tuple[str, ...] = ()
     #: Other spellings of some choices (`square` → `1:1`).
-    words: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     #: A choice outside `choices` only warns: the published types disagree.
     open: bool = False
     #: Of the number, of the characters or of the items, by kind.
@@ -71,15 +71,15 @@ class Parameter:
     @cached_property
     def spellings(self) -> Mapping[str, str]:
         """Every accepted lower-case spelling of a choice → the choice."""
-        return {choice.lower(): choice for choice in self.choices} | dict(self.words)
+        return {choice.lower(): choice for choice in self.choices} | dict(self.aliases)
 
     @cached_property
     def allowed(self) -> str:
-        """The choices as a message lists them."""
+        """The choices as listed in a message."""
         numbers = [int(choice) for choice in self.choices if choice.isdecimal()]
         if len(numbers) == len(self.choices) > 2:
             return f"{numbers[0]} to {numbers[-1]}"
-        words = f" (or {', '.join(self.words)})" if self.words else ""
+        words = f" (or {', '.join(self.aliases)})" if self.aliases else ""
         return ", ".join(self.choices) + words
 
 
@@ -94,7 +94,7 @@ def remote(url: str) -> bool:
 
 
 def from_json(value: JSON, opening: str) -> JSON:
-    """A cell or a flag may hold a list or a mapping as JSON; everything else stays as it is."""
+    """The list or mapping that a cell or flag holds as JSON; any other value unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith(opening):
         return value
     try:
@@ -105,7 +105,7 @@ def from_json(value: JSON, opening: str) -> JSON:
 
 
 def deeper_than(value: JSON, levels: int) -> bool:
-    """Whether mappings and lists stand in each other more often than anybody means."""
+    """Whether mappings and lists are nested deeper than `levels`."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if not isinstance(value, list):
@@ -119,9 +119,9 @@ def map_urls(
     path: ArgumentPath,
     visit: Callable[[Parameter, JSON, ArgumentPath], JSON],
 ) -> JSON:
-    """A copy of a value that was read, with each of its URLs replaced by what `visit` says.
+    """A copy of a value that was read, with each of its URLs replaced by the result of `visit`.
 
-    What could not be read stands in it as None.
+    Parts that could not be read are None in it.
     """
     if value is None or not parameter.holds_urls:
         return value
@@ -244,7 +244,7 @@ def _list(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Colle
     assert item is not None
     value = from_json(value, "[")
     if isinstance(value, str | Mapping | LocalFile | OutputOf):
-        # One thing where a list may stand means a list of one, as a table's cell has it.
+        # A single value means a list of one, as the cell of a table cannot hold a list.
         value = [value]
     if not isinstance(value, list | tuple):
         return _wrong_type(parameter, value, path, problems, "a list")
@@ -289,7 +289,7 @@ READERS: Mapping[str, Callable[[Parameter, JSON, ArgumentPath, Collector], JSON]
 
 
 def whole_number(value: JSON) -> int | None:
-    """3, 3.0 and "3" are 3; everything else is none."""
+    """The whole number that 3, 3.0 and "3" mean; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
         return int(value)
     if _is_number(value) and value == value // 1 and abs(value) < 1e18:

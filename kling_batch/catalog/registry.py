@@ -1,9 +1,9 @@
-"""The one door to what fal's Kling O3 endpoints take, make and cost.
+"""The catalogue's interface: endpoints found, arguments checked and normalised, prices estimated.
 
     endpoint = find("text-to-video", "pro")
     arguments, problems = examine(endpoint, {"prompt": "A samurai", "duration": 5})
 
-Must not read files or import anything heavy: `--help` goes through here.
+Must not read files or import anything heavy: `--help` imports this. Pure.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MODES: tuple[str, ...] = tuple(dict.fromkeys(endpoint.mode for endpoint in CATAL
 TIERS: tuple[str, ...] = ("standard", "pro", "4k")
 DEFAULT_TIER = "pro"
 
-_BY_WORDS = MappingProxyType({(endpoint.mode, endpoint.tier): endpoint for endpoint in CATALOG})
+_BY_MODE = MappingProxyType({(endpoint.mode, endpoint.tier): endpoint for endpoint in CATALOG})
 _BY_ID = MappingProxyType({endpoint.id: endpoint for endpoint in CATALOG})
 #: Every parameter name of any endpoint → the modes that have it.
 PARAMETER_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -58,12 +58,12 @@ PARAMETER_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 def find(mode: str, tier: str = DEFAULT_TIER) -> Endpoint:
     """The endpoint of a mode and a tier; `KeyError` where there is none (see `why_not_found`)."""
-    return _BY_WORDS[mode, tier]
+    return _BY_MODE[mode, tier]
 
 
 def find_exactly(mode: str, tier: str | None) -> Endpoint | None:
     """The endpoint of a mode and a tier, or None."""
-    return _BY_WORDS.get((mode, tier or DEFAULT_TIER))
+    return _BY_MODE.get((mode, tier or DEFAULT_TIER))
 
 
 def by_id(endpoint_id: str) -> Endpoint | None:
@@ -107,7 +107,7 @@ def examine(
         rule(seen, problems)
     result = {**endpoint.defaults, **given}
     if "duration" in endpoint.defaults and "duration" not in given:
-        # fal's default of 5 s would contradict shots; what they add up to is what is meant.
+        # fal's default of 5 s would contradict the shots, so their sum is filled in.
         result["duration"] = str(shot_seconds(given) or result["duration"])
     return result, problems
 
@@ -124,7 +124,7 @@ def estimate(
     if isinstance(endpoint.price, PerImage):
         return estimate_images(endpoint.price, arguments)
     if "duration" in endpoint.by_name:
-        # How long it gets without one is not published: not said to be as long as its source.
+        # Its length without `duration` is not published; it need not be that of the source.
         source_seconds = None
     return estimate_video(endpoint.price, arguments, source_seconds)
 
@@ -132,7 +132,7 @@ def estimate(
 def replace_urls(
     endpoint: Endpoint, arguments: Arguments, visit: Callable[[Parameter, JSON, ArgumentPath], JSON]
 ) -> dict[str, JSON]:
-    """Normalised arguments with every URL, wherever it stands, replaced by what `visit` says."""
+    """Normalised arguments with every URL in them replaced by the result of `visit`."""
     result = dict(arguments)
     for parameter in endpoint.parameters:
         if parameter.holds_urls and parameter.name in result:
@@ -173,8 +173,8 @@ def _report_unknown(endpoint: Endpoint, name: str, problems: Collector) -> None:
     problems.error((name,), message, "unknown-parameter", hint)
 
 
-#: A job that cost this many times its estimate stops further submissions: the prices we know
-#: are not the prices we pay.
+#: A job that cost this many times its estimate stops further submissions: the catalogue's prices
+#: must be wrong.
 ALARM = 3
 
 #: Kling video is billed in units of $0.14 (a standard silent second is 0.6 of them), images by
@@ -188,15 +188,15 @@ def cost_of(endpoint_id: str, units: float) -> MicroUSD | None:
     return MicroUSD(round(units * UNIT_PRICE[endpoint.output])) if endpoint else None
 
 
-#: More than this much above its estimate is no rounding.
+#: A cost up to this many times the estimate is a rounding difference.
 ROUNDING = 1.01
 
 
 def exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:
-    """Whether a render cost more than was planned, roundings apart; not where nobody knew."""
+    """Whether a render cost more than its estimate, rounding apart; never without an estimate."""
     return 0 < estimate * ROUNDING < cost
 
 
 def far_exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:
-    """Whether it cost so much more that nothing should be bought at such prices unasked."""
+    """Whether a render cost so much more than its estimate that submissions must stop."""
     return 0 < ALARM * estimate <= cost

@@ -17,7 +17,7 @@ from kling_batch.errors import ArgumentPath
 Rule = Callable[[Arguments, Collector], None]
 
 _MENTION = re.compile(r"(?<![\w@])@(Image|Element|Video)(\d*)(?!\w)")
-#: Where what a prompt may name is listed.
+#: The argument that each mention of a prompt refers to.
 _LISTS = {"Image": "image_urls", "Element": "elements", "Video": "video_url"}
 _THINGS = {"Image": "reference images", "Element": "elements", "Video": "source video"}
 #: Dated: schema text says 4 (with a video), the 4k page 7; upstream's rule reconciles them.
@@ -50,7 +50,7 @@ def shots_add_up(arguments: Arguments, problems: Collector) -> None:
 
 
 def shot_seconds(arguments: Arguments) -> int | None:
-    """How long all shots last together, if that can be said."""
+    """The length of all shots together, if it is known."""
     shots = arguments.get("multi_prompt")
     if not isinstance(shots, list):
         return None
@@ -149,7 +149,7 @@ def _prompts(arguments: Arguments) -> Iterator[tuple[ArgumentPath, str]]:
 
 def _mappings(value: JSON) -> list[Mapping[str, JSON]]:
     entries = value if isinstance(value, list) else []
-    # A shot or an element that could not be read still counts, so that numbers stay true.
+    # A shot or an element that could not be read still counts, so that the numbers stay right.
     return [entry if isinstance(entry, Mapping) else {} for entry in entries]
 
 

@@ -60,7 +60,7 @@ class Given(NamedTuple):
     """The values of one job, templates rendered."""
 
     origin: Origin
-    #: Of all takes together; as written, not checked.
+    #: `id`, `takes` and `tags` are not checked yet.
     id: JSON
     takes: JSON
     tags: JSON
@@ -275,7 +275,7 @@ class Entry:
     def _open_keys(self, names: set[str]) -> list[str]:
         """The columns that are job keys which the job itself leaves open."""
         raw = "endpoint" in names or "endpoint" in self.own
-        # A table of products has a price that is none of ours.
+        # A `price` column of a product table is not the price of a render.
         skip = self.own.keys() if raw else {*self.own, *_RAW_ONLY}
         return [name for name in names if name in JOB_KEYS and name not in skip]
 

@@ -43,7 +43,7 @@ def money(value: JSON) -> MicroUSD:
 
 
 def takes(value: JSON) -> int:
-    """How many takes are wanted."""
+    """The number of takes."""
     number = whole_number(value)
     if number is None or not 1 <= number <= MOST_TAKES:
         raise InvalidValue(f"{show(value)} is not a whole number from 1 to {MOST_TAKES:,}")

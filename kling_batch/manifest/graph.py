@@ -156,7 +156,7 @@ class _Graph:
 
 
 class _Filled:
-    """Puts the parents' keys into the references of one job."""
+    """Replacement of the references of one job by references with the parents' keys."""
 
     def __init__(self, graph: _Graph, origin: Origin) -> None:
         self.failed = False

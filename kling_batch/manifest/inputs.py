@@ -1,6 +1,6 @@
-"""Local inputs: found, hashed by content, each file once.
+"""Local inputs: files found, hashed once each, and checked against fal's limits for media.
 
-The shell of the pure front: it reads the disk and decides nothing about what a file may be.
+Must not upload anything or know manifests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from kling_batch.core.diagnostics import Collector, InvalidValue, show
 from kling_batch.core.jobs import LocalFile
 from kling_batch.errors import ArgumentPath
 
-#: By the end of the name; what fal's endpoints take, and what people hand them by mistake.
+#: Content types by suffix: what fal's endpoints accept, and what people often give by mistake.
+#: Not by content (filetype, puremagic): whether a text means a file must be known for missing files
+#: too, and the real format is checked by Pillow and PyAV.
 _TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -50,7 +52,7 @@ class Files:
         return known
 
     def plausible(self, written: str) -> bool:
-        """Whether a text that may be anything means a file: by its end, or since it is one."""
+        """Whether a text means a file: it has the suffix of one, or the file exists."""
         if not written or "://" in written:
             return False
         try:
@@ -80,7 +82,7 @@ class Files:
         return LocalFile(path=str(path), sha256=digest, size=size, content_type=kind)
 
     def _elsewhere(self, written: str) -> str:
-        """People type paths as their shell sees them; a manifest's start at the manifest."""
+        """A hint for paths written relative to the working folder instead of the manifest."""
         if Path(written).is_absolute():
             return ""
         if Path(written).exists():
@@ -104,21 +106,21 @@ _VIDEO_ENDS = (".mp4", ".mov", ".m4v")
 _TOLERANCE = 0.05
 
 
-def judge_media(file: LocalFile, media: str, path: ArgumentPath, problems: Collector) -> None:
+def check_media(file: LocalFile, media: str, path: ArgumentPath, problems: Collector) -> None:
     """Report every error and warning about a local file at `path` of a job."""
     if media == "image":
-        _judge_image(file, path, problems)
+        _check_image(file, path, problems)
     elif media == "video":
-        _judge_video(file, path, problems)
+        _check_video(file, path, problems)
 
 
 def seconds_of(file: LocalFile) -> float | None:
-    """How long a local clip is, if its header says so."""
+    """The length of a local clip, if its header has it."""
     found = clip(file)
     return found.seconds or None if isinstance(found, Clip) else None
 
 
-def _judge_image(file: LocalFile, path: ArgumentPath, problems: Collector) -> None:
+def _check_image(file: LocalFile, path: ArgumentPath, problems: Collector) -> None:
     found = picture(file)
     if isinstance(found, str):
         problems.error(path, f"`{file.path}` {found}", "media", "give a JPEG or a PNG")
@@ -129,7 +131,7 @@ def _judge_image(file: LocalFile, path: ArgumentPath, problems: Collector) -> No
     elif found.format not in _IMAGE_SURE:
         message = f"{name}: documented for certain are JPEG and PNG only"
         problems.warn(path, message, "media")
-    _judge_sides(found, name, path, problems)
+    _check_sides(found, name, path, problems)
     if file.size > 50 * _MB:
         message = f"{name} has {file.size / _MB:.1f} MB; at most 50 MB"
         problems.error(path, message, "media", "save it smaller")
@@ -138,7 +140,7 @@ def _judge_image(file: LocalFile, path: ArgumentPath, problems: Collector) -> No
         problems.warn(path, message, "dated-limit")
 
 
-def _judge_sides(found: Picture, name: str, path: ArgumentPath, problems: Collector) -> None:
+def _check_sides(found: Picture, name: str, path: ArgumentPath, problems: Collector) -> None:
     if min(found.width, found.height) < 300:
         problems.error(path, f"{name}: each side needs at least 300 pixels", "media")
     if not 0.4 <= found.width / max(found.height, 1) <= 2.5:
@@ -147,7 +149,7 @@ def _judge_sides(found: Picture, name: str, path: ArgumentPath, problems: Collec
         problems.error(path, message, "media", "crop it")
 
 
-def _judge_video(file: LocalFile, path: ArgumentPath, problems: Collector) -> None:
+def _check_video(file: LocalFile, path: ArgumentPath, problems: Collector) -> None:
     if file.size > 200 * _MB:
         message = f"`{file.path}` has {file.size / _MB:.0f} MB; at most 200 MB"
         problems.error(path, message, "media")
@@ -158,11 +160,11 @@ def _judge_video(file: LocalFile, path: ArgumentPath, problems: Collector) -> No
     name = f"`{file.path}` ({found.width}×{found.height}, {found.seconds:.2f} s)"
     if found.container != _VIDEO_TAKEN or not file.path.lower().endswith(_VIDEO_ENDS):
         problems.error(path, f"{name}: fal takes .mp4 and .mov only", "media")
-    _judge_length(found, name, path, problems)
-    _judge_frame(found, name, path, problems)
+    _check_length(found, name, path, problems)
+    _check_frame(found, name, path, problems)
 
 
-def _judge_length(found: Clip, name: str, path: ArgumentPath, problems: Collector) -> None:
+def _check_length(found: Clip, name: str, path: ArgumentPath, problems: Collector) -> None:
     if not found.seconds:
         problems.warn(path, f"{name}: its length cannot be told; allowed: 3 to 15 s", "media")
     elif not 3 - _TOLERANCE <= found.seconds <= 15 + _TOLERANCE:
@@ -172,7 +174,7 @@ def _judge_length(found: Clip, name: str, path: ArgumentPath, problems: Collecto
         problems.warn(path, message, "dated-limit")
 
 
-def _judge_frame(found: Clip, name: str, path: ArgumentPath, problems: Collector) -> None:
+def _check_frame(found: Clip, name: str, path: ArgumentPath, problems: Collector) -> None:
     short, long = sorted((found.width, found.height))
     if short < 720 or long > 3840:
         problems.error(path, f"{name}: each side needs 720 to 3840 pixels", "media")
@@ -195,7 +197,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A video file; a value that its header does not tell is 0."""
+    """A video file; a value that its header lacks is 0."""
 
     container: str
     width: int
@@ -206,12 +208,12 @@ class Clip:
 
 @lru_cache(maxsize=4096)
 def picture(file: LocalFile) -> Picture | str:
-    """The image in a file, or why it is none."""
+    """The image in a file, or why it cannot be read."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only where there are files
 
     try:
         with warnings.catch_warnings():
-            # Its size is what we ask for; nobody decodes it here.
+            # Only the size is read; nothing is decoded here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file.path) as image:
                 return Picture(str(image.format), image.width, image.height)
@@ -224,7 +226,7 @@ def picture(file: LocalFile) -> Picture | str:
 
 @lru_cache(maxsize=4096)
 def clip(file: LocalFile) -> Clip | str:
-    """The video in a file, or why it is none."""
+    """The video in a file, or why it cannot be read."""
     import av  # noqa: PLC0415 - only where there are files
 
     try:

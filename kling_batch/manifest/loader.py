@@ -1,9 +1,9 @@
-"""The front door: files on disk to batches of jobs that may be paid for.
+"""Loading of manifests: files on disk become batches of jobs.
 
     batch = load(Path("campaign.yaml"))      # ManifestError with every problem at once
     batch = single("text-to-video", "pro", {"prompt": "…"}, batch="video", id="…", cwd=Path())
 
-Nothing is sent and nothing is written here.
+Must not send or write anything.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def load_all(
     variables: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Batch, ...]:
-    """Several manifests at once; job ids are each one's own, names and files must differ."""
+    """Several manifests; batch names and output files must differ, job ids need not."""
     problems: list[Problem] = []
     batches: list[Batch] = []
     with _gc_paused():
@@ -127,7 +127,7 @@ def _clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
 
 
 class _Loading:
-    """One load, step by step."""
+    """The load of one manifest, step by step."""
 
     def __init__(
         self, path: Path, tree: Tree, variables: Mapping[str, str], environ: Mapping[str, str]
@@ -142,14 +142,14 @@ class _Loading:
         self.undeclared = {name for name in variables if name not in self._base}
 
     def refuse(self, names: Iterable[str]) -> None:
-        """Note that nobody has these variables: a slip of the keyboard would be paid for."""
+        """Report variables of `--set` that do not exist: a typing error would cost money."""
         for name in sorted(names):
             hint = nearest(name, self._base) or f"declare it under `vars:` in {self._path.name}"
             message = "no variable of this name"
             self._collector.error(Place(f"--set {name}"), message, "unknown-variable", hint)
 
     def batch(self) -> Batch:
-        """The whole of it."""
+        """The batch of the whole manifest; raises `ManifestError`."""
         manifest = self._manifest
         name = self._name()
         output = self._text(("output",), manifest.output)
@@ -164,7 +164,7 @@ class _Loading:
             message = "there is no job at all; every `when:` says no, or the table is empty"
             self._collector.error(self._tree.place(("jobs",)), message, "empty")
         self._collector.check()
-        self._warn_of_twins(jobs)
+        self._warn_of_duplicates(jobs)
         return Batch(
             name=name,
             source=str(self._path),
@@ -175,7 +175,7 @@ class _Loading:
             locate=lambda job, path: entries[job.entry].find(job, path),
         )
 
-    def _warn_of_twins(self, jobs: Sequence[Job]) -> None:
+    def _warn_of_duplicates(self, jobs: Sequence[Job]) -> None:
         first_of: dict[JobKey, Job] = {}
         for job in jobs:
             first = first_of.setdefault(job.key, job)
@@ -197,7 +197,7 @@ class _Loading:
     def _variables(
         self, variables: Mapping[str, str], environ: Mapping[str, str]
     ) -> dict[str, JSON]:
-        """What every template may name: `vars`, over them `env`, over them `--set`."""
+        """The variables of every template: `vars`, overridden by `env`, overridden by `--set`."""
         base: dict[str, JSON] = {}
         for name, written in self._manifest.vars.items():
             if name in variables:
@@ -244,7 +244,7 @@ class _Loading:
             try:
                 expansion.add(entry.give(self._base))
             except ManifestError as error:
-                # The table broke off in the middle: not UTF-8, or gone.
+                # The table became unreadable in the middle: not UTF-8, or removed.
                 self._collector.errors += error.problems
         return entry
 
@@ -302,7 +302,7 @@ def _bytes(path: Path) -> bytes:
     try:
         data = bytearray()
         with path.open("rb") as file:
-            # In pieces: a device has no end, and so large a buffer is not for small files.
+            # In pieces, because a device has no end.
             while len(data) <= MOST_BYTES and (piece := file.read(1 << 20)):
                 data += piece
         return bytes(data)
@@ -312,7 +312,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _like(written: JSON, value: str) -> JSON:
-    """A `--set` value has the type of what it replaces, if it can."""
+    """The value of `--set` as the type of the value it replaces, if possible."""
     if isinstance(written, str) or not isinstance(written, bool | int | float):
         return value
     read = scalar(value)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 from kling_batch.catalog import registry as catalog
@@ -21,7 +20,7 @@ from kling_batch.core.jobs import JSON, LocalFile, OutputOf
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import ArgumentPath
 from kling_batch.manifest.fields import money
-from kling_batch.manifest.inputs import Files, judge_media, seconds_of
+from kling_batch.manifest.inputs import Files, check_media, seconds_of
 
 #: Where a job has one of these, defaults for the others do not apply.
 _EXCLUDES = {"multi_prompt": ("prompt", "duration"), "prompt": ("multi_prompt",)}
@@ -60,7 +59,7 @@ class Requests:
     def build(
         self, values: Mapping[str, JSON], defaults: frozenset[str], form: object = None
     ) -> tuple[Request | None, Collector]:
-        """The request that a job's values make; names in `defaults` were said for all jobs.
+        """The request that a job's values make; names in `defaults` come from `defaults:`.
 
         Jobs of an equal `form` differ in their prompt only. There is no request where the
         endpoint is not known; where there are errors it must not be used.
@@ -106,9 +105,10 @@ def _build(
     if defaults:
         _yield_defaults(values, defaults, endpoint)
     through = _take_params(values, problems)
-    arguments, judged = catalog.examine(endpoint, values, through)
-    judged.errors[:0] = problems.errors
-    inputs = _Inputs(files, judged)
+    arguments, found = catalog.examine(endpoint, values, through)
+    problems.errors += found.errors
+    problems.warnings += found.warnings
+    inputs = _Inputs(files, problems)
     for name in through:
         if name in arguments and name not in endpoint.by_name:
             where = ("params", name)
@@ -119,9 +119,9 @@ def _build(
         source = arguments.get("video_url")
         source_seconds = seconds_of(source) if isinstance(source, LocalFile) else None
     price = Estimate(MicroUSD(0))
-    if not judged.errors:
+    if not problems.errors:
         price = catalog.estimate(endpoint, arguments, source_seconds)
-    return Request(endpoint.id, endpoint, arguments, price, inputs.waiting), judged
+    return Request(endpoint.id, endpoint, arguments, price, inputs.waiting), problems
 
 
 def _endpoint(
@@ -144,7 +144,7 @@ def _endpoint(
         return catalog.find(mode, wanted)
     except KeyError:
         if tier is not None and "tier" in defaults and mode in catalog.MODES:
-            # A tier said for all jobs is left out where a mode has no such tier.
+            # A tier from `defaults:` does not apply to a mode without it.
             return catalog.find(mode)
         problems.errors.append(catalog.why_not_found(mode, wanted))
         return None
@@ -159,16 +159,15 @@ def _yield_defaults(values: dict[str, JSON], defaults: frozenset[str], endpoint:
                 values.pop(other, None)
 
 
-@lru_cache(maxsize=1024)
 def _foreign(endpoint_id: str, defaults: frozenset[str]) -> tuple[str, ...]:
-    """The defaults that an endpoint has no use for."""
+    """The names of the defaults that an endpoint does not have."""
     endpoint = catalog.by_id(endpoint_id)
     known = endpoint.by_name if endpoint else {}
     return tuple(name for name in defaults if name not in known and name != "params")
 
 
 def _take_params(values: dict[str, JSON], problems: Collector) -> Collection[str]:
-    """Mix `params:` in; what the endpoint knows of them is judged like the rest."""
+    """Merge `params:` into the values; known parameters among them are checked like the rest."""
     params = from_json(values.pop("params", None), "{")
     if not params:
         return ()
@@ -198,12 +197,12 @@ class _Inputs:
         elif isinstance(value, str) and value and not remote(value):
             file = self._local(value, path)
             if file is not None:
-                judge_media(file, parameter.media, path, self._findings)
+                check_media(file, parameter.media, path, self._findings)
                 return file
         return value
 
     def walk(self, value: JSON, path: ArgumentPath, *, url: bool = False) -> JSON:
-        """Any part of what is passed on: references, and files where names end in `_url(s)`."""
+        """Part of an unchecked input: references, and files where names end in `_url(s)`."""
         if isinstance(value, Mapping):
             if "job" in value and _REFERENCE.issuperset(value):
                 self.waiting = True

@@ -1,7 +1,7 @@
 """Models of a manifest: which keys it has and what each may hold; the schema for editors.
 
 The only home of `pydantic`. The models check the keys, and the values that may not be templates;
-the catalogue judges the others once their templates are rendered. Must not expand, render or look
+the catalogue checks the others once their templates are rendered. Must not expand, render or look
 anything up.
 """
 
@@ -210,12 +210,12 @@ def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
 
 #: Top-level keys that mean nothing here; `$schema` is how JSON names its own for editors.
 _AUTHORS = r"^(x-|\$schema$)"
-#: Stands in a frame for what was no job.
+#: Placeholder of an entry that is no mapping.
 _CUT = {"id": None, "mode": None}
 
 
 def _copy(value: Mapping[str, JSON]) -> dict[str, JSON]:
-    """A copy that can be cut; keys that begin with `x-` are the author's own, for anchors."""
+    """A copy that `_cut` may change, without the author's own keys (`x-…`, for anchors)."""
     frame = {name: entry for name, entry in value.items() if not re.match(_AUTHORS, name)}
     for name in ("limits", "defaults"):
         if isinstance(frame.get(name), Mapping):

@@ -26,7 +26,7 @@ def single(
     arguments: Mapping[str, JSON],
     *,
     batch: str,
-    id: str,  # noqa: A002 - the word of `Job`
+    id: str,  # noqa: A002 - the name of the field of `Job`
     take: int = 1,
     cwd: Path = Path(),
     path: str = DEFAULT_PATH,

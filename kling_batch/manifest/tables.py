@@ -1,4 +1,4 @@
-"""Rows of a CSV, TSV or JSONL file, one at a time, each with its line.
+"""Tables: the rows of a CSV, TSV or JSONL file, one at a time, each with its line.
 
 Must not know what a column means. A row that cannot be read is reported and left out; a table that
 cannot be read raises `ManifestError`.
@@ -23,7 +23,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _MOST_CELL = 1_000_000
 
 CsvReader = Any  # `_csv.reader` has no public name
-#: Of a table: two hundred thousand prompts of the greatest length.
+#: Enough for two hundred thousand prompts of the greatest length.
 MOST_BYTES = 500_000_000
 
 Row = tuple[int, dict[str, JSON]]
@@ -84,7 +84,7 @@ def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: 
     if not first.strip():
         raise fatal(Place(name), "the table has no header", "empty")
     if not delimiter:
-        # Spreadsheets of some countries write semicolons.
+        # Spreadsheet programs of some countries write semicolons.
         delimiter = max(",;\t", key=first.count)
     csv.field_size_limit(_MOST_CELL)
     reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)

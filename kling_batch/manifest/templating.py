@@ -28,7 +28,7 @@ Render = Callable[[Scope], JSON]
 _OPENS = re.compile(r"\{[{%#]")
 _WHOLE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
 _MOST_CHARACTERS = 1_000_000
-#: A loop in a loop of this many is still done at once.
+#: Two nested loops of this length still end at once.
 _LONGEST_RANGE = 1000
 
 

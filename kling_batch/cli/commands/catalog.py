@@ -121,8 +121,8 @@ def _data(parameter: Parameter) -> JSON:
         data["default"] = parameter.default
     if parameter.choices:
         data["choices"] = list(parameter.choices)
-    if parameter.words:
-        data["words"] = dict(parameter.words)
+    if parameter.aliases:
+        data["words"] = dict(parameter.aliases)
     if parameter.minimum is not None:
         data["minimum"] = parameter.minimum
     if parameter.maximum is not None:

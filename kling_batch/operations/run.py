@@ -22,7 +22,6 @@ from kling_batch.catalog.registry import by_id, cost_of
 from kling_batch.core.events import RunResult
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
-from kling_batch.core.memory import gc_paused
 from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, LedgerError, UsageError
@@ -99,12 +98,11 @@ def _planned(
     ledger.recover()
     batches = wanted(ledger, request.batches)
     chosen = [request.only(batch) for batch in batches]
-    with gc_paused():
-        if request.plan is not None:
-            plan = request.plan(ledger)
-        else:
-            whole = () if request.single else batches
-            plan = survey(ledger, chosen, settings, retry=request.retry, whole=whole)
+    if request.plan is not None:
+        plan = request.plan(ledger)
+    else:
+        whole = () if request.single else batches
+        plan = survey(ledger, chosen, settings, retry=request.retry, whole=whole)
     if request.approve is not None:
         request.approve(plan)
     consent = Approval(
@@ -117,9 +115,8 @@ def _planned(
     if not plan.idle:
         consent.require(plan, ledger)
     if request.plan is None:
-        with gc_paused():
-            for batch in batches:
-                ledger.register(batch, whole=not request.single)
+        for batch in batches:
+            ledger.register(batch, whole=not request.single)
     run_result = RunResult()
     if not plan.idle:
         run_result = _run(request, settings, consent, ledger, plan)

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     """Show what `run` would do with MANIFEST; sends nothing and changes nothing."""
     from kling_batch.cli.manifests import chosen, load_all  # noqa: PLC0415
-    from kling_batch.core.memory import gc_paused  # noqa: PLC0415
     from kling_batch.ledger.reader import Reader  # noqa: PLC0415
     from kling_batch.planning.builder import survey, wanted  # noqa: PLC0415
     from kling_batch.report.plan_view import as_json, as_markdown, as_text  # noqa: PLC0415
@@ -51,7 +50,7 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     select = chosen(values)
     history: dict[str, float] = {}
     if settings.ledger.exists():
-        with gc_paused(), Reader.open(settings.ledger) as reader:
+        with Reader.open(settings.ledger) as reader:
             whole = wanted(reader, batches)
             made = survey(reader, [select(batch) for batch in whole], settings, whole=whole)
             history = reader.typical_seconds()

@@ -28,6 +28,9 @@ class Endpoint:
     parameters: tuple[Parameter, ...]
     rules: tuple[Rule, ...]
     price: Price
+    #: US dollars for one of the billable units that fal reports with a result. It belongs to the
+    #: endpoint, never to the family (docs/fal-api.md#billing-units).
+    unit_price: str
     #: Where and when the parameters were read (a date such as `2026-08`).
     source: str
     dated: str

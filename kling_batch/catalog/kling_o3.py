@@ -276,7 +276,14 @@ _MADE = {
     "pro": PerSecond("0.112", audio="0.14"),
     "4k": PerSecond("0.42"),
 }
-_FROM_SOURCE = {"standard": PerSecond("0.126"), "pro": PerSecond("0.168")}
+_FROM_SOURCE = {
+    "standard": PerSecond("0.126"),
+    "pro": PerSecond("0.168"),
+    "4k": PerSecond("0.42"),
+}
+#: US dollars per billable unit by tier (docs/fal-api.md#billing-units): standard and pro are billed
+#: in credits of $0.14, a standard silent second being 0.6 of one; 4k is billed by the second.
+_UNIT = {"standard": "0.14", "pro": "0.14", "4k": "0.42"}
 #: Published on the image-to-video page only: a 5 s clip at each tier.
 _TYPICAL = {("image-to-video", "standard"): 94, ("image-to-video", "pro"): 318}
 
@@ -295,6 +302,7 @@ def _video_endpoints() -> Iterator[Endpoint]:
                 parameters=parameters,
                 rules=mode_rules,
                 price=price,
+                unit_price=_UNIT[tier],
                 source=_TYPES,
                 dated="2026-08",
                 price_source=f"https://fal.ai/models/{endpoint_id}",
@@ -314,6 +322,7 @@ def _image_endpoint(mode: str, doc: str, parameters: tuple[Parameter, ...]) -> E
         rules=_IMAGE_RULES,
         # Stated by fal for V3; the same for O3, and twice as much for 4K, by others' readings.
         price=PerImage("0.028", {"4K": 2}),
+        unit_price="0.028",
         source=_TYPES,
         dated="2026-08",
         price_source="https://fal.ai/models/fal-ai/kling-image/v3/text-to-image/llms.txt",

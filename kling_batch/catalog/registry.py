@@ -177,15 +177,11 @@ def _report_unknown(endpoint: Endpoint, name: str, problems: Collector) -> None:
 #: must be wrong.
 ALARM = 3
 
-#: Kling video is billed in units of $0.14 (a standard silent second is 0.6 of them), images by
-#: the picture.
-UNIT_PRICE: dict[str, MicroUSD] = {"video": MicroUSD(140_000), "image": MicroUSD(28_000)}
-
 
 def cost_of(endpoint_id: str, units: float) -> MicroUSD | None:
-    """What billable units cost, where the unit's price is known."""
+    """Cost of billable units, or None where the price of the endpoint's unit is not known."""
     endpoint = by_id(endpoint_id)
-    return MicroUSD(round(units * UNIT_PRICE[endpoint.output])) if endpoint else None
+    return MicroUSD(round(units * parse_usd(endpoint.unit_price))) if endpoint else None
 
 
 #: A cost up to this many times the estimate is a rounding difference.

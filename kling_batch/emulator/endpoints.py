@@ -131,7 +131,6 @@ def _catalogue() -> dict[str, Endpoint]:
         _video(tier, operation)
         for tier in ("standard", "pro", "4k")
         for operation in _VIDEO_OPERATIONS
-        if tier != "4k" or not operation.startswith("video-to-video")
     ]
     images = [
         _image("text-to-image", {"aspect_ratio": Field("enum", allowed=IMAGE_RATIOS)}),

@@ -13,7 +13,9 @@ from typing import Any
 from .endpoints import Endpoint, is_on
 
 VIDEO_UNIT_MICRO_USD = 140_000
-"""Billing unit of Kling video, whatever price per second the model page shows."""
+"""Billing unit of standard and pro video, whatever price per second the model page shows."""
+UNIT_4K_MICRO_USD = 420_000
+"""Billing unit of 4k video: one second."""
 
 _PER_SECOND: Mapping[tuple[str, bool], int] = {
     ("standard", False): 84_000,
@@ -23,7 +25,7 @@ _PER_SECOND: Mapping[tuple[str, bool], int] = {
     ("4k", False): 420_000,
     ("4k", True): 420_000,
 }
-_PER_SECOND_EDITED: Mapping[str, int] = {"standard": 126_000, "pro": 168_000}
+_PER_SECOND_EDITED: Mapping[str, int] = {"standard": 126_000, "pro": 168_000, "4k": 420_000}
 _PER_IMAGE = 28_000
 _PER_VOICE = 7_000
 _PER_OTHER = 50_000
@@ -48,7 +50,8 @@ class UnitPrice:
 def unit_price(endpoint: Endpoint) -> UnitPrice:
     """Price of one unit; for videos this is not the price per second of the model page."""
     if endpoint.media == "video":
-        return UnitPrice(VIDEO_UNIT_MICRO_USD, "second")
+        uhd = endpoint.tier == "4k"
+        return UnitPrice(UNIT_4K_MICRO_USD if uhd else VIDEO_UNIT_MICRO_USD, "second")
     if endpoint.media == "image":
         return UnitPrice(_PER_IMAGE, "image")
     return UnitPrice(_PER_VOICE if endpoint.media == "voice" else _PER_OTHER, "request")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kling_batch.catalog.endpoint import Endpoint
-from kling_batch.catalog.registry import UNIT_PRICE, by_id
+from kling_batch.catalog.registry import by_id
 from kling_batch.core.outcomes import Unread
 from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.errors import KlingBatchError

@@ -87,10 +87,6 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-#: Former names, for modules that still use them.
-iso, parse_iso = format_time, parse_time
-
-
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 _DURATION = r"^\s*(?:[0-9]+(?:\.[0-9]+)?\s*(?:ms|min|s|m|h|d)\s*)+$"

@@ -94,9 +94,9 @@ class Approval:
         """
         if self._bounded_by_money:
             return ""
-        dearest = ledger.highest_cost_ratios()
+        ratios = ledger.highest_cost_ratios()
         payable = [item.job.endpoint for item in plan.items if self._may_pay(item)]
-        times = max((dearest.get(endpoint, 1.0) for endpoint in payable), default=1.0)
+        times = max((ratios.get(endpoint, 1.0) for endpoint in payable), default=1.0)
         if times < ALARM:
             return ""
         return (

@@ -8,7 +8,8 @@ and hide the headers that tell the bill. Must not know the ledger, the manifest 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -44,9 +45,15 @@ from kling_batch.fal.classify import (
     classify_submit,
     unread,
 )
-from kling_batch.fal.credentials import redact, redact_bytes, secrets_of
+from kling_batch.fal.credentials import (
+    DUMMY_AUTHORIZATION,
+    authorization,
+    redact,
+    redact_bytes,
+    secrets_of,
+)
 from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
-from kling_batch.fal.transport import SendTracker
+from kling_batch.fal.transport import GatewayTransport, SendTracker, connections
 
 #: Facts §5; not among fal-client's constants.
 PLATFORM_URL = "https://api.fal.ai/v1"
@@ -300,3 +307,33 @@ def handle_of(endpoint: str, request_id: str) -> Handle:
         status_url=f"{base}/status",
         cancel_url=f"{base}/cancel",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Open connections to fal, or to an emulator of it."""
+
+    queue: FalQueue
+    #: Client for output files; it sends no key.
+    files: httpx.AsyncClient
+    #: The `Authorization` header in use.
+    authorization: str
+
+
+@asynccontextmanager
+async def connect(gateway: str | None, auth: str | None = None) -> AsyncIterator[Connection]:
+    """Connect to fal, or to the emulator at `gateway`; the only place where that is done.
+
+    Args:
+        gateway: the emulator's address; None for fal.
+        auth: the `Authorization` header; None: fal's key from the environment, none for an
+            emulator.
+
+    Raises:
+        AuthError: there is no key.
+    """
+    if auth is None:
+        auth = DUMMY_AUTHORIZATION if gateway else authorization()
+    transport = GatewayTransport(gateway) if gateway else None
+    async with connections(auth, transport) as (api, files):
+        yield Connection(queue=FalQueue(api), files=files, authorization=auth)

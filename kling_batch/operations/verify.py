@@ -1,6 +1,6 @@
-"""Proving the ledger and the disk: keys, transitions, sums and files are derived again.
+"""Verification of ledger and disk: keys, transitions, sums and files are derived again.
 
-Reads only; what is found is told, and `--repair` is carried out by the session. Must not write.
+Reads only; `repair.py` downloads what is missing. Must not write.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kling_batch.output.store import OutputStore, sidecar_of
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as the ledger says."""
+    """Something that differs from what the ledger says."""
 
     subject: str
     message: str
@@ -29,7 +29,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was looked at, and what was wrong."""
+    """Result of a verification: what was checked, and what was wrong."""
 
     jobs: int
     attempts: int
@@ -37,7 +37,7 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def verify(reader: Reader, store: OutputStore) -> Verdict:
+def verify_ledger(reader: Reader, store: OutputStore) -> Verdict:
     """Derive everything that can be derived and compare."""
     files = [file for found in reader.files().values() for file in found]
     adopted = {row["id"] for row in reader.rows("select id from attempts where origin = 'adopted'")}
@@ -46,7 +46,7 @@ def verify(reader: Reader, store: OutputStore) -> Verdict:
         table: next(reader.rows(f"select count(*) as n from {table}"))["n"]  # noqa: S608
         for table in ("jobs", "attempts")
     }
-    reader.let_go()  # a run beside us must not wait with its log until every file is hashed
+    reader.let_go()  # a concurrent run must not keep its log until every file is hashed
     findings += _files(files, adopted, store)
     return Verdict(count["jobs"], count["attempts"], len(files), tuple(findings))
 
@@ -101,7 +101,7 @@ def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator
         try:
             message = _difference(file, store.located(file.path))
         except OSError as error:
-            # It may be whole: a person must let us in before anything is fetched over it.
+            # It may be intact: a person must give access before anything is fetched over it.
             yield Finding(file.path, f"cannot be read: {error.strerror or error}")
             continue
         if message:

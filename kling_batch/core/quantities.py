@@ -79,8 +79,8 @@ class USD(Decimal):
     def __repr__(self) -> str:
         return f"USD('{Decimal(self)}')"
 
-    def __format__(self, spec: str, context: Any = None, /) -> str:
-        return Decimal(self).__format__(spec, context) if spec else str(self)
+    def __format__(self, spec: str, /, *context: Any) -> str:
+        return super().__format__(spec, *context) if spec else str(self)
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
         return type(self), (str(Decimal(self)),)

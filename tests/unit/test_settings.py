@@ -89,7 +89,7 @@ def test_among_manifests_the_more_careful_word_holds(
     first, second = batch("one", **one), batch("two", **other)
 
     assert value(decided(first, second), name) == together
-    assert getattr(decided(second, first), name) == together
+    assert value(decided(second, first), name) == together
 
 
 def test_a_common_cap_is_the_sum_and_only_where_each_has_one() -> None:

@@ -13,14 +13,18 @@ from kling_batch.core.outcomes import CancelAnswer
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.settings import resolve
 
+_HELP = (
+    "Ask fal to cancel open requests and print its answer. Cancelling does not guarantee a refund."
+)
 
-@click.command(epilog="Example: kling-batch cancel hero-clip")
+
+@click.command(help=_HELP, epilog="Example: kling-batch cancel hero-clip")
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @click.option("--all", "everything", is_flag=True, help="Every open request of the ledger")
 @service_options
 @place_options
 def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
-    """Ask fal to cancel open requests and print its answer. Cancelling does not guarantee a refund."""
+    """Ask for each open request; its help is `_HELP`."""
     if bool(jobs) == everything:
         raise UsageError("name the jobs, or say --all")
     with ledger_of(values) as ledger:

@@ -257,7 +257,8 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 tasks.start_soon(_tick, display)
                 if settings.deadline is not None:
                     tasks.start_soon(_leave_after, engine, settings.deadline)
-                result = await _run_to_end(engine, run.plan)
+                # Where the caller cancels this, a POST in flight is shielded and gets its answer.
+                result = await engine.run(run.plan)
                 tasks.cancel_scope.cancel()
     return result
 
@@ -275,39 +276,6 @@ def _policy(run: Run) -> RunPolicy:
         alarm=run.approval.alarm(run.plan, run.ledger),
         detach=settings.options.detach,
     )
-
-
-async def _run_to_end(engine: Engine, plan: Plan) -> RunResult:
-    """Run the engine; a cancellation by the caller stops it in order, as Ctrl-C does.
-
-    The engine runs in a task of its own, which is shielded: a POST in flight gets its answer. Who
-    cancels a second time does not wait for that.
-    """
-    results: list[RunResult] = []
-    finished = anyio.Event()
-    shielded = anyio.CancelScope(shield=True)
-
-    async def work() -> None:
-        try:
-            with shielded:
-                results.append(await engine.run(plan))
-        finally:
-            finished.set()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(work)
-        try:
-            await finished.wait()
-        except anyio.get_cancelled_exc_class():
-            engine.leave(ExitCode.INTERRUPTED, "cancelled")
-            try:
-                with anyio.CancelScope(shield=True):
-                    await finished.wait()
-            except anyio.get_cancelled_exc_class():
-                shielded.cancel()
-                raise
-            raise
-    return results[0]
 
 
 def _last_message(run: Run) -> str:

@@ -1,7 +1,7 @@
-"""What can go wrong, in words for a person, each with the exit code it ends with.
+"""Exceptions with a message for people, and the exit codes they end with.
 
-Outcomes of single jobs are values (`outcome.py`); an exception here means that the caller
-cannot go on. Must not import anything of the house.
+Outcomes of single jobs are values (`core.outcomes`); an exception here means that the caller
+cannot go on. Must not import anything of the package.
 
     KlingBatchError            1   anything explained without a traceback
     ├── UsageError             2   the command line asks for something impossible
@@ -97,7 +97,7 @@ class Problem:
 
     place: Place
     message: str
-    #: Stable word for machines (`unknown-parameter`, `wrong-value`, …).
+    #: Stable code for machines (`unknown-parameter`, `wrong-value`, …).
     code: str = "invalid"
     #: What to type instead, where it is known.
     hint: str = ""

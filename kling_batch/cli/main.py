@@ -161,7 +161,7 @@ def _print_error(text: str) -> None:
 
 _WIDTH = 100
 
-_WORD = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,:{}\[\]]+")
+_TOKEN = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,:{}\[\]]+")
 
 
 def explain(problem: Problem, source_text: str) -> str:
@@ -187,8 +187,8 @@ def _span(place: Place, line: str, header: str) -> tuple[int, int]:
     start = min(max(place.column - 1, 0), len(line))
     if not place.column:
         return len(line) - len(line.lstrip()), len(line.strip())
-    word = _WORD.match(line, start)
-    return start, len(word[0]) if word else 1
+    token = _TOKEN.match(line, start)
+    return start, len(token[0]) if token else 1
 
 
 def _cell(column: str, line: str, header: str) -> tuple[int, int]:

@@ -119,7 +119,9 @@ def selection_options(command: F) -> F:
     for decorate in reversed(
         (
             click.option("--only", multiple=True, metavar="GLOB", help="Only jobs with such an id"),
-            click.option("--exclude", multiple=True, metavar="GLOB", help="Not these"),
+            click.option(
+                "--exclude", multiple=True, metavar="GLOB", help="No jobs with such an id"
+            ),
             click.option("--tag", multiple=True, help="Only jobs with this tag"),
             click.option("--limit", type=click.IntRange(0), help="Submit at most so many jobs"),
             click.option(
@@ -154,12 +156,12 @@ def ledger_path(places: Mapping[str, Path | None]) -> Path:
     return places.get("ledger") or (places.get("output") or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
 
 
-def pairs(words: tuple[str, ...], flag: str) -> dict[str, str]:
+def pairs(texts: tuple[str, ...], flag: str) -> dict[str, str]:
     """`key=value` arguments as a dictionary."""
     found: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise click.BadParameter(f"{word!r} is not KEY=VALUE", param_hint=flag)
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=flag)
         found[name.strip()] = value
     return found

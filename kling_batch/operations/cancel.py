@@ -40,7 +40,7 @@ def cancel_jobs(
     """Ask fal to cancel every open request of these jobs; its answers.
 
     Args:
-        ledger: is told each answer.
+        ledger: gets each answer.
         settings: say which service.
         names: of jobs, as people type them; None: every open request of the ledger.
         notify: gets the job's label and a message, once an attempt.

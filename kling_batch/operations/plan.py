@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kling_batch.core.jobs import Batch
 from kling_batch.core.memory import gc_paused
 from kling_batch.ledger.reader import Reader
-from kling_batch.planning.builder import survey, wanted
+from kling_batch.planning.builder import build_plan, with_granted_takes
 from kling_batch.planning.plan import Plan
 from kling_batch.settings import RunOptions, Settings, resolve
 
@@ -36,10 +36,10 @@ def plan_run(
     """
     settings = resolve(batches, options)
     if not settings.ledger.exists():
-        plan = survey(None, [select(batch) for batch in batches], settings)
+        plan = build_plan(None, [select(batch) for batch in batches], settings)
         return PlannedRun(plan=plan, settings=settings, typical_seconds={})
-    with gc_paused(), Reader.open(settings.ledger) as reader:
-        whole = wanted(reader, batches)
-        plan = survey(reader, [select(batch) for batch in whole], settings, whole=whole)
+    with gc_paused(for_good=False), Reader.open(settings.ledger) as reader:
+        whole = with_granted_takes(reader, batches)
+        plan = build_plan(reader, [select(batch) for batch in whole], settings, whole=whole)
         seconds = reader.typical_seconds()
     return PlannedRun(plan=plan, settings=settings, typical_seconds=seconds)

@@ -30,7 +30,7 @@ def repair_files(
         options,
         command=Command.parsed("kling-batch verify --repair"),
         display=display,
-        build_plan=partial(_plan, attempts=attempts),
+        plan_maker=partial(_plan, attempts=attempts),
     ) as run:
         return run.execute().exit_code
 

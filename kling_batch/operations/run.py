@@ -27,7 +27,7 @@ from kling_batch.ledger.ledger import Ledger
 from kling_batch.operations.services import authorization_for, gateway_of, now, run_context
 from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
 from kling_batch.planning.approval import Approval
-from kling_batch.planning.builder import store_of, survey, wanted
+from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
@@ -110,7 +110,7 @@ def open_run(
     check_plan: Callable[[Plan], None] | None = None,
     select: Callable[[Batch], Batch] = lambda batch: batch,
     retry: Callable[[Job], bool] | None = None,
-    build_plan: Callable[[Ledger], Plan] | None = None,
+    plan_maker: Callable[[Ledger], Plan] | None = None,
     single: bool = False,
 ) -> Iterator[Run]:
     """Open the ledger, record the run, make the plan and get it approved.
@@ -126,7 +126,7 @@ def open_run(
         check_plan: raises where the plan is not the saved one; None: there is no saved plan.
         select: the jobs that this run is about; the others are only registered.
         retry: which failed jobs to try again; None: as `--retry-failed` says.
-        build_plan: makes the plan instead; nothing is registered then.
+        plan_maker: makes the plan instead; nothing is registered then.
         single: a single-shot command, which is its own approval.
 
     Raises:
@@ -144,9 +144,9 @@ def open_run(
         )
         try:
             ledger.recover()
-            grown = wanted(ledger, batches)
-            if build_plan is not None:
-                plan = build_plan(ledger)
+            grown = with_granted_takes(ledger, batches)
+            if plan_maker is not None:
+                plan = plan_maker(ledger)
             else:
                 plan = _planned(ledger, grown, settings, select, retry=retry, single=single)
             if check_plan is not None:
@@ -156,7 +156,7 @@ def open_run(
             )
             if not plan.idle:
                 approval.require(plan, ledger)
-            if build_plan is None:
+            if plan_maker is None:
                 _register(ledger, grown, single=single)
             run = Run(
                 batches=batches,
@@ -189,12 +189,12 @@ def _planned(
     single: bool,
 ) -> Plan:
     selected = [select(batch) for batch in batches]
-    with gc_paused():
-        return survey(ledger, selected, settings, retry=retry, whole=() if single else batches)
+    with gc_paused(for_good=False):
+        return build_plan(ledger, selected, settings, retry=retry, whole=() if single else batches)
 
 
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
-    with gc_paused():
+    with gc_paused(for_good=False):
         for batch in batches:
             ledger.register(batch, whole=not single)
 

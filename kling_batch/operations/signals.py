@@ -88,7 +88,7 @@ async def listen(
 
     Args:
         signals: of `receiver`.
-        engine: is told to leave.
+        engine: leaves in order.
         display: gets the message and is closed before the process ends.
         last_message: what a person must know where no summary will come.
     """

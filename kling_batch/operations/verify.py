@@ -91,8 +91,8 @@ def _sums(reader: Reader) -> Iterator[Finding]:
             exposed += row["estimate_micro_usd"]
     money = reader.money()
     if (charged, exposed) != (money.charged, money.exposed):
-        told = f"charged {money.charged}, exposed {money.exposed}"
-        yield Finding("money", f"{told}; derived {charged} and {exposed} micro-USD")
+        totals = f"charged {money.charged}, exposed {money.exposed}"
+        yield Finding("money", f"{totals}; derived {charged} and {exposed} micro-USD")
 
 
 def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator[Finding]:

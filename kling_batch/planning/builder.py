@@ -1,4 +1,4 @@
-"""Looking before planning: what the ledger knows and what lies on the disk, brought to the plan.
+"""Builder of a plan: brings what the ledger knows and what lies on the disk to `make_plan`.
 
 Reads only, so that `plan` and `run` see the same. Must not decide anything itself.
 """
@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from kling_batch.core.jobs import Batch, Job, JobKey, canonical_json
-from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.records import Standing
 from kling_batch.ledger.names import by_key, job_of, orphan_name
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.store import OutputStore
-from kling_batch.planning.plan import Action, OnDisk, Plan, PlannedJob, make_plan
-from kling_batch.planning.selection import selected, with_extra_takes
+from kling_batch.planning.plan import UNFINISHED, OnDisk, Plan, PlannedJob, make_plan
+from kling_batch.planning.selection import limited, with_extra_takes
 from kling_batch.settings import Settings
 
 
@@ -25,14 +24,14 @@ def store_of(settings: Settings) -> OutputStore:
     return OutputStore(settings.roots, settings.ledger.parent)
 
 
-def wanted(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
-    """The batches with the takes that a person asked for beyond the manifests."""
+def with_granted_takes(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
+    """The batches with the takes that were granted beyond the manifests (`reroll`)."""
     if reader is None:
         return tuple(batches)
     return tuple(with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches)
 
 
-def survey(
+def build_plan(
     reader: Reader | None,
     batches: Sequence[Batch],
     settings: Settings,
@@ -62,14 +61,14 @@ def survey(
         )
         if len(jobs) == sum(len(batch.jobs) for batch in whole):
             plan = Plan((*plan.items, *orphaned_requests(reader, whole)))
-    return selected(plan, settings.options.limit)
+    return limited(plan, settings.options.limit)
 
 
 class OutputIndex:
     """Which of the ledger's files are where they should be; lists each folder once."""
 
     def __init__(self, store: OutputStore, standings: Mapping[JobKey, Standing]) -> None:
-        """`standings` have the ledger's word on files; the disk has the last one."""
+        """`standings` say where files should be; the disk decides."""
         self._store = store
         self._standings = standings
         self._prefixes: dict[str, str] = {}
@@ -154,14 +153,6 @@ class Changes:
         return now
 
 
-_ACTIONS: dict[State, tuple[Action, str]] = {
-    State.SUBMITTING: (Action.RECONCILE, "in doubt: fal may have accepted it"),
-    State.IN_DOUBT: (Action.RECONCILE, "in doubt: fal may have accepted it"),
-    State.SUBMITTED: (Action.COLLECT, "in flight at fal"),
-    State.RENDERED: (Action.DOWNLOAD, "paid and rendered, not yet here"),
-}
-
-
 def orphaned_requests(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJob]:
     """What to do about every open attempt of these batches whose job they no longer have.
 
@@ -173,12 +164,12 @@ def orphaned_requests(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJ
     wanted = {job.key for batch in batches for job in batch.jobs}
     paths = {job.path for batch in batches for job in batch.jobs}
     found: list[PlannedJob] = []
-    for attempt_id, key, batch, state in reader.open_attempts(*OPEN, State.RENDERED):
+    for attempt_id, key, batch, state in reader.open_attempts(*UNFINISHED):
         if batch in names and key not in wanted:
-            action, reason = _ACTIONS[state]
+            action, state_reason = UNFINISHED[state]
             job = _job(reader, key, batch, paths)
-            said = f"no longer in the manifest; {reason}"
-            found.append(PlannedJob(job, action, said, attempt_id, orphaned=True))
+            reason = f"no longer in the manifest; {state_reason}"
+            found.append(PlannedJob(job, action, reason, attempt_id, orphaned=True))
     return found
 
 
@@ -186,7 +177,7 @@ def _job(reader: Reader, key: JobKey, batch: str, paths: set[str]) -> Job:
     """Under a name of its own, and beside the file of whatever has its path now."""
     job = job_of(by_key(reader, key))
     if not job.id.endswith(orphan_name("", key)):
-        job = job._replace(id=orphan_name(job.id, key))  # the ledger has not heard yet that it left
+        job = job._replace(id=orphan_name(job.id, key))  # it left the manifest since the last run
     if job.path in paths:
         mark = orphan_name("", key).replace("@", ".")
         job = job._replace(path=job.path.replace("{output}", f"{mark}{{output}}", 1))

@@ -1,4 +1,4 @@
-"""What a run would do with each job, and why: the dry run is this very plan, only not executed.
+"""Plan of a run: what it would do with each job, and why; a dry run is this plan, not executed.
 
 Pure: jobs, standings and what lies on the disk go in, decisions with reasons come out. Must not
 open the ledger, look at the disk or send anything.
@@ -41,6 +41,17 @@ class Action(StrEnum):
     SETTLED = "settled"
     #: Needs the output of a job that will not give one.
     BLOCKED = "blocked"
+
+
+_RECONCILE = (Action.RECONCILE, "in doubt: fal may have accepted it")
+
+#: What to do about an attempt that an earlier run has not finished, and why.
+UNFINISHED: dict[State, tuple[Action, str]] = {
+    State.SUBMITTING: _RECONCILE,
+    State.IN_DOUBT: _RECONCILE,
+    State.SUBMITTED: (Action.COLLECT, "in flight at fal"),
+    State.RENDERED: (Action.DOWNLOAD, "paid and rendered, not yet here"),
+}
 
 
 class OnDisk(StrEnum):
@@ -118,7 +129,7 @@ def make_plan(
     seen: dict[JobKey, PlannedJob] = {}
     for job in jobs:
         if (first := seen.get(job.key)) is not None:
-            items.append(_twin(job, first, on_disk))
+            items.append(_duplicate(job, first, on_disk))
             continue
         standing = standings.get(job.key)
         item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
@@ -145,15 +156,10 @@ def _decide(
     attempt, state = standing.attempt_id, standing.state
     if state is State.SUCCEEDED:
         return _succeeded(job, attempt, on_disk(job))
-    match state:
-        case State.RENDERED:
-            return PlannedJob(job, Action.DOWNLOAD, "paid and rendered, not yet here", attempt)
-        case State.SUBMITTED:
-            return PlannedJob(job, Action.COLLECT, "in flight at fal", attempt)
-        case State.SUBMITTING | State.IN_DOUBT:
-            return PlannedJob(job, Action.RECONCILE, "in doubt: fal may have accepted it", attempt)
-        case State.FAILED | State.CANCELLED:
-            return _again(job, standing, asked=asked(job), attempts=attempts)
+    if state in UNFINISHED:
+        action, reason = UNFINISHED[state]
+        return PlannedJob(job, action, reason, attempt)
+    return _again(job, standing, asked=asked(job), attempts=attempts)
 
 
 def _succeeded(job: Job, attempt: int, where: OnDisk) -> PlannedJob:
@@ -168,22 +174,22 @@ def _succeeded(job: Job, attempt: int, where: OnDisk) -> PlannedJob:
 
 def _again(job: Job, standing: Standing, asked: bool, attempts: int) -> PlannedJob:
     attempt, failure = standing.attempt_id, standing.failure
-    said = failure.message if failure else standing.state
+    message = failure.message if failure else standing.state
     if asked or standing.granted:
-        return PlannedJob(job, Action.SUBMIT, f"retry after: {said}", attempt)
+        return PlannedJob(job, Action.SUBMIT, f"retry after: {message}", attempt)
     if standing.state is State.CANCELLED or failure is None:
-        return PlannedJob(job, Action.SETTLED, f"cancelled: {said}", attempt)
+        return PlannedJob(job, Action.SETTLED, f"cancelled: {message}", attempt)
     if may_try_again(failure.kind):
-        # It never was a try: the next one has its number.
-        said = f"not submitted before: {said}"
-        return PlannedJob(job, Action.SUBMIT, said, attempt, standing.tries)
+        # It was never submitted: the next attempt has its number.
+        reason = f"not submitted before: {message}"
+        return PlannedJob(job, Action.SUBMIT, reason, attempt, standing.tries)
     if decide(failure, standing.tries, attempts) is Decision.RETRY:
         tries = standing.tries + 1
-        return PlannedJob(job, Action.SUBMIT, f"try {tries} after: {said}", attempt, tries)
-    return PlannedJob(job, Action.SETTLED, f"failed: {said}", attempt)
+        return PlannedJob(job, Action.SUBMIT, f"try {tries} after: {message}", attempt, tries)
+    return PlannedJob(job, Action.SETTLED, f"failed: {message}", attempt)
 
 
-def _twin(job: Job, first: PlannedJob, on_disk: Callable[[Job], OnDisk]) -> PlannedJob:
+def _duplicate(job: Job, first: PlannedJob, on_disk: Callable[[Job], OnDisk]) -> PlannedJob:
     """The same paid thing under a second name: it follows the first."""
     reason = f"the same as {first.job.label}: one render, two names"
     action = first.action

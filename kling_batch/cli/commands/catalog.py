@@ -23,15 +23,15 @@ def catalog(mode: str | None, *, as_json: bool) -> int:
 
     Parameters and their limits are shown with MODE.
     """
-    chosen = [e for e in CATALOG if mode in (None, e.mode, e.id)]
-    if not chosen:
+    endpoints = [e for e in CATALOG if mode in (None, e.mode, e.id)]
+    if not endpoints:
         raise UsageError(f"no mode or endpoint {mode!r}; there are: {', '.join(MODES)}")
     if as_json:
-        click.echo(json.dumps(as_data(chosen), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(as_data(endpoints), ensure_ascii=False, indent=2))
     elif mode is None:
-        click.echo(overview(chosen))
+        click.echo(overview(endpoints))
     else:
-        click.echo(details(chosen))
+        click.echo(details(endpoints))
     return ExitCode.OK
 
 
@@ -57,7 +57,7 @@ def price_text(price: Price) -> str:
 
 
 def details(endpoints: Iterable[Endpoint]) -> str:
-    """Every parameter with its limits; tiers that share their parameters are told together."""
+    """Every parameter with its limits; tiers that share their parameters are shown together."""
     blocks: list[str] = []
     seen: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:

@@ -85,7 +85,7 @@ def run(
     display = _Events(on_event)
     arguments = (_tuple(batches), options or Options(), approve, display)
     with display.errors(), _open(*arguments, signals=signals_of_caller()) as opened:
-        return RunReport.of(opened.execute())
+        return RunReport.of(opened.carry_out())
 
 
 async def arun(
@@ -103,7 +103,7 @@ async def arun(
     display = _Events(on_event)
     arguments = (_tuple(batches), options or Options(), approve, display)
     with display.errors(), _open(*arguments, signals=Signals.NONE) as opened:
-        return RunReport.of(await opened.execute_async())
+        return RunReport.of(await opened.carry_out_async())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from kling_batch.core.quantities import format_usd, rate_text
-from kling_batch.report.command_line import Command, Said
+from kling_batch.report.command_line import Command, TypedOption
 
 #: Options of one invocation alone: how it is shown and ends, and what it may pay for (`--yes`, and
 #: `--retry-failed`, which pays each time it is given).
@@ -35,7 +35,7 @@ def current_command() -> Command:
     return Command(
         head=(*context.command_path.split(), *arguments),
         options=tuple(
-            Said(_flag(param), text)
+            TypedOption(_flag(param), text)
             for param in given
             if isinstance(param, click.Option)
             for text in _texts(param, context.params[param.name or ""])

@@ -21,7 +21,7 @@ class FailureKind(StrEnum):
     INVALID = "invalid"
     #: The provider's content policy refused it.
     POLICY = "policy"
-    #: fal or the model broke; unbilled (facts §3.1), another attempt may work.
+    #: fal or the model broke; unbilled (docs/fal-api.md#request-errors), another attempt may work.
     TRANSIENT = "transient"
     #: The platform says that nobody will try this one again (own deadline, client gone).
     ABANDONED = "abandoned"
@@ -60,7 +60,7 @@ class Failure:
     kind: FailureKind
     message: str
     charged: Charged = Charged.NO
-    #: fal's `error_type` or the `type` of the first detail (facts §3).
+    #: fal's `error_type` or the `type` of the first detail (docs/fal-api.md#model-errors).
     error_type: str = ""
     #: fal's word outranks the table: `X-Fal-Needs-Retry` / `X-Fal-Retryable`.
     retryable: bool | None = None
@@ -71,7 +71,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handle:
-    """fal's side of an attempt. The URLs are fal's own words, used verbatim (facts §2.2)."""
+    """fal's side of an attempt. The URLs are fal's own words, used verbatim.
+
+    Source: docs/fal-api.md#request-urls.
+    """
 
     request_id: str
     response_url: str
@@ -152,7 +155,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
-    """A file that fal made; everything but the URL may be missing (facts §1.3)."""
+    """A file that fal made; all but the URL may be missing (docs/fal-api.md#video-output)."""
 
     url: str
     content_type: str = ""
@@ -182,7 +185,7 @@ ResultOutcome: TypeAlias = Rendered | Failed | Unread
 
 
 class CancelAnswer(StrEnum):
-    """fal's words (facts §2.6): a request, not a refund."""
+    """fal's words (docs/fal-api.md#cancel): a request, not a refund."""
 
     REQUESTED = "CANCELLATION_REQUESTED"
     ALREADY_COMPLETED = "ALREADY_COMPLETED"
@@ -194,7 +197,7 @@ class CancelAnswer(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A request in the platform's list (facts §5.4)."""
+    """A request in the platform's list (docs/fal-api.md#request-list)."""
 
     request_id: str
     endpoint: str

@@ -48,8 +48,8 @@ OUTAGE_SECONDS = 3600.0
 #: Seconds of nothing but 404 before a file counts as gone: storage has blips, a gateway has bad
 #: minutes, and the word is final.
 GONE_SECONDS = 300.0
-#: fal keeps files for seven days at least (facts §7.4). What it denies before is missing, but not
-#: given up: this run asks for so many seconds, and the next one again.
+#: fal keeps files for seven days at least (docs/fal-api.md#file-retention). What it denies before
+#: is missing, but not given up: this run asks for so many seconds, and the next one again.
 KEPT = timedelta(days=7)
 BLIP_SECONDS = 60.0
 

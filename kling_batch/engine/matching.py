@@ -1,8 +1,8 @@
 """Which listed request answers which doubt: the pure part of finding lost submissions again.
 
-fal has no idempotency key (facts §4.3), but its request list shows what it accepted, with the
-payload. Equal payload, sent since the intent, claimed by nobody: that is our lost request, or one
-that is as good, since the same money bought the same thing. Must not do I/O.
+fal has no idempotency key (docs/fal-api.md#idempotency), but its request list shows what it
+accepted, with the payload. Equal payload, sent since the intent, claimed by nobody: that is our
+lost request, or one that is as good, since the same money bought the same thing. Must not do I/O.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from kling_batch.fal.responses import files_in, first_detail
 #: Seconds that fal may refuse the key on every read of a request before the run gives up on it.
 REFUSED_PATIENCE = 300.0
 #: How often, and for how many seconds, fal must deny knowing our request before we look elsewhere.
-#: A single 404 right after a submission is a blip (facts §2.3).
+#: A single 404 right after a submission is a blip (docs/fal-api.md#status).
 NOT_FOUND_READS = 5
 NOT_FOUND_SECONDS = 8.0
 #: And for how long queue and list together, before the request is a person's case: an outage of
@@ -261,7 +261,9 @@ class Poller:
     async def _look_up(
         self, attempt_id: int, finished: Finished, unread: Unread, *, patient: bool
     ) -> State | None:
-        """The queue has forgotten the request: results live an hour there (facts §2.8).
+        """The queue has forgotten the request: results live an hour there.
+
+        Source: docs/fal-api.md#result-retention.
 
         The platform's list keeps input and output for a month. What is not there either is for a
         person: it may have been paid. None: nothing is certain yet, ask the queue again.

@@ -42,7 +42,8 @@ from kling_batch.output.files import digest_of
 
 #: How often in a row a POST that provably was not accepted is made again before the job is left for
 #: the next run, and after what pauses: about a minute without connection, some of 429, a few
-#: seconds of a locked account (seen answered once in a burst with a healthy balance, facts §6.3).
+#: seconds of a locked account (seen answered once in a burst with a healthy balance,
+#: docs/fal-api.md#account-lock).
 TRIES: dict[FailureKind, tuple[int, Backoff]] = {
     FailureKind.UNREACHABLE: (8, pacing.SUBMIT),
     FailureKind.THROTTLED: (14, pacing.SUBMIT),
@@ -58,7 +59,8 @@ BRAKE = 3
 #: Tries at one upload: about two minutes.
 UPLOAD_TRIES = 10
 
-#: fal keeps files for a week at least (facts §7.4); after this an input is brought again.
+#: fal keeps files for a week at least (docs/fal-api.md#file-retention); after this an input is
+#: brought again.
 UPLOAD_LASTS = timedelta(days=3)
 #: A parent's output is handed on by its own URL while that is young.
 OUTPUT_LASTS = timedelta(hours=24)

@@ -1,4 +1,4 @@
-"""Adoption of an existing file as a job's result: nothing is rendered, nothing is paid.
+"""Adoption of an existing file as a job's result; nothing is rendered or paid.
 
 For renders that were bought elsewhere, or before this ledger. Must not touch the network.
 """
@@ -41,7 +41,7 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Path | None) -> st
         content_type=kind.content_type,
     )
     placed = Placed(index=0, path=store.stored(final), fetched=item, url="")
-    # The file first, then the ledger: a crash in between leaves one file too many.
+    # The file first, then its row: a crash in between leaves an extra file, never a missing one.
     if not final.exists() or not final.samefile(file):
         if final.exists() and digest_of(final) != item.sha256:
             kept = store.back_up(final)

@@ -1,7 +1,7 @@
-"""Cancelling open requests: asks fal, records each answer, and reports it as fal gave it.
+"""Cancellation of open requests at fal.
 
-A cancellation is a request, not a refund: what is rendering may finish and be billed. The next
-run reads what became of it. Must not submit.
+Cancelling does not guarantee a refund: what is rendering may finish and be billed. The next run
+polls the request and records how it ended. Must not submit.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ async def cancel_requests(
     gateway: str | None,
     notify: Callable[[Attempt, str], None],
 ) -> set[CancelAnswer]:
-    """Ask for each attempt; everything that fal answered."""
+    """Ask fal to cancel each attempt and report each answer; all answers."""
     answers: list[CancelAnswer] = []
     async with connect(gateway) as fal:
         for attempt in attempts:

@@ -13,7 +13,7 @@ import anyio
 
 from kling_batch.catalog.registry import CATALOG
 from kling_batch.core.outcomes import ListForbidden, Listing, Unread
-from kling_batch.core.quantities import iso
+from kling_batch.core.quantities import format_time
 from kling_batch.errors import ExitCode, KlingBatchError
 from kling_batch.fal.client import connect
 from kling_batch.fal.credentials import key_file_warning
@@ -67,7 +67,7 @@ async def _ask(gateway: str | None) -> list[Check]:
             checks.append(Check("fal", False, prices.reason, code))
         else:
             checks.append(Check("fal", True, "answers, and takes the key"))
-        since = iso(now() - timedelta(hours=1))
+        since = format_time(now() - timedelta(hours=1))
         checks.append(_request_list(await fal.queue.listing(endpoint, since=since)))
     return checks
 

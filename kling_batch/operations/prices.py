@@ -1,8 +1,8 @@
 """Live prices from fal's pricing API, compared with the catalogue. Must not decide anything.
 
-The unit trap (facts §1.1): for Kling video the API gives the price of a *billing unit*, $0.14 at
-the catalogue's date, of which a second takes 0.6 (standard, silent) to 3 (4k). Times seconds it is
-no price at all; against $0.14 it tells whether prices have moved.
+The unit trap (docs/fal-api.md#billing-units): for Kling video the API gives the price of a
+*billing unit*, $0.14 at the catalogue's date, of which a second takes 0.6 (standard, silent) to 3
+(4k). Times seconds it is no price at all; against $0.14 it tells whether prices have moved.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import anyio
 from kling_batch.catalog.kling_o3 import Endpoint
 from kling_batch.catalog.registry import UNIT_PRICE, by_id
 from kling_batch.core.outcomes import Unread
-from kling_batch.core.quantities import format_usd
+from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.errors import KlingBatchError
 from kling_batch.fal.client import connect
 from kling_batch.operations.services import gateway_of
 from kling_batch.settings import Settings
 
-_BATCH = 50  # endpoints a call, facts §5.2
+_BATCH = 50  # endpoints a call, docs/fal-api.md#pricing
 
 
 def live_price_changes(endpoints: Sequence[str], settings: Settings) -> list[str]:
@@ -72,7 +72,7 @@ def _line(name: str, price: tuple[float, str] | None) -> str:
     text = f"${amount:g} per {unit or 'unit'}"
     if endpoint is None:
         return f"{name}: {text}"
-    factor = amount * 1e6 / UNIT_PRICE[endpoint.output]
+    factor = micro_usd(amount) / UNIT_PRICE[endpoint.output]
     if abs(factor - 1) < 0.001:
         return f"{name}: {text}, as in the catalogue"
     return (

@@ -32,7 +32,7 @@ def repair_files(
         display=display,
         plan_maker=partial(_plan, attempts=attempts),
     ) as run:
-        return run.execute().exit_code
+        return run.carry_out().exit_code
 
 
 def _plan(ledger: Ledger, attempts: Collection[int]) -> Plan:

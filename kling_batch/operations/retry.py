@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kling_batch.core.lifecycle import State
+from kling_batch.core.lifecycle import State, status_of
 from kling_batch.errors import UsageError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.names import LedgerJob, all_named, find
@@ -31,9 +31,10 @@ def allow_retries(ledger: Ledger, names: Sequence[str] | None) -> list[str]:
         jobs = [find(ledger, name) for name in names]
     wanted = {job.key: job for job in jobs}  # two names of one render are one permission
     for key, job in wanted.items():
-        state = standings[key].state if key in standings else "not submitted yet"
+        state = standings[key].state if key in standings else None
         if state is not State.RENDERED and state not in _ENDED:
-            raise UsageError(f"{job.label} is {state}; only failed jobs are retried")
+            status = "not submitted yet" if state is None else status_of(state)
+            raise UsageError(f"{job.label} is {status}; only failed jobs are retried")
         if state is not State.RENDERED:
             _must_be_in_a_manifest(job)
     grant_retries(ledger, [standings[key].attempt_id for key in wanted])

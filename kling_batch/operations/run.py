@@ -53,7 +53,7 @@ class Run:
     started: datetime
     exit_code: ExitCode = ExitCode.SOME_FAILED
 
-    def execute(self) -> RunReport:
+    def carry_out(self) -> RunReport:
         """Carry out the plan and report, in an event loop of its own."""
         result = RunResult()
         if not self.plan.idle:
@@ -61,7 +61,7 @@ class Run:
                 result = anyio.run(partial(_drive, self, gateway=gateway, auth=auth))
         return self._report(result)
 
-    async def execute_async(self) -> RunReport:
+    async def carry_out_async(self) -> RunReport:
         """Carry out the plan and report, in the event loop of the caller."""
         result = RunResult()
         if not self.plan.idle:

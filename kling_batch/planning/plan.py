@@ -43,17 +43,6 @@ class Action(StrEnum):
     BLOCKED = "blocked"
 
 
-_RECONCILE = (Action.RECONCILE, "in doubt: fal may have accepted it")
-
-#: What to do about an attempt that an earlier run has not finished, and why.
-UNFINISHED: dict[State, tuple[Action, str]] = {
-    State.SUBMITTING: _RECONCILE,
-    State.IN_DOUBT: _RECONCILE,
-    State.SUBMITTED: (Action.COLLECT, "in flight at fal"),
-    State.RENDERED: (Action.DOWNLOAD, "paid and rendered, not yet here"),
-}
-
-
 class OnDisk(StrEnum):
     """Where the files of a succeeded job are."""
 
@@ -156,10 +145,15 @@ def _decide(
     attempt, state = standing.attempt_id, standing.state
     if state is State.SUCCEEDED:
         return _succeeded(job, attempt, on_disk(job))
-    if state in UNFINISHED:
-        action, reason = UNFINISHED[state]
-        return PlannedJob(job, action, reason, attempt)
-    return _again(job, standing, asked=asked(job), attempts=attempts)
+    match state:
+        case State.RENDERED:
+            return PlannedJob(job, Action.DOWNLOAD, "paid and rendered, not yet here", attempt)
+        case State.SUBMITTED:
+            return PlannedJob(job, Action.COLLECT, "in flight at fal", attempt)
+        case State.SUBMITTING | State.IN_DOUBT:
+            return PlannedJob(job, Action.RECONCILE, "in doubt: fal may have accepted it", attempt)
+        case State.FAILED | State.CANCELLED:
+            return _again(job, standing, asked=asked(job), attempts=attempts)
 
 
 def _succeeded(job: Job, attempt: int, where: OnDisk) -> PlannedJob:

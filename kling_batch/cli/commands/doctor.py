@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sqlite3
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,8 @@ import click
 from kling_batch import __version__, operations
 from kling_batch.cli.options import ledger_path, options_of, place_options, service_options
 from kling_batch.errors import ExitCode, KlingBatchError
+from kling_batch.ledger.database import sqlite_version
+from kling_batch.ledger.queries import attempt_count, service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.settings import resolve
 
@@ -38,7 +39,7 @@ def doctor(**values: Any) -> int:
 
 
 def _checks(values: dict[str, Any]) -> Iterator[Line]:
-    system = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    system = f"Python {platform.python_version()}, SQLite {sqlite_version()}"
     yield "program", True, f"kling-batch {__version__}, {system}, {sys.platform}", 0
     yield _ledger(values)
     yield operations.check_folder(values["output"] or ledger_path(values).parent)
@@ -52,8 +53,7 @@ def _ledger(values: dict[str, Any]) -> Line:
         return "ledger", True, f"{path} will be made by the first run", 0
     try:
         with Reader.open(path) as reader:
-            count = next(reader.rows("select count(*) as n from attempts"))["n"]
-            service = next(reader.rows("select service from ledger"))["service"]
+            count, service = attempt_count(reader), service_of(reader)
     except KlingBatchError as error:
         return "ledger", False, str(error), error.exit_code
     return "ledger", True, f"{path}: {count} attempts on {service}", 0

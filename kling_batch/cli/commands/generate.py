@@ -103,7 +103,7 @@ def _single(
         with operations.open_run(
             (batch,), options_of(values), command=current_command(), display=display, single=True
         ) as run:
-            report = run.execute()
+            report = run.carry_out()
     finally:
         display.close()
     if report.exit_code is ExitCode.OK:

@@ -68,7 +68,7 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
             select=selection_of(values),
             check_plan=_check_of(values["plan_file"]),
         ) as opened:
-            report = opened.execute()
+            report = opened.carry_out()
     finally:
         display.close()
     if values["junit"] or values["summary"] or "GITHUB_ACTIONS" in os.environ:

@@ -14,6 +14,7 @@ from kling_batch import operations
 from kling_batch.cli.ledgers import reader_of
 from kling_batch.cli.options import ledger_path, options_of, place_options, service_options
 from kling_batch.errors import ExitCode
+from kling_batch.ledger.queries import batch_names
 from kling_batch.output.store import OutputStore
 from kling_batch.report.display.choose import choose
 
@@ -48,7 +49,7 @@ def verify(*, repair: bool, **values: Any) -> int:
 
 def _repair(wanted: set[int], path: Path, values: Mapping[str, Any]) -> int:
     with reader_of(values) as reader:
-        names = [row["name"] for row in reader.rows("select distinct batch as name from names")]
+        names = batch_names(reader)
     display = choose(
         json=False, quiet=False, stream_is_terminal=sys.stderr.isatty(), environ=os.environ
     )

@@ -10,11 +10,11 @@ from typing import Protocol
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, format_usd
-from kling_batch.core.text import clean, full_name
+from kling_batch.core.text import Tone, clean, full_name
 from kling_batch.planning.plan import Plan
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.run_report import RunReport
-from kling_batch.report.summary import Said, Tone
+from kling_batch.report.summary import StyledLine
 
 
 class Display(Protocol):
@@ -54,12 +54,12 @@ _SGR = {
     Tone.TITLE: "1",
     Tone.GOOD: "32",
     Tone.BAD: "31",
-    Tone.DOUBT: "33",
+    Tone.WARNING: "33",
     Tone.DIM: "2",
 }
 
 
-def painted(said: Said, *, color: bool) -> str:
+def painted(said: StyledLine, *, color: bool) -> str:
     """The line as a terminal gets it."""
     code = _SGR[said.tone] if color else ""
     return f"\x1b[{code}m{said.text}\x1b[0m" if code and said.text else said.text
@@ -69,15 +69,15 @@ def painted(said: Said, *, color: bool) -> str:
 
 #: What a person must see even when quiet.
 NOTABLE: dict[str, Tone] = {
-    "warning": Tone.DOUBT,
+    "warning": Tone.WARNING,
     "stopping": Tone.BAD,
     "failed": Tone.BAD,
     "blocked": Tone.BAD,
     "undelivered": Tone.BAD,
     "unheard": Tone.BAD,
-    "unreadable": Tone.DOUBT,
-    "in_doubt": Tone.DOUBT,
-    "held": Tone.DOUBT,
+    "unreadable": Tone.WARNING,
+    "in_doubt": Tone.WARNING,
+    "held": Tone.WARNING,
 }
 
 #: What stands before a message that does not say by itself what it is.
@@ -97,7 +97,7 @@ _LEADS = {
 _STATUS = {"IN_QUEUE": "queued at fal", "IN_PROGRESS": "rendering"}
 
 
-def said_of(happening: RunEvent, *, several: bool) -> Said:
+def said_of(happening: RunEvent, *, several: bool) -> StyledLine:
     """An event in words: the job, then what happened to it."""
     message = clean(happening.message)
     if happening.kind == "progress":
@@ -107,7 +107,7 @@ def said_of(happening: RunEvent, *, several: bool) -> Said:
     message = _LEADS.get(happening.kind, "") + message
     name = full_name(happening.batch, happening.job, several=several) if happening.job else ""
     tone = Tone.GOOD if happening.kind == "saved" else NOTABLE.get(happening.kind, Tone.PLAIN)
-    return Said(f"{name}: {message}" if name else message, tone)
+    return StyledLine(f"{name}: {message}" if name else message, tone)
 
 
 def totals_of(progress: Progress, cap: MicroUSD | None) -> str:

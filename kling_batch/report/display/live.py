@@ -25,7 +25,7 @@ from kling_batch.report.display.plain import AT_ONCE
 from kling_batch.report.display.progress import Line, Phase, Progress, longest
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import RunReport
-from kling_batch.report.summary import Said, closing, opening
+from kling_batch.report.summary import StyledLine, closing, opening
 
 #: Lines of the terminal that are not rows: the rule above, the totals, one to breathe.
 _OTHER_LINES = 4
@@ -68,7 +68,7 @@ class LiveDisplay:
         self._cap: MicroUSD | None = None
         self._began: float | None = None
         self._elapsed = 0.0
-        self._pending: deque[Said] = deque()
+        self._pending: deque[StyledLine] = deque()
 
     def start(
         self,
@@ -82,7 +82,7 @@ class LiveDisplay:
         """One line that stays, then the table."""
         self._cap = cap
         self._progress.begin(plan, 0.0, committed)
-        self._say(Said(opening(plan, cap=cap, output=output, emulated=emulated)))
+        self._say(StyledLine(opening(plan, cap=cap, output=output, emulated=emulated)))
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -133,7 +133,7 @@ class LiveDisplay:
         while self._pending:
             self._say(self._pending.popleft())
 
-    def _say(self, said: Said) -> None:
+    def _say(self, said: StyledLine) -> None:
         self._console.print(Text.from_ansi(painted(said, color=self._color)), soft_wrap=False)
 
     def _style(self, style: str) -> str:
@@ -164,7 +164,7 @@ class LiveDisplay:
         name = full_name(line.batch, line.job, several=self._progress.several_batches)
         return (
             Text(name),
-            Text(line.phase, style=self._style(_STYLES.get(line.phase, ""))),
+            Text(line.phase.status, style=self._style(_STYLES.get(line.phase, ""))),
             Text(clock(self._elapsed - line.since)),
             Text(clean(line.note)),
         )

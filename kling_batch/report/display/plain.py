@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, duration
+from kling_batch.core.text import Tone
 from kling_batch.planning.plan import Plan
 from kling_batch.report.display.base import NOTABLE, painted, said_of, totals_of
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import RunReport
-from kling_batch.report.summary import Said, Tone, brief, closing, opening
+from kling_batch.report.summary import StyledLine, brief, closing, opening
 
 #: Seconds after which a silent log gets a sign of life; CI systems kill silent jobs.
 HEARTBEAT = 60.0
@@ -64,7 +65,7 @@ class PlainDisplay:
         self._cap = cap
         self._progress.begin(plan, 0.0, committed)
         if not self._quiet:
-            self._stamped(Said(opening(plan, cap=cap, output=output, emulated=emulated)))
+            self._stamped(StyledLine(opening(plan, cap=cap, output=output, emulated=emulated)))
 
     def notify(self, happening: RunEvent) -> None:
         """One line, unless quiet and nobody's business."""
@@ -81,7 +82,7 @@ class PlainDisplay:
             return
         self._last = now
         elapsed = duration(now - self._began)
-        self._stamped(Said(f"{elapsed}: {totals_of(self._progress, self._cap)}", Tone.DIM))
+        self._stamped(StyledLine(f"{elapsed}: {totals_of(self._progress, self._cap)}", Tone.DIM))
 
     def finish(self, report: RunReport) -> None:
         """The summary."""
@@ -93,7 +94,7 @@ class PlainDisplay:
         """Everything said, as far as somebody listens."""
         self._err.drain(AT_ONCE)
 
-    def _stamped(self, said: Said) -> None:
+    def _stamped(self, said: StyledLine) -> None:
         time = self._now().astimezone(UTC)
         self._put(f"{time:%H:%M:%S}Z {painted(said, color=self._color)}")
 

@@ -14,13 +14,14 @@ from typing import TypeAlias
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import JobKey
+from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 
 
 class Phase(StrEnum):
-    """Where a job stands, in the word that is shown."""
+    """Where a job stands in this run; finer than `status`, which is the word that is shown."""
 
     WAITING = "waiting"
     #: The POST is being repeated: fal is busy, locked or out of reach.
@@ -42,6 +43,30 @@ class Phase(StrEnum):
     UNDELIVERED = "undelivered"
     #: Open at fal, which has said nothing readable about it for hours.
     UNHEARD = "unanswered"
+
+    @property
+    def status(self) -> JobStatus:
+        """The status that people read."""
+        return _STATUS[self]
+
+
+_STATUS: dict[Phase, JobStatus] = {
+    Phase.WAITING: JobStatus.WAITING,
+    Phase.SENDING: JobStatus.WAITING,
+    Phase.SUBMITTED: JobStatus.QUEUED,
+    Phase.QUEUED: JobStatus.QUEUED,
+    Phase.RENDERING: JobStatus.RENDERING,
+    Phase.DOWNLOADING: JobStatus.DOWNLOADING,
+    Phase.RETRYING: JobStatus.WAITING,
+    Phase.LOOKING: JobStatus.IN_DOUBT,
+    Phase.DONE: JobStatus.DONE,
+    Phase.UNCHANGED: JobStatus.DONE,
+    Phase.FAILED: JobStatus.FAILED,
+    Phase.BLOCKED: JobStatus.BLOCKED,
+    Phase.IN_DOUBT: JobStatus.IN_DOUBT,
+    Phase.UNDELIVERED: JobStatus.DOWNLOADING,
+    Phase.UNHEARD: JobStatus.QUEUED,
+}
 
 
 #: Something is happening to these: they are what a live table shows.

@@ -13,7 +13,7 @@ from kling_batch.cli.main import cli
 from kling_batch.cli.retype import ONCE, current_command
 from kling_batch.core.quantities import parse_rate, rate_text
 from kling_batch.core.text import as_typed
-from kling_batch.report.command_line import Command, Said, quoted
+from kling_batch.report.command_line import Command, TypedOption, quoted
 
 WORDS = [
     "plain",
@@ -52,7 +52,12 @@ def test_the_shell_gives_back_the_word(word: str) -> None:
 def test_a_command_is_repeated_and_changed() -> None:
     command = Command(
         ("kling-batch", "run", "my file.yaml"),
-        (Said("--max-cost", "1"), Said("--only", "a*"), Said("--only", "b"), Said("--emulator")),
+        (
+            TypedOption("--max-cost", "1"),
+            TypedOption("--only", "a*"),
+            TypedOption("--only", "b"),
+            TypedOption("--emulator"),
+        ),
         frozenset({"--max-cost", "--retry-failed"}),
     )
 

@@ -31,7 +31,7 @@ from kling_batch.report.display.ndjson import JsonDisplay
 from kling_batch.report.display.plain import PlainDisplay, inert
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
-from kling_batch.report.summary import Said, Tone, brief, closing, opening
+from kling_batch.report.summary import StyledLine, Tone, brief, closing, opening
 
 CENT = 10_000
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red]\r\nline two\x9b31m \u202egpj.exe\x00"
@@ -98,7 +98,7 @@ def begin(display: Display, number: int = 2, cap: int | None = 4000 * CENT) -> N
     display.start(plan(number), cap=limit, output="outputs", emulated=False)
 
 
-def text(said: list[Said]) -> str:
+def text(said: list[StyledLine]) -> str:
     return "\n".join(part.text for part in said)
 
 
@@ -134,7 +134,7 @@ def test_plain_writes_a_line_an_event_and_the_summary(err: io.StringIO) -> None:
         "\n"
         "spring: 1 of 1 job done in 4 min 12 s\n"
         "\n"
-        "  jobs   1 succeeded\n"
+        "  jobs   1 done\n"
         "  cost   $1.40 this run, $5.60 in all\n"
         "  files  1 file in outputs\n"
         "         outputs/clip-0.mp4\n"
@@ -637,7 +637,7 @@ def test_a_log_line_is_never_a_command_of_the_ci() -> None:
     assert inert("  ::add-mask::a") == "  : :add-mask::a"
     assert inert("x ##[group]y") == "x ## [group]y"
     assert inert("06:00:00Z a::b") == "06:00:00Z a::b"
-    assert painted(Said("x", Tone.BAD), color=False) == "x"
+    assert painted(StyledLine("x", Tone.BAD), color=False) == "x"
 
 
 # -- the summary -------------------------------------------------------------------------------
@@ -668,8 +668,8 @@ def test_the_summary_says_what_happened_what_it_costs_and_what_to_do() -> None:
         "spring: 2 of 8 jobs done in 4 min 12 s\n"
         "Stopped: never would pass the cap of $6.00\n"
         "\n"
-        "  jobs   1 succeeded, 1 unchanged, 1 failed, 1 blocked, 1 in doubt, 1 running,"
-        " 1 undelivered, 1 not started\n"
+        "  jobs   1 done, 1 unchanged, 1 failed, 1 blocked, 1 in doubt, 1 queued,"
+        " 1 downloading, 1 waiting\n"
         "  cost   $1.40 this run, $7.00 in all, $1.40 of it not certain yet, cap $6.00\n"
         "  files  3 files in outputs\n"
         "         outputs/still.png\n"

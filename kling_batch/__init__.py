@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kling_batch.api.options import Options
     from kling_batch.api.runs import arun, load, plan, run
     from kling_batch.api.values import JobLine, Plan, PlannedJob, RunReport
-    from kling_batch.core.events import RunEvent
+    from kling_batch.core.events import EventKind, RunEvent
     from kling_batch.core.jobs import Batch, Job
     from kling_batch.core.quantities import USD
     from kling_batch.errors import (
@@ -39,7 +39,7 @@ _MODULES = {
     "api.options": ("Options",),
     "api.runs": ("arun", "load", "plan", "run"),
     "api.values": ("JobLine", "Plan", "PlannedJob", "RunReport"),
-    "core.events": ("RunEvent",),
+    "core.events": ("EventKind", "RunEvent"),
     "core.jobs": ("Batch", "Job"),
     "core.quantities": ("USD",),
     "errors": (
@@ -64,6 +64,7 @@ __all__ = [
     "Batch",
     "BudgetError",
     "Costs",
+    "EventKind",
     "ExitCode",
     "Job",
     "JobLine",

@@ -13,7 +13,7 @@ import anyio.lowlevel
 
 from kling_batch.api.options import Options, StrPath, command_of, names_of, run_options
 from kling_batch.api.values import Plan, RunReport
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import UsageError
 from kling_batch.manifest import loader
@@ -155,18 +155,18 @@ class _Events:
     def start(self, *_args: Any, **_more: Any) -> None:
         """Events tell everything."""
 
-    def notify(self, happening: RunEvent) -> None:
+    def notify(self, event: RunEvent) -> None:
         """Pass on one event, unless an earlier one has failed."""
         if self._on_event is None or self._error is not None:
             return
         try:
-            self._on_event(happening)
+            self._on_event(event)
         except Exception as error:  # noqa: BLE001 - raised in `tick`, where the engine can stop
             self._error = error
 
     def warn(self, message: str) -> None:
         """Pass on a warning about the selection."""
-        self.notify(RunEvent(kind="warning", message=message))
+        self.notify(RunEvent(kind=EventKind.WARNING, message=message))
 
     def tick(self, now: float) -> None:  # noqa: ARG002 - of the protocol
         """Stop the run where the caller's function has failed."""

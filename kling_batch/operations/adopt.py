@@ -43,15 +43,17 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Path | None) -> st
     placed = Placed(index=0, path=store.stored(final), fetched=item, url="")
     # The file first, then its row: a crash in between leaves an extra file, never a missing one.
     if not final.exists() or not final.samefile(file):
-        if final.exists() and digest_of(final) != item.sha256:
-            kept = store.back_up(final)
-            if kept is not None:
-                ledger.supersede(placed.path, store.stored(kept))
         temporary = store.temporary(final, "adopted", 0)
         shutil.copyfile(file, temporary)
         with temporary.open("rb+") as copy:
             os.fsync(copy.fileno())
-        store.shelve(temporary, final)
+        store.publish(
+            temporary,
+            final,
+            sha256=item.sha256,
+            record=None,
+            superseded=lambda path, kept_as, _digest: ledger.supersede(path, kept_as),
+        )
     overrides.adopt(ledger, job, placed)
     return placed.path
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kling_batch.core.jobs import Batch
-from kling_batch.core.memory import gc_paused
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.builder import build_plan, with_granted_takes
 from kling_batch.planning.plan import Plan
@@ -38,7 +37,7 @@ def plan_run(
     if not settings.ledger.exists():
         plan = build_plan(None, [select(batch) for batch in batches], settings)
         return PlannedRun(plan=plan, settings=settings, typical_seconds={})
-    with gc_paused(for_good=False), Reader.open(settings.ledger) as reader:
+    with Reader.open(settings.ledger) as reader:
         whole = with_granted_takes(reader, batches)
         plan = build_plan(reader, [select(batch) for batch in whole], settings, whole=whole)
         seconds = reader.typical_seconds()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import anyio
 
-from kling_batch.catalog.kling_o3 import Endpoint
+from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.registry import UNIT_PRICE, by_id
 from kling_batch.core.outcomes import Unread
 from kling_batch.core.quantities import format_usd, micro_usd

@@ -19,7 +19,6 @@ from kling_batch import __version__
 from kling_batch.core.events import RunResult
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
-from kling_batch.core.memory import gc_paused
 from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
@@ -32,7 +31,7 @@ from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
-from kling_batch.report.run_report import RunReport
+from kling_batch.report.run_report import RunReport, RunStarted
 from kling_batch.settings import RunOptions, Settings, resolve
 
 
@@ -189,14 +188,12 @@ def _planned(
     single: bool,
 ) -> Plan:
     selected = [select(batch) for batch in batches]
-    with gc_paused(for_good=False):
-        return build_plan(ledger, selected, settings, retry=retry, whole=() if single else batches)
+    return build_plan(ledger, selected, settings, retry=retry, whole=() if single else batches)
 
 
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
-    with gc_paused(for_good=False):
-        for batch in batches:
-            ledger.register(batch, whole=not single)
+    for batch in batches:
+        ledger.register(batch, whole=not single)
 
 
 def _exit_code(error: BaseException) -> ExitCode:
@@ -238,11 +235,13 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
     settings, display = run.settings, run.display
     with receiver(run.signals) as signals:  # before the first line: then Ctrl-C is possible
         display.start(
-            run.plan,
-            cap=settings.budget.total,
-            output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
-            emulated=settings.service == "emulator",
-            committed=run.ledger.committed([batch.name for batch in run.batches]),
+            RunStarted(
+                plan=run.plan,
+                cap=settings.budget.total,
+                output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
+                emulated=settings.service == "emulator",
+                committed=run.ledger.committed([batch.name for batch in run.batches]),
+            )
         )
         async with run_context(
             settings, run.ledger, _policy(run), gateway=gateway, auth=auth, notify=display.notify

@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 import anyio
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
 from kling_batch.report.display.base import Display
@@ -71,7 +71,7 @@ async def interrupt_once(
 
 def _stop(engine: Engine, display: Display) -> None:
     hint = "stopping in order; Ctrl-C once more leaves at once"
-    display.notify(RunEvent(kind="stopping", message=hint))
+    display.notify(RunEvent(kind=EventKind.STOPPING, message=hint))
     engine.leave(ExitCode.INTERRUPTED, "interrupted")
 
 
@@ -95,7 +95,7 @@ async def listen(
 
     def leave_now(code: ExitCode) -> None:
         with suppress(Exception):  # leaving comes first, with or without a message
-            display.notify(RunEvent(kind="stopping", message=last_message()))
+            display.notify(RunEvent(kind=EventKind.STOPPING, message=last_message()))
             display.close()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):

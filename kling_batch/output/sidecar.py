@@ -1,6 +1,7 @@
-"""The story of a file, as the JSON beside it: what was asked, what it cost, how to prove it. Pure.
+"""Sidecar record of a file: what was requested, its cost, its digest. Pure.
 
-Must hold no secret: URLs lose their query, which is where signatures live.
+`store.py` writes it beside the file as JSON. Must hold no secret: URLs lose their query, which may
+hold a signature.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from kling_batch.core.records import Attempt
 
 
 def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datetime) -> JSON:
-    """Everything a person may ask of a file next year."""
+    """The record of one output of an attempt."""
     cost = attempt.cost if attempt.cost is not None else attempt.estimate
     return {
         "schema_version": 1,
@@ -46,7 +47,7 @@ def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datet
 
 
 def public(url: str) -> str | None:
-    """A URL without what may be a signature; None for data URIs."""
+    """A URL without user, query and fragment; None for data URIs."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         return None

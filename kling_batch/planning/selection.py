@@ -10,7 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from kling_batch.core.diagnostics import nearest
-from kling_batch.core.jobs import Batch, Job, JobKey, job_key, parents
+from kling_batch.core.jobs import Batch, Job, JobKey, job_key, parents, take_suffix
 from kling_batch.errors import Problem
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 
@@ -105,7 +105,7 @@ def _another(job: Job, take: int) -> Job:
         take=take,
         key=job_key(job.endpoint, job.arguments, take),
         # Where `{suffix}` of a path template puts a take, and unique where it has none.
-        path=job.path.replace("{output}", f"-t{take}{{output}}"),
+        path=job.path.replace("{output}", f"{take_suffix(take)}{{output}}"),
     )
 
 

@@ -1,6 +1,7 @@
-"""Report of a run as one value: displays, summary, JUnit file and exit code are made of it.
+"""The values that displays and reports render: `RunStarted` at the start, `RunReport` at the end.
 
-Built by `builder.py`, rendered by others. Must not render, and must not read the ledger.
+`RunReport` is built by `builder.py`; every summary, JUnit file and exit code is made of it. Must
+not render, and must not read the ledger.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import StrEnum
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode, Place
+from kling_batch.planning.plan import Plan
 
 
 class JobOutcome(StrEnum):
@@ -53,6 +55,19 @@ OUTCOME_CODES: dict[JobOutcome, ExitCode] = {
     JobOutcome.IN_DOUBT: ExitCode.IN_DOUBT,
     JobOutcome.RUNNING: ExitCode.STILL_RUNNING,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """A run at its start: the plan, and the money and folders that it is about."""
+
+    plan: Plan
+    cap: MicroUSD | None
+    #: The output folders, as a person reads them.
+    output: str
+    emulated: bool
+    #: What the ledger counts against the cap at this moment; None where nobody knows.
+    committed: MicroUSD | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Opening line and closing summary of a run, for people. Pure.
+"""Opening line and closing summary of a run, as text for people. Pure.
 
 Lines carry a tone, not a colour; displays decide how a tone looks. Must not print or read.
 """
@@ -9,16 +9,16 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kling_batch.core.quantities import MicroUSD, duration, format_usd
+from kling_batch.core.quantities import duration, format_usd
 from kling_batch.core.text import Tone, as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
-from kling_batch.planning.plan import Action, Plan
-from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
+from kling_batch.planning.plan import Action
+from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, RunStarted
 
 
 @dataclass(frozen=True, slots=True)
 class StyledLine:
-    """One line."""
+    """One line of output and its tone."""
 
     text: str = ""
     tone: Tone = Tone.PLAIN
@@ -49,8 +49,9 @@ _EMULATED: dict[JobOutcome, str] = {
 }
 
 
-def opening(plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool) -> str:
-    """What a run is going to do, in one line."""
+def opening(started: RunStarted) -> str:
+    """The plan of a run, in one line."""
+    plan = started.plan
     counts = (
         (plan.count(Action.SUBMIT), f"to render for up to {format_usd(plan.cost)}"),
         (plan.count(Action.COLLECT), "to collect"),
@@ -60,10 +61,11 @@ def opening(plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool) ->
         (plan.count(Action.SETTLED, Action.BLOCKED), "failed before or blocked"),
     )
     parts = [f"{number:,} {what}" for number, what in counts if number]
-    if cap is not None:
-        parts.append(f"cap {format_usd(cap)}")
-    where = " on the emulator (nothing is charged)" if emulated else ""
-    return f"{count(len(plan.items), 'job')}{where}: {', '.join(parts)}; files in {clean(output)}"
+    if started.cap is not None:
+        parts.append(f"cap {format_usd(started.cap)}")
+    where = " on the emulator (nothing is charged)" if started.emulated else ""
+    files = clean(started.output)
+    return f"{count(len(plan.items), 'job')}{where}: {', '.join(parts)}; files in {files}"
 
 
 def closing(report: RunReport, *, width: int | None = None) -> list[StyledLine]:
@@ -85,7 +87,7 @@ def closing(report: RunReport, *, width: int | None = None) -> list[StyledLine]:
 
 
 def brief(report: RunReport) -> list[StyledLine]:
-    """One line after a run without problems, else the whole summary."""
+    """One line where all is well, the whole summary where somebody has to act."""
     if report.exit_code is not ExitCode.OK:
         return closing(report)
     title = _title(report)

@@ -23,8 +23,8 @@ from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault, Settings, platform_api
 from kling_batch.engine.context import RunPolicy
-from kling_batch.engine.delivery import _token
 from kling_batch.engine.engine import Engine
+from kling_batch.engine.file_fetch import token_of
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.ledger.overrides import adopt
@@ -205,7 +205,7 @@ def test_a_run_ends_although_fal_never_says_a_readable_word_again(
     run_result = rig.run(jobs)
 
     assert rig.states(jobs) == [State.SUBMITTED, State.SUCCEEDED]
-    assert "no readable word" in run_result.reasons["test", "job-0", 1]
+    assert "has not answered status checks" in run_result.reasons["test", "job-0", 1]
     assert rig._virtual < 8 * 3600
     rig.world.faults.clear()
     rig.run(jobs)
@@ -368,7 +368,7 @@ def test_a_run_killed_after_the_last_byte_does_not_download_for_ever(tmp_path: P
 
 def temporary_of(rig: Rig, attempt: Any) -> Path:
     store = rig.store()
-    return store.temporary(rig.folder / "test/job-0.mp4", _token(attempt), 0)
+    return store.temporary(rig.folder / "test/job-0.mp4", token_of(attempt), 0)
 
 
 def test_a_copy_whose_entry_was_lost_leaves_no_second_temporary(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from kling_batch import (
     USD,
     Action,
     Batch,
+    EventKind,
     ExitCode,
     Job,
     JobLine,
@@ -59,6 +60,7 @@ def approve(plan: Plan) -> bool:
 
 
 def on_event(event: RunEvent) -> None:
+    assert_type(event.kind, EventKind)
     print(event.job, event.message)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from kling_batch.catalog.kling_o3 import Endpoint
+from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.parameters import Parameter
 from kling_batch.catalog.pricing import PerImage, Price
 from kling_batch.catalog.registry import CATALOG, MODES
@@ -123,8 +123,8 @@ def _data(parameter: Parameter) -> JSON:
         data["default"] = parameter.default
     if parameter.choices:
         data["choices"] = list(parameter.choices)
-    if parameter.words:
-        data["words"] = dict(parameter.words)
+    if parameter.aliases:
+        data["words"] = dict(parameter.aliases)
     if parameter.minimum is not None:
         data["minimum"] = parameter.minimum
     if parameter.maximum is not None:

@@ -1,7 +1,8 @@
-"""A run for machines: one JSON object a line on standard output, the last one the report.
+"""NDJSON display: one JSON object a line on standard output, the last one the report.
 
 The fields are a contract with other people's programs: add, never rename; a change of meaning
-raises `SCHEMA_VERSION`. Must not write anything but JSON.
+raises `SCHEMA_VERSION`. Event names are those of `EventKind`, and `started`, `heartbeat` and
+`report` from here. Must not write anything but JSON.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from datetime import datetime
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import MicroUSD, format_time, usd_number
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.core.quantities import format_time, usd_number
+from kling_batch.planning.plan import Action
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import SafeStream
-from kling_batch.report.run_report import JobLine, RunReport
+from kling_batch.report.run_report import JobLine, RunReport, RunStarted
 
 SCHEMA_VERSION = 1
 
@@ -24,7 +25,7 @@ SCHEMA_VERSION = 1
 def event_record(
     event: str, time: str, *, batch: str = "", job: str = "", message: str = "", data: JSON = None
 ) -> JSON:
-    """One event; every event has all of these fields."""
+    """One event; each has all of these fields."""
     return {
         "schema_version": SCHEMA_VERSION,
         "event": event,
@@ -36,23 +37,22 @@ def event_record(
     }
 
 
-def plan_record(
-    plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool, committed: MicroUSD | None
-) -> JSON:
-    """What the run sets out to do."""
+def started_record(started: RunStarted) -> JSON:
+    """The plan in numbers; the first line of the stream."""
+    plan = started.plan
     return {
         "jobs": len(plan.items),
         "actions": {action.value: n for action in Action if (n := plan.count(action))},
         "cost_usd": usd_number(plan.cost),
-        "committed_usd": usd_number(committed),
-        "cap_usd": usd_number(cap),
-        "output": output,
-        "emulated": emulated,
+        "committed_usd": usd_number(started.committed),
+        "cap_usd": usd_number(started.cap),
+        "output": started.output,
+        "emulated": started.emulated,
     }
 
 
 def report_record(report: RunReport) -> JSON:
-    """How the run ended; the last line of the stream."""
+    """The report as JSON; the last line of the stream."""
     return {
         "schema_version": SCHEMA_VERSION,
         "event": "report",
@@ -97,12 +97,12 @@ def job_record(line: JobLine) -> JSON:
 
 
 class JsonDisplay:
-    """Writes every happening as it comes.
+    """Writes each event when it comes.
 
     Args:
         out: standard output.
         now: the wall clock, aware.
-        heartbeat: seconds between signs of life.
+        heartbeat: seconds between `heartbeat` events.
     """
 
     def __init__(
@@ -115,33 +115,24 @@ class JsonDisplay:
         self._progress = Progress()
         self._last: float | None = None
 
-    def start(
-        self,
-        plan: Plan,
-        *,
-        cap: MicroUSD | None,
-        output: str,
-        emulated: bool,
-        committed: MicroUSD | None = None,
-    ) -> None:
-        """The plan in numbers."""
-        self._progress.begin(plan, 0.0, committed)
-        record = plan_record(plan, cap=cap, output=output, emulated=emulated, committed=committed)
-        self._event("started", data=record)
+    def start(self, started: RunStarted) -> None:
+        """Write the plan in numbers."""
+        self._progress.begin(started.plan, 0.0, started.committed)
+        self._event("started", data=started_record(started))
 
-    def notify(self, happening: RunEvent) -> None:
-        """One line."""
-        self._progress.fold(happening, 0.0)
+    def notify(self, event: RunEvent) -> None:
+        """Write one line."""
+        self._progress.fold(event, 0.0)
         self._event(
-            happening.kind,
-            batch=happening.batch,
-            job=happening.job,
-            message=happening.message,
-            data=happening.data,
+            event.kind,
+            batch=event.batch,
+            job=event.job,
+            message=event.message,
+            data=event.data,
         )
 
     def tick(self, now: float) -> None:
-        """A sign of life with the counts, once a minute."""
+        """Write the counts once a minute."""
         self._out.flush()
         if self._last is None:
             self._last = now
@@ -161,12 +152,12 @@ class JsonDisplay:
         self._event("heartbeat", data=counts)
 
     def finish(self, report: RunReport) -> None:
-        """The last line; data waits for a slow reader."""
+        """Write the report; waits for a slow reader."""
         self._write(report_record(report))
         self._out.drain()
 
     def close(self) -> None:
-        """Everything written, as far as somebody reads."""
+        """Write what is left, as far as somebody reads."""
         self._out.drain(0.5)
 
     def _event(self, event: str, **fields: JSON) -> None:

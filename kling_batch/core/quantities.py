@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import NewType, overload
+from typing import Any, NewType, Self, overload
 
 from kling_batch.core.diagnostics import InvalidValue, show
 
@@ -61,6 +61,29 @@ def format_usd(micro: int) -> str:
     dollars, rest = divmod(amount, int(_MICRO))
     decimals = f"{rest:06}".rstrip("0").ljust(2, "0")
     return f"{sign}${dollars:,}.{decimals}"
+
+
+class USD(Decimal):
+    """Amount of US dollars; prints as `$1.12`, and counts as a `Decimal`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, micro: int) -> Self:
+        """Whole millionths of a dollar, as everything inside counts."""
+        return cls(Decimal(micro) / _MICRO)
+
+    def __str__(self) -> str:
+        return format_usd(round(self * _MICRO))
+
+    def __repr__(self) -> str:
+        return f"USD('{Decimal(self)}')"
+
+    def __format__(self, spec: str, /, *context: Any) -> str:
+        return super().__format__(spec, *context) if spec else str(self)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (str(Decimal(self)),)
 
 
 def micro_usd(dollars: float) -> MicroUSD:

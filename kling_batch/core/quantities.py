@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import NewType, overload
+from typing import Any, NewType, Self, overload
 
 from kling_batch.core.diagnostics import InvalidValue, show
 
@@ -63,6 +63,29 @@ def format_usd(micro: int) -> str:
     return f"{sign}${dollars:,}.{decimals}"
 
 
+class USD(Decimal):
+    """Amount of US dollars; prints as `$1.12`, and counts as a `Decimal`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, micro: int) -> Self:
+        """Whole millionths of a dollar, as everything inside counts."""
+        return cls(Decimal(micro) / _MICRO)
+
+    def __str__(self) -> str:
+        return format_usd(round(self * _MICRO))
+
+    def __repr__(self) -> str:
+        return f"USD('{Decimal(self)}')"
+
+    def __format__(self, spec: str, /, *context: Any) -> str:
+        return super().__format__(spec, *context) if spec else str(self)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (str(Decimal(self)),)
+
+
 def micro_usd(dollars: float) -> MicroUSD:
     """An amount that fal gives in dollars, to the nearest millionth."""
     return MicroUSD(round(dollars * int(_MICRO)))
@@ -85,10 +108,6 @@ def format_time(moment: datetime) -> str:
 def parse_time(text: str) -> datetime:
     """A time of the ledger as an aware moment; the reverse of `format_time`."""
     return datetime.fromisoformat(text)
-
-
-#: Former names, for modules that still use them.
-iso, parse_iso = format_time, parse_time
 
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}

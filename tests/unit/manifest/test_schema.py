@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from kling_batch.cli.starter import init_text
+from kling_batch.cli.commands.init import starter_manifest
 from kling_batch.errors import ManifestError
 from kling_batch.manifest.loader import load
 from kling_batch.manifest.schema import JOB_KEYS, read_manifest, schema
@@ -82,7 +82,7 @@ def test_both_take_every_example(path):
 
 
 def test_both_take_what_init_writes(tmp_path):
-    text = init_text()
+    text = starter_manifest()
     (tmp_path / "manifest.yaml").write_text(text)
 
     assert text.startswith("# yaml-language-server: $schema=kling-batch.schema.json\n")

@@ -1,8 +1,7 @@
 """Live prices from fal's pricing API, compared with the catalogue. Must not decide anything.
 
-The unit trap (docs/fal-api.md#billing-units): for Kling video the API gives the price of a
-*billing unit*, $0.14 at the catalogue's date, of which a second takes 0.6 (standard, silent) to 3
-(4k). Times seconds it is no price at all; against $0.14 it tells whether prices have moved.
+The API gives the price of a *billable unit*, which need not be a second of the model page's price
+(docs/fal-api.md#billing-units): it is compared with the catalogue's unit price of the endpoint.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import anyio
 from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.outcomes import Unread
-from kling_batch.core.quantities import format_usd, micro_usd
+from kling_batch.core.quantities import format_usd, micro_usd, parse_usd
 from kling_batch.errors import KlingBatchError
 from kling_batch.fal.client import connect
 from kling_batch.operations.services import gateway_of
@@ -59,7 +58,7 @@ def price_changes(endpoints: Sequence[str], live: Mapping[str, tuple[float, str]
     ):
         lines.append(
             "(for video the API prices a billing unit, not a second: a standard silent second is "
-            "0.6 units, a pro second with audio 1.0, a 4k second 3.0)"
+            "0.6 units, a pro second with audio 1.0, a 4k second 1.0 of its own)"
         )
     return lines
 
@@ -72,10 +71,10 @@ def _line(name: str, price: tuple[float, str] | None) -> str:
     text = f"${amount:g} per {unit or 'unit'}"
     if endpoint is None:
         return f"{name}: {text}"
-    factor = micro_usd(amount) / UNIT_PRICE[endpoint.output]
+    factor = micro_usd(amount) / parse_usd(endpoint.unit_price)
     if abs(factor - 1) < 0.001:
         return f"{name}: {text}, as in the catalogue"
     return (
-        f"{name}: {text}; the catalogue's unit is {format_usd(UNIT_PRICE[endpoint.output])}, so "
+        f"{name}: {text}; the catalogue's unit is {format_usd(parse_usd(endpoint.unit_price))}, so "
         f"expect {factor:.2f} times the planned cost"
     )

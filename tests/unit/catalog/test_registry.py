@@ -14,6 +14,7 @@ from kling_batch.catalog.registry import (
     CATALOG,
     MODES,
     by_id,
+    cost_of,
     estimate,
     examine,
     find,
@@ -53,14 +54,14 @@ def warnings(endpoint, arguments):
 # --- what there is ------------------------------------------------------------------------------
 
 
-def test_all_fifteen_endpoints_are_known():
+def test_all_seventeen_endpoints_are_known():
     ids = {endpoint.id for endpoint in CATALOG}
     video = "fal-ai/kling-video/o3"
     made = ("text-to-video", "image-to-video", "reference-to-video")
     expected = {f"{video}/{tier}/{each}" for tier in ("standard", "pro", "4k") for each in made}
     expected |= {
         f"{video}/{tier}/video-to-video/{each}"
-        for tier in ("standard", "pro")
+        for tier in ("standard", "pro", "4k")
         for each in ("edit", "reference")
     }
     expected |= {f"fal-ai/kling-image/o3/{each}" for each in ("text-to-image", "image-to-image")}
@@ -75,6 +76,20 @@ def test_every_endpoint_is_found_by_its_words_and_its_id():
         assert endpoint.dated >= "2026-08"
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "units", "cost"),
+    [
+        ("fal-ai/kling-video/o3/4k/text-to-video", 5.0, 2_100_000),
+        ("fal-ai/kling-video/o3/4k/video-to-video/edit", 10.0, 4_200_000),
+        ("fal-ai/kling-video/o3/pro/text-to-video", 4.0, 560_000),
+        ("fal-ai/kling-video/o3/standard/text-to-video", 3.0, 420_000),
+        ("fal-ai/kling-image/o3/text-to-image", 3.0, 84_000),
+    ],
+)
+def test_a_units_price_belongs_to_its_endpoint(endpoint: str, units: float, cost: int) -> None:
+    assert cost_of(endpoint, units) == cost
+
+
 def test_tier_is_pro_where_none_is_said():
     assert T2V.id == "fal-ai/kling-video/o3/pro/text-to-video"
     assert all(find(mode).tier == "pro" for mode in MODES)
@@ -84,7 +99,7 @@ def test_tier_is_pro_where_none_is_said():
     ("mode", "tier", "message"),
     [
         ("text-2-video", "pro", "there is no mode `text-2-video`"),
-        ("edit", "4k", "edit has no tier `4k`, only standard and pro"),
+        ("image-to-image", "4k", "image-to-image has no tier `4k`, only pro"),
         ("text-to-image", "standard", "text-to-image has no tier `standard`, only pro"),
         ("edit", "prro", "there is no tier `prro`"),
     ],

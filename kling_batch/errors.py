@@ -1,7 +1,7 @@
-"""What can go wrong, in words for a person, each with the exit code it ends with.
+"""Exceptions with a message for people, and the exit codes that they end with.
 
-Outcomes of single jobs are values (`outcome.py`); an exception here means that the caller
-cannot go on. Must not import anything of the house.
+Outcomes of single jobs are values (`core.outcomes`); an exception here means that the caller
+cannot go on. Must not import another module of the package.
 
     KlingBatchError            1   anything explained without a traceback
     ├── UsageError             2   the command line asks for something impossible
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command; the table of DESIGN.md is generated from this."""
+    """The exit codes of every command; the table of README.md is generated from this."""
 
     OK = 0
     SOME_FAILED = 1
@@ -50,7 +50,8 @@ EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.TERMINATED: "terminated (SIGTERM)",
 }
 
-#: Where several codes hold, the one that needs a person most comes first (design §5).
+#: Where several codes hold, the one that needs a person most comes first
+#: (docs/exit-codes.md#priority).
 EXIT_PRIORITY: tuple[ExitCode, ...] = (
     ExitCode.AUTH,
     ExitCode.BUDGET,
@@ -93,11 +94,11 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong (or, as a warning, doubtful) at one place of a manifest."""
+    """An error or a warning at one place of a manifest."""
 
     place: Place
     message: str
-    #: Stable word for machines (`unknown-parameter`, `wrong-value`, …).
+    #: Stable code for machines (`unknown-parameter`, `wrong-value`, …).
     code: str = "invalid"
     #: What to type instead, where it is known.
     hint: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -96,8 +97,7 @@ HOMES: dict[str, set[str]] = {
     "subprocess": set(),
     "time": set(),
     "random": {"operations.run", "engine.context", "engine.pacing"},
-    # `submission` catches one constraint; `doctor` shows a version.
-    "sqlite3": {"ledger", "engine.submission", "cli.commands.doctor"},
+    "sqlite3": {"ledger"},
 }
 
 
@@ -188,6 +188,46 @@ def test_nothing_waits_between_the_intent_and_the_post() -> None:
 
     assert begin < end
     assert not [line for line in lines[begin:end] if "await" in line]
+
+
+# -- SQL ---------------------------------------------------------------------------------------
+
+OUTSIDE_LEDGER = sorted(name for name in CLIENT if not at_home(name, {"ledger"}))
+
+#: How an SQL statement begins, also as part of an f-string.
+STATEMENT = re.compile(
+    r"\s*(select\s.+\sfrom\s|insert\s+into\s|update\s.+\sset\s|delete\s+from\s|pragma\s)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def strings(module: ast.Module) -> Iterator[str]:
+    """Every string of a module; of an f-string its text, with `…` for each value."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            yield "".join(map(str, parts))
+
+
+@pytest.mark.parametrize("name", OUTSIDE_LEDGER)
+def test_sql_is_in_the_ledger_only(name: str) -> None:
+    module = tree(CLIENT[name])
+    calls = {
+        node.func.attr
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+
+    assert calls & {"execute", "executemany", "executescript", "query"} == set()
+    assert [text for text in strings(module) if STATEMENT.match(text)] == []
+
+
+def test_sql_would_be_found() -> None:
+    found = strings(ast.parse('f"select {columns} from {table}"; "update x set y = 1"'))
+
+    assert [bool(STATEMENT.match(text)) for text in found].count(True) == 2
 
 
 # -- habits ------------------------------------------------------------------------------------

@@ -43,6 +43,11 @@ class OutputOf:
     index: int = 0
 
 
+def job_label(job_id: str, take: int) -> str:
+    """The name that people type for a job: the id, with `#n` for takes after the first."""
+    return job_id if take == 1 else f"{job_id}#{take}"
+
+
 class Job(NamedTuple):
     """One render to be had: endpoint, normalised arguments, take.
 
@@ -73,8 +78,8 @@ class Job(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name a person uses: the id, with `#n` for takes after the first."""
-        return self.id if self.take == 1 else f"{self.id}#{self.take}"
+        """The name that people type for it."""
+        return job_label(self.id, self.take)
 
     def output_path(self, index: int, ext: str) -> str:
         """Relative path of the `index`-th output (from 0), `ext` with its dot."""
@@ -163,6 +168,25 @@ def keyed(endpoint: str, canonical: str, take: int) -> JobKey:
     """The key from arguments that are canonical JSON already, as the ledger keeps them."""
     text = f"{endpoint}\n{take}\n{canonical}"
     return JobKey("k1:" + sha256(text.encode()).hexdigest()[:32])
+
+
+class Render(NamedTuple):
+    """What is paid for, without its take: endpoint, and arguments as plain JSON."""
+
+    endpoint: str
+    arguments: JSON
+
+
+def differences(before: Render, after: Render) -> dict[str, tuple[JSON, JSON]]:
+    """By name, both values of what differs: the endpoint first, then the arguments."""
+    found: dict[str, tuple[JSON, JSON]] = {}
+    if before.endpoint != after.endpoint:
+        found["endpoint"] = (before.endpoint, after.endpoint)
+    for name in sorted({*before.arguments, *after.arguments}):
+        values = (before.arguments.get(name), after.arguments.get(name))
+        if values[0] != values[1]:
+            found[name] = values
+    return found
 
 
 def parents(value: JSON) -> tuple[OutputOf, ...]:

@@ -20,7 +20,7 @@ class FailureKind(StrEnum):
     INVALID = "invalid"
     #: The provider's content policy refused it.
     POLICY = "policy"
-    #: fal or the model broke; unbilled (facts §3.1), another attempt may work.
+    #: fal or the model broke; unbilled (docs/fal-api.md#request-errors), another attempt may work.
     TRANSIENT = "transient"
     #: The platform will not try this one again (own deadline, client gone).
     ABANDONED = "abandoned"
@@ -59,7 +59,7 @@ class Failure:
     kind: FailureKind
     message: str
     charged: Charged = Charged.NO
-    #: fal's `error_type` or the `type` of the first detail (facts §3).
+    #: fal's `error_type` or the `type` of the first detail (docs/fal-api.md#model-errors).
     error_type: str = ""
     #: `X-Fal-Needs-Retry` / `X-Fal-Retryable`, which outrank the table.
     retryable: bool | None = None
@@ -70,7 +70,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handle:
-    """fal's id and URLs of a request; the URLs are used verbatim (facts §2.2)."""
+    """fal's id and URLs of a request; the URLs are used verbatim (docs/fal-api.md#request-urls)."""
 
     request_id: str
     response_url: str
@@ -151,7 +151,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
-    """A file that fal made; everything but the URL may be missing (facts §1.3)."""
+    """A file that fal made; all but the URL may be missing (docs/fal-api.md#video-output)."""
 
     url: str
     content_type: str = ""
@@ -181,7 +181,7 @@ ResultOutcome: TypeAlias = Rendered | Failed | Unread
 
 
 class CancelAnswer(StrEnum):
-    """fal's answer to a cancellation (facts §2.6), which is no promise of a refund."""
+    """fal's answer to a cancellation (docs/fal-api.md#cancel), which is no promise of a refund."""
 
     REQUESTED = "CANCELLATION_REQUESTED"
     ALREADY_COMPLETED = "ALREADY_COMPLETED"
@@ -193,7 +193,7 @@ class CancelAnswer(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A request in the platform's list (facts §5.4)."""
+    """A request in the platform's list (docs/fal-api.md#request-list)."""
 
     request_id: str
     endpoint: str

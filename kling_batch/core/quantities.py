@@ -1,6 +1,6 @@
-"""Money, durations, rates and times: from text to values and back. Pure.
+"""Money, durations, rates and times: conversion between text and values. Pure.
 
-Money is whole millionths of a dollar; a cap that drifts by floats is not a cap.
+Money is whole millionths of a dollar, so that sums against a cap are exact.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import NewType
+from typing import NewType, overload
 
 from kling_batch.core.diagnostics import FieldError, show
 
@@ -35,7 +35,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-#: Nobody has a batch of this size; beyond it a slip of the keyboard is likelier.
+#: No batch costs as much; beyond it a typing error is likelier.
 _MOST = Decimal(10_000_000)
 
 _MICRO = Decimal(1_000_000)
@@ -58,19 +58,37 @@ def parse_usd(text: str) -> MicroUSD:
 def format_usd(micro: int) -> str:
     """`$0.56`; decimals beyond the cent are shown only where there are any."""
     sign, amount = ("-", -micro) if micro < 0 else ("", micro)
-    dollars, rest = divmod(amount, 1_000_000)
+    dollars, rest = divmod(amount, int(_MICRO))
     decimals = f"{rest:06}".rstrip("0").ljust(2, "0")
     return f"{sign}${dollars:,}.{decimals}"
 
 
-def iso(moment: datetime) -> str:
+def micro_usd(dollars: float) -> MicroUSD:
+    """An amount that fal gives in dollars, to the nearest millionth."""
+    return MicroUSD(round(dollars * int(_MICRO)))
+
+
+@overload
+def usd_number(micro: int) -> float: ...
+@overload
+def usd_number(micro: int | None) -> float | None: ...
+def usd_number(micro: int | None) -> float | None:
+    """Dollars as a JSON number; None stays None."""
+    return None if micro is None else micro / int(_MICRO)
+
+
+def format_time(moment: datetime) -> str:
     """UTC with milliseconds, so that text order is time order."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def parse_iso(text: str) -> datetime:
-    """A time of the ledger, or of fal, as an aware moment."""
+def parse_time(text: str) -> datetime:
+    """A time of the ledger as an aware moment; the reverse of `format_time`."""
     return datetime.fromisoformat(text)
+
+
+#: Former names, for modules that still use them.
+iso, parse_iso = format_time, parse_time
 
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}

@@ -40,7 +40,7 @@ class SubmissionGate:
         self._batches: set[str] = set()
         #: Batches whose own cap is reached, while others go on.
         self._capped_batches: set[str] = set()
-        known = context.ledger.dearest().items()
+        known = context.ledger.highest_cost_ratios().items()
         context.cost_ratios |= {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
 
     def open_for(self, batches: Iterable[str]) -> None:

@@ -21,7 +21,8 @@ from kling_batch.output.files import digest_of
 #: Tries at one upload: about two minutes.
 UPLOAD_TRIES = 10
 
-#: fal keeps files for a week at least (facts §7.4); after this an input is uploaded again.
+#: fal keeps files for a week at least (docs/fal-api.md#file-retention); after this an input is
+#: uploaded again.
 UPLOAD_LASTS = timedelta(days=3)
 #: A parent's output is passed on by fal's own URL while that is young.
 OUTPUT_LASTS = timedelta(hours=24)

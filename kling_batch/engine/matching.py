@@ -1,8 +1,8 @@
 """Matching of unconfirmed submissions with entries of fal's request list. Pure.
 
-fal has no idempotency key (facts §4.3), but its request list shows what it accepted, with the
-payload. An unclaimed entry with equal payload, sent since the intent, is the lost request, or
-equivalent to it, since the same money bought the same render. Must not do I/O.
+fal has no idempotency key (docs/fal-api.md#idempotency), but its request list shows what it
+accepted, with the payload. An unclaimed entry with equal payload, sent since the intent, is the
+lost request, or equivalent to it, since the same money bought the same render. Must not do I/O.
 """
 
 from __future__ import annotations

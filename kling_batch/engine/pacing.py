@@ -150,8 +150,8 @@ ATTEMPT = Backoff(first=2.0, ceiling=60.0)
 def poll_interval(elapsed: float) -> float:
     """Seconds until the next look at a request that was accepted `elapsed` seconds ago.
 
-    Renders take seconds (images) to minutes (pro video, facts §1.2). A tenth of the age notices
-    an end 5 % late on average, with about 60 looks in the first five minutes.
+    Renders take seconds (images) to minutes (pro video, docs/fal-api.md#render-times). A tenth of
+    the age notices an end 5 % late on average, with about 60 looks in the first five minutes.
     """
     return min(10.0, max(0.4, elapsed * 0.1))
 

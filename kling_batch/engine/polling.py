@@ -35,7 +35,7 @@ from kling_batch.fal.classify import is_lock, verdict_of_status
 #: Seconds for which fal may refuse the key on every read of a request before the run gives it up.
 REFUSED_PATIENCE = 300.0
 #: How many reads in a row, over how many seconds, must answer 404 before the request list is asked.
-#: A single 404 right after a submission is a blip (facts §2.3).
+#: A single 404 right after a submission is a blip (docs/fal-api.md#status).
 NOT_FOUND_READS = 5
 NOT_FOUND_SECONDS = 8.0
 #: Seconds for which queue and list must both deny the request before it is in doubt: an outage of

@@ -157,7 +157,8 @@ class Reconciler:
                 self._refusals = 0
                 self._claim(endpoint, items, complete=listing.complete)
             case ListForbidden(reason):
-                # Once or twice may be a blip of the gateway (facts §6.3), like any refused read.
+                # Once or twice may be a blip of the gateway (docs/fal-api.md#account-lock), like
+                # any refused read.
                 self._refusals += 1
                 if self._refusals >= REFUSALS:
                     self._forbid(reason)

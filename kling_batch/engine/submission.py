@@ -48,7 +48,7 @@ class Repetition(NamedTuple):
 
 
 #: About a minute without connection, some of 429, a few seconds of a locked account (seen answered
-#: once in a burst with a healthy balance, facts §6.3).
+#: once in a burst with a healthy balance, docs/fal-api.md#account-lock).
 REPETITIONS: dict[FailureKind, Repetition] = {
     FailureKind.UNREACHABLE: Repetition(8, pacing.SUBMIT, EventKind.UNREACHABLE),
     FailureKind.THROTTLED: Repetition(14, pacing.SUBMIT, EventKind.THROTTLED),

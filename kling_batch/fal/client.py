@@ -1,9 +1,10 @@
 """fal over HTTP: one request per call, each answered as an outcome; the only home of httpx calls.
 
-The paid POST is ours and is sent once: fal-client's `submit` repeats it up to ten times (facts
-§8.1). fal-client supplies credentials, the backup-domain transport, the request URLs and uploads.
-Its `status` and `get` are not used: they retry on a wall clock, reject answers that lack a key,
-and hide the headers that tell the bill. Must not know the ledger, the manifest or a display.
+The paid POST is ours and is sent once: fal-client's `submit` repeats it up to ten times
+(docs/fal-api.md#fal-client-retries). fal-client supplies credentials, the backup-domain transport,
+the request URLs and uploads. Its `status` and `get` are not used: they retry on a wall clock,
+reject answers that lack a key, and hide the headers that tell the bill. Must not know the ledger,
+the manifest or a display.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from kling_batch.fal.credentials import redact, redact_bytes, secrets_of
 from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
 from kling_batch.fal.transport import SendTracker
 
-#: Facts §5; not among fal-client's constants.
+#: docs/fal-api.md#platform-api; not among fal-client's constants.
 PLATFORM_URL = "https://api.fal.ai/v1"
 
 #: A submission is answered in well under a second; a lost one is worth waiting for, because the
@@ -155,8 +156,9 @@ class FalQueue:
     async def listing(
         self, endpoint: str, *, since: str, request_id: str | None = None
     ) -> ListOutcome:
-        """Every request of an endpoint since a moment, with its payload (facts §5.4).
+        """Every request of an endpoint since a moment, with its payload.
 
+        Source: docs/fal-api.md#request-list.
         Pages are numbered, so new arrivals may shift them; an item seen twice is kept once. A list
         that goes in a circle or does not end is told to be incomplete.
         """
@@ -199,7 +201,10 @@ class FalQueue:
         return pages
 
     async def prices(self, endpoints: list[str]) -> Mapping[str, tuple[float, str]] | Unread:
-        """Unit price in USD and unit per endpoint (facts §5.2; mind its unit trap, §1.1)."""
+        """Unit price in USD and unit per endpoint (docs/fal-api.md#pricing).
+
+        Mind its unit trap: docs/fal-api.md#billing-units.
+        """
         answer = await self._read(
             "GET", f"{PLATFORM_URL}/models/pricing", params={"endpoint_id": ",".join(endpoints)}
         )
@@ -215,8 +220,9 @@ class FalQueue:
         }
 
     async def billed(self, request_ids: list[str], *, since: str) -> Mapping[str, float] | Unread:
-        """What requests cost in US dollars, as billed; needs an admin key (facts §5.6).
+        """What requests cost in US dollars, as billed; needs an admin key.
 
+        Source: docs/fal-api.md#billing-events.
         Without a start the list reaches back for a day only; it may not reach back for more than
         ninety.
         """

@@ -42,7 +42,7 @@ def redact_bytes(data: bytes, secrets: Iterable[str]) -> bytes:
     return data
 
 
-#: The variables that fal-client reads credentials from (facts §8.3).
+#: The variables that fal-client reads credentials from (docs/fal-api.md#fal-client-environment).
 KEYS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import RemoteFile
 
-#: What the platform calls its rows (facts §5).
+#: What the platform calls its rows (docs/fal-api.md#platform-api).
 ROWS = ("items", "requests", "results", "prices", "billing_events")
 
 #: Levels of nesting that are kept of an answer; a manifest may have sixty.
@@ -109,7 +109,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def billable_units(answer: Answer) -> float | None:
-    """`X-Fal-Billable-Units`: a count of units, not of dollars (facts §4.2)."""
+    """`X-Fal-Billable-Units`: a count of units, not dollars (docs/fal-api.md#response-headers)."""
     try:
         units = float(answer.headers["x-fal-billable-units"])
     except (KeyError, ValueError):
@@ -203,7 +203,7 @@ def rows_of(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def bills(pages: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """US dollars per request id: the sum of its billing events (facts §5.6).
+    """US dollars per request id: the sum of its billing events (docs/fal-api.md#billing-events).
 
     Pages are numbered: an event that new ones push onto the next page is counted once. A request
     with an amount that is none is left out: half a sum would pass for its bill.

@@ -34,7 +34,8 @@ class FalUploader:
         logging.getLogger("fal_client").setLevel(logging.ERROR)
         self._client = AsyncClient(key=key)
         if gateway is not None:
-            # fal-client has no setting for its storage hosts (facts §8.3): plain constants.
+            # fal-client has no setting for its storage hosts: plain constants
+            # (docs/fal-api.md#fal-client-environment).
             fal_client.client.REST_URL = f"{gateway}/rest.fal.ai"
             fal_client.client.CDN_URL = f"{gateway}/v3.fal.media"
 

@@ -1,7 +1,7 @@
-"""Asking fal to stop open requests, and telling honestly what it said.
+"""Cancellation of open requests at fal.
 
-A cancellation is a request, not a refund: what is rendering may finish and be billed. The verdict
-comes with the next look at the request. Must not submit.
+Cancelling does not guarantee a refund: what is rendering may finish and be billed. The next run
+polls the request and records how it ended. Must not submit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
 from kling_batch.ledger.ledger import Ledger
 
-WORDS: dict[CancelAnswer, str] = {
+MESSAGES: dict[CancelAnswer, str] = {
     CancelAnswer.REQUESTED: "asked (202); what is rendering already may finish and be billed",
     CancelAnswer.ALREADY_COMPLETED: "too late (400): it has finished; the next run collects it",
     CancelAnswer.NOT_FOUND: "fal does not know it (404); the next run looks it up",
@@ -30,9 +30,9 @@ async def cancel(
     ledger: Ledger,
     attempts: Sequence[Attempt],
     gateway: str | None,
-    tell: Callable[[Attempt, str], None],
+    notify: Callable[[Attempt, str], None],
 ) -> set[CancelAnswer]:
-    """Ask for each attempt; everything that fal answered."""
+    """Ask fal to cancel each attempt and report each answer; all answers."""
     auth = DUMMY_AUTHORIZATION if gateway else authorization()
     transport = GatewayTransport(gateway) if gateway else None
     answers: list[CancelAnswer] = []
@@ -40,18 +40,18 @@ async def cancel(
         queue = FalQueue(api)
         for attempt in attempts:
             assert attempt.handle is not None
-            # What vanishes from the queue was never begun; of what was running, nobody can say
-            # whether it is billed. Only a look right before tells which of the two it is.
+            # A request that vanishes from the queue was never started; whether a running one is
+            # billed is unknown. Only the status right before the request tells them apart.
             status = _shown(await queue.status(attempt.handle), attempt)
             answer = await queue.cancel(attempt.handle)
             ledger.record(attempt.id, Event.CANCEL_REQUESTED, answer=answer, remote_status=status)
             answers.append(answer)
-            tell(attempt, WORDS[answer])
+            notify(attempt, MESSAGES[answer])
     return set(answers)
 
 
 def _shown(look: StatusOutcome, attempt: Attempt) -> str:
-    """Where fal shows the request; nothing where it never has, which may be a wrong id."""
+    """The request's status at fal; empty where fal never showed it, which may be a wrong id."""
     match look:
         case Waiting(status):
             return status

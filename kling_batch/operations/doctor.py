@@ -1,4 +1,4 @@
-"""What the key may do, found out by reads that cost nothing. For `doctor`."""
+"""Checks of the key and its permissions, for `doctor`; only reads that cost nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from kling_batch.catalog.registry import CATALOG
 from kling_batch.core.outcomes import ListForbidden, Listing, Unread
-from kling_batch.core.quantities import iso
+from kling_batch.core.quantities import format_time
 from kling_batch.errors import ExitCode
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
@@ -16,7 +16,7 @@ Check = tuple[str, bool, str, int]
 
 
 async def look(gateway: str | None) -> list[Check]:
-    """A finding each for key, prices and request list.
+    """A check each of key, prices and request list.
 
     Raises:
         AuthError: there is no key.
@@ -32,7 +32,7 @@ async def look(gateway: str | None) -> list[Check]:
             checks.append(("fal", False, prices.reason, code))
         else:
             checks.append(("fal", True, "answers, and takes the key", 0))
-        since = iso(datetime.now(UTC) - timedelta(hours=1))
+        since = format_time(datetime.now(UTC) - timedelta(hours=1))
         checks.append(_list(await queue.listing(endpoint, since=since)))
     return checks
 
@@ -42,8 +42,8 @@ def _list(answer: object) -> Check:
         case Listing():
             return "request list", True, "readable: lost submissions are found by themselves", 0
         case ListForbidden(reason):
-            told = f"{reason}: lost submissions will need `resolve`"
-            return "request list", False, told, ExitCode.SOME_FAILED
+            message = f"{reason}: lost submissions will need `resolve`"
+            return "request list", False, message, ExitCode.SOME_FAILED
         case Unread(reason):
             return "request list", False, reason, ExitCode.SOME_FAILED
         case _:

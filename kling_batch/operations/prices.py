@@ -1,8 +1,8 @@
 """What fal's pricing API says now, beside the catalogue. Asks, never decides.
 
-The unit trap (facts §1.1): for Kling video the API gives the price of a *billing unit*, $0.14 at
-the catalogue's date, of which a second takes 0.6 (standard, silent) to 3 (4k). Times seconds it is
-no price at all; against $0.14 it tells whether prices have moved.
+The unit trap (docs/fal-api.md#billing-units): for Kling video the API gives the price of a
+*billing unit*, $0.14 at the catalogue's date, of which a second takes 0.6 (standard, silent) to 3
+(4k). Times seconds it is no price at all; against $0.14 it tells whether prices have moved.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from kling_batch.catalog.kling_o3 import Endpoint
 from kling_batch.catalog.registry import UNIT_PRICE, by_id
 from kling_batch.core.outcomes import Unread
-from kling_batch.core.quantities import format_usd
+from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.errors import KlingBatchError
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.transport import GatewayTransport, connections
 
-_BATCH = 50  # endpoints a call, facts §5.2
+_BATCH = 50  # endpoints a call, docs/fal-api.md#pricing
 
 
 async def ask(endpoints: Sequence[str], gateway: str | None) -> Mapping[str, tuple[float, str]]:
@@ -59,7 +59,7 @@ def _line(name: str, price: tuple[float, str] | None) -> str:
     said = f"${amount:g} per {unit or 'unit'}"
     if endpoint is None:
         return f"{name}: {said}"
-    factor = amount * 1e6 / UNIT_PRICE[endpoint.output]
+    factor = micro_usd(amount) / UNIT_PRICE[endpoint.output]
     if abs(factor - 1) < 0.001:
         return f"{name}: {said}, as in the catalogue"
     return (

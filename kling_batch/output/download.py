@@ -264,7 +264,7 @@ def _named_ext(file: RemoteFile) -> str:
 
 
 def _data_of(uri: str) -> bytes:
-    """`sync_mode` results hold the file itself (facts §1.4)."""
+    """`sync_mode` results hold the file itself (docs/fal-api.md#images)."""
     header, comma, body = uri.partition(",")
     try:
         data = (

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from kling_batch import __version__
 from kling_batch.core.jobs import JSON, Job, canonical_json
 from kling_batch.core.outcomes import Fetched
+from kling_batch.core.quantities import usd_number
 from kling_batch.core.records import Attempt
 
 
@@ -31,7 +32,7 @@ def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datet
         "prompt": job.arguments.get("prompt"),
         "arguments": json.loads(canonical_json(job.arguments)),
         "request_id": attempt.handle.request_id if attempt.handle else None,
-        "cost_usd": cost / 1e6,
+        "cost_usd": usd_number(cost),
         "cost_is": "charged" if attempt.cost is not None else "estimated",
         "billable_units": attempt.billable_units,
         "sha256": item.sha256,

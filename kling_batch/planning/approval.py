@@ -94,7 +94,7 @@ class Approval:
         """
         if self._bounded_by_money:
             return ""
-        dearest = ledger.dearest()
+        dearest = ledger.highest_cost_ratios()
         payable = [item.job.endpoint for item in plan.items if self._may_pay(item)]
         times = max((dearest.get(endpoint, 1.0) for endpoint in payable), default=1.0)
         if times < ALARM:

@@ -9,13 +9,14 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from kling_batch.core.jobs import Batch, Job, JobKey, canonical_json
+from kling_batch.core.jobs import Batch, Job, JobKey, Render, canonical_json, differences
 from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.records import Standing
 from kling_batch.ledger.names import by_key, job_of, orphan_name
+from kling_batch.ledger.queries import render_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.store import OutputStore
-from kling_batch.planning.plan import Action, OnDisk, Plan, PlannedJob, make_plan
+from kling_batch.planning.plan import OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.selection import selected, with_extra_takes
 from kling_batch.settings import Settings
 
@@ -134,15 +135,11 @@ class Changes:
             known = self._earlier.get(name)
         if known is None or known == job.key:
             return ""
-        sql = "select endpoint, arguments from jobs where key = ?"
-        for row in self._reader.rows(sql, [known]):
-            before = json.loads(row["arguments"])
-            now = json.loads(canonical_json(job.arguments))
-            names = sorted(n for n in {*before, *now} if before.get(n) != now.get(n))
-            if row["endpoint"] != job.endpoint:
-                names.insert(0, "endpoint")
-            return ", ".join(names) or "take"
-        return ""
+        before = render_of(self._reader, known)
+        if before is None:
+            return ""
+        now = Render(job.endpoint, json.loads(canonical_json(job.arguments)))
+        return ", ".join(differences(before, now)) or "take"
 
     def _read(self) -> dict[tuple[str, str, int], JobKey]:
         now: dict[tuple[str, str, int], JobKey] = {}
@@ -152,14 +149,6 @@ class Changes:
             earlier = self._reader.earlier_names(batch).items()
             self._earlier |= {(batch, *name): key for name, key in earlier}
         return now
-
-
-_ACTIONS: dict[State, tuple[Action, str]] = {
-    State.SUBMITTING: (Action.RECONCILE, "in doubt: fal may have accepted it"),
-    State.IN_DOUBT: (Action.RECONCILE, "in doubt: fal may have accepted it"),
-    State.SUBMITTED: (Action.COLLECT, "in flight at fal"),
-    State.RENDERED: (Action.DOWNLOAD, "paid and rendered, not yet here"),
-}
 
 
 def orphaned_requests(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJob]:
@@ -175,10 +164,11 @@ def orphaned_requests(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJ
     found: list[PlannedJob] = []
     for attempt_id, key, batch, state in reader.open_attempts(*OPEN, State.RENDERED):
         if batch in names and key not in wanted:
-            action, reason = _ACTIONS[state]
+            standing = Standing(attempt_id, state, tries=1)
             job = _job(reader, key, batch, paths)
-            said = f"no longer in the manifest; {reason}"
-            found.append(PlannedJob(job, action, said, attempt_id, orphaned=True))
+            (item,) = make_plan([job], {key: standing}, on_disk=lambda _: OnDisk.MISSING).items
+            reason = f"no longer in the manifest; {item.reason}"
+            found.append(item._replace(reason=reason, orphaned=True))
     return found
 
 

@@ -1,6 +1,6 @@
-"""Opening line and closing summary of a run, as text for people. Pure.
+"""Opening line and closing summary of a run, for people. Pure.
 
-Lines carry a tone, not a colour; displays decide what a tone looks like. Must not print or read.
+Lines carry a tone, not a colour; displays decide how a tone looks. Must not print or read.
 """
 
 from __future__ import annotations
@@ -8,34 +8,22 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from kling_batch.core.quantities import duration, format_usd
-from kling_batch.core.text import as_typed, clean, count, full_name
+from kling_batch.core.text import Tone, as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, RunStarted
 
 
-class Tone(StrEnum):
-    """What a line is about; displays map it to a style."""
-
-    PLAIN = "plain"
-    TITLE = "title"
-    GOOD = "good"
-    BAD = "bad"
-    WARNING = "warning"
-    DIM = "dim"
-
-
 @dataclass(frozen=True, slots=True)
 class StyledLine:
-    """One line of output and its tone."""
+    """One line."""
 
     text: str = ""
     tone: Tone = Tone.PLAIN
-    #: Columns by which its continuation is indented, where it has to be folded; None: never
-    #: folded, because half of a command that is pasted is another command.
+    #: Columns by which continuation lines are indented; None: never folded, because a command is
+    #: pasted as a whole.
     hang: int | None = 2
 
 
@@ -44,21 +32,17 @@ SMALL = 12
 #: Jobs named in one section; the rest is counted.
 NAMED = 20
 
-#: Sections of jobs that are not done: ending → heading and tone.
-_SECTIONS: dict[JobOutcome, tuple[str, Tone]] = {
-    JobOutcome.FAILED: ("Failed", Tone.BAD),
-    JobOutcome.BLOCKED: ("Blocked by other jobs", Tone.BAD),
-    JobOutcome.UNDELIVERED: (
-        "Paid and rendered, not here yet (downloading costs nothing)",
-        Tone.BAD,
-    ),
+#: Headings of the sections of jobs that are not done.
+_SECTIONS: dict[JobOutcome, str] = {
+    JobOutcome.FAILED: "Failed",
+    JobOutcome.BLOCKED: "Blocked by other jobs",
+    JobOutcome.UNDELIVERED: "Paid and rendered, not here yet (downloading costs nothing)",
     JobOutcome.IN_DOUBT: (
-        "In doubt (fal may have accepted and may bill these; nothing is sent twice)",
-        Tone.WARNING,
+        "In doubt (fal may have accepted and may bill these; nothing is sent twice)"
     ),
-    JobOutcome.RUNNING: ("Still with fal (billed when rendered)", Tone.WARNING),
+    JobOutcome.RUNNING: "Still with fal (billed when rendered)",
 }
-#: The same where nobody bills.
+#: The same for the emulator, which bills nothing.
 _EMULATED: dict[JobOutcome, str] = {
     JobOutcome.IN_DOUBT: "In doubt (the emulator may have accepted these; nothing is sent twice)",
     JobOutcome.RUNNING: "Still with the emulator",
@@ -66,7 +50,7 @@ _EMULATED: dict[JobOutcome, str] = {
 
 
 def opening(started: RunStarted) -> str:
-    """The plan of a run, in one line."""
+    """What a run is going to do, in one line."""
     plan = started.plan
     counts = (
         (plan.count(Action.SUBMIT), f"to render for up to {format_usd(plan.cost)}"),
@@ -103,7 +87,7 @@ def closing(report: RunReport, *, width: int | None = None) -> list[StyledLine]:
 
 
 def brief(report: RunReport) -> list[StyledLine]:
-    """One line where all is well, the whole summary where somebody has to act."""
+    """One line after a run without problems, else the whole summary."""
     if report.exit_code is not ExitCode.OK:
         return closing(report)
     title = _title(report)
@@ -111,7 +95,7 @@ def brief(report: RunReport) -> list[StyledLine]:
 
 
 def _idle(report: RunReport) -> bool:
-    """Whether everything was there before."""
+    """Whether everything was done before."""
     return all(line.outcome is JobOutcome.UNCHANGED for line in report.lines) and not report.reasons
 
 
@@ -135,7 +119,7 @@ def _stops(report: RunReport) -> Iterator[StyledLine]:
 
 
 def _facts(report: RunReport) -> Iterator[StyledLine]:
-    parts = [f"{number:,} {outcome}" for outcome, number in report.counts().items()]
+    parts = [f"{number:,} {word}" for word, number in report.status_counts().items()]
     yield StyledLine(f"  jobs   {', '.join(parts) or 'none'}", hang=9)
     yield StyledLine(f"  cost   {_cost(report)}", hang=9)
 
@@ -166,14 +150,16 @@ def _files(report: RunReport) -> Iterator[StyledLine]:
 
 def _section(report: RunReport, outcome: JobOutcome) -> Iterator[StyledLine]:
     lines = [line for line in report.lines if line.outcome is outcome]
+    running = outcome is JobOutcome.RUNNING
     if not lines:
         return
-    heading, tone = _SECTIONS[outcome]
+    heading = _SECTIONS[outcome]
     if report.emulated:
         heading = _EMULATED.get(outcome, heading)
     yield StyledLine()
-    yield StyledLine(f"{heading}:", tone)
-    if outcome is JobOutcome.RUNNING:
+    # Open requests are as uncertain in money as doubts.
+    yield StyledLine(f"{heading}:", Tone.WARNING if running else outcome.status.tone)
+    if running:
         names = ", ".join(_name(report, line) for line in lines[:NAMED])
         cost = format_usd(sum(line.cost for line in lines))
         yield StyledLine(f"  {names}{_more(lines)} ({cost})")
@@ -209,10 +195,10 @@ def _next(report: RunReport) -> Iterator[StyledLine]:
 
 
 def _step(step: str) -> str:
-    """A command and its remark, two spaces between them for the eye.
+    """A command and its remark, two spaces between them.
 
-    The command is quoted so that it is one harmless line, and is not touched: a blank that is lost
-    from a prompt is another prompt.
+    The command is quoted so that it is one harmless line, and stays unchanged: one blank less in a
+    prompt is another prompt.
     """
     command, gap, remark = step.rpartition("   (") if step.endswith(")") else (step, "", "")
     return f"{as_typed(command)}  ({clean(remark)}" if gap else as_typed(step)

@@ -400,7 +400,10 @@ def test_two_new_names_for_a_file_that_was_edited_get_the_paid_one(tmp_path: Pat
 
 
 def test_files_that_appear_late_are_not_lost_money(tmp_path: Path) -> None:
-    """A file store that needs a minute to show a new file has not lost it (facts §7.4)."""
+    """A file store that needs a minute to show a new file has not lost it.
+
+    Source: docs/fal-api.md#file-retention.
+    """
     rig = Rig(tmp_path, account())
     jobs = make_jobs(2)
 

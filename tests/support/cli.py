@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,12 @@ jobs:
   - {id: one, prompt: the first}
   - {id: two, prompt: the second}
 """
+
+
+def still_open(text: str) -> int:
+    """How many jobs a summary counts as queued or rendering."""
+    (jobs,) = re.findall(r"  jobs   (.*?)  cost   ", text, re.DOTALL)
+    return sum(int(number) for number in re.findall(r"(\d+) (?:queued|rendering)\b", jobs))
 
 
 class Studio:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +32,9 @@ def doctor(**values: Any) -> int:
 
 
 def _checks(values: dict[str, Any]) -> Iterator[tuple[str, bool, str, int]]:
-    system = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    from kling_batch.ledger.database import sqlite_version  # noqa: PLC0415
+
+    system = f"Python {platform.python_version()}, SQLite {sqlite_version()}"
     yield "program", True, f"kling-batch {__version__}, {system}, {sys.platform}", 0
     yield _ledger(values)
     yield _folder(values)
@@ -42,6 +43,7 @@ def _checks(values: dict[str, Any]) -> Iterator[tuple[str, bool, str, int]]:
 
 
 def _ledger(values: dict[str, Any]) -> tuple[str, bool, str, int]:
+    from kling_batch.ledger.queries import attempt_count, service_of  # noqa: PLC0415
     from kling_batch.ledger.reader import Reader  # noqa: PLC0415
 
     path = ledger_path(values)
@@ -49,8 +51,7 @@ def _ledger(values: dict[str, Any]) -> tuple[str, bool, str, int]:
         return "ledger", True, f"{path} will be made by the first run", 0
     try:
         with Reader.open(path) as reader:
-            count = next(reader.rows("select count(*) as n from attempts"))["n"]
-            service = next(reader.rows("select service from ledger"))["service"]
+            count, service = attempt_count(reader), service_of(reader)
     except KlingBatchError as error:
         return "ledger", False, str(error), error.exit_code
     return "ledger", True, f"{path}: {count} attempts on {service}", 0

@@ -25,38 +25,40 @@ from kling_batch.errors import ExitCode
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
 def report(*, billing: bool, as_json: bool, **values: Any) -> int:
     """Report what the ledger's renders cost, what may be owed, and the drift of estimates."""
+    from kling_batch.core.quantities import usd_number  # noqa: PLC0415
+    from kling_batch.ledger import queries  # noqa: PLC0415
+
     if billing:
         _learn(values)
     with reader_of(values) as reader:
-        spend = list(reader.rows("select * from spend order by day, batch"))
-        drift = list(reader.rows("select * from drift order by endpoint"))
+        spend, drift = queries.spend(reader), queries.drift(reader)
         money = reader.money()
     if as_json:
         document = {
             "schema_version": 1,
-            "charged_usd": money.charged / 1e6,
-            "exposed_usd": money.exposed / 1e6,
-            "unknown_usd": money.unknown / 1e6,
-            "spend": spend,
-            "drift": drift,
+            "charged_usd": usd_number(money.charged),
+            "exposed_usd": usd_number(money.exposed),
+            "unknown_usd": usd_number(money.unknown),
+            "spend": [row._asdict() for row in spend],
+            "drift": [row._asdict() for row in drift],
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return ExitCode.OK
     for row in spend:
         click.echo(
-            f"{row['day']}  {row['batch']:<24} {row['attempts']:>5} attempts"
-            f"  ${row['charged_usd']:.3f} charged  ${row['exposed_usd']:.3f} possibly owed"
+            f"{row.day}  {row.batch:<24} {row.attempts:>5} attempts"
+            f"  ${row.charged_usd:.3f} charged  ${row.exposed_usd:.3f} possibly owed"
         )
     click.echo(
-        f"in all  ${money.charged / 1e6:.3f} charged,"
-        f" ${(money.exposed - money.unknown) / 1e6:.3f} open,"
-        f" ${money.unknown / 1e6:.3f} over and perhaps billed (--billing may tell)"
+        f"in all  ${usd_number(money.charged):.3f} charged,"
+        f" ${usd_number(money.exposed - money.unknown):.3f} open,"
+        f" ${usd_number(money.unknown):.3f} over and perhaps billed (--billing may tell)"
     )
-    for row in drift:
-        ratio = "" if row["ratio"] is None else f" (×{row['ratio']})"
+    for entry in drift:
+        ratio = "" if entry.ratio is None else f" (×{entry.ratio})"
         click.echo(
-            f"{row['endpoint']}: {row['renders']} renders cost ${row['cost_usd']:.3f},"
-            f" estimated ${row['estimated_usd']:.3f}{ratio}"
+            f"{entry.endpoint}: {entry.renders} renders cost ${entry.cost_usd:.3f},"
+            f" estimated ${entry.estimated_usd:.3f}{ratio}"
         )
     return ExitCode.OK
 

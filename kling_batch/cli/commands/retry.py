@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @place_options
 def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> int:
     """Allow another paid attempt at failed jobs; the next `run` makes it."""
-    from kling_batch.core.lifecycle import State  # noqa: PLC0415
+    from kling_batch.core.lifecycle import State, status_of  # noqa: PLC0415
     from kling_batch.ledger.names import all_named, find  # noqa: PLC0415
     from kling_batch.ledger.overrides import grant_retries  # noqa: PLC0415
 
@@ -35,9 +35,10 @@ def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> 
             failed = {key for key, standing in standings.items() if standing.state in settled}
             wanted = {key: named for key, named in wanted.items() if key in failed}
         for key, named in wanted.items():
-            state = standings[key].state if key in standings else "not submitted yet"
+            state = standings[key].state if key in standings else None
             if state is not State.RENDERED and state not in settled:
-                raise UsageError(f"{named.label} is {state}; only failed jobs are retried")
+                status = "not submitted yet" if state is None else status_of(state)
+                raise UsageError(f"{named.label} is {status}; only failed jobs are retried")
             if state is not State.RENDERED:
                 _must_be_wanted(named)
         grant_retries(ledger, [standings[key].attempt_id for key in wanted])

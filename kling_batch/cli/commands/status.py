@@ -21,7 +21,9 @@ def status(
     manifests: tuple[Path, ...], output: Path | None, ledger: Path | None, *, as_json: bool
 ) -> int:
     """Show where every job of the ledger stands, and the money."""
-    from kling_batch.core.quantities import format_usd  # noqa: PLC0415
+    from kling_batch.core.lifecycle import JobStatus  # noqa: PLC0415
+    from kling_batch.core.quantities import format_usd, usd_number  # noqa: PLC0415
+    from kling_batch.ledger.queries import job_status  # noqa: PLC0415
     from kling_batch.ledger.reader import Reader  # noqa: PLC0415
 
     names: tuple[str, ...] = ()
@@ -34,29 +36,25 @@ def status(
         names = tuple(batch.name for batch in batches)
     path = ledger or (output or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
     with Reader.open(path) as reader:
-        rows = [
-            row
-            for row in reader.rows("select * from job_status order by batch, job_id, take")
-            if not names or row["batch"] in names
-        ]
+        rows = [row for row in job_status(reader) if not names or row.batch in names]
         money = reader.money(names or None)
     if as_json:
         document = {
             "schema_version": 1,
             "ledger": str(path),
-            "charged_usd": money.charged / 1e6,
-            "exposed_usd": money.exposed / 1e6,
-            "unknown_usd": money.unknown / 1e6,
-            "jobs": rows,
+            "charged_usd": usd_number(money.charged),
+            "exposed_usd": usd_number(money.exposed),
+            "unknown_usd": usd_number(money.unknown),
+            "jobs": [row._asdict() for row in rows],
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return ExitCode.OK
     for row in rows:
-        take = f"#{row['take']}" if row["take"] > 1 else ""
-        told = row["failure"] if row["state"] in ("failed", "cancelled") else row["files"]
-        click.echo(f"{row['state']:>10}  {row['job_id']}{take}  {told or ''}".rstrip())
-    counts = Counter(row["state"] for row in rows)
-    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        ended = row.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        details = row.failure if ended else row.files
+        click.echo(f"{row.status:>11}  {row.label}  {details or ''}".rstrip())
+    counts = Counter(row.status for row in rows)
+    summary = ", ".join(f"{counts[word]} {word}" for word in JobStatus if counts[word])
     click.echo(
         f"{summary or 'no jobs'}; charged {format_usd(money.charged)}, "
         f"possibly owed {format_usd(money.exposed)}"

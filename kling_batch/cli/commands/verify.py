@@ -58,12 +58,13 @@ def verify(*, repair: bool, **values: Any) -> int:
 def _repair(wanted: set[int], path: Path, values: Mapping[str, Any]) -> int:
     from kling_batch.core.jobs import Batch  # noqa: PLC0415
     from kling_batch.fal.credentials import read_key_file  # noqa: PLC0415
+    from kling_batch.ledger.queries import batch_names  # noqa: PLC0415
     from kling_batch.operations.run import Request, execute  # noqa: PLC0415
     from kling_batch.report.display.choose import choose  # noqa: PLC0415 - heavy parts load when needed
 
     read_key_file()
     with reader_of(values) as reader:
-        names = [row["name"] for row in reader.rows("select distinct batch as name from names")]
+        names = batch_names(reader)
     display = choose(
         json=False, quiet=False, stream_is_terminal=sys.stderr.isatty(), environ=os.environ
     )

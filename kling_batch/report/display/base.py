@@ -10,11 +10,11 @@ from typing import Protocol
 
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.quantities import MicroUSD, format_usd
-from kling_batch.core.text import clean, full_name
+from kling_batch.core.text import Tone, clean, full_name
 from kling_batch.report.display.phases import EVENT_STYLES, OF_STATUS
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.run_report import RunReport, RunStarted
-from kling_batch.report.summary import StyledLine, Tone
+from kling_batch.report.summary import StyledLine
 
 
 class Display(Protocol):

@@ -154,7 +154,7 @@ class LiveDisplay:
         name = full_name(line.batch, line.job, several=self._progress.several_batches)
         return (
             Text(name),
-            Text(line.phase, style=self._style(_PHASE_STYLES.get(line.phase, ""))),
+            Text(line.phase.status, style=self._style(_PHASE_STYLES.get(line.phase, ""))),
             Text(clock(self._elapsed - line.since)),
             Text(clean(line.note)),
         )

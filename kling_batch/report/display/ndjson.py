@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import format_time, usd_number
 from kling_batch.planning.plan import Action
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import SafeStream
@@ -43,9 +43,9 @@ def started_record(started: RunStarted) -> JSON:
     return {
         "jobs": len(plan.items),
         "actions": {action.value: n for action in Action if (n := plan.count(action))},
-        "cost_usd": _usd(plan.cost),
-        "committed_usd": _usd(started.committed),
-        "cap_usd": _usd(started.cap),
+        "cost_usd": usd_number(plan.cost),
+        "committed_usd": usd_number(started.committed),
+        "cap_usd": usd_number(started.cap),
         "output": started.output,
         "emulated": started.emulated,
     }
@@ -65,10 +65,10 @@ def report_record(report: RunReport) -> JSON:
         "ended_at": report.ended_at,
         "seconds": round(report.seconds, 3),
         "counts": {outcome.name.lower(): number for outcome, number in report.counts().items()},
-        "spent_now_usd": _usd(report.spent_now),
-        "charged_usd": _usd(report.charged),
-        "exposed_usd": _usd(report.exposed),
-        "cap_usd": _usd(report.cap),
+        "spent_now_usd": usd_number(report.spent_now),
+        "charged_usd": usd_number(report.charged),
+        "exposed_usd": usd_number(report.exposed),
+        "cap_usd": usd_number(report.cap),
         "emulated": report.emulated,
         "output": report.output,
         "ledger": report.ledger,
@@ -89,15 +89,11 @@ def job_record(line: JobLine) -> JSON:
         "tier": line.tier or None,
         "prompt": line.prompt,
         "files": list(line.files),
-        "cost_usd": _usd(line.cost),
+        "cost_usd": usd_number(line.cost),
         "seconds": None if line.seconds is None else round(line.seconds, 3),
         "request_id": line.request_id or None,
         "place": str(line.place) or None,
     }
-
-
-def _usd(amount: MicroUSD | None) -> float | None:
-    return None if amount is None else amount / 1e6
 
 
 class JsonDisplay:
@@ -151,7 +147,7 @@ class JsonDisplay:
             "waiting": progress.waiting,
             "failed": progress.failed,
             "in_doubt": progress.in_doubt,
-            "committed_usd": _usd(progress.committed),
+            "committed_usd": usd_number(progress.committed),
         }
         self._event("heartbeat", data=counts)
 
@@ -165,8 +161,7 @@ class JsonDisplay:
         self._out.drain(0.5)
 
     def _event(self, event: str, **fields: JSON) -> None:
-        time = self._now().astimezone(UTC).isoformat(timespec="milliseconds")
-        self._write(event_record(event, time.replace("+00:00", "Z"), **fields))
+        self._write(event_record(event, format_time(self._now()), **fields))
 
     def _write(self, record: JSON) -> None:
         # ASCII only: the line survives every encoding, and half a surrogate in a prompt.

@@ -9,12 +9,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from kling_batch.core.events import EventKind
+from kling_batch.core.lifecycle import JobStatus
+from kling_batch.core.text import Tone
 from kling_batch.planning.plan import Action
-from kling_batch.report.summary import Tone
 
 
 class Phase(StrEnum):
-    """Where a job stands, in the word that is shown."""
+    """Where a job stands in this run; finer than `status`, which is the word that is shown."""
 
     WAITING = "waiting"
     #: The POST is being repeated: fal is busy, locked or out of reach.
@@ -36,6 +37,30 @@ class Phase(StrEnum):
     UNDELIVERED = "undelivered"
     #: Open at fal, which has answered no status check for hours.
     UNHEARD = "unanswered"
+
+    @property
+    def status(self) -> JobStatus:
+        """The status that people read."""
+        return _STATUS[self]
+
+
+_STATUS: dict[Phase, JobStatus] = {
+    Phase.WAITING: JobStatus.WAITING,
+    Phase.SENDING: JobStatus.WAITING,
+    Phase.SUBMITTED: JobStatus.QUEUED,
+    Phase.QUEUED: JobStatus.QUEUED,
+    Phase.RENDERING: JobStatus.RENDERING,
+    Phase.DOWNLOADING: JobStatus.DOWNLOADING,
+    Phase.RETRYING: JobStatus.WAITING,
+    Phase.LOOKING: JobStatus.IN_DOUBT,
+    Phase.DONE: JobStatus.DONE,
+    Phase.UNCHANGED: JobStatus.DONE,
+    Phase.FAILED: JobStatus.FAILED,
+    Phase.BLOCKED: JobStatus.BLOCKED,
+    Phase.IN_DOUBT: JobStatus.IN_DOUBT,
+    Phase.UNDELIVERED: JobStatus.DOWNLOADING,
+    Phase.UNHEARD: JobStatus.QUEUED,
+}
 
 
 #: Something is happening to these: the rows of the live table.

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, duration
+from kling_batch.core.text import Tone
 from kling_batch.report.display.base import event_line, painted, totals_of
 from kling_batch.report.display.phases import EVENT_STYLES
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import RunReport, RunStarted
-from kling_batch.report.summary import StyledLine, Tone, brief, closing, opening
+from kling_batch.report.summary import StyledLine, brief, closing, opening
 
 #: Seconds between heartbeat lines; CI systems kill silent jobs.
 HEARTBEAT = 60.0

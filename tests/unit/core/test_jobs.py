@@ -14,8 +14,11 @@ from kling_batch.core.jobs import (
     JobKey,
     LocalFile,
     OutputOf,
+    Render,
     canonical_json,
+    differences,
     job_key,
+    job_label,
     leaves,
     local_files,
     parents,
@@ -142,3 +145,20 @@ def test_without_the_c_scanner_keys_are_the_same(monkeypatch):
     value = {"b": [FILE, 1.5], "a": {"ü": PARENT}}
 
     assert slow(value) == canonical_json(value)
+
+
+def test_a_label_has_a_number_for_takes_after_the_first():
+    assert [job_label("hero", take) for take in (1, 2, 10)] == ["hero", "hero#2", "hero#10"]
+
+
+def test_differences_name_what_changed_with_both_values():
+    before = Render("e/1", {"prompt": "a", "seconds": 5, "same": [1]})
+    after = Render("e/2", {"prompt": "b", "audio": True, "same": [1]})
+
+    assert list(differences(before, after).items()) == [
+        ("endpoint", ("e/1", "e/2")),
+        ("audio", (None, True)),
+        ("prompt", ("a", "b")),
+        ("seconds", (5, None)),
+    ]
+    assert differences(before, before) == {}

@@ -23,7 +23,7 @@ from support.privileges import unprivileged
 from kling_batch.core.jobs import Batch, Job, LocalFile
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind, Fetched, Handle
-from kling_batch.core.quantities import MicroUSD, iso
+from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap, OverCap
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger.database import RunLock, connect
@@ -223,8 +223,12 @@ def test_what_was_sent_is_kept_word_for_word(ledger: Ledger) -> None:
 def test_times_of_any_zone_sort_as_text() -> None:
     east = datetime(2026, 5, 1, 14, tzinfo=timezone(timedelta(hours=2)))
 
-    assert iso(east) == "2026-05-01T12:00:00.000Z"
-    assert iso(east) < iso(east + timedelta(milliseconds=1)) < iso(east + timedelta(hours=1))
+    assert format_time(east) == "2026-05-01T12:00:00.000Z"
+    assert (
+        format_time(east)
+        < format_time(east + timedelta(milliseconds=1))
+        < format_time(east + timedelta(hours=1))
+    )
 
 
 # -- facts -------------------------------------------------------------------------------------
@@ -277,7 +281,7 @@ def test_the_output_stands_in_its_row_and_not_again_in_the_event(ledger: Ledger)
     attempt = rendered(ledger, make_job("job-0"), billable_units=4.0, cost=560_000)
 
     row = ledger.attempt(attempt)
-    (event,) = ledger.rows("select data from events where event = 'remote_completed'")
+    (event,) = ledger.db.query("select data from events where event = 'remote_completed'")
 
     assert row.output == {"video": {"url": "https://v"}}
     assert (row.billable_units, row.cost, row.charged) == (4.0, 560_000, Charged.YES)
@@ -460,7 +464,7 @@ def test_readers_read_while_a_run_writes(tmp_path: Path) -> None:
             assert reader.attempt(first).remote_status is None, "of one moment"
         with Reader.open(path) as reader:
             assert reader.attempt(first).remote_status == "half"
-            assert [row["state"] for row in reader.rows("select state from attempts")] == [
+            assert [row["state"] for row in reader.db.query("select state from attempts")] == [
                 "submitting"
             ]
 
@@ -761,7 +765,7 @@ def test_a_cap_is_summed_without_reading_the_rows(tmp_path: Path, where: str) ->
     """With 20,000 attempts the sum over whole rows took 21 ms before each submission."""
     with opened(tmp_path / "ledger.db") as ledger:
         sql = f"explain query plan select sum(exposed_micro_usd) from attempt_money where {where}"
-        plan = [row["detail"] for row in ledger.rows(sql)]
+        plan = [row["detail"] for row in ledger.db.query(sql)]
 
     assert len(plan) == 1
     assert "COVERING INDEX" in plan[0]

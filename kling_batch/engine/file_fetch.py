@@ -16,7 +16,7 @@ import anyio
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import Job
 from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
-from kling_batch.core.quantities import parse_iso
+from kling_batch.core.quantities import parse_time
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
@@ -47,7 +47,7 @@ class FileFetch:
     def promised(self, attempt: Attempt) -> bool:
         """Whether fal must still have the files, so that a 404 is an outage."""
         rendered = attempt.rendered_at
-        return rendered is not None and self._context.now() - parse_iso(rendered) < KEPT
+        return rendered is not None and self._context.now() - parse_time(rendered) < KEPT
 
     async def fetch(
         self, attempt: Attempt, job: Job, index: int, file: RemoteFile, final: Path

@@ -13,7 +13,7 @@ import anyio
 from kling_batch.core.jobs import Job, LocalFile, OutputOf, local_files, parents
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import UploadError
-from kling_batch.core.quantities import parse_iso
+from kling_batch.core.quantities import parse_time
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.output.files import digest_of
@@ -87,7 +87,7 @@ class JobInputs:
             raise UploadError(f"{parent.job_id} has no output {parent.index + 1}")
         file = mine[0]
         made = attempts[-1].rendered_at
-        young = made and context.now() - parse_iso(made) < OUTPUT_LASTS
+        young = made and context.now() - parse_time(made) < OUTPUT_LASTS
         if young and file.url and file.url.startswith("https://"):
             return file.url
         for candidate in mine:

@@ -24,7 +24,7 @@ from kling_batch.core.outcomes import (
     Unread,
     Waiting,
 )
-from kling_batch.core.quantities import parse_iso
+from kling_batch.core.quantities import parse_time
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
@@ -231,7 +231,7 @@ class Poller:
         self._context.emit(EventKind.PROGRESS, job, status, **data)
 
     def _age(self, attempt: Attempt) -> float:
-        since = parse_iso(attempt.submitted_at or attempt.intended_at)
+        since = parse_time(attempt.submitted_at or attempt.intended_at)
         return max(0.0, (self._context.now() - since).total_seconds())
 
     # -- verdicts ------------------------------------------------------------------------------

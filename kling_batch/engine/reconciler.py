@@ -24,7 +24,7 @@ from kling_batch.core.outcomes import (
     ListOutcome,
     Unread,
 )
-from kling_batch.core.quantities import iso, parse_iso
+from kling_batch.core.quantities import format_time, parse_time
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.matching import SKEW, UnconfirmedSubmission, comparable, match
@@ -98,7 +98,7 @@ class Reconciler:
         """
         attempt = self._context.ledger.attempt(attempt_id)
         submission = UnconfirmedSubmission(
-            attempt_id, attempt.endpoint, attempt.payload, parse_iso(attempt.intended_at)
+            attempt_id, attempt.endpoint, attempt.payload, parse_time(attempt.intended_at)
         )
         age = (self._context.now() - submission.intended_at).total_seconds()
         now = anyio.current_time()
@@ -194,7 +194,7 @@ class Reconciler:
 
     async def _listing(self, endpoint: str, since: datetime) -> ListOutcome:
         await self._context.read_rate.take()
-        listing = await self._context.queue.listing(endpoint, since=iso(since - SKEW))
+        listing = await self._context.queue.listing(endpoint, since=format_time(since - SKEW))
         if isinstance(listing, Listing) and listing.asked_at is not None:
             self._clock.note(listing.asked_at)
         return listing

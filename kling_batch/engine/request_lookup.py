@@ -1,7 +1,7 @@
 """Lookup of a request that fal's queue no longer knows, in the platform's request list.
 
-The queue keeps results for an hour (docs/fal-api.md#result-retention), the list keeps input
-and output for a month. What is in neither may have been paid. Must not write to the ledger.
+The queue keeps results for an hour (docs/fal-api.md#result-retention), the list keeps input and
+output for a month. What is in neither may have been paid. Must not write to the ledger.
 """
 
 from __future__ import annotations

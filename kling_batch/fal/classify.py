@@ -139,9 +139,9 @@ def classify_status(answer: Answer) -> StatusOutcome:
     if not isinstance(body, dict):
         return Unread(f"status is not JSON: {answer.text()}")
     match body.get("status"):
-        case "IN_QUEUE" | "IN_PROGRESS" as word:
+        case "IN_QUEUE" | "IN_PROGRESS" as status:
             position = body.get("queue_position")
-            return Waiting(word, position if isinstance(position, int) else None)
+            return Waiting(status, position if isinstance(position, int) else None)
         case "COMPLETED":
             metrics = body.get("metrics")
             seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
@@ -150,8 +150,8 @@ def classify_status(answer: Answer) -> StatusOutcome:
                 error_type=text_of(body.get("error_type")),
                 inference_seconds=seconds if isinstance(seconds, int | float) else None,
             )
-        case word:
-            return Unread(f"unknown status {word!r}")
+        case status:
+            return Unread(f"unknown status {status!r}")
 
 
 def unread(answer: Answer) -> Unread:
@@ -193,14 +193,14 @@ def classify_result(answer: Answer, finished: Finished, *, media: bool) -> Resul
     structured = isinstance(body.get("detail"), list) or bool(
         body.get("error_type") or answer.headers.get("x-fal-error-type")
     )
-    told = bool(finished.error or finished.error_type)
-    if structured and (answer.status == 422 or (answer.status >= 400 and told)):
+    status_has_error = bool(finished.error or finished.error_type)
+    if structured and (answer.status == 422 or (answer.status >= 400 and status_has_error)):
         return Failed(_verdict(answer, body, finished, units), units)
     return unread(answer)
 
 
 def verdict_of_status(finished: Finished) -> Failure:
-    """The failure that a COMPLETED status tells, where its result cannot be read for long."""
+    """The failure that a COMPLETED status shows, where its result cannot be read for long."""
     kind = _kind_of(finished.error_type, 500 if finished.error_type in _ERROR_TYPES else 422)
     return Failure(
         kind=kind,
@@ -211,7 +211,7 @@ def verdict_of_status(finished: Finished) -> Failure:
 
 
 def verdict_of_listed(item: Listed) -> Failure:
-    """The failure that the request list tells of a request whose result has expired."""
+    """The failure that the request list shows for a request whose result has expired."""
     answer = Answer(item.status_code or 422, {}, b"")
     if first_detail(item.output):
         return _verdict(answer, item.output, Finished(), None)
@@ -284,7 +284,7 @@ def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None
         kind = FailureKind.ABANDONED
     hint = _retry_hint(answer)
     if hint and kind is FailureKind.INVALID:
-        # fal's own word outranks the table (docs/fal-api.md#model-errors).
+        # fal's own hint outranks the table (docs/fal-api.md#model-errors).
         kind = FailureKind.TRANSIENT
     return Failure(
         kind=kind,
@@ -298,7 +298,7 @@ def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None
 
 
 def _charged(status: int, error_type: str, units: float | None) -> Charged:
-    """Who pays for a failure: fal's units where they are told, else the table.
+    """Who pays for a failure: fal's units where it gives them, else the table.
 
     Source: docs/fal-api.md#billing-of-failures.
     """

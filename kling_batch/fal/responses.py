@@ -118,11 +118,11 @@ def billable_units(answer: Answer) -> float | None:
 
 
 def message_of(body: JSON, answer: Answer) -> str:
-    """Fal's words in one line, without the echoed input (it may hold a whole data URI)."""
+    """Fal's message in one line, without the echoed input (it may hold a whole data URI)."""
     if isinstance(body, dict):
         detail = body.get("detail", body.get("error"))
         if isinstance(detail, list):
-            parts = [_detail_words(item) for item in detail if isinstance(item, dict)]
+            parts = [_detail_text(item) for item in detail if isinstance(item, dict)]
             if parts:
                 return "; ".join(parts)[:500]
         if isinstance(detail, dict):
@@ -132,7 +132,7 @@ def message_of(body: JSON, answer: Answer) -> str:
     return answer.text() or "no text"
 
 
-def _detail_words(item: dict[str, Any]) -> str:
+def _detail_text(item: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in loc_of(item) if part != "body")
     message = str(item.get("msg") or item.get("type") or "invalid")
     return f"{where}: {message}" if where else message

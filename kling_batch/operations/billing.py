@@ -11,15 +11,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import anyio
+
 from kling_batch.core.lifecycle import Event
 from kling_batch.core.outcomes import Unread
 from kling_batch.core.quantities import format_time, micro_usd, parse_time
 from kling_batch.core.records import Attempt
 from kling_batch.errors import KlingBatchError
-from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
-from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.fal.client import connect
 from kling_batch.ledger.ledger import Ledger
+from kling_batch.operations.services import gateway_of, now
+from kling_batch.settings import Settings
 
 _BATCH = 50  # request ids a call
 
@@ -49,29 +51,34 @@ class BillingSummary:
         return text
 
 
-async def learn(ledger: Ledger, gateway: str | None, now: datetime) -> BillingSummary:
+def learn_bills(ledger: Ledger, settings: Settings) -> BillingSummary:
     """Record the bill of each attempt that fal has billing events for.
 
     Raises:
         KlingBatchError: the key may not read billing events, or they cannot be read; what was
             learnt before that stays.
     """
-    auth = DUMMY_AUTHORIZATION if gateway else authorization()
+    ledger.must_belong_to(settings.service)
+    with gateway_of(settings) as gateway:
+        return anyio.run(_learn, ledger, gateway, now())
+
+
+async def _learn(ledger: Ledger, gateway: str | None, moment: datetime) -> BillingSummary:
     unbilled = ledger.unbilled()
-    asked = [a for a in unbilled if parse_time(a.intended_at) > now - REACH]
-    summary = BillingSummary(asked=len(asked), too_old=len(unbilled) - len(asked))
-    async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
+    asked = [a for a in unbilled if parse_time(a.intended_at) > moment - REACH]
+    result = BillingSummary(asked=len(asked), too_old=len(unbilled) - len(asked))
+    async with connect(gateway) as fal:
         for some in _batches(asked):
             by_request = {a.handle.request_id: a for a in some if a.handle is not None}
-            answer = await FalQueue(api).billed([*by_request], since=format_time(_start(some, now)))
+            answer = await fal.queue.billed([*by_request], since=format_time(_start(some, moment)))
             if isinstance(answer, Unread):
                 raise KlingBatchError(
                     f"fal's billing events cannot be read (they need an admin key): "
-                    f"{answer.reason}; {summary}"
+                    f"{answer.reason}; {result}"
                 )
             for request_id in by_request.keys() & answer.keys():
-                _record(ledger, by_request[request_id], answer[request_id], summary)
-    return summary
+                _record(ledger, by_request[request_id], answer[request_id], result)
+    return result
 
 
 def _batches(attempts: Sequence[Attempt]) -> Iterator[Sequence[Attempt]]:
@@ -79,14 +86,14 @@ def _batches(attempts: Sequence[Attempt]) -> Iterator[Sequence[Attempt]]:
         yield attempts[start : start + _BATCH]
 
 
-def _start(attempts: Sequence[Attempt], now: datetime) -> datetime:
+def _start(attempts: Sequence[Attempt], moment: datetime) -> datetime:
     """Before the earliest of their intents, as far as fal's list may be asked."""
     earliest = min(parse_time(attempt.intended_at) for attempt in attempts)
-    return max(min(earliest, now) - MARGIN, now - REACH)
+    return max(min(earliest, moment) - MARGIN, moment - REACH)
 
 
-def _record(ledger: Ledger, attempt: Attempt, usd: float, summary: BillingSummary) -> None:
+def _record(ledger: Ledger, attempt: Attempt, usd: float, result: BillingSummary) -> None:
     cost = micro_usd(usd)
     ledger.record(attempt.id, Event.COST_LEARNT, cost=cost)
-    summary.learnt += 1
-    summary.changed += cost != attempt.cost
+    result.learnt += 1
+    result.changed += cost != attempt.cost

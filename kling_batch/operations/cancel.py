@@ -6,15 +6,20 @@ polls the request and records how it ended. Must not submit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
-from kling_batch.core.lifecycle import Event
+import anyio
+
+from kling_batch.core.jobs import JobKey
+from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import CancelAnswer, Finished, StatusOutcome, Unread, Waiting
 from kling_batch.core.records import Attempt
-from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
-from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.fal.client import connect
 from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.names import by_key, find
+from kling_batch.operations.services import gateway_of
+from kling_batch.settings import Settings
 
 MESSAGES: dict[CancelAnswer, str] = {
     CancelAnswer.REQUESTED: "asked (202); what is rendering already may finish and be billed",
@@ -26,32 +31,65 @@ MESSAGES: dict[CancelAnswer, str] = {
 }
 
 
-async def cancel(
+def cancel_jobs(
+    ledger: Ledger,
+    settings: Settings,
+    names: Sequence[str] | None,
+    notify: Callable[[str, str], None],
+) -> set[CancelAnswer]:
+    """Ask fal to cancel every open request of these jobs; its answers.
+
+    Args:
+        ledger: gets each answer.
+        settings: say which service.
+        names: of jobs, as people type them; None: every open request of the ledger.
+        notify: gets the job's label and a message, once an attempt.
+
+    Raises:
+        UsageError: there is no such job.
+    """
+    ledger.must_belong_to(settings.service)
+    keys = None if names is None else {find(ledger, name).key for name in names}
+
+    def report(attempt: Attempt, message: str) -> None:
+        notify(by_key(ledger, attempt.job_key).label, message)
+
+    for attempt in _of(keys, ledger.attempts_in(State.SUBMITTING, State.IN_DOUBT)):
+        report(attempt, "in doubt: no request is known to cancel; the next run looks for it")
+    attempts = _of(keys, ledger.attempts_in(State.SUBMITTED))
+    if not attempts:
+        return set()
+    with gateway_of(settings) as gateway:
+        return anyio.run(partial(cancel_requests, ledger, attempts, gateway, report))
+
+
+def _of(keys: Collection[JobKey] | None, attempts: Sequence[Attempt]) -> list[Attempt]:
+    return [attempt for attempt in attempts if keys is None or attempt.job_key in keys]
+
+
+async def cancel_requests(
     ledger: Ledger,
     attempts: Sequence[Attempt],
     gateway: str | None,
     notify: Callable[[Attempt, str], None],
 ) -> set[CancelAnswer]:
     """Ask fal to cancel each attempt and report each answer; all answers."""
-    auth = DUMMY_AUTHORIZATION if gateway else authorization()
-    transport = GatewayTransport(gateway) if gateway else None
     answers: list[CancelAnswer] = []
-    async with connections(auth, transport) as (api, _):
-        queue = FalQueue(api)
+    async with connect(gateway) as fal:
         for attempt in attempts:
             assert attempt.handle is not None
-            # A request that vanishes from the queue was never started; whether a running one is
-            # billed is unknown. Only the status right before the request tells them apart.
-            status = _shown(await queue.status(attempt.handle), attempt)
-            answer = await queue.cancel(attempt.handle)
+            # A request that vanishes from the queue never began; of one that was rendering,
+            # nobody can say whether it is billed. Only a look right before tells them apart.
+            status = _status(await fal.queue.status(attempt.handle), attempt)
+            answer = await fal.queue.cancel(attempt.handle)
             ledger.record(attempt.id, Event.CANCEL_REQUESTED, answer=answer, remote_status=status)
             answers.append(answer)
             notify(attempt, MESSAGES[answer])
     return set(answers)
 
 
-def _shown(look: StatusOutcome, attempt: Attempt) -> str:
-    """The request's status at fal; empty where fal never showed it, which may be a wrong id."""
+def _status(look: StatusOutcome, attempt: Attempt) -> str:
+    """Status that fal shows; empty where it never showed one, which may be a wrong id."""
     match look:
         case Waiting(status):
             return status

@@ -1,6 +1,6 @@
 """Consistency check of ledger and files: keys, transitions, sums and digests, derived again.
 
-`--repair` is a run of its own (`cli.commands.verify`). Must not write.
+`repair.py` downloads what is missing. Must not write.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def verify(reader: Reader, store: OutputStore) -> Verdict:
+def verify_ledger(reader: Reader, store: OutputStore) -> Verdict:
     """Derive everything that can be derived and compare."""
     files = [file for found in reader.files().values() for file in found]
     attempts = queries.attempt_checks(reader)
@@ -87,8 +87,8 @@ def _sums(reader: Reader, attempts: Sequence[AttemptCheck]) -> Iterator[Finding]
             exposed += attempt.estimate
     money = reader.money()
     if (charged, exposed) != (money.charged, money.exposed):
-        sums = f"charged {money.charged}, exposed {money.exposed}"
-        yield Finding("money", f"{sums}; derived {charged} and {exposed} micro-USD")
+        totals = f"charged {money.charged}, exposed {money.exposed}"
+        yield Finding("money", f"{totals}; derived {charged} and {exposed} micro-USD")
 
 
 def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator[Finding]:

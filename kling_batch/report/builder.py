@@ -181,9 +181,7 @@ def _exact(
 def _failure_place(batch: Batch | None, job: Job, standing: Standing | None) -> Place:
     """The place of the argument that fal rejected; else the job's own place."""
     loc = standing.failure.loc if standing and standing.failure else ()
-    if batch is None or batch.locate is None or not loc:
-        return job.place
-    return batch.locate(job, tuple(loc[1:] if loc[0] == "body" else loc))
+    return job.place if batch is None else batch.place_of(job, loc)
 
 
 #: Actions for which the engine does nothing.

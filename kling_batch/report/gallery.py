@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kling_batch.core.jobs import job_label
+from kling_batch.core.jobs import job_label, output_suffix
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.records import File, NamedRender
@@ -170,8 +170,7 @@ def _chosen(held: Sequence[File], template: str) -> list[File]:
     """One file for each output: under the manifest's name where there is one, else any other."""
     chosen: dict[int, tuple[tuple[bool, bool], File]] = {}
     for file in held:
-        suffix = "" if file.index == 0 else f"-{file.index + 1}"
-        wanted = template.format(output=suffix, ext=file.ext)
+        wanted = template.format(output=output_suffix(file.index), ext=file.ext)
         rank = (not f"/{file.path}".endswith(f"/{wanted}"), file.superseded)
         if file.index not in chosen or rank < chosen[file.index][0]:
             chosen[file.index] = (rank, file)

@@ -16,7 +16,7 @@ from kling_batch.errors import ExitCode, PlanDriftError, UsageError
 from kling_batch.ledger.names import find
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import shown
-from kling_batch.planning.builder import survey
+from kling_batch.planning.builder import build_plan
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobLine, JobOutcome
@@ -158,7 +158,7 @@ def _remaining_plan(run: EndedRun, *, retry: bool) -> Plan:
         for batch in run.batches
     ]
     settings = replace(run.settings, options=replace(run.settings.options, limit=None))
-    return survey(run.reader, batches, settings, retry=lambda _: retry)
+    return build_plan(run.reader, batches, settings, retry=lambda _: retry)
 
 
 def _approved(run: EndedRun, plan: Plan) -> bool:

@@ -1,4 +1,4 @@
-"""Opening line and closing summary of a run, for people. Pure.
+"""Opening line and closing summary of a run, as text for people. Pure.
 
 Lines carry a tone, not a colour; displays decide how a tone looks. Must not print or read.
 """
@@ -18,7 +18,7 @@ from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, RunSta
 
 @dataclass(frozen=True, slots=True)
 class StyledLine:
-    """One line."""
+    """One line of output and its tone."""
 
     text: str = ""
     tone: Tone = Tone.PLAIN
@@ -50,7 +50,7 @@ _EMULATED: dict[JobOutcome, str] = {
 
 
 def opening(started: RunStarted) -> str:
-    """What a run is going to do, in one line."""
+    """The plan of a run, in one line."""
     plan = started.plan
     counts = (
         (plan.count(Action.SUBMIT), f"to render for up to {format_usd(plan.cost)}"),
@@ -87,7 +87,7 @@ def closing(report: RunReport, *, width: int | None = None) -> list[StyledLine]:
 
 
 def brief(report: RunReport) -> list[StyledLine]:
-    """One line after a run without problems, else the whole summary."""
+    """One line where all is well, the whole summary where somebody has to act."""
     if report.exit_code is not ExitCode.OK:
         return closing(report)
     title = _title(report)

@@ -29,7 +29,7 @@ from kling_batch.fal.client import handle_of
 from kling_batch.fal.upload import FalUploader
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
-from kling_batch.operations.verify import verify
+from kling_batch.operations.verify import verify_ledger
 from kling_batch.output.store import OutputStore
 
 ONE = MANIFEST.split("  - {id: two")[0]
@@ -244,7 +244,7 @@ def test_verify_beside_a_run_finds_nothing_that_is_not_there(desk: Desk) -> None
         time.sleep(0.3)
         while process.poll() is None:
             with Reader.open(ledger) as reader:
-                found += verify(reader, OutputStore({}, ledger.parent)).findings
+                found += verify_ledger(reader, OutputStore({}, ledger.parent)).findings
         process.communicate()
     assert not found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import still_open
-from support.engine import Options, Rig, make_job, resolve
+from support.engine import Rig, RunOptions, make_job, resolve
 from support.process import environment, run
 
 from kling_batch.core.events import name_of
@@ -272,7 +272,7 @@ def test_a_repair_that_ends_in_a_loss_advises_what_can_be_typed(tmp_path: Path) 
             ledger,
             Plan(tuple(item._replace(duplicate=False) for item in plan.items)),
             run_result,
-            resolve([batch], Options(output=tmp_path, emulator="")),
+            resolve([batch], RunOptions(output=tmp_path, emulator="")),
             batches=[batch],
             run_id=1,
             started=rig.now(),
@@ -413,7 +413,7 @@ def test_a_second_name_whose_file_could_not_be_put_down_is_not_done(tmp_path: Pa
             ledger,
             plan,
             run_result,
-            resolve([batch], Options(output=tmp_path, emulator="")),
+            resolve([batch], RunOptions(output=tmp_path, emulator="")),
             batches=[batch],
             run_id=1,
             started=rig.now(),

@@ -42,7 +42,7 @@ from kling_batch.fal.client import FalQueue
 from kling_batch.fal.transport import connections
 from kling_batch.ledger.database import explained
 from kling_batch.ledger.ledger import Ledger, Placed
-from kling_batch.operations.verify import Finding, verify
+from kling_batch.operations.verify import Finding, verify_ledger
 from kling_batch.output.download import Downloader
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import Plan
@@ -487,7 +487,7 @@ def _every_request_is_known_or_in_doubt(storm: Storm, ledger: Ledger) -> None:
 
 
 def findings(storm: Storm, ledger: Ledger) -> tuple[Finding, ...]:
-    return verify(ledger, OutputStore({"test": storm.folder}, storm.folder)).findings
+    return verify_ledger(ledger, OutputStore({"test": storm.folder}, storm.folder)).findings
 
 
 def _known(storm: Storm, finding: Finding) -> bool:

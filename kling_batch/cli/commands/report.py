@@ -1,4 +1,4 @@
-"""`kling-batch report`: the money, by batch and day, and how well the estimates were."""
+"""`kling-batch report`: costs by batch and day, and how good the estimates were."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ from typing import Any
 
 import click
 
-from kling_batch.cli.options import (
-    ledger_of,
-    now,
-    options_of,
-    place_options,
-    reader_of,
-    service_options,
-)
+from kling_batch import operations
+from kling_batch.cli.ledgers import ledger_of, reader_of
+from kling_batch.cli.options import options_of, place_options, service_options
+from kling_batch.core.quantities import usd_number
 from kling_batch.errors import ExitCode
+from kling_batch.ledger import queries
+from kling_batch.settings import resolve
 
 
-@click.command()
+@click.command(epilog="Example: kling-batch report --json")
 @place_options
 @service_options
 @click.option("--billing", is_flag=True, help="First ask fal for billed costs (admin key)")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
 def report(*, billing: bool, as_json: bool, **values: Any) -> int:
-    """Report what the ledger's renders cost, what may be owed, and the drift of estimates."""
-    from kling_batch.core.quantities import usd_number  # noqa: PLC0415
-    from kling_batch.ledger import queries  # noqa: PLC0415
-
+    """Report costs by batch and day, and how good estimates were."""
     if billing:
-        _learn(values)
+        with ledger_of(values) as ledger:
+            bills = operations.learn_bills(ledger, resolve((), options_of(values)))
+        click.echo(bills, err=True)
     with reader_of(values) as reader:
         spend, drift = queries.spend(reader), queries.drift(reader)
         money = reader.money()
@@ -61,20 +58,3 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
             f" estimated ${entry.estimated_usd:.3f}{ratio}"
         )
     return ExitCode.OK
-
-
-def _learn(values: dict[str, Any]) -> None:
-    import anyio  # noqa: PLC0415 - the network stack loads late
-
-    from kling_batch.fal.credentials import read_key_file  # noqa: PLC0415
-    from kling_batch.operations import billing  # noqa: PLC0415
-    from kling_batch.operations.run import gateway_of  # noqa: PLC0415
-    from kling_batch.settings import resolve  # noqa: PLC0415
-
-    read_key_file()
-    settings = resolve((), options_of(values))
-    with ledger_of(values) as ledger:
-        ledger.must_belong_to(settings.service)
-        with gateway_of(settings) as gateway:
-            told = anyio.run(billing.learn, ledger, gateway, now())
-    click.echo(told, err=True)

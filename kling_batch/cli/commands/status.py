@@ -1,4 +1,4 @@
-"""`kling-batch status`: where every job stands, from the ledger alone; works during a run."""
+"""`kling-batch status`: the state of every job, from the ledger alone; also during a run."""
 
 from __future__ import annotations
 
@@ -8,31 +8,28 @@ from pathlib import Path
 
 import click
 
+from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, place_options
+from kling_batch.core.lifecycle import JobStatus
+from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.errors import ExitCode
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME
+from kling_batch.ledger.queries import job_status
+from kling_batch.ledger.reader import Reader
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, RunOptions, resolve
 
 
-@click.command()
+@click.command(epilog="Example: kling-batch status manifest.yaml")
 @click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST...]")
 @place_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
 def status(
     manifests: tuple[Path, ...], output: Path | None, ledger: Path | None, *, as_json: bool
 ) -> int:
-    """Show where every job of the ledger stands, and the money."""
-    from kling_batch.core.lifecycle import JobStatus  # noqa: PLC0415
-    from kling_batch.core.quantities import format_usd, usd_number  # noqa: PLC0415
-    from kling_batch.ledger.queries import job_status  # noqa: PLC0415
-    from kling_batch.ledger.reader import Reader  # noqa: PLC0415
-
+    """Show the state of every job, and the costs."""
     names: tuple[str, ...] = ()
     if manifests:
-        from kling_batch.cli.manifests import load_all  # noqa: PLC0415
-        from kling_batch.settings import Options, resolve  # noqa: PLC0415
-
-        batches = load_all(manifests, ())
-        ledger = resolve(batches, Options(output=output, ledger=ledger)).ledger
+        batches = load_manifests(manifests, ())
+        ledger = resolve(batches, RunOptions(output=output, ledger=ledger)).ledger
         names = tuple(batch.name for batch in batches)
     path = ledger or (output or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
     with Reader.open(path) as reader:

@@ -36,7 +36,7 @@ def test_streams_that_are_closed_before_the_start_keep_nothing_from_working(
 
 def test_a_reader_that_has_left_is_no_error_of_a_report(desk: Desk) -> None:
     desk.put(ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(40)))
-    desk.run()
+    desk.run("--rate", "100/s")
 
     done = shell(desk, "list | head -1; exit ${PIPESTATUS[0]}")
     gone = shell(desk, "list >&1 | true; exit ${PIPESTATUS[0]}")

@@ -12,6 +12,7 @@ from support.cli import MANIFEST, ONE, Desk, invoke
 from support.process import environment, start, tls_stand_in
 
 from kling_batch.emulator import Fault
+from kling_batch.engine import pacing
 from kling_batch.ledger.reader import Reader
 from kling_batch.operations.verify import verify
 from kling_batch.output.store import OutputStore
@@ -63,8 +64,11 @@ def test_repair_puts_a_file_back_where_it_was_whatever_has_become_of_its_job(des
 
 
 @pytest.mark.parametrize("intact", [True, False])
-def test_repair_of_one_of_two_names_condemns_nothing(desk: Desk, intact: bool) -> None:
+def test_repair_of_one_of_two_names_condemns_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, intact: bool
+) -> None:
     """From the other name, where fal has the file no longer; and without one it stays a finding."""
+    monkeypatch.setattr(pacing, "DOWNLOAD", pacing.Backoff(first=0.02))  # instead of a minute
     (desk.folder / "desk.yaml").write_text(MANIFEST.replace("the second", "the first"))
     desk.run()
     folder = desk.folder / "outputs/desk/text-to-image"

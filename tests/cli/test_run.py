@@ -9,24 +9,38 @@ from contextlib import closing
 
 import pytest
 from PIL import Image
+from support.books import paid_once
 from support.cli import MANIFEST, ONE, Desk
 
 from kling_batch.emulator import Fault
 
 
-def test_a_new_name_that_cannot_be_given_is_not_well_done(desk: Desk) -> None:
+def test_a_renamed_job_that_cannot_be_placed_is_undelivered(desk: Desk) -> None:
     desk.run()
     desk.put(MANIFEST.replace("id: one", "id: renamed"))
     (desk.folder / "outputs/desk/text-to-image/renamed.png").mkdir()
-    desk.run(code=1)
+
+    told = desk.run(code=1)
+
+    assert "1 unchanged, 1 undelivered" in told
+    assert "renamed.png: Is a directory" in told
+    paid_once(desk, 2)
 
 
-def test_a_twin_that_cannot_be_placed_is_not_well_done_and_the_next_one_is(desk: Desk) -> None:
+def test_a_second_name_that_cannot_be_placed_is_undelivered_and_a_third_is_placed(
+    desk: Desk,
+) -> None:
     duplicates = "  - {id: same, prompt: the first}\n  - {id: third, prompt: the first}\n"
     desk.put(ONE + duplicates)
-    (desk.folder / "outputs/desk/text-to-image/same.png").mkdir(parents=True)
+    folder = desk.folder / "outputs/desk/text-to-image"
+    (folder / "same.png").mkdir(parents=True)
+
     told = desk.run(code=1)
-    assert "third.png" in told
+
+    assert "2 succeeded, 1 undelivered" in told
+    assert "same.png: Is a directory" in told
+    assert (folder / "third.png").read_bytes() == (folder / "one.png").read_bytes()
+    paid_once(desk, 1)
 
 
 def test_what_a_daily_cap_stopped_is_not_sent_to_another_cap(desk: Desk) -> None:

@@ -297,7 +297,7 @@ def test_a_directory_under_a_final_name_keeps_nobody_else_from_theirs(tmp_path: 
 # -- adopted files and several names -----------------------------------------------------------
 
 
-def test_an_adopted_file_that_is_gone_is_a_sentence_and_nobody_else_suffers(
+def test_an_adopted_file_that_is_gone_is_reported_and_stops_no_other_job(
     tmp_path: Path,
 ) -> None:
     rig = Rig(tmp_path, account())
@@ -314,8 +314,9 @@ def test_an_adopted_file_that_is_gone_is_a_sentence_and_nobody_else_suffers(
         )
         adopt(ledger, adopted, Placed(index=0, path="test/job-0.mp4", fetched=item, url=""))
 
-    rig.run([adopted, other])
+    run_result = rig.run([adopted, other])
 
+    assert "put it back" in run_result.reasons["test", "job-0", 1]
     assert rig.states([other]) == [State.SUCCEEDED]
     assert len(rig.world.books.posts) == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -37,12 +38,14 @@ def test_a_second_run_sends_nothing(rig: Rig) -> None:
     paid_once(rig, 5)
 
 
-def test_thousands_of_virtual_seconds_cost_few_real_ones(tmp_path: Path) -> None:
+def test_minutes_of_rendering_pass_on_virtual_time(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Settings(concurrency=20, profile="realistic", media="template"))
     jobs = make_jobs(100)
+    began = rig.now()
 
     rig.run(jobs, concurrency=100)
 
+    assert rig.now() - began > timedelta(minutes=5)
     paid_once(rig, 100)
 
 

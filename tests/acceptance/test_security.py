@@ -1,6 +1,6 @@
 """What a manifest, a server or a neighbour may try: nothing leaves the folder, the key goes to fal.
 
-The real program; the network is a stand-in that writes down who was shown what.
+The program; the network is a stand-in that writes down who was shown what.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import trustme
 import uvicorn
+from support.cli import invoke
 from support.process import FAL_HOSTS, connect_proxy, environment, run, start
 
 from kling_batch.emulator import Settings, World, create_app
@@ -48,7 +49,7 @@ def write(folder: Path, jobs: str, head: str = MANIFEST, name: str = "safe.yaml"
 def refused(folder: Path, *manifests: Path) -> str:
     """Run them: exit 2 with a sentence, and nothing new anywhere."""
     before = everything(folder)
-    done = run("run", *manifests, "--emulator", cwd=folder)
+    done = invoke("run", *manifests, "--emulator", cwd=folder)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert everything(folder) == before
@@ -225,11 +226,11 @@ BAD_TEMPLATES = (
 
 def test_templates_reach_nothing_and_end(tmp_path: Path) -> None:
     rows = [f"  - {{id: t{n}, prompt: {json.dumps(t)}}}\n" for n, t in enumerate(BAD_TEMPLATES)]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = resource.getrusage(resource.RUSAGE_SELF)
 
     told = refused(tmp_path, write(tmp_path, "".join(rows)))
 
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    after = resource.getrusage(resource.RUSAGE_SELF)
     for line in range(5, 5 + len(BAD_TEMPLATES)):
         assert f"safe.yaml:{line}:" in told
     assert after.ru_utime - before.ru_utime < 2

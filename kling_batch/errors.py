@@ -1,7 +1,7 @@
-"""What can go wrong, in words for a person, each with the exit code it ends with.
+"""Exceptions with their exit codes, and `Problem`, an error or warning about a manifest.
 
-Outcomes of single jobs are values (`outcome.py`); an exception here means that the caller
-cannot go on. Must not import anything of the house.
+Outcomes of single jobs are values (`core/outcomes.py`); an exception here means that the command
+cannot go on. Must not import anything of this package.
 
     KlingBatchError            1   anything explained without a traceback
     ├── UsageError             2   the command line asks for something impossible
@@ -16,11 +16,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+ArgumentPath: TypeAlias = tuple[str | int, ...]
+"""Names and indexes that lead to a value: `("elements", 0, "video_url")`."""
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command; the table of DESIGN.md is generated from this."""
+    """The exit codes of every command; the table of README.md is generated from this."""
 
     OK = 0
     SOME_FAILED = 1
@@ -50,7 +53,8 @@ EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.TERMINATED: "terminated (SIGTERM)",
 }
 
-#: Where several codes hold, the one that needs a person most comes first (design §5).
+#: Where several codes hold, the one that needs a person most comes first
+#: (docs/exit-codes.md#priority).
 EXIT_PRIORITY: tuple[ExitCode, ...] = (
     ExitCode.AUTH,
     ExitCode.BUDGET,
@@ -75,12 +79,12 @@ class UsageError(KlingBatchError):
 
 
 class Place(NamedTuple):
-    """Where in which file; lines and columns count from 1, 0 means the file as a whole."""
+    """A position in a file; lines and columns count from 1, 0 means the file as a whole."""
 
     file: str
     line: int = 0
     column: int = 0
-    #: A cell of a table is named by its header: `products.csv:17: column title`.
+    #: For a cell of a table, the name of its column: `products.csv:17: column title`.
     cell: str = ""
 
     def __str__(self) -> str:
@@ -93,14 +97,29 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong (or, as a warning, doubtful) at one place of a manifest."""
+    """One error or warning about a manifest.
+
+    Code that does not know where the manifest says something names the value by its `path`
+    (`Problem.about`); the caller that knows adds the place (`at`).
+    """
 
     place: Place
     message: str
-    #: Stable word for machines (`unknown-parameter`, `wrong-value`, …).
+    #: Stable identifier for machines (`unknown-parameter`, `wrong-value`, …).
     code: str = "invalid"
     #: What to type instead, where it is known.
     hint: str = ""
+    #: The value within a job's arguments, while the place is not known.
+    path: ArgumentPath = ()
+
+    @classmethod
+    def about(cls, path: ArgumentPath, message: str, code: str, hint: str = "") -> Problem:
+        """A problem of the value at `path`, its place still unknown."""
+        return cls(Place(""), message, code, hint, path)
+
+    def at(self, place: Place) -> Problem:
+        """The same problem, reported at a place."""
+        return Problem(place, self.message, self.code, self.hint)
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}" + (f" ({self.hint})" if self.hint else "")

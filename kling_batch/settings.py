@@ -1,32 +1,35 @@
-"""What is in force for a run: flag > `KLING_BATCH_*` > manifest > default, decided in one place.
+"""Settings of a run: option > `KLING_BATCH_*` > manifest > default, decided in one place.
 
-Flags and environment arrive merged (the command line does that). Must not open anything.
+The spending limits among them are one `Budget`, which displays show and the ledger enforces.
+Options and environment arrive merged (the command line does that). Must not open anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from kling_batch.core.jobs import Batch
+from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
 
 DEFAULT_OUTPUT = "outputs"
 LEDGER_NAME = "ledger.db"
-#: What the limit is called that no batch has for itself.
+#: Name of the cap that covers all batches of the last 24 hours.
 PER_DAY = "max_cost_per_day"
-#: Paid attempts that one permission to try allows, where the manifest says nothing.
+#: Paid attempts of a job without asking again, where the manifest sets none.
 DEFAULT_ATTEMPTS = 3
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the command line and the environment say; None where they say nothing."""
+class RunOptions:
+    """Options of one run, parsed, from the command line, the environment or Python; None: unset."""
 
     output: Path | None = None
     ledger: Path | None = None
@@ -45,6 +48,20 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Spending limits of one run: made once, shown by displays, enforced by the ledger."""
+
+    #: Every limit in force; a submission must keep within each that covers its job.
+    caps: tuple[Cap, ...] = ()
+    #: One figure over all batches, as displays show it; None where some batch has no limit.
+    total: MicroUSD | None = None
+
+    def cap_of(self, job: Job) -> Cap | None:
+        """The first cap that covers this job."""
+        return next((cap for cap in self.caps if cap.covers(job)), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything decided."""
 
@@ -53,18 +70,28 @@ class Settings:
     service: str
     concurrency: int
     rate: float
-    max_cost: MicroUSD | None
-    max_cost_per_day: MicroUSD | None
+    budget: Budget
     on_doubt: str
     doubt_wait: float
     attempts: int
     #: Seconds until the run leaves, or None.
     deadline: float | None
-    options: Options = field(repr=False)
+    options: RunOptions = field(repr=False)
+
+    @property
+    def max_cost(self) -> MicroUSD | None:
+        """The cap over all batches, as displays show it."""
+        return self.budget.total
 
 
-def resolve(batches: Sequence[Batch], options: Options) -> Settings:
-    """Decide for these manifests; where several disagree on a limit, the stricter one holds."""
+def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = False) -> Settings:
+    """Decide for these manifests; where several disagree on a limit, the stricter one holds.
+
+    Args:
+        batches: the loaded manifests.
+        options: what command line, environment or Python set.
+        single: a single-shot command, whose cap covers its one job only.
+    """
     limits = [batch.limits for batch in batches]
     roots = {
         batch.name: options.output or Path(batch.output or DEFAULT_OUTPUT) for batch in batches
@@ -81,10 +108,7 @@ def resolve(batches: Sequence[Batch], options: Options) -> Settings:
         service="fal" if options.emulator is None else "emulator",
         concurrency=options.concurrency or _least([lim.concurrency for lim in limits]) or 8,
         rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
-        max_cost=options.max_cost
-        if options.max_cost is not None
-        else _sum([lim.max_cost for lim in limits]),
-        max_cost_per_day=_least([lim.max_cost_per_day for lim in limits]),
+        budget=_budget(batches, options.max_cost, single=single),
         on_doubt="resubmit"
         if limits and all(lim.on_doubt == "resubmit" for lim in limits)
         else "hold",
@@ -95,23 +119,37 @@ def resolve(batches: Sequence[Batch], options: Options) -> Settings:
     )
 
 
-def _said(values: Sequence[T | None]) -> list[T]:
+def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool) -> Budget:
+    """The option's cap, else each manifest's own; and the smallest one per day."""
+    if max_cost is not None:
+        key = batches[0].jobs[0].key if single else None
+        names = None if single else tuple(batch.name for batch in batches)
+        caps = [Cap(limit=max_cost, batches=names, key=key, name="--max-cost")]
+    else:
+        caps = [
+            Cap(limit=batch.limits.max_cost, batches=(batch.name,), name="max_cost")
+            for batch in batches
+            if batch.limits.max_cost is not None
+        ]
+    every_batch_has_one = bool(caps) and (max_cost is not None or len(caps) == len(batches))
+    total = MicroUSD(sum(cap.limit for cap in caps)) if every_batch_has_one else None
+    per_day = _least([batch.limits.max_cost_per_day for batch in batches])
+    if per_day is not None:
+        caps.append(Cap(limit=per_day, window=timedelta(days=1), name=PER_DAY))
+    return Budget(caps=tuple(caps), total=total)
+
+
+def _set(values: Sequence[T | None]) -> list[T]:
     return [value for value in values if value is not None]
 
 
 def _least(values: Sequence[T | None]) -> T | None:
-    return min(_said(values), default=None)  # type: ignore[type-var]
+    return min(_set(values), default=None)  # type: ignore[type-var]
 
 
 def _most(values: Sequence[T | None]) -> T | None:
-    return max(_said(values), default=None)  # type: ignore[type-var]
+    return max(_set(values), default=None)  # type: ignore[type-var]
 
 
 def _first(value: T | None, default: T) -> T:
     return default if value is None else value
-
-
-def _sum(caps: Sequence[MicroUSD | None]) -> MicroUSD | None:
-    """One cap for all only where each manifest has one; each keeps its own besides."""
-    said = _said(caps)
-    return MicroUSD(sum(said)) if said and len(said) == len(caps) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ HOMES: dict[str, set[str]] = {
     "PIL": {"manifest.inputs"},
     "av": {"manifest.inputs"},
     "click": {"cli"},
-    "anyio": {"engine", "fal.client", "output.download", "operations", "cli"},
+    "anyio": {"engine", "fal.client", "output.download", "operations", "api.runs"},
     "starlette": set(),
     "uvicorn": set(),
     "trio": set(),
@@ -95,9 +96,8 @@ HOMES: dict[str, set[str]] = {
     "threading": set(),
     "subprocess": set(),
     "time": set(),
-    "random": {"operations.run", "engine.context", "engine.pacing"},
-    # `submission` catches one constraint; `doctor` shows a version.
-    "sqlite3": {"ledger", "engine.submission", "cli.commands.doctor"},
+    "random": {"operations.services", "engine.context", "engine.pacing"},
+    "sqlite3": {"ledger"},
 }
 
 
@@ -190,6 +190,46 @@ def test_nothing_waits_between_the_intent_and_the_post() -> None:
     assert not [line for line in lines[begin:end] if "await" in line]
 
 
+# -- SQL ---------------------------------------------------------------------------------------
+
+OUTSIDE_LEDGER = sorted(name for name in CLIENT if not at_home(name, {"ledger"}))
+
+#: How an SQL statement begins, also as part of an f-string.
+STATEMENT = re.compile(
+    r"\s*(select\s.+\sfrom\s|insert\s+into\s|update\s.+\sset\s|delete\s+from\s|pragma\s)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def strings(module: ast.Module) -> Iterator[str]:
+    """Every string of a module; of an f-string its text, with `…` for each value."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            yield "".join(map(str, parts))
+
+
+@pytest.mark.parametrize("name", OUTSIDE_LEDGER)
+def test_sql_is_in_the_ledger_only(name: str) -> None:
+    module = tree(CLIENT[name])
+    calls = {
+        node.func.attr
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+
+    assert calls & {"execute", "executemany", "executescript", "query"} == set()
+    assert [text for text in strings(module) if STATEMENT.match(text)] == []
+
+
+def test_sql_would_be_found() -> None:
+    found = strings(ast.parse('f"select {columns} from {table}"; "update x set y = 1"'))
+
+    assert [bool(STATEMENT.match(text)) for text in found].count(True) == 2
+
+
 # -- habits ------------------------------------------------------------------------------------
 
 
@@ -207,8 +247,9 @@ def test_every_module_says_what_it_is() -> None:
 CATCH_ALL = {
     "ledger.database": 2,  # close what was opened, roll back what was begun; both raise again
     "ledger.ledger": 2,  # give the lock back; raises again
-    "engine.engine": 1,  # the place in the window; raises again
-    "operations.run": 1,  # the run's exit code; raises again
+    "engine.job_flow": 1,  # frees the window place; raises again
+    "operations.run": 2,  # the run's exit code, an error out of its task group; both raise again
+    "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
     "manifest.inputs": 2,  # decoders raise anything over a strange file
@@ -235,7 +276,7 @@ def test_nobody_catches_everything_unasked() -> None:
 RERAISING = (
     "ledger.database",
     "ledger.ledger",
-    "engine.engine",
+    "engine.job_flow",
     "operations.run",
     "output.files",
 )
@@ -261,9 +302,18 @@ def test_the_wall_clock_is_read_at_the_edge_only() -> None:
     }
 
     assert readers <= {
-        "operations.run",
+        "operations.services",
         "report.display.choose",
         "report.gallery",
-        "operations.doctor",
-        "cli.options",
     }
+
+
+def test_only_the_lazy_packages_import_for_types_alone() -> None:
+    """import-linter does not see such imports; there they name the same modules as the table."""
+    conditional = {
+        name
+        for name, path in CLIENT.items()
+        if any(isinstance(n, ast.Name) and n.id == "TYPE_CHECKING" for n in ast.walk(tree(path)))
+    }
+
+    assert conditional == {"", "operations"}

@@ -1,21 +1,36 @@
-"""What the documents say is what the program does. With `UPDATE_DOCS=1` this file writes it."""
+"""Documents against the code: generated tables, listed names, links, queries, configuration files.
+
+With `UPDATE_DOCS=1` the generated tables are rewritten.
+"""
 
 from __future__ import annotations
 
 import ast
 import os
 import re
-from collections.abc import Callable
+import sqlite3
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import click
 import pytest
+import yaml
+from sqlite_utils import Database
 
+from kling_batch.cli.commands import COMMANDS
 from kling_batch.cli.main import cli
+from kling_batch.core import events
 from kling_batch.core.lifecycle import NEXT, TRANSITIONS
-from kling_batch.errors import EXIT_MEANINGS
+from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY
+from kling_batch.ledger.migrations import migrations
+from kling_batch.report.run_report import JobOutcome
 
 ROOT = Path(__file__).parent.parent
+
+
+# -- generated tables --------------------------------------------------------------------------
 
 
 def exit_codes() -> str:
@@ -23,13 +38,12 @@ def exit_codes() -> str:
     return "\n".join(["| exit | means |", "|---|---|", *rows])
 
 
+def exit_priority() -> str:
+    return ", ".join(str(code.value) for code in EXIT_PRIORITY) + "."
+
+
 def commands() -> str:
-    context = click.Context(cli)
-    rows = [
-        f"| `{name}` | {command.get_short_help_str(200)} |"
-        for name, command in sorted(cli.commands.items())
-        if not command.hidden and context
-    ]
+    rows = [f"| `{name}` | {entry.summary} |" for name, entry in sorted(COMMANDS.items())]
     return "\n".join(["| command | does |", "|---|---|", *rows])
 
 
@@ -59,30 +73,183 @@ def packages() -> str:
     return "\n".join(["| package | job |", "|---|---|", *rows])
 
 
+def ledger() -> sqlite3.Connection:
+    """An empty ledger, made by the real migrations."""
+    database = Database(memory=True)
+    migrations.apply(database)
+    return database.conn
+
+
+def relations(kind: str) -> str:
+    """Every table or view with its columns."""
+    with ledger() as db:
+        names = [
+            name
+            for (name,) in db.execute("select name from sqlite_schema where type = ?", (kind,))
+            if not name.startswith(("sqlite_", migrations.migrations_table))
+        ]
+        rows = []
+        for name in sorted(names):
+            columns = ", ".join(
+                f"`{column}`"
+                for (column,) in db.execute("select name from pragma_table_info(?)", (name,))
+            )
+            rows.append(f"| `{name}` | {columns} |")
+    return "\n".join([f"| {kind} | columns |", "|---|---|", *rows])
+
+
 BLOCKS: list[tuple[str, str, Callable[[], str]]] = [
     ("README.md", "exit-codes", exit_codes),
     ("README.md", "commands", commands),
     ("DESIGN.md", "packages", packages),
     ("DESIGN.md", "states", states),
     ("DESIGN.md", "transitions", transitions),
+    ("docs/exit-codes.md", "exit-codes", exit_codes),
+    ("docs/exit-codes.md", "exit-priority", exit_priority),
+    ("docs/ledger.md", "ledger-tables", lambda: relations("table")),
+    ("docs/ledger.md", "ledger-views", lambda: relations("view")),
 ]
 
 
-@pytest.mark.parametrize(("file", "name", "make"), BLOCKS, ids=[b[1] for b in BLOCKS])
+@pytest.mark.parametrize(
+    ("file", "name", "make"), BLOCKS, ids=[f"{file}-{name}" for file, name, _ in BLOCKS]
+)
 def test_generated_tables_are_current(file: str, name: str, make: Callable[[], str]) -> None:
     path = ROOT / file
     text = path.read_text()
     pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     expected = pattern.sub(lambda m: f"{m[1]}{make()}\n{m[2]}", text)
-    assert f"<!-- {name} -->" in text
+    assert len(pattern.findall(text)) == 1
     if os.environ.get("UPDATE_DOCS"):
         path.write_text(expected)
 
     assert text == expected or os.environ.get("UPDATE_DOCS")
 
 
+# -- listed names ------------------------------------------------------------------------------
+
+
+def listed(marker: str) -> list[str]:
+    """The names in the first column of the table below `<!-- names: … -->` in docs/events.md."""
+    text = (ROOT / "docs/events.md").read_text()
+    table = text.partition(f"<!-- names: {marker} -->\n")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def records() -> list[list[str]]:
+    """The keys of every record that the NDJSON display writes: its larger dictionary displays."""
+    source = (ROOT / "kling_batch/report/display/ndjson.py").read_text()
+    spelt = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Dict)]
+    return [[ast.literal_eval(key) for key in d.keys if key] for d in spelt if len(d.keys) > 3]
+
+
+def test_every_field_of_the_json_lines_is_documented() -> None:
+    documented = [listed(name) for name in ("event", "started", "heartbeat", "report", "job")]
+
+    assert sorted(map(sorted, documented)) == sorted(map(sorted, records()))
+
+
+@pytest.mark.skipif(not hasattr(events, "EventKind"), reason="kinds of events are not listed yet")
+def test_every_event_is_documented() -> None:
+    own = ["started", "heartbeat", "report"]  # written by the display itself
+
+    assert sorted(listed("events")) == sorted([*map(str, events.EventKind), *own])
+
+
+def test_every_ending_is_documented() -> None:
+    assert listed("endings") == [outcome.name.lower() for outcome in JobOutcome]
+
+
+# -- links -------------------------------------------------------------------------------------
+
+DOCUMENTS = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not re.search(r"/(\.(?!github/)|outputs|build|dist)", f"/{path.relative_to(ROOT)}")
+)
+SOURCES = sorted(
+    path
+    for folder in ("kling_batch", "tests", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+)
+
+
+def prose(path: Path) -> str:
+    """A document without its fenced examples."""
+    return re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+
+
+@cache
+def anchors(path: Path) -> frozenset[str]:
+    """The anchors of a document: explicit ids, and slugs of its headings."""
+    text = path.read_text()
+    headings = re.findall(
+        r"^#+ +(.+?) *$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE
+    )
+    slugs = (re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
+    return frozenset((*re.findall(r'<a id="([^"]+)"></a>', text), *slugs))
+
+
+def missing(target: Path, anchor: str) -> bool:
+    return not target.exists() or bool(anchor and anchor not in anchors(target))
+
+
+def citations() -> Iterator[tuple[str, str, str]]:
+    """File, document and anchor of each `docs/…md#…` in code and tests."""
+    for path in SOURCES:
+        if path == Path(__file__):
+            continue
+        for document, anchor in re.findall(r"\b(docs/[\w/-]+\.md)(?:#([\w-]+))?", path.read_text()):
+            yield str(path.relative_to(ROOT)), document, anchor
+
+
+def test_every_citation_of_a_document_resolves() -> None:
+    cited = list(citations())
+
+    assert len(cited) > 30
+    assert [each for each in cited if missing(ROOT / each[1], each[2])] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_resolves(path: Path) -> None:
+    links = re.findall(
+        r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    )
+    relative = [link for link in links if not re.match(r"[a-z]+:", link)]
+    broken = []
+    for link in relative:
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        if missing(target, anchor if target.suffix == ".md" else ""):
+            broken.append(link)
+
+    assert broken == []
+
+
+def test_no_document_cites_what_readers_do_not_have() -> None:
+    for path in (*DOCUMENTS, *SOURCES):
+        if path != Path(__file__):
+            assert not re.search(r"facts (sheet|§)|design §", path.read_text(), re.IGNORECASE), path
+
+
+# -- what documents tell people to do ----------------------------------------------------------
+
+
+def test_the_queries_of_the_ledgers_page_run() -> None:
+    block = (ROOT / "docs/ledger.md").read_text().partition("<!-- queries -->\n```sql\n")[2]
+    statements = block.partition("```")[0].split(";")
+
+    assert len(statements) > 5
+    for statement in statements:
+        ledger().execute(statement)
+
+
 def test_every_command_explains_itself() -> None:
-    for name, command in cli.commands.items():
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
         assert command.help, name
         for parameter in command.params:
             if isinstance(parameter, click.Option):
@@ -95,3 +262,48 @@ def test_the_gate_runs_the_readmes_test_command() -> None:
 
     assert len(re.findall(r"^python3 -m venv .*pytest.*$", readme, re.MULTILINE)) == 1
     assert ".venv/bin/python -m pytest" in gate
+
+
+def test_every_test_tier_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    markers = [
+        each.partition(":")[0] for each in project["tool"]["pytest"]["ini_options"]["markers"]
+    ]
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+
+    assert [name for name in markers if f"-m {name}" not in text] == []
+
+
+def test_contributing_names_every_package_and_only_paths_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    packages = [face.parent.name for face in (ROOT / "kling_batch").glob("*/__init__.py")]
+    paths = re.findall(r"`((?:kling_batch|tests|docs|manifests)/[\w/.-]+)`", text)
+
+    assert [name for name in packages if f"| `{name}/` |" not in text] == []
+    assert len(paths) > 10
+    assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".pre-commit-config.yaml",
+        ".github/ISSUE_TEMPLATE/bug.yml",
+        ".github/ISSUE_TEMPLATE/feature.yml",
+        ".github/workflows/ci.yml",
+    ],
+)
+def test_configuration_files_parse(name: str) -> None:
+    assert isinstance(yaml.safe_load((ROOT / name).read_text()), dict)
+
+
+def test_recipes_and_hooks_run_tools_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    tools = {
+        re.split(r"[><=]", each)[0] for each in project["project"]["optional-dependencies"]["dev"]
+    }
+    known = {"python", "pip", "kling-batch", "lint-imports", *tools}
+    for name in ("justfile", ".pre-commit-config.yaml"):
+        used = set(re.findall(r"\.venv/bin/([\w-]+)", (ROOT / name).read_text()))
+        assert used, name
+        assert used <= known, name

@@ -1,6 +1,6 @@
-"""What one parameter may hold, as a fragment of JSON Schema for editors.
+"""JSON Schema fragments of parameters, for editors.
 
-The schema of a whole manifest is made from the model in `document.py`, which asks here. Pure.
+The schema of a whole manifest is made by `manifest/schema.py`. Must not know manifests. Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from kling_batch.core.jobs import JSON
 
 Schema = dict[str, Any]
 
-#: Wherever a value may stand, text with a template in it may stand too.
+#: Text with a template in it is allowed wherever a value is.
 TEMPLATE: Schema = {"type": "string", "pattern": r"\{[{%]", "title": "a template"}
 REFERENCE: Schema = {
     "type": "object",
@@ -37,7 +37,7 @@ REFERENCE: Schema = {
 
 
 def parameter_schema(parameters: Sequence[Parameter]) -> Schema:
-    """What a parameter may hold, by any of its definitions."""
+    """The schema of a parameter: what any of its definitions accepts."""
     options: list[Schema] = []
     for parameter in parameters:
         for option in _options(parameter):
@@ -68,7 +68,7 @@ def by_mode() -> list[Schema]:
 
 
 def shared(schema: JSON) -> JSON:
-    """The same with what stands in it again and again referred to under `$defs`."""
+    """The same schema, with repeated parts replaced by references to `$defs`."""
     if isinstance(schema, list):
         return [shared(part) for part in schema]
     if not isinstance(schema, dict):
@@ -80,12 +80,12 @@ def shared(schema: JSON) -> JSON:
 
 
 def _narrowed(mode: str) -> Schema:
-    """What a mode allows less than all modes together."""
+    """Schemas of the parameters for which a mode accepts less than all modes together."""
     properties: Schema = {}
     for name, modes in PARAMETER_MODES.items():
         definitions = parameters_named(name, mode)
         if mode not in modes:
-            # Null is said to remove a default, and harms nobody.
+            # Null removes a default, so it is allowed everywhere.
             properties[name] = {"type": "null"}
         elif definitions != parameters_named(name):
             properties[name] = parameter_schema(definitions)
@@ -112,7 +112,7 @@ def _url_options(parameter: Parameter) -> list[Schema]:
 
 
 def _choice_options(parameter: Parameter) -> list[Schema]:
-    options: list[Schema] = [{"enum": [*parameter.choices, *parameter.words]}]
+    options: list[Schema] = [{"enum": [*parameter.choices, *parameter.aliases]}]
     numbers = [int(choice) for choice in parameter.choices if choice.isdecimal()]
     if numbers:
         options.append({"enum": numbers})

@@ -1,65 +1,18 @@
-"""Every Kling O3 endpoint of fal.ai as data: parameters, limits, prices, and where each is from.
+"""Kling O3 on fal.ai as data: endpoints, parameters, limits, prices, and the source of each.
 
 Only facts stand here. Where sources disagree, the wider limit is the rule and the comment says so.
-`catalog.py` is how everybody else gets at them.
+Only `registry.py` may import a data module; everybody else asks the registry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from types import MappingProxyType
+from dataclasses import replace
 
 from kling_batch.catalog import rules
+from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.parameters import Parameter
-from kling_batch.catalog.pricing import PerImage, PerSecond, Price
-from kling_batch.catalog.rules import Rule
-from kling_batch.core.jobs import JSON
-
-
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """One paid endpoint: what it takes, what it makes, what it costs and who says so."""
-
-    id: str
-    mode: str
-    tier: str
-    #: `image` or `video`.
-    output: str
-    doc: str
-    parameters: tuple[Parameter, ...]
-    rules: tuple[Rule, ...]
-    price: Price
-    #: Where parameters and prices were read, and when.
-    source: str
-    dated: str
-    price_source: str
-    price_dated: str
-    #: Seconds that the source's own model page gives for a 5 s clip; 0 where none is published.
-    typical_seconds: int = 0
-
-    @cached_property
-    def by_name(self) -> MappingProxyType[str, Parameter]:
-        """The parameters by name."""
-        return MappingProxyType({parameter.name: parameter for parameter in self.parameters})
-
-    @cached_property
-    def defaults(self) -> MappingProxyType[str, JSON]:
-        """What fal assumes where nothing is said; spelt out in every request and key."""
-        return MappingProxyType(
-            {each.name: each.default for each in self.parameters if each.default is not None}
-        )
-
-    @cached_property
-    def required(self) -> tuple[str, ...]:
-        """The names without which the request is refused."""
-        return tuple(parameter.name for parameter in self.parameters if parameter.required)
-
-    @cached_property
-    def url_names(self) -> frozenset[str]:
-        """The parameters in which a file or another job's output may stand."""
-        return frozenset(each.name for each in self.parameters if each.holds_urls)
+from kling_batch.catalog.pricing import PerImage, PerSecond
 
 
 def _numbers(first: int, last: int) -> tuple[str, ...]:
@@ -117,7 +70,7 @@ ASPECT_VIDEO = Parameter(
     name="aspect_ratio",
     kind="choice",
     choices=("16:9", "9:16", "1:1"),
-    words={"square": "1:1", "landscape": "16:9", "portrait": "9:16", "widescreen": "16:9"},
+    aliases={"square": "1:1", "landscape": "16:9", "portrait": "9:16", "widescreen": "16:9"},
     default="16:9",
     doc="Shape of the picture.",
 )
@@ -126,7 +79,7 @@ ASPECT_IMAGE = Parameter(
     name="aspect_ratio",
     kind="choice",
     choices=("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"),
-    words={"square": "1:1", "landscape": "4:3", "portrait": "3:4", "widescreen": "16:9"},
+    aliases={"square": "1:1", "landscape": "4:3", "portrait": "3:4", "widescreen": "16:9"},
     # fal's own default is 16:9; image jobs here are square unless they say otherwise.
     default="1:1",
     doc="Shape of the picture.",
@@ -236,7 +189,7 @@ OUTPUT_FORMAT = Parameter(
     name="output_format",
     kind="choice",
     choices=("jpeg", "png", "webp"),
-    words={"jpg": "jpeg"},
+    aliases={"jpg": "jpeg"},
     default="png",
     doc="File format of the picture.",
 )

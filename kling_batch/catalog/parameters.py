@@ -1,6 +1,6 @@
-"""What a parameter may hold, and how a written value becomes the one spelling sent to fal.
+"""Parameters of endpoints: the `Parameter` type, and readers that normalise a written value.
 
-Reading never raises: what is wrong goes into `Findings` with its path, and the caller decides.
+A reader never raises: it adds each error to the `Collector` with its path, and the caller decides.
 Must not know endpoints, manifests or files. Pure.
 """
 
@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from kling_batch.core.diagnostics import ArgumentPath, Findings, nearest, show
+from kling_batch.core.diagnostics import Collector, nearest, show
 from kling_batch.core.jobs import JSON, JobKey, LocalFile, OutputOf
+from kling_batch.errors import ArgumentPath
 
 #: The key of an `OutputOf` that names a job whose key is not computed yet.
 UNRESOLVED = JobKey("")
 
-#: How many lists and mappings may stand in each other; the API needs five.
+#: How deep lists and mappings may be nested; the API needs five levels.
 MOST_DEPTH = 60
-#: Stands, for the rules, where a value is given but could not be read.
+#: Placeholder, for the rules, of a value that is given but could not be read.
 UNREAD: Final = object()
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
@@ -44,7 +45,7 @@ class Parameter:
     default: JSON = None
     choices: tuple[str, ...] = ()
     #: Other spellings of some choices (`square` → `1:1`).
-    words: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     #: A choice outside `choices` only warns: the published types disagree.
     open: bool = False
     #: Of the number, of the characters or of the items, by kind.
@@ -70,21 +71,21 @@ class Parameter:
     @cached_property
     def spellings(self) -> Mapping[str, str]:
         """Every accepted lower-case spelling of a choice → the choice."""
-        return {choice.lower(): choice for choice in self.choices} | dict(self.words)
+        return {choice.lower(): choice for choice in self.choices} | dict(self.aliases)
 
     @cached_property
     def allowed(self) -> str:
-        """The choices as a message lists them."""
+        """The choices as listed in a message."""
         numbers = [int(choice) for choice in self.choices if choice.isdecimal()]
         if len(numbers) == len(self.choices) > 2:
             return f"{numbers[0]} to {numbers[-1]}"
-        words = f" (or {', '.join(self.words)})" if self.words else ""
+        words = f" (or {', '.join(self.aliases)})" if self.aliases else ""
         return ", ".join(self.choices) + words
 
 
-def read(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
-    """The one spelling of `value`, or None after a complaint."""
-    return READERS[parameter.kind](parameter, value, path, findings)
+def read(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
+    """The one spelling of `value`, or None after an error."""
+    return READERS[parameter.kind](parameter, value, path, problems)
 
 
 def remote(url: str) -> bool:
@@ -93,7 +94,7 @@ def remote(url: str) -> bool:
 
 
 def from_json(value: JSON, opening: str) -> JSON:
-    """A cell or a flag may hold a list or a mapping as JSON; everything else stays as it is."""
+    """The list or mapping that a cell or flag holds as JSON; any other value unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith(opening):
         return value
     try:
@@ -104,7 +105,7 @@ def from_json(value: JSON, opening: str) -> JSON:
 
 
 def deeper_than(value: JSON, levels: int) -> bool:
-    """Whether mappings and lists stand in each other more often than anybody means."""
+    """Whether mappings and lists are nested deeper than `levels`."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if not isinstance(value, list):
@@ -118,9 +119,9 @@ def map_urls(
     path: ArgumentPath,
     visit: Callable[[Parameter, JSON, ArgumentPath], JSON],
 ) -> JSON:
-    """A copy of a value that was read, with each of its URLs replaced by what `visit` says.
+    """A copy of a value that was read, with each of its URLs replaced by the result of `visit`.
 
-    What could not be read stands in it as None.
+    Parts that could not be read are None in it.
     """
     if value is None or not parameter.holds_urls:
         return value
@@ -135,146 +136,148 @@ def map_urls(
     }
 
 
-def _text(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
+def _text(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     if isinstance(value, str):
         text = value.strip()
     elif _is_number(value):
         text = show(value)
     else:
-        return _wrong_type(parameter, value, path, findings, "text")
+        return _wrong_type(parameter, value, path, problems, "text")
     if not text:
-        findings.error(path, f"`{parameter.name}` is empty", "empty")
+        problems.error(path, f"`{parameter.name}` is empty", "empty")
     elif parameter.maximum is not None and len(text) > parameter.maximum:
         message = f"`{parameter.name}` has {len(text):,} characters; at most {parameter.maximum:,}"
-        findings.error(path, message, "too-long")
+        problems.error(path, message, "too-long")
     return text
 
 
-def _choice(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
+def _choice(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     if isinstance(value, str):
         word = value
     elif _is_number(value):
         word = str(int(value)) if value == value // 1 and abs(value) < 1e9 else show(value)
     else:
-        return _wrong_type(parameter, value, path, findings, f"one of {parameter.allowed}")
+        return _wrong_type(parameter, value, path, problems, f"one of {parameter.allowed}")
     choice = parameter.spellings.get(word) or parameter.spellings.get(word.strip().lower())
     if choice is not None:
         return choice
     word = word.strip()
     message = f"`{parameter.name}` is {show(value)}; allowed: {parameter.allowed}"
     if parameter.open and word and isinstance(value, str):
-        findings.doubt(path, message, "undocumented-value", nearest(word, parameter.choices))
+        problems.warn(path, message, "undocumented-value", nearest(word, parameter.choices))
         return word
     hint = "" if word.isdecimal() else nearest(word, parameter.spellings)
-    findings.error(path, message, "wrong-value", hint)
+    problems.error(path, message, "wrong-value", hint)
     return None
 
 
-def _whole(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
+def _whole(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     number = whole_number(value)
     if number is None:
-        return _wrong_type(parameter, value, path, findings, "a whole number")
+        return _wrong_type(parameter, value, path, problems, "a whole number")
     low, high = parameter.minimum, parameter.maximum
     if (low is not None and number < low) or (high is not None and number > high):
         message = f"`{parameter.name}` is {show(number)}; allowed: {low} to {high}"
-        findings.error(path, message, "out-of-range")
+        problems.error(path, message, "out-of-range")
         return None
     return number
 
 
-def _flag(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
+def _flag(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     word = value.strip().lower() if isinstance(value, str) else str(value).lower()
     if isinstance(value, bool | str) or value in (0, 1):
         if word in _TRUE:
             return True
         if word in _FALSE:
             return False
-    return _wrong_type(parameter, value, path, findings, "true or false")
+    return _wrong_type(parameter, value, path, problems, "true or false")
 
 
-def _url(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
+def _url(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     if isinstance(value, LocalFile | OutputOf):
         return value
     value = from_json(value.strip(), "{") if isinstance(value, str) else value
     if isinstance(value, Mapping):
-        return reference(value, path, findings)
+        return reference(value, path, problems)
     if not isinstance(value, str):
         expected = "an address, a file, or {job: …}"
-        return _wrong_type(parameter, value, path, findings, expected)
+        return _wrong_type(parameter, value, path, problems, expected)
     if not value:
-        findings.error(path, f"`{parameter.name}` is empty", "empty")
+        problems.error(path, f"`{parameter.name}` is empty", "empty")
     elif not remote(value) and (scheme := _SCHEME.match(value)):
         hint = "write the path alone" if scheme[1].lower() == "file" else "give an https address"
         message = f"fal cannot fetch {show(value)}: {scheme[1]}:// is not http(s)://"
-        findings.error(path, message, "wrong-value", hint)
+        problems.error(path, message, "wrong-value", hint)
     elif _wrong_data(parameter, value):
         message = f"`{parameter.name}` wants {parameter.media} data, not {show(value[:30])}"
-        findings.error(path, message, "wrong-value")
+        problems.error(path, message, "wrong-value")
     return value
 
 
-def reference(value: Mapping[str, JSON], path: ArgumentPath, findings: Findings) -> OutputOf | None:
+def reference(
+    value: Mapping[str, JSON], path: ArgumentPath, problems: Collector
+) -> OutputOf | None:
     """`{job: …, take: …, output: …}` as an `OutputOf` whose key is not known yet."""
-    before = len(findings.errors)
+    before = len(problems.errors)
     for name in value:
         if name not in _REFERENCE_KEYS:
             message = f"`{name}` is not part of a reference; write {{job: …, take: …, output: …}}"
-            findings.error((*path, name), message, "unknown-key", nearest(name, _REFERENCE_KEYS))
+            problems.error((*path, name), message, "unknown-key", nearest(name, _REFERENCE_KEYS))
     job = value.get("job")
     if not isinstance(job, str | int) or isinstance(job, bool) or job == "":
-        findings.error(path, "`job` must be the id of another job", "wrong-value")
+        problems.error(path, "`job` must be the id of another job", "wrong-value")
     counts = {}
     for name in ("take", "output"):
         counts[name] = whole_number(value.get(name, 1)) or 0
         if not 1 <= counts[name] <= 1000:
             message = f"`{name}` is {show(value[name])}; it counts from 1"
-            findings.error((*path, name), message, "out-of-range")
-    if len(findings.errors) > before:
+            problems.error((*path, name), message, "out-of-range")
+    if len(problems.errors) > before:
         return None
     return OutputOf(
         key=UNRESOLVED, job_id=str(job), take=counts["take"], index=counts["output"] - 1
     )
 
 
-def _list(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
+def _list(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     item = parameter.item
     assert item is not None
     value = from_json(value, "[")
     if isinstance(value, str | Mapping | LocalFile | OutputOf):
-        # One thing where a list may stand means a list of one, as a table's cell has it.
+        # A single value means a list of one, as the cell of a table cannot hold a list.
         value = [value]
     if not isinstance(value, list | tuple):
-        return _wrong_type(parameter, value, path, findings, "a list")
+        return _wrong_type(parameter, value, path, problems, "a list")
     if not value:
         return None
     low, high = parameter.minimum or 0, parameter.maximum
     if len(value) < low or (high is not None and len(value) > high):
         message = f"`{parameter.name}` has {len(value)} items; allowed: {low} to {high}"
-        findings.error(path, message, "wrong-count")
-    return [read(item, entry, (*path, n), findings) for n, entry in enumerate(value)]
+        problems.error(path, message, "wrong-count")
+    return [read(item, entry, (*path, n), problems) for n, entry in enumerate(value)]
 
 
-def _object(parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings) -> JSON:
+def _object(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     value = from_json(value, "{")
     if not isinstance(value, Mapping):
         names = ", ".join(field.name for field in parameter.fields)
-        return _wrong_type(parameter, value, path, findings, f"a mapping with {names}")
+        return _wrong_type(parameter, value, path, problems, f"a mapping with {names}")
     known = {field.name: field for field in parameter.fields}
     result = {field.name: field.default for field in parameter.fields if field.default is not None}
     for name, entry in value.items():
         if name not in known:
             message = f"`{name}` is not part of `{parameter.name}`"
-            findings.error((*path, name), message, "unknown-parameter", nearest(name, known))
+            problems.error((*path, name), message, "unknown-parameter", nearest(name, known))
         elif entry is not None:
-            got = read(known[name], entry, (*path, name), findings)
+            got = read(known[name], entry, (*path, name), problems)
             result |= {} if got is None else {name: got}
     for field_ in parameter.fields:
         if field_.required and value.get(field_.name) is None:
-            findings.error(path, f"`{field_.name}` is missing", "missing")
+            problems.error(path, f"`{field_.name}` is missing", "missing")
     return result
 
 
-READERS: Mapping[str, Callable[[Parameter, JSON, ArgumentPath, Findings], JSON]] = {
+READERS: Mapping[str, Callable[[Parameter, JSON, ArgumentPath, Collector], JSON]] = {
     "text": _text,
     "choice": _choice,
     "whole": _whole,
@@ -286,7 +289,7 @@ READERS: Mapping[str, Callable[[Parameter, JSON, ArgumentPath, Findings], JSON]]
 
 
 def whole_number(value: JSON) -> int | None:
-    """3, 3.0 and "3" are 3; everything else is none."""
+    """The whole number that 3, 3.0 and "3" mean; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
         return int(value)
     if _is_number(value) and value == value // 1 and abs(value) < 1e18:
@@ -307,6 +310,6 @@ def _wrong_data(parameter: Parameter, value: str) -> bool:
 
 
 def _wrong_type(
-    parameter: Parameter, value: JSON, path: ArgumentPath, findings: Findings, expected: str
+    parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector, expected: str
 ) -> None:
-    findings.error(path, f"`{parameter.name}` must be {expected}, not {show(value)}", "wrong-type")
+    problems.error(path, f"`{parameter.name}` must be {expected}, not {show(value)}", "wrong-type")

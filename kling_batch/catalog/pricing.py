@@ -1,6 +1,6 @@
-"""Money in whole millionths of a dollar, and what one attempt costs at most.
+"""Prices of endpoints, and the upper estimate of what one attempt costs.
 
-Must not use floats for sums: a cap that drifts is not a cap. Pure.
+Must not add up floats: a cap must be exact. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kling_batch.core.jobs import Arguments
 from kling_batch.core.quantities import MicroUSD, parse_usd
 
-#: The longest clip that any O3 endpoint makes or accepts, in seconds.
+#: The longest clip that any endpoint makes or accepts, in seconds.
 LONGEST = 15
 
 

@@ -1,9 +1,9 @@
-"""The one door to what fal's Kling O3 endpoints take, make and cost.
+"""The catalogue's interface: endpoints found, arguments checked and normalised, prices estimated.
 
     endpoint = find("text-to-video", "pro")
-    arguments, findings = examine(endpoint, {"prompt": "A samurai", "duration": 5})
+    arguments, problems = examine(endpoint, {"prompt": "A samurai", "duration": 5})
 
-Must not read files or import anything heavy: `--help` goes through here.
+Must not read files or import anything heavy: `--help` imports this. Pure.
 """
 
 from __future__ import annotations
@@ -11,25 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
-from kling_batch.catalog.kling_o3 import ENDPOINTS, Endpoint
-from kling_batch.catalog.parameters import READERS, UNREAD, Parameter, map_urls
+from kling_batch.catalog import kling_o3
+from kling_batch.catalog.endpoint import Endpoint
+from kling_batch.catalog.parameters import UNREAD, Parameter, map_urls, read
 from kling_batch.catalog.pricing import Estimate, PerImage, estimate_images, estimate_video
 from kling_batch.catalog.rules import shot_seconds
-from kling_batch.core.diagnostics import ArgumentPath, Complaint, Findings, nearest
+from kling_batch.core.diagnostics import Collector, nearest
 from kling_batch.core.jobs import JSON, Arguments
 from kling_batch.core.quantities import MicroUSD, format_usd, parse_usd
+from kling_batch.errors import ArgumentPath, Problem
 
 __all__ = [
     "CATALOG",
     "MODES",
     "TIERS",
-    "Complaint",
     "Endpoint",
     "Estimate",
-    "Findings",
     "Parameter",
     "by_id",
-    "check",
     "estimate",
     "examine",
     "find",
@@ -40,12 +39,13 @@ __all__ = [
     "why_not_found",
 ]
 
-CATALOG: tuple[Endpoint, ...] = ENDPOINTS
+#: Every endpoint, of every model generation: one data module each.
+CATALOG: tuple[Endpoint, ...] = (*kling_o3.ENDPOINTS,)
 MODES: tuple[str, ...] = tuple(dict.fromkeys(endpoint.mode for endpoint in CATALOG))
 TIERS: tuple[str, ...] = ("standard", "pro", "4k")
 DEFAULT_TIER = "pro"
 
-_BY_WORDS = MappingProxyType({(endpoint.mode, endpoint.tier): endpoint for endpoint in CATALOG})
+_BY_MODE = MappingProxyType({(endpoint.mode, endpoint.tier): endpoint for endpoint in CATALOG})
 _BY_ID = MappingProxyType({endpoint.id: endpoint for endpoint in CATALOG})
 #: Every parameter name of any endpoint → the modes that have it.
 PARAMETER_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -58,12 +58,12 @@ PARAMETER_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 def find(mode: str, tier: str = DEFAULT_TIER) -> Endpoint:
     """The endpoint of a mode and a tier; `KeyError` where there is none (see `why_not_found`)."""
-    return _BY_WORDS[mode, tier]
+    return _BY_MODE[mode, tier]
 
 
 def find_exactly(mode: str, tier: str | None) -> Endpoint | None:
     """The endpoint of a mode and a tier, or None."""
-    return _BY_WORDS.get((mode, tier or DEFAULT_TIER))
+    return _BY_MODE.get((mode, tier or DEFAULT_TIER))
 
 
 def by_id(endpoint_id: str) -> Endpoint | None:
@@ -76,45 +76,40 @@ def tiers_of(mode: str) -> tuple[str, ...]:
     return tuple(endpoint.tier for endpoint in CATALOG if endpoint.mode == mode)
 
 
-def why_not_found(mode: str, tier: str) -> Complaint:
-    """Why `find` raises, and what to type instead."""
+def why_not_found(mode: str, tier: str) -> Problem:
+    """The problem of a mode or tier for which `find` raises `KeyError`."""
     if mode not in MODES:
         hint = nearest(mode, MODES) or f"one of {', '.join(MODES)}"
-        return Complaint(("mode",), f"there is no mode `{mode}`", "unknown-mode", hint)
+        return Problem.about(("mode",), f"there is no mode `{mode}`", "unknown-mode", hint)
     tiers = tiers_of(mode)
     if tier not in TIERS:
         hint = nearest(tier, tiers) or f"one of {', '.join(tiers)}"
-        return Complaint(("tier",), f"there is no tier `{tier}`", "unknown-tier", hint)
+        return Problem.about(("tier",), f"there is no tier `{tier}`", "unknown-tier", hint)
     message = f"{mode} has no tier `{tier}`, only {' and '.join(tiers)}"
-    return Complaint(("tier",), message, "unknown-tier", "leave `tier` out")
+    return Problem.about(("tier",), message, "unknown-tier", "leave `tier` out")
 
 
 def examine(
     endpoint: Endpoint, arguments: Arguments, through: Collection[str] = ()
-) -> tuple[dict[str, JSON], Findings]:
-    """The arguments as they are sent, with every complaint about them.
+) -> tuple[dict[str, JSON], Collector]:
+    """The arguments as they are sent, with every error and warning about them.
 
     Names in `through` that the endpoint does not know are passed on as they stand.
     """
-    findings = Findings()
-    given, unread = _read(endpoint, arguments, through, findings)
+    problems = Collector()
+    given, unread = _read(endpoint, arguments, through, problems)
     seen = {**given, **dict.fromkeys(unread, UNREAD)} if unread else given
     for name in endpoint.required:
         if name not in seen:
             message = f"{endpoint.mode} needs `{name}`"
-            findings.error((), message, "missing", endpoint.by_name[name].doc)
+            problems.error((), message, "missing", endpoint.by_name[name].doc)
     for rule in endpoint.rules:
-        rule(seen, findings)
+        rule(seen, problems)
     result = {**endpoint.defaults, **given}
     if "duration" in endpoint.defaults and "duration" not in given:
-        # fal's default of 5 s would contradict shots; what they add up to is what is meant.
+        # fal's default of 5 s would contradict the shots, so their sum is filled in.
         result["duration"] = str(shot_seconds(given) or result["duration"])
-    return result, findings
-
-
-def check(endpoint: Endpoint, arguments: Arguments) -> list[Complaint]:
-    """Everything that forbids these arguments; doubts are in `examine`'s findings."""
-    return examine(endpoint, arguments)[1].errors
+    return result, problems
 
 
 def normalise(endpoint: Endpoint, arguments: Arguments) -> dict[str, JSON]:
@@ -129,7 +124,7 @@ def estimate(
     if isinstance(endpoint.price, PerImage):
         return estimate_images(endpoint.price, arguments)
     if "duration" in endpoint.by_name:
-        # How long it gets without one is not published: not said to be as long as its source.
+        # Its length without `duration` is not published; it need not be that of the source.
         source_seconds = None
     return estimate_video(endpoint.price, arguments, source_seconds)
 
@@ -137,7 +132,7 @@ def estimate(
 def replace_urls(
     endpoint: Endpoint, arguments: Arguments, visit: Callable[[Parameter, JSON, ArgumentPath], JSON]
 ) -> dict[str, JSON]:
-    """Normalised arguments with every URL, wherever it stands, replaced by what `visit` says."""
+    """Normalised arguments with every URL in them replaced by the result of `visit`."""
     result = dict(arguments)
     for parameter in endpoint.parameters:
         if parameter.holds_urls and parameter.name in result:
@@ -147,56 +142,39 @@ def replace_urls(
 
 
 def _read(
-    endpoint: Endpoint, arguments: Arguments, through: Collection[str], findings: Findings
+    endpoint: Endpoint, arguments: Arguments, through: Collection[str], problems: Collector
 ) -> tuple[dict[str, JSON], list[str]]:
     """Every argument that could be read, and the names of those that could not."""
-    readers = _readers(endpoint)
     given: dict[str, JSON] = {}
     unread: list[str] = []
     for name, value in arguments.items():
         if value is None:
             continue
-        if (known := readers.get(name)) is not None:
-            reader, parameter, path = known
-            before = len(findings.errors)
-            got = reader(parameter, value, path, findings)
+        if (parameter := endpoint.by_name.get(name)) is not None:
+            before = len(problems.errors)
+            got = read(parameter, value, (name,), problems)
             if got is not None:
                 given[name] = got
-            elif len(findings.errors) > before:
+            elif len(problems.errors) > before:
                 unread.append(name)
         elif name in through:
             given[name] = value
         else:
-            findings.errors.append(_unknown(endpoint, name))
+            _report_unknown(endpoint, name, problems)
     return given, unread
 
 
-def _unknown(endpoint: Endpoint, name: str) -> Complaint:
+def _report_unknown(endpoint: Endpoint, name: str, problems: Collector) -> None:
     message = f"{endpoint.mode} has no parameter `{name}`"
     hint = nearest(name, endpoint.by_name)
     modes = PARAMETER_MODES.get(name, ())
     if modes:
         message += f"; it belongs to {', '.join(modes)}"
-    return Complaint((name,), message, "unknown-parameter", hint)
+    problems.error((name,), message, "unknown-parameter", hint)
 
 
-_Known = tuple[Callable[[Parameter, JSON, ArgumentPath, Findings], JSON], Parameter, ArgumentPath]
-_READERS: dict[str, dict[str, _Known]] = {}
-
-
-def _readers(endpoint: Endpoint) -> dict[str, _Known]:
-    """Looked up once per endpoint: this is the inner loop of 100,000 rows."""
-    known = _READERS.get(endpoint.id)
-    if known is None:
-        known = _READERS[endpoint.id] = {
-            name: (READERS[parameter.kind], parameter, (name,))
-            for name, parameter in endpoint.by_name.items()
-        }
-    return known
-
-
-#: A job that cost this many times its estimate stops further submissions: the prices we know
-#: are not the prices we pay.
+#: A job that cost this many times its estimate stops further submissions: the catalogue's prices
+#: must be wrong.
 ALARM = 3
 
 #: Kling video is billed in units of $0.14 (a standard silent second is 0.6 of them), images by
@@ -210,15 +188,15 @@ def cost_of(endpoint_id: str, units: float) -> MicroUSD | None:
     return MicroUSD(round(units * UNIT_PRICE[endpoint.output])) if endpoint else None
 
 
-#: More than this much above its estimate is no rounding.
+#: A cost up to this many times the estimate is a rounding difference.
 ROUNDING = 1.01
 
 
 def exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:
-    """Whether a render cost more than was planned, roundings apart; not where nobody knew."""
+    """Whether a render cost more than its estimate, rounding apart; never without an estimate."""
     return 0 < estimate * ROUNDING < cost
 
 
 def far_exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:
-    """Whether it cost so much more that nothing should be bought at such prices unasked."""
+    """Whether a render cost so much more than its estimate that submissions must stop."""
     return 0 < ALARM * estimate <= cost

@@ -1,7 +1,7 @@
-"""Rules between the parameters of one request: what may not stand together, and what must add up.
+"""Rules between the parameters of one request: which exclude each other, which must add up.
 
-Each rule gets arguments that were read, one by one, without a complaint being a reason to stop;
-so it must expect anything to be missing. Must not know endpoints or files. Pure.
+A rule also gets arguments some of which have errors already, so anything may be missing. Must not
+know endpoints or files. Pure.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from kling_batch.catalog.parameters import UNREAD
-from kling_batch.core.diagnostics import ArgumentPath, Findings
+from kling_batch.core.diagnostics import Collector
 from kling_batch.core.jobs import JSON, Arguments
+from kling_batch.errors import ArgumentPath
 
-Rule = Callable[[Arguments, Findings], None]
+Rule = Callable[[Arguments, Collector], None]
 
 _MENTION = re.compile(r"(?<![\w@])@(Image|Element|Video)(\d*)(?!\w)")
-#: Where what a prompt may name is listed.
+#: The argument that each mention of a prompt refers to.
 _LISTS = {"Image": "image_urls", "Element": "elements", "Video": "video_url"}
 _THINGS = {"Image": "reference images", "Element": "elements", "Video": "source video"}
 #: Dated: schema text says 4 (with a video), the 4k page 7; upstream's rule reconciles them.
@@ -24,32 +25,32 @@ _REFERENCES_WITH_VIDEO = 4
 _REFERENCES = 7
 
 
-def prompt_or_shots(arguments: Arguments, findings: Findings) -> None:
+def prompt_or_shots(arguments: Arguments, problems: Collector) -> None:
     """Exactly one of `prompt` and `multi_prompt`."""
     prompt, shots = "prompt" in arguments, "multi_prompt" in arguments
     if prompt and shots:
         message = "`prompt` and `multi_prompt` exclude each other"
-        findings.error(("multi_prompt",), message, "conflict", "keep one of them")
+        problems.error(("multi_prompt",), message, "conflict", "keep one of them")
     elif not prompt and not shots:
-        findings.error((), "`prompt` (or `multi_prompt`) is missing", "missing")
+        problems.error((), "`prompt` (or `multi_prompt`) is missing", "missing")
 
 
-def shots_add_up(arguments: Arguments, findings: Findings) -> None:
+def shots_add_up(arguments: Arguments, problems: Collector) -> None:
     """The shots last as long as the clip, and the clip 3 to 15 seconds."""
     if "multi_prompt" not in arguments or (total := shot_seconds(arguments)) is None:
         return
     wanted = arguments.get("duration")
     if not 3 <= total <= 15:
         message = f"the shots add up to {total} s; allowed: 3 to 15"
-        findings.error(("multi_prompt",), message, "wrong-sum")
+        problems.error(("multi_prompt",), message, "wrong-sum")
     elif isinstance(wanted, str) and wanted.isdecimal() and int(wanted) != total:
         message = f"the shots add up to {total} s, but `duration` is {wanted}"
         hint = f"leave `duration` out or make it {total}; a shot without one lasts 5 s"
-        findings.error(("multi_prompt",), message, "wrong-sum", hint)
+        problems.error(("multi_prompt",), message, "wrong-sum", hint)
 
 
 def shot_seconds(arguments: Arguments) -> int | None:
-    """How long all shots last together, if that can be said."""
+    """The length of all shots together, if it is known."""
     shots = arguments.get("multi_prompt")
     if not isinstance(shots, list):
         return None
@@ -59,7 +60,7 @@ def shot_seconds(arguments: Arguments) -> int | None:
     return sum(int(each) for each in seconds if each is not None)
 
 
-def mentions(arguments: Arguments, findings: Findings) -> None:
+def mentions(arguments: Arguments, problems: Collector) -> None:
     """Every `@Image3`, `@Element1` and `@Video1` of a prompt names something that is there."""
     if "multi_prompt" not in arguments and "@" not in str(arguments.get("prompt")):
         return
@@ -70,34 +71,34 @@ def mentions(arguments: Arguments, findings: Findings) -> None:
                 continue
             if there == 0:
                 message = f"the prompt names @{thing}{number}, but the job has no {_THINGS[thing]}"
-                findings.error(path, message, "unknown-mention")
+                problems.error(path, message, "unknown-mention")
             elif number and not 1 <= int(number[:9]) <= there:
                 message = f"the prompt names @{thing}{number}, but `{_LISTS[thing]}` has {there}"
-                findings.error(path, message, "unknown-mention", "they count from 1")
+                problems.error(path, message, "unknown-mention", "they count from 1")
             elif not number and there > 1:
                 message = f"the prompt names @{thing}, but `{_LISTS[thing]}` has {there}"
-                findings.error(
+                problems.error(
                     path, message, "unknown-mention", f"write @{thing}1 to @{thing}{there}"
                 )
 
 
-def references_of_clip(arguments: Arguments, findings: Findings) -> None:
+def references_of_clip(arguments: Arguments, problems: Collector) -> None:
     """Elements and images together: 7, or 4 where an element carries a video (one at most)."""
     elements = _mappings(arguments.get("elements"))
     videos = [n for n, element in enumerate(elements) if "video_url" in element]
     if len(videos) > 1:
         message = "only one element of a request may carry a video"
-        findings.error(("elements", videos[1], "video_url"), message, "too-many")
+        problems.error(("elements", videos[1], "video_url"), message, "too-many")
     most = _REFERENCES_WITH_VIDEO if videos else _REFERENCES
-    _cap(arguments, findings, most, " when an element carries a video" if videos else "")
+    _cap(arguments, problems, most, " when an element carries a video" if videos else "")
 
 
-def references_with_video(arguments: Arguments, findings: Findings) -> None:
+def references_with_video(arguments: Arguments, problems: Collector) -> None:
     """Elements and images together beside a source video: 4."""
-    _cap(arguments, findings, _REFERENCES_WITH_VIDEO, " beside a source video")
+    _cap(arguments, problems, _REFERENCES_WITH_VIDEO, " beside a source video")
 
 
-def elements_complete(arguments: Arguments, findings: Findings) -> None:
+def elements_complete(arguments: Arguments, problems: Collector) -> None:
     """An element shows something, and its main view does not stand alone."""
     elements = arguments.get("elements")
     for n, element in enumerate(elements if isinstance(elements, list) else []):
@@ -105,36 +106,36 @@ def elements_complete(arguments: Arguments, findings: Findings) -> None:
             continue
         views = element.get("reference_image_urls")
         if not views and "frontal_image_url" not in element and "video_url" not in element:
-            findings.error(("elements", n), "the element has no image", "missing")
+            problems.error(("elements", n), "the element has no image", "missing")
         elif not views and "frontal_image_url" in element:
             message = "users report that fal refuses a main view without `reference_image_urls`"
-            findings.doubt(("elements", n), message, "reported-limit", "add at least one")
+            problems.warn(("elements", n), message, "reported-limit", "add at least one")
 
 
-def end_needs_start(arguments: Arguments, findings: Findings) -> None:
+def end_needs_start(arguments: Arguments, problems: Collector) -> None:
     """An end frame without a start frame is not documented to work."""
     if "end_image_url" in arguments and "start_image_url" not in arguments:
         message = "an end frame without a start frame is not documented"
-        findings.doubt(("end_image_url",), message, "undocumented", "give `start_image_url` too")
+        problems.warn(("end_image_url",), message, "undocumented", "give `start_image_url` too")
 
 
-def single_or_series(arguments: Arguments, findings: Findings) -> None:
+def single_or_series(arguments: Arguments, problems: Collector) -> None:
     """`num_images` counts for single images, `series_amount` for a series."""
     series = arguments.get("result_type") == "series"
     name = "num_images" if series else "series_amount"
     if arguments.get(name, 1) != 1:
         used = "single" if series else "series"
         message = f"`{name}` is used only with `result_type: {used}`"
-        findings.doubt((name,), message, "without-effect")
+        problems.warn((name,), message, "without-effect")
 
 
-def kept_in_history(arguments: Arguments, findings: Findings) -> None:
+def kept_in_history(arguments: Arguments, problems: Collector) -> None:
     """`sync_mode` keeps the result out of the history that a lost answer is recovered from."""
     if arguments.get("sync_mode") is True:
         message = (
             "`sync_mode` keeps the result out of fal's history: a lost one cannot be recovered"
         )
-        findings.doubt(("sync_mode",), message, "not-recoverable")
+        problems.warn(("sync_mode",), message, "not-recoverable")
 
 
 def _prompts(arguments: Arguments) -> Iterator[tuple[ArgumentPath, str]]:
@@ -148,7 +149,7 @@ def _prompts(arguments: Arguments) -> Iterator[tuple[ArgumentPath, str]]:
 
 def _mappings(value: JSON) -> list[Mapping[str, JSON]]:
     entries = value if isinstance(value, list) else []
-    # A shot or an element that could not be read still counts, so that numbers stay true.
+    # A shot or an element that could not be read still counts, so that the numbers stay right.
     return [entry if isinstance(entry, Mapping) else {} for entry in entries]
 
 
@@ -161,9 +162,9 @@ def _count(value: JSON) -> int | None:
     return 0 if value is None else 1
 
 
-def _cap(arguments: Arguments, findings: Findings, most: int, when: str) -> None:
+def _cap(arguments: Arguments, problems: Collector, most: int, when: str) -> None:
     total = (_count(arguments.get("elements")) or 0) + (_count(arguments.get("image_urls")) or 0)
     if total > most:
         name = "image_urls" if "image_urls" in arguments else "elements"
         message = f"{total} elements and reference images; at most {most} in all{when}"
-        findings.error((name,), message, "too-many")
+        problems.error((name,), message, "too-many")

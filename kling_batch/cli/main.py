@@ -1,7 +1,7 @@
-"""The command line: the group, how errors leave the program, and nothing else.
+"""Entry point of the command line: the group of commands, and how errors become exit codes.
 
-One module a command in `commands/`; they import the network stack, pydantic and the emulator only
-when they run, so that `--help` and `--version` stay light.
+The commands are modules of `commands/`, imported when they are used, so that `--help` and
+`--version` stay light. Must not know what a command does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from kling_batch import __version__
-from kling_batch.cli.commands import COMMANDS
+from kling_batch.cli.group import LazyGroup
 from kling_batch.errors import (
     EXIT_MEANINGS,
     ExitCode,
@@ -26,6 +26,15 @@ from kling_batch.errors import (
     Place,
     Problem,
 )
+from kling_batch.report.github import from_workspace, problem_annotations
+
+_HELP = """Run batches of paid Kling O3 generations on fal.ai, and pay for nothing twice.
+
+\b
+kling-batch run manifest.yaml --emulator   try it, nothing is paid
+kling-batch plan manifest.yaml             what would happen, and what it would cost
+kling-batch run manifest.yaml              do it; the same command again resumes
+"""
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(
     f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_MEANINGS.items()
@@ -33,34 +42,26 @@ _EPILOG = "\b\nExit codes:\n" + "\n".join(
 
 
 @click.group(
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help=_HELP,
     epilog=_EPILOG,
 )
 @click.version_option(__version__, prog_name="kling-batch")
 def cli() -> None:
-    r"""Run batches of paid Kling O3 generations on fal.ai, and pay for nothing twice.
-
-    \b
-    kling-batch run manifest.yaml --emulator   try it, nothing is paid
-    kling-batch plan manifest.yaml             what would happen, and what it would cost
-    kling-batch run manifest.yaml              do it; the same command again resumes
-    """
-
-
-for command in COMMANDS:
-    cli.add_command(command)
+    """Group of all commands; its help is `_HELP`."""
 
 
 def main() -> None:
-    """Run the command line and leave with the right code and one sentence."""
+    """Run the command line; errors become one message and an exit code."""
     _complete_streams()
     try:
         code = _invoke()
     except ManifestError as error:
-        _problems(error)
+        _print_problems(error)
         code = error.exit_code
     except KlingBatchError as error:
-        _say(f"kling-batch: {error}")
+        _print_error(f"kling-batch: {error}")
         code = error.exit_code
     except click.exceptions.Abort:
         code = ExitCode.INTERRUPTED
@@ -70,85 +71,82 @@ def main() -> None:
     except click.exceptions.Exit as leaving:
         code = leaving.exit_code
     except KeyboardInterrupt:
-        _say("kling-batch: interrupted")
+        _print_error("kling-batch: interrupted")
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader of our data left (`| head`): not an error of ours.
+        # The reader of standard output left (`| head`): that is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.OK
     except OSError as error:
-        _say(_of_system(error))
+        _print_error(_system_error(error))
         code = ExitCode.SOME_FAILED
     except BaseExceptionGroup as group:
-        code = _first_known(group)
+        code = _exit_code_of_group(group)
     sys.exit(int(code) if isinstance(code, int) else 0)
 
 
 def _invoke() -> object:
-    """The command's own code; where the reader of our data has left, that is no error of ours."""
+    """Exit code of the command; a closed reader of standard output is no error."""
     before = sys.stdout
     try:
         return cli.main(prog_name="kling-batch", standalone_mode=False)
-    except SystemExit as leaving:  # click's way out: it has silenced the stream, and says 1
+    except SystemExit as leaving:  # click replaces a broken standard output and exits with 1
         return leaving.code if sys.stdout is before else ExitCode.OK
 
 
 def _complete_streams() -> None:
-    """A standard stream that was closed before the start leads nowhere, as cron would have it.
+    """Open the null device for each standard stream that was closed before the start.
 
-    Left closed, its number would go to the next file that is opened, and that is the ledger.
+    Otherwise its file number would go to the next file that is opened, and that is the ledger.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
             mode = "w" if number else "r"
             setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
-def _first_known(group: BaseExceptionGroup[BaseException]) -> int:
-    """A task group wraps what ended it; a sentence is a sentence all the same."""
+def _exit_code_of_group(group: BaseExceptionGroup[BaseException]) -> int:
+    """Exit code of the error inside a task group, after its message was printed."""
     error: BaseException | None = group.subgroup(KlingBatchError)
     if error is None and group.split(OSError)[1] is None:
-        error = group  # nothing but the system's; beside it, a bug of ours must stay seen
+        error = group  # only errors of the operating system; a bug beside one must stay visible
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     match error:
         case KlingBatchError():
-            _say(f"kling-batch: {error}")
+            _print_error(f"kling-batch: {error}")
             return error.exit_code
         case OSError():
-            _say(_of_system(error))
+            _print_error(_system_error(error))
             return ExitCode.SOME_FAILED
         case _:
             raise group
 
 
-def _of_system(error: OSError) -> str:
-    """What a disk or a folder would not do, and which: nobody has said it better below."""
+def _system_error(error: OSError) -> str:
+    """Message for an error of the operating system that no part below has explained."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     where = " → ".join(names)
-    told = error.strerror or str(error) or type(error).__name__
-    return f"kling-batch: {where}: {told}" if where else f"kling-batch: {told}"
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"kling-batch: {where}: {reason}" if where else f"kling-batch: {reason}"
 
 
-def _problems(error: ManifestError) -> None:
-    """Every problem with its place; on a terminal with the line and a caret."""
+def _print_problems(error: ManifestError) -> None:
+    """Print every problem with its place; on a terminal with the line and a caret."""
     for problem in error.problems:
-        _say(_with_caret(problem) if sys.stderr.isatty() else str(problem))
+        _print_error(_with_source(problem) if sys.stderr.isatty() else str(problem))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        from kling_batch.report.github import from_workspace, problem_annotations  # noqa: PLC0415
-
         for line in problem_annotations(error.problems, locate=from_workspace(os.environ)):
-            _say(line)
+            _print_error(line)
     count = len(error.problems)
-    _say(f"kling-batch: {count} problem{'s' * (count != 1)}; nothing was sent")
+    _print_error(f"kling-batch: {count} problem{'s' * (count != 1)}; nothing was sent")
 
 
-def _with_caret(problem: Problem) -> str:
-
+def _with_source(problem: Problem) -> str:
     try:
         source = Path(problem.place.file).read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -156,14 +154,14 @@ def _with_caret(problem: Problem) -> str:
     return explain(problem, source)
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     with suppress(OSError):  # the terminal may be gone; the exit code remains
         click.echo(text, err=True)
 
 
 _WIDTH = 100
 
-_WORD = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,:{}\[\]]+")
+_TOKEN = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,:{}\[\]]+")
 
 
 def explain(problem: Problem, source_text: str) -> str:
@@ -189,8 +187,8 @@ def _span(place: Place, line: str, header: str) -> tuple[int, int]:
     start = min(max(place.column - 1, 0), len(line))
     if not place.column:
         return len(line) - len(line.lstrip()), len(line.strip())
-    word = _WORD.match(line, start)
-    return start, len(word[0]) if word else 1
+    token = _TOKEN.match(line, start)
+    return start, len(token[0]) if token else 1
 
 
 def _cell(column: str, line: str, header: str) -> tuple[int, int]:

@@ -8,38 +8,40 @@ from typing import Any
 
 import click
 
+import kling_batch
 from kling_batch.cli.options import pairs
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import Problem
+from kling_batch.planning.selection import select
 
 
-def load_all(manifests: Sequence[Path], variables: tuple[str, ...]) -> tuple[Batch, ...]:
-    """Load every manifest; raises one `ManifestError` with all problems of all of them."""
-    batches = read_all(manifests, variables)
-    for batch in batches:
-        _warn(batch.warnings)
+def load_manifests(
+    manifests: Sequence[Path], variables: tuple[str, ...], *, warn: bool = True
+) -> tuple[Batch, ...]:
+    """Load every manifest and print its warnings.
+
+    Raises:
+        ManifestError: all problems of all manifests.
+    """
+    batches = kling_batch.load(manifests, variables=pairs(variables, "--set"))
+    if warn:
+        for batch in batches:
+            _warn(batch.warnings)
     return batches
 
 
-def read_all(manifests: Sequence[Path], variables: tuple[str, ...]) -> tuple[Batch, ...]:
-    """The same without a word about warnings."""
-    from kling_batch.manifest import loader as manifest  # noqa: PLC0415 - pydantic loads late
-
-    return manifest.load_all(manifests, variables=pairs(variables, "--set"))
-
-
-def chosen(values: dict[str, Any]) -> Callable[[Batch], Batch]:
-    """The selection that `--only`, `--exclude` and `--tag` describe."""
-    if not (values["only"] or values["exclude"] or values["tag"]):
+def selection_of(values: dict[str, Any]) -> Callable[[Batch], Batch]:
+    """The selection of jobs that `--only`, `--exclude` and `--tag` describe."""
+    only, exclude, tags = values["only"], values["exclude"], values["tag"]
+    if not (only or exclude or tags):
         return lambda batch: batch
-    from kling_batch.planning.selection import select  # noqa: PLC0415
 
-    def choose(batch: Batch) -> Batch:
-        made = select(batch, only=values["only"], exclude=values["exclude"], tags=values["tag"])
-        _warn(made.warnings[len(batch.warnings) :])
-        return made
+    def selected(batch: Batch) -> Batch:
+        found = select(batch, only=only, exclude=exclude, tags=tags)
+        _warn(found.warnings[len(batch.warnings) :])
+        return found
 
-    return choose
+    return selected
 
 
 def _warn(warnings: Sequence[Problem]) -> None:

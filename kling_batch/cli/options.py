@@ -1,30 +1,24 @@
-"""Options that several commands share, and how their words become values.
+"""Options that several commands share, and how their text becomes values.
 
 Environment variables stand between flag and manifest: `KLING_BATCH_MAX_COST` for `--max-cost`.
+Must not import what `--help` does not need.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from kling_batch.core.quantities import MicroUSD
-from kling_batch.errors import ExitCode
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Options
-
-if TYPE_CHECKING:
-    from kling_batch.ledger.ledger import Ledger
-    from kling_batch.ledger.reader import Reader
+from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate, parse_usd
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: The same file type everywhere: existence is checked by whoever opens it, in words.
+#: The same file type everywhere: existence is checked by whoever opens it, with a message.
 PATH = click.Path(path_type=Path)
 
 #: The job a command is about.
@@ -33,31 +27,25 @@ JOB = click.argument("job", metavar="JOB")
 
 def _usd(text: str) -> MicroUSD:
     """`12.50` → 12_500_000."""
-    from kling_batch.core.quantities import parse_usd  # noqa: PLC0415
-
-    with _as_usage():
+    with _usage_errors():
         return parse_usd(text)
 
 
 def duration(text: str) -> float:
-    """`90s`, `3h`, `1h30m` or plain seconds → seconds."""
-    from kling_batch.core.quantities import parse_duration  # noqa: PLC0415
-
-    with _as_usage():
+    """`90s`, `3h`, `1h30m` → seconds."""
+    with _usage_errors():
         return parse_duration(text)
 
 
 def _rate(text: str) -> float:
     """`5/s`, `60/min`, `500/h` → per second."""
-    from kling_batch.core.quantities import parse_rate  # noqa: PLC0415
-
-    with _as_usage():
+    with _usage_errors():
         return parse_rate(text)
 
 
 @contextmanager
-def _as_usage() -> Iterator[None]:
-    """What a value's reader says becomes the option's message."""
+def _usage_errors() -> Iterator[None]:
+    """Turn a parser's `ValueError` into a usage error of the option."""
     try:
         yield
     except ValueError as error:
@@ -112,7 +100,7 @@ def limit_options(command: F) -> F:
                 "--max-cost",
                 type=_usd,
                 metavar="USD",
-                help="Never owe more than this for the batch",
+                help="Never spend more than this on the batch",
             ),
             option(
                 "--timeout",
@@ -131,7 +119,9 @@ def selection_options(command: F) -> F:
     for decorate in reversed(
         (
             click.option("--only", multiple=True, metavar="GLOB", help="Only jobs with such an id"),
-            click.option("--exclude", multiple=True, metavar="GLOB", help="Not these"),
+            click.option(
+                "--exclude", multiple=True, metavar="GLOB", help="No jobs with such an id"
+            ),
             click.option("--tag", multiple=True, help="Only jobs with this tag"),
             click.option("--limit", type=click.IntRange(0), help="Submit at most so many jobs"),
             click.option(
@@ -143,10 +133,10 @@ def selection_options(command: F) -> F:
     return command
 
 
-def options_of(values: dict[str, Any]) -> Options:
-    """The shared flags as one value; the rest of `values` is left to the command."""
+def options_of(values: dict[str, Any]) -> RunOptions:
+    """The shared options as one value; the rest of `values` is left to the command."""
     address = values.get("emulator_url") or ("" if values.get("emulator") else None)
-    return Options(
+    return RunOptions(
         output=values.get("output"),
         ledger=values.get("ledger"),
         concurrency=values.get("concurrency"),
@@ -166,45 +156,12 @@ def ledger_path(places: Mapping[str, Path | None]) -> Path:
     return places.get("ledger") or (places.get("output") or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
 
 
-def reader_of(places: Mapping[str, Path | None]) -> Reader:
-    """That ledger, to be read."""
-    from kling_batch.ledger.reader import Reader  # noqa: PLC0415
-
-    return Reader.open(ledger_path(places))
-
-
-def now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
-
-
-@contextmanager
-def ledger_of(places: Mapping[str, Path | None]) -> Iterator[Ledger]:
-    """That ledger, to take a person's word; it must exist. The word is a run of its own."""
-    from kling_batch import __version__  # noqa: PLC0415
-    from kling_batch.ledger.ledger import Ledger  # noqa: PLC0415
-
-    path = ledger_path(places)
-    reader_of(places).close()  # says in words where there is none
-    with Ledger(path, service=None, now=now) as ledger:
-        command = click.get_current_context().command_path
-        ledger.begin_run(
-            command=command, batches=[], pid=os.getpid(), version=__version__, cap=None
-        )
-        code = ExitCode.SOME_FAILED
-        try:
-            yield ledger
-            code = ExitCode.OK
-        finally:
-            ledger.end_run(code)
-
-
-def pairs(words: tuple[str, ...], flag: str) -> dict[str, str]:
-    """`key=value` words as a dictionary."""
+def pairs(texts: tuple[str, ...], flag: str) -> dict[str, str]:
+    """`key=value` arguments as a dictionary."""
     found: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise click.BadParameter(f"{word!r} is not KEY=VALUE", param_hint=flag)
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=flag)
         found[name.strip()] = value
     return found

@@ -1,8 +1,7 @@
-"""From what was typed to the command that goes on with it: for the ledger and for "type this next".
+"""The current command as it can be typed again: for the ledger and for the next steps.
 
-Repeats everything that decides what is bought and under which limits, whether a flag or the
-environment said it. An option that is new is repeated unless it is listed here as one invocation's
-own.
+Repeats everything that decides what is bought and under which limits, whether it was given as
+an option or by the environment. Every option is repeated unless it is listed in `ONCE`.
 """
 
 from __future__ import annotations
@@ -13,54 +12,55 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from kling_batch.report.command_line import Command, Said
+from kling_batch.core.quantities import format_usd, rate_text
+from kling_batch.report.command_line import Command, TypedOption
 
-#: How one invocation is shown and ends, and the consents that were given to it alone: `--yes`,
-#: and `--retry-failed`, which pays each time it is said.
+#: Options of one invocation alone: how it is shown and ends, and what it may pay for (`--yes`, and
+#: `--retry-failed`, which pays each time it is given).
 ONCE = frozenset(
     {"yes", "retry_failed", "timeout", "detach", "as_json", "quiet", "junit", "summary"}
 )
 
 
-def typed() -> Command:
+def current_command() -> Command:
     """The command that is being run, as it can be typed again."""
     context = click.get_current_context()
-    said = [param for param in context.command.params if _counts(context, param)]
+    given = [param for param in context.command.params if _counts(context, param)]
     arguments = [
         _argument(str(value))
-        for param in said
+        for param in given
         if isinstance(param, click.Argument)
         for value in _each(context.params[param.name or ""])
     ]
     return Command(
         head=(*context.command_path.split(), *arguments),
         options=tuple(
-            Said(_flag(param), word)
-            for param in said
+            TypedOption(_flag(param), text)
+            for param in given
             if isinstance(param, click.Option)
-            for word in _words(param, context.params[param.name or ""])
+            for text in _texts(param, context.params[param.name or ""])
         ),
-        takes=frozenset(word for param in context.command.params for word in param.opts),
+        takes=frozenset(name for param in context.command.params for name in param.opts),
     )
 
 
 def _counts(context: click.Context, param: click.Parameter) -> bool:
-    """Whether somebody said it, and it is not this invocation's own."""
+    """Whether it was given, and not for this invocation alone."""
     name = param.name or ""
-    unsaid = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
-    return name not in ONCE and context.get_parameter_source(name) not in unsaid
+    defaults = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    return name not in ONCE and context.get_parameter_source(name) not in defaults
 
 
 def _flag(option: click.Option) -> str:
-    return next(word for word in option.opts if word.startswith("--"))
+    return next(name for name in option.opts if name.startswith("--"))
 
 
-def _words(option: click.Option, value: Any) -> Iterator[str | None]:
+def _texts(option: click.Option, value: Any) -> Iterator[str | None]:
     if option.is_flag:
         yield from [None] if value else []
         return
     for each in _each(value):
-        yield _WORDS.get(option.name or "", str)(each)
+        yield _FORMATS.get(option.name or "", str)(each)
 
 
 def _each(value: Any) -> tuple[Any, ...]:
@@ -69,22 +69,14 @@ def _each(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _argument(word: str) -> str:
-    """An argument that no option parser takes for an option."""
-    return f"./{word}" if word.startswith("-") else word
+def _argument(text: str) -> str:
+    """An argument that is not mistaken for an option."""
+    return f"./{text}" if text.startswith("-") else text
 
 
 def _dollars(micro: int) -> str:
-    from kling_batch.core.quantities import format_usd  # noqa: PLC0415
-
     return format_usd(micro).replace("$", "").replace(",", "")
 
 
-def _rate(per_second: float) -> str:
-    from kling_batch.core.quantities import rate_text  # noqa: PLC0415 - heavy parts load when needed
-
-    return rate_text(per_second)
-
-
-#: Values that are kept in other units than they are typed in.
-_WORDS = {"max_cost": _dollars, "rate": _rate}
+#: Formats of values that are kept in other units than they are typed in.
+_FORMATS = {"max_cost": _dollars, "rate": rate_text}

@@ -1,4 +1,4 @@
-"""Problems found in a manifest: place, message, hint; collected, sorted, a flood cut short.
+"""Problems of a manifest: the collector, the exception for one wrong value, wording helpers.
 
 Must not decide what is a problem. Pure.
 """
@@ -9,48 +9,112 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import NamedTuple
 
-from kling_batch.errors import ManifestError, Place, Problem
-
-ArgumentPath = tuple[str | int, ...]
+from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem
 
 
-class Complaint(NamedTuple):
-    """One thing wrong with the argument at `path`, as `errors.Problem` will say it."""
+class InvalidValue(ValueError):  # noqa: N818 - about the manifest, not about the program
+    """A value that cannot be used, raised by whoever reads it; the caller reports it.
 
-    path: ArgumentPath
-    message: str
-    code: str
-    hint: str = ""
+    The message often continues a sentence that begins with the name of a key.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        code: str = "wrong-value",
+        path: ArgumentPath = (),
+        suggestion: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.code = message, hint, code
+        #: Where inside the value that was read.
+        self.path = path
+        #: For an unknown variable, the one that was probably meant.
+        self.suggestion = suggestion
 
 
-class Findings:
-    """Errors, which forbid the job, and doubts, which only warn."""
+class Collector:
+    """Errors, which forbid a job or the batch, and warnings, in the order they were found."""
 
-    __slots__ = ("doubts", "errors")
+    __slots__ = ("errors", "warnings")
 
     def __init__(self) -> None:
-        self.errors: list[Complaint] = []
-        self.doubts: list[Complaint] = []
+        self.errors: list[Problem] = []
+        self.warnings: list[Problem] = []
 
-    def error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
-        """Forbid."""
-        self.errors.append(Complaint(path, message, code, hint))
+    def __bool__(self) -> bool:
+        """Whether there is any problem."""
+        return bool(self.errors or self.warnings)
 
-    def doubt(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
-        """Warn."""
-        self.doubts.append(Complaint(path, message, code, hint))
+    def error(
+        self, where: Place | ArgumentPath, message: str, code: str = "invalid", hint: str = ""
+    ) -> None:
+        """Add an error at a place, or about an argument whose place is not known yet."""
+        self.errors.append(_problem(where, message, code, hint))
+
+    def warn(
+        self, where: Place | ArgumentPath, message: str, code: str = "invalid", hint: str = ""
+    ) -> None:
+        """Add a warning at a place, or about an argument whose place is not known yet."""
+        self.warnings.append(_problem(where, message, code, hint))
+
+    def check(self) -> None:
+        """Raise `ManifestError` with every error, if there is any."""
+        if self.errors:
+            raise ManifestError(summary(self.errors))
+
+
+def _problem(where: Place | ArgumentPath, message: str, code: str, hint: str) -> Problem:
+    if isinstance(where, Place):
+        return Problem(where, message, code, hint)
+    return Problem.about(where, message, code, hint)
+
+
+def fatal(place: Place, message: str, code: str = "invalid", hint: str = "") -> ManifestError:
+    """The exception for a single error after which the file cannot be read any further."""
+    return ManifestError((Problem(place, message, code, hint),))
+
+
+#: A wrong column of 100,000 rows is one mistake; nobody reads more than the first few problems.
+_MOST_ALIKE = 50
+
+
+def summary(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Problems without duplicates, by place; of many alike the first, and how many more."""
+    kept: list[Problem] = []
+    counts: Counter[tuple[str, str, str]] = Counter()
+    last: dict[tuple[str, str, str], Problem] = {}
+    for problem in dict.fromkeys(problems):
+        kind = (problem.place.file, problem.place.cell, problem.code)
+        counts[kind] += 1
+        last[kind] = problem
+        if counts[kind] <= _MOST_ALIKE:
+            kept.append(problem)
+    for kind, count in counts.items():
+        if count > _MOST_ALIKE:
+            final = last[kind]
+            message = f"and {count - _MOST_ALIKE:,} more like this; the last: {final.message}"
+            kept.append(Problem(final.place, message, final.code, final.hint))
+    return tuple(sorted(kept, key=by_place))
+
+
+def by_place(problem: Problem) -> tuple[str, int, int, str]:
+    """Sort key: file, line, column."""
+    place = problem.place
+    return place.file, place.line, place.column, place.cell
 
 
 def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`did you mean …?`, or nothing."""
+    """The hint `did you mean …?`, or nothing where no known word is close."""
     close = get_close_matches(str(word)[:100], list(known), n=1, cutoff=cutoff)
     return f"did you mean `{close[0]}`?" if close else ""
 
 
 def show(value: object) -> str:
-    """A value as a message quotes it: short, and about as it was written."""
+    """A value as quoted in a message: shortened, and close to how it was written."""
     if isinstance(value, int) and value.bit_length() > 128:
         return "a huge number"
     if isinstance(value, Mapping):
@@ -60,83 +124,3 @@ def show(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     text = text if len(text) <= 60 else text[:57] + "…"
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
-
-
-#: A wrong column of 100,000 rows is one mistake; a person reads the first few of it.
-_MOST_ALIKE = 50
-
-_Kind = tuple[str, str, str]
-
-
-class Collector:
-    """Errors and warnings as they are found."""
-
-    def __init__(self) -> None:
-        self._errors = _Pile()
-        self._warnings = _Pile()
-
-    def __bool__(self) -> bool:
-        """Whether there is any error."""
-        return bool(self._errors.kept)
-
-    def error(self, place: Place, message: str, code: str = "invalid", hint: str = "") -> None:
-        """Note what forbids the batch."""
-        self._errors.add(Problem(place, message, code, hint))
-
-    def warn(self, place: Place, message: str, code: str, hint: str = "") -> None:
-        """Note what is doubtful but allowed."""
-        self._warnings.add(Problem(place, message, code, hint))
-
-    def add(self, problem: Problem) -> None:
-        """Note an error that is put into words already."""
-        self._errors.add(problem)
-
-    def complain(self, place: Place, complaint: Complaint) -> None:
-        """Note a complaint of the catalogue."""
-        self.error(place, complaint.message, complaint.code, complaint.hint)
-
-    def check(self) -> None:
-        """Raise everything that was found, if anything was."""
-        if self:
-            raise ManifestError(self._errors.sorted())
-
-    def warnings(self) -> tuple[Problem, ...]:
-        """Every doubt, by place."""
-        return self._warnings.sorted()
-
-
-class _Pile:
-    def __init__(self) -> None:
-        #: As an ordered set.
-        self.kept: dict[Problem, None] = {}
-        self._counts: Counter[_Kind] = Counter()
-        self._last: dict[_Kind, Problem] = {}
-
-    def add(self, problem: Problem) -> None:
-        if problem in self.kept:
-            return
-        kind = (problem.place.file, problem.place.cell, problem.code)
-        self._counts[kind] += 1
-        self._last[kind] = problem
-        if self._counts[kind] <= _MOST_ALIKE:
-            self.kept[problem] = None
-
-    def sorted(self) -> tuple[Problem, ...]:
-        """All by place; each flood ends with how many more there are."""
-        more = []
-        for kind, count in self._counts.items():
-            if count > _MOST_ALIKE:
-                last = self._last[kind]
-                message = f"and {count - _MOST_ALIKE:,} more like this; the last: {last.message}"
-                more.append(Problem(last.place, message, last.code, last.hint))
-        return tuple(sorted([*self.kept, *more], key=by_place))
-
-
-def by_place(problem: Problem) -> tuple[str, int, int, str]:
-    """Sort key: file, line, column."""
-    place = problem.place
-    return place.file, place.line, place.column, place.cell
-
-
-class FieldError(ValueError):
-    """A sentence about a value, to follow the name of its key."""

@@ -1,19 +1,62 @@
-"""Events of a run, as displays get them, and what only the run knows of its own end."""
+"""Values that a running batch produces: its events, and the result that no ledger row holds. Pure.
+
+Displays turn events into lines, tables and NDJSON. Must not know how anything is shown.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeAlias
 
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.errors import ExitCode
 
 
+class EventKind(StrEnum):
+    """What a run event reports. The values are names of the NDJSON contract: add, never rename."""
+
+    # -- about one job, in the order of its way
+    #: The POST is repeated: no connection.
+    UNREACHABLE = "unreachable"
+    #: The POST is repeated: 429.
+    THROTTLED = "throttled"
+    #: The POST is repeated: fal says that the account is locked.
+    LOCKED = "locked"
+    #: The circuit breaker delays the POST: several before it are in doubt.
+    BRAKING = "braking"
+    SUBMITTED = "submitted"
+    IN_DOUBT = "in_doubt"
+    #: fal's request list shows a submission that was in doubt.
+    ADOPTED = "adopted"
+    #: Still in doubt, and this run can learn nothing more about it.
+    HELD = "held"
+    #: The message is fal's own status, `IN_QUEUE` or `IN_PROGRESS`.
+    PROGRESS = "progress"
+    #: Reads of the request have failed for a minute; they go on.
+    UNREADABLE = "unreadable"
+    #: Reads of the request have failed for hours; the next run goes on.
+    UNHEARD = "unheard"
+    RENDERED = "rendered"
+    DOWNLOAD_AGAIN = "download_again"
+    #: Paid and rendered, but a file is not in its place.
+    UNDELIVERED = "undelivered"
+    SAVED = "saved"
+    RETRYING = "retrying"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    # -- about a job or the run
+    WARNING = "warning"
+    # -- about the run
+    #: Nothing more is submitted.
+    STOPPING = "stopping"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEvent:
-    """One thing a person may want to see; displays turn it into lines, tables or NDJSON."""
+    """One event of a run; about the run itself where `job` is empty."""
 
-    kind: str
+    kind: EventKind
     job: str = ""
     batch: str = ""
     message: str = ""
@@ -31,24 +74,24 @@ def name_of(job: Job) -> JobName:
 
 @dataclass(slots=True)
 class StopReason:
-    """Why no further job may be bought in this run."""
+    """Why this run submits nothing more."""
 
     code: ExitCode
     reason: str
-    #: Whose word a cap is that was reached; empty where it was something else.
+    #: Where a cap set it (a flag, a manifest); empty where the reason is no cap.
     cap: str = ""
 
 
 @dataclass(slots=True)
 class RunResult:
-    """What only the run knows; everything else about its end is in the ledger."""
+    """Result of a run that the ledger does not record: stop reasons, blocked and failed jobs."""
 
     #: Why a job is not done, where no row of the ledger says so.
     reasons: dict[JobName, str] = field(default_factory=dict)
     blocked: set[JobName] = field(default_factory=set)
-    #: Ended without an attempt to show for it, or in one that says why.
+    #: Ended without an attempt, or with one that has a failure.
     failed: set[JobName] = field(default_factory=set)
-    #: Whose files are back under all their names.
+    #: All files are back under all their names.
     restored: set[JobName] = field(default_factory=set)
     stops: list[StopReason] = field(default_factory=list)
 

@@ -1,19 +1,19 @@
-"""What a job is, and the key that says which two jobs are one and the same paid thing.
+"""Jobs and batches, and the key that identifies a paid render.
 
-`canonical_json` and `job_key` are a promise to every ledger ever written: changing either buys
-every render again. A future algorithm gets a new prefix. Pure: no I/O, no clock.
+Every ledger depends on `canonical_json` and `job_key`: changing either would buy every render
+again. A future algorithm gets a new prefix. Must not do I/O or read the clock. Pure.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple, NewType, TypeAlias
 
 from kling_batch.core.quantities import MicroUSD
-from kling_batch.errors import Place, Problem
+from kling_batch.errors import ArgumentPath, Place, Problem
 
 JobKey = NewType("JobKey", str)
 """`k1:` and 32 hexadecimal digits; see `job_key`."""
@@ -43,47 +43,70 @@ class OutputOf:
     index: int = 0
 
 
-class Job(NamedTuple):
-    """One render to be had: endpoint, normalised arguments, take.
+def job_label(job_id: str, take: int) -> str:
+    """The name that people type for a job: the id, with `#n` for takes after the first."""
+    return job_id if take == 1 else f"{job_id}#{take}"
 
-    Only `endpoint`, `arguments` and `take` are in the key; the rest says what it is called, where
-    it lands and what it should cost. A tuple, because a campaign has a hundred thousand of them.
+
+def output_suffix(index: int) -> str:
+    """The part of a file's name for the `index`-th output (from 0): `-2` for the second."""
+    return "" if index == 0 else f"-{index + 1}"
+
+
+def take_suffix(take: int) -> str:
+    """The part of a file's name for a take (from 1): `-t2` for the second."""
+    return "" if take == 1 else f"-t{take}"
+
+
+class Job(NamedTuple):
+    """A render to be paid for: endpoint, normalised arguments, take.
+
+    Only `endpoint`, `arguments` and `take` are in the key; the other fields name the job, its
+    files and its expected cost.
     """
 
+    #: The identity of the render, `job_key(endpoint, arguments, take)`.
     key: JobKey
+    #: The id of a fal endpoint, such as `fal-ai/kling-video/o3/pro/text-to-video`.
     endpoint: str
+    #: The normalised input: defaults filled in, files and other jobs' outputs as references.
     arguments: Arguments
+    #: Which rendering of the same request, from 1.
     take: int
+    #: The id of the manifest, shared by all takes.
     id: str
+    #: The name of the batch.
     batch: str
-    #: Catalogue words; empty for a raw `endpoint:` job.
+    #: Mode and tier of the catalogue; empty for a raw `endpoint:` job.
     mode: str
     tier: str
-    #: Where the artifacts land below the output folder: a `str.format` template whose only
-    #: fields left are `{output}` (empty, or `-2`, `-3`… for further files) and `{ext}`.
+    #: The files' path below the output folder: a `str.format` template whose only fields left are
+    #: `{output}` (empty, or `-2`, `-3`… for further files) and `{ext}`.
     path: str
-    #: Upper estimate of the price of one attempt.
+    #: Upper bound of the price of one attempt.
     estimate: MicroUSD
     #: Why the estimate is not exact; empty where it is.
     estimate_note: str = ""
+    #: The manifest's line, or the table's row, that the job comes from.
     place: Place = Place("")
+    #: The words that `--tag` selects by.
     tags: tuple[str, ...] = ()
-    #: Which entry of the manifest's `jobs:` it came from, from 0.
+    #: The index of its entry in the manifest's `jobs:`, from 0.
     entry: int = 0
 
     @property
     def label(self) -> str:
-        """The name a person uses: the id, with `#n` for takes after the first."""
-        return self.id if self.take == 1 else f"{self.id}#{self.take}"
+        """The name that people type for it."""
+        return job_label(self.id, self.take)
 
     def output_path(self, index: int, ext: str) -> str:
         """Relative path of the `index`-th output (from 0), `ext` with its dot."""
-        return self.path.format(output="" if index == 0 else f"-{index + 1}", ext=ext)
+        return self.path.format(output=output_suffix(index), ext=ext)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """A manifest's `limits:`; None is "not said here" and leaves the word to the defaults."""
+    """A manifest's `limits:`; None where the manifest does not set one."""
 
     concurrency: int | None = None
     #: Submissions per second.
@@ -109,9 +132,15 @@ class Batch:
     output: str | None = None
     warnings: tuple[Problem, ...] = ()
     #: Job and path of an argument → its place; None where nothing more is known than `Job.place`.
-    locate: Callable[[Job, tuple[str | int, ...]], Place] | None = field(
+    locate: Callable[[Job, ArgumentPath], Place] | None = field(
         default=None, repr=False, compare=False
     )
+
+    def place_of(self, job: Job, loc: Sequence[str | int]) -> Place:
+        """The place of an argument that fal names as `detail[].loc`; the job's without one."""
+        if self.locate is None or not loc:
+            return job.place
+        return self.locate(job, tuple(loc[1:] if loc[0] == "body" else loc))
 
 
 def _reference(value: object) -> JSON:
@@ -123,27 +152,9 @@ def _reference(value: object) -> JSON:
     raise TypeError(f"not JSON: {type(value).__name__}")
 
 
-def _encoder() -> Callable[[JSON], str]:
-    """`JSONEncoder.encode`, which makes a new scanner each time, with the scanner kept.
-
-    The text is the same; 100,000 keys take half the time.
-    """
-    plain = json.JSONEncoder(
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-        default=_reference,
-    ).encode
-    make = getattr(json.encoder, "c_make_encoder", None)
-    string = getattr(json.encoder, "c_encode_basestring", None)
-    if make is None or string is None:
-        return plain
-    scan = make(None, _reference, string, None, ":", ",", True, False, False)
-    return lambda value: "".join(scan(value, 0))
-
-
-_encode = _encoder()
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_reference
+).encode
 
 
 def canonical_json(value: JSON) -> str:
@@ -152,7 +163,7 @@ def canonical_json(value: JSON) -> str:
 
 
 def job_key(endpoint: str, arguments: Arguments, take: int = 1) -> JobKey:
-    """The identity of a paid render: everything that is paid for and nothing else.
+    """The key of a render: made of everything that is paid for and nothing else.
 
     `arguments` must be normalised (defaults filled in, spellings unified) by the catalogue.
     """
@@ -165,6 +176,25 @@ def keyed(endpoint: str, canonical: str, take: int) -> JobKey:
     return JobKey("k1:" + sha256(text.encode()).hexdigest()[:32])
 
 
+class Render(NamedTuple):
+    """What is paid for, without its take: endpoint, and arguments as plain JSON."""
+
+    endpoint: str
+    arguments: JSON
+
+
+def differences(before: Render, after: Render) -> dict[str, tuple[JSON, JSON]]:
+    """By name, both values of what differs: the endpoint first, then the arguments."""
+    found: dict[str, tuple[JSON, JSON]] = {}
+    if before.endpoint != after.endpoint:
+        found["endpoint"] = (before.endpoint, after.endpoint)
+    for name in sorted({*before.arguments, *after.arguments}):
+        values = (before.arguments.get(name), after.arguments.get(name))
+        if values[0] != values[1]:
+            found[name] = values
+    return found
+
+
 def parents(value: JSON) -> tuple[OutputOf, ...]:
     """Every output of another job that these arguments need."""
     return tuple(leaf for leaf in _references(value) if isinstance(leaf, OutputOf))
@@ -175,12 +205,12 @@ def local_files(value: JSON) -> tuple[LocalFile, ...]:
     return tuple(leaf for leaf in _references(value) if isinstance(leaf, LocalFile))
 
 
-#: What most arguments are, and what can hold nothing.
+#: The types of most arguments; no reference is inside one.
 _PLAIN = frozenset({str, bool, int, float, type(None)})
 
 
 def _references(value: JSON) -> list[LocalFile | OutputOf]:
-    """All leaves that JSON does not know, in order; asked of every job of a large batch."""
+    """All files and outputs of other jobs inside a value, in order."""
     if isinstance(value, LocalFile | OutputOf):
         return [value]
     if isinstance(value, Mapping):

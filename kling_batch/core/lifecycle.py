@@ -1,17 +1,20 @@
-"""The states of an attempt and the only ways between them; says nothing of how they come about.
+"""State machine of an attempt, and the status of a job as people read it.
 
 A state exists if and only if the next run does something different in it. State lives on the
 attempt, one paid try at a job; a job without a live attempt is *pending*, which is no row at all.
-Must not do I/O, know the clock, or import anything of the house.
+Must not do I/O or know the clock.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
+
+from kling_batch.core.text import Tone
 
 
 class State(StrEnum):
-    """Where an attempt stands; what the next run does is in `NEXT`."""
+    """State of an attempt, as the ledger stores it; what the next run does is in `NEXT`."""
 
     SUBMITTING = "submitting"
     IN_DOUBT = "in_doubt"
@@ -23,7 +26,7 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """A fact that moved an attempt, or that was learnt about it."""
+    """Event of an attempt: a fact that changed its state, or was learnt about it."""
 
     SUBMIT_INTENDED = "submit_intended"
     SUBMIT_ACCEPTED = "submit_accepted"
@@ -100,8 +103,88 @@ OPEN = (State.SUBMITTING, State.IN_DOUBT, State.SUBMITTED)
 SETTLED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
+class JobStatus(StrEnum):
+    """Status of a job in the one word that every display, report and command shows for it.
+
+    Machine formats (NDJSON, `--json`, the view `job_status`) keep the names of `State`.
+    """
+
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RENDERING = "rendering"
+    DOWNLOADING = "downloading"
+    DONE = "done"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    IN_DOUBT = "in doubt"
+    CANCELLED = "cancelled"
+
+    @property
+    def tone(self) -> Tone:
+        """How it is coloured."""
+        return STATUSES[self].tone
+
+
+class StatusInfo(NamedTuple):
+    """What a status means, and how reports treat it."""
+
+    meaning: str
+    #: Why a job has no file yet, where nothing more exact is known.
+    note: str
+    tone: Tone
+    #: Element of a JUnit test case; empty: passed.
+    junit: str
+
+
+STATUSES: dict[JobStatus, StatusInfo] = {
+    JobStatus.WAITING: StatusInfo("no attempt yet", "", Tone.PLAIN, "skipped"),
+    JobStatus.QUEUED: StatusInfo("accepted by fal", "queued at fal", Tone.PLAIN, "skipped"),
+    JobStatus.RENDERING: StatusInfo("fal renders it", "rendering at fal", Tone.PLAIN, "skipped"),
+    JobStatus.DOWNLOADING: StatusInfo(
+        "rendered and paid, files not yet here",
+        "paid and rendered; the next run downloads it",
+        Tone.BAD,
+        "error",
+    ),
+    JobStatus.DONE: StatusInfo("every file verified and in place", "", Tone.GOOD, ""),
+    JobStatus.FAILED: StatusInfo("settled without files", "failed", Tone.BAD, "failure"),
+    JobStatus.BLOCKED: StatusInfo("needs the output of another job", "", Tone.BAD, "skipped"),
+    JobStatus.IN_DOUBT: StatusInfo(
+        "fal may have accepted it, we cannot tell",
+        "fal may have accepted it",
+        Tone.WARNING,
+        "error",
+    ),
+    JobStatus.CANCELLED: StatusInfo(
+        "fal confirmed the cancellation", "cancelled", Tone.BAD, "failure"
+    ),
+}
+
+_STATUS_OF: dict[State, JobStatus] = {
+    State.SUBMITTING: JobStatus.IN_DOUBT,
+    State.IN_DOUBT: JobStatus.IN_DOUBT,
+    State.SUBMITTED: JobStatus.QUEUED,
+    State.RENDERED: JobStatus.DOWNLOADING,
+    State.SUCCEEDED: JobStatus.DONE,
+    State.FAILED: JobStatus.FAILED,
+    State.CANCELLED: JobStatus.CANCELLED,
+}
+
+
+def status_of(state: State | None, remote_status: str | None = None) -> JobStatus:
+    """The status of a job whose latest attempt is in `state`; None: it never had one.
+
+    `remote_status`: fal's latest answer about an open request.
+    """
+    if state is None:
+        return JobStatus.WAITING
+    if state is State.SUBMITTED and remote_status == "IN_PROGRESS":
+        return JobStatus.RENDERING
+    return _STATUS_OF[state]
+
+
 class IllegalTransitionError(AssertionError):
-    """A bug of ours: an event that the state does not know."""
+    """An event that is not allowed in the attempt's state: an internal error."""
 
 
 def step(state: State | None, event: Event) -> State:

@@ -1,7 +1,6 @@
-"""What the outside can answer, as values: the words that the fal client and the engine exchange.
+"""Outcomes of remote calls, as values that the fal client and the engine exchange. Pure.
 
-Outcomes of remote calls are data, not exceptions: each one that may cost money has its own name.
-Must not do I/O or import anything of the house but `jobs`.
+Data, not exceptions: each outcome that may cost money has a type of its own. Must not do I/O.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from kling_batch.core.jobs import JSON
 
 
 class FailureKind(StrEnum):
-    """Why an attempt settled without files; `retry.decide` turns it into what happens next."""
+    """Why an attempt settled without files; `planning/retry.py` decides what follows."""
 
     #: The input breaks fal's rules (422 and other definite refusals): the same input never works.
     INVALID = "invalid"
     #: The provider's content policy refused it.
     POLICY = "policy"
-    #: fal or the model broke; unbilled (facts §3.1), another attempt may work.
+    #: fal or the model broke; unbilled (docs/fal-api.md#request-errors), another attempt may work.
     TRANSIENT = "transient"
-    #: The platform says that nobody will try this one again (own deadline, client gone).
+    #: The platform will not try this one again (own deadline, client gone).
     ABANDONED = "abandoned"
     #: Never connected: nothing left this machine.
     UNREACHABLE = "unreachable"
-    #: A gateway's page came instead of fal's answer: fal itself has not been asked.
+    #: A gateway's page came instead of fal's answer: the request did not reach fal.
     UNROUTED = "unrouted"
-    #: Refused by 429 until patience ran out.
+    #: Answered 429 until the tries ran out.
     THROTTLED = "throttled"
     #: Account locked or out of credits.
     LOCKED = "locked"
@@ -39,7 +38,7 @@ class FailureKind(StrEnum):
     EXPIRED = "expired"
     #: An input could not be prepared (upload failed, the parent's file is gone).
     INPUT = "input"
-    #: A person said that it never reached fal.
+    #: A person declared with `resolve` that it never reached fal.
     NOT_SUBMITTED = "not_submitted"
     #: No trace of it within `doubt_wait`, and the manifest says `on_doubt: resubmit`.
     NO_TRACE = "no_trace"
@@ -55,14 +54,14 @@ class Charged(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A verdict: what went wrong, in whose words, and who pays."""
+    """A verdict: what went wrong, and whether it costs money."""
 
     kind: FailureKind
     message: str
     charged: Charged = Charged.NO
-    #: fal's `error_type` or the `type` of the first detail (facts §3).
+    #: fal's `error_type` or the `type` of the first detail (docs/fal-api.md#model-errors).
     error_type: str = ""
-    #: fal's word outranks the table: `X-Fal-Needs-Retry` / `X-Fal-Retryable`.
+    #: `X-Fal-Needs-Retry` / `X-Fal-Retryable`, which outrank the table.
     retryable: bool | None = None
     status: int | None = None
     #: Where in the arguments, for a 422: `("body", "duration")`.
@@ -71,7 +70,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handle:
-    """fal's side of an attempt. The URLs are fal's own words, used verbatim (facts §2.2)."""
+    """fal's id and URLs of a request; the URLs are used verbatim (docs/fal-api.md#request-urls)."""
 
     request_id: str
     response_url: str
@@ -84,14 +83,14 @@ class Handle:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """fal took the request: from here on it may be billed."""
+    """fal accepted the request: from here on it may be billed."""
 
     handle: Handle
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """fal definitely did not take it."""
+    """fal definitely did not accept it."""
 
     failure: Failure
 
@@ -108,7 +107,7 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """It may have been accepted. Never send it again by itself."""
+    """It may have been accepted. Never repeated automatically."""
 
     reason: str
 
@@ -127,9 +126,9 @@ class Unread:
     retry_after: float | None = None
     #: fal does not know the id (404). A blip, an expired result, or a lost request.
     not_found: bool = False
-    #: The key was refused or the account is locked: reading again will hardly help soon.
+    #: The key was refused or the account is locked: another read will hardly help soon.
     refused: bool = False
-    #: A well-formed answer that holds no output: reading it again will hardly change it.
+    #: A well-formed answer without output: another read will hardly change it.
     empty: bool = False
 
 
@@ -152,7 +151,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
-    """A file that fal made; everything but the URL may be missing (facts §1.3)."""
+    """A file that fal made; all but the URL may be missing (docs/fal-api.md#video-output)."""
 
     url: str
     content_type: str = ""
@@ -182,19 +181,19 @@ ResultOutcome: TypeAlias = Rendered | Failed | Unread
 
 
 class CancelAnswer(StrEnum):
-    """fal's words (facts §2.6): a request, not a refund."""
+    """fal's answer to a cancellation (docs/fal-api.md#cancel), which is no promise of a refund."""
 
     REQUESTED = "CANCELLATION_REQUESTED"
     ALREADY_COMPLETED = "ALREADY_COMPLETED"
     NOT_FOUND = "NOT_FOUND"
-    #: fal does not take the key.
+    #: fal refuses the key.
     REFUSED = "REFUSED"
     UNREAD = "UNREAD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A request in the platform's list (facts §5.4)."""
+    """A request in the platform's list (docs/fal-api.md#request-list)."""
 
     request_id: str
     endpoint: str
@@ -209,15 +208,15 @@ class Listing:
     """All requests of one endpoint since a moment."""
 
     items: tuple[Listed, ...]
-    #: fal's own clock at its answer, or None where it did not say.
+    #: fal's own time of its answer, or None where it gave none.
     asked_at: datetime | None = None
-    #: False where the list had no end: what is not in it may exist all the same.
+    #: False where the list was cut off: what is not in it may exist all the same.
     complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ListForbidden:
-    """The key may not ask, or payloads are not stored: doubts are left to a person."""
+    """The key may not read the list, or payloads are not stored: a person must resolve."""
 
     reason: str
 
@@ -252,7 +251,7 @@ class Unfetched:
     """The download failed for now; nothing is lost."""
 
     reason: str
-    #: The line or the server failed, and not what came over it.
+    #: The network or the server failed, not the content.
     outage: bool = False
 
 
@@ -260,12 +259,12 @@ FetchOutcome: TypeAlias = Fetched | Gone | Unfetched
 
 
 class UploadError(Exception):
-    """An input could not be brought to fal; nothing was paid.
+    """An input could not be uploaded; nothing was paid.
 
     Args:
-        message: in words.
-        passing: the line or the server failed, so that another try may work.
-        failure: whose fault it is, where that is more than this input's: the key, the account.
+        message: for a person.
+        passing: the network or the server failed, so that another try may work.
+        failure: the failure, where it is not about this input alone: the key, the account.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Money, durations, rates and times: from text to values and back. Pure.
+"""Money, durations, rates and times: conversion between text and values. Pure.
 
-Money is whole millionths of a dollar; a cap that drifts by floats is not a cap.
+Money is whole millionths of a dollar, so that sums against a cap are exact.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import NewType
+from typing import Any, NewType, Self, overload
 
-from kling_batch.core.diagnostics import FieldError, show
+from kling_batch.core.diagnostics import InvalidValue, show
 
 MicroUSD = NewType("MicroUSD", int)
 """Money: whole millionths of a US dollar, never a float."""
@@ -35,7 +35,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-#: Nobody has a batch of this size; beyond it a slip of the keyboard is likelier.
+#: No batch costs as much; beyond it a typing error is likelier.
 _MOST = Decimal(10_000_000)
 
 _MICRO = Decimal(1_000_000)
@@ -58,18 +58,55 @@ def parse_usd(text: str) -> MicroUSD:
 def format_usd(micro: int) -> str:
     """`$0.56`; decimals beyond the cent are shown only where there are any."""
     sign, amount = ("-", -micro) if micro < 0 else ("", micro)
-    dollars, rest = divmod(amount, 1_000_000)
+    dollars, rest = divmod(amount, int(_MICRO))
     decimals = f"{rest:06}".rstrip("0").ljust(2, "0")
     return f"{sign}${dollars:,}.{decimals}"
 
 
-def iso(moment: datetime) -> str:
+class USD(Decimal):
+    """Amount of US dollars; prints as `$1.12`, and counts as a `Decimal`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, micro: int) -> Self:
+        """Whole millionths of a dollar, as everything inside counts."""
+        return cls(Decimal(micro) / _MICRO)
+
+    def __str__(self) -> str:
+        return format_usd(round(self * _MICRO))
+
+    def __repr__(self) -> str:
+        return f"USD('{Decimal(self)}')"
+
+    def __format__(self, spec: str, /, *context: Any) -> str:
+        return super().__format__(spec, *context) if spec else str(self)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (str(Decimal(self)),)
+
+
+def micro_usd(dollars: float) -> MicroUSD:
+    """An amount that fal gives in dollars, to the nearest millionth."""
+    return MicroUSD(round(dollars * int(_MICRO)))
+
+
+@overload
+def usd_number(micro: int) -> float: ...
+@overload
+def usd_number(micro: int | None) -> float | None: ...
+def usd_number(micro: int | None) -> float | None:
+    """Dollars as a JSON number; None stays None."""
+    return None if micro is None else micro / int(_MICRO)
+
+
+def format_time(moment: datetime) -> str:
     """UTC with milliseconds, so that text order is time order."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def parse_iso(text: str) -> datetime:
-    """A time of the ledger, or of fal, as an aware moment."""
+def parse_time(text: str) -> datetime:
+    """A time of the ledger as an aware moment; the reverse of `format_time`."""
     return datetime.fromisoformat(text)
 
 
@@ -83,27 +120,27 @@ _YEAR = 366 * 86400
 
 
 def parse_duration(value: object) -> float:
-    """`3h`, `90s`, `1h30m` or a number, as seconds; `FieldError` says what is wrong."""
+    """`3h`, `90s`, `1h30m` or a number, as seconds; `InvalidValue` says what is wrong."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value) if abs(value) < 1e9 else -1.0
     elif isinstance(value, str) and re.match(_DURATION, value):
         found = re.findall(r"([0-9.]+)\s*([a-z]+)", value)
         seconds = sum(float(number) * _UNITS[unit] for number, unit in found)
     else:
-        raise FieldError(f"{show(value)} is no length of time; write 90s, 30m, 3h or 1h30m")
+        raise InvalidValue(f"{show(value)} is no length of time; write 90s, 30m, 3h or 1h30m")
     if not 0 < seconds <= _YEAR:
-        raise FieldError(f"{show(value)} is not between 0 and a year")
+        raise InvalidValue(f"{show(value)} is not between 0 and a year")
     return seconds
 
 
 def parse_rate(value: object) -> float:
-    """`60/min`, `2/s`, `500/h` as a number per second; `FieldError` says what is wrong."""
+    """`60/min`, `2/s`, `500/h` as a number per second; `InvalidValue` says what is wrong."""
     match = re.match(_RATE, value) if isinstance(value, str) else None
     if match is None:
-        raise FieldError(f"{show(value)} is no rate; write 60/min, 2/s or 500/h")
+        raise InvalidValue(f"{show(value)} is no rate; write 60/min, 2/s or 500/h")
     rate = float(match[1]) / _UNITS[match[2]]
     if not 0 < rate <= 10_000:
-        raise FieldError(f"{show(value)} is not between 0 and 10,000 a second")
+        raise InvalidValue(f"{show(value)} is not between 0 and 10,000 a second")
     return rate
 
 

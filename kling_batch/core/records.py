@@ -1,20 +1,23 @@
-"""Rows of the ledger as values: attempts, standings, files, totals, caps. Pure; knows no SQL."""
+"""Rows of the ledger as values: attempts, standings, files, totals, report rows, caps.
+
+Must not know SQL. Pure.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
-from kling_batch.core.jobs import JSON, Job, JobKey
-from kling_batch.core.lifecycle import State
-from kling_batch.core.outcomes import Charged, Failure, Handle
+from kling_batch.core.jobs import JSON, Job, JobKey, job_label
+from kling_batch.core.lifecycle import JobStatus, State, status_of
+from kling_batch.core.outcomes import CancelAnswer, Charged, Failure, Handle
 from kling_batch.core.quantities import MicroUSD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One paid try, as the ledger has it."""
+    """A row of `attempts`: one paid try at a job."""
 
     id: int
     job_key: JobKey
@@ -33,18 +36,41 @@ class Attempt:
     charged: Charged | None
     billable_units: float | None
     cost: MicroUSD | None
-    settled_at: str | None
     rendered_at: str | None
     origin: str
     #: When fal took a request to cancel it.
     cancel_asked_at: str | None
 
 
+class Facts(TypedDict, total=False):
+    """What is known with an event; stored with it, and partly in the attempt's row."""
+
+    handle: Handle | None
+    failure: Failure | None
+    output: JSON
+    remote_status: str | None
+    billable_units: float | None
+    cost: MicroUSD | None
+    inference_seconds: float | None
+    #: Why the event happened, for people.
+    reason: str
+    #: `person`, where it is not fal that says so.
+    by: str
+    #: fal's answer to a request to cancel.
+    answer: CancelAnswer
+    #: Stored names of saved files, and outputs that fal no longer has.
+    paths: list[str]
+    lost: list[int]
+    #: The adopted file.
+    path: str
+    sha256: str
+
+
 Placement: TypeAlias = tuple[int, str, str]
 
 
 class Standing(NamedTuple):
-    """Where a job stands: its latest attempt in a few words, for planning thousands."""
+    """The latest attempt of a job, as far as planning needs it; small, for 100,000 jobs."""
 
     attempt_id: int
     state: State
@@ -81,6 +107,141 @@ class Money:
     unknown: MicroUSD
 
 
+# -- rows of reports ---------------------------------------------------------------------------
+
+
+class StatusRow(NamedTuple):
+    """A row of the view `job_status`; its fields are the keys of `list --json`."""
+
+    batch: str
+    job_id: str
+    take: int
+    #: A `State`, or `pending`.
+    state: str
+    mode: str
+    tier: str
+    prompt: str | None
+    estimate_usd: float
+    cost_usd: float | None
+    request_id: str | None
+    remote_status: str | None
+    failure_kind: str | None
+    failure: str | None
+    files: str | None
+    endpoint: str
+    job_key: str
+    attempt_id: int | None
+
+    @property
+    def label(self) -> str:
+        """As `Job.label`."""
+        return job_label(self.job_id, self.take)
+
+    @property
+    def status(self) -> JobStatus:
+        """The status that people read."""
+        state = None if self.state == "pending" else State(self.state)
+        return status_of(state, self.remote_status)
+
+
+class SpendRow(NamedTuple):
+    """A row of the view `spend`; its fields are the keys of `report --json`."""
+
+    batch: str
+    day: str
+    attempts: int
+    charged_usd: float
+    exposed_usd: float
+    unknown_usd: float
+
+
+class DriftRow(NamedTuple):
+    """A row of the view `drift`; its fields are the keys of `report --json`."""
+
+    endpoint: str
+    renders: int
+    estimated_usd: float
+    cost_usd: float
+    ratio: float | None
+
+
+class JobTotals(NamedTuple):
+    """The cost of all attempts at a job, and when and as what the latest one was sent."""
+
+    cost: MicroUSD
+    intended_at: str
+    rendered_at: str | None
+    settled_at: str | None
+    request_id: str | None
+    remote_status: str | None
+
+
+class LoggedEvent(NamedTuple):
+    """An event of an attempt; its fields are the keys of `show --json`."""
+
+    at: str
+    event: str
+    from_state: str | None
+    to_state: str
+    data: dict[str, Any] | None
+
+
+class NamedRender(NamedTuple):
+    """A name of a job, current or retired, with its latest attempt: a card of the gallery."""
+
+    batch: str
+    job_id: str
+    take: int
+    path: str
+    estimate: MicroUSD
+    retired: bool
+    mode: str
+    tier: str
+    endpoint: str
+    arguments: dict[str, Any]
+    attempt_id: int | None
+    state: State | None
+    remote_status: str | None
+    request_id: str | None
+    rendered_at: str | None
+    failure: str | None
+    #: Why it is in doubt.
+    doubt: str | None
+    charged: MicroUSD
+    exposed: MicroUSD
+
+
+class JobSource(NamedTuple):
+    """What the key of a job was made of; the arguments are canonical JSON."""
+
+    key: JobKey
+    endpoint: str
+    take: int
+    arguments: str
+
+
+class AttemptCheck(NamedTuple):
+    """What `verify` compares of an attempt."""
+
+    id: int
+    state: str
+    charged: str | None
+    origin: str
+    estimate: MicroUSD
+    cost: MicroUSD | None
+
+
+class EventCheck(NamedTuple):
+    """What `verify` replays of an event."""
+
+    attempt_id: int
+    event: str
+    to_state: str
+
+
+# -- caps --------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap:
     """No more than `limit` over these batches, or one job, in a time; None: all, ever."""
@@ -90,7 +251,7 @@ class Cap:
     key: JobKey | None = None
     #: Back from the moment of each attempt, or None.
     window: timedelta | None = None
-    #: Whose word it is, for the sentence that says so.
+    #: Where it was set, for messages.
     name: str = "the cap"
 
     def covers(self, job: Job) -> bool:

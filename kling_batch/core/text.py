@@ -1,13 +1,14 @@
-"""How times, names and foreign text are put into words for people. Pure.
+"""Text for people: sanitised foreign text, names, counts, and the tones of lines. Pure.
 
-Prompts, ids and error messages come from outside: `clean` is the gate between them and anything
-that is shown. Must not print.
+Prompts, ids and error messages come from outside; whatever is shown goes through `clean` first.
+Must not print.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from enum import StrEnum
 
 #: Escape sequences a terminal acts on: CSI (colours, cursor), OSC (titles, links, clipboard), and
 #: the remaining strings and two-byte ones.
@@ -16,8 +17,19 @@ _SEQUENCE = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
-#: Nearly every text there is: nothing to take out.
+#: Nearly all text: nothing to remove.
 _HARMLESS = re.compile(r"[ -~]*")
+
+
+class Tone(StrEnum):
+    """Tone of a line or word; displays decide how it looks."""
+
+    PLAIN = "plain"
+    TITLE = "title"
+    GOOD = "good"
+    BAD = "bad"
+    WARNING = "warning"
+    DIM = "dim"
 
 
 def clean(text: str) -> str:
@@ -29,7 +41,7 @@ def clean(text: str) -> str:
 
 
 def as_typed(command: str) -> str:
-    """A command to be shown: as it is, where it cannot steer a terminal."""
+    """A command for display: unchanged, unless it could steer a terminal."""
     return command if command.isprintable() else clean(command)
 
 
@@ -53,5 +65,5 @@ def count(number: int, noun: str) -> str:
 
 
 def full_name(batch: str, job: str, *, several: bool) -> str:
-    """What a job is called where several batches may be shown together."""
+    """The name of a job where several batches may be shown together."""
     return clean(f"{batch}/{job}" if several and batch else job)

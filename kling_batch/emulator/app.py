@@ -1,7 +1,8 @@
-"""The ASGI program: finds out which of fal's hosts a call is for and hands it to its routes.
+"""ASGI application: dispatches each request to the routes of the fal host that it is for.
 
 A host is named by the Host header, or, on a plain loopback port, by the first part of the path:
-http://127.0.0.1:8765/queue.fal.run/fal-ai/… is https://queue.fal.run/fal-ai/….
+http://127.0.0.1:8765/queue.fal.run/fal-ai/… is https://queue.fal.run/fal-ai/…. Must not contain
+routes or state.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ HOSTS: Mapping[str, Handler] = {
 
 
 class App:
-    """One world behind HTTP."""
+    """ASGI application that serves one `World`."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one call."""
+        """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"the emulator does not speak {scope['type']}")
         try:
@@ -54,9 +55,9 @@ class App:
         except ConnectionDropped as dropped:
             await _drop(dropped, receive, send)
         except ClientDisconnect:
-            return  # it went away while it was still sending
+            return  # the client disconnected while it was still sending
         except anyio.get_cancelled_exc_class():
-            # The server is being stopped. It would answer 500 to whoever still waits.
+            # The server is stopping and would answer 500 to every pending request.
             _reset(_transport(send))
             raise
         except Exception:
@@ -88,7 +89,7 @@ _LOST = (
 
 
 async def _drop(dropped: ConnectionDropped, receive: Receive, send: Send) -> None:
-    """Close the socket under the server; without one, the exception is the broken connection."""
+    """Close the connection's socket; in process, the exception stands for the lost connection."""
     transport = _transport(send)
     if transport is None:
         raise dropped
@@ -102,14 +103,14 @@ async def _drop(dropped: ConnectionDropped, receive: Receive, send: Send) -> Non
 
 
 def _transport(send: Send) -> Any:
-    """The connection behind an ASGI call, None where there is none."""
+    """Transport of the connection of an ASGI call; None in process."""
     return getattr(getattr(send, "__self__", None), "transport", None)
 
 
 def _reset(transport: Any) -> None:
     if transport is None:
         return
-    # Without lingering the peer gets a reset rather than an orderly end.
+    # With a linger time of 0 the peer gets a reset instead of an orderly close.
     raw = transport.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

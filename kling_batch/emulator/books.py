@@ -1,6 +1,6 @@
-"""The platform's own account book: what came in, what was taken, what it cost, who read what.
+"""Record of the platform: submissions, acceptances, charges, cancellations, reads, downloads.
 
-Tests make their decisive assertions here, never on the client's ledger.
+Tests make their decisive assertions here, never on the client's ledger. Must not decide anything.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from .store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
-    """A submission as it came in, whatever became of it."""
+    """A submission as received, accepted or not."""
 
     at: float
     endpoint: str
     payload_hash: str
-    request_id: str | None  # None: it was not accepted
-    status: int | None  # the HTTP status of the answer; None: no answer was given
+    request_id: str | None  # None: not accepted
+    status: int | None  # HTTP status of the response; None: no response was sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """A cancellation that came in."""
+    """A cancellation as received."""
 
     at: float
     request_id: str
@@ -39,9 +39,9 @@ class Cancel:
 def payload_hash(
     endpoint: str, payload: object, content_of: Callable[[str], str | None] = lambda _url: None
 ) -> str:
-    """A digest of what is asked for, the same for the same content in other uploads.
+    """Digest of a payload; equal for equal content, also if it was uploaded again.
 
-    `content_of` gives the digest behind an address, where it is known.
+    `content_of` returns the digest of the file at a URL, if it is known.
     """
 
     def settled(value: object) -> object:
@@ -56,7 +56,7 @@ def payload_hash(
 
 
 class Books:
-    """Lists and counts, oldest first. Reading them brings the platform up to date first."""
+    """Lists and counts, oldest first. Reading them first processes everything that is due."""
 
     def __init__(self, store: Store, catch_up: Callable[[], None]) -> None:
         self._store = store
@@ -75,7 +75,7 @@ class Books:
 
     @property
     def accepted(self) -> list[Request]:
-        """Every accepted request, settled as far as time has gone."""
+        """Every accepted request, in its state at this moment."""
         self._catch_up()
         return list(self._accepted)
 
@@ -85,7 +85,7 @@ class Books:
         return [post for post in self.posts if post.request_id is None]
 
     def charges(self) -> dict[str, int]:
-        """How often each payload has been charged or is bound to be: the number to keep at 1."""
+        """How often each payload has been or will be charged; more than 1 is a double payment."""
         return dict(Counter(r.payload_hash for r in self.accepted if r.committed_micro_usd))
 
     def acceptances(self) -> dict[str, int]:
@@ -94,34 +94,34 @@ class Books:
 
     @property
     def total_charged_micro_usd(self) -> int:
-        """What all finished requests cost."""
+        """Cost of all finished requests."""
         return sum(request.charged_micro_usd for request in self.accepted)
 
     @property
     def total_committed_micro_usd(self) -> int:
-        """The same and what the unfinished ones will cost if they are left alone."""
+        """Cost of finished requests plus what the unfinished ones will cost."""
         return sum(request.committed_micro_usd for request in self.accepted)
 
-    # -- writing: the world and the routes only --
+    # -- writing: only for `World` and the routes --
 
     def accept(self, request: Request) -> None:
-        """Enter an accepted request."""
+        """Record an accepted request."""
         self._accepted.append(request)
 
     def post(self, post: Post) -> None:
-        """Enter a submission."""
+        """Record a submission."""
         self._note("post", asdict(post))
 
     def cancel(self, cancel: Cancel) -> None:
-        """Enter a cancellation."""
+        """Record a cancellation."""
         self._note("cancel", asdict(cancel))
 
     def count(self, kind: str, subject: str) -> None:
-        """Count a result_get, download or upload."""
+        """Count a `result_get`, `download` or `upload`."""
         self._note(kind, {"subject": subject})
 
     def clear(self) -> None:
-        """Begin a new book."""
+        """Delete every entry."""
         for each in (self._accepted, self.posts, self.cancels):
             each.clear()
         for counter in (self.result_gets, self.status_gets, self.downloads, self.uploads):

@@ -1,4 +1,4 @@
-"""Whether values from a YAML or JSON document have the types that a dataclass declares."""
+"""Type check of values from YAML or JSON against the annotations of a dataclass. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def refuse_unknown(what: str, cls: type[Any], values: Mapping[str, Any]) -> None:
-    """ValueError if there is a name that the dataclass does not have."""
+    """Raise ValueError if a key is no field of the dataclass."""
     known = {each.name for each in fields(cls)}
     if unknown := sorted(set(values) - known):
         raise ValueError(f"unknown {what}: {', '.join(unknown)}")
 
 
 def refuse_misfits(what: str, instance: Any) -> None:
-    """ValueError if a field holds what its annotation does not allow."""
+    """Raise ValueError if a field's value does not fit its annotation."""
     for name, hint in get_type_hints(type(instance)).items():
         value = getattr(instance, name)
         if not _fits(value, hint):
@@ -36,7 +36,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _holds(value: object, inner: tuple[Any, ...]) -> bool:
-    """Whether what is in a container fits its parameters."""
+    """Whether the elements of a container fit its type parameters."""
     if isinstance(value, Mapping):
         return all(_fits(each, inner[1]) for each in value.values())
     if isinstance(value, tuple | frozenset):

@@ -1,4 +1,4 @@
-"""The control plane under /_emulator/: what fal does not have, for tests and for looking around."""
+"""Control plane under /_emulator/: settings, faults, clock and books. fal has nothing like it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Answer = dict[str, Any]
 
 
 async def handle(incoming: Incoming) -> Response:
-    """Any call to the control plane; no key is asked for."""
+    """Answer a request to the control plane; no key is needed."""
     found = _ROUTES.get((incoming.method, "/".join(incoming.path[1:])))
     if found is None:
         raise refused(404, "Not Found")
@@ -69,7 +69,7 @@ def _books(world: World, _body: Any) -> Answer:
 
 
 def _show_settings(world: World, _body: Any) -> Answer:
-    """All but the keys."""
+    """Every setting except the keys."""
     values = {**world.settings.as_dict(), "service_times": dict(world.settings.service_times)}
     return {name: value for name, value in values.items() if name not in ("keys", "admin_keys")}
 
@@ -82,7 +82,7 @@ def _change_settings(world: World, body: Any) -> Answer:
 def _advance(world: World, body: Any) -> Answer:
     seconds = body.get("seconds")
     if not isinstance(seconds, int | float):
-        raise ValueError("seconds must be a number")  # noqa: TRY004 (answered like other mistakes)
+        raise ValueError("seconds must be a number")  # noqa: TRY004 (handled like every other bad value)
     world.advance(seconds)
     return {"now": world.now()}
 
@@ -112,7 +112,7 @@ _ROUTES: Mapping[tuple[str, str], Callable[[World, Any], Answer]] = {
 
 
 def books_json(world: World) -> dict[str, Any]:
-    """The whole account book."""
+    """The whole record as JSON."""
     books = world.books
     return {
         "requests": [_request_json(request) for request in books.accepted],

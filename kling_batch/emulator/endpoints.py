@@ -1,4 +1,7 @@
-"""Which endpoints the emulated platform offers and what input each takes: data, no behaviour."""
+"""Endpoints of the emulated platform and the input fields of each, as data.
+
+Written from docs/fal-api.md, not from the client's catalogue, so that each checks the other.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ IMAGE_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One input field: its kind, and the limits that go with the kind."""
+    """One input field: its kind and the limits of that kind."""
 
     kind: FieldKind
     required: bool = False
@@ -30,7 +33,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An endpoint of the catalogue, or the loose shape of one that is not in it."""
+    """An endpoint of the catalogue, or a generic one for an id that is not in it."""
 
     id: str
     media: Media
@@ -39,7 +42,7 @@ class Endpoint:
     operation: str = ""
     fields: Mapping[str, Field] = field(default_factory=dict)
     known: bool = True
-    references: int | None = None  # most elements and image_urls together
+    references: int | None = None  # maximum of elements and image_urls together
 
 
 _PROMPT = Field("text", required=True, high=PROMPT_LIMIT)
@@ -154,9 +157,9 @@ CATALOGUE: Mapping[str, Endpoint] = _catalogue()
 
 
 def endpoint_for(endpoint_id: str, extra: tuple[str, ...] = ()) -> Endpoint | None:
-    """The endpoint of that id, a loose one for other models, or None where fal knows no such app.
+    """Endpoint of this id: a generic one for other models, None if fal has no such app.
 
-    The two O3 families are exact: a misspelt path below them does not exist.
+    Below the two O3 families only the listed ids exist, so that a misspelt one is refused.
     """
     if found := CATALOGUE.get(endpoint_id):
         return found
@@ -178,10 +181,10 @@ def _loose(endpoint_id: str) -> Endpoint:
 
 
 def is_on(value: object) -> bool:
-    """A switch of an input, read as generously as the runner does."""
+    """Whether a flag of an input is true, with the runner's leniency."""
     return value in (1, "1", "true")
 
 
 def app_of(endpoint_id: str) -> str:
-    """The owner/app part, which is all that fal keeps in the URLs of a request."""
+    """Owner and app: the part of the id in request URLs (docs/fal-api.md#request-urls)."""
     return "/".join(endpoint_id.split("/")[:2])

@@ -1,6 +1,7 @@
-"""What can go wrong with a render, in fal's words: error types, HTTP codes and bodies.
+"""Errors of renders as fal reports them: error types, HTTP codes and response bodies.
 
-Only builds values; when they are used is decided by the world and by the fault plan.
+Sources: docs/fal-api.md#request-errors, docs/fal-api.md#model-errors. Must not decide when an
+error occurs; that is up to `World` and the fault plan.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from typing import Any
 
 
 class EmulatorError(Exception):
-    """Something about the emulator itself that can be said in a sentence."""
+    """Failure of the emulator itself, with a message for the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """How a render ended without an output: what status and result will say."""
+    """A failed render: what its status and its result report."""
 
     http: int
     body: Mapping[str, Any]
@@ -40,7 +41,7 @@ REQUEST_ERRORS: Mapping[str, tuple[int, str]] = {
     "client_cancelled": (499, "Request was cancelled by the client"),
     "bad_request": (400, "Bad request"),
 }
-"""Platform failures: {"detail": text, "error_type": …} and the header X-Fal-Error-Type."""
+"""Failures of the platform: {"detail": text, "error_type": …} and the header X-Fal-Error-Type."""
 
 MODEL_ERRORS: Mapping[str, tuple[int, str, Mapping[str, Any]]] = {
     "internal_server_error": (500, "Internal server error", {}),
@@ -113,7 +114,7 @@ MODEL_ERRORS: Mapping[str, tuple[int, str, Mapping[str, Any]]] = {
     ),
     "partner_validation_failed": (422, "The partner refused the input", {"reason": "unknown"}),
 }
-"""Model failures: {"detail": [{loc, msg, type, url, ctx}]}."""
+"""Failures of the model: {"detail": [{loc, msg, type, url, ctx}]}."""
 
 
 def detail(
@@ -133,7 +134,7 @@ def detail(
 
 
 def invalid(details: Sequence[Mapping[str, Any]]) -> Failure:
-    """The runner refused the input."""
+    """Failure of a render whose input the runner refused."""
     return Failure(
         http=422,
         body={"detail": list(details)},
@@ -143,7 +144,7 @@ def invalid(details: Sequence[Mapping[str, Any]]) -> Failure:
 
 
 def named_failure(kind: str, http: int | None = None, given: object = None) -> Failure:
-    """The failure of that error type (request level) or detail type (model level)."""
+    """Failure of this error type (platform) or detail type (model)."""
     if kind in REQUEST_ERRORS:
         code, text = REQUEST_ERRORS[kind]
         body = {"detail": text, "error_type": kind}

@@ -1,4 +1,4 @@
-"""Which misbehaviour meets which call: the plan, not the misbehaving (that is `misbehaviour`).
+"""Fault plan: which fault applies to which call. `misbehaviour` carries the faults out.
 
 A plan as a file (YAML or JSON) is a list of faults, alone or under `faults:`, next to an
 optional `seed:`. Each fault is a mapping with the fields of `Fault`:
@@ -25,8 +25,8 @@ from .checking import refuse_misfits, refuse_unknown
 from .errors import MODEL_ERRORS, REQUEST_ERRORS
 
 Stage = Literal[
-    "submit.before",  # before fal takes it: nothing was accepted
-    "submit.after",  # fal took it, it will be charged; only the answer suffers
+    "submit.before",  # before acceptance: nothing is charged
+    "submit.after",  # after acceptance: it is charged, and only the response is faulty
     "status",
     "result",
     "cancel",
@@ -34,32 +34,32 @@ Stage = Literal[
     "pricing",
     "upload",
     "download",
-    "job",  # how the render itself ends; decided when it is accepted
+    "job",  # how the render ends; decided on acceptance
 ]
 What = Literal[
-    "status",  # answer with this HTTP status (default bodies as fal's front sends them)
-    "reset",  # drop the connection without an answer
-    "close",  # close the connection politely, without an answer
-    "hang",  # no answer for `seconds` (without: forever), then drop; job: ends so late, or never
-    "delay",  # answer, `seconds` later; job: that much slower
-    "garbage",  # 200 with a body that makes no sense; job: succeeds, without media
-    "truncated",  # announce the whole body, send half, close
-    "short",  # send a complete but shorter body than the result declared
+    "status",  # respond with this HTTP status (default bodies like those of fal's proxies)
+    "reset",  # reset the connection without a response
+    "close",  # close the connection without a response
+    "hang",  # no response for `seconds` (default: forever), then reset; job: ends late or never
+    "delay",  # respond `seconds` later; job: takes that much longer
+    "garbage",  # 200 with an unusable body; job: succeeds without media
+    "truncated",  # declare the whole length, send half, close
+    "short",  # send a complete body that is shorter than the result's file_size
     "expired",  # 404, or 410 with status: 410
-    "html",  # an HTML page with 200 where a file or JSON was meant
-    "ignore_range",  # 200 with everything though a part was asked for
-    "headers",  # the good answer with these `headers` changed
+    "html",  # 200 with an HTML page instead of a file or JSON
+    "ignore_range",  # 200 with the whole file although a range was requested
+    "headers",  # the regular response with these `headers` changed
     "fail",  # job only: end with the error named in `error`
 ]
 _JOB = ("fail", "delay", "hang", "garbage")
 _ERRORS = frozenset({*REQUEST_ERRORS, *MODEL_ERRORS})
 
 
-class ConnectionDropped(Exception):  # noqa: N818 (what happened, not who is to blame)
+class ConnectionDropped(Exception):  # noqa: N818 (an event, not an error of the emulator)
     """The emulated server dropped the connection.
 
-    Behind a real server the socket is closed and nobody sees this. In one process it passes
-    through the ASGI app; it carries what had been sent until then, if anything.
+    On a port the socket is closed and this exception stays inside. In process it leaves the ASGI
+    application; it then carries what had been sent before, if anything.
     """
 
     def __init__(self, *, politely: bool = False) -> None:
@@ -72,10 +72,10 @@ class ConnectionDropped(Exception):  # noqa: N818 (what happened, not who is to 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One kind of misbehaviour and the calls it befalls; all given conditions must hold.
+    """A fault and the calls that it applies to; all given conditions must hold.
 
-    `nth` and `every` count the calls that match the other conditions; `request` is the place of
-    the request in the order of acceptance (1 is the first), for stages after acceptance.
+    `nth` and `every` count the calls that match the other conditions. `request` is the number of
+    the request in order of acceptance, from 1, for stages after acceptance.
     """
 
     stage: Stage
@@ -86,15 +86,15 @@ class Fault:
     endpoint: str | None = None  # glob
     prompt: str | None = None  # substring
     request: int | tuple[int, ...] | None = None
-    times: int | None = None  # fires at most so often
-    per_request: int | None = None  # fires at most so often for one request
+    times: int | None = None  # maximum in all
+    per_request: int | None = None  # maximum per request
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | Mapping[str, Any] | None = None
-    seconds: float | None = None  # for `hang` and `delay`; others happen so much later
+    seconds: float | None = None  # for `hang` and `delay`; a delay before the other faults
     error: str | None = None
-    http: int | None = None  # job: another HTTP code than the usual one for this error
-    billed: bool | None = None  # job: charge for it although it fails
+    http: int | None = None  # job: HTTP code, if not the usual one of this error
+    billed: bool | None = None  # job: charged although it fails
 
     def __post_init__(self) -> None:
         for name in ("nth", "request"):
@@ -109,7 +109,7 @@ class Fault:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """A fault from a parsed document; ValueError says what is wrong with it."""
+        """Fault from a parsed document; raises ValueError with the reason."""
         refuse_unknown("fault field", cls, values)
         if missing := [name for name in ("stage", "what") if name not in values]:
             raise ValueError(f"a fault needs {' and '.join(missing)}")
@@ -117,7 +117,7 @@ class Fault:
         return cls(**{**values, "seconds": None} if forever else values)
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields that say something."""
+        """The fields that are set."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in values.items() if value not in (None, {})}
 
@@ -135,7 +135,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What is known of a call when a fault is looked for."""
+    """Properties of a call that faults are matched against."""
 
     stage: Stage
     endpoint: str = ""
@@ -152,7 +152,7 @@ class _Armed:
 
 
 class FaultPlan:
-    """The faults in force. Chance comes from one seeded source, so that a run can be repeated."""
+    """Active faults. One seeded random source, so that a run can be repeated."""
 
     def __init__(self, faults: Iterable[Fault] = (), seed: int = 0) -> None:
         self._rng = random.Random(seed)  # noqa: S311 (repeatable on purpose)
@@ -160,19 +160,19 @@ class FaultPlan:
         self.add(*faults)
 
     def add(self, *faults: Fault) -> None:
-        """Put faults in force; where several would meet a call, the first added wins."""
+        """Activate faults; if several match a call, the one added first applies."""
         self._armed += [_Armed(fault) for fault in faults]
 
     def clear(self) -> None:
-        """Behave again."""
+        """Deactivate all faults."""
         self._armed.clear()
 
     def seed(self, seed: int) -> None:
-        """Start the chance anew."""
+        """Reseed the random source."""
         self._rng.seed(seed)
 
     def draw(self, call: Call) -> Fault | None:
-        """The fault that meets this call, which counts as one call for every fault it matches."""
+        """Fault that applies to this call, or None; counts the call for every fault it matches."""
         met = [armed for armed in self._armed if self._meets(armed, call)]
         if not met:
             return None
@@ -182,7 +182,7 @@ class FaultPlan:
         return first.fault
 
     def report(self) -> list[dict[str, Any]]:
-        """Each fault with how many calls it matched and how often it fired."""
+        """Each fault with the number of calls that it matched and applied to."""
         return [
             {**armed.fault.as_dict(), "seen": armed.seen, "fired": armed.fired}
             for armed in self._armed
@@ -220,7 +220,7 @@ def _among(number: int | None, wanted: int | tuple[int, ...]) -> bool:
 
 
 def parse_plan(document: object) -> tuple[list[Fault], int | None]:
-    """Faults and seed of a parsed plan document; ValueError says what is wrong."""
+    """Faults and seed of a parsed plan; raises ValueError with the reason."""
     seed = None
     if isinstance(document, Mapping):
         if unknown := sorted(set(document) - {"seed", "faults"}):
@@ -235,7 +235,7 @@ def parse_plan(document: object) -> tuple[list[Fault], int | None]:
 
 
 def load_plan(path: Path | str) -> FaultPlan:
-    """The plan in a YAML or JSON file; ValueError says what is wrong with it."""
+    """Fault plan of a YAML or JSON file; raises ValueError with the reason."""
     import yaml  # noqa: PLC0415
 
     try:

@@ -1,4 +1,4 @@
-"""Every file under the CDN's addresses: uploads are kept, outputs are made again when asked for."""
+"""Files of the CDN: uploads are stored, outputs are rendered again on demand. No HTTP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CACHE_BYTES = 64 * 1024 * 1024
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class File:
-    """An address and what is behind it: uploaded bytes, or the recipe of an output."""
+    """A file of the CDN: uploaded bytes, or the recipe of an output."""
 
     path: str
     content_type: str
@@ -37,18 +37,18 @@ class File:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """Last component of the path."""
         return self.path.rsplit("/", 1)[-1]
 
     @property
     def url(self) -> str:
-        """Its address in answers."""
+        """URL in responses."""
         return f"https://{UPLOAD_HOST if self.recipe is None else OUTPUT_HOST}{self.path}"
 
 
 @dataclass(slots=True)
 class Multipart:
-    """An upload in parts that is not yet complete."""
+    """A multipart upload that is not complete yet."""
 
     path: str
     content_type: str
@@ -57,7 +57,7 @@ class Multipart:
 
 
 class Files:
-    """The CDN's shelf."""
+    """All files of the CDN."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
@@ -69,11 +69,11 @@ class Files:
         self._multiparts: dict[str, Multipart] = {}
         for path, values, data in store.uploads():
             self._files[path] = File(path=path, data=data, **values)
-        # Counts on over restarts, so that no address is given twice.
+        # Continues over restarts, so that no path is used twice.
         self._tokens = round(store.fact("tokens", 0))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete every file."""
         for each in (self._files, self._cache, self._shapes, self._multiparts):
             each.clear()
         self._cached = self._tokens = 0
@@ -81,7 +81,7 @@ class Files:
     # -- uploads --
 
     def reserve(self, name: str) -> str:
-        """A new path for an upload of that name."""
+        """New path for an upload of this name."""
         token = self._token(name)
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[-80:]
         return f"/files/b/{token[:8]}/{token[8:]}_{safe}"
@@ -89,7 +89,7 @@ class Files:
     def upload(
         self, path: str, data: bytes, content_type: str, now: float, lifetime: float | None
     ) -> File:
-        """Shelve uploaded bytes."""
+        """Store uploaded bytes."""
         file = File(
             path=path,
             content_type=content_type,
@@ -103,18 +103,18 @@ class Files:
         return file
 
     def begin(self, name: str, content_type: str, lifetime: float | None) -> tuple[str, str]:
-        """Start an upload in parts: its future path and its id."""
+        """Start a multipart upload; returns its future path and its id."""
         path, upload_id = self.reserve(name), self._token("multipart")
         self._multiparts[upload_id] = Multipart(path, content_type, lifetime)
         return path, upload_id
 
     def multipart(self, path: str, upload_id: str) -> Multipart | None:
-        """The upload in parts under that path and id."""
+        """Multipart upload with this path and id, or None."""
         found = self._multiparts.get(upload_id)
         return found if found is not None and found.path == path else None
 
     def finish(self, upload_id: str, numbers: list[int], now: float) -> File:
-        """Join the named parts in the order of their numbers; KeyError if one never came."""
+        """Join these parts by number; raises KeyError if one was not uploaded."""
         found = self._multiparts[upload_id]
         data = b"".join(found.parts[number] for number in sorted(numbers))
         del self._multiparts[upload_id]
@@ -123,7 +123,7 @@ class Files:
     # -- outputs --
 
     def shelve(self, request: Request, recipes: list[Recipe], now: float) -> list[File]:
-        """Give each output of a request its address; calling it again changes nothing."""
+        """Files of a request's outputs; idempotent."""
         return [self._shelve(request, recipe, number, now) for number, recipe in enumerate(recipes)]
 
     def _shelve(self, request: Request, recipe: Recipe, number: int, now: float) -> File:
@@ -145,7 +145,7 @@ class Files:
         return self._files[path]
 
     def _token(self, what: str) -> str:
-        """Twenty-four digits that are new, and the same in every run of the same story."""
+        """Unused token of 24 hex digits, reproducible for the same seed and order of calls."""
         self._tokens += 1
         self._store.set_fact("tokens", self._tokens)
         secret = f"{self._settings.seed}/{self._tokens}/{what}"
@@ -154,11 +154,11 @@ class Files:
     # -- reading --
 
     def find(self, url: str, now: float) -> File | None:
-        """The file at that address or path, unless it has expired."""
+        """File at this URL or path, or None if there is none or it has expired."""
         parts = urlsplit(url)
         path = parts.path
         first, _, rest = path.lstrip("/").partition("/")
-        if first in HOSTS:  # as a loopback address names the host
+        if first in HOSTS:  # on a loopback port the path names the host
             path = f"/{rest}"
         elif parts.hostname is not None and parts.hostname not in HOSTS:
             return None
@@ -166,19 +166,19 @@ class Files:
         return file if file is not None and now < file.expires_at else None
 
     def is_ours(self, url: str) -> bool:
-        """Whether that address is on this CDN, whether or not there is a file."""
+        """Whether this URL belongs to the CDN, also if there is no such file."""
         parts = urlsplit(url)
         return parts.hostname in HOSTS or parts.path.lstrip("/").partition("/")[0] in HOSTS
 
     def data(self, file: File) -> bytes:
-        """Its bytes."""
+        """Content of the file."""
         if file.data is not None:
             return file.data
         assert file.recipe is not None
         return self._made(file.recipe)
 
     def shape(self, file: File) -> Shape | None:
-        """Its size and length, or None if it is neither image nor video."""
+        """Dimensions and length, or None if it is neither image nor video."""
         if isinstance(file.recipe, media.Clip):
             return Shape(file.recipe.width, file.recipe.height, file.recipe.seconds)
         if isinstance(file.recipe, media.Picture):
@@ -188,7 +188,7 @@ class Files:
         return self._shapes[file.path]
 
     def expire(self, now: float, url: str | None = None) -> int:
-        """Let the file at one address or path, or all, be gone; how many that were."""
+        """Expire the file at a URL or path, or all files; returns how many."""
         chosen = list(self._files.values()) if url is None else [self.find(url, now)]
         gone = [file for file in chosen if file is not None and now < file.expires_at]
         for file in gone:

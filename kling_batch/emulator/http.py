@@ -1,4 +1,4 @@
-"""The HTTP words all routes share: what came in, how fal words its refusals. No routes here."""
+"""Shared HTTP helpers of the routes: parsed requests, error responses, keys. No routes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .world import World
 
 @dataclass(slots=True)
 class Incoming:
-    """A call after its host and path were understood."""
+    """An HTTP request with its fal host and path."""
 
     world: World
     http: HttpRequest
@@ -30,7 +30,7 @@ class Incoming:
         return self.http.method
 
     def query(self, name: str) -> str | None:
-        """The last value of a query parameter."""
+        """Last value of a query parameter, or None."""
         return self.http.query_params.get(name)
 
     def queries(self, name: str) -> list[str]:
@@ -39,12 +39,12 @@ class Incoming:
         return [each for value in values for each in value.split(",") if each]
 
     async def json(self) -> Any:
-        """The body; ValueError if it is no JSON."""
+        """Parsed body; raises ValueError if it is not JSON."""
         return json.loads(await self.http.body() or b"null")
 
 
-class Refusal(Exception):  # noqa: N818 (an answer, not an error)
-    """A definite answer that ends the handling of a call."""
+class Refusal(Exception):  # noqa: N818 (a response, not an error)
+    """Raised to end a request with an error response."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status_code)
@@ -52,17 +52,17 @@ class Refusal(Exception):  # noqa: N818 (an answer, not an error)
 
 
 def refused(status: int, detail: object, **more: object) -> Refusal:
-    """A refusal in the words of the queue and the CDN: {"detail": …}."""
+    """Error response of the queue and the CDN: {"detail": …}."""
     return Refusal(JSONResponse({"detail": detail, **more}, status))
 
 
 def platform_refused(status: int, kind: str, message: str) -> Refusal:
-    """A refusal in the words of the platform API: {"error": {type, message}}."""
+    """Error response of the platform API: {"error": {type, message}}."""
     return Refusal(JSONResponse({"error": {"type": kind, "message": message}}, status))
 
 
 def key_problem(headers: Mapping[str, str], settings: Settings) -> str | None:
-    """What is wrong with the key of a call, or None."""
+    """Reason why the key of a request is not accepted, or None."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() not in ("key", "bearer") or not key.strip():
         return "Authentication is required to access this application"
@@ -70,12 +70,12 @@ def key_problem(headers: Mapping[str, str], settings: Settings) -> str | None:
 
 
 def is_admin(headers: Mapping[str, str], settings: Settings) -> bool:
-    """Whether the key of a call has the ADMIN scope."""
+    """Whether the key of a request has the ADMIN scope."""
     return headers.get("authorization", "").partition(" ")[2].strip() in settings.admin_keys
 
 
 def require_key(incoming: Incoming) -> None:
-    """Refuse a call of the queue or of the upload service that has no good key."""
+    """Raise a 401 if a request to the queue or upload service has no valid key."""
     if problem := key_problem(incoming.http.headers, incoming.world.settings):
         raise refused(401, problem)
 

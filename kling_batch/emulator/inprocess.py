@@ -1,7 +1,6 @@
-"""httpx without sockets: the emulator as the network of one client, also on virtual time.
+"""httpx transport that connects a client to the emulator in process, also on virtual time.
 
-What a real connection would do to the client, the transport does: a read timeout that passes, a
-connection that is dropped, a body that ends too early.
+Reproduces what sockets do to a client: read timeouts, dropped connections, truncated bodies.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from .world import World
 
 
 class InProcessTransport(httpx.AsyncBaseTransport):
-    """Hands every request to one world, whichever host it names."""
+    """Transport that sends every request to one `World`, whatever its host."""
 
     def __init__(self, world: World) -> None:
         self._asgi = httpx.ASGITransport(app=create_app(world))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One answer, or the httpx error that a socket would have led to."""
+        """Response, or the httpx error that a socket would have caused."""
         patience = request.extensions.get("timeout", {}).get("read")
         try:
             with anyio.fail_after(patience):

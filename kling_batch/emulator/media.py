@@ -1,6 +1,6 @@
-"""Real pictures and clips, made from a recipe: the same recipe gives the same bytes.
+"""Images and video clips rendered from recipes; the same recipe gives the same bytes.
 
-Pillow and PyAV are imported only when something is made. Nothing here knows requests or HTTP.
+Pillow and PyAV are imported on first use. Must not know requests or HTTP.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A still: what it shows, and as what it is encoded."""
+    """Recipe of an image: content and encoding."""
 
     width: int
     height: int
@@ -40,18 +40,18 @@ class Picture:
 
     @property
     def content_type(self) -> str:
-        """Its MIME type."""
+        """MIME type."""
         return f"image/{self.format}"
 
     @property
     def suffix(self) -> str:
-        """What its name ends with."""
+        """File extension."""
         return ".jpg" if self.format == "jpeg" else f".{self.format}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """A video: what it shows, how long, and whether one hears something."""
+    """Recipe of a video: content, length, and whether it has sound."""
 
     width: int
     height: int
@@ -69,7 +69,7 @@ Recipe = Picture | Clip
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a media file turns out to be."""
+    """Dimensions and length of a media file."""
 
     width: int
     height: int
@@ -77,7 +77,7 @@ class Shape:
 
 
 def make(recipe: Recipe, *, template: bool = False) -> bytes:
-    """The file. From a template: any clip of that shape, told apart by a tag inside."""
+    """Rendered file. With `template`, one clip per shape, made distinct by an embedded tag."""
     if not template:
         return _encode(recipe)
     plain = replace(recipe, text="", tag="template")
@@ -85,12 +85,12 @@ def make(recipe: Recipe, *, template: bool = False) -> bytes:
 
 
 def probe(data: bytes) -> Shape | None:
-    """Size and length of an image or video, or None if it is neither."""
+    """Dimensions and length of an image or video, or None if it is neither."""
     return _probe_image(data) or _probe_video(data)
 
 
 def frame_size(ratio: float, short_side: int) -> tuple[int, int]:
-    """Even width and height with that width/height ratio."""
+    """Even width and height in this ratio."""
     width = short_side * max(ratio, 1.0)
     height = short_side * max(1 / ratio, 1.0)
     return 2 * round(width / 2), 2 * round(height / 2)
@@ -116,7 +116,7 @@ def _encode_picture(picture: Picture) -> bytes:
 
 
 def _canvas(width: int, height: int, text: str, tag: str) -> Image.Image:
-    """A ground whose colours come from the words, the words, and the tag as a footer."""
+    """Image with the prompt on a background coloured by its digest, and the tag as a footer."""
     from PIL import Image, ImageDraw  # noqa: PLC0415
 
     hue = _digest(text, tag)[0] / 256
@@ -148,7 +148,7 @@ def _colour(hue: float, value: float) -> tuple[int, int, int]:
 
 
 def _encode_clip(clip: Clip) -> bytes:
-    # The index is moved to the front by reading the file back, so it has to be a file.
+    # faststart reads the output back to move the index to the front, so it must be a file.
     with tempfile.TemporaryDirectory(prefix="kling-emulator-") as folder:
         path = Path(folder) / "clip.mp4"
         _write_clip(path, clip)
@@ -162,7 +162,7 @@ def _write_clip(path: Path, clip: Clip) -> None:
     with av.open(str(path), "w", format="mp4", options=options) as container:
         video = container.add_stream("libx264", rate=FPS)
         video.width, video.height, video.pix_fmt = clip.width, clip.height, "yuv420p"
-        # One thread: the bytes must not depend on the machine.
+        # One thread, so that the bytes do not depend on the machine.
         video.options = {"preset": "ultrafast", "crf": "30", "threads": "1"}
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if clip.audio else None
         for frame in _frames(clip):
@@ -175,7 +175,7 @@ def _write_clip(path: Path, clip: Clip) -> None:
 
 
 def _frames(clip: Clip) -> Iterator[Any]:
-    """The canvas with a disc that crosses it once, drawn straight into the encoder's planes."""
+    """Frames of the canvas with a disc that crosses it, drawn into the encoder's planes."""
     from av import VideoFrame  # noqa: PLC0415
 
     canvas = _canvas(clip.width, clip.height, clip.text, clip.tag)
@@ -189,7 +189,7 @@ def _frames(clip: Clip) -> Iterator[Any]:
         y = round(clip.height * (0.65 - math.sin(along * math.tau) / 8))
         frame = VideoFrame(clip.width, clip.height, "yuv420p")
         for index, plane in enumerate(planes):
-            half = 2 if index else 1  # the two colour planes have half the size
+            half = 2 if index else 1  # the two chroma planes have half the size
             disc = plane.with_disc(x // half, y // half, radius // half, _DISC[index])
             frame.planes[index].update(disc)
         yield frame
@@ -200,7 +200,7 @@ _DISC = (b"\xd2", b"\x10", b"\x92")  # yellow in Y, U, V
 
 @dataclass(frozen=True, slots=True)
 class _Plane:
-    """One plane of a picture as an encoder has it."""
+    """One plane of a planar video frame."""
 
     data: bytes
     stride: int
@@ -215,11 +215,11 @@ class _Plane:
 
 
 def _sound(seconds: float, pitch: int) -> Iterator[Any]:
-    """A quiet tone, in blocks of the size that the encoder takes."""
+    """A quiet tone, in blocks of the encoder's frame size."""
     from av import AudioFrame  # noqa: PLC0415
 
     step = math.tau * pitch / SAMPLE_RATE
-    # A whole number of waves fits into a second, so one second can be repeated.
+    # A whole number of periods fits into a second, so one second can be repeated.
     second = array("f", (0.1 * math.sin(step * n) for n in range(SAMPLE_RATE)))
     wave = (second * (math.ceil(seconds) + 1)).tobytes()
     block = 1024
@@ -246,7 +246,7 @@ def _probe_video(data: bytes) -> Shape | None:
     try:
         with av.open(io.BytesIO(data)) as container:
             stream = container.streams.video[0]
-            # The clip's own length: with sound, the container's can be a little longer.
+            # Length of the video stream: with sound, the container can be a little longer.
             if stream.duration and stream.time_base:
                 seconds = float(stream.duration * stream.time_base)
             else:

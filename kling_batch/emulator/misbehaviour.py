@@ -1,4 +1,4 @@
-"""How a fault looks on the wire: turns a good answer into the bad one that the plan asks for."""
+"""Faults on the wire: turns a regular response into the faulty one of the plan."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _KINDS: Mapping[int, str] = {
 
 
 async def guarded(incoming: Incoming, call: Call, answer: Answer) -> Response:
-    """The answer, unless a fault meets the call."""
+    """Regular response, or the faulty one if a fault applies to the call."""
     fault = incoming.world.faults.draw(call)
     return await answer() if fault is None else await misbehave(fault, incoming, answer)
 
 
 async def misbehave(fault: Fault, incoming: Incoming, answer: Answer) -> Response:
-    """What the fault makes of the call; `answer` runs only where its result is still needed."""
+    """Faulty response; `answer` runs only if its result is still needed."""
     if fault.what == "hang":
         await _hang(incoming.http.receive, fault.seconds)
         raise ConnectionDropped
@@ -65,7 +65,7 @@ async def misbehave(fault: Fault, incoming: Incoming, answer: Answer) -> Respons
 
 
 def answered(fault: Fault | None, status: int) -> int | None:
-    """The HTTP status a caller gets to see, None if it gets no answer."""
+    """HTTP status that the caller sees; None if it gets no response."""
     if fault is None:
         return status
     if fault.what in ("reset", "close", "hang"):
@@ -74,7 +74,7 @@ def answered(fault: Fault | None, status: int) -> int | None:
 
 
 def _replaces(fault: Fault) -> bool:
-    """Whether the good answer is not even needed."""
+    """Whether the regular response is not needed at all."""
     whole = fault.what in ("status", "expired", "html")
     return whole or (fault.what == "garbage" and fault.stage != "download")
 
@@ -108,17 +108,17 @@ def _worsened(fault: Fault, good: Response) -> Response:
             return _Truncated(good)
         case "short":
             return _reworked(good, lambda body: body[: len(body) // 2])
-        case "garbage":  # as long as the file, and of no format
+        case "garbage":  # the file's length, but no known format
             return _reworked(good, lambda body: body[::-1])
         case "headers":
             good.headers.update(fault.headers)
-        case _:  # late, or with all of what only a part was asked of
+        case _:  # delayed, or the whole file instead of a range
             pass
     return good
 
 
 class _Truncated(Response):
-    """Announces the whole body, sends half of it, and closes."""
+    """Response that declares the whole length, sends half of it, and closes."""
 
     def __init__(self, whole: Response) -> None:
         super().__init__(status_code=whole.status_code)
@@ -136,7 +136,7 @@ class _Truncated(Response):
 
 
 def _reworked(whole: Response, change: Callable[[bytes], bytes]) -> Response:
-    """The same answer with another body, whose length it states."""
+    """The same response with another body and its length."""
     other = Response(change(_body(whole)), whole.status_code)
     for name, value in whole.headers.items():
         if name != "content-length":
@@ -145,12 +145,12 @@ def _reworked(whole: Response, change: Callable[[bytes], bytes]) -> Response:
 
 
 def _body(response: Response) -> bytes:
-    """A stream has none to cut."""
+    """Body of a response; empty for a stream, which has none to truncate."""
     return bytes(getattr(response, "body", b""))
 
 
 async def _hang(receive: Receive, seconds: float | None) -> None:
-    """Wait until the time is over or the caller has gone."""
+    """Wait until the time is over or the caller has disconnected."""
     with anyio.move_on_after(seconds):
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -1,7 +1,7 @@
-"""From an input to what the render will show: sizes, lengths, numbers, and the result's JSON.
+"""Outputs of a render derived from its input: dimensions, length, number, and the result's JSON.
 
-Also looks into inputs as the runner would after fetching them: only files of this CDN are known
-here, everything else on the internet is taken on trust.
+Also checks input files as the runner does after fetching them. Only files of this CDN can be
+checked; files on other hosts are assumed to be valid. Must not know HTTP.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .validation import shot_seconds
 _VIDEO_SIDE = {"standard": 320, "pro": 480, "4k": 640}
 _IMAGE_SIDE = {"1K": 512, "2K": 768, "4K": 1024}
 _DEFAULT_SECONDS = 5.0
-# Models that are not in the catalogue have no limits of their own.
+# Endpoints outside the catalogue have no limits of their own.
 _MOST_SECONDS = 60.0
 _MOST_IMAGES = 16
 _IMAGE_FIELDS = ("image_url", "start_image_url", "end_image_url", "image_urls")
@@ -31,7 +31,7 @@ _IMAGE_FIELDS = ("image_url", "start_image_url", "end_image_url", "image_urls")
 def recipes_for(
     endpoint: Endpoint, payload: Mapping[str, Any], files: Files, tag: str, now: float
 ) -> list[Recipe]:
-    """What a successful render of that input consists of."""
+    """Recipes of the files that a successful render of this input has."""
     if endpoint.media == "video":
         return [_clip(endpoint, payload, files, tag, now)]
     if endpoint.media == "image":
@@ -86,7 +86,7 @@ def _pictures(payload: Mapping[str, Any], files: Files, tag: str, now: float) ->
 def output_of(
     request: Request, endpoint: Endpoint, shelved: list[File], files: Files, *, sizes: bool
 ) -> dict[str, Any]:
-    """The result's JSON of a successful render."""
+    """Result JSON of a successful render."""
     if endpoint.media == "video":
         return {"video": _described(shelved[0], files, sizes=sizes)}
     if endpoint.media == "voice":
@@ -117,13 +117,13 @@ def _described(file: File, files: Files, *, sizes: bool) -> dict[str, Any]:
     }
 
 
-# -- looking into inputs --
+# -- checking inputs --
 
 
 def input_complaints(
     endpoint: Endpoint, payload: Mapping[str, Any], files: Files, now: float
 ) -> list[dict[str, Any]]:
-    """What the runner finds when it fetches and opens the inputs."""
+    """Errors that the runner finds when it fetches and opens the inputs."""
     if not endpoint.known:
         return []
     found: list[dict[str, Any]] = []

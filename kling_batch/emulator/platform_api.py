@@ -1,4 +1,4 @@
-"""api.fal.ai/v1: prices, estimates, request lists, billing events, models, balance."""
+"""Routes of api.fal.ai/v1: prices, estimates, request lists, billing events, models, balance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STATUSES = ("success", "error", "user_error")
 
 
 async def handle(incoming: Incoming) -> Response:
-    """Any call to the platform API."""
+    """Answer a request to the platform API."""
     path = "/".join(incoming.path)
     stage: Stage | None = "pricing" if path.startswith("v1/models/pricing") else None
     if path.startswith(("v1/models/requests", "v1/models/billing-events")):
@@ -135,7 +135,7 @@ def _search(incoming: Incoming, _body: Any) -> dict[str, Any]:
 
 
 def _indexed(world: World) -> list[Request]:
-    """What the index shows by now. A queued request has no started_at and is never listed."""
+    """Requests that the index shows now. A queued one has no started_at and is never listed."""
     due = world.now() - world.settings.list_delay
     finished = [
         r
@@ -166,7 +166,7 @@ def _item(incoming: Incoming, request: Request) -> dict[str, Any]:
 
 
 def _stored_output(world: World, request: Request) -> Any:
-    """Inlined media are too big for the history."""
+    """Output in the history; None for inlined media, which fal does not store."""
     inlined = is_on(request.payload.get("sync_mode"))
     if not request.store_io or inlined or request.state is not State.COMPLETED:
         return None
@@ -274,7 +274,7 @@ _ROUTES: Mapping[tuple[str, str], Callable[[Incoming, Any], dict[str, Any]]] = {
 }
 
 
-# -- words --
+# -- parsing and paging --
 
 
 def _require_key(incoming: Incoming) -> None:
@@ -320,7 +320,7 @@ def _page(
     *,
     most: int = 100,
 ) -> dict[str, Any]:
-    """One page; the cursor is a page number in disguise, so pages shift while rows come in."""
+    """One page. The cursor encodes a page number, so pages shift while rows are added."""
     limit = incoming.query("limit") or "50"
     if not limit.isdecimal() or not 1 <= int(limit) <= most:
         raise _invalid(f"limit must be between 1 and {most}")
@@ -351,7 +351,7 @@ def _page_number(cursor: str | None) -> int:
 def _window(incoming: Incoming, default_span: float) -> tuple[float, float]:
     now = incoming.world.now()
     start, end = _time(incoming.query("start")), _time(incoming.query("end"))
-    # By default everything up to now, a request that ended this instant included.
+    # Default: everything up to now, including a request that ended at this instant.
     return now - default_span if start is None else start, now + 1 if end is None else end
 
 

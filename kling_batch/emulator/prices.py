@@ -1,6 +1,6 @@
-"""The platform's own price table: what a finished render costs, and in which billing units.
+"""Price table of the platform: the cost of a finished render and its billing units. Pure.
 
-Written from fal's pages, not from the client's catalogue: neither can hide the other's slip.
+Written from docs/fal-api.md#prices, not from the client's catalogue, so that each checks the other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from .endpoints import Endpoint, is_on
 
 VIDEO_UNIT_MICRO_USD = 140_000
-"""fal bills Kling video in units of US$ 0.14, whatever price a second has on the page."""
+"""Billing unit of Kling video, whatever price per second the model page shows."""
 
 _PER_SECOND: Mapping[tuple[str, bool], int] = {
     ("standard", False): 84_000,
@@ -31,7 +31,7 @@ _PER_OTHER = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """An amount and the billing units it stands for."""
+    """An amount and the same in billing units."""
 
     micro_usd: int = 0
     units: float = 0.0
@@ -39,14 +39,14 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class UnitPrice:
-    """What GET /models/pricing tells."""
+    """Price of one unit as GET /models/pricing returns it."""
 
     micro_usd: int
     unit: str
 
 
 def unit_price(endpoint: Endpoint) -> UnitPrice:
-    """The base price; for videos not the price per second that the page shows."""
+    """Price of one unit; for videos this is not the price per second of the model page."""
     if endpoint.media == "video":
         return UnitPrice(VIDEO_UNIT_MICRO_USD, "second")
     if endpoint.media == "image":
@@ -57,7 +57,7 @@ def unit_price(endpoint: Endpoint) -> UnitPrice:
 def charge_for(
     endpoint: Endpoint, payload: Mapping[str, Any], *, seconds: float, images: int
 ) -> Charge:
-    """What a successful render costs; seconds and images are those of the output."""
+    """Cost of a successful render; `seconds` and `images` are those of the output."""
     price = unit_price(endpoint)
     if endpoint.media == "video":
         cost = Fraction(seconds).limit_denominator(1_000_000) * _per_second(endpoint, payload)

@@ -1,8 +1,8 @@
-"""When each request starts and ends: one FIFO, a number of slots, and a clock that is only asked.
+"""Scheduler of the account: one FIFO queue and a number of slots.
 
-Nothing runs in the background. Whoever looks first calls advance(now), which plays back all that
-has happened since the last look, in the order in which it happened. So real and virtual time give
-the same history. No HTTP, no money, no media here.
+Nothing runs in the background. Before each read, advance(now) processes everything that has become
+due since the last call, in order, so that real and virtual time give the same history. Must not
+know HTTP, money or media.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from .settings import Settings
 
 
 class Queue:
-    """The waiting line and the slots of one account."""
+    """Queue and slots of one account."""
 
     def __init__(self, settings: Settings, changed: Callable[[Request], None]) -> None:
         self._settings = settings
-        self._changed = changed  # called after every start and every end
+        self._changed = changed  # called after every start and end
         self._time = -math.inf
         self._waiting: list[int] = []  # ordinals, ascending: the FIFO
-        self._requests: dict[int, Request] = {}  # those not completed
+        self._requests: dict[int, Request] = {}  # not completed
         self._running: set[int] = set()
         self._due: list[tuple[float, int]] = []  # heap; entries may be stale
         self._deadlines = 0
 
     def restore(self, requests: Iterable[Request]) -> None:
-        """Take over requests from an earlier life of the emulator."""
+        """Restore the requests of an earlier process."""
         for request in requests:
             known = (request.accepted_at, request.started_at, request.finished_at)
             self._time = max(self._time, *(at for at in known if at is not None))
@@ -45,12 +45,12 @@ class Queue:
                 heapq.heappush(self._due, (request.due_at, request.ordinal))
 
     def submit(self, request: Request) -> None:
-        """Put a request at the end of the line."""
+        """Append a request to the queue."""
         self.advance(request.accepted_at)
         self._wait(request)
 
     def advance(self, now: float) -> None:
-        """Play back everything that has happened up to now."""
+        """Process everything that is due by now."""
         while True:
             start_at, finish_at = self._next_start(), self._next_finish()
             at = min(start_at, finish_at)
@@ -67,12 +67,12 @@ class Queue:
             self._expire(now)
 
     def position(self, request: Request) -> int:
-        """How many are ahead of it."""
+        """Number of requests ahead of this one."""
         return bisect_left(self._waiting, request.ordinal)
 
     @property
     def length(self) -> int:
-        """How many wait."""
+        """Number of waiting requests."""
         return len(self._waiting)
 
     @property
@@ -81,7 +81,7 @@ class Queue:
         return [self._requests[ordinal] for ordinal in sorted(self._requests)]
 
     def cancel(self, request: Request, now: float) -> None:
-        """Remove it from the line; a running one only hears of it, and may not listen."""
+        """Remove a waiting request; a running one gets a signal that it may ignore."""
         request.cancel_requested = True
         if request.state is State.IN_QUEUE or self._settings.cancel_running == "honoured":
             request.cancelled = True
@@ -90,7 +90,7 @@ class Queue:
             self._changed(request)
 
     def complete(self, request: Request, now: float) -> None:
-        """End a request now, whatever its service time was to be."""
+        """End a request now, whatever its service time."""
         if request.state is State.IN_QUEUE:
             self._start(request, now)
         if request.state is State.IN_PROGRESS:
@@ -156,6 +156,6 @@ class Queue:
                 self._miss(request)
 
     def _miss(self, request: Request) -> None:
-        """Its own start deadline (X-Fal-Request-Timeout) has passed."""
+        """Fail a request whose start deadline (X-Fal-Request-Timeout) has passed."""
         assert request.start_by is not None
         self._drop(request, request.start_by, "startup_timeout")

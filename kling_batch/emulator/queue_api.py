@@ -1,4 +1,4 @@
-"""queue.fal.run: submit, status, stream, result, cancel; HTTP on one side, the world behind."""
+"""Routes of queue.fal.run: submit, status, stream, result, cancel. Must not decide about jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TRUE = ("1", "true", "True", "yes")
 
 
 async def handle(incoming: Incoming) -> Response:
-    """Any call to the queue's host."""
+    """Answer a request to the queue."""
     if "requests" not in incoming.path:
         return await _submit(incoming)
     at = incoming.path.index("requests")
@@ -46,7 +46,7 @@ async def handle(incoming: Incoming) -> Response:
     call = _call(stage, request)
 
     async def checked() -> Response:
-        incoming.world.catch_up()  # a fault may have let time pass
+        incoming.world.catch_up()  # a fault may have delayed the call
         require_key(incoming)
         _require_access_to_reads(incoming.world)
         if request is None or app not in (app_of(request.endpoint), request.endpoint):
@@ -60,7 +60,7 @@ async def handle(incoming: Incoming) -> Response:
 
 
 async def _submit(incoming: Incoming) -> Response:
-    """Accept or refuse. The books hear of it before the caller does."""
+    """Accept or refuse a submission; it is recorded before the response is sent."""
     if incoming.method != "POST":
         raise refused(405, "Method Not Allowed")
     submission = await _Submission.read(incoming)
@@ -72,7 +72,7 @@ async def _submit(incoming: Incoming) -> Response:
         try:
             await anyio.sleep(before.seconds)
         except anyio.get_cancelled_exc_class():
-            # A server takes what it was sent even when its caller has gone.
+            # A server processes what it received even if the caller has disconnected.
             with suppress(Refusal):
                 submission.take()
             raise
@@ -86,7 +86,7 @@ async def _submit(incoming: Incoming) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class _Submission:
-    """A POST to the queue, on its way into the books."""
+    """A POST to the queue until it is recorded."""
 
     incoming: Incoming
     endpoint_id: str
@@ -108,7 +108,7 @@ class _Submission:
         return Call(stage="submit.before", endpoint=self.endpoint_id, prompt=prompt)
 
     def take(self) -> tuple[Request, Fault | None]:
-        """Accept it, with the fault that its answer will meet; Refusal if it cannot be."""
+        """Accept it, and draw the fault of its response; raises Refusal if it is not acceptable."""
         world = self.incoming.world
         try:
             request = _accept(self.incoming, self.endpoint_id, self.payload)
@@ -120,7 +120,7 @@ class _Submission:
         return request, fault
 
     def book(self, status: int | None, request_id: str | None) -> None:
-        """Enter what became of it."""
+        """Record the submission and its response."""
         world = self.incoming.world
         post = Post(
             at=world.now(),
@@ -273,12 +273,12 @@ async def _cancel(incoming: Incoming, request: Request) -> Response:
     accepted = world.cancel(request)
     answer = "CANCELLATION_REQUESTED" if accepted else "ALREADY_COMPLETED"
     world.books.cancel(Cancel(at=world.now(), request_id=request.request_id, answer=answer))
-    if world.settings.cancel_http == 200:  # the form of the endpoints' own OpenAPI documents
+    if world.settings.cancel_http == 200:  # the form in the OpenAPI documents of the endpoints
         return JSONResponse({"success": accepted}, 200, _marks(request))
     return JSONResponse({"status": answer}, 202 if accepted else 400, _marks(request))
 
 
-# -- words --
+# -- bodies and headers --
 
 
 def _urls(world: World, request: Request) -> dict[str, str]:
@@ -293,7 +293,7 @@ def _urls(world: World, request: Request) -> dict[str, str]:
 
 
 def _marks(request: Request) -> dict[str, str]:
-    """What tells an answer of fal's own servers from one of a proxy before them."""
+    """Headers that distinguish fal's own responses from those of a proxy."""
     return {"x-fal-request-id": request.request_id}
 
 

@@ -1,4 +1,4 @@
-"""What the emulated platform remembers of a request: plain data, saved as JSON and read back."""
+"""Record of a request on the emulated platform: plain data that is stored as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import Failure
 
 
 class State(StrEnum):
-    """The only three states fal knows; a failed request is COMPLETED too."""
+    """fal's three states; a failed request is COMPLETED too (docs/fal-api.md#status)."""
 
     IN_QUEUE = "IN_QUEUE"
     IN_PROGRESS = "IN_PROGRESS"
@@ -23,7 +23,7 @@ class State(StrEnum):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Request:
-    """One accepted submission. Only the queue and the world write to it."""
+    """One accepted submission. Only `Queue` and `World` change it."""
 
     ordinal: int
     request_id: str
@@ -33,9 +33,9 @@ class Request:
     seed: int
     accepted_at: float
     eligible_at: float
-    service: float  # seconds of work at time_scale 1; inf: never ends
-    planned: Failure | None = None  # how it will end, decided when it is accepted
-    price_micro_usd: int = 0  # what it will cost if it ends as planned
+    service: float  # seconds of rendering at time_scale 1; inf: never ends
+    planned: Failure | None = None  # how it will end; decided on acceptance
+    price_micro_usd: int = 0  # cost if it ends as planned
     price_units: float = 0.0
     start_by: float | None = None
     store_io: bool = True
@@ -52,26 +52,26 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        """The words of the prompt, or of all shots, for faults and pictures."""
+        """Text of the prompt or of all shots, for faults and rendered media."""
         return prompt_of(self.payload)
 
     @property
     def succeeded(self) -> bool:
-        """Whether it is done and has an output."""
+        """Whether it is completed and has an output."""
         return self.state is State.COMPLETED and self.failure is None
 
     @property
     def committed_micro_usd(self) -> int:
-        """What it has cost, or will cost if it is left alone."""
+        """Cost so far, or the cost it will have if nothing interferes."""
         return self.charged_micro_usd if self.finished_at is not None else self.price_micro_usd
 
     def to_json(self) -> str:
-        """The whole record."""
+        """The whole record as JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The inverse of to_json."""
+        """Record from the output of `to_json`."""
         values = json.loads(text)
         values["state"] = State(values["state"])
         for name in ("planned", "failure"):

@@ -1,4 +1,4 @@
-"""The emulator on a port: in the foreground, or in a thread beside the program that uses it."""
+"""HTTP server of the emulator: in the foreground, or in a thread for the current process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .world import World
 
 
 class _Server(uvicorn.Server):
-    """Stops at the first SIGINT or SIGTERM and then lets the program go on, to exit cleanly."""
+    """Server that stops at the first SIGINT or SIGTERM and returns, so that the exit is clean."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -47,7 +47,7 @@ def serve(
     certfile: Path | str | None = None,
     keyfile: Path | str | None = None,
 ) -> None:
-    """Answer until SIGINT or SIGTERM. EmulatorError if the port cannot be had."""
+    """Serve until SIGINT or SIGTERM; raises EmulatorError if the port is not available."""
     with _bound(host, port) as listening:
         scheme = "https" if certfile else "http"
         base = f"{scheme}://{_shown(host)}:{listening.getsockname()[1]}"
@@ -57,7 +57,7 @@ def serve(
 
 @contextmanager
 def running(world: World) -> Iterator[str]:
-    """The emulator on a free loopback port while the block runs; yields its base URL."""
+    """Context with the emulator on a free loopback port; yields its base URL."""
     with _bound("127.0.0.1", 0) as listening:
         server = _server(world, None, None)
         thread = threading.Thread(
@@ -84,10 +84,10 @@ def _server(world: World, certfile: Path | str | None, keyfile: Path | str | Non
         log_config=None,
         log_level="critical",
         access_log=False,
-        date_header=False,  # the world has its own clock
-        # Longer than any client keeps a connection: a submission must not meet a closing socket.
+        date_header=False,  # the emulator's `Date` header uses its own clock
+        # Longer than clients keep idle connections, so that no POST goes to a closing socket.
         timeout_keep_alive=300,
-        # Calls that hang on purpose are not waited for.
+        # Do not wait for calls that hang because of a fault.
         timeout_graceful_shutdown=0,
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
@@ -97,7 +97,7 @@ def _server(world: World, certfile: Path | str | None, keyfile: Path | str | Non
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, or asyncio leaves Nagle's delay of 40 ms in every answer.
+    # Explicit TCP, else asyncio leaves Nagle's delay of 40 ms in every response.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":

@@ -1,6 +1,6 @@
-"""What can be turned on the emulated account: numbers and switches, nothing that acts.
+"""Settings of the emulated account and platform, as data.
 
-Where fal's documentation contradicts itself or is silent, the switch here lets a test try both.
+Where fal's documentation contradicts itself or is silent, a setting lets a test try both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEMO: Mapping[str, float] = {
     "edit": 8.0,
     "voice": 1.0,
 }
-"""Seconds a render takes: sped up, so that a first try is pleasant to watch."""
+"""Seconds per render, shortened for trying it out."""
 
 REALISTIC: Mapping[str, float] = {
     "image": 30.0,
@@ -29,10 +29,10 @@ REALISTIC: Mapping[str, float] = {
     "edit": 318.0,
     "voice": 10.0,
 }
-"""Seconds as fal's pages give them (standard, pro); the others are guesses in proportion."""
+"""Seconds per render from fal's pages (standard, pro); the others are estimates."""
 
 INSTANT: Mapping[str, float] = dict.fromkeys(DEMO, 0.0)
-"""Renders that are done as soon as they start."""
+"""Renders that end as soon as they start."""
 
 PROFILES: Mapping[str, Mapping[str, float]] = {
     "demo": DEMO,
@@ -43,34 +43,36 @@ PROFILES: Mapping[str, Mapping[str, float]] = {
 
 @dataclass(kw_only=True)
 class Settings:
-    """The emulated account and platform. Every field may be changed while it runs."""
+    """Settings of the emulated account and platform; all can be changed at run time."""
 
     seed: int = 0
 
-    # -- how renders go --
-    concurrency: int = 2  # what fal grants a new account; queued requests do not count
-    time_scale: float = 1.0  # 10 renders ten times as fast
+    # -- renders --
+    concurrency: int = 2  # fal's limit for a new account; queued requests do not count
+    time_scale: float = 1.0  # 10: ten times as fast
     profile: Literal["demo", "realistic", "instant"] = "demo"
-    service_times: Mapping[str, float] = field(default_factory=dict)  # on top of the profile
-    jitter: float = 0.15  # each service time varies by up to this part of itself
-    start_latency: float = 0.1  # least time in the queue
-    rejection_time: float = 0.3  # how long the runner takes to find the input invalid
+    service_times: Mapping[str, float] = field(
+        default_factory=dict
+    )  # overrides entries of the profile
+    jitter: float = 0.15  # relative variation of each service time
+    start_latency: float = 0.1  # minimum time in the queue
+    rejection_time: float = 0.3  # seconds until the runner refuses an invalid input
     cancel_running: Literal["ignored", "honoured"] = "ignored"
     media: Literal["full", "template"] = "full"  # "template": one clip per shape, made once
     unknown_fields: Literal["ignore", "reject"] = "ignore"
-    check_inputs: bool = True  # look into uploaded images and videos as the runner does
+    check_inputs: bool = True  # check uploaded images and videos as the runner does
     extra_endpoints: tuple[str, ...] = ()
 
     # -- the account --
-    keys: frozenset[str] | None = field(default=None, repr=False)  # None: any that is not empty
+    keys: frozenset[str] | None = field(default=None, repr=False)  # None: any non-empty key
     admin_keys: frozenset[str] = field(default=frozenset(), repr=False)
     locked: str | None = None  # the reason, for instance "Exhausted balance"
-    lock_reads: bool = False  # a lock also hides results from their owner
-    balance: float | None = None  # US$; the account locks itself when it is spent
-    forbidden: tuple[str, ...] = ()  # endpoint globs this account may not use
+    lock_reads: bool = False  # a lock also refuses status and result
+    balance: float | None = None  # US$; the account is locked when it is spent
+    forbidden: tuple[str, ...] = ()  # globs of endpoints without access
     bill_content_policy: bool = False
 
-    # -- the wire --
+    # -- HTTP --
     submit_http: int = 200
     status_http: int = 202  # while unfinished
     early_result_http: int = 400
@@ -79,15 +81,15 @@ class Settings:
     declare_sizes: bool = True  # file_size in results
     stream_interval: float = 0.5
 
-    # -- how long things last --
+    # -- retention --
     result_ttl: float | None = 3600.0
     status_ttl: float | None = None
     file_ttl: float | None = None
 
     # -- the request list of the platform API --
     list_allowed: bool = True
-    list_delay: float = 0.0  # seconds until the index shows a request
-    list_unfinished: bool = False  # whether it shows running requests at all
+    list_delay: float = 0.0  # seconds until the list shows a request
+    list_unfinished: bool = False  # whether it shows running requests
     list_filter: Literal["ended_at", "sent_at"] = "ended_at"
 
     def __post_init__(self) -> None:
@@ -106,17 +108,17 @@ class Settings:
             raise ValueError("emulator setting jitter must be between 0 and 1")
 
     def service_time(self, kind: str) -> float:
-        """Seconds that a render of this kind takes on average, at time_scale 1."""
+        """Average seconds of a render of this kind at time_scale 1."""
         return self.service_times.get(kind, PROFILES[self.profile][kind])
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Settings from a parsed YAML or JSON document; ValueError names what is unknown."""
+        """Settings from a parsed YAML or JSON document; raises ValueError for unknown keys."""
         refuse_unknown("emulator setting", cls, values)
         return cls(**values)
 
     def update(self, values: Mapping[str, Any]) -> None:
-        """Change some fields, all or none."""
+        """Change several fields; on an error, none."""
         refuse_unknown("emulator setting", type(self), values)
         changed = type(self)(**{**self.as_dict(), **values})
         for each in fields(self):

@@ -1,4 +1,4 @@
-"""rest.fal.ai and the CDN: tokens, the ways to upload, and downloads with Range."""
+"""Routes of rest.fal.ai and the CDN: tokens, uploads, and downloads with Range."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .misbehaviour import guarded
 
 REST_HOSTS = frozenset({"rest.fal.ai", "rest.alpha.fal.ai"})
 PUT_HOST = "upload.fal.media"
-"""Where initiated uploads are put; the real one is a pre-signed address at a cloud store."""
+"""Host of the PUT of an initiated upload; fal uses a pre-signed URL of a cloud store."""
 _TOKEN = "emulated-cdn-token"  # noqa: S105 (not a secret)
 _TOKEN_LIFETIME = 24 * 3600
 
 
 async def handle_rest(incoming: Incoming) -> Response:
-    """Tokens and the older way to upload."""
+    """Answer a request for a token or for the older form of upload."""
 
     async def answer() -> Response:
         require_key(incoming)
@@ -39,7 +39,7 @@ async def handle_rest(incoming: Incoming) -> Response:
 
 
 async def handle_cdn(incoming: Incoming) -> Response:
-    """Uploads and downloads."""
+    """Answer an upload or download."""
     if incoming.method in ("GET", "HEAD"):
         return await _download(incoming)
 
@@ -60,7 +60,7 @@ async def handle_cdn(incoming: Incoming) -> Response:
 
 
 async def handle_put(incoming: Incoming) -> Response:
-    """The second half of an initiated upload: no key, the address itself is the permission."""
+    """Answer the PUT of an initiated upload; its URL is the permission, so it needs no key."""
 
     async def answer() -> Response:
         if incoming.method != "PUT":
@@ -167,7 +167,7 @@ def _require_token(incoming: Incoming) -> None:
 
 
 def _lifetime(incoming: Incoming) -> float | None:
-    """Seconds the uploader wants its file to live; None as on fal: for good."""
+    """Requested lifetime in seconds; None, fal's default, is unlimited."""
     headers = incoming.http.headers
     text = headers.get("x-fal-object-lifecycle") or headers.get("x-fal-object-lifecycle-preference")
     try:
@@ -227,9 +227,9 @@ def _served(incoming: Incoming, file: File) -> Response:
 
 
 def _part_asked(text: str, size: int) -> range | None:
-    """The bytes a single-range header asks for, past the end if there are none there.
+    """Bytes that a single-range header asks for; may lie past the end of the file.
 
-    None: not understood, which means everything.
+    None if the header is not understood, which means the whole file.
     """
     match = re.fullmatch(r"bytes=(\d*)-(\d*)", text.strip())
     if match is None or match.groups() == ("", ""):

@@ -1,7 +1,7 @@
-"""Memory that outlives a killed emulator: each change is in the file before its caller goes on.
+"""State file (SQLite): every change is written before the call returns, so a kill loses nothing.
 
-Durability is against the death of the process, not of the machine (synchronous=off): this is a
-stand-in for a platform, and must keep up with hundreds of requests a second.
+Durable against a crash of the process, not of the machine (synchronous=off), to keep up with
+hundreds of requests a second. Must not interpret what it stores.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ create table if not exists facts (name text primary key, value text not null);
 
 
 class Store:
-    """The state file, or without a path nothing at all."""
+    """State file; without a path, nothing is stored."""
 
     def __init__(self, path: Path | str | None) -> None:
         self._db: sqlite3.Connection | None = None
@@ -40,7 +40,7 @@ class Store:
 
     def save_request(self, request: Request) -> None:
         """Insert or replace."""
-        if self._db is None:  # called at every step, and to_json is not free
+        if self._db is None:  # called at every step, and to_json has a cost
             return
         self._write(
             "insert or replace into requests (ordinal, body) values (?, ?)",
@@ -49,21 +49,21 @@ class Store:
         )
 
     def requests(self) -> Iterator[Request]:
-        """All, oldest first."""
+        """All requests, oldest first."""
         for (body,) in self._read("select body from requests order by ordinal"):
             yield Request.from_json(body)
 
     def add_note(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Append a line to the books."""
+        """Append an entry of the books."""
         self._write("insert into notes (kind, body) values (?, ?)", kind, json.dumps(body))
 
     def notes(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """All lines of the books, oldest first."""
+        """All entries of the books, oldest first."""
         for kind, body in self._read("select kind, body from notes order by id"):
             yield kind, json.loads(body)
 
     def save_upload(self, path: str, body: Mapping[str, Any], data: bytes) -> None:
-        """Keep an uploaded file; generated ones are made anew."""
+        """Store an uploaded file; outputs are rendered again instead."""
         self._write(
             "insert or replace into uploads (path, body, data) values (?, ?, ?)",
             path,
@@ -77,21 +77,21 @@ class Store:
             yield path, json.loads(body), data
 
     def set_fact(self, name: str, value: float) -> None:
-        """Keep a number."""
+        """Store a number under a name."""
         self._write("insert or replace into facts (name, value) values (?, ?)", name, repr(value))
 
     def fact(self, name: str, default: float) -> float:
-        """A number kept earlier."""
+        """Stored number of this name, or the default."""
         rows = list(self._read("select value from facts where name = ?", name))
         return float(rows[0][0]) if rows else default
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         for table in ("requests", "notes", "uploads", "facts"):
             self._write(f"delete from {table}")  # noqa: S608 (our own table names)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._db is not None:
             self._db.close()
             self._db = None

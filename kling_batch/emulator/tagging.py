@@ -1,4 +1,4 @@
-"""Makes copies of one media file differ in their bytes by writing words where players skip them."""
+"""Tags in media files: text that players ignore makes copies of one file distinct. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _COMMENT = UUID("8f1f3e60-7a0c-4f5a-9b7e-3f6b1c2d4e5f").bytes
 
 
 def tagged(data: bytes, suffix: str, words: str) -> bytes:
-    """The file with the words inside; it shows and plays as before."""
+    """The file with the text embedded; image and sound are unchanged."""
     return _TAGGERS[suffix](data, words.encode())
 
 

@@ -1,6 +1,6 @@
-"""What the runner says of an input: every complaint, in the shape of a 422 detail list.
+"""Validation of inputs by the runner: every error, as entries of a 422 `detail` list.
 
-As on fal, submitting never runs this for the caller; the complaints surface in the result.
+As on fal, a submission is accepted without it; the errors appear in the result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Path = tuple[str | int, ...]
 
 
 def complaints(endpoint: Endpoint, payload: Mapping[str, Any], *, strict: bool) -> list[Detail]:
-    """All that is wrong with the input; strict also refuses fields the endpoint does not have."""
+    """Every error of the input; `strict` also refuses fields that the endpoint does not have."""
     if not endpoint.known:
         return []
     found: list[Detail] = []
@@ -133,7 +133,7 @@ _CHECKS: Mapping[str, Callable[[Field, object, Path], Iterator[Detail]]] = {
 
 
 def _objects(value: object, path: Path) -> Iterator[tuple[object, Path]]:
-    """The members of a list; something that is no list stands for one wrong member."""
+    """Items of a list; a value that is no list counts as one invalid item."""
     if not isinstance(value, list):
         yield value if not isinstance(value, Mapping) else None, path
         return
@@ -142,7 +142,7 @@ def _objects(value: object, path: Path) -> Iterator[tuple[object, Path]]:
 
 
 def _prompts(endpoint: Endpoint, payload: Mapping[str, Any]) -> Iterator[Detail]:
-    """Exactly one of prompt and multi_prompt, and shots that fit into one clip."""
+    """Errors of prompt and multi_prompt: exactly one of them, and shots that fit into one clip."""
     if "multi_prompt" not in endpoint.fields:
         return
     shots = payload.get("multi_prompt")
@@ -157,7 +157,7 @@ def _prompts(endpoint: Endpoint, payload: Mapping[str, Any]) -> Iterator[Detail]
 
 
 def shot_seconds(shots: object) -> int:
-    """The length of all shots; one without a duration lasts 5 s."""
+    """Total length of the shots; one without a duration lasts 5 s."""
     if not isinstance(shots, list):
         return 0
     durations = [str(s.get("duration") or "5") for s in shots if isinstance(s, Mapping)]

@@ -1,6 +1,6 @@
-"""The truth of the emulated platform: accepts, queues, renders, charges, forgets. No HTTP here.
+"""State of the emulated platform: acceptance, queue, renders, charges, retention.
 
-All methods may be called from any thread; time is whatever the injected clock says.
+All methods are thread-safe; the clock is injected. Must not know HTTP.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOCK_TEXT = "User is locked. Reason: {}. Top up your balance at fal.ai/dashboard
 
 
 class World:
-    """One emulated fal account and the platform around it."""
+    """One emulated fal account and its platform."""
 
     def __init__(
         self,
@@ -58,23 +58,23 @@ class World:
     # -- time --
 
     def now(self) -> float:
-        """Epoch seconds on this platform."""
+        """Current time of the platform, in epoch seconds."""
         return self._clock() + self._offset
 
     def catch_up(self) -> None:
-        """Let everything happen that is due by now."""
+        """Process everything that is due by now."""
         with self.lock:
             self.queue.advance(self.now())
 
     def advance(self, seconds: float) -> None:
-        """Move this platform's clock forward."""
+        """Move the platform's clock forward."""
         with self.lock:
             self._offset += seconds
             self._store.set_fact("clock_offset", self._offset)
             self.catch_up()
 
     def complete_now(self, request_id: str | None = None) -> int:
-        """End one unfinished request, or all, at once; how many that were."""
+        """End one unfinished request, or all, now; returns how many."""
         with self.lock:
             self.catch_up()
             chosen = [r for r in self.queue.unfinished if request_id in (None, r.request_id)]
@@ -83,7 +83,7 @@ class World:
             return len(chosen)
 
     def reset(self, seed: int | None = None) -> None:
-        """A new platform with the same settings; no faults, empty books."""
+        """Clear requests, files, faults and books; settings stay."""
         with self.lock:
             if seed is not None:
                 self.settings.update({"seed": seed})
@@ -97,20 +97,20 @@ class World:
             self._offset = 0.0
 
     def change_settings(self, values: Mapping[str, Any]) -> None:
-        """Change settings from now on: what is past by then has happened under the old ones."""
+        """Change settings from now on; everything due before is processed under the old ones."""
         with self.lock:
             self.catch_up()
             self.settings.update(values)
 
     def close(self) -> None:
-        """Let go of the state file."""
+        """Close the state file."""
         self._store.close()
 
     # -- the account --
 
     @property
     def lock_text(self) -> str | None:
-        """Why the account is locked, in fal's words, or None."""
+        """fal's message if the account is locked, else None."""
         reason = self.settings.locked
         if reason is None and self.settings.balance is not None and self.balance_left <= 0:
             reason = "Exhausted balance"
@@ -118,22 +118,22 @@ class World:
 
     @property
     def balance_left(self) -> float:
-        """US$ left of the balance in the settings."""
+        """Remaining balance in US$."""
         spent = self.books.total_committed_micro_usd / 1_000_000
         return round((self.settings.balance or 0.0) - spent, 6)
 
     def may_use(self, endpoint_id: str) -> bool:
-        """Whether the account has access to that endpoint."""
+        """Whether the account has access to this endpoint."""
         return not any(fnmatchcase(endpoint_id, glob) for glob in self.settings.forbidden)
 
     def endpoint(self, endpoint_id: str) -> Endpoint | None:
-        """The endpoint of that id, if the platform has it."""
+        """Endpoint of this id, or None."""
         return endpoint_for(endpoint_id, self.settings.extra_endpoints)
 
     # -- requests --
 
     def hash_of(self, endpoint_id: str, payload: object) -> str:
-        """The digest under which the books count this payload."""
+        """Digest under which the books count this payload."""
         return payload_hash(endpoint_id, payload, self._content_of)
 
     def accept(
@@ -144,7 +144,7 @@ class World:
         start_timeout: float | None = None,
         store_io: bool = True,
     ) -> Request:
-        """Take a submission; from here on it will be rendered, and charged if it succeeds."""
+        """Accept a submission: it will be rendered, and charged if it succeeds."""
         with self.lock:
             now = self.now()
             self.queue.advance(now)
@@ -160,13 +160,13 @@ class World:
             return request
 
     def find(self, request_id: str) -> Request | None:
-        """The request of that id, as it stands now."""
+        """Request of this id in its state at this moment, or None."""
         with self.lock:
             self.catch_up()
             return self._by_id.get(request_id)
 
     def cancel(self, request: Request) -> bool:
-        """Ask for its end; False if it had already ended."""
+        """Cancel a request; False if it had already ended."""
         with self.lock:
             self.catch_up()
             if request.state is State.COMPLETED:
@@ -175,7 +175,7 @@ class World:
             return True
 
     def output(self, request: Request) -> dict[str, Any]:
-        """The result's JSON of a request that succeeded. Makes the media on first use."""
+        """Result JSON of a successful request. Renders the media on first use."""
         with self.lock:
             if request.output is None:
                 request.output = self._output(request, sizes=self.settings.declare_sizes)
@@ -183,7 +183,7 @@ class World:
             return request.output
 
     def listed_output(self, request: Request) -> dict[str, Any]:
-        """The same for a list of many: makes no media only to tell how big they are."""
+        """Result JSON for lists: does not render media only to state their size."""
         with self.lock:
             if request.output is not None:
                 return request.output
@@ -195,14 +195,14 @@ class World:
         return output_of(request, endpoint, shelved, self.files, sizes=sizes)
 
     def result_expired(self, request: Request) -> bool:
-        """Whether the queue has forgotten the result; the request list has not."""
+        """Whether the queue no longer has the result; the request list still has it."""
         return self._older(request, self.settings.result_ttl)
 
     def status_expired(self, request: Request) -> bool:
-        """Whether the queue has forgotten the request altogether."""
+        """Whether the queue no longer knows the request."""
         return self._older(request, self.settings.status_ttl)
 
-    # -- how a request comes to be --
+    # -- acceptance and outcome --
 
     def _new_request(self, endpoint: Endpoint, payload: dict[str, Any], now: float) -> Request:
         ordinal = len(self._by_id) + 1
@@ -221,7 +221,7 @@ class World:
         )
 
     def _decide(self, request: Request, endpoint: Endpoint, now: float) -> None:
-        """How it will end and what that will cost."""
+        """Decide how a request will end and what it will cost."""
         strict = self.settings.unknown_fields == "reject"
         details = complaints(endpoint, request.payload, strict=strict)
         if not details and self.settings.check_inputs:
@@ -239,7 +239,7 @@ class World:
             request.price_micro_usd, request.price_units = charge.micro_usd, charge.units
 
     def _plan(self, request: Request, fault: Fault | None) -> bool:
-        """Put a fault's outcome into the request; whether what comes of it is billed."""
+        """Apply a fault to the request; returns whether its outcome is billed."""
         if fault is None:
             return True
         match fault.what:
@@ -262,7 +262,7 @@ class World:
         return policy and self.settings.bill_content_policy
 
     def _changed(self, request: Request) -> None:
-        """The queue started or ended it."""
+        """Handle the start or end of a request."""
         if request.state is State.COMPLETED and request.failure == request.planned:
             request.charged_micro_usd = request.price_micro_usd
             request.charged_units = request.price_units
@@ -273,12 +273,12 @@ class World:
     def _shelve(self, request: Request, endpoint: Endpoint) -> list[File]:
         tag = f"{endpoint.tier} {endpoint.operation} {request.request_id}"
         at = request.finished_at or self.now()
-        # Sources are read as they were when the request was accepted.
+        # Inputs are checked as they were when the request was accepted.
         recipes = recipes_for(endpoint, request.payload, self.files, tag, request.accepted_at)
         return self.files.shelve(request, recipes, at)
 
     def _endpoint_of(self, request: Request) -> Endpoint:
-        # Named as an extra one: it may have left the settings since.
+        # Passed as an extra endpoint: the settings may no longer list it.
         endpoint = endpoint_for(request.endpoint, (request.endpoint,))
         assert endpoint is not None
         return endpoint
@@ -318,7 +318,7 @@ def _job_call(request: Request) -> Call:
 
 
 def _time_ordered_id(now: float, rng: Random) -> str:
-    """A version 7 UUID, as fal's request ids are."""
+    """Version 7 UUID, like fal's request ids."""
     milliseconds = max(0, int(now * 1000)) & ((1 << 48) - 1)
     bits = milliseconds << 80 | 0x7 << 76 | rng.getrandbits(12) << 64 | 0b10 << 62
     return str(UUID(int=bits | rng.getrandbits(62)))

@@ -1,6 +1,6 @@
-"""What every part of a run works with: its limits, its services, and how it tells what happens.
+"""Shared context of one run: policy, service clients, clock, random source, event callback.
 
-The engine knows the outside only through these protocols. Must hold no logic.
+The engine knows the outside only through these protocols. Must decide nothing about jobs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from kling_batch.core.events import RunEvent
-from kling_batch.core.jobs import JSON, JobKey
+from kling_batch.core.events import EventKind, RunEvent
+from kling_batch.core.jobs import JSON, Job, JobKey
 from kling_batch.core.outcomes import (
     CancelAnswer,
     Finished,
@@ -25,23 +25,23 @@ from kling_batch.core.outcomes import (
 )
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
-from kling_batch.engine.pacing import Rate, Window
+from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.output.download import Fetcher
 from kling_batch.output.store import OutputStore
 
 
 class Queue(Protocol):
-    """fal's queue and request list, as the engine needs them; `fal.FalQueue` is the real one."""
+    """fal's queue and request list, as the engine needs them; implemented by `FalQueue`."""
 
     async def submit(self, endpoint: str, payload: JSON) -> SubmitOutcome:
         """Send the paid POST, once."""
 
     async def status(self, handle: Handle) -> StatusOutcome:
-        """Where a request stands."""
+        """The status of a request."""
 
     async def result(self, handle: Handle, finished: Finished, *, media: bool) -> ResultOutcome:
-        """What a finished request gave."""
+        """The result of a finished request."""
 
     async def cancel(self, handle: Handle) -> CancelAnswer:
         """Ask to stop a request."""
@@ -49,44 +49,44 @@ class Queue(Protocol):
     async def listing(
         self, endpoint: str, *, since: str, request_id: str | None = None
     ) -> ListOutcome:
-        """Every request of an endpoint since a moment."""
+        """Every request of an endpoint since a time."""
 
     def handle(self, endpoint: str, request_id: str) -> Handle:
         """The URLs of a request known only by its id."""
 
 
 class Uploader(Protocol):
-    """Brings local files to where fal can read them."""
+    """Uploads local files to fal's storage."""
 
     async def upload(self, path: Path, content_type: str) -> str:
-        """The URL of the uploaded file. Raises `UploadError` in words."""
+        """The URL of the uploaded file. Raises `UploadError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPolicy:
-    """The limits in force, after flag, environment, manifest and default have spoken."""
+    """The limits in force, resolved from flag, environment, manifest and default."""
 
     concurrency: int = 8
     #: Submissions per second. An older fal FAQ names 10 requests a second per user.
     rate: float = 5.0
     caps: tuple[Cap, ...] = ()
-    #: `hold` or `resubmit`.
+    #: What becomes of a submission in doubt without a trace: `hold` or `resubmit`.
     on_doubt: str = "hold"
-    #: Seconds since the intent.
+    #: Seconds since the intent for which a trace of a submission in doubt is looked for.
     doubt_wait: float = 3600.0
     attempts: int = 3
-    #: Leave once everything allowed is submitted.
+    #: End the run once everything allowed is submitted.
     detach: bool = False
-    #: Whether anybody has agreed to pay for this in this run: what is collected may fail, and a new
-    #: attempt at it is one more payment.
+    #: Whether this run was approved to pay for a job: what was only to be collected may fail, and a
+    #: new attempt at it is one more payment.
     payable: Callable[[JobKey], bool] = lambda _key: True
-    #: Why nothing may be bought at all in this run, or nothing.
+    #: Why nothing may be submitted in this run, or empty.
     alarm: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
 class RunContext:
-    """One run's tools, shared by its tasks; all in one thread."""
+    """Services and limits of one run, shared by its tasks; all in one thread."""
 
     ledger: Ledger
     queue: Queue
@@ -101,16 +101,30 @@ class RunContext:
     cost_of: Callable[[str, float], MicroUSD | None] = lambda _endpoint, _units: None
     #: Whether an endpoint's result must hold files.
     media: Callable[[str], bool] = lambda _endpoint: True
-    #: Set once nothing more may be bought: also by those who stand in line already.
-    halted: bool = False
     #: Endpoints whose renders cost more than was estimated, and how many times that.
     cost_ratios: dict[str, float] = field(default_factory=dict)
     window: Window = field(init=False)
-    submissions: Rate = field(init=False)
-    #: Reads cost nothing but politeness.
-    reads: Rate = field(init=False)
+    #: Set once nothing more may be submitted; jobs that wait for their turn wait no longer.
+    submit_stop: StopSwitch = field(init=False)
+    submit_rate: Rate = field(init=False)
+    #: Reads are free of charge; this is politeness.
+    read_rate: Rate = field(init=False)
+    #: Set when the engine may be able to start another job.
+    feeder: Wakeup = field(init=False)
 
     def __post_init__(self) -> None:
         self.window = Window(self.policy.concurrency)
-        self.submissions = Rate(self.policy.rate)
-        self.reads = Rate(20.0, burst=20)
+        self.submit_stop = StopSwitch()
+        self.submit_rate = Rate(self.policy.rate)
+        self.read_rate = Rate(20.0, burst=20)
+        self.feeder = Wakeup()
+
+    def emit(self, kind: EventKind, job: Job | None, message: str, **data: object) -> None:
+        """Report one event, about a job or, where that is None, about the run."""
+        name, batch = (job.label, job.batch) if job else ("", "")
+        self.notify(RunEvent(kind=kind, job=name, batch=batch, message=message, data=data))
+
+    def leave_window(self) -> None:
+        """Free the window place of a request that is open no more."""
+        self.window.leave()
+        self.feeder.wake()

@@ -1,4 +1,4 @@
-"""Who comes when in a run: twins behind their first, children behind their parents. Pure.
+"""Job queue of a run: duplicates wait for their first, children for their parents. Pure.
 
 Knows the plan and what has settled so far; must not know time, money or the outside.
 """
@@ -11,38 +11,41 @@ from collections.abc import Callable
 from kling_batch.core.jobs import Job, JobKey, parents
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 
-#: What a run has to do something about.
-_MOVING = frozenset(Action) - {Action.KEEP, Action.SETTLED, Action.BLOCKED}
+#: Actions that need work in a run.
+_NEEDS_WORK = frozenset(Action) - {Action.KEEP, Action.SETTLED, Action.BLOCKED}
 
 
 class JobQueue:
-    """The jobs of a plan in the order in which they may go."""
+    """The jobs of a plan, in the order in which they may start."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Parents come before their children in a plan."""
-        #: Jobs to buy whose parents are here.
+    def __init__(self) -> None:
+        """Empty until `load`."""
+        #: Jobs to submit whose parents have succeeded.
         self.ready: deque[PlannedJob] = deque()
-        #: What an earlier run left: it goes on at once.
+        #: Jobs that an earlier run left open; they go on at once.
         self.resumed: list[PlannedJob] = []
-        #: Further names of the same paid thing.
+        #: Further names of the same paid job.
         self.duplicates: dict[JobKey, list[Job]] = {}
         self._waiting: dict[JobKey, set[JobKey]] = {}
         self._children: dict[JobKey, list[PlannedJob]] = {}
-        moving = [item for item in plan.items if item.action in _MOVING]
-        active = {item.job.key for item in moving}
-        led: set[JobKey] = set()
-        for item in moving:
+
+    def load(self, plan: Plan) -> None:
+        """Queue a plan, in which parents come before their children."""
+        items = [item for item in plan.items if item.action in _NEEDS_WORK]
+        active = {item.job.key for item in items}
+        seen: set[JobKey] = set()
+        for item in items:
             key = item.job.key
-            if key in led:
+            if key in seen:
                 self.duplicates.setdefault(key, []).append(item.job)
                 continue
-            led.add(key)
+            seen.add(key)
             if item.action is Action.SUBMIT:
-                self._line_up(item, {p.key for p in parents(item.job.arguments)} & active)
+                self._enqueue(item, {p.key for p in parents(item.job.arguments)} & active)
             else:
                 self.resumed.append(item)
 
-    def _line_up(self, item: PlannedJob, needs: set[JobKey]) -> None:
+    def _enqueue(self, item: PlannedJob, needs: set[JobKey]) -> None:
         if not needs:
             self.ready.append(item)
             return
@@ -52,13 +55,13 @@ class JobQueue:
 
     @property
     def left(self) -> bool:
-        """Whether any job is still to be bought, now or later."""
+        """Whether any job is still to be submitted, now or later."""
         return bool(self.ready or self._waiting)
 
     def settle(
         self, key: JobKey, *, succeeded: bool, blocked: Callable[[PlannedJob], None]
     ) -> None:
-        """A job has come to its end: its children go, or none of their line ever does."""
+        """A job has ended in this run: release its children, or block all its descendants."""
         for child in self._children.pop(key, []):
             needs = self._waiting.get(child.job.key)
             if needs is None:

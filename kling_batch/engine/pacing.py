@@ -1,10 +1,12 @@
-"""How fast and how many: the token bucket for requests and the window of open requests.
+"""Rate limit, window of open requests, backoff and polling intervals.
 
-Time is `anyio.current_time`, so tests run it virtually. Must not know what it paces.
+Time is `anyio.current_time`, so that tests run it virtually. Must not know what it paces.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
@@ -12,10 +14,10 @@ import anyio
 
 
 class Rate:
-    """A token bucket: `per_second` takes a second, evenly spaced after a small burst, in order."""
+    """Token bucket: `per_second` tokens a second, evenly spaced after a small burst, in order."""
 
     def __init__(self, per_second: float, burst: int = 1) -> None:
-        """`burst` takes may happen at once after a pause."""
+        """`burst` tokens may be taken at once after a pause."""
         self._interval = 1.0 / per_second
         self._slack = self._interval * (burst - 1)
         self._next = 0.0
@@ -24,24 +26,68 @@ class Rate:
     async def take(self) -> None:
         """Wait in line for the next token."""
         async with self._line:
-            # A loop, because `hold` may move the moment while somebody waits for it.
+            # A loop, because `hold` may postpone the time while a task waits for it.
             while (now := anyio.current_time()) < self._next - self._slack:  # noqa: ASYNC110
                 await anyio.sleep(self._next - self._slack - now)
             self._next = max(self._next, now) + self._interval
 
     def hold(self, seconds: float) -> None:
-        """Give no token for a while: somebody was told to slow down, so everybody does."""
+        """Give no token for a while: fal told one request to slow down, so all do."""
         self._next = max(self._next, anyio.current_time() + seconds + self._slack)
 
 
+class Wakeup:
+    """An event that is set again and again, each time for everybody who waits."""
+
+    def __init__(self) -> None:
+        """Nobody waits yet."""
+        self._event = anyio.Event()
+
+    async def wait(self) -> None:
+        """Until the next `wake`."""
+        await self._event.wait()
+
+    def wake(self) -> None:
+        """Wake everybody who waits now."""
+        self._event.set()
+        self._event = anyio.Event()
+
+
+class StopSwitch:
+    """Ends waits: once it is set, every wait under it is cut short, also later ones."""
+
+    def __init__(self) -> None:
+        """Not set."""
+        self.is_set = False
+        self._waits: set[anyio.CancelScope] = set()
+
+    def set(self) -> None:
+        """Cut all waits short, for good."""
+        self.is_set = True
+        for wait in self._waits:
+            wait.cancel()
+
+    @contextmanager
+    def cuts_short(self) -> Iterator[None]:
+        """The body is a wait that ends when the switch is set."""
+        with anyio.CancelScope() as wait:
+            if self.is_set:
+                wait.cancel()
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
+
+
 class Window:
-    """How many requests may be open at once: the money exposed at any moment."""
+    """Limit of requests open at once: the money exposed at any moment."""
 
     def __init__(self, limit: int) -> None:
         """At most `limit` enter by waiting; requests found open at the start enter at once."""
         self._limit = limit
         self.open = 0
-        self._changed = anyio.Event()
+        self._changed = Wakeup()
 
     @property
     def full(self) -> bool:
@@ -59,15 +105,14 @@ class Window:
         self.open += 1
 
     def leave(self) -> None:
-        """Give the place to the next in line."""
+        """Free a place."""
         self.open -= 1
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.wake()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Exponential growth with full-range jitter, in seconds."""
+    """Exponential backoff with jitter, in seconds."""
 
     first: float = 1.0
     factor: float = 2.0
@@ -105,8 +150,8 @@ ATTEMPT = Backoff(first=2.0, ceiling=60.0)
 def poll_interval(elapsed: float) -> float:
     """Seconds until the next look at a request that was accepted `elapsed` seconds ago.
 
-    Renders take seconds (images) to minutes (pro video, facts §1.2). A tenth of the age notices
-    an end 5 % late on average, with about 60 looks in the first five minutes.
+    Renders take seconds (images) to minutes (pro video, docs/fal-api.md#render-times). A tenth of
+    the age notices an end 5 % late on average, with about 60 looks in the first five minutes.
     """
     return min(10.0, max(0.4, elapsed * 0.1))
 

@@ -1,8 +1,8 @@
 """What an answer of fal means: pure functions from status, headers and body to an outcome.
 
-The tables are the facts sheet's §2 and §3. The rule for the paid POST: unless it is certain that
-fal did not take it, it is `Unconfirmed`. The rule for reads: only a completed request's own,
-structured answer is a verdict. Must not do I/O.
+The tables follow docs/fal-api.md, from #submit to #billing-of-failures. The rule for the paid POST:
+unless it is certain that fal did not take it, it is `Unconfirmed`. The rule for reads: only a
+completed request's own, structured answer is a verdict. Must not do I/O.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _refusal(answer: Answer, body: JSON) -> Failure:
 
 
 def is_lock(status: int, message: str) -> bool:
-    """An exhausted or locked account says so in a 403's text (facts §6.3)."""
+    """An exhausted or locked account says so in a 403's text (docs/fal-api.md#account-lock)."""
     lowered = message.lower()
     return status == 403 and any(
         word in lowered for word in ("locked", "exhausted balance", "top up", "budget exceeded")
@@ -132,16 +132,16 @@ def is_lock(status: int, message: str) -> bool:
 
 
 def classify_status(answer: Answer) -> StatusOutcome:
-    """What a status call saw; 200 and 202 alike, the body decides (facts §2.3)."""
+    """What a status call saw; 200 and 202 alike, the body decides (docs/fal-api.md#status)."""
     body = answer.json()
     if answer.status not in (200, 202):
         return unread(answer)
     if not isinstance(body, dict):
         return Unread(f"status is not JSON: {answer.text()}")
     match body.get("status"):
-        case "IN_QUEUE" | "IN_PROGRESS" as word:
+        case "IN_QUEUE" | "IN_PROGRESS" as status:
             position = body.get("queue_position")
-            return Waiting(word, position if isinstance(position, int) else None)
+            return Waiting(status, position if isinstance(position, int) else None)
         case "COMPLETED":
             metrics = body.get("metrics")
             seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
@@ -150,8 +150,8 @@ def classify_status(answer: Answer) -> StatusOutcome:
                 error_type=text_of(body.get("error_type")),
                 inference_seconds=seconds if isinstance(seconds, int | float) else None,
             )
-        case word:
-            return Unread(f"unknown status {word!r}")
+        case status:
+            return Unread(f"unknown status {status!r}")
 
 
 def unread(answer: Answer) -> Unread:
@@ -193,14 +193,14 @@ def classify_result(answer: Answer, finished: Finished, *, media: bool) -> Resul
     structured = isinstance(body.get("detail"), list) or bool(
         body.get("error_type") or answer.headers.get("x-fal-error-type")
     )
-    told = bool(finished.error or finished.error_type)
-    if structured and (answer.status == 422 or (answer.status >= 400 and told)):
+    status_has_error = bool(finished.error or finished.error_type)
+    if structured and (answer.status == 422 or (answer.status >= 400 and status_has_error)):
         return Failed(_verdict(answer, body, finished, units), units)
     return unread(answer)
 
 
 def verdict_of_status(finished: Finished) -> Failure:
-    """The failure that a COMPLETED status tells, where its result cannot be read for long."""
+    """The failure that a COMPLETED status shows, where its result cannot be read for long."""
     kind = _kind_of(finished.error_type, 500 if finished.error_type in _ERROR_TYPES else 422)
     return Failure(
         kind=kind,
@@ -211,7 +211,7 @@ def verdict_of_status(finished: Finished) -> Failure:
 
 
 def verdict_of_listed(item: Listed) -> Failure:
-    """The failure that the request list tells of a request whose result has expired."""
+    """The failure that the request list shows for a request whose result has expired."""
     answer = Answer(item.status_code or 422, {}, b"")
     if first_detail(item.output):
         return _verdict(answer, item.output, Finished(), None)
@@ -223,7 +223,7 @@ def verdict_of_listed(item: Listed) -> Failure:
     )
 
 
-#: Request-level errors (facts §3.1).
+#: Request-level errors (docs/fal-api.md#request-errors).
 _ERROR_TYPES: dict[str, FailureKind] = {
     "request_timeout": FailureKind.TRANSIENT,
     "startup_timeout": FailureKind.TRANSIENT,
@@ -240,7 +240,8 @@ _ERROR_TYPES: dict[str, FailureKind] = {
     "bad_request": FailureKind.INVALID,
 }
 
-#: Model-level errors (facts §3.2) that are worth another attempt, or are about policy.
+#: Model-level errors (docs/fal-api.md#model-errors) that are worth another attempt, or are about
+#: policy.
 _DETAIL_TYPES: dict[str, FailureKind] = {
     "internal_server_error": FailureKind.TRANSIENT,
     "generation_timeout": FailureKind.TRANSIENT,
@@ -249,7 +250,8 @@ _DETAIL_TYPES: dict[str, FailureKind] = {
     "content_policy_violation": FailureKind.POLICY,
 }
 
-#: Failures found after the runner had worked: whether they are billed is written nowhere (§3.3).
+#: Failures found after the runner had worked: whether they are billed is written nowhere
+#: (docs/fal-api.md#billing-of-failures).
 _MAY_BE_BILLED = frozenset(
     {
         "content_policy_violation",
@@ -278,10 +280,12 @@ def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None
     )
     kind = _kind_of(error_type, answer.status)
     if answer.headers.get("x-fal-request-timeout-type"):
-        kind = FailureKind.ABANDONED  # our own deadline: nobody may retry it (facts §3.1)
+        # Our own deadline: nobody may retry it (docs/fal-api.md#request-errors).
+        kind = FailureKind.ABANDONED
     hint = _retry_hint(answer)
     if hint and kind is FailureKind.INVALID:
-        kind = FailureKind.TRANSIENT  # fal's own word outranks the table (facts §3.2)
+        # fal's own hint outranks the table (docs/fal-api.md#model-errors).
+        kind = FailureKind.TRANSIENT
     return Failure(
         kind=kind,
         message=message_of(body, answer),
@@ -294,7 +298,10 @@ def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None
 
 
 def _charged(status: int, error_type: str, units: float | None) -> Charged:
-    """Who pays for a failure (facts §3.3): fal's units where they are told, else the table."""
+    """Who pays for a failure: fal's units where it gives them, else the table.
+
+    Source: docs/fal-api.md#billing-of-failures.
+    """
     if units is not None:
         return Charged.YES if units > 0 else Charged.NO
     if status >= 500:

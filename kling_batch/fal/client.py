@@ -1,14 +1,16 @@
 """fal over HTTP: one request per call, each answered as an outcome; the only home of httpx calls.
 
-The paid POST is ours and is sent once: fal-client's `submit` repeats it up to ten times (facts
-§8.1). fal-client supplies credentials, the backup-domain transport, the request URLs and uploads.
-Its `status` and `get` are not used: they retry on a wall clock, reject answers that lack a key,
-and hide the headers that tell the bill. Must not know the ledger, the manifest or a display.
+The paid POST is ours and is sent once: fal-client's `submit` repeats it up to ten times
+(docs/fal-api.md#fal-client-retries). fal-client supplies credentials, the backup-domain transport,
+the request URLs and uploads. Its `status` and `get` are not used: they retry on a wall clock,
+reject answers that lack a key, and hide the headers that tell the bill. Must not know the ledger,
+the manifest or a display.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -44,11 +46,17 @@ from kling_batch.fal.classify import (
     classify_submit,
     unread,
 )
-from kling_batch.fal.credentials import redact, redact_bytes, secrets_of
+from kling_batch.fal.credentials import (
+    DUMMY_AUTHORIZATION,
+    authorization,
+    redact,
+    redact_bytes,
+    secrets_of,
+)
 from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
-from kling_batch.fal.transport import SendTracker
+from kling_batch.fal.transport import GatewayTransport, SendTracker, connections
 
-#: Facts §5; not among fal-client's constants.
+#: docs/fal-api.md#platform-api; not among fal-client's constants.
 PLATFORM_URL = "https://api.fal.ai/v1"
 
 #: A submission is answered in well under a second; a lost one is worth waiting for, because the
@@ -76,7 +84,7 @@ NEVER_SENT = (
 
 @dataclass(slots=True)
 class _Pages:
-    """What a platform list told, page by page."""
+    """Answers of a platform list, page by page."""
 
     bodies: list[dict[str, Any]] = field(default_factory=list)
     #: fal's own clock at its first answer, or None where it did not say.
@@ -104,17 +112,17 @@ class FalQueue:
             )
             departure = SendTracker(request)
         except (httpx.InvalidURL, ValueError, TypeError) as error:
-            words = f"it cannot be put into a request ({type(error).__name__})"
-            return Refused(Failure(kind=FailureKind.INVALID, message=words))
+            message = f"it cannot be put into a request ({type(error).__name__})"
+            return Refused(Failure(kind=FailureKind.INVALID, message=message))
         try:
             answer = await self._ask(request, SUBMIT_PATIENCE)
         except NEVER_SENT as error:
-            return NotSent(self._words(error))
+            return NotSent(self._message(error))
         except (httpx.HTTPError, OSError) as error:
             # The type of a read or write error does not tell whether the body had arrived; that it
             # never began to leave is certain. What breaks inside TLS comes as the system's error.
-            words = self._words(error)
-            return NotSent(words) if departure.never_began else Unconfirmed(words)
+            message = self._message(error)
+            return NotSent(message) if departure.never_began else Unconfirmed(message)
         return classify_submit(answer, partial(handle_of, endpoint))
 
     def handle(self, endpoint: str, request_id: str) -> Handle:
@@ -134,14 +142,14 @@ class FalQueue:
         return classify_result(answer, finished, media=media)
 
     async def cancel(self, handle: Handle) -> CancelAnswer:
-        """Ask fal to stop a request; says what fal said, not what became of it."""
+        """Ask fal to stop a request; fal's answer, which is not what became of it."""
         answer = await self._read("PUT", handle.cancel_url)
         if isinstance(answer, Unread):
             return CancelAnswer.UNREAD
         body = answer.json()
-        word = body.get("status") if isinstance(body, dict) else None
-        if isinstance(word, str) and word in set(CancelAnswer):
-            return CancelAnswer(word)
+        status = body.get("status") if isinstance(body, dict) else None
+        if isinstance(status, str) and status in set(CancelAnswer):
+            return CancelAnswer(status)
         by_code = {
             200: CancelAnswer.REQUESTED,
             202: CancelAnswer.REQUESTED,
@@ -155,10 +163,11 @@ class FalQueue:
     async def listing(
         self, endpoint: str, *, since: str, request_id: str | None = None
     ) -> ListOutcome:
-        """Every request of an endpoint since a moment, with its payload (facts §5.4).
+        """Every request of an endpoint since a moment, with its payload.
 
+        Source: docs/fal-api.md#request-list.
         Pages are numbered, so new arrivals may shift them; an item seen twice is kept once. A list
-        that goes in a circle or does not end is told to be incomplete.
+        that goes in a circle or does not end is marked incomplete.
         """
         parameters: dict[str, str] = {"endpoint_id": endpoint, "expand": "payloads", "limit": "100"}
         parameters |= {"request_id": request_id} if request_id else {"start": since}
@@ -199,7 +208,10 @@ class FalQueue:
         return pages
 
     async def prices(self, endpoints: list[str]) -> Mapping[str, tuple[float, str]] | Unread:
-        """Unit price in USD and unit per endpoint (facts §5.2; mind its unit trap, §1.1)."""
+        """Unit price in USD and unit per endpoint (docs/fal-api.md#pricing).
+
+        Mind its unit trap: docs/fal-api.md#billing-units.
+        """
         answer = await self._read(
             "GET", f"{PLATFORM_URL}/models/pricing", params={"endpoint_id": ",".join(endpoints)}
         )
@@ -215,8 +227,9 @@ class FalQueue:
         }
 
     async def billed(self, request_ids: list[str], *, since: str) -> Mapping[str, float] | Unread:
-        """What requests cost in US dollars, as billed; needs an admin key (facts §5.6).
+        """What requests cost in US dollars, as billed; needs an admin key.
 
+        Source: docs/fal-api.md#billing-events.
         Without a start the list reaches back for a day only; it may not reach back for more than
         ninety.
         """
@@ -237,7 +250,7 @@ class FalQueue:
         except (httpx.InvalidURL, UnicodeError) as error:
             return Unread(f"unusable address: {error}")
         except (httpx.HTTPError, OSError) as error:
-            return Unread(self._words(error))
+            return Unread(self._message(error))
 
     async def _ask(self, request: httpx.Request, patience: float) -> Answer:
         with anyio.fail_after(patience):
@@ -253,13 +266,13 @@ class FalQueue:
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, headers, redact_bytes(bytes(body), self._secrets))
 
-    def _words(self, error: Exception) -> str:
-        """The error in a few words, without anything of the request but its host."""
+    def _message(self, error: Exception) -> str:
+        """Message for an error, without anything of the request but its host."""
         request = getattr(error, "_request", None)
         host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
         # h11 quotes the header that it does not like: on the way out that may be the key.
-        told = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
-        text = " ".join(redact(told, self._secrets).split())[:200]
+        text = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
+        text = " ".join(redact(text, self._secrets).split())[:200]
         name = type(error).__name__
         return f"{name}: {text}{host}" if text else f"{name}{host}"
 
@@ -300,3 +313,33 @@ def handle_of(endpoint: str, request_id: str) -> Handle:
         status_url=f"{base}/status",
         cancel_url=f"{base}/cancel",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Open connections to fal, or to an emulator of it."""
+
+    queue: FalQueue
+    #: Client for output files; it sends no key.
+    files: httpx.AsyncClient
+    #: The `Authorization` header in use.
+    authorization: str
+
+
+@asynccontextmanager
+async def connect(gateway: str | None, auth: str | None = None) -> AsyncIterator[Connection]:
+    """Connect to fal, or to the emulator at `gateway`; the only place where that is done.
+
+    Args:
+        gateway: the emulator's address; None for fal.
+        auth: the `Authorization` header; None: fal's key from the environment, none for an
+            emulator.
+
+    Raises:
+        AuthError: there is no key.
+    """
+    if auth is None:
+        auth = DUMMY_AUTHORIZATION if gateway else authorization()
+    transport = GatewayTransport(gateway) if gateway else None
+    async with connections(auth, transport) as (api, files):
+        yield Connection(queue=FalQueue(api), files=files, authorization=auth)

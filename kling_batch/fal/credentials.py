@@ -1,6 +1,7 @@
-"""The key, cut out of what comes back from outside: proxies and debug pages echo headers. Pure.
+"""The fal key: found in environment or `.env`, and redacted from everything that is shown.
 
-Must not know where the key comes from or where the words go.
+Proxies and debug pages echo headers, so whatever comes from outside is redacted before it is
+kept. Must not store or print the key.
 """
 
 from __future__ import annotations
@@ -23,38 +24,38 @@ _INSTEAD = "(the key)"
 
 
 def secrets_of(authorization: str) -> tuple[str, ...]:
-    """What of an `Authorization` header must not be told: the key, and its secret half."""
+    """Secret parts of an `Authorization` header: the key, and its second half."""
     _, _, key = authorization.partition(" ")
     return tuple(part for part in (key, key.rpartition(":")[2]) if len(part) > 7)
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text without any of these."""
+    """The text with each secret replaced."""
     for secret in secrets:
         text = text.replace(secret, _INSTEAD)
     return text
 
 
 def redact_bytes(data: bytes, secrets: Iterable[str]) -> bytes:
-    """The same for a body that nobody has decoded yet."""
+    """The body with each secret replaced, before it is decoded."""
     for secret in secrets:
         data = data.replace(secret.encode(), _INSTEAD.encode())
     return data
 
 
-#: The variables that fal-client reads credentials from (facts §8.3).
+#: The variables that fal-client reads credentials from (docs/fal-api.md#fal-client-environment).
 KEYS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
 
 
 def read_key_file(folder: Path | None = None) -> None:
-    """Put the key where fal-client finds it; no file, an unreadable one: nothing happens."""
+    """Put the key of `.env` into the environment, where fal-client finds it; no file, no effect."""
     if any(os.environ.get(name) for name in KEYS):
         return
     os.environ.update(_keys(_path(folder)))
 
 
-def told_of_others(folder: Path | None = None) -> str:
-    """What to say of a `.env` whose key others may read; nothing where there is none."""
+def key_file_warning(folder: Path | None = None) -> str:
+    """Warning about a `.env` with the key that other users may read; empty where there is none."""
     path = _path(folder)
     if os.name != "posix" or not _keys(path):
         return ""
@@ -71,7 +72,7 @@ def _path(folder: Path | None) -> Path:
 
 
 def _keys(path: Path) -> dict[str, str]:
-    """fal's variables in the file, those that say something."""
+    """fal's variables in the file, those that have a value."""
     try:
         values = dotenv.dotenv_values(path, interpolate=False) if path.is_file() else {}
     except (OSError, UnicodeDecodeError):
@@ -80,11 +81,12 @@ def _keys(path: Path) -> dict[str, str]:
 
 
 def authorization() -> str:
-    """The `Authorization` header value, found as fal's own client finds it.
+    """The `Authorization` header value: from `.env` here, or as fal's own client finds it.
 
     Raises:
         AuthError: no key anywhere, or one that cannot be sent.
     """
+    read_key_file()
     try:
         header = str(fetch_auth_credentials().header_value)
     except MissingCredentialsError:

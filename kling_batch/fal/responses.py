@@ -17,7 +17,7 @@ from typing import Any
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import RemoteFile
 
-#: What the platform calls its rows (facts §5).
+#: What the platform calls its rows (docs/fal-api.md#platform-api).
 ROWS = ("items", "requests", "results", "prices", "billing_events")
 
 #: Levels of nesting that are kept of an answer; a manifest may have sixty.
@@ -109,7 +109,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def billable_units(answer: Answer) -> float | None:
-    """`X-Fal-Billable-Units`: a count of units, not of dollars (facts §4.2)."""
+    """`X-Fal-Billable-Units`: a count of units, not dollars (docs/fal-api.md#response-headers)."""
     try:
         units = float(answer.headers["x-fal-billable-units"])
     except (KeyError, ValueError):
@@ -118,11 +118,11 @@ def billable_units(answer: Answer) -> float | None:
 
 
 def message_of(body: JSON, answer: Answer) -> str:
-    """Fal's words in one line, without the echoed input (it may hold a whole data URI)."""
+    """Fal's message in one line, without the echoed input (it may hold a whole data URI)."""
     if isinstance(body, dict):
         detail = body.get("detail", body.get("error"))
         if isinstance(detail, list):
-            parts = [_detail_words(item) for item in detail if isinstance(item, dict)]
+            parts = [_detail_text(item) for item in detail if isinstance(item, dict)]
             if parts:
                 return "; ".join(parts)[:500]
         if isinstance(detail, dict):
@@ -132,7 +132,7 @@ def message_of(body: JSON, answer: Answer) -> str:
     return answer.text() or "no text"
 
 
-def _detail_words(item: dict[str, Any]) -> str:
+def _detail_text(item: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in loc_of(item) if part != "body")
     message = str(item.get("msg") or item.get("type") or "invalid")
     return f"{where}: {message}" if where else message
@@ -203,7 +203,7 @@ def rows_of(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def bills(pages: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """US dollars per request id: the sum of its billing events (facts §5.6).
+    """US dollars per request id: the sum of its billing events (docs/fal-api.md#billing-events).
 
     Pages are numbered: an event that new ones push onto the next page is counted once. A request
     with an amount that is none is left out: half a sum would pass for its bill.

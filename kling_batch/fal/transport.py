@@ -1,6 +1,6 @@
-"""Connections to fal: proxies, certificates, the emulator's gateway, and what a POST's wire tells.
+"""Connections to fal: proxies, certificates, the emulator's gateway, and whether a POST has left.
 
-Must not know what is asked over them; that is `fal.py`'s and `download.py`'s.
+Must not know what is asked over them; that is for `client` and `output.download`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIMITS = httpx.Limits(max_connections=None)
 
 
 class SendTracker:
-    """Whether a request began to leave this machine, from what httpcore tells while it works.
+    """Whether a request began to leave this machine, from httpcore's trace.
 
     A tunnel that a proxy drops looks like a lost answer, and is none: the request is still here.
     """
@@ -89,9 +89,9 @@ async def connections(
     # httpx logs every URL at INFO; signed URLs are secrets.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     agent = {"User-Agent": USER_AGENT}
-    with _usable_surroundings():
+    with _environment_errors():
         api = httpx.AsyncClient(
-            transport=transport or AsyncBackupDomainTransport(transport=_Surroundings()),
+            transport=transport or AsyncBackupDomainTransport(transport=_EnvironmentTransport()),
             headers=agent | {"Authorization": auth},
             timeout=READ_TIMEOUT,
         )
@@ -108,7 +108,7 @@ async def connections(
         yield api, files
 
 
-class _Surroundings(httpx.AsyncBaseTransport):
+class _EnvironmentTransport(httpx.AsyncBaseTransport):
     """The proxies and certificates of the environment, as httpx finds them, for a transport."""
 
     def __init__(self) -> None:
@@ -122,17 +122,19 @@ class _Surroundings(httpx.AsyncBaseTransport):
 
 
 @contextmanager
-def _usable_surroundings() -> Iterator[None]:
-    """What the environment says of proxies and certificates must be something that can be used."""
+def _environment_errors() -> Iterator[None]:
+    """Explain proxies and certificates of the environment that cannot be used."""
     try:
         yield
     except OSError as error:
-        said = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
-        told = error.strerror or str(error)
-        raise UsageError(f"the certificates of {said[0] if said else 'httpx'}: {told}") from None
+        names = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        reason = error.strerror or str(error)
+        raise UsageError(
+            f"the certificates of {names[0] if names else 'httpx'}: {reason}"
+        ) from None
     except (ImportError, ValueError, httpx.InvalidURL) as error:
-        told = str(error).partition("\n")[0]
-        raise UsageError(f"the proxy that the environment names cannot be used: {told}") from None
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"the proxy that the environment names cannot be used: {reason}") from None
 
 
 async def _encrypted(request: httpx.Request) -> None:

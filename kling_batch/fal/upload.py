@@ -34,7 +34,8 @@ class FalUploader:
         logging.getLogger("fal_client").setLevel(logging.ERROR)
         self._client = AsyncClient(key=key)
         if gateway is not None:
-            # fal-client has no setting for its storage hosts (facts §8.3): plain constants.
+            # fal-client has no setting for its storage hosts: plain constants
+            # (docs/fal-api.md#fal-client-environment).
             fal_client.client.REST_URL = f"{gateway}/rest.fal.ai"
             fal_client.client.CDN_URL = f"{gateway}/v3.fal.media"
 
@@ -58,10 +59,10 @@ class FalUploader:
             ) from None
         # fal-client indexes fal's answers unseen: one that is no object raises nearly anything.
         except Exception as error:  # noqa: BLE001 - and the cause may quote the key
-            told = redact(_words(error), self._secrets)
-            said = f"{path.name} could not be uploaded: {told}"
+            message = redact(_message(error), self._secrets)
+            text = f"{path.name} could not be uploaded: {message}"
             raise UploadError(
-                said, passing=_passing(error), failure=_failure(error, told)
+                text, passing=_passing(error), failure=_failure(error, message)
             ) from None
         if not (isinstance(url, str) and url.startswith("https://") and url.isprintable()):
             # It would go into a paid request, and be remembered for the next ones.
@@ -69,26 +70,26 @@ class FalUploader:
         return url
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """The error in one line: of fal's answer only its own sentence, never a page or an echo."""
     if isinstance(error, fal_client.client.FalClientHTTPError):
-        told = error.message if error.message != error.response.text else None
-        return _status(error.status_code, told)
+        message = error.message if error.message != error.response.text else None
+        return _status(error.status_code, message)
     if isinstance(error, httpx.HTTPStatusError):
         try:
-            told = error.response.json()["detail"]
+            message = error.response.json()["detail"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            told = None
-        return _status(error.response.status_code, told)
+            message = None
+        return _status(error.response.status_code, message)
     if isinstance(error, httpx.HTTPError):
         text = " ".join(str(error).split())[:200]
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"fal's answer makes no sense ({type(error).__name__})"
 
 
-def _status(code: int, told: object) -> str:
+def _status(code: int, message: object) -> str:
     """An HTTP status with fal's own sentence, where it has one."""
-    text = " ".join(told.split())[:200] if isinstance(told, str) else ""
+    text = " ".join(message.split())[:200] if isinstance(message, str) else ""
     return f"HTTP {code}" + (f": {text}" if text else "")
 
 
@@ -106,9 +107,9 @@ def _passing(error: Exception) -> bool:
     )
 
 
-def _failure(error: Exception, told: str) -> Failure | None:
+def _failure(error: Exception, message: str) -> Failure | None:
     """A refused key or a locked account; a key that only may not upload is no such thing."""
     code = _code(error)
-    if code == 402 or is_lock(code, told):
-        return Failure(kind=FailureKind.LOCKED, message=told, status=code)
-    return Failure(kind=FailureKind.AUTH, message=told, status=code) if code == 401 else None
+    if code == 402 or is_lock(code, message):
+        return Failure(kind=FailureKind.LOCKED, message=message, status=code)
+    return Failure(kind=FailureKind.AUTH, message=message, status=code) if code == 401 else None

@@ -1,7 +1,7 @@
-"""Rows of verified files and of the names they lie under; inside the ledger's own transactions.
+"""Rows of artifacts and files, written inside the ledger's transactions.
 
-An artifact is a content that was paid for; a file is one name of it. Only `ledger.py` calls these.
-Must not commit, and must not touch the disk.
+An artifact is a content that was paid for; a file is one name of it. Called by `ledger.py` and
+`overrides.py` only. Must not commit, and must not touch the disk.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kling_batch.ledger.rows import without_data
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A file that now lies under its final name, as the disk has it."""
+    """A verified file under its final name."""
 
     index: int
     path: str
@@ -26,7 +26,7 @@ class Placed:
 
 
 def save(db: Database, attempt_id: int, placed: Sequence[Placed], at: str) -> None:
-    """Artifacts and their names; one that is saved again keeps its row."""
+    """Store artifacts and their names; one that is saved again keeps its row."""
     for item in placed:
         db.execute(
             "insert into artifacts (attempt_id, output_index, url, sha256, size,"
@@ -49,7 +49,7 @@ def save(db: Database, attempt_id: int, placed: Sequence[Placed], at: str) -> No
 
 
 def name(db: Database, attempt_id: int, index: int, path: str, at: str) -> None:
-    """One more name of an artifact; whatever had that name before has it no longer."""
+    """Store one more name of an artifact; another artifact of that name loses it."""
     db.execute(
         "insert into files (path, artifact_id, placed_at) values (?, (select id from artifacts"
         " where attempt_id = ? and output_index = ?), ?) on conflict (path) do update set"
@@ -60,7 +60,7 @@ def name(db: Database, attempt_id: int, index: int, path: str, at: str) -> None:
 
 
 def forget(db: Database, attempt_id: int, lost: Sequence[int]) -> None:
-    """These outputs lie under none of their names any more."""
+    """Remove all names of these outputs."""
     for index in lost:
         db.execute(
             "delete from files where artifact_id = (select id from artifacts"
@@ -70,7 +70,7 @@ def forget(db: Database, attempt_id: int, lost: Sequence[int]) -> None:
 
 
 def supersede(db: Database, path: str, kept_as: str, at: str) -> None:
-    """What lies at `path` also lies at `kept_as`, and is about to be replaced."""
+    """Store that the file at `path` is also kept at `kept_as`; it is about to be replaced."""
     db.execute(
         "insert into files (path, artifact_id, placed_at, superseded_at)"
         " select ?, artifact_id, placed_at, ? from files where path = ?"
@@ -80,6 +80,6 @@ def supersede(db: Database, path: str, kept_as: str, at: str) -> None:
 
 
 def forget_all(db: Database, attempt_id: int) -> None:
-    """No output of this attempt lies anywhere any more."""
+    """Remove all names of all outputs of an attempt."""
     artifacts = "select id from artifacts where attempt_id = ?"
     db.execute(f"delete from files where artifact_id in ({artifacts})", [attempt_id])  # noqa: S608

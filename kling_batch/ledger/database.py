@@ -1,7 +1,7 @@
 """Opening the ledger's SQLite file: durability settings, migrations, the run lock.
 
-The only place that knows how the file is opened; what is written into it is `ledger.py`'s.
-Every driver error becomes a `LedgerError` in words. Must not know jobs, fal or the manifest.
+The only module that knows how the file is opened. Driver errors become a `LedgerError` with a
+message for people. Must not know jobs, fal or the manifest.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from sqlite_utils import Database
@@ -21,25 +22,25 @@ from kling_batch.ledger.migrations import APPLICATION_ID, migrations
 
 #: Readers and the writer of another machine's copy may hold the file for a moment.
 BUSY_SECONDS = 30.0
-#: Up to this size a run looks through the whole ledger for damage first; a larger one (a hundred
-#: thousand jobs) is checked page by page as it is used, and by `verify`.
+#: Up to this size a run checks the whole ledger for damage first; a larger one (100,000 jobs) is
+#: checked page by page as it is used, and by `verify`.
 CHECKED_BYTES = 64 * 1024 * 1024
 
 
 @contextmanager
 def explained(path: Path | str) -> Iterator[None]:
-    """Turn what SQLite and the disk say into a `LedgerError` that a person can act on."""
+    """Turn errors of SQLite and the disk into a `LedgerError` that says what to do."""
     try:
         yield
     except sqlite3.IntegrityError:
-        raise  # a constraint is the caller's business: it knows which promise was at stake
+        raise  # the caller knows what a violated constraint means
     except sqlite3.DatabaseError as error:
-        raise LedgerError(_in_words(path, error)) from error
+        raise LedgerError(_message(path, error)) from error
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror or error}; nothing was changed") from error
 
 
-def _in_words(path: Path | str, error: sqlite3.DatabaseError) -> str:
+def _message(path: Path | str, error: sqlite3.DatabaseError) -> str:
     text = str(error)
     if "full" in text or "disk I/O" in text:
         return (
@@ -68,19 +69,19 @@ def connect(path: Path, *, writable: bool) -> Database:
         if writable:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
-                # Prompts and request ids are the user's own business.
+                # Prompts and request ids are private.
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         elif not path.exists():
             raise LedgerError(f"{path}: there is no ledger here yet; `kling-batch run` makes one")
         mode = "rw" if writable else "ro"
         if not writable and not _writable(path.parent) and not _log_of(path).exists():
-            # Nobody writes here and nothing waits in a log: without this, SQLite would want to
-            # make one beside it, and could not on a read-only share.
+            # No writer and no write-ahead log: without `immutable`, SQLite would try to create
+            # one, and fail on a read-only share.
             mode = "ro&immutable=1"
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS
         )
-    # Plugins of other tools have no business inside a ledger.
+    # Installed sqlite-utils plugins must not change a ledger.
     db = Database(connection, execute_plugins=False)
     try:
         with explained(path):
@@ -127,6 +128,19 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
     migrations.apply(db)
 
 
+def query(
+    db: Database, path: Path, sql: str, parameters: Sequence[Any] = ()
+) -> Iterator[dict[str, Any]]:
+    """Rows of a select as dictionaries; errors as in `explained`."""
+    with explained(path):
+        yield from db.query(sql, list(parameters))
+
+
+def sqlite_version() -> str:
+    """The version of the SQLite library in use."""
+    return sqlite3.sqlite_version
+
+
 def _ours() -> frozenset[str]:
     """Every migration that this program knows: of a fresh database all are pending."""
     with closing(Database(memory=True)) as fresh:
@@ -150,7 +164,7 @@ def transaction(db: Database, path: Path) -> Iterator[None]:
             db.conn.execute("commit")
         except BaseException:
             # A full disk may have rolled back already; a second rollback would hide the cause. A
-            # commit that failed may have not: left open, the next one would carry its rows in.
+            # failed commit may not have: left open, the next commit would include its rows.
             if db.conn.in_transaction:
                 with suppress(sqlite3.Error):
                     db.conn.execute("rollback")
@@ -158,32 +172,32 @@ def transaction(db: Database, path: Path) -> Iterator[None]:
 
 
 class RunLock:
-    """One writer per ledger: an advisory lock of the operating system, freed by any death."""
+    """One writer per ledger: an advisory file lock, released by the system at process end."""
 
     def __init__(self, path: Path) -> None:
         """The lock of the ledger at `path`; taken by `acquire`."""
         self._path = path
-        # Two names of one file are one ledger: a link must not let two runs in.
+        # Resolved, so that a symbolic link to the ledger takes the same lock.
         self._lock = FileLock(f"{path.resolve()}.lock", mode=0o600)
 
     def acquire(self) -> None:
-        """Take the lock at once or raise `LedgerError` naming its holder."""
+        """Take the lock at once or raise `LedgerError` naming the run that has it."""
         with explained(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
-            except Timeout:  # an OSError, but not the disk's
+            except Timeout:  # a subclass of OSError
                 raise LedgerError(
-                    f"{self._path}: another run is using this ledger{self._holder()}; wait for it, "
-                    "or look with: kling-batch status"
+                    f"{self._path}: another run is using this ledger{self._lock_owner()}; "
+                    "wait for it, or look with: kling-batch status"
                 ) from None
 
     def release(self) -> None:
-        """Give it back; the file stays, so that nobody locks a deleted one."""
+        """Release it; the file stays, so that nobody locks a deleted one."""
         self._lock.release()
 
-    def _holder(self) -> str:
-        """Who wrote last and has not said goodbye; from the ledger, so it costs no extra file."""
+    def _lock_owner(self) -> str:
+        """The run that holds the lock: the latest one without an end time."""
         try:
             db = connect(self._path, writable=False)
         except LedgerError:

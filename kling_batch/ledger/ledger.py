@@ -1,8 +1,8 @@
-"""The ledger: the only truth about money, and its only writer.
+"""Write access to the ledger: runs, names, attempts with their events, files, uploads.
 
 Every method is synchronous on purpose: nothing else can run between its read and its commit.
 Each change of an attempt is one `begin immediate` transaction that checks the transition, updates
-the row and appends the event. Reading for reports is `records.py`'s; opening is `database.py`'s.
+the row and appends the event. Must not open the file by itself (`database.py`) or know fal.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from contextlib import contextmanager
 from datetime import datetime
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from sqlite_utils import Database
 
 from kling_batch.core.jobs import JSON, Batch, Job, JobKey, LocalFile, canonical_json
 from kling_batch.core.lifecycle import Event, State, step
 from kling_batch.core.outcomes import CancelAnswer, Charged
-from kling_batch.core.quantities import MicroUSD, iso
-from kling_batch.core.records import Attempt, Cap, OverCap
+from kling_batch.core.quantities import MicroUSD, format_time
+from kling_batch.core.records import Attempt, Cap, Facts, OverCap
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger import artifacts as placements
 from kling_batch.ledger.artifacts import Placed
-from kling_batch.ledger.database import RunLock, connect, explained, this_host, transaction
+from kling_batch.ledger.database import RunLock, connect, this_host, transaction
 from kling_batch.ledger.names import write_names
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import MOMENTS, columns_of, plain
@@ -38,12 +38,12 @@ class RequestClaimedError(Exception):
 
 
 class Ledger(Reader):
-    """The run's exclusive hold on a ledger file; a context manager.
+    """Exclusive write access to a ledger file; a context manager.
 
     Args:
         path: the SQLite file; its folder is made where missing.
-        service: `fal` or `emulator`; a ledger belongs to one of them for ever. None for a
-            person's word about what is in it, which talks to neither.
+        service: `fal` or `emulator`; a ledger belongs to one of them for ever. None for commands
+            that talk to neither.
         now: the clock, aware UTC.
 
     Raises:
@@ -51,7 +51,7 @@ class Ledger(Reader):
     """
 
     def __init__(self, path: Path, *, service: str | None, now: Callable[[], datetime]) -> None:
-        """Take the lock, then open; either fails with a sentence and changes nothing."""
+        """Take the lock, then open the file; where either fails, nothing has changed."""
         self._now = now
         self._lock = RunLock(path)
         self._lock.acquire()
@@ -69,7 +69,7 @@ class Ledger(Reader):
         self.run_id = 0
 
     def close(self) -> None:
-        """Close the file, then let others in."""
+        """Close the file, then release the lock."""
         super().close()
         self._lock.release()
 
@@ -79,7 +79,7 @@ class Ledger(Reader):
             if row is None:
                 db.execute(
                     "insert into ledger (id, uuid, service, created_at) values (1, ?, ?, ?)",
-                    [str(uuid.uuid4()), service, iso(self._now())],
+                    [str(uuid.uuid4()), service, format_time(self._now())],
                 )
             elif row[0] != service:
                 raise UsageError(
@@ -102,7 +102,7 @@ class Ledger(Reader):
     def begin_run(
         self, *, command: str, batches: Sequence[str], pid: int, version: str, cap: MicroUSD | None
     ) -> int:
-        """Write down that this process works from now on."""
+        """Record the start of this process's run; its id."""
         with self.transaction() as db:
             cursor = db.execute(
                 "insert into runs (command, batches, pid, host, version, cap_micro_usd, started_at)"
@@ -113,7 +113,7 @@ class Ledger(Reader):
         return self.run_id
 
     def end_run(self, exit_code: int) -> None:
-        """Write down how it ended; a run without an end was killed."""
+        """Record the end of the run; one without an end was killed."""
         with self.transaction() as db:
             db.execute(
                 "update runs set ended_at = ?, exit_code = ? where id = ?",
@@ -121,7 +121,7 @@ class Ledger(Reader):
             )
 
     def register(self, batch: Batch, *, whole: bool = True) -> None:
-        """Write down every job of the manifest and what it is called; only what is new.
+        """Record every job of the batch with its name, where it is new or has changed.
 
         `whole`: the batch lists every job of its name, so that a missing one has been dropped.
         """
@@ -130,9 +130,9 @@ class Ledger(Reader):
     # -- attempts ------------------------------------------------------------------------------
 
     def recover(self) -> list[int]:
-        """Put in doubt what a dead run left between intent and answer; ids of those attempts.
+        """Mark attempts in doubt that a killed run left between intent and answer; their ids.
 
-        Holding the run lock proves that no POST of ours is in flight.
+        Holding the run lock proves that no POST of this ledger is in flight.
         """
         left = self.attempt_ids_in(State.SUBMITTING)
         for attempt_id in left:
@@ -151,29 +151,22 @@ class Ledger(Reader):
         cost_ratios: Mapping[str, float] | None = None,
         moment: datetime | None = None,
     ) -> int | OverCap:
-        """Commit the intent to pay for `job`: the row that must stand before the POST leaves.
+        """Commit the intent to pay for `job`; the row must exist before the POST leaves.
 
         The caps are checked in the same transaction, so that no other job can slip in between.
         `cost_ratios`: by endpoint, how many times their estimates renders have cost; what is not
-        billed yet is reckoned at that.
+        billed yet counts with that factor.
         `moment`: from where the windows of caps reach back, if not now.
 
         Raises:
             LedgerError: a live or paid attempt at this job exists (the unique index says so).
         """
+        ratios, moment = cost_ratios or {}, moment or self._now()
         try:
             with self.transaction() as db:
-                for cap in (cap for cap in caps if cap.covers(job)):
-                    since = iso((moment or self._now()) - cap.window) if cap.window else None
-                    committed = self.committed(cap.batches, since, cap.key)
-                    needed = job.estimate
-                    if cost_ratios:
-                        unsure = self.unsure(cap.batches, since, cap.key)
-                        more = sum(n * (cost_ratios.get(name, 1) - 1) for name, n in unsure.items())
-                        committed = MicroUSD(committed + ceil(more))
-                        needed = MicroUSD(ceil(needed * cost_ratios.get(job.endpoint, 1)))
-                    if committed + needed > cap.limit:
-                        return OverCap(cap=cap, committed=committed, estimate=needed)
+                for cap in caps:
+                    if cap.covers(job) and (over := self._over(cap, job, ratios, moment)):
+                        return over
                 cursor = db.execute(
                     "insert into attempts (job_key, batch, run_id, try, state, endpoint, payload,"
                     " estimate_micro_usd, intended_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -197,47 +190,63 @@ class Ledger(Reader):
                 f"{job.label}: a live or paid attempt already stands; refusing to pay again"
             ) from error
 
-    def record(self, attempt_id: int, event: Event, **data: JSON) -> State:
-        """Move an attempt by `event`, with what belongs to it; returns the new state.
+    def _over(
+        self, cap: Cap, job: Job, ratios: Mapping[str, float], moment: datetime
+    ) -> OverCap | None:
+        """The cap, where another attempt at the job would pass it."""
+        since = format_time(moment - cap.window) if cap.window else None
+        committed, needed = self.committed(cap.batches, since, cap.key), job.estimate
+        if ratios:
+            estimates = self.unbilled_estimates(cap.batches, since, cap.key)
+            more = sum(n * (ratios.get(name, 1) - 1) for name, n in estimates.items())
+            committed = MicroUSD(committed + ceil(more))
+            needed = MicroUSD(ceil(needed * ratios.get(job.endpoint, 1)))
+        if committed + needed <= cap.limit:
+            return None
+        return OverCap(cap=cap, committed=committed, estimate=needed)
 
-        `data` goes into the event; `handle`, `failure`, `output`, `remote_status`,
-        `billable_units` and `cost` also into the row.
+    def record(self, attempt_id: int, event: Event, **facts: Unpack[Facts]) -> State:
+        """Commit an event of an attempt, with the facts that belong to it; the new state.
+
+        The facts are stored with the event; `rows.columns_of` says which are also columns.
 
         Raises:
             RequestClaimedError: the handle's request belongs to another attempt already.
         """
         try:
             with self.transaction():
-                return self.move(attempt_id, event, data)
+                return self.move(attempt_id, event, facts)
         except sqlite3.IntegrityError as error:
             if "attempts.request_id" in str(error):
                 raise RequestClaimedError(str(error)) from error
             raise
 
-    def move(self, attempt_id: int, event: Event, data: dict[str, Any]) -> State:
-        """Compare-and-set inside the caller's transaction."""
+    def move(self, attempt_id: int, event: Event, facts: Facts) -> State:
+        """As `record`, inside the caller's transaction: compare-and-set of the state."""
         row = self.db.execute("select state from attempts where id = ?", [attempt_id]).fetchone()
         before = State(row[0])
         after = step(before, event)
-        columns = columns_of(data) | {"state": after}
+        columns = columns_of(facts) | {"state": after}
         if event is Event.ARTIFACT_LOST:
             placements.forget_all(self.db, attempt_id)
-        # Asked to cancel, and not granted: nothing about the request has changed.
-        if event is not Event.CANCEL_REQUESTED or data.get("answer") == CancelAnswer.REQUESTED:
+        # A refused cancellation changes nothing about the request.
+        if event is not Event.CANCEL_REQUESTED or facts.get("answer") == CancelAnswer.REQUESTED:
             columns |= self._moments(event)
         if after in (State.RENDERED, State.SUCCEEDED) and event is not Event.FILE_ADOPTED:
             columns.setdefault("charged", Charged.YES)
-        elif event is Event.COST_LEARNT and data.get("cost") is not None:
-            # A bill has the last word on what a failure left open.
-            columns["charged"] = Charged.YES if data["cost"] else Charged.NO
+        elif event is Event.COST_LEARNT and (cost := facts.get("cost")) is not None:
+            # A bill decides what a failure left open.
+            columns["charged"] = Charged.YES if cost else Charged.NO
         assignments = ", ".join(f"{name} = ?" for name in columns)
         cursor = self.db.execute(
             f"update attempts set {assignments} where id = ? and state = ?",  # noqa: S608
             [*columns.values(), attempt_id, before],
         )
         if cursor.rowcount != 1:
-            raise LedgerError(f"attempt {attempt_id} moved under our hands; this is a bug")
-        self.append(attempt_id, event, before, after, data)
+            raise LedgerError(
+                f"internal error: attempt {attempt_id} changed state concurrently; please report it"
+            )
+        self.append(attempt_id, event, before, after, facts)
         return after
 
     def _moments(self, event: Event) -> dict[str, str]:
@@ -250,9 +259,9 @@ class Ledger(Reader):
         event: Event,
         before: State | None,
         after: State,
-        data: dict[str, Any],
+        facts: Facts,
     ) -> None:
-        """Write down what happened, inside the caller's transaction."""
+        """Store an event, inside the caller's transaction."""
         self.db.execute(
             "insert into events (attempt_id, run_id, at, event, from_state, to_state, data)"
             " values (?, ?, ?, ?, ?, ?, ?)",
@@ -263,7 +272,7 @@ class Ledger(Reader):
                 event,
                 before,
                 after,
-                json.dumps(plain(data), ensure_ascii=False) if data else None,
+                json.dumps(plain(facts), ensure_ascii=False) if facts else None,
             ],
         )
 
@@ -272,39 +281,39 @@ class Ledger(Reader):
     def save_artifacts(
         self, attempt: Attempt, placed: Sequence[Placed], *, lost: Sequence[int] = ()
     ) -> None:
-        """Write down that every file of the attempt lies safe under its name: it has succeeded.
+        """Record that every file of the attempt is safe under its name: it has succeeded.
 
         Call only after rename and folder sync. A file saved before under the same index (it went
         missing and was fetched again) keeps its row. `lost`: outputs that fal no longer has; they
         are expected nowhere from now on.
         """
-        data: dict[str, Any] = {"paths": [item.path for item in placed]}
+        facts: Facts = {"paths": [item.path for item in placed]}
         if lost:
-            data["lost"] = list(lost)
+            facts["lost"] = list(lost)
         with self.transaction() as db:
             placements.save(db, attempt.id, placed, self.stamp())
             placements.forget(db, attempt.id, lost)
-            self.move(attempt.id, Event.ARTIFACTS_SAVED, data)
+            self.move(attempt.id, Event.ARTIFACTS_SAVED, facts)
 
     def save_some(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
-        """Write down files that lie safe under their names, while others are still to come."""
+        """Record files that are safe under their names, while others are still to come."""
         with self.transaction() as db:
             placements.save(db, attempt.id, placed, self.stamp())
 
     def place(self, attempt_id: int, index: int, path: str) -> None:
-        """Write down that an artifact lies under one more name."""
+        """Record one more name of an artifact."""
         with self.transaction() as db:
             placements.name(db, attempt_id, index, path, self.stamp())
 
     def supersede(self, path: str, kept_as: str) -> None:
-        """Write down that the file at `path` now also lies at `kept_as`, before it is replaced."""
+        """Record that the file at `path` is also kept at `kept_as`, before it is replaced."""
         with self.transaction() as db:
             placements.supersede(db, path, kept_as, self.stamp())
 
-    # -- besides -------------------------------------------------------------------------------
+    # -- uploads -------------------------------------------------------------------------------
 
     def remember_upload(self, file: LocalFile, url: str) -> None:
-        """Write down where fal holds a copy of a local input."""
+        """Record where fal holds a copy of a local input."""
         with self.transaction() as db:
             db.execute(
                 "insert into uploads (sha256, url, size, content_type, uploaded_at)"
@@ -313,16 +322,11 @@ class Ledger(Reader):
                 [file.sha256, url, file.size, file.content_type, self.stamp()],
             )
 
-    def check_writable(self) -> None:
-        """Fail now, in words, where the ledger could not take a row later."""
-        with explained(self.path), self.transaction() as db:
-            db.execute("update ledger set service = service where id = 1")
-
     def stamp(self) -> str:
-        """Now, as the ledger writes it."""
-        return iso(self._now())
+        """The current time in the ledger's format."""
+        return format_time(self._now())
 
 
 _SERVICE = {"fal": "fal", "emulator": "the emulator"}
 
-__all__ = ["Cap", "JobKey", "Ledger", "OverCap", "Placed", "RequestClaimedError", "iso"]
+__all__ = ["Cap", "JobKey", "Ledger", "OverCap", "Placed", "RequestClaimedError"]

@@ -20,8 +20,8 @@ def m001_first_ledger(db: Database) -> None:
     """Jobs, what they are called, paid attempts with their events, and the files they gave.
 
     STRICT tables everywhere: a typo in a column or a float in a money column is an error, not a
-    new column or a rounding. The partial unique index is promise 1 of the design: two live or
-    successful attempts at one job would be two charges.
+    new column or a rounding. The partial unique index forbids to pay twice: two live or successful
+    attempts at one job would be two charges.
     """
     db.execute(f"pragma application_id = {APPLICATION_ID}")
     for statement in _M001.split(";;"):

@@ -1,13 +1,13 @@
-"""Finding a job by the name a person types: `hero`, `hero#2`, `campaign/hero`, or its key.
+"""Names of jobs: lookup by `hero`, `hero#2`, `campaign/hero` or the key, and their registration.
 
-What left its manifest while money was still on it is found as `hero@1a2b3c4d`, with the first
-digits of its key. Reads only.
+A job that left its manifest with an open or undelivered request is found as `hero@1a2b3c4d`, with
+the first digits of its key. Must not change an attempt.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,9 +15,10 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from kling_batch.core.jobs import JSON, Batch, Job, JobKey
+from kling_batch.core.jobs import Batch, Job, JobKey, job_label
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import UsageError
+from kling_batch.ledger.database import query
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import job_row, name_row, names_digest
 
@@ -27,7 +28,7 @@ MARK = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerJob:
-    """A job of the ledger under its current name, or marked with the last one it had."""
+    """A job of the ledger under its current name, or under its last one with a mark."""
 
     key: JobKey
     batch: str
@@ -48,7 +49,7 @@ class LedgerJob:
     @property
     def label(self) -> str:
         """As `Job.label`."""
-        return self.id if self.take == 1 else f"{self.id}#{self.take}"
+        return job_label(self.id, self.take)
 
 
 _SQL = (
@@ -57,18 +58,22 @@ _SQL = (
     " from names n join jobs j on j.key = n.job_key where"
 )
 _CURRENT = f"{_SQL} n.retired_at is null"
-#: Its current name, else the one that it lost last.
+#: Its current name, else the one that was retired last.
 _LAST = "order by n.retired_at is not null, n.retired_at desc limit 1"
+
+
+def _rows(reader: Reader, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    return list(query(reader.db, reader.path, sql, parameters))
 
 
 def all_named(reader: Reader) -> list[LedgerJob]:
     """Every job under its current name."""
-    return [_named(reader, row) for row in list(reader.rows(f"{_CURRENT} order by 1, 2, 3"))]
+    return [_named(reader, row) for row in _rows(reader, f"{_CURRENT} order by 1, 2, 3")]
 
 
 def by_key(reader: Reader, key: JobKey) -> LedgerJob:
-    """The job of this key, marked where no name is its own any more."""
-    (row,) = reader.rows(f"{_SQL} n.job_key = ? {_LAST}", [key])
+    """The job of this key; its name carries a mark where it is no longer current."""
+    (row,) = _rows(reader, f"{_SQL} n.job_key = ? {_LAST}", [key])
     return _named(reader, row)
 
 
@@ -83,9 +88,9 @@ def find(reader: Reader, word: str) -> LedgerJob:
     name, numbered, number = rest.partition("#")
     take = _take(number) if numbered else 1
     if word.startswith("k1:"):
-        rows = list(reader.rows(f"{_SQL} n.job_key = ? {_LAST}", [word]))
+        rows = _rows(reader, f"{_SQL} n.job_key = ? {_LAST}", [word])
     else:
-        rows = list(reader.rows(f"{_CURRENT} and n.job_id = ? and n.take = ?", [name, take]))
+        rows = _rows(reader, f"{_CURRENT} and n.job_id = ? and n.take = ?", [name, take])
         rows = [row for row in rows or _marked(reader, name) if batch in ("", row["batch"])]
     if not rows:
         raise UsageError(f"no job {word!r} in {reader.path}{_nearest(reader, name)}")
@@ -96,8 +101,8 @@ def find(reader: Reader, word: str) -> LedgerJob:
 
 
 def _take(number: str) -> int:
-    """What stands behind `#`; 0, which no job has, where it is no number of a take."""
-    # SQLite cannot even be asked for a number of twenty digits.
+    """The number behind `#`; 0, which no job has, where it is not one."""
+    # SQLite integers have 64 bits; a longer number would raise.
     return int(number) if number.isdecimal() and len(number) <= 9 else 0
 
 
@@ -105,7 +110,7 @@ def _marked(reader: Reader, name: str) -> list[dict[str, Any]]:
     """The job that `hero@1a2b3c4d` names."""
     base, _, mark = name.rpartition("@")
     sql = f"{_SQL} n.job_id = ? and substr(n.job_key, 4, {MARK}) = ? {_LAST}"
-    return list(reader.rows(sql, [base, mark])) if base else []
+    return _rows(reader, sql, [base, mark]) if base else []
 
 
 def _named(reader: Reader, row: dict[str, Any]) -> LedgerJob:
@@ -118,7 +123,7 @@ def _named(reader: Reader, row: dict[str, Any]) -> LedgerJob:
             "select job_key, retired_at from names where batch = ? and job_id = ? and take = ?"
             " and retired_at is not null order by retired_at desc"
         )
-        earlier = list(reader.rows(sql, [row["batch"], row["job_id"], row["take"]]))
+        earlier = _rows(reader, sql, [row["batch"], row["job_id"], row["take"]])
     return LedgerJob(
         key=JobKey(row["job_key"]),
         batch=row["batch"],
@@ -137,12 +142,12 @@ def _named(reader: Reader, row: dict[str, Any]) -> LedgerJob:
 
 
 def orphan_name(name: str, key: JobKey) -> str:
-    """What a job is called whose name may mean another one now."""
+    """The name of a job that left its manifest: another job may have its former name now."""
     return f"{name}@{key[3 : 3 + MARK]}"
 
 
 def job_of(named: LedgerJob) -> Job:
-    """A job of the ledger as far as files need it; its references are not resolved."""
+    """The job, as far as its files need it; references in its arguments stay unresolved."""
     return Job(
         key=named.key,
         endpoint=named.endpoint,
@@ -158,23 +163,9 @@ def job_of(named: LedgerJob) -> Job:
 
 
 def _nearest(reader: Reader, name: str) -> str:
-    known = {row["job_id"] for row in reader.rows("select distinct job_id from names")}
+    known = {row["job_id"] for row in _rows(reader, "select distinct job_id from names")}
     close = get_close_matches(name, known, 1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def differences(before: JSON, now: JSON) -> list[str]:
-    """`name: old → new` for each argument that differs."""
-    return [
-        f"{name}: {_short(before.get(name))} → {_short(now.get(name))}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-
-
-def _short(value: JSON) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"
 
 
 _DIGEST = (
@@ -208,7 +199,7 @@ def write_names(
     at: str,
     transaction: Callable[[], AbstractContextManager[Database]],
 ) -> None:
-    """Every job of the batch under its name; only what is new since the last time."""
+    """Register every job of the batch under its name; writes only what is new or has changed."""
     digest = names_digest(batch.jobs) if whole else ""
     if digest and digest == reader.registered(batch.name):
         return

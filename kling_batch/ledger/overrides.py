@@ -1,21 +1,20 @@
-"""What a person tells the ledger: more takes, files of their own, and the truth about doubts.
+"""Manual overrides: extra takes, granted retries, adopted files, resolved submissions.
 
-Each is one transaction of the ledger's. Nothing here is sent, and nothing is paid; what follows
-from it is the next run's.
+Each is one transaction. Must not send or pay anything; the next run acts on what is recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import LIVE_OR_PAID, Event, State, step
 from kling_batch.core.outcomes import Charged, Failure, FailureKind
-from kling_batch.core.records import Attempt
+from kling_batch.core.records import Attempt, Facts
 from kling_batch.errors import UsageError
 from kling_batch.ledger import artifacts as placements
 from kling_batch.ledger.artifacts import Placed
+from kling_batch.ledger.database import query
 from kling_batch.ledger.ledger import Ledger
 
 
@@ -38,7 +37,7 @@ def grant_take(ledger: Ledger, batch: str, job_id: str) -> int:
 def grant_retries(ledger: Ledger, attempt_ids: Sequence[int]) -> None:
     """Allow another attempt after each of these, or after none.
 
-    What is rendered and not to be had is given up by that: only a person may say that it is lost.
+    A rendered attempt whose files cannot be had is given up by that: only a person may do so.
     """
     message = "paid, and its files given up by you"
     lost = Failure(kind=FailureKind.EXPIRED, message=message, charged=Charged.YES)
@@ -66,18 +65,18 @@ def must_be_adoptable(ledger: Ledger, job: Job) -> Attempt | None:
 
 
 def adopt(ledger: Ledger, job: Job, placed: Placed) -> int:
-    """Write down a file that a person brings as the result of a job; nothing was paid.
+    """Record a file that a person brings as the result of a job; nothing was paid.
 
     Call only after rename and folder sync.
     """
     before = must_be_adoptable(ledger, job)
-    data: dict[str, Any] = {"path": placed.path, "sha256": placed.fetched.sha256}
+    facts: Facts = {"path": placed.path, "sha256": placed.fetched.sha256}
     with ledger.transaction() as db:
         at = ledger.stamp()
         if before is not None:
-            placements.forget(db, before.id, [placed.index])  # its names had other content
+            placements.forget(db, before.id, [placed.index])  # its names belong to other content
             placements.save(db, before.id, [placed], at)
-            ledger.move(before.id, Event.FILE_ADOPTED, data)
+            ledger.move(before.id, Event.FILE_ADOPTED, facts)
             return before.id
         cursor = db.execute(
             "insert into attempts (job_key, batch, run_id, try, state, origin, endpoint,"
@@ -88,41 +87,42 @@ def adopt(ledger: Ledger, job: Job, placed: Placed) -> int:
         attempt_id = int(cursor.lastrowid or 0)
         placements.save(db, attempt_id, [placed], at)
         after = step(None, Event.FILE_ADOPTED)
-        ledger.append(attempt_id, Event.FILE_ADOPTED, None, after, data)
+        ledger.append(attempt_id, Event.FILE_ADOPTED, None, after, facts)
         return attempt_id
 
 
-# -- doubts ----------------------------------------------------------------------------------------
+# -- submissions in doubt -------------------------------------------------------------------------
 
 
 def id_is_users(ledger: Ledger, attempt: Attempt) -> bool:
     """Whether a person gave the request id, and fal has never confirmed it.
 
-    What brought an id first decides: fal's answer or its list, or a person. What came later may
-    only repeat it. The trigger `request_ids_are_kept` says the same.
+    The source of the first event with an id decides: fal's answer or list, or a person. The
+    trigger `request_ids_are_kept` repeats this rule.
     """
     sql = (
         "select json_extract(data, '$.by') as by from events"
         " where attempt_id = ? and event in (?, ?) order by id limit 1"
     )
-    rows = ledger.rows(sql, [attempt.id, Event.SUBMIT_ACCEPTED, Event.RECONCILED_FOUND])
+    events = [Event.SUBMIT_ACCEPTED, Event.RECONCILED_FOUND]
+    rows = query(ledger.db, ledger.path, sql, [attempt.id, *events])
     first = next((row["by"] for row in rows), None)
     return first == "person" and not attempt.remote_status
 
 
 def mark_not_submitted(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
-    """fal never got it: the attempt is over, and the job may be sent again."""
+    """Settle an attempt that fal never got; the job may be sent again."""
     with ledger.transaction():
-        _give_up(ledger, attempt, failure)
+        _settle_as_absent(ledger, attempt, failure)
 
 
 def restart_in_doubt(ledger: Ledger, attempt: Attempt, failure: Failure) -> Attempt:
-    """The same doubt under a new attempt, because the id of this one was wrong.
+    """Replace an attempt whose request id was wrong by a new one that is in doubt.
 
-    One transaction: between the two the job would look as if it could be paid for again.
+    One transaction, because between the two the job could be paid for again.
     """
     with ledger.transaction() as db:
-        _give_up(ledger, attempt, failure)
+        _settle_as_absent(ledger, attempt, failure)
         cursor = db.execute(
             "insert into attempts (job_key, batch, run_id, try, state, endpoint, payload,"
             " estimate_micro_usd, intended_at) select job_key, batch, run_id, try, ?, endpoint,"
@@ -136,13 +136,13 @@ def restart_in_doubt(ledger: Ledger, attempt: Attempt, failure: Failure) -> Atte
     return ledger.attempt(attempt_id)
 
 
-def _give_up(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
+def _settle_as_absent(ledger: Ledger, attempt: Attempt, failure: Failure) -> None:
     guessed = attempt.handle is not None and id_is_users(ledger, attempt)
     if attempt.state is State.SUBMITTED:
         ledger.move(attempt.id, Event.REMOTE_LOST, {"reason": failure.message})
     ledger.move(attempt.id, Event.RECONCILED_ABSENT, {"failure": failure})
     if guessed:
-        # It may be another job's: only fal's own word binds an id for ever. The events keep it.
+        # It may be another job's request: only ids from fal are final. The events keep it.
         ledger.db.execute(
             "update attempts set request_id = null, response_url = null, status_url = null,"
             " cancel_url = null where id = ?",

@@ -1,6 +1,7 @@
-"""What the ledger says, as values: every read of it, for planning, the engine and the reports.
+"""Read access to the ledger: standings, attempts, files and money, for planning and the engine.
 
-Works on a ledger that a run is writing (WAL readers never block). Must not write.
+Works on a ledger that a run is writing (WAL readers never block). Queries of reports are in
+`queries.py`. Must not write.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from sqlite_utils import Database
 
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import SETTLED, Event, State
-from kling_batch.core.quantities import MicroUSD, parse_iso
+from kling_batch.core.quantities import MicroUSD, parse_time
 from kling_batch.core.records import Attempt, File, Money, Standing
-from kling_batch.ledger.database import connect, explained
+from kling_batch.ledger.database import connect, explained, query
 from kling_batch.ledger.rows import attempt_of, failure_of
 
 _STANDING_DONE = (
@@ -42,22 +43,25 @@ class Reader:
 
     @classmethod
     def open(cls, path: Path) -> Reader:
-        """Open read-only, also while a run is writing. Raises `LedgerError` in words.
+        """Open read-only, also while a run is writing.
 
-        Everything read until it is closed is of one moment: between two questions a run may move
-        an attempt, which would then be in neither answer.
+        All reads until `end_snapshot` see the same state: otherwise a run could change an attempt
+        between two of them, and it would be missing in both.
+
+        Raises:
+            LedgerError: there is no ledger, or it cannot be read.
         """
         reader = Reader(path, connect(path, writable=False))
         with explained(path):
             reader.db.execute("begin")
         return reader
 
-    def let_go(self) -> None:
-        """What has been read was of one moment; nothing more is."""
+    def end_snapshot(self) -> None:
+        """End the read transaction of `open`: what is read from now on may be newer."""
         self.db.conn.rollback()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.db.close()
 
     def __enter__(self) -> Self:
@@ -66,10 +70,9 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
         """Rows of a select as dictionaries."""
-        with explained(self.path):
-            yield from self.db.query(sql, list(parameters))
+        return query(self.db, self.path, sql, parameters)
 
     # -- planning ------------------------------------------------------------------------------
 
@@ -88,8 +91,9 @@ class Reader:
                 done.setdefault(key, Standing(i, State(state), tries))
             for key, i, failure, granted in self.db.execute(failed):
                 if done[key].attempt_id == i:
-                    told = failure_of(failure)
-                    done[key] = done[key]._replace(failure=told, granted=granted is not None)
+                    done[key] = done[key]._replace(
+                        failure=failure_of(failure), granted=granted is not None
+                    )
         return done
 
     def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str, int]]:
@@ -101,12 +105,12 @@ class Reader:
             return {(i, t): (JobKey(k), p, e) for i, t, k, p, e in rows}
 
     def registered(self, batch: str) -> str:
-        """The digest of what was last registered for a batch, or nothing."""
-        rows = self.rows("select digest from registered where batch = ?", [batch])
+        """The digest of the names last registered for a batch; empty where there are none."""
+        rows = self._rows("select digest from registered where batch = ?", [batch])
         return next((row["digest"] for row in rows), "")
 
     def earlier_names(self, batch: str) -> dict[tuple[str, int], JobKey]:
-        """(id, take) → the key that lost this name last."""
+        """(id, take) → the key that had this name last and has it no longer."""
         sql = (
             "select job_id, take, job_key from names where batch = ? and retired_at is not null"
             " order by retired_at"
@@ -115,19 +119,19 @@ class Reader:
             return {(i, t): JobKey(k) for i, t, k in self.db.execute(sql, [batch])}
 
     def extra_takes(self, batch: str) -> dict[str, int]:
-        """How many takes of a job a person wants, beyond what the manifest says."""
+        """By job id: how many takes a person asked for beyond the manifest's."""
         sql = "select job_id, takes from extra_takes where batch = ?"
-        return {row["job_id"]: row["takes"] for row in self.rows(sql, [batch])}
+        return {row["job_id"]: row["takes"] for row in self._rows(sql, [batch])}
 
     def files(self) -> dict[int, list[File]]:
-        """Every file that lies where the ledger says, by attempt."""
+        """Every file that the ledger knows, by attempt."""
         found: dict[int, list[File]] = {}
         for file in self._files("order by x.attempt_id, x.output_index, f.path"):
             found.setdefault(file.attempt_id, []).append(file)
         return found
 
     def typical_seconds(self) -> dict[str, float]:
-        """How long renders took, by endpoint: the median of the latest fifty."""
+        """By endpoint: the median duration of the latest fifty renders."""
         sql = (
             "select endpoint, seconds from (select endpoint,"
             " (julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds,"
@@ -135,60 +139,61 @@ class Reader:
             " where rendered_at is not null and submitted_at is not null) where n <= 50"
         )
         found: dict[str, list[float]] = {}
-        for row in self.rows(sql):
+        for row in self._rows(sql):
             found.setdefault(row["endpoint"], []).append(row["seconds"])
         return {endpoint: median(seconds) for endpoint, seconds in found.items()}
 
     # -- the engine ----------------------------------------------------------------------------
 
     def attempt(self, attempt_id: int) -> Attempt:
-        """One attempt, whole."""
-        (row,) = self.rows("select * from attempts where id = ?", [attempt_id])
+        """One attempt."""
+        (row,) = self._rows("select * from attempts where id = ?", [attempt_id])
         return attempt_of(row)
 
     def attempts_in(self, *states: State) -> list[Attempt]:
         """All attempts in these states, oldest first."""
-        sql = f"select * from attempts where state in ({_marks(states)}) order by id"  # noqa: S608
-        return [attempt_of(row) for row in self.rows(sql, states)]
+        sql = f"select * from attempts where state in ({placeholders(states)}) order by id"  # noqa: S608
+        return [attempt_of(row) for row in self._rows(sql, states)]
 
     def open_attempts(self, *states: State) -> list[tuple[int, JobKey, str, State]]:
         """Id, job, batch and state of all attempts in these states, oldest first."""
-        columns, marks = "id, job_key, batch, state", _marks(states)
+        columns, marks = "id, job_key, batch, state", placeholders(states)
         sql = f"select {columns} from attempts where state in ({marks}) order by id"  # noqa: S608
-        rows = self.rows(sql, states)
+        rows = self._rows(sql, states)
         return [(r["id"], JobKey(r["job_key"]), r["batch"], State(r["state"])) for r in rows]
 
     def unbilled(self) -> list[Attempt]:
-        """Attempts that fal may have a bill for which nobody has told the ledger yet."""
+        """Settled or rendered attempts at fal whose bill the ledger does not know yet."""
         states = (State.RENDERED, *SETTLED)
         sql = (
-            f"select * from attempts a where state in ({_marks(states)}) and request_id is not null"  # noqa: S608
+            f"select * from attempts a where state in ({placeholders(states)})"  # noqa: S608
+            " and request_id is not null"
             " and not exists (select 1 from events where attempt_id = a.id and event = ?)"
             " order by id"
         )
-        return [attempt_of(row) for row in self.rows(sql, [*states, Event.COST_LEARNT])]
+        return [attempt_of(row) for row in self._rows(sql, [*states, Event.COST_LEARNT])]
 
     def attempt_ids_in(self, state: State) -> list[int]:
         """Ids of all attempts in a state."""
-        return [row["id"] for row in self.rows("select id from attempts where state = ?", [state])]
+        return [row["id"] for row in self._rows("select id from attempts where state = ?", [state])]
 
     def attempts_of(self, key: JobKey) -> list[Attempt]:
-        """Every try at a job, oldest first."""
+        """Every attempt at a job, oldest first."""
         sql = "select * from attempts where job_key = ? order by id"
-        return [attempt_of(row) for row in self.rows(sql, [key])]
+        return [attempt_of(row) for row in self._rows(sql, [key])]
 
     def request_ids(self) -> set[str]:
-        """Every request id that some attempt has claimed."""
+        """Every request id that belongs to an attempt."""
         sql = "select request_id from attempts where request_id is not null"
-        return {row["request_id"] for row in self.rows(sql)}
+        return {row["request_id"] for row in self._rows(sql)}
 
     def files_of(self, attempt_id: int) -> list[File]:
-        """The files of one attempt, wherever they lie."""
+        """The files of one attempt, under all their names."""
         order = "where x.attempt_id = ? order by x.output_index, f.path"
         return list(self._files(order, [attempt_id]))
 
     def file_at(self, path: str) -> File | None:
-        """What the ledger thinks lies at a path."""
+        """The file that the ledger has under a path."""
         return next(self._files("where f.path = ?", [path]), None)
 
     def _files(self, which: str, parameters: Sequence[Any] = ()) -> Iterator[File]:
@@ -197,13 +202,13 @@ class Reader:
             " x.content_type, x.url, f.superseded_at is not null as superseded"
             f" from files f join artifacts x on x.id = f.artifact_id {which}"
         )
-        for row in self.rows(sql, parameters):
+        for row in self._rows(sql, parameters):
             yield File(**{**row, "superseded": bool(row["superseded"])})
 
     def upload(self, sha256: str) -> tuple[str, datetime] | None:
-        """Where fal holds a copy of this content, and since when."""
-        for row in self.rows("select url, uploaded_at from uploads where sha256 = ?", [sha256]):
-            return row["url"], parse_iso(row["uploaded_at"])
+        """The URL of fal's copy of this content, and when it was uploaded."""
+        for row in self._rows("select url, uploaded_at from uploads where sha256 = ?", [sha256]):
+            return row["url"], parse_time(row["uploaded_at"])
         return None
 
     # -- money ---------------------------------------------------------------------------------
@@ -224,7 +229,7 @@ class Reader:
             "select coalesce(sum(charged_micro_usd + exposed_micro_usd), 0) as spent"
             " from attempt_money where attempt_id in (select id from attempts where run_id = ?)"
         )
-        (row,) = self.rows(sql, [run_id])
+        (row,) = self._rows(sql, [run_id])
         return MicroUSD(row["spent"])
 
     def money(
@@ -233,8 +238,8 @@ class Reader:
         since: str | None = None,
         key: JobKey | None = None,
     ) -> Money:
-        """What is owed and what may be owed."""
-        where, parameters = _covered(batches, since, key)
+        """Sums of what is owed and of what may be owed."""
+        where, parameters = _money_filter(batches, since, key)
         sql = (
             "select coalesce(sum(charged_micro_usd), 0), coalesce(sum(exposed_micro_usd), 0),"  # noqa: S608
             " coalesce(sum(unknown_micro_usd), 0)"
@@ -244,10 +249,10 @@ class Reader:
             charged, exposed, unknown = map(MicroUSD, self.db.execute(sql, parameters).fetchone())
         return Money(charged=charged, exposed=exposed, unknown=unknown)
 
-    def dearest(self) -> dict[str, float]:
-        """By endpoint: how many times its estimate the dearest of its latest ten renders cost.
+    def highest_cost_ratios(self) -> dict[str, float]:
+        """By endpoint: the highest ratio of cost to estimate among its latest ten renders.
 
-        An estimate that was a slip, and that its job has no longer, counts as it is now.
+        An estimate that has been corrected since counts with its present value.
         """
         sql = (
             "select endpoint, max(1.0 * cost_micro_usd / expected) as ratio from"
@@ -259,28 +264,28 @@ class Reader:
             " and a.state in ('rendered', 'succeeded'))"
             " where latest <= 10 and expected > 0 group by endpoint"
         )
-        return {row["endpoint"]: row["ratio"] for row in self.rows(sql)}
+        return {row["endpoint"]: row["ratio"] for row in self._rows(sql)}
 
-    def unsure(
+    def unbilled_estimates(
         self, batches: Sequence[str] | None, since: str | None, key: JobKey | None
     ) -> dict[str, MicroUSD]:
-        """By endpoint: what is reckoned as estimated, because no bill has told otherwise."""
-        where, parameters = _covered(batches, since, key)
+        """By endpoint: the sum of the estimates that stand in for costs not billed yet."""
+        where, parameters = _money_filter(batches, since, key)
         sql = (
             "select a.endpoint, sum(m.exposed_micro_usd + m.unbilled_micro_usd) as sum"  # noqa: S608
             " from attempt_money m join attempts a on a.id = m.attempt_id"
             f" where {where} group by a.endpoint"
         )
-        return {row["endpoint"]: MicroUSD(row["sum"]) for row in self.rows(sql, parameters)}
+        return {row["endpoint"]: MicroUSD(row["sum"]) for row in self._rows(sql, parameters)}
 
 
-def _covered(
+def _money_filter(
     batches: Sequence[str] | None, since: str | None, key: JobKey | None
 ) -> tuple[str, list[Any]]:
-    """Which attempts a sum is about, as a condition on `attempt_money` and its parameters."""
+    """A condition on `attempt_money`, and its parameters."""
     where, parameters = ["1"], list[Any]()
     if batches is not None:
-        where.append(f"m.batch in ({_marks(batches)})")
+        where.append(f"m.batch in ({placeholders(batches)})")
         parameters += batches
     if key is not None:
         where.append("m.job_key = ?")
@@ -291,5 +296,6 @@ def _covered(
     return " and ".join(where), parameters
 
 
-def _marks(values: Sequence[Any]) -> str:
+def placeholders(values: Sequence[Any]) -> str:
+    """A `?` for each value, as `in (…)` needs them."""
     return ", ".join("?" * len(values))

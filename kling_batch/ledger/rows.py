@@ -1,4 +1,7 @@
-"""What stands in which column: from jobs and events to rows. Pure; executes no SQL."""
+"""Mapping between values and table rows: jobs, names, attempts, facts of events.
+
+Must not execute SQL. Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from kling_batch.core.jobs import JSON, Job, JobKey, canonical_json
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
 from kling_batch.core.quantities import MicroUSD
-from kling_batch.core.records import Attempt
+from kling_batch.core.records import Attempt, Facts
 
-#: Which column remembers when an event happened.
+#: The column that holds the time of an event.
 MOMENTS: dict[Event, str] = {
     Event.SUBMIT_ACCEPTED: "submitted_at",
     Event.RECONCILED_FOUND: "submitted_at",
@@ -30,31 +33,29 @@ MOMENTS: dict[Event, str] = {
 }
 
 
-def columns_of(data: dict[str, Any]) -> dict[str, Any]:
-    """What of an event's data also stands in the attempt's row."""
+def columns_of(facts: Facts) -> dict[str, Any]:
+    """The facts of an event that are also stored in the attempt's row."""
     columns: dict[str, Any] = {}
-    if isinstance(handle := data.get("handle"), Handle):
+    if handle := facts.get("handle"):
         columns |= asdict(handle)
-    if isinstance(failure := data.get("failure"), Failure):
+    if failure := facts.get("failure"):
         columns |= {
             "failure_kind": failure.kind,
             "failure": json.dumps(plain(asdict(failure)), ensure_ascii=False),
             "charged": failure.charged,
         }
-    if "output" in data:
-        columns["output"] = json.dumps(data["output"], ensure_ascii=False)
-    for name, column in (
-        ("remote_status", "remote_status"),
-        ("billable_units", "billable_units"),
-        ("cost", "cost_micro_usd"),
-    ):
-        if data.get(name) is not None:
-            columns[column] = data[name]
-    return columns
+    if "output" in facts:
+        columns["output"] = json.dumps(facts["output"], ensure_ascii=False)
+    numbers = {
+        "remote_status": facts.get("remote_status"),
+        "billable_units": facts.get("billable_units"),
+        "cost_micro_usd": facts.get("cost"),
+    }
+    return columns | {name: value for name, value in numbers.items() if value is not None}
 
 
 def plain(value: Any) -> JSON:
-    """JSON for the event: dataclasses opened, the output left to its own column."""
+    """The facts as JSON for the event; the output is left out, it has a column of its own."""
     if isinstance(value, Handle | Failure):
         return plain(asdict(value))
     if isinstance(value, dict):
@@ -65,7 +66,7 @@ def plain(value: Any) -> JSON:
 
 
 def without_data(url: str) -> str:
-    """A data URI is the file itself; the file is on the disk."""
+    """The URL; of a data URI only its scheme, because the content is on the disk."""
     return "data:" if url.startswith("data:") else url
 
 
@@ -82,14 +83,14 @@ def name_row(batch: str, job: Job, at: str) -> tuple[Any, ...]:
 
 
 def names_digest(jobs: Iterable[Job]) -> str:
-    """The same for the same names, keys, paths and estimates in the same order."""
+    """Digest of names, keys, paths and estimates, in order."""
     lines = (f"{job.id}\t{job.take}\t{job.key}\t{job.path}\t{job.estimate}" for job in jobs)
     text = "\n".join(lines)
     return sha256(text.encode()).hexdigest()
 
 
 def attempt_of(row: dict[str, Any]) -> Attempt:
-    """An attempt from its row, whole."""
+    """An attempt from its row."""
     handle = (
         Handle(
             request_id=row["request_id"],
@@ -118,7 +119,6 @@ def attempt_of(row: dict[str, Any]) -> Attempt:
         charged=Charged(row["charged"]) if row["charged"] else None,
         billable_units=row["billable_units"],
         cost=None if row["cost_micro_usd"] is None else MicroUSD(row["cost_micro_usd"]),
-        settled_at=row["settled_at"],
         rendered_at=row["rendered_at"],
         origin=row["origin"],
         cancel_asked_at=row["cancel_asked_at"],
@@ -130,7 +130,7 @@ def _load(text: str | None) -> JSON:
 
 
 def failure_of(text: str | None) -> Failure | None:
-    """A failure as its column has it."""
+    """A failure from its column."""
     value = _load(text)
     if value is None:
         return None

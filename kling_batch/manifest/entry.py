@@ -1,7 +1,7 @@
-"""One entry of `jobs:`: its layers, compiled once, and the place of everything in it.
+"""An entry of `jobs:`: its templates, compiled once, the values of each job, and their places.
 
-What a key is worth comes from, in this order: the job itself, the row or the matrix, the defaults.
-Must not know endpoints: `expand.py` makes jobs of what stands here.
+The value of a key comes from, in this order: the job itself, the row or the matrix, the defaults.
+Must not know endpoints: `expand.py` makes jobs of the values.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from kling_batch.core.diagnostics import ArgumentPath, Collector, Complaint, nearest
+from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
 from kling_batch.core.jobs import JSON, Job
-from kling_batch.errors import Place
-from kling_batch.manifest import fields
+from kling_batch.errors import ArgumentPath, Place, Problem
+from kling_batch.manifest.schema import JOB_KEYS
 from kling_batch.manifest.tables import Table
 from kling_batch.manifest.templating import (
     Render,
     Scope,
-    TemplateFault,
     compile_condition,
     compile_value,
     is_template,
@@ -26,25 +25,51 @@ from kling_batch.manifest.templating import (
 )
 from kling_batch.manifest.yaml_source import Tree
 
-#: Keys that say how many jobs there are, not what one is like.
+#: Keys that decide how many jobs there are, not what one of them is like.
 _FRAME = ("from", "matrix", "when")
 _RAW_ONLY = ("input", "price")
-#: Keys that may differ while the request stays the same but for its words.
+#: Keys that may differ while the request stays the same but for its prompt.
 _OUTSIDE_FORM = frozenset({"id", "prompt", "takes", "tags"})
 
 
-class Given(NamedTuple):
-    """One job to be."""
+class Origin(NamedTuple):
+    """The entry and the row that a job comes from; its problems are reported here."""
 
-    #: What templates may name.
-    scope: Scope
-    #: What the job's keys are worth.
-    values: dict[str, JSON]
-    #: Which of them only a default says.
-    defaults: frozenset[str]
+    entry: Entry
     #: The line of its row; 0 without a table.
-    line: int
-    #: Equal for jobs that differ in prompt and name only; None where that cannot be told.
+    line: int = 0
+
+    @property
+    def place(self) -> Place:
+        """The place of the job as a whole."""
+        return self.entry.home(self.line)
+
+    def error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
+        """Report an error about the job's value at `path`."""
+        self.entry.add_error(Problem.about(path, message, code, hint), self.line)
+
+    def report(self, problems: Collector) -> None:
+        """Report problems that are known by the path of a value only."""
+        for problem in problems.warnings:
+            self.entry.add_warning(problem, self.line)
+        for problem in problems.errors:
+            self.entry.add_error(problem, self.line)
+
+
+class Given(NamedTuple):
+    """The values of one job, templates rendered."""
+
+    origin: Origin
+    #: `id`, `takes` and `tags` are not checked yet.
+    id: JSON
+    takes: JSON
+    tags: JSON
+    #: The variables that its templates may name.
+    scope: Scope
+    values: Mapping[str, JSON]
+    #: The names of the values that come from `defaults:`.
+    defaults: frozenset[str]
+    #: Equal for jobs that differ in prompt and name only; None where that is not known.
     form: object
 
 
@@ -64,7 +89,7 @@ class Entry:
         self.frame = {name: own[name] for name in _FRAME if own.get(name) is not None}
         self.defaults = {name: value for name, value in defaults.items() if name not in self.own}
         self._default_names = frozenset(self.defaults)
-        #: What unknown keys of it were probably meant to be.
+        #: The known keys that its unknown keys were probably meant to be.
         self.meant: frozenset[str] = frozenset()
         self.table: Table | None = None
         self.combinations: list[dict[str, JSON]] = [{}]
@@ -72,7 +97,7 @@ class Entry:
         self._collector = collector
         self._constants: dict[str, JSON] = {}
         self._renders: list[tuple[str, Render]] = []
-        #: Keys whose template names what no row has.
+        #: Keys whose template names a variable that no row has.
         self._hopeless: set[str] = set()
         #: Key → the first column its template names; empty for the row, None for neither.
         self._columns_behind: dict[str, str | None] = {}
@@ -88,7 +113,7 @@ class Entry:
         return {*header, *(name for each in self.combinations for name in each)}
 
     def give(self, base: Scope) -> Iterator[Given]:
-        """Every job to be: each row × each combination for which `when` holds."""
+        """The values of every job: each row × each combination for which `when` holds."""
         fixed = self._open_keys(self.columns)
         # Rows of JSONL bring their own columns, and combinations differ through `include`.
         varied = (self.table is not None and not self.table.header) or len(self.combinations) > 1
@@ -102,10 +127,20 @@ class Entry:
                 values = self._values(scope, keys, line)
                 if values is not None:
                     defaults = self._only_defaults(scope, keys)
-                    yield Given(scope, values, defaults, line, self._form(keys, values, defaults))
+                    form = self._form(keys, values, defaults)
+                    yield Given(
+                        origin=Origin(self, line),
+                        id=values.pop("id", None),
+                        takes=values.pop("takes", None),
+                        tags=values.pop("tags", None),
+                        scope=scope,
+                        values=values,
+                        defaults=defaults,
+                        form=form,
+                    )
 
     def place(self, path: ArgumentPath, line: int = 0, *, key: bool = False) -> Place:
-        """Where a value of a job was said: in the job, a cell, the matrix or the defaults."""
+        """The place of a job's value: in the job, a cell, the matrix or the defaults."""
         name = path[0] if path else ""
         if name not in self.own and name in (self.own.get("params") or ()):
             path = ("params", *path)
@@ -123,47 +158,53 @@ class Entry:
         return self.home(line)
 
     def check_columns(self) -> None:
-        """Warn of columns that nobody uses and that are nearly a key of jobs."""
+        """Warn of unused columns whose names are close to a key of jobs."""
         condition = f"{{{{ {self.frame.get('when')} }}}}"
         used = names_in([self.own, self.defaults, self.frame, condition])
         for column in self.table.header if self.table else ():
-            near = nearest(column.lower(), fields.JOB, cutoff=0.85)
-            if near and column not in fields.JOB and column not in used:
+            near = nearest(column.lower(), JOB_KEYS, cutoff=0.85)
+            if near and column not in JOB_KEYS and column not in used:
                 message = "no key of a job has this name, so it changes nothing"
                 self._collector.warn(self._cell(1, column), message, "unused-column", near)
 
     def find(self, job: Job, path: ArgumentPath) -> Place:
-        """Where an argument of one of this entry's jobs was said."""
+        """The place of an argument of one of this entry's jobs."""
         line = job.place.line if self.table and job.place.file == self.table.file else 0
         if "endpoint" in self.own:
             path = ("input", *path)
         return self.place(path, line)
 
     def home(self, line: int = 0) -> Place:
-        """Where the job as a whole stands."""
+        """The place of the job as a whole."""
         if line and self.table:
             return Place(self.table.file, line)
         return self._tree.place(("jobs", self.index))
 
-    def complain(self, complaint: Complaint, line: int = 0) -> None:
-        """Note a complaint about this entry or one of its jobs."""
-        if complaint.code == "missing" and any(
-            f"`{name}`" in complaint.message for name in self.meant
-        ):
-            return  # there is a complaint about how it is spelt
-        key = complaint.code in ("unknown-parameter", "unknown-key", "conflict")
-        self._collector.complain(self.place(complaint.path, line, key=key), complaint)
+    def add_error(self, problem: Problem, line: int = 0) -> None:
+        """Report an error about this entry or one of its jobs, at its place."""
+        if problem.code == "missing" and any(f"`{name}`" in problem.message for name in self.meant):
+            return  # the misspelt key is reported already
+        key = problem.code in ("unknown-parameter", "unknown-key", "conflict")
+        self._collector.errors.append(problem.at(self.place(problem.path, line, key=key)))
 
-    def warn(self, complaint: Complaint, line: int = 0) -> None:
-        """Note a doubt about this entry or one of its jobs."""
-        place = self.place(complaint.path, line)
-        self._collector.warn(place, complaint.message, complaint.code, complaint.hint)
+    def add_warning(self, problem: Problem, line: int = 0) -> None:
+        """Report a warning about this entry or one of its jobs, at its place."""
+        self._collector.warnings.append(problem.at(self.place(problem.path, line)))
+
+    def hint_for_duplicate(self, job_id: str) -> str:
+        """What to do about an id that another job has already."""
+        if "id" in self.own and (self.table or len(self.combinations) > 1):
+            names = ", ".join(sorted(self.columns)[:8])
+            return f'put a variable into the id, as in "{job_id}-{{{{ … }}}}" ({names})'
+        if self.table:
+            return "give each row another id"
+        return "give it another id, or write `takes: 2` for another rendering"
 
     def _compile(self, name: str, value: JSON) -> None:
         try:
             render = compile_value(value, (name,))
-        except TemplateFault as fault:
-            self._fault(fault, 0)
+        except InvalidValue as error:
+            self._report(error, 0)
             render = None
         if render is None:
             self._constants[name] = value
@@ -177,8 +218,8 @@ class Entry:
             return lambda _scope: value
         try:
             return compile_condition(value, ("when",))
-        except TemplateFault as fault:
-            self._fault(fault, 0)
+        except InvalidValue as error:
+            self._report(error, 0)
             return None
 
     def _holds(self, scope: Scope, line: int) -> bool:
@@ -187,29 +228,29 @@ class Entry:
             return False
         try:
             return truth(self._when(scope))
-        except TemplateFault as fault:
-            self._fault(fault, line)
+        except InvalidValue as error:
+            self._report(error, line)
             return False
 
     def _values(self, scope: Scope, keys: list[str], line: int) -> dict[str, JSON] | None:
         values = self._constants.copy()
         for name in keys:
-            # An empty cell leaves the key open; null is somebody's word.
+            # An empty cell leaves the key open; null is a value.
             if (cell := scope[name]) != "":
                 values[name] = cell
-        sound = True
+        complete = True
         for name, render in self._renders:
             if name in values:
-                continue  # a default's template, and the row has said it
+                continue  # a default's template, overridden by the row
             if name in self._hopeless:
-                sound = False
+                complete = False
                 continue
             try:
                 values[name] = render(scope)
-            except TemplateFault as fault:
-                self._fault(fault, line)
-                sound = False
-        return values if sound else None
+            except InvalidValue as error:
+                self._report(error, line)
+                complete = False
+        return values if complete else None
 
     def _form(
         self, keys: list[str], values: Mapping[str, JSON], defaults: frozenset[str]
@@ -217,9 +258,9 @@ class Entry:
         varying = [name for name in keys if name not in _OUTSIDE_FORM] + self._rendered
         if not varying:
             return self.index, defaults
-        # What is not said is not in it; and 1, 1.0 and True are equal, but not the same to say.
-        said = [(name, values[name], type(values[name])) for name in varying if name in values]
-        form = (self.index, defaults, *said)
+        # 1, 1.0 and True are equal, but not the same argument.
+        given = [(name, values[name], type(values[name])) for name in varying if name in values]
+        form = (self.index, defaults, *given)
         try:
             hash(form)
         except TypeError:
@@ -234,24 +275,23 @@ class Entry:
     def _open_keys(self, names: set[str]) -> list[str]:
         """The columns that are job keys which the job itself leaves open."""
         raw = "endpoint" in names or "endpoint" in self.own
-        # A table of products has a price that is none of ours.
+        # A `price` column of a product table is not the price of a render.
         skip = self.own.keys() if raw else {*self.own, *_RAW_ONLY}
-        return [name for name in names if name in fields.JOB and name not in skip]
+        return [name for name in names if name in JOB_KEYS and name not in skip]
 
-    def _fault(self, fault: TemplateFault, line: int) -> None:
-        complaint = Complaint(fault.path, fault.message, fault.code, self._hint(fault))
-        if fault.code == "unknown-variable" and (self.table is None or self.table.header):
+    def _report(self, error: InvalidValue, line: int) -> None:
+        if error.code == "unknown-variable" and (self.table is None or self.table.header):
             # The template's mistake, once, and not that of each of 100,000 rows.
-            self._hopeless.add(str(fault.path[0]))
-            place = self._tree.place(self._written(fault.path))
+            self._hopeless.add(str(error.path[0]))
+            place = self._tree.place(self._written(error.path))
         else:
-            place = self.place(fault.path, line)
-        self._collector.complain(place, complaint)
+            place = self.place(error.path, line)
+        self._collector.error(place, error.message, error.code, self._hint(error))
 
-    def _hint(self, fault: TemplateFault) -> str:
-        if self.table and fault.suggestion in self.table.header:
-            return f"did you mean the column `{fault.suggestion}` of {self.table.file}?"
-        return fault.hint
+    def _hint(self, error: InvalidValue) -> str:
+        if self.table and error.suggestion in self.table.header:
+            return f"did you mean the column `{error.suggestion}` of {self.table.file}?"
+        return error.hint
 
     def _written(self, path: ArgumentPath) -> ArgumentPath:
         if path and path[0] in self.defaults:
@@ -259,7 +299,7 @@ class Entry:
         return ("jobs", self.index, *path)
 
     def _cell_behind(self, name: object, line: int) -> Place | None:
-        """Where a key that the job says by a template comes from: its first column, or the row."""
+        """The place of a key that is a template: the first column it names, or the row."""
         if not line or self.table is None or not isinstance(name, str):
             return None
         if name not in self._columns_behind:

@@ -1,40 +1,45 @@
-"""Jobs that need other jobs: references checked, keys and prices added, parents put first.
+"""Dependencies between jobs: references checked, keys and prices added, parents put first.
 
-A child's key is made of its parents' keys, so it is known before anything is rendered. Must not
+A child's key is made from its parents' keys, so it is known before anything is rendered. Must not
 read files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from itertools import islice
 
 from kling_batch.catalog import registry as catalog
 from kling_batch.catalog.parameters import Parameter
 from kling_batch.catalog.registry import Endpoint
-from kling_batch.core.diagnostics import ArgumentPath, Complaint, nearest
+from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import JSON, Arguments, Job, OutputOf, leaves, parents
-from kling_batch.errors import Place
-from kling_batch.manifest.expand import Expansion, Origin, key_of, outputs_of
+from kling_batch.errors import ArgumentPath, Place
+from kling_batch.manifest.entry import Origin
+from kling_batch.manifest.expand import Expansion, key_of, outputs_of
 
 _Name = tuple[str, int]
 #: 5 s of video are 121 frames: a clip is about a frame longer than it was ordered.
 _FRAME = 0.05
 _MOST_SUGGESTIONS = 50
+#: Each further circle costs another sort of the jobs that are left.
+_MOST_CIRCLES = 20
 
 
 def resolve(expansion: Expansion) -> tuple[Job, ...]:
     """Every job with its key, parents first and otherwise in the manifest's order.
 
-    A job about which there is a complaint is left out.
+    A job with an error is left out.
     """
     if not expansion.waiting and not expansion.broken:
         return tuple(expansion.jobs)
     graph = _Graph(expansion.jobs, expansion.waiting, expansion.ids)
     jobs = graph.jobs()
     for request, origin in expansion.broken:
-        # It has a complaint already; its references may deserve another one.
+        # It is left out anyway, but an unknown reference in it is reported too.
         _Filled(graph, origin).arguments(request.endpoint, request.arguments)
     return jobs
 
@@ -44,66 +49,79 @@ class _Graph:
         self, jobs: Sequence[Job], waiting: Mapping[int, Origin], ids: Mapping[str, Place]
     ) -> None:
         self._jobs = {(job.id, job.take): job for job in jobs}
+        self._position = {name: n for n, name in enumerate(self._jobs)}
         self._origins = {(jobs[n].id, jobs[n].take): origin for n, origin in waiting.items()}
         self._takes: dict[str, int] = {}
         for job in jobs:
             self._takes[job.id] = max(job.take, self._takes.get(job.id, 0))
         self._ids = ids
         self._suggestions: dict[str, str] = {}
-        #: In the order in which they were finished: parents first. None is a job that failed.
+        #: In the order in which they were completed: parents first. None is a job with an error.
         self._done: dict[_Name, Job | None] = {}
 
     def jobs(self) -> tuple[Job, ...]:
-        """All that can be had."""
-        for name in self._jobs:
-            self._finish(name)
+        """All jobs without an error."""
+        needs = {name: self._needs(name) for name in self._jobs}
+        sorter = TopologicalSorter(needs)
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            self._report_circles(needs, error.args[1])
+        # Of the jobs whose parents are done, the first of the manifest comes first. Jobs in a
+        # circle, and those behind one, never become ready.
+        ready: list[tuple[int, _Name]] = []
+        while sorter.is_active():
+            for name in sorter.get_ready():
+                heappush(ready, (self._position[name], name))
+            _, name = heappop(ready)
+            self._done[name] = self._complete(name)
+            sorter.done(name)
         return tuple(job for job in self._done.values() if job is not None)
 
-    def _finish(self, name: _Name) -> None:
-        """Finish a job after its parents; without recursion, since chains may be long."""
-        path: dict[_Name, Iterator[_Name]] = {}
-        if name not in self._done:
-            path[name] = self._parents_of(name)
-        while path:
-            child = next(reversed(path))
-            parent = next((each for each in path[child] if each not in self._done), None)
-            if parent is None:
-                self._done[child] = self._complete(child)
-                del path[child]
-            elif parent in path:
-                self._complain_circle([*path], parent)
-                path.clear()
-            else:
-                path[parent] = self._parents_of(parent)
-
-    def _parents_of(self, name: _Name) -> Iterator[_Name]:
+    def _needs(self, name: _Name) -> list[_Name]:
         if name not in self._origins:
-            return iter(())
+            return []
         needs = [(need.job_id, need.take) for need in parents(self._jobs[name].arguments)]
-        return iter([need for need in needs if need in self._jobs])
+        return [need for need in needs if need in self._jobs]
 
-    def _complain_circle(self, path: list[_Name], parent: _Name) -> None:
-        circle = path[path.index(parent) :]
-        chain = " → ".join(job_id for job_id, _ in [*circle, parent])
-        for name in path:
-            self._done[name] = None
-        job, (entry, line) = self._jobs[parent], self._origins[parent]
-        following = circle[1][0] if len(circle) > 1 else parent[0]
+    def _report_circles(self, needs: Mapping[_Name, list[_Name]], circle: list[_Name]) -> None:
+        """Report this circle and the others, each without the jobs of those before it."""
+        left = dict(needs)
+        for _ in range(_MOST_CIRCLES):
+            self._report_circle(circle)
+            for name in circle:
+                left.pop(name, None)
+            left = {name: [each for each in left[name] if each in left] for name in left}
+            try:
+                TopologicalSorter(left).prepare()
+            except CycleError as error:
+                circle = error.args[1]
+            else:
+                return
+
+    def _report_circle(self, circle: list[_Name]) -> None:
+        # `graphlib` puts a parent before its child, and repeats the first at the end.
+        members = circle[:0:-1]
+        first = min(range(len(members)), key=lambda n: self._position[members[n]])
+        members = [*members[first:], *members[:first]]
+        chain = " → ".join(job_id for job_id, _ in [*members, members[0]])
+        job = self._jobs[members[0]]
+        following = members[1 % len(members)][0]
         where = (_name_of(job.arguments, following),) if job.mode else ()
-        complaint = Complaint(where, f"jobs need each other in a circle: {chain}", "circle")
-        entry.complain(complaint, line)
+        message = f"jobs need each other in a circle: {chain}"
+        self._origins[members[0]].error(where, message, "circle")
 
     def _complete(self, name: _Name) -> Job | None:
         job = self._jobs[name]
         if name not in self._origins:
             return job
-        entry, line = self._origins[name]
-        filled = _Filled(self, self._origins[name])
+        origin = self._origins[name]
+        filled = _Filled(self, origin)
         endpoint = catalog.by_id(job.endpoint) if job.mode else None
         arguments = filled.arguments(endpoint, job.arguments)
         if filled.failed:
             return None
-        key = key_of(job.endpoint, arguments, job.take, entry, line)
+        key = key_of(job.endpoint, arguments, job.take, origin)
         if key is None:
             return None
         priced = job._replace(arguments=arguments, key=key)
@@ -117,7 +135,7 @@ class _Graph:
     def parent(self, need: OutputOf) -> Job | tuple[str, str] | None:
         """The job that makes an output, or why there is none and a hint.
 
-        None where that job has a complaint of its own.
+        None where that job has an error of its own.
         """
         name = (need.job_id, need.take)
         if name in self._jobs:
@@ -138,7 +156,7 @@ class _Graph:
 
 
 class _Filled:
-    """Puts the parents' keys into the references of one job."""
+    """Replacement of the references of one job by references with the parents' keys."""
 
     def __init__(self, graph: _Graph, origin: Origin) -> None:
         self.failed = False
@@ -148,7 +166,7 @@ class _Filled:
         self._origin = origin
 
     def arguments(self, endpoint: Endpoint | None, written: Arguments) -> dict[str, JSON]:
-        """All of a request's arguments; what the catalogue does not know is looked through too."""
+        """The arguments of a request; those that the catalogue does not know are searched too."""
         if endpoint is None:
             return {name: self.walk(each, ("input", name)) for name, each in written.items()}
         result = catalog.replace_urls(endpoint, written, self.visit)
@@ -167,7 +185,7 @@ class _Filled:
         if made is not None and parameter.media not in ("", made.output):
             wanted = f"`{parameter.name}` wants {parameter.media}"
             message = f"{wanted}, but `{parent.id}` makes {made.output}"
-            self._complain(path, message, "wrong-output")
+            self._error(path, message, "wrong-output")
         if made is not None and path == ("video_url",) and "duration" in parent.arguments:
             self.source = int(parent.arguments["duration"]) + _FRAME
         return replace(value, key=parent.key)
@@ -191,17 +209,17 @@ class _Filled:
                 return parent
             files = "one file" if most == 1 else f"{most} files"
             message = f"`{parent.id}` makes {files}; there is no output {need.index + 1}"
-            self._complain(path, message, "unknown-output")
+            self._error(path, message, "unknown-output")
         elif parent is None:
             self.failed = True
         else:
             message, hint = parent
-            self._complain(path, message, "unknown-job", hint)
+            self._error(path, message, "unknown-job", hint)
         return None
 
-    def _complain(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
+    def _error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
         self.failed = True
-        self._origin.entry.complain(Complaint(path, message, code, hint), self._origin.line)
+        self._origin.error(path, message, code, hint)
 
 
 def _name_of(arguments: Arguments, job_id: str) -> str:

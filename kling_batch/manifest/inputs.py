@@ -1,6 +1,6 @@
-"""Local inputs: found, hashed by content, each file once.
+"""Local inputs: files found, hashed once each, and checked against fal's limits for media.
 
-The shell of the pure front: it reads the disk and decides nothing about what a file may be.
+Must not upload anything or know manifests.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from kling_batch.core.diagnostics import ArgumentPath, Findings, show
+from kling_batch.core.diagnostics import Collector, InvalidValue, show
 from kling_batch.core.jobs import LocalFile
+from kling_batch.errors import ArgumentPath
 
-#: By the end of the name; what fal's endpoints take, and what people hand them by mistake.
+#: Content types by suffix: what fal's endpoints accept, and what people often give by mistake.
+#: Not by content (filetype, puremagic): whether a text means a file must be known for missing files
+#: too, and the real format is checked by Pillow and PyAV.
 _TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -32,62 +35,54 @@ _TYPES = {
 }
 
 
-class FileFault(Exception):  # noqa: N818 - a fault of the manifest, not of the program
-    """Why a local input cannot be used, and what to type instead."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message, self.hint = message, hint
-
-
 class Files:
     """The local inputs of a load; relative paths start at `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: dict[str, LocalFile | FileFault] = {}
+        self._known: dict[str, LocalFile | InvalidValue] = {}
 
     def get(self, written: str) -> LocalFile:
-        """The file behind a path as written; raises `FileFault`."""
+        """The file behind a path as written; raises `InvalidValue`."""
         known = self._known.get(written)
         if known is None:
             known = self._known[written] = self._look(written)
-        if isinstance(known, FileFault):
+        if isinstance(known, InvalidValue):
             raise known
         return known
 
     def plausible(self, written: str) -> bool:
-        """Whether a text that may be anything means a file: by its end, or since it is one."""
+        """Whether a text means a file: it has the suffix of one, or the file exists."""
         if not written or "://" in written:
             return False
         try:
             self.get(written)
-        except FileFault:
+        except InvalidValue:
             return Path(written).suffix.lower() in _TYPES
         return True
 
-    def _look(self, written: str) -> LocalFile | FileFault:
+    def _look(self, written: str) -> LocalFile | InvalidValue:
         name = f"`{written}`" if written.isprintable() and len(written) < 200 else show(written)
         try:
             path = self.folder / Path(written).expanduser()
             if not path.exists():
-                return FileFault(f"there is no file {name}", self._elsewhere(written))
+                return InvalidValue(f"there is no file {name}", self._elsewhere(written))
             if not path.is_file():
                 kind = "a folder" if path.is_dir() else "a device"
-                return FileFault(f"{name} is {kind}, not a file")
+                return InvalidValue(f"{name} is {kind}, not a file")
             size = path.stat().st_size
             if size == 0:
-                return FileFault(f"{name} is empty (0 bytes)")
+                return InvalidValue(f"{name} is empty (0 bytes)")
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            return FileFault(f"{name} cannot be read: {reason}")
+            return InvalidValue(f"{name} cannot be read: {reason}")
         kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
         return LocalFile(path=str(path), sha256=digest, size=size, content_type=kind)
 
     def _elsewhere(self, written: str) -> str:
-        """People type paths as their shell sees them; a manifest's start at the manifest."""
+        """A hint for paths written relative to the working folder instead of the manifest."""
         if Path(written).is_absolute():
             return ""
         if Path(written).exists():
@@ -111,84 +106,84 @@ _VIDEO_ENDS = (".mp4", ".mov", ".m4v")
 _TOLERANCE = 0.05
 
 
-def judge_media(file: LocalFile, media: str, path: ArgumentPath, findings: Findings) -> None:
-    """Every complaint and doubt about a local file at `path` of a job."""
+def check_media(file: LocalFile, media: str, path: ArgumentPath, problems: Collector) -> None:
+    """Report every error and warning about a local file at `path` of a job."""
     if media == "image":
-        _judge_image(file, path, findings)
+        _check_image(file, path, problems)
     elif media == "video":
-        _judge_video(file, path, findings)
+        _check_video(file, path, problems)
 
 
 def seconds_of(file: LocalFile) -> float | None:
-    """How long a local clip is, if its header says so."""
+    """The length of a local clip, if its header has it."""
     found = clip(file)
     return found.seconds or None if isinstance(found, Clip) else None
 
 
-def _judge_image(file: LocalFile, path: ArgumentPath, findings: Findings) -> None:
+def _check_image(file: LocalFile, path: ArgumentPath, problems: Collector) -> None:
     found = picture(file)
     if isinstance(found, str):
-        findings.error(path, f"`{file.path}` {found}", "media", "give a JPEG or a PNG")
+        problems.error(path, f"`{file.path}` {found}", "media", "give a JPEG or a PNG")
         return
     name = f"`{file.path}` ({found.width}×{found.height} {found.format})"
     if found.format not in _IMAGE_TAKEN:
-        findings.error(path, f"{name}: fal does not take this format", "media", "save it as PNG")
+        problems.error(path, f"{name}: fal does not take this format", "media", "save it as PNG")
     elif found.format not in _IMAGE_SURE:
         message = f"{name}: documented for certain are JPEG and PNG only"
-        findings.doubt(path, message, "media")
-    _judge_sides(found, name, path, findings)
+        problems.warn(path, message, "media")
+    _check_sides(found, name, path, problems)
     if file.size > 50 * _MB:
         message = f"{name} has {file.size / _MB:.1f} MB; at most 50 MB"
-        findings.error(path, message, "media", "save it smaller")
+        problems.error(path, message, "media", "save it smaller")
     elif file.size > 10 * _MB:
         message = f"{name} has {file.size / _MB:.1f} MB; a page of February 2026 says at most 10 MB"
-        findings.doubt(path, message, "dated-limit")
+        problems.warn(path, message, "dated-limit")
 
 
-def _judge_sides(found: Picture, name: str, path: ArgumentPath, findings: Findings) -> None:
+def _check_sides(found: Picture, name: str, path: ArgumentPath, problems: Collector) -> None:
     if min(found.width, found.height) < 300:
-        findings.error(path, f"{name}: each side needs at least 300 pixels", "media")
+        problems.error(path, f"{name}: each side needs at least 300 pixels", "media")
     if not 0.4 <= found.width / max(found.height, 1) <= 2.5:
         ratio = found.width / max(found.height, 1)
         message = f"{name}: width ÷ height is {ratio:.2f}; allowed: 0.40 to 2.50"
-        findings.error(path, message, "media", "crop it")
+        problems.error(path, message, "media", "crop it")
 
 
-def _judge_video(file: LocalFile, path: ArgumentPath, findings: Findings) -> None:
+def _check_video(file: LocalFile, path: ArgumentPath, problems: Collector) -> None:
     if file.size > 200 * _MB:
         message = f"`{file.path}` has {file.size / _MB:.0f} MB; at most 200 MB"
-        findings.error(path, message, "media")
+        problems.error(path, message, "media")
     found = clip(file)
     if isinstance(found, str):
-        findings.error(path, f"`{file.path}` {found}", "media", "give an mp4 or a mov")
+        problems.error(path, f"`{file.path}` {found}", "media", "give an mp4 or a mov")
         return
     name = f"`{file.path}` ({found.width}×{found.height}, {found.seconds:.2f} s)"
     if found.container != _VIDEO_TAKEN or not file.path.lower().endswith(_VIDEO_ENDS):
-        findings.error(path, f"{name}: fal takes .mp4 and .mov only", "media")
-    _judge_length(found, name, path, findings)
-    _judge_frame(found, name, path, findings)
+        problems.error(path, f"{name}: fal takes .mp4 and .mov only", "media")
+    _check_length(found, name, path, problems)
+    _check_frame(found, name, path, problems)
 
 
-def _judge_length(found: Clip, name: str, path: ArgumentPath, findings: Findings) -> None:
+def _check_length(found: Clip, name: str, path: ArgumentPath, problems: Collector) -> None:
     if not found.seconds:
-        findings.doubt(path, f"{name}: its length cannot be told; allowed: 3 to 15 s", "media")
+        problems.warn(path, f"{name}: its length cannot be told; allowed: 3 to 15 s", "media")
     elif not 3 - _TOLERANCE <= found.seconds <= 15 + _TOLERANCE:
-        findings.error(path, f"{name}: allowed are 3 to 15 s", "media", "cut it")
+        problems.error(path, f"{name}: allowed are 3 to 15 s", "media", "cut it")
     elif found.seconds > 10 + _TOLERANCE:
         message = f"{name}: pages of early 2026 say at most 10 s, later ones 15 s"
-        findings.doubt(path, message, "dated-limit")
+        problems.warn(path, message, "dated-limit")
 
 
-def _judge_frame(found: Clip, name: str, path: ArgumentPath, findings: Findings) -> None:
+def _check_frame(found: Clip, name: str, path: ArgumentPath, problems: Collector) -> None:
     short, long = sorted((found.width, found.height))
     if short < 720 or long > 3840:
-        findings.error(path, f"{name}: each side needs 720 to 3840 pixels", "media")
+        problems.error(path, f"{name}: each side needs 720 to 3840 pixels", "media")
     elif long > 2160:
         message = f"{name}: pages of early 2026 say at most 2160 pixels a side, later ones 3840"
-        findings.doubt(path, message, "dated-limit")
+        problems.warn(path, message, "dated-limit")
     if found.fps and not 23.9 <= found.fps <= 60.1:
         message = f"{name} has {found.fps:.2f} frames a second; pages of early 2026 say 24 to 60"
-        findings.doubt(path, message, "dated-limit")
+        problems.warn(path, message, "dated-limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +197,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A video file; a value that its header does not tell is 0."""
+    """A video file; a value that its header lacks is 0."""
 
     container: str
     width: int
@@ -213,12 +208,12 @@ class Clip:
 
 @lru_cache(maxsize=4096)
 def picture(file: LocalFile) -> Picture | str:
-    """The image in a file, or why it is none."""
+    """The image in a file, or why it cannot be read."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only where there are files
 
     try:
         with warnings.catch_warnings():
-            # Its size is what we ask for; nobody decodes it here.
+            # Only the size is read; nothing is decoded here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file.path) as image:
                 return Picture(str(image.format), image.width, image.height)
@@ -231,7 +226,7 @@ def picture(file: LocalFile) -> Picture | str:
 
 @lru_cache(maxsize=4096)
 def clip(file: LocalFile) -> Clip | str:
-    """The video in a file, or why it is none."""
+    """The video in a file, or why it cannot be read."""
     import av  # noqa: PLC0415 - only where there are files
 
     try:

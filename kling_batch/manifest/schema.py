@@ -1,16 +1,15 @@
-"""The border: what a manifest may say, and where, before anything is made of it.
+"""Models of a manifest: which keys it has and what each may hold; the schema for editors.
 
-The only home of `pydantic`. The model, made of the tables in `fields.py`, checks the frame; what a
-parameter may hold is judged by the catalogue once templates are rendered. `schema()` prints the
-same model for editors. Must not expand, render or look anything up.
+The only home of `pydantic`. The models check the keys, and the values that may not be templates;
+the catalogue checks the others once their templates are rendered. Must not expand, render or look
+anything up.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from dataclasses import field as data_field
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any
 
@@ -18,63 +17,299 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     ValidationError,
     WithJsonSchema,
     create_model,
 )
-from pydantic import Field as ModelField
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
-from kling_batch.catalog.json_schema import DEFINITIONS, Schema, by_mode, shared
-from kling_batch.core.diagnostics import ArgumentPath, Complaint, nearest, show
-from kling_batch.core.jobs import JSON, Limits
+from kling_batch.catalog.json_schema import (
+    DEFINITIONS,
+    Schema,
+    by_mode,
+    parameter_schema,
+    parameters_named,
+    shared,
+)
+from kling_batch.catalog.registry import MODES, PARAMETER_MODES, TIERS
+from kling_batch.core import jobs as core
+from kling_batch.core.diagnostics import nearest, show
+from kling_batch.core.jobs import JSON
+from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate
+from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest import fields
-from kling_batch.manifest.fields import Field
 from kling_batch.manifest.paths import DEFAULT_PATH
+
+# --- values -------------------------------------------------------------------------------------
+
+Money = Annotated[MicroUSD, BeforeValidator(fields.money), WithJsonSchema(fields.MONEY)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(fields.SECONDS)]
+Rate = Annotated[float, BeforeValidator(parse_rate), WithJsonSchema(fields.RATE)]
+Requests = Annotated[
+    int, BeforeValidator(fields.between(1, 10_000)), WithJsonSchema(fields.whole(1, 10_000))
+]
+Attempts = Annotated[
+    int, BeforeValidator(fields.between(1, 100)), WithJsonSchema(fields.whole(1, 100))
+]
+OnDoubt = Annotated[
+    str, BeforeValidator(fields.on_doubt), WithJsonSchema({"enum": ["hold", "resubmit"]})
+]
+Version = Annotated[int, BeforeValidator(fields.version), WithJsonSchema({"const": 1})]
+Text = Annotated[str, BeforeValidator(fields.text), WithJsonSchema(fields.TEXT)]
+Word = Annotated[str, BeforeValidator(fields.text), WithJsonSchema(fields.WORD)]
+Variables = Annotated[
+    Mapping[str, Any], BeforeValidator(fields.variables), WithJsonSchema(fields.NAMED)
+]
+Environment = Annotated[
+    Mapping[str, str], BeforeValidator(fields.environment), WithJsonSchema(fields.ENVIRONMENT)
+]
+Retry = Annotated[int | None, BeforeValidator(fields.retry), WithJsonSchema(fields.RETRY)]
+Matrix = Annotated[Mapping[str, Any], BeforeValidator(fields.matrix), WithJsonSchema(fields.MATRIX)]
+Object = Annotated[
+    Mapping[str, Any], BeforeValidator(fields.mapping), WithJsonSchema(fields.OBJECT)
+]
+
+# May be templates, so only rendering shows whether they are right.
+AnyText = Annotated[Any, WithJsonSchema(fields.TEXT)]
+AnyWord = Annotated[Any, WithJsonSchema(fields.WORD)]
+AnyTags = Annotated[Any, WithJsonSchema(fields.TAGS)]
+AnyMode = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*MODES]}))]
+AnyTier = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*TIERS]}))]
+AnyTakes = Annotated[Any, WithJsonSchema(fields.templated(fields.whole(1, fields.MOST_TAKES)))]
+AnyPrice = Annotated[Any, WithJsonSchema(fields.templated(fields.MONEY))]
+Condition = Annotated[Any, WithJsonSchema({"type": ["string", "boolean", "number"]})]
+
+# --- models -------------------------------------------------------------------------------------
+
+
+def _key(doc: str, **more: Any) -> Any:
+    return Field(None, description=doc, **more)
+
+
+class _Model(BaseModel):
+    """An unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Limits(_Model):
+    """Limits of the batch; a command-line flag overrides them."""
+
+    concurrency: Requests | None = _key("Open requests at most.")
+    rate: Rate | None = _key("Submissions at most, such as 60/min.")
+    max_cost: Money | None = _key("US dollars at most for this batch, over all its runs.")
+    max_cost_per_day: Money | None = _key("US dollars at most in any 24 hours.")
+    deadline: Seconds | None = _key("How long a run may last, such as 3h.")
+    on_doubt: OnDoubt | None = _key("What to do with a submission whose fate stays unknown.")
+    doubt_wait: Seconds | None = _key("How long to look for a trace of one.")
+    retry_attempts: Attempts | None = _key("The same as `retry: {attempts: 3}`.")
+
+
+#: API parameters, which stand in a job (or in `defaults:`) under their API names.
+_PARAMETERS: dict[str, Any] = {
+    name: (
+        Annotated[Any, WithJsonSchema(parameter_schema(definitions))] | None,
+        _key(definitions[0].doc),
+    )
+    for name in PARAMETER_MODES
+    if (definitions := parameters_named(name))
+}
+
+
+class _SharedKeys(_Model):
+    """Keys of a job that `defaults:` may have too, without the API parameters."""
+
+    mode: AnyMode | None = _key("What kind of render.")
+    tier: AnyTier | None = _key("Quality and price; pro if not said.")
+    takes: AnyTakes | None = _key("How many renderings of the same job are wanted.")
+    tags: AnyTags | None = _key("Words to select jobs by.")
+    params: Object | None = _key("Parameters that the catalogue does not know: passed on.")
+
+
+class _JobKeys(_SharedKeys):
+    """Keys of a job, without the API parameters."""
+
+    id: AnyText = _key("The job's name: part of its file names, and what others refer to.")
+    from_: Word | None = _key(
+        "A table (CSV, TSV, JSONL): a row is a job, columns are variables.", alias="from"
+    )
+    matrix: Matrix | None = _key("Lists of values: every combination is a job.")
+    when: Condition | None = _key("The job exists only where this holds.")
+    endpoint: AnyWord | None = _key("Any fal endpoint, instead of `mode`.")
+    input: Object | None = _key("The whole input of such an endpoint: passed on.")
+    price: AnyPrice | None = _key("US dollars for one attempt at such an endpoint.")
+
+
+_Defaults: Any = create_model("Defaults", __base__=_SharedKeys, **_PARAMETERS)
+_Job: Any = create_model("Job", __base__=_JobKeys, **_PARAMETERS)
+
+
+class Document(_Model):
+    """A batch of jobs for `kling-batch run`."""
+
+    version: Version | None = _key("The version of this language: 1.")
+    name: Text | None = _key("The batch's name; the file's name if not said.")
+    output: Word | None = _key("The folder for everything; relative to the working folder.")
+    path: Word | None = _key("Where artifacts land below it: {batch}/{mode}/{job}{suffix}{ext}")
+    vars: Variables | None = _key("Values that templates name.")
+    env: Environment | None = _key(
+        "Variables that are taken from environment variables: {market: CAMPAIGN_MARKET}."
+    )
+    retry: Retry | None = _key(
+        "How often a job is tried after failures that fal does not bill: {attempts: 3}."
+    )
+    limits: Limits | None = None
+    defaults: _Defaults | None = None
+    jobs: list[_Job] = Field(min_length=1, description="The renders to be had.")
+
+
+def _names(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
+
+
+#: Every key of a job; `OWN_KEYS` are those that `defaults:` does not have.
+JOB_KEYS = _names(_Job)
+OWN_KEYS = JOB_KEYS - _names(_Defaults)
+
+# --- reading ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A manifest whose frame is sound; its strings are as written, templates and all."""
+    """A manifest with valid keys; its strings are as written, templates and all."""
 
     name: str | None = None
     output: str | None = None
     path: str = DEFAULT_PATH
-    limits: Limits = data_field(default=Limits())
+    limits: core.Limits = field(default=core.Limits())
     vars: Mapping[str, JSON]
     env: Mapping[str, str]
     defaults: Mapping[str, JSON]
-    #: None where an entry is no mapping: it has its complaint, and keeps its number.
+    #: None where an entry is no mapping: it is reported, and keeps its number.
     entries: tuple[Mapping[str, JSON] | None, ...]
 
 
-def read_manifest(value: JSON) -> tuple[Manifest, list[Complaint]]:
-    """What is sound of a document, and a complaint about everything else."""
+def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
+    """The valid part of a document, and a problem for everything else."""
+    problems: list[Problem] = []
     if not isinstance(value, Mapping):
         message = f"a manifest is a mapping with `jobs:`, not {show(value)}"
-        return _manifest({}), [Complaint((), message, "wrong-type")]
-    complaints: list[Complaint] = []
+        problems.append(Problem.about((), message, "wrong-type"))
+        value = {"jobs": [dict(_CUT)]}
     frame = _copy(value)
-    # Each round cuts what was wrong out of the frame, so that the rest can be judged as well.
-    while found := _errors(frame):
-        for error in found:
-            complaints.append(_complaint(error))
-            _cut(frame, error["loc"])
-    return _manifest(frame), complaints
+    try:
+        document = Document.model_validate(frame)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            problems.append(_problem(each))
+            _cut(frame, each["loc"])
+        document = Document.model_validate(frame)
+    return _manifest(document, frame), problems
 
 
-_CONFIG = ConfigDict(extra="forbid")
 #: Top-level keys that mean nothing here; `$schema` is how JSON names its own for editors.
 _AUTHORS = r"^(x-|\$schema$)"
-#: Stands in a frame for what was no job.
+#: Placeholder of an entry that is no mapping.
 _CUT = {"id": None, "mode": None}
+
+
+def _copy(value: Mapping[str, JSON]) -> dict[str, JSON]:
+    """A copy that `_cut` may change, without the author's own keys (`x-…`, for anchors)."""
+    frame = {name: entry for name, entry in value.items() if not re.match(_AUTHORS, name)}
+    for name in ("limits", "defaults"):
+        if isinstance(frame.get(name), Mapping):
+            frame[name] = dict(frame[name])
+    if isinstance(frame.get("jobs"), list):
+        frame["jobs"] = [dict(job) if isinstance(job, Mapping) else job for job in frame["jobs"]]
+    return frame
+
+
+def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
+    limits = {} if document.limits is None else document.limits.model_dump()
+    if limits.get("retry_attempts") is None:
+        limits["retry_attempts"] = document.retry
+    return Manifest(
+        name=document.name,
+        output=document.output,
+        path=document.path or DEFAULT_PATH,
+        limits=core.Limits(**limits),
+        vars=document.vars or {},
+        env=document.env or {},
+        defaults=frame.get("defaults") or {},
+        entries=tuple(None if job == _CUT else job for job in frame["jobs"]),
+    )
+
+
+def _cut(frame: dict[str, JSON], loc: ArgumentPath) -> None:
+    """Remove what an error is about; a job that is no mapping becomes an empty one."""
+    match loc:
+        case ("jobs", int(index)):
+            frame["jobs"][index] = dict(_CUT)
+        case ("jobs", int(index), str(name), *_):
+            frame["jobs"][index].pop(name, None)
+        case ("limits" | "defaults" as part, str(name), *_):
+            frame[part].pop(name, None)
+        case ("jobs",) | ():
+            frame["jobs"] = [dict(_CUT)]
+        case _:
+            frame.pop(str(loc[0]), None)
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    path = tuple(error["loc"])
+    name = path[-1] if path else ""
+    value = error["input"]
+    match error["type"], path:
+        case "value_error", _:
+            return Problem.about(path, f"`{name}` {_sentence(error)}", "wrong-value")
+        case "extra_forbidden", _:
+            return _unknown(path)
+        case (("missing" | "list_type" | "too_short"), _):
+            message = "`jobs` must be a list with at least one job"
+            return Problem.about(path, message, "missing", "- id: …")
+        case _, ("jobs", int()):
+            message = f"a job is a mapping with `id:` and more, not {show(value)}"
+            return Problem.about(path, message, "wrong-type")
+        case _:
+            return Problem.about(
+                path, f"`{name}` must be a mapping, not {show(value)}", "wrong-type"
+            )
+
+
+def _sentence(error: ErrorDetails) -> str:
+    text = str(error["ctx"]["error"])
+    return text if text.startswith(("must", "has", "contains", "names")) else f"is wrong: {text}"
+
+
+def _unknown(path: ArgumentPath) -> Problem:
+    known: Iterable[str]
+    match path:
+        case ("jobs", _, _):
+            known, where = JOB_KEYS, "a job"
+        case ("limits", _):
+            known, where = _names(Limits), "`limits`"
+        case ("defaults", _):
+            known, where = _names(_Defaults), "`defaults`"
+        case _:
+            known, where = _names(Document), "a manifest"
+    hint = nearest(path[-1], known)
+    if not hint and path[0] in ("jobs", "defaults"):
+        hint = "new parameters of the API go into `params:`"
+    return Problem.about(path, f"{where} has no key `{path[-1]}`", "unknown-key", hint)
+
+
+# --- the schema for editors ---------------------------------------------------------------------
 
 
 @cache
 def schema() -> Schema:
     """The JSON Schema (draft 2020-12) of a manifest."""
-    made = _model().model_json_schema()
+    made = Document.model_json_schema()
     job = made["$defs"]["Job"]
+    # `id` first: editors suggest keys in this order.
+    keys = job["properties"]
+    job["properties"] = {name: keys[name] for name in sorted(keys, key=lambda n: n not in OWN_KEYS)}
     job["allOf"] = by_mode()
     job["anyOf"] = [{"required": [name]} for name in ("id", "from", "matrix")]
     made |= {"required": ["jobs"], "patternProperties": {_AUTHORS: True}}
@@ -95,137 +330,3 @@ def _tidy(part: Schema) -> Schema:
         if inner.get("default", ...) is None:
             del inner["default"]
     return part
-
-
-@cache
-def _model() -> type[BaseModel]:
-    job: Any = _table_model("Job", fields.JOB)
-    limits: Any = _table_model("Limits", fields.LIMITS)
-    defaults: Any = _table_model("Defaults", fields.DEFAULTS)
-    jobs = ModelField(min_length=1, description="The renders to be had.")
-    parts: dict[str, Any] = {
-        "limits": (limits | None, None),
-        "defaults": (defaults | None, None),
-        "jobs": (list[job], jobs),
-    }
-    return _table_model("Manifest", fields.MANIFEST, parts)
-
-
-def _table_model(
-    name: str, table: Mapping[str, Field], more: Mapping[str, Any] | None = None
-) -> type[BaseModel]:
-    definitions: dict[str, Any] = {each: (_annotated(entry), None) for each, entry in table.items()}
-    return create_model(name, __config__=_CONFIG, **definitions, **(more or {}))
-
-
-def _annotated(field: Field) -> Any:
-    def validate(value: JSON) -> JSON:
-        try:
-            return _read(field, value)
-        except ValueError as error:
-            # Braces are pydantic's own placeholders: the message goes in as the value of one.
-            raise PydanticCustomError("manifest", "{text}", {"text": str(error)}) from None
-
-    options = [field.schema, {"type": "null"}] if field.optional else [field.schema]
-    told = {"description": field.doc, "anyOf": options}
-    return Annotated[Any, BeforeValidator(validate), WithJsonSchema(told)]
-
-
-def _copy(value: Mapping[str, JSON]) -> dict[str, JSON]:
-    """A copy that can be cut; keys that begin with `x-` are the author's own, for anchors."""
-    frame = {name: entry for name, entry in value.items() if not re.match(_AUTHORS, name)}
-    for name in ("limits", "defaults"):
-        if isinstance(frame.get(name), Mapping):
-            frame[name] = dict(frame[name])
-    if isinstance(frame.get("jobs"), list):
-        frame["jobs"] = [dict(job) if isinstance(job, Mapping) else job for job in frame["jobs"]]
-    return frame
-
-
-def _manifest(frame: Mapping[str, JSON]) -> Manifest:
-    limits = {
-        name: value for name, value in (frame.get("limits") or {}).items() if value is not None
-    }
-    if (attempts := _read(fields.MANIFEST["retry"], frame.get("retry"))) is not None:
-        limits.setdefault("retry_attempts", attempts)
-    return Manifest(
-        name=_read(fields.MANIFEST["name"], frame.get("name")),
-        output=_read(fields.MANIFEST["output"], frame.get("output")),
-        path=frame.get("path") or DEFAULT_PATH,
-        limits=Limits(**{name: _read(fields.LIMITS[name], each) for name, each in limits.items()}),
-        vars=frame.get("vars") or {},
-        env=frame.get("env") or {},
-        defaults=frame.get("defaults") or {},
-        entries=tuple(None if job == _CUT else job for job in frame.get("jobs", ())),
-    )
-
-
-def _read(field: Field, value: JSON) -> Any:
-    return value if value is None or field.read is None else field.read(value)
-
-
-def _errors(frame: Mapping[str, JSON]) -> list[ErrorDetails]:
-    try:
-        _model().model_validate(frame)
-    except ValidationError as error:
-        return error.errors(include_url=False)
-    return []
-
-
-def _cut(frame: dict[str, JSON], loc: ArgumentPath) -> None:
-    """Remove what an error is about; a job that is no mapping becomes an empty one."""
-    match loc:
-        case ("jobs", int(index)):
-            frame["jobs"][index] = dict(_CUT)
-        case ("jobs", int(index), str(name), *_):
-            frame["jobs"][index].pop(name, None)
-        case ("limits" | "defaults" as part, str(name), *_):
-            frame[part].pop(name, None)
-        case ("jobs",) | ():
-            frame["jobs"] = [dict(_CUT)]
-        case _:
-            frame.pop(str(loc[0]), None)
-
-
-def _complaint(error: ErrorDetails) -> Complaint:
-    path = tuple(error["loc"])
-    name = path[-1] if path else ""
-    value = error["input"]
-    match error["type"], path:
-        case "manifest", _:
-            return Complaint(path, f"`{name}` {_sentence(error)}", "wrong-value")
-        case "extra_forbidden", _:
-            return _unknown(path)
-        case (("missing" | "list_type" | "too_short"), _):
-            message = "`jobs` must be a list with at least one job"
-            return Complaint(path, message, "missing", "- id: …")
-        case _, ("jobs", int()):
-            message = f"a job is a mapping with `id:` and more, not {show(value)}"
-            return Complaint(path, message, "wrong-type")
-        case _:
-            return Complaint(path, f"`{name}` must be a mapping, not {show(value)}", "wrong-type")
-
-
-def _sentence(error: ErrorDetails) -> str:
-    text = error["msg"]
-    return text if text.startswith(("must", "has", "contains", "names")) else f"is wrong: {text}"
-
-
-def _unknown(path: ArgumentPath) -> Complaint:
-    known: Iterable[str]
-    match path:
-        case ("jobs", _, _):
-            known, where = fields.JOB, "a job"
-        case ("limits", _):
-            known, where = fields.LIMITS, "`limits`"
-        case ("defaults", _):
-            known, where = fields.DEFAULTS, "`defaults`"
-        case _:
-            known, where = (
-                {**fields.MANIFEST, "limits": None, "defaults": None, "jobs": None},
-                "a manifest",
-            )
-    hint = nearest(path[-1], known)
-    if not hint and path[0] in ("jobs", "defaults"):
-        hint = "new parameters of the API go into `params:`"
-    return Complaint(path, f"{where} has no key `{path[-1]}`", "unknown-key", hint)

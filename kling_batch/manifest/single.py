@@ -1,4 +1,4 @@
-"""One job from the command line: the same checks as in a manifest, told by the flag.
+"""A batch of one job from the command line: the checks of a manifest, reported by flag.
 
 Must not know manifests.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from kling_batch.core.diagnostics import ArgumentPath, Collector
+from kling_batch.core.diagnostics import Collector, InvalidValue, fatal, summary
 from kling_batch.core.jobs import JSON, Batch, Job, job_key
-from kling_batch.errors import Place
-from kling_batch.manifest import fields
+from kling_batch.errors import ArgumentPath, Place
 from kling_batch.manifest.inputs import Files
 from kling_batch.manifest.paths import DEFAULT_PATH, PathTemplate, problem_of_id
 from kling_batch.manifest.request import Requests
+from kling_batch.manifest.schema import OWN_KEYS
 
 #: Flags that have a name of their own; every other parameter is a `--param`.
 _FLAGS = ("mode", "tier", "prompt", "aspect_ratio", "image_url", "video_url", "take")
@@ -26,37 +26,35 @@ def single(
     arguments: Mapping[str, JSON],
     *,
     batch: str,
-    id: str,  # noqa: A002 - the word of `Job`
+    id: str,  # noqa: A002 - the name of the field of `Job`
     take: int = 1,
     cwd: Path = Path(),
     path: str = DEFAULT_PATH,
 ) -> Batch:
     """A batch of one job; values may be text, as flags give it. Raises `ManifestError`."""
     collector = Collector()
-    for name in fields.OWN:
+    for name in sorted(OWN_KEYS):
         if name in arguments:
             collector.error(_place((name,)), f"`{name}` is no parameter", "unknown-parameter")
     collector.check()
     values = {**arguments, "mode": mode, "tier": tier}
-    request, findings = Requests(Files(cwd)).build(values, frozenset())
-    for complaint in findings.errors:
-        collector.complain(_place(complaint.path), complaint)
+    request, problems = Requests(Files(cwd)).build(values, frozenset())
+    collector.errors += [problem.at(_place(problem.path)) for problem in problems.errors]
     if why := problem_of_id(id) or problem_of_id(batch):
         collector.error(Place("--id"), why, "wrong-id")
     if not 1 <= take <= 1000:
         collector.error(Place("--take"), f"{take} is not from 1 to 1,000", "out-of-range")
     collector.check()
-    for doubt in findings.doubts:
-        collector.warn(_place(doubt.path), doubt.message, doubt.code, doubt.hint)
+    collector.warnings += [problem.at(_place(problem.path)) for problem in problems.warnings]
     assert request is not None
     endpoint = request.endpoint
     assert endpoint is not None
-    filled = PathTemplate(path).fill(
-        batch=batch, mode=endpoint.mode, tier=endpoint.tier, job=id, take=take
-    )
-    if filled.problem:
-        collector.error(Place("--output"), filled.problem, "unsafe-path")
-        collector.check()
+    try:
+        path = PathTemplate(path).fill(
+            batch=batch, mode=endpoint.mode, tier=endpoint.tier, job=id, take=take
+        )
+    except InvalidValue as error:
+        raise fatal(Place("--output"), error.message, "unsafe-path") from None
     job = Job(
         key=job_key(endpoint.id, request.arguments, take),
         endpoint=endpoint.id,
@@ -66,7 +64,7 @@ def single(
         batch=batch,
         mode=endpoint.mode,
         tier=endpoint.tier,
-        path=filled.path,
+        path=path,
         estimate=request.estimate.micro,
         estimate_note=request.estimate.note,
         place=Place("command line"),
@@ -75,13 +73,13 @@ def single(
         name=batch,
         source="command line",
         jobs=(job,),
-        warnings=collector.warnings(),
+        warnings=summary(collector.warnings),
         locate=lambda _job, at: _place(at),
     )
 
 
 def _place(path: ArgumentPath) -> Place:
-    """The flag that a complaint is about."""
+    """The flag that a problem is about."""
     name = str(path[0]) if path else ""
     if not name:
         return Place("command line")

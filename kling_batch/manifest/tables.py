@@ -1,4 +1,4 @@
-"""Rows of a CSV, TSV or JSONL file, one at a time, each with its line.
+"""Tables: the rows of a CSV, TSV or JSONL file, one at a time, each with its line.
 
 Must not know what a column means. A row that cannot be read is reported and left out; a table that
 cannot be read raises `ManifestError`.
@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kling_batch.catalog.parameters import MOST_DEPTH, deeper_than
+from kling_batch.core.diagnostics import Collector, fatal
 from kling_batch.core.jobs import JSON
-from kling_batch.errors import ManifestError, Place, Problem
+from kling_batch.errors import ManifestError, Place
 
 #: What may be given instead of a manifest, or as `from:`.
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _MOST_CELL = 1_000_000
 
 CsvReader = Any  # `_csv.reader` has no public name
-#: Of a table: two hundred thousand prompts of the greatest length.
+#: Enough for two hundred thousand prompts of the greatest length.
 MOST_BYTES = 500_000_000
 
-Report = Callable[[Problem], None]
 Row = tuple[int, dict[str, JSON]]
 
 
@@ -38,16 +38,16 @@ class Table:
     rows: Iterator[Row]
 
 
-def open_table(path: Path, name: str, report: Report) -> Table:
+def open_table(path: Path, name: str, problems: Collector) -> Table:
     """The table at `path`; messages call it `name`."""
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         hint = f"give one of {', '.join(TABLE_SUFFIXES)}"
-        raise _fatal(Place(name), f"a table cannot be a `{suffix or path.name}` file", hint=hint)
+        raise fatal(Place(name), f"a table cannot be a `{suffix or path.name}` file", hint=hint)
     lines = _lines(path, name)
     if suffix in (".jsonl", ".ndjson"):
-        return Table(name, (), _json_rows(lines, name, report))
-    return _csv_table(lines, name, report, "\t" if suffix == ".tsv" else "")
+        return Table(name, (), _json_rows(lines, name, problems))
+    return _csv_table(lines, name, problems, "\t" if suffix == ".tsv" else "")
 
 
 def _lines(path: Path, name: str) -> Iterator[str]:
@@ -55,16 +55,16 @@ def _lines(path: Path, name: str) -> Iterator[str]:
     try:
         if path.stat().st_size > MOST_BYTES:
             most = f"{MOST_BYTES // 1_000_000} MB"
-            raise _fatal(Place(name), f"the table is larger than {most}", "too-large")
+            raise fatal(Place(name), f"the table is larger than {most}", "too-large")
         if path.is_char_device():
-            raise _fatal(Place(name), "is a device, not a table", "unreadable")  # without an end
+            raise fatal(Place(name), "is a device, not a table", "unreadable")  # without an end
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield from file
     except UnicodeDecodeError:
         # The decoder reads in blocks and cannot say in which line it stopped.
         raise _not_utf8(path, name) from None
     except OSError as error:
-        raise _fatal(Place(name), f"cannot be read: {error.strerror}", "unreadable") from None
+        raise fatal(Place(name), f"cannot be read: {error.strerror}", "unreadable") from None
 
 
 def _not_utf8(path: Path, name: str) -> ManifestError:
@@ -75,25 +75,25 @@ def _not_utf8(path: Path, name: str) -> ManifestError:
             except UnicodeDecodeError as error:
                 place = Place(name, number, error.start + 1)
                 message = f"byte 0x{line[error.start]:02x} is not UTF-8"
-                return _fatal(place, message, "encoding", "save the table as UTF-8")
-    return _fatal(Place(name), "is not UTF-8", "encoding", "save the table as UTF-8")
+                return fatal(place, message, "encoding", "save the table as UTF-8")
+    return fatal(Place(name), "is not UTF-8", "encoding", "save the table as UTF-8")
 
 
-def _csv_table(lines: Iterator[str], name: str, report: Report, delimiter: str) -> Table:
+def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: str) -> Table:
     first = next(lines, "")
     if not first.strip():
-        raise _fatal(Place(name), "the table has no header", "empty")
+        raise fatal(Place(name), "the table has no header", "empty")
     if not delimiter:
-        # Spreadsheets of some countries write semicolons.
+        # Spreadsheet programs of some countries write semicolons.
         delimiter = max(",;\t", key=first.count)
     csv.field_size_limit(_MOST_CELL)
     reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
     try:
         header = tuple(cell.strip() for cell in next(reader))
     except csv.Error as error:
-        raise _fatal(Place(name, 1), f"not CSV: {error}", "syntax") from None
-    _check_header(header, name, report)
-    return Table(name, header, _csv_rows(reader, header, name, report))
+        raise fatal(Place(name, 1), f"not CSV: {error}", "syntax") from None
+    _check_header(header, name, problems)
+    return Table(name, header, _csv_rows(reader, header, name, problems))
 
 
 def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
@@ -101,16 +101,16 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def _check_header(header: tuple[str, ...], name: str, report: Report) -> None:
+def _check_header(header: tuple[str, ...], name: str, problems: Collector) -> None:
     for n, column in enumerate(header):
         if not column and any(header[n:]):
-            report(Problem(Place(name, 1), f"column {n + 1} has no name", "header"))
+            problems.error(Place(name, 1), f"column {n + 1} has no name", "header")
         elif column and column in header[:n]:
-            report(Problem(Place(name, 1, cell=column), "stands twice in the header", "header"))
+            problems.error(Place(name, 1, cell=column), "stands twice in the header", "header")
 
 
 def _csv_rows(
-    reader: CsvReader, header: tuple[str, ...], name: str, report: Report
+    reader: CsvReader, header: tuple[str, ...], name: str, problems: Collector
 ) -> Iterator[Row]:
     width = len(header)
     line = reader.line_num + 1
@@ -119,26 +119,28 @@ def _csv_rows(
         try:
             cells = next(rows, None)
         except csv.Error as error:
-            report(Problem(Place(name, line), f"not CSV: {error}", "syntax", "check the quotes"))
+            problems.error(Place(name, line), f"not CSV: {error}", "syntax", "check the quotes")
             return
         if cells is None:
             return
         if len(cells) == width:
             yield line, dict(zip(header, cells, strict=True))
         elif cells:
-            _check_width(cells, header, Place(name, line), report)
+            _check_width(cells, header, Place(name, line), problems)
         line = reader.line_num + 1
 
 
-def _check_width(cells: list[str], header: tuple[str, ...], place: Place, report: Report) -> None:
+def _check_width(
+    cells: list[str], header: tuple[str, ...], place: Place, problems: Collector
+) -> None:
     message = f"the row has {len(cells)} cells, the header {len(header)}"
     if len(cells) < len(header):
         place = Place(place.file, place.line, cell=header[len(cells)])
         message += "; this is the first that is missing"
-    report(Problem(place, message, "row", "quote cells that hold the delimiter"))
+    problems.error(place, message, "row", "quote cells that hold the delimiter")
 
 
-def _json_rows(lines: Iterator[str], name: str, report: Report) -> Iterator[Row]:
+def _json_rows(lines: Iterator[str], name: str, problems: Collector) -> Iterator[Row]:
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
@@ -146,9 +148,9 @@ def _json_rows(lines: Iterator[str], name: str, report: Report) -> Iterator[Row]
             yield number, _json_row(text.strip())
         except json.JSONDecodeError as error:
             place = Place(name, number, error.colno)
-            report(Problem(place, f"not JSON: {error.msg}", "syntax"))
+            problems.error(place, f"not JSON: {error.msg}", "syntax")
         except ValueError as error:
-            report(Problem(Place(name, number), f"not a row: {error}", "row", 'write {"id": …}'))
+            problems.error(Place(name, number), f"not a row: {error}", "row", 'write {"id": …}')
 
 
 def _json_row(text: str) -> dict[str, JSON]:
@@ -177,7 +179,3 @@ def _no_constant(word: str) -> None:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_constant)
-
-
-def _fatal(place: Place, message: str, code: str = "invalid", hint: str = "") -> ManifestError:
-    return ManifestError((Problem(place, message, code, hint),))

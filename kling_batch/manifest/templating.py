@@ -1,7 +1,8 @@
-"""`{{ … }}` in the strings of a manifest: compiled once, rendered for every job.
+"""Templates in the strings of a manifest: compiled once, rendered for every job.
 
-The only home of `jinja2`. Sandboxed and strict: a template sees its variables and nothing else, an
-unknown name is an error, and nothing in it is random, since other words would be another render.
+The only home of `jinja2` for manifests. Sandboxed and strict: a template sees its variables and
+nothing else, an unknown name is an error, and nothing is random, since another prompt would be
+another paid render. Must not know keys or places.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from kling_batch.core.diagnostics import ArgumentPath
+from kling_batch.core.diagnostics import InvalidValue
 from kling_batch.core.jobs import JSON
+from kling_batch.errors import ArgumentPath
 
 Scope = Mapping[str, JSON]
 Render = Callable[[Scope], JSON]
@@ -26,34 +28,17 @@ Render = Callable[[Scope], JSON]
 _OPENS = re.compile(r"\{[{%#]")
 _WHOLE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
 _MOST_CHARACTERS = 1_000_000
-#: A loop in a loop of this many is still done at once.
+#: Two nested loops of this length still end at once.
 _LONGEST_RANGE = 1000
 
 
-class TemplateFault(Exception):  # noqa: N818 - a fault of the text, not of the program
-    """What is wrong with a template, where inside the value, and the variables in question."""
-
-    def __init__(
-        self,
-        message: str,
-        path: ArgumentPath,
-        code: str = "template",
-        hint: str = "",
-        suggestion: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.message, self.path, self.code, self.hint = message, path, code, hint
-        #: The variable that was probably meant.
-        self.suggestion = suggestion
-
-
 class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, also against texts and numbers that would fill the memory."""
+    """A sandbox that also refuses texts and numbers that would fill the memory."""
 
     intercepted_binops = frozenset({"*", "**"})
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Multiply what stays small."""
+        """The result, unless it would be huge."""
         if _too_much(operator, left, right):
             raise SecurityError(f"`{operator}` would make something huge")
         return super().call_binop(context, operator, left, right)
@@ -123,7 +108,7 @@ def names_in(value: JSON) -> set[str]:
 def compile_value(value: JSON, path: ArgumentPath = ()) -> Render | None:
     """A function from variables to the value, or None where the value is constant.
 
-    Raises `TemplateFault`, as the function does.
+    Raises `InvalidValue`, as the function does.
     """
     if not is_template(value):
         return None
@@ -142,7 +127,7 @@ def compile_condition(text: str, path: ArgumentPath = ()) -> Render:
 
 
 def truth(value: JSON) -> bool:
-    """Whether a condition holds; a table's `no` and `0` are words, but they mean no."""
+    """Whether a condition holds; the texts `no` and `0` of a table count as false."""
     if isinstance(value, str):
         return value.strip().lower() not in ("", "0", "false", "no", "off", "none", "null")
     return bool(value)
@@ -151,7 +136,7 @@ def truth(value: JSON) -> bool:
 def _compile_mapping(value: Mapping[str, JSON], path: ArgumentPath) -> Render:
     for name in value:
         if is_template(name):
-            raise TemplateFault(f"a key cannot be a template: `{name}`", (*path, name))
+            raise _invalid(f"a key cannot be a template: `{name}`", (*path, name))
     triples = [(name, compile_value(entry, (*path, name)), entry) for name, entry in value.items()]
     return lambda scope: {name: render(scope) if render else each for name, render, each in triples}
 
@@ -167,19 +152,23 @@ def _compile_text(text: str, path: ArgumentPath) -> Render:
             evaluate = _ENVIRONMENT.compile_expression(whole[1], undefined_to_none=False)
             return _guarded(lambda scope: _plain(evaluate(scope)), text, path)
         return _guarded(_ENVIRONMENT.from_string(text).render, text, path)
-    except TemplateFault:
+    except InvalidValue:
         raise
     except TemplateSyntaxError as error:
         message = f"template: {error.message}"
         hint = "for braces as text write {% raw %}…{% endraw %}"
-        raise TemplateFault(message, path, "template", hint) from None
+        raise _invalid(message, path, "template", hint) from None
     # Compiling runs Python's own compiler on what Jinja makes of the text: too deep, too large…
     except Exception as error:  # noqa: BLE001
-        raise TemplateFault(f"template: {_sentence(error)}", path) from None
+        raise _invalid(f"template: {_sentence(error)}", path) from None
 
 
 def _substitution(parts: list[nodes.Expr], path: ArgumentPath) -> Render:
-    """Text with plain names in it, the usual case, at a tenth of the price of a template."""
+    """Text with plain names in it, filled in without Jinja.
+
+    Measured at 100,000 rows with two such templates: rendering them with Jinja makes loading and
+    planning 58 % slower (3.0 times the bare loop of `benchmarks/`).
+    """
     names = [part.name for part in parts if isinstance(part, nodes.Name)]
     if len(parts) == 1 and names:
         return _lookup(names[0], path)
@@ -199,7 +188,7 @@ def _substitution(parts: list[nodes.Expr], path: ArgumentPath) -> Render:
             raise _unknown(str(error.args[0]), scope, path) from None
         if None in values:
             empty = names[values.index(None)]
-            raise TemplateFault(f"`{empty}` is empty (null) here", path)
+            raise _invalid(f"`{empty}` is empty (null) here", path)
         return pattern % values
 
     return render
@@ -215,11 +204,21 @@ def _lookup(name: str, path: ArgumentPath) -> Render:
     return render
 
 
-def _unknown(name: str, scope: Scope, path: ArgumentPath) -> TemplateFault:
+def _invalid(
+    message: str,
+    path: ArgumentPath,
+    code: str = "template",
+    hint: str = "",
+    suggestion: str = "",
+) -> InvalidValue:
+    return InvalidValue(message, hint, code=code, path=path, suggestion=suggestion)
+
+
+def _unknown(name: str, scope: Scope, path: ArgumentPath) -> InvalidValue:
     close = next(iter(get_close_matches(name, list(scope), n=1)), "")
     known = f"known: {', '.join(list(scope)[:12]) or 'none'}"
     hint = f"did you mean `{close}`?" if close else known
-    return TemplateFault(f"there is no variable `{name}`", path, "unknown-variable", hint, close)
+    return _invalid(f"there is no variable `{name}`", path, "unknown-variable", hint, close)
 
 
 def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> Render:
@@ -232,12 +231,12 @@ def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> 
             missing = sorted(name for name in names if name not in scope)
             if missing and f"'{missing[0]}'" in str(error):
                 raise _unknown(missing[0], scope, path) from None
-            raise TemplateFault(f"template: {error}", path, "unknown-variable") from None
+            raise _invalid(f"template: {error}", path, "unknown-variable") from None
         # A template runs what its author wrote: division by zero, text plus number…
         except Exception as error:  # noqa: BLE001
-            raise TemplateFault(f"template: {_sentence(error)}", path) from None
+            raise _invalid(f"template: {_sentence(error)}", path) from None
         if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
-            raise TemplateFault("template: more than a million characters", path, "too-long")
+            raise _invalid("template: more than a million characters", path, "too-long")
         return value
 
     return guarded

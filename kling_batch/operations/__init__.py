@@ -1,1 +1,69 @@
-"""What a command does, without the command line."""
+"""What a command does, without the command line; each function is imported when it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kling_batch.core.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from kling_batch.operations.adopt import adopt_file
+    from kling_batch.operations.billing import learn_bills
+    from kling_batch.operations.cancel import cancel_jobs
+    from kling_batch.operations.doctor import check_folder, check_key_file, check_service
+    from kling_batch.operations.plan import plan_run
+    from kling_batch.operations.prices import live_price_changes
+    from kling_batch.operations.repair import repair_files
+    from kling_batch.operations.resolve import resolve_not_submitted, resolve_submitted
+    from kling_batch.operations.retry import allow_retries, allow_take
+    from kling_batch.operations.run import open_run
+    from kling_batch.operations.services import edit_ledger
+    from kling_batch.operations.single import single_batch, single_result
+    from kling_batch.operations.verify import verify_ledger
+
+_MODULES = {
+    "adopt_file": "adopt",
+    "allow_retries": "retry",
+    "allow_take": "retry",
+    "cancel_jobs": "cancel",
+    "check_folder": "doctor",
+    "check_key_file": "doctor",
+    "check_service": "doctor",
+    "edit_ledger": "services",
+    "learn_bills": "billing",
+    "live_price_changes": "prices",
+    "open_run": "run",
+    "plan_run": "plan",
+    "repair_files": "repair",
+    "resolve_not_submitted": "resolve",
+    "resolve_submitted": "resolve",
+    "single_batch": "single",
+    "single_result": "single",
+    "verify_ledger": "verify",
+}
+
+__all__ = [
+    "adopt_file",
+    "allow_retries",
+    "allow_take",
+    "cancel_jobs",
+    "check_folder",
+    "check_key_file",
+    "check_service",
+    "edit_ledger",
+    "learn_bills",
+    "live_price_changes",
+    "open_run",
+    "plan_run",
+    "repair_files",
+    "resolve_not_submitted",
+    "resolve_submitted",
+    "single_batch",
+    "single_result",
+    "verify_ledger",
+]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_attributes(
+        __name__, {name: f"{__name__}.{module}" for name, module in _MODULES.items()}
+    )

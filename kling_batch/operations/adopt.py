@@ -1,4 +1,4 @@
-"""Taking an existing file as a job's result: nothing is rendered, nothing is paid.
+"""Adoption of an existing file as a job's result; nothing is rendered or paid.
 
 For renders that were bought elsewhere, or before this ledger. Must not touch the network.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kling_batch.core.outcomes import Fetched
 from kling_batch.errors import UsageError
-from kling_batch.ledger import overrides as testimony
+from kling_batch.ledger import overrides
 from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.ledger.names import find, job_of
 from kling_batch.output.files import digest_of
@@ -19,18 +19,18 @@ from kling_batch.output.filetype import HEAD, Kind, sniff, whole
 from kling_batch.output.store import OutputStore
 
 
-def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> str:
-    """Copy `file` to where the job's output belongs and write it down; its stored path.
+def adopt_file(ledger: Ledger, name: str, file: Path, output: Path | None) -> str:
+    """Copy `file` to where the job's output belongs and record it; its stored path.
 
     Raises:
         UsageError: no such job or file, no media file, or the job has a live or paid attempt.
     """
-    named = find(ledger, word)
+    named = find(ledger, name)
     if named.gone:
         raise UsageError(f"{named.label} is in no manifest any more: its place may be another's")
     kind = _kind(file)
     job = job_of(named)
-    testimony.must_be_adoptable(ledger, job)
+    overrides.must_be_adoptable(ledger, job)
     store = OutputStore({job.batch: output or ledger.path.parent}, ledger.path.parent)
     final = store.prepare(job.batch, job.output_path(0, kind.ext))
     item = Fetched(
@@ -41,18 +41,20 @@ def adopt_file(ledger: Ledger, word: str, file: Path, output: Path | None) -> st
         content_type=kind.content_type,
     )
     placed = Placed(index=0, path=store.stored(final), fetched=item, url="")
-    # The file first, then the ledger's word on it: a crash in between leaves a file too many.
+    # The file first, then its row: a crash in between leaves an extra file, never a missing one.
     if not final.exists() or not final.samefile(file):
-        if final.exists() and digest_of(final) != item.sha256:
-            kept = store.back_up(final)
-            if kept is not None:
-                ledger.supersede(placed.path, store.stored(kept))
         temporary = store.temporary(final, "adopted", 0)
         shutil.copyfile(file, temporary)
         with temporary.open("rb+") as copy:
             os.fsync(copy.fileno())
-        store.shelve(temporary, final)
-    testimony.adopt(ledger, job, placed)
+        store.publish(
+            temporary,
+            final,
+            sha256=item.sha256,
+            record=None,
+            superseded=lambda path, kept_as, _digest: ledger.supersede(path, kept_as),
+        )
+    overrides.adopt(ledger, job, placed)
     return placed.path
 
 

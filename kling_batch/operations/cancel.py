@@ -1,22 +1,27 @@
-"""Asking fal to stop open requests, and telling honestly what it said.
+"""Cancellation of open requests at fal.
 
-A cancellation is a request, not a refund: what is rendering may finish and be billed. The verdict
-comes with the next look at the request. Must not submit.
+Cancelling does not guarantee a refund: what is rendering may finish and be billed. The next run
+polls the request and records how it ended. Must not submit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
-from kling_batch.core.lifecycle import Event
+import anyio
+
+from kling_batch.core.jobs import JobKey
+from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import CancelAnswer, Finished, StatusOutcome, Unread, Waiting
 from kling_batch.core.records import Attempt
-from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
-from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.fal.client import connect
 from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.names import by_key, find
+from kling_batch.operations.services import gateway_of
+from kling_batch.settings import Settings
 
-WORDS: dict[CancelAnswer, str] = {
+MESSAGES: dict[CancelAnswer, str] = {
     CancelAnswer.REQUESTED: "asked (202); what is rendering already may finish and be billed",
     CancelAnswer.ALREADY_COMPLETED: "too late (400): it has finished; the next run collects it",
     CancelAnswer.NOT_FOUND: "fal does not know it (404); the next run looks it up",
@@ -26,32 +31,65 @@ WORDS: dict[CancelAnswer, str] = {
 }
 
 
-async def cancel(
+def cancel_jobs(
+    ledger: Ledger,
+    settings: Settings,
+    names: Sequence[str] | None,
+    notify: Callable[[str, str], None],
+) -> set[CancelAnswer]:
+    """Ask fal to cancel every open request of these jobs; its answers.
+
+    Args:
+        ledger: gets each answer.
+        settings: say which service.
+        names: of jobs, as people type them; None: every open request of the ledger.
+        notify: gets the job's label and a message, once an attempt.
+
+    Raises:
+        UsageError: there is no such job.
+    """
+    ledger.must_belong_to(settings.service)
+    keys = None if names is None else {find(ledger, name).key for name in names}
+
+    def report(attempt: Attempt, message: str) -> None:
+        notify(by_key(ledger, attempt.job_key).label, message)
+
+    for attempt in _of(keys, ledger.attempts_in(State.SUBMITTING, State.IN_DOUBT)):
+        report(attempt, "in doubt: no request is known to cancel; the next run looks for it")
+    attempts = _of(keys, ledger.attempts_in(State.SUBMITTED))
+    if not attempts:
+        return set()
+    with gateway_of(settings) as gateway:
+        return anyio.run(partial(cancel_requests, ledger, attempts, gateway, report))
+
+
+def _of(keys: Collection[JobKey] | None, attempts: Sequence[Attempt]) -> list[Attempt]:
+    return [attempt for attempt in attempts if keys is None or attempt.job_key in keys]
+
+
+async def cancel_requests(
     ledger: Ledger,
     attempts: Sequence[Attempt],
     gateway: str | None,
-    tell: Callable[[Attempt, str], None],
+    notify: Callable[[Attempt, str], None],
 ) -> set[CancelAnswer]:
-    """Ask for each attempt; everything that fal answered."""
-    auth = DUMMY_AUTHORIZATION if gateway else authorization()
-    transport = GatewayTransport(gateway) if gateway else None
+    """Ask fal to cancel each attempt and report each answer; all answers."""
     answers: list[CancelAnswer] = []
-    async with connections(auth, transport) as (api, _):
-        queue = FalQueue(api)
+    async with connect(gateway) as fal:
         for attempt in attempts:
             assert attempt.handle is not None
-            # What vanishes from the queue was never begun; of what was running, nobody can say
-            # whether it is billed. Only a look right before tells which of the two it is.
-            status = _shown(await queue.status(attempt.handle), attempt)
-            answer = await queue.cancel(attempt.handle)
+            # A request that vanishes from the queue never began; of one that was rendering,
+            # nobody can say whether it is billed. Only a look right before tells them apart.
+            status = _status(await fal.queue.status(attempt.handle), attempt)
+            answer = await fal.queue.cancel(attempt.handle)
             ledger.record(attempt.id, Event.CANCEL_REQUESTED, answer=answer, remote_status=status)
             answers.append(answer)
-            tell(attempt, WORDS[answer])
+            notify(attempt, MESSAGES[answer])
     return set(answers)
 
 
-def _shown(look: StatusOutcome, attempt: Attempt) -> str:
-    """Where fal shows the request; nothing where it never has, which may be a wrong id."""
+def _status(look: StatusOutcome, attempt: Attempt) -> str:
+    """Status that fal shows; empty where it never showed one, which may be a wrong id."""
     match look:
         case Waiting(status):
             return status

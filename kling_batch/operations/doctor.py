@@ -1,50 +1,83 @@
-"""What the key may do, found out by reads that cost nothing. For `doctor`."""
+"""Checks of `doctor`: output folder, key file, key, prices and request list. Sends nothing paid."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
 
 from kling_batch.catalog.registry import CATALOG
 from kling_batch.core.outcomes import ListForbidden, Listing, Unread
-from kling_batch.core.quantities import iso
-from kling_batch.errors import ExitCode
-from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
-from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.core.quantities import format_time
+from kling_batch.errors import ExitCode, KlingBatchError
+from kling_batch.fal.client import connect
+from kling_batch.fal.credentials import key_file_warning
+from kling_batch.operations.services import gateway_of, now
+from kling_batch.settings import Settings
 
-Check = tuple[str, bool, str, int]
+
+class Check(NamedTuple):
+    """Result of one check."""
+
+    name: str
+    passed: bool
+    message: str
+    #: What a failed check makes `doctor` exit with; 0: it keeps no run from working.
+    code: int = ExitCode.OK
 
 
-async def look(gateway: str | None) -> list[Check]:
-    """A finding each for key, prices and request list.
+def check_folder(folder: Path) -> Check:
+    """Whether the output folder can be written, or made."""
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        return Check("output", False, f"{folder}: cannot write below {existing}", ExitCode.USAGE)
+    return Check("output", True, f"{folder} can be written")
 
-    Raises:
-        AuthError: there is no key.
-    """
-    auth = DUMMY_AUTHORIZATION if gateway else authorization()
-    checks: list[Check] = [("key", True, "found", 0)]
+
+def check_key_file() -> Iterator[Check]:
+    """A warning where other users may read the key in `.env`."""
+    if message := key_file_warning():
+        yield Check("key file", False, message)
+
+
+def check_service(settings: Settings) -> list[Check]:
+    """The key, and whether it may read prices and the request list that finds lost submissions."""
+    try:
+        with gateway_of(settings) as gateway:
+            return anyio.run(partial(_ask, gateway))
+    except KlingBatchError as error:
+        return [Check("key", False, str(error), error.exit_code)]
+
+
+async def _ask(gateway: str | None) -> list[Check]:
+    checks: list[Check] = []
     endpoint = CATALOG[0].id
-    async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
-        queue = FalQueue(api)
-        prices = await queue.prices([endpoint])
+    async with connect(gateway) as fal:
+        checks.append(Check("key", True, "found"))
+        prices = await fal.queue.prices([endpoint])
         if isinstance(prices, Unread):
             code = ExitCode.AUTH if prices.refused else ExitCode.SOME_FAILED
-            checks.append(("fal", False, prices.reason, code))
+            checks.append(Check("fal", False, prices.reason, code))
         else:
-            checks.append(("fal", True, "answers, and takes the key", 0))
-        since = iso(datetime.now(UTC) - timedelta(hours=1))
-        checks.append(_list(await queue.listing(endpoint, since=since)))
+            checks.append(Check("fal", True, "answers, and takes the key"))
+        since = format_time(now() - timedelta(hours=1))
+        checks.append(_request_list(await fal.queue.listing(endpoint, since=since)))
     return checks
 
 
-def _list(answer: object) -> Check:
+def _request_list(answer: Listing | ListForbidden | Unread) -> Check:
     match answer:
         case Listing():
-            return "request list", True, "readable: lost submissions are found by themselves", 0
+            return Check("request list", True, "readable: lost submissions are found by themselves")
         case ListForbidden(reason):
-            told = f"{reason}: lost submissions will need `resolve`"
-            return "request list", False, told, ExitCode.SOME_FAILED
+            message = f"{reason}: lost submissions will need `resolve`"
+            return Check("request list", False, message, ExitCode.SOME_FAILED)
         case Unread(reason):
-            return "request list", False, reason, ExitCode.SOME_FAILED
-        case _:
-            raise AssertionError(answer)
+            return Check("request list", False, reason, ExitCode.SOME_FAILED)

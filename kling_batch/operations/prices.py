@@ -1,45 +1,58 @@
-"""What fal's pricing API says now, beside the catalogue. Asks, never decides.
+"""Live prices from fal's pricing API, compared with the catalogue. Must not decide anything.
 
-The unit trap (facts §1.1): for Kling video the API gives the price of a *billing unit*, $0.14 at
-the catalogue's date, of which a second takes 0.6 (standard, silent) to 3 (4k). Times seconds it is
-no price at all; against $0.14 it tells whether prices have moved.
+The unit trap (docs/fal-api.md#billing-units): for Kling video the API gives the price of a
+*billing unit*, $0.14 at the catalogue's date, of which a second takes 0.6 (standard, silent) to 3
+(4k). Times seconds it is no price at all; against $0.14 it tells whether prices have moved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kling_batch.catalog.kling_o3 import Endpoint
+import anyio
+
+from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.registry import UNIT_PRICE, by_id
 from kling_batch.core.outcomes import Unread
-from kling_batch.core.quantities import format_usd
+from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.errors import KlingBatchError
-from kling_batch.fal.client import FalQueue
-from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
-from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.fal.client import connect
+from kling_batch.operations.services import gateway_of
+from kling_batch.settings import Settings
 
-_BATCH = 50  # endpoints a call, facts §5.2
+_BATCH = 50  # endpoints a call, docs/fal-api.md#pricing
 
 
-async def ask(endpoints: Sequence[str], gateway: str | None) -> Mapping[str, tuple[float, str]]:
+def live_price_changes(endpoints: Sequence[str], settings: Settings) -> list[str]:
+    """A line for each endpoint: its live price, compared with the catalogue.
+
+    Raises:
+        KlingBatchError: the API did not answer.
+    """
+    with gateway_of(settings) as gateway:
+        return price_changes(endpoints, anyio.run(live_prices, endpoints, gateway))
+
+
+async def live_prices(
+    endpoints: Sequence[str], gateway: str | None
+) -> Mapping[str, tuple[float, str]]:
     """Unit price in US dollars and unit of each endpoint.
 
     Raises:
         KlingBatchError: the API did not answer.
     """
-    auth = DUMMY_AUTHORIZATION if gateway else authorization()
     found: dict[str, tuple[float, str]] = {}
-    async with connections(auth, GatewayTransport(gateway) if gateway else None) as (api, _):
+    async with connect(gateway) as fal:
         for start in range(0, len(endpoints), _BATCH):
-            answer = await FalQueue(api).prices(list(endpoints[start : start + _BATCH]))
+            answer = await fal.queue.prices(list(endpoints[start : start + _BATCH]))
             if isinstance(answer, Unread):
                 raise KlingBatchError(f"fal's pricing API gave no prices: {answer.reason}")
             found.update(answer)
     return found
 
 
-def compare(endpoints: Sequence[str], live: Mapping[str, tuple[float, str]]) -> list[str]:
-    """A line an endpoint: the same, moved by a factor, or unknown."""
+def price_changes(endpoints: Sequence[str], live: Mapping[str, tuple[float, str]]) -> list[str]:
+    """A line for each endpoint: the same price, changed by a factor, or unknown."""
     lines = [_line(name, live.get(name)) for name in endpoints]
     if any(
         endpoint is not None and endpoint.output == "video" for endpoint in map(by_id, endpoints)
@@ -56,13 +69,13 @@ def _line(name: str, price: tuple[float, str] | None) -> str:
     if price is None:
         return f"{name}: fal names no price"
     amount, unit = price
-    said = f"${amount:g} per {unit or 'unit'}"
+    text = f"${amount:g} per {unit or 'unit'}"
     if endpoint is None:
-        return f"{name}: {said}"
-    factor = amount * 1e6 / UNIT_PRICE[endpoint.output]
+        return f"{name}: {text}"
+    factor = micro_usd(amount) / UNIT_PRICE[endpoint.output]
     if abs(factor - 1) < 0.001:
-        return f"{name}: {said}, as in the catalogue"
+        return f"{name}: {text}, as in the catalogue"
     return (
-        f"{name}: {said}; the catalogue's unit is {format_usd(UNIT_PRICE[endpoint.output])}, so "
+        f"{name}: {text}; the catalogue's unit is {format_usd(UNIT_PRICE[endpoint.output])}, so "
         f"expect {factor:.2f} times the planned cost"
     )

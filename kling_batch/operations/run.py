@@ -1,167 +1,224 @@
-"""One run from loaded manifests to an exit code: opens, plans, asks, runs, closes the books.
+"""One run from loaded manifests to its report: opens the ledger, plans, asks, runs, reports.
 
-The shell around the engine: signals, deadline, emulator, credentials, display. Must not decide
-about jobs or money; those decisions are the plan's, the ledger's and the engine's.
+The frame around the engine. Must not decide about jobs or money; those decisions are the plan's,
+the ledger's and the engine's.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from random import Random
-from typing import TYPE_CHECKING
 
 import anyio
 
 from kling_batch import __version__
-from kling_batch.catalog.registry import by_id, cost_of
 from kling_batch.core.events import RunResult
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
-from kling_batch.core.memory import gc_paused
-from kling_batch.engine.context import RunContext, RunPolicy
+from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
-from kling_batch.errors import ExitCode, LedgerError, UsageError
-from kling_batch.fal.credentials import DUMMY_AUTHORIZATION
+from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
-from kling_batch.operations.signals import listen, receiver
+from kling_batch.operations.services import authorization_for, gateway_of, now, run_context
+from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
 from kling_batch.planning.approval import Approval
-from kling_batch.planning.builder import store_of, survey, wanted
+from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
-from kling_batch.report.run_report import RunReport
-from kling_batch.settings import Settings, resolve
-
-if TYPE_CHECKING:
-    from kling_batch.settings import Options
-
-#: Actions that show fal the key; files are there for whoever has their address.
-_KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
+from kling_batch.report.run_report import RunReport, RunStarted
+from kling_batch.settings import RunOptions, Settings, resolve
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What one invocation wants done."""
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One run whose ledger is open, and whose plan is made and approved."""
 
-    batches: tuple[Batch, ...]
-    options: Options
-    #: What was typed, for the ledger and for "type this next"; one text where no option of it
-    #: is to be added or changed.
-    command: Command | str
+    batches: Sequence[Batch]
+    settings: Settings
+    ledger: Ledger
+    plan: Plan
+    approval: Approval
+    command: Command
     display: Display
-    #: Asks the person; None where nobody may be asked.
-    ask: Callable[[str], bool] | None = None
-    #: Which failed jobs to try again; None: as `--retry-failed` says.
-    retry: Callable[[Job], bool] | None = None
-    #: Which jobs this run is about; the others are only registered.
-    only: Callable[[Batch], Batch] = lambda batch: batch
-    #: Makes the plan instead of the survey; nothing is registered then.
-    plan: Callable[[Ledger], Plan] | None = None
-    #: Raises where the plan is not the one that was reviewed; None: nobody has reviewed one.
-    approve: Callable[[Plan], None] | None = None
-    #: Typing a single-shot command is the consent, and its cap is the job's own.
-    single: bool = False
+    signals: Signals
+    check_plan: Callable[[Plan], None] | None
+    run_id: int
+    started: datetime
+    exit_code: ExitCode = ExitCode.SOME_FAILED
+
+    def carry_out(self) -> RunReport:
+        """Carry out the plan and report, in an event loop of its own."""
+        result = RunResult()
+        if not self.plan.idle:
+            with _plain_errors(), self._services() as (gateway, auth):
+                result = anyio.run(partial(_drive, self, gateway=gateway, auth=auth))
+        return self._report(result)
+
+    async def carry_out_async(self) -> RunReport:
+        """Carry out the plan and report, in the event loop of the caller."""
+        result = RunResult()
+        if not self.plan.idle:
+            with _plain_errors(), self._services() as (gateway, auth):
+                result = await _drive(self, gateway=gateway, auth=auth)
+        return self._report(result)
+
+    @contextmanager
+    def _services(self) -> Iterator[tuple[str | None, str]]:
+        """Address of the emulator, or None, and the authorization; the folders are checked."""
+        with gateway_of(self.settings) as gateway:
+            auth = authorization_for(self.settings, self.plan)
+            for item in self.plan.items:
+                if item.action in (Action.SUBMIT, Action.PLACE):
+                    _check_folder(self.settings, item.job)
+            yield gateway, auth
+
+    def _report(self, result: RunResult) -> RunReport:
+        report = build_report(
+            self.ledger,
+            self.plan,
+            result,
+            self.settings,
+            batches=self.batches,
+            run_id=self.run_id,
+            started=self.started,
+            ended=now(),
+            command=self.command,
+            approve=self.check_plan,
+        )
+        self.display.finish(report)
+        self.exit_code = report.exit_code
+        return report
 
 
-def execute(request: Request) -> RunReport:
-    """Do it. Raises `KlingBatchError` in words where it cannot even begin."""
-    settings = resolve(request.batches, request.options)
-    now = _now
+@contextmanager
+def open_run(
+    batches: Sequence[Batch],
+    options: RunOptions,
+    *,
+    command: Command,
+    display: Display,
+    signals: Signals = Signals.PROCESS,
+    ask: Callable[[str], bool] | None = None,
+    confirm: Callable[[Plan], bool] | None = None,
+    check_plan: Callable[[Plan], None] | None = None,
+    select: Callable[[Batch], Batch] = lambda batch: batch,
+    retry: Callable[[Job], bool] | None = None,
+    plan_maker: Callable[[Ledger], Plan] | None = None,
+    single: bool = False,
+) -> Iterator[Run]:
+    """Open the ledger, record the run, make the plan and get it approved.
+
+    Args:
+        batches: the loaded manifests.
+        options: what command line, environment or Python set.
+        command: for the ledger and for the next steps of the report.
+        display: shows the run.
+        signals: which signals are handled.
+        ask: asks a person at the terminal; None where nobody may be asked.
+        confirm: decides on every plan that pays, whatever else allows it.
+        check_plan: raises where the plan is not the saved one; None: there is no saved plan.
+        select: the jobs that this run is about; the others are only registered.
+        retry: which failed jobs to try again; None: as `--retry-failed` says.
+        plan_maker: makes the plan instead; nothing is registered then.
+        single: a single-shot command, which is its own approval.
+
+    Raises:
+        KlingBatchError: the run cannot begin.
+    """
+    settings = resolve(batches, options, single=single)
     with Ledger(settings.ledger, service=settings.service, now=now) as ledger:
         started = now()
         run_id = ledger.begin_run(
-            command=str(request.command),
-            batches=[batch.name for batch in request.batches],
+            command=str(command),
+            batches=[batch.name for batch in batches],
             pid=os.getpid(),
             version=__version__,
-            cap=settings.max_cost,
+            cap=settings.budget.total,
         )
         try:
-            report = _planned(request, settings, ledger, run_id, started)
+            ledger.recover()
+            grown = with_granted_takes(ledger, batches)
+            if plan_maker is not None:
+                plan = plan_maker(ledger)
+            else:
+                plan = _planned(ledger, grown, settings, select, retry=retry, single=single)
+            if check_plan is not None:
+                check_plan(plan)
+            approval = Approval(
+                settings, single=single, reviewed=check_plan is not None, ask=ask, confirm=confirm
+            )
+            if not plan.idle:
+                approval.require(plan, ledger)
+            if plan_maker is None:
+                _register(ledger, grown, single=single)
+            run = Run(
+                batches=batches,
+                settings=settings,
+                ledger=ledger,
+                plan=plan,
+                approval=approval,
+                command=command,
+                display=display,
+                signals=signals,
+                check_plan=check_plan,
+                run_id=run_id,
+                started=started,
+            )
+            yield run
         except BaseException as error:
-            with suppress(LedgerError):  # what is being raised says more than a ledger that is full
-                ledger.end_run(getattr(error, "exit_code", ExitCode.SOME_FAILED))
+            with suppress(LedgerError):  # the error itself says more than a ledger that is full
+                ledger.end_run(_exit_code(error))
             raise
-        ledger.end_run(report.exit_code)
-    return report
+        ledger.end_run(run.exit_code)
 
 
 def _planned(
-    request: Request, settings: Settings, ledger: Ledger, run_id: int, started: datetime
-) -> RunReport:
-    """Recover, register, plan; run only where there is something to do."""
-    ledger.recover()
-    batches = wanted(ledger, request.batches)
-    chosen = [request.only(batch) for batch in batches]
-    with gc_paused():
-        if request.plan is not None:
-            plan = request.plan(ledger)
-        else:
-            whole = () if request.single else batches
-            plan = survey(ledger, chosen, settings, retry=request.retry, whole=whole)
-    if request.approve is not None:
-        request.approve(plan)
-    consent = Approval(
-        request.batches,
-        settings,
-        single=request.single,
-        reviewed=request.approve is not None,
-        ask=request.ask,
-    )
-    if not plan.idle:
-        consent.require(plan, ledger)
-    if request.plan is None:
-        with gc_paused():
-            for batch in batches:
-                ledger.register(batch, whole=not request.single)
-    run_result = RunResult()
-    if not plan.idle:
-        run_result = _run(request, settings, consent, ledger, plan)
-    command = request.command
-    report = build_report(
-        ledger,
-        plan,
-        run_result,
-        settings,
-        batches=request.batches,
-        run_id=run_id,
-        started=started,
-        ended=_now(),
-        command=Command.parsed(command) if isinstance(command, str) else command,
-        approve=request.approve,
-    )
-    request.display.finish(report)
-    return report
+    ledger: Ledger,
+    batches: Sequence[Batch],
+    settings: Settings,
+    select: Callable[[Batch], Batch],
+    *,
+    retry: Callable[[Job], bool] | None,
+    single: bool,
+) -> Plan:
+    selected = [select(batch) for batch in batches]
+    return build_plan(ledger, selected, settings, retry=retry, whole=() if single else batches)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
+    for batch in batches:
+        ledger.register(batch, whole=not single)
 
 
-# -- running -----------------------------------------------------------------------------------
+def _exit_code(error: BaseException) -> ExitCode:
+    """Exit code of a run that ends with this error; what is no `Exception` interrupts it."""
+    if isinstance(error, KlingBatchError):
+        return error.exit_code
+    return ExitCode.SOME_FAILED if isinstance(error, Exception) else ExitCode.INTERRUPTED
 
 
-def _run(
-    request: Request, settings: Settings, consent: Approval, ledger: Ledger, plan: Plan
-) -> RunResult:
-    with gateway_of(settings) as gateway:
-        auth = _authorization(settings, plan)
-        for item in plan.items:
-            if item.action in (Action.SUBMIT, Action.PLACE):
-                _check_folder(settings, item.job)
-        policy = _policy(settings, consent, ledger, plan)
-        work = partial(_drive, request, settings, ledger, plan, policy, gateway=gateway, auth=auth)
-        return anyio.run(work)
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise an error that was explained inside a task group without the group around it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException | None = group.subgroup(KlingBatchError)
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if error is None:
+            raise
+        raise error from group
 
 
 def _check_folder(settings: Settings, job: Job) -> None:
-    """Prove before paying that the file can be put down."""
+    """Prove before paying that the file can be written."""
     try:
         folder = store_of(settings).prepare(job.batch, job.output_path(0, ".part")).parent
         writable = os.access(folder, os.W_OK)
@@ -171,129 +228,63 @@ def _check_folder(settings: Settings, job: Job) -> None:
         raise UsageError(f"{folder}: cannot write here; nothing was sent")
 
 
-def _authorization(settings: Settings, plan: Plan) -> str:
-    if settings.service == "emulator" or not plan.count(*_KEYED):
-        return DUMMY_AUTHORIZATION
-    from kling_batch.fal.credentials import authorization  # noqa: PLC0415 - the network stack loads late
-
-    return authorization()
+# -- the engine's frame ------------------------------------------------------------------------
 
 
-@contextmanager
-def gateway_of(settings: Settings) -> Iterator[str | None]:
-    """The emulator's address, one started here where none is named; None for fal."""
-    address = settings.options.emulator
-    if address is None or address:
-        yield address
-        return
-    from kling_batch.emulator import EmulatorError, World  # noqa: PLC0415
-    from kling_batch.emulator import Settings as EmulatorSettings  # noqa: PLC0415
-    from kling_batch.emulator.server import running  # noqa: PLC0415
-
-    # Beside the ledger, so that an interrupted run finds its requests again.
-    state = settings.ledger.with_name("emulator.db")
-    try:
-        # Without a ledger's folder there is nothing to find again: `doctor` makes none.
-        world = World(
-            EmulatorSettings(concurrency=8), state=state if state.parent.is_dir() else None
+async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
+    settings, display = run.settings, run.display
+    with receiver(run.signals) as signals:  # before the first line: then Ctrl-C is possible
+        display.start(
+            RunStarted(
+                plan=run.plan,
+                cap=settings.budget.total,
+                output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
+                emulated=settings.service == "emulator",
+                committed=run.ledger.committed([batch.name for batch in run.batches]),
+            )
         )
-        try:
-            with running(world) as url:
-                yield url
-        finally:
-            world.close()
-    except EmulatorError as error:
-        raise UsageError(f"the emulator cannot start: {error}") from error
+        async with run_context(
+            settings, run.ledger, _policy(run), gateway=gateway, auth=auth, notify=display.notify
+        ) as context:
+            engine = Engine(context)
+            async with anyio.create_task_group() as tasks:
+                if signals is not None and run.signals is Signals.INTERRUPT:
+                    tasks.start_soon(interrupt_once, signals, engine, display)
+                elif signals is not None:
+                    last_message = partial(_last_message, run)
+                    tasks.start_soon(listen, signals, engine, display, last_message)
+                tasks.start_soon(_tick, display)
+                if settings.deadline is not None:
+                    tasks.start_soon(_leave_after, engine, settings.deadline)
+                # Where the caller cancels this, a POST in flight is shielded and gets its answer.
+                result = await engine.run(run.plan)
+                tasks.cancel_scope.cancel()
+    return result
 
 
-def _policy(settings: Settings, consent: Approval, ledger: Ledger, plan: Plan) -> RunPolicy:
+def _policy(run: Run) -> RunPolicy:
+    settings = run.settings
     return RunPolicy(
         concurrency=settings.concurrency,
         rate=settings.rate,
-        caps=consent.caps,
+        caps=settings.budget.caps,
         on_doubt=settings.on_doubt,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
-        payable=consent.payable(plan).__contains__,
-        alarm=consent.alarm(plan, ledger),
+        payable=run.approval.payable(run.plan).__contains__,
+        alarm=run.approval.alarm(run.plan, run.ledger),
         detach=settings.options.detach,
     )
 
 
-async def _drive(
-    request: Request,
-    settings: Settings,
-    ledger: Ledger,
-    plan: Plan,
-    policy: RunPolicy,
-    *,
-    gateway: str | None,
-    auth: str,
-) -> RunResult:
-    display = request.display
-    words = partial(_last_words, ledger, str(request.command))
-    with receiver() as signals:  # before the first word: from it on, somebody may press Ctrl-C
-        display.start(
-            plan,
-            cap=settings.max_cost,
-            output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
-            emulated=settings.service == "emulator",
-            committed=ledger.committed([batch.name for batch in request.batches]),
-        )
-        async with _context(
-            request, settings, ledger, policy, gateway=gateway, auth=auth
-        ) as context:
-            engine = Engine(context)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(listen, signals, engine, display, words)
-                tasks.start_soon(_tick, display)
-                if settings.deadline is not None:
-                    tasks.start_soon(_deadline, engine, settings.deadline)
-                run_result = await engine.run(plan)
-                tasks.cancel_scope.cancel()
-    return run_result
-
-
-def _last_words(ledger: Ledger, command: str) -> str:
-    """For who leaves before the books are closed."""
-    count = len(ledger.open_attempts(*OPEN))
+def _last_message(run: Run) -> str:
+    """Message for a process that ends without a summary."""
+    count = len(run.ledger.open_attempts(*OPEN))
     requests = f"{count} request{'s' * (count != 1)}"
-    return f"{requests} may be open at fal and billed; to go on: {command}"
+    return f"{requests} may be open at fal and billed; to go on: {run.command}"
 
 
-@asynccontextmanager
-async def _context(
-    request: Request,
-    settings: Settings,
-    ledger: Ledger,
-    policy: RunPolicy,
-    *,
-    gateway: str | None,
-    auth: str,
-) -> AsyncIterator[RunContext]:
-    from kling_batch.fal.client import FalQueue  # noqa: PLC0415
-    from kling_batch.fal.transport import GatewayTransport, connections  # noqa: PLC0415
-    from kling_batch.fal.upload import FalUploader  # noqa: PLC0415
-    from kling_batch.output.download import Downloader  # noqa: PLC0415 - the network stack loads late
-
-    transport = GatewayTransport(gateway) if gateway else None
-    async with connections(auth, transport) as (api, files):
-        yield RunContext(
-            ledger=ledger,
-            queue=FalQueue(api),
-            fetcher=Downloader(files),
-            uploader=FalUploader(auth, gateway=gateway),
-            store=store_of(settings),
-            policy=policy,
-            now=_now,
-            rng=Random(),  # noqa: S311 - jitter, not a secret
-            notify=request.display.notify,
-            cost_of=cost_of,
-            media=lambda endpoint: by_id(endpoint) is not None,
-        )
-
-
-async def _deadline(engine: Engine, seconds: float) -> None:
+async def _leave_after(engine: Engine, seconds: float) -> None:
     await anyio.sleep(seconds)
     engine.leave(ExitCode.STILL_RUNNING, f"the time of this run ({seconds:.0f} s) is over")
 

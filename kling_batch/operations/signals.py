@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and a closed window: leaving in order, and at once where that takes too long.
+"""Signals of a run: stop in order on the first one, leave at once on the second or after a grace.
 
-Must not decide anything about jobs; what is committed is committed, and the rest is in doubt.
+Must not decide anything about jobs; what is committed stays, and the rest is in doubt.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from enum import Enum, auto
 
 import anyio
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
 from kling_batch.report.display.base import Display
@@ -22,31 +23,79 @@ from kling_batch.report.display.base import Display
 TERM_GRACE = 8.0
 
 
-def receiver() -> AbstractContextManager[AsyncIterator[signal.Signals]]:
-    """Catches the signals from now on, also before anybody listens.
+class Signals(Enum):
+    """Which signals a run handles."""
 
-    What the parent had us ignore (`nohup`, `&` in a script) stays ignored.
+    #: A program of its own: SIGINT, SIGTERM and SIGHUP, and the process may be ended.
+    PROCESS = auto()
+    #: Inside another program: the first SIGINT only; the next one is that program's.
+    INTERRUPT = auto()
+    #: Inside an event loop or a thread of another program: none.
+    NONE = auto()
+
+
+def signals_of_caller() -> Signals:
+    """SIGINT in the main thread of a program that does not handle it itself, else nothing."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return Signals.NONE
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    except ValueError:  # only the main thread may
+        return Signals.NONE
+    return Signals.INTERRUPT
+
+
+def receiver(handled: Signals) -> AbstractContextManager[AsyncIterator[signal.Signals] | None]:
+    """Receive the signals from now on, also before anybody listens; None where none is handled.
+
+    Signals that the parent process has set to ignored (`nohup`, `&` in a script) stay ignored.
     """
+    if handled is Signals.NONE:
+        return nullcontext()
+    if handled is Signals.INTERRUPT:
+        return anyio.open_signal_receiver(signal.SIGINT)
     asked = [signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     wanted = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
     return anyio.open_signal_receiver(signal.SIGTERM, *wanted)
+
+
+async def interrupt_once(
+    signals: AsyncIterator[signal.Signals], engine: Engine, display: Display
+) -> None:
+    """Stop in order at the first SIGINT; a second one raises `KeyboardInterrupt` as usual."""
+    async for _ in signals:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _stop(engine, display)
+        return
+
+
+def _stop(engine: Engine, display: Display) -> None:
+    hint = "stopping in order; Ctrl-C once more leaves at once"
+    display.notify(RunEvent(kind=EventKind.STOPPING, message=hint))
+    engine.leave(ExitCode.INTERRUPTED, "interrupted")
 
 
 async def listen(
     signals: AsyncIterator[signal.Signals],
     engine: Engine,
     display: Display,
-    last_words: Callable[[], str],
+    last_message: Callable[[], str],
 ) -> None:
-    """The first signal leaves in order, the second Ctrl-C at once, SIGTERM within its grace.
+    """Stop in order at the first signal, at once at a second Ctrl-C, after a grace at SIGTERM.
 
-    A window that closes hangs up twice, by its shell and by the kernel: that is no second Ctrl-C.
-    `last_words`: what a person must know where no summary will come.
+    A terminal window that closes sends SIGHUP twice, by its shell and by the kernel: that is no
+    second Ctrl-C.
+
+    Args:
+        signals: of `receiver`.
+        engine: leaves in order.
+        display: gets the message and is closed before the process ends.
+        last_message: what a person must know where no summary will come.
     """
 
     def leave_now(code: ExitCode) -> None:
-        with suppress(Exception):  # leaving is what was asked for, words or no words
-            display.notify(RunEvent(kind="stopping", message=last_words()))
+        with suppress(Exception):  # leaving comes first, with or without a message
+            display.notify(RunEvent(kind=EventKind.STOPPING, message=last_message()))
             display.close()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
@@ -65,8 +114,6 @@ async def listen(
                 tasks.start_soon(leave_later)
             elif not interrupted:
                 interrupted = True
-                hint = "stopping in order; Ctrl-C once more leaves at once"
-                display.notify(RunEvent(kind="stopping", message=hint))
-                engine.leave(ExitCode.INTERRUPTED, "interrupted")
+                _stop(engine, display)
             elif number == signal.SIGINT:
                 leave_now(ExitCode.INTERRUPTED)

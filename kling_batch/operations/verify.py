@@ -1,17 +1,18 @@
-"""Proving the ledger and the disk: keys, transitions, sums and files are derived again.
+"""Consistency check of ledger and files: keys, transitions, sums and digests, derived again.
 
-Reads only; what is found is told, and `--repair` is carried out by the session. Must not write.
+`repair.py` downloads what is missing. Must not write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kling_batch.core.jobs import keyed
-from kling_batch.core.lifecycle import Event, IllegalTransitionError, State, step
-from kling_batch.core.records import File
+from kling_batch.core.lifecycle import OPEN, Event, IllegalTransitionError, State, step
+from kling_batch.core.records import AttemptCheck, File
+from kling_batch.ledger import queries
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import digest_of
 from kling_batch.output.store import OutputStore, sidecar_of
@@ -19,7 +20,7 @@ from kling_batch.output.store import OutputStore, sidecar_of
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as the ledger says."""
+    """A difference from what the ledger says."""
 
     subject: str
     message: str
@@ -29,7 +30,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was looked at, and what was wrong."""
+    """How much was checked, and every finding."""
 
     jobs: int
     attempts: int
@@ -37,62 +38,57 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def verify(reader: Reader, store: OutputStore) -> Verdict:
+def verify_ledger(reader: Reader, store: OutputStore) -> Verdict:
     """Derive everything that can be derived and compare."""
     files = [file for found in reader.files().values() for file in found]
-    adopted = {row["id"] for row in reader.rows("select id from attempts where origin = 'adopted'")}
-    findings = [*_keys(reader), *_histories(reader), *_sums(reader)]
-    count = {
-        table: next(reader.rows(f"select count(*) as n from {table}"))["n"]  # noqa: S608
-        for table in ("jobs", "attempts")
-    }
-    reader.let_go()  # a run beside us must not wait with its log until every file is hashed
+    attempts = queries.attempt_checks(reader)
+    adopted = {attempt.id for attempt in attempts if attempt.origin == "adopted"}
+    findings = [*_keys(reader), *_histories(reader, attempts), *_sums(reader, attempts)]
+    jobs = queries.job_count(reader)
+    # A long snapshot keeps a concurrent run from truncating its write-ahead log.
+    reader.end_snapshot()
     findings += _files(files, adopted, store)
-    return Verdict(count["jobs"], count["attempts"], len(files), tuple(findings))
+    return Verdict(jobs, len(attempts), len(files), tuple(findings))
 
 
 def _keys(reader: Reader) -> Iterator[Finding]:
-    for row in reader.rows("select key, endpoint, take, arguments from jobs"):
-        if keyed(row["endpoint"], row["arguments"], row["take"]) != row["key"]:
-            yield Finding(row["key"], "the key does not fit endpoint, arguments and take")
+    for job in queries.job_sources(reader):
+        if keyed(job.endpoint, job.arguments, job.take) != job.key:
+            yield Finding(job.key, "the key does not fit endpoint, arguments and take")
 
 
-def _histories(reader: Reader) -> Iterator[Finding]:
+def _histories(reader: Reader, attempts: Sequence[AttemptCheck]) -> Iterator[Finding]:
     """Every attempt's events must lead, by legal steps, to the state it is in."""
     states: dict[int, State | None] = {}
-    sql = "select attempt_id, event, to_state from events order by attempt_id, id"
-    for row in reader.rows(sql):
-        attempt = row["attempt_id"]
+    for attempt_id, event, to_state in queries.event_checks(reader):
         try:
-            after = step(states.get(attempt), Event(row["event"]))
+            after = step(states.get(attempt_id), Event(event))
         except (IllegalTransitionError, ValueError) as error:
-            yield Finding(f"attempt {attempt}", f"an impossible history: {error}")
-            after = State(row["to_state"])
-        if after != row["to_state"]:
-            yield Finding(f"attempt {attempt}", f"{row['event']} led to {row['to_state']}")
-        states[attempt] = State(row["to_state"])
-    for row in reader.rows("select id, state from attempts"):
-        if states.get(row["id"]) != row["state"]:
-            yield Finding(f"attempt {row['id']}", f"is {row['state']}, its events say otherwise")
+            yield Finding(f"attempt {attempt_id}", f"an impossible history: {error}")
+            after = State(to_state)
+        if after != to_state:
+            yield Finding(f"attempt {attempt_id}", f"{event} led to {to_state}")
+        states[attempt_id] = State(to_state)
+    for attempt in attempts:
+        if states.get(attempt.id) != attempt.state:
+            message = f"is {attempt.state}, its events say otherwise"
+            yield Finding(f"attempt {attempt.id}", message)
 
 
-def _sums(reader: Reader) -> Iterator[Finding]:
+def _sums(reader: Reader, attempts: Sequence[AttemptCheck]) -> Iterator[Finding]:
     """The view that every cap is held against, computed a second way."""
     charged = exposed = 0
-    sql = "select state, charged, origin, estimate_micro_usd, cost_micro_usd from attempts"
-    for row in reader.rows(sql):
-        price = row["cost_micro_usd"]
-        price = row["estimate_micro_usd"] if price is None else price
-        if row["origin"] == "adopted":
+    for attempt in attempts:
+        if attempt.origin == "adopted":
             continue
-        if row["state"] in ("rendered", "succeeded") or row["charged"] == "yes":
-            charged += price
-        elif row["state"] in ("submitting", "in_doubt", "submitted") or row["charged"] == "unknown":
-            exposed += row["estimate_micro_usd"]
+        if attempt.state in ("rendered", "succeeded") or attempt.charged == "yes":
+            charged += attempt.estimate if attempt.cost is None else attempt.cost
+        elif attempt.state in OPEN or attempt.charged == "unknown":
+            exposed += attempt.estimate
     money = reader.money()
     if (charged, exposed) != (money.charged, money.exposed):
-        told = f"charged {money.charged}, exposed {money.exposed}"
-        yield Finding("money", f"{told}; derived {charged} and {exposed} micro-USD")
+        totals = f"charged {money.charged}, exposed {money.exposed}"
+        yield Finding("money", f"{totals}; derived {charged} and {exposed} micro-USD")
 
 
 def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator[Finding]:
@@ -101,7 +97,7 @@ def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator
         try:
             message = _difference(file, store.located(file.path))
         except OSError as error:
-            # It may be whole: a person must let us in before anything is fetched over it.
+            # It may be intact: never downloaded again before it could be read.
             yield Finding(file.path, f"cannot be read: {error.strerror or error}")
             continue
         if message:

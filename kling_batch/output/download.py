@@ -1,8 +1,7 @@
-"""Fetching a rendered file: streamed beside its final place, resumed, checked, made durable.
+"""Download of a rendered file: streamed, resumed, verified, synced.
 
-Ends with a complete temporary file in the target folder; giving it its name is `shelf.py`'s work.
-A bad download is downloaded again and never rendered again. Carries no key. Must not know the
-ledger.
+Ends with a complete temporary file in the target folder; `store.py` gives it its final name. A bad
+download is downloaded again and never rendered again. Sends no key. Must not know the ledger.
 """
 
 from __future__ import annotations
@@ -13,30 +12,30 @@ import os
 import shutil
 import ssl
 from collections.abc import AsyncIterator
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 import anyio
 import httpx
 
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
+from kling_batch.output.files import digest_of_open
 from kling_batch.output.filetype import HEAD, Kind, looks_like_page, sniff, whole
 
-#: Where no size is declared anywhere; a 15 s clip in 4k is far below.
+#: Limit where no size is declared; a 15 s clip in 4k is far below.
 MAX_SIZE = 8 * 1024**3
-#: A line that brings less than this in that many seconds is dropped and taken up again: httpx's
-#: own limit counts from byte to byte, and a drip would hold the job, and the run, for ever.
+#: A connection that brings fewer bytes than this in that many seconds is closed and resumed:
+#: httpx's own timeout counts from byte to byte, and a trickle would hold the run for ever.
 DRIP_BYTES, DRIP_SECONDS = 64 * 1024, 60.0
-#: Left free on the disk: the ledger must be able to write down what happened.
+#: Bytes left free on the disk: the ledger must still be able to record what happened.
 SPARE = 64 * 1024**2
-#: How often the free space is looked at while bytes come in; others write to the disk as well.
+#: Bytes between checks of the free space; other programs write to the disk as well.
 LOOK_BYTES = 4 * 1024**2
 
 
 class Broken(Exception):  # noqa: N818 - a private signal, turned into `Unfetched` below
-    """This try failed; `restart` says that what is on the disk is of no use."""
+    """This try failed; `restart`: the bytes on the disk are useless."""
 
     def __init__(self, reason: str, *, restart: bool = False, outage: bool = False) -> None:
         super().__init__(reason)
@@ -45,24 +44,24 @@ class Broken(Exception):  # noqa: N818 - a private signal, turned into `Unfetche
 
 
 class Fetcher(Protocol):
-    """What the engine asks for."""
+    """Downloader, as the engine needs it."""
 
     async def fetch(self, file: RemoteFile, temporary: Path) -> FetchOutcome:
-        """One try at having `file` whole at `temporary`."""
+        """Try once to download `file` completely to `temporary`."""
 
 
 class Room:
-    """The free space of the disks, shared by the downloads that run at once.
+    """Reservations of disk space by the downloads that run at once.
 
-    Each alone would find room enough, and together they would fill the disk to its last block.
+    Each alone would find room enough; together they would fill the disk.
     """
 
     def __init__(self) -> None:
-        #: What each growing file still needs, and on which disk.
+        #: Disk and bytes still needed of each growing file.
         self._needs: dict[Path, tuple[int, int]] = {}
 
     def hold(self, temporary: Path, needed: int) -> None:
-        """Set `needed` bytes aside for a file; raises `OSError` where the disk has not so many."""
+        """Reserve `needed` bytes for a file; raises `OSError` where the disk has fewer."""
         folder = temporary.parent
         disk = folder.stat().st_dev
         others = sum(n for path, (d, n) in self._needs.items() if d == disk and path != temporary)
@@ -71,12 +70,12 @@ class Room:
         self._needs[temporary] = disk, needed
 
     def used(self, temporary: Path, written: int) -> None:
-        """So many of the bytes set aside are on the disk now."""
+        """Count written bytes against the reservation."""
         disk, needed = self._needs[temporary]
         self._needs[temporary] = disk, max(0, needed - written)
 
     def release(self, temporary: Path) -> None:
-        """The file grows no more."""
+        """End the reservation of a file that grows no more."""
         self._needs.pop(temporary, None)
 
 
@@ -87,8 +86,8 @@ class Downloader:
         """`http` must not carry the key: files are public to whoever has the URL."""
         self._http = http
         self._room = Room()
-        #: Digests of files that fal's own size calls whole and their format does not.
-        self._odd: dict[Path, str] = {}
+        #: Digests of files of the declared size that look truncated by their format.
+        self._truncated: dict[Path, str] = {}
 
     async def fetch(self, file: RemoteFile, temporary: Path) -> FetchOutcome:
         """One try; what is already at `temporary` is continued by a Range request.
@@ -98,7 +97,7 @@ class Downloader:
             410; `Unfetched` for anything that another try may mend.
         """
         if temporary.is_symlink():
-            temporary.unlink()  # not ours, and not to be written through
+            temporary.unlink()  # not ours, and must not be written through
         try:
             if file.url.startswith("data:"):
                 self._unpack(file.url, temporary)
@@ -113,7 +112,7 @@ class Downloader:
             return Unfetched(str(error), outage=error.outage)
         except httpx.HTTPError as error:
             return Unfetched(f"{type(error).__name__}: {error}", outage=True)
-        except (httpx.InvalidURL, UnicodeError, ExceptionGroup):  # no host that can be, or no port
+        except (httpx.InvalidURL, UnicodeError, ExceptionGroup):  # an impossible host or port
             return Unfetched("fal gave an unusable file address")
         except ssl.SSLError as error:  # an `OSError`, but not the disk's
             return Unfetched(f"{type(error).__name__}: {error}", outage=True)
@@ -136,7 +135,7 @@ class Downloader:
             if answer.status_code in (404, 410):
                 return Gone(f"HTTP {answer.status_code}: the file is gone from fal's storage")
             if answer.status_code == 416:
-                # What is here may be all there is: a run ended between the last byte and the name.
+                # The file may be complete: an earlier run ended after its last byte.
                 if have and have == (_whole_size(answer) or file.size):
                     return None
                 raise Broken("the server has nothing left to send", restart=True)
@@ -145,24 +144,24 @@ class Downloader:
             start = _start(answer, have)
             total = _total(answer, start)
             if None not in (total, file.size) and total != file.size:
-                # Before room is made for it: one lie about gigabytes would stop everybody.
+                # Before space is reserved: one wrong size of gigabytes would stop all downloads.
                 raise Broken(f"the server declares {total} bytes, fal's result {file.size}")
-            # As it comes: in larger pieces, what stands in the buffer would be lost with the line.
+            # In pieces as they come: a buffer would be lost with the connection.
             await _append(answer.aiter_raw(), temporary, start, total or file.size, self._room)
         return None
 
     def _checked(self, file: RemoteFile, temporary: Path) -> Fetched:
-        """Size, first bytes and frame; then the digest and the sync to disk."""
+        """Check size, first bytes and end; take the digest; sync to disk."""
         with temporary.open("r+b") as opened:
             size = opened.seek(0, os.SEEK_END)
             opened.seek(0)
             head = opened.read(HEAD)
             kind = sniff(head)
             _refuse(file, size, head, kind)
-            digest = _digest(opened)
+            digest = digest_of_open(opened)
             if kind is not None and not whole(opened, kind):
-                self._doubt(file, temporary, digest)
-            # Durable before it gets its name: a name must never lead to a hole.
+                self._reject_truncated(file, temporary, digest)
+            # Durable before it gets its name: a final name never shows half a file.
             os.fsync(opened.fileno())
         named = file.content_type or "application/octet-stream"
         ext, content_type = kind or (_named_ext(file), named)
@@ -170,19 +169,19 @@ class Downloader:
             temporary=str(temporary), sha256=digest, size=size, ext=ext, content_type=content_type
         )
 
-    def _doubt(self, file: RemoteFile, temporary: Path, digest: str) -> None:
-        """Raise `Broken` for a file whose frame does not end with it, unless nothing is missing.
+    def _reject_truncated(self, file: RemoteFile, temporary: Path, digest: str) -> None:
+        """Raise `Broken` for a file that looks truncated, unless it came so twice.
 
-        fal's own size, and twice the very same content: something stands after the end that we do
-        not know. It is paid for, and will not come any better.
+        A file of fal's declared size with the same content twice is complete: something follows
+        its end that we do not know. It is paid for, and another download would not differ.
         """
-        if file.size is None or self._odd.get(temporary) != digest:
-            self._odd[temporary] = digest
+        if file.size is None or self._truncated.get(temporary) != digest:
+            self._truncated[temporary] = digest
             raise Broken("the file is cut short, or has no proper end", restart=True)
 
 
 def _start(answer: httpx.Response, have: int) -> int:
-    """Where the body begins: at our offset, or at 0 where the server ignores Range."""
+    """The offset of the body: ours, or 0 where the server ignores Range."""
     if answer.status_code == 200:
         return 0
     stated = answer.headers.get("content-range", "")
@@ -192,7 +191,7 @@ def _start(answer: httpx.Response, have: int) -> int:
 
 
 def _total(answer: httpx.Response, start: int) -> int | None:
-    """The whole file's size as this answer declares it."""
+    """The size of the whole file as this answer declares it."""
     if answer.status_code == 206 and (size := _whole_size(answer)) is not None:
         return size
     length = answer.headers.get("content-length", "")
@@ -200,7 +199,7 @@ def _total(answer: httpx.Response, start: int) -> int | None:
 
 
 def _whole_size(answer: httpx.Response) -> int | None:
-    """The last part of `Content-Range`: how big the file is."""
+    """The size of the whole file in `Content-Range`."""
     tail = answer.headers.get("content-range", "").rpartition("/")[2]
     return int(tail) if tail.isdecimal() else None
 
@@ -211,7 +210,7 @@ async def _append(
     limit = total if total is not None else MAX_SIZE
     if limit > MAX_SIZE:
         raise Broken(f"the server declares {limit} bytes; nothing that fal makes is as large")
-    # Before what is on the disk is touched: it stays, for a day with more room.
+    # Before the bytes on the disk are touched: they stay for when there is more room.
     room.hold(temporary, _ahead(total, start))
     with temporary.open("r+b" if start else "wb") as file:
         file.seek(start)
@@ -236,7 +235,7 @@ async def _append(
 
 
 def _ahead(total: int | None, written: int) -> int:
-    """What is still to come, or the next stretch of a file that nobody knows the size of."""
+    """Bytes still to come, or those until the next check where the size is unknown."""
     return LOOK_BYTES if total is None else max(0, total - written)
 
 
@@ -244,7 +243,7 @@ def _refuse(file: RemoteFile, size: int, head: bytes, kind: Kind | None) -> None
     if size == 0:
         raise Broken("the file is empty", restart=True)
     if file.size is not None and size != file.size:
-        # A server may cut the file and declare the cut length: fal's own figure decides.
+        # A server may truncate the file and declare that length: fal's own figure decides.
         raise Broken(f"{size} bytes came where fal's result says {file.size}", restart=True)
     family = file.content_type.partition("/")[0]
     if kind is None and (family in ("image", "video") or looks_like_page(head)):
@@ -257,23 +256,15 @@ def _refuse(file: RemoteFile, size: int, head: bytes, kind: Kind | None) -> None
         raise Broken(f"{kind.content_type} came instead of {file.content_type}", restart=True)
 
 
-def _digest(file: BinaryIO) -> str:
-    file.seek(0)
-    digest = sha256()
-    while block := file.read(1024 * 1024):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def _named_ext(file: RemoteFile) -> str:
-    """The extension fal's own name has, if it is a plain one."""
+    """The extension of fal's own name, if it is a plain one."""
     name = file.name or file.url.partition("?")[0].rpartition("/")[2]
     ext = PurePosixPath(name).suffix.lower()
     return ext if 1 < len(ext) <= 6 and ext[1:].isalnum() and ext.isascii() else ".bin"
 
 
 def _data_of(uri: str) -> bytes:
-    """`sync_mode` results hold the file itself (facts §1.4)."""
+    """`sync_mode` results hold the file itself (docs/fal-api.md#images)."""
     header, comma, body = uri.partition(",")
     try:
         data = (

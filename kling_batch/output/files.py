@@ -1,4 +1,4 @@
-"""Single files: digests, atomic replacement, folder sync, paths and errors in words.
+"""Operations on single files: digest, atomic replacement, folder sync, paths and error texts.
 
 Must not know jobs, batches or fal.
 """
@@ -8,15 +8,16 @@ from __future__ import annotations
 import errno
 import os
 from enum import Enum, auto
-from hashlib import sha256
+from hashlib import file_digest
+from io import BufferedIOBase
 from pathlib import Path
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Put a text under a name, whole or not at all. Raises `OSError`."""
+    """Write a text file atomically. Raises `OSError`."""
     target = path.resolve() if path.is_symlink() else path
     if target.exists() and not target.is_file():
-        # A device or a pipe is written to; renaming over it would take it away from everybody.
+        # A device or a pipe is written to; a rename would replace it for everybody.
         target.write_text(text, encoding="utf-8")
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -30,18 +31,18 @@ def replace_file(path: Path, text: str) -> None:
 
 
 class Extent(Enum):
-    """How far a refusal of the disk reaches."""
+    """What else cannot be written where one file could not."""
 
-    #: Nothing at all can be put down any more.
+    #: Nothing at all: the disk is full, broken or read-only.
     DISK = auto()
-    #: A folder that may not be written to is seldom alone.
+    #: The folder, and probably others: no permission.
     FOLDER = auto()
-    #: This name alone: a directory of the same name, a link that leads out.
+    #: Nothing else: a directory of the same name, a link that leads out.
     NAME = auto()
 
 
 def extent_of(error: Exception) -> Extent:
-    """What else cannot be put down where this could not."""
+    """What else cannot be written after this error."""
     match getattr(error, "errno", None):
         case errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EIO:
             return Extent.DISK
@@ -51,26 +52,32 @@ def extent_of(error: Exception) -> Extent:
             return Extent.NAME
 
 
-def words_of(error: Exception) -> str:
-    """What the disk says, for a person."""
+def describe_error(error: Exception) -> str:
+    """The text of an error for a person, with the file where the system names one."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 
 
 def shown(path: Path) -> str:
-    """A path as a person in the working folder would type it."""
+    """A path as a person in the working folder types it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
+    """SHA-256 of a file's content, hexadecimal.
+
+    `manifest/inputs.py`, a sibling package, calls `hashlib.file_digest` itself.
+    """
     with path.open("rb") as file:
-        digest = sha256()
-        while block := file.read(1024 * 1024):
-            digest.update(block)
-    return digest.hexdigest()
+        return digest_of_open(file)
+
+
+def digest_of_open(file: BufferedIOBase) -> str:
+    """The same of an open file, from its first byte whatever the position."""
+    file.seek(0)
+    return file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""What kind of file some bytes are, and whether such a file is whole. Pure but for one `seek`.
+"""File type by its first bytes, and truncation by its format's structure; reads open files only.
 
-A truncated clip with a matching length, or an HTML page under a PNG's name, must not pass for a
-paid result. Must not decode media.
+A truncated clip of the right length, or an HTML page named PNG, must not pass for a paid result.
+Must not decode media.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Kind(NamedTuple):
     content_type: str
 
 
-#: How many bytes `sniff` wants to see.
+#: Bytes that `sniff` needs.
 HEAD = 512
 
 _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
@@ -40,7 +40,7 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
 
 
 def sniff(head: bytes) -> Kind | None:
-    """The format that the first bytes tell, or None."""
+    """The format that the first bytes show, or None."""
     for offset, magic, kind in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return kind
@@ -48,13 +48,13 @@ def sniff(head: bytes) -> Kind | None:
 
 
 def looks_like_page(head: bytes) -> bool:
-    """An error page or an error document where a file should be."""
+    """Whether this is an error page or error document instead of a file."""
     start = head.lstrip()[:64].lower()
     return start.startswith((b"<!doctype", b"<html", b"<?xml", b'{"detail"', b'{"error"'))
 
 
 def whole(file: BinaryIO, kind: Kind) -> bool:
-    """Whether the end of the file is there, by the format's own frame; True where unknown."""
+    """Whether the file is complete by its format's structure; True where that is unknown."""
     size = file.seek(0, os.SEEK_END)
     match kind.ext:
         case ".png":
@@ -93,5 +93,5 @@ def _boxes_end(file: BinaryIO, size: int) -> bool:
             return False
         seen.add(name)
         position += length
-    # An index without frames is what is left of a clip that was cut between two boxes.
+    # An index without frames is what remains of a clip that was cut between two boxes.
     return position == size and b"mdat" in seen and bool(seen & {b"moov", b"meta", b"moof"})

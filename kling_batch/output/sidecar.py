@@ -1,6 +1,7 @@
-"""The story of a file, as the JSON beside it: what was asked, what it cost, how to prove it. Pure.
+"""Sidecar record of a file: what was requested, its cost, its digest. Pure.
 
-Must hold no secret: URLs lose their query, which is where signatures live.
+`store.py` writes it beside the file as JSON. Must hold no secret: URLs lose their query, which may
+hold a signature.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from urllib.parse import urlsplit, urlunsplit
 from kling_batch import __version__
 from kling_batch.core.jobs import JSON, Job, canonical_json
 from kling_batch.core.outcomes import Fetched
+from kling_batch.core.quantities import usd_number
 from kling_batch.core.records import Attempt
 
 
 def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datetime) -> JSON:
-    """Everything a person may ask of a file next year."""
+    """The record of one output of an attempt."""
     cost = attempt.cost if attempt.cost is not None else attempt.estimate
     return {
         "schema_version": 1,
@@ -30,7 +32,7 @@ def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datet
         "prompt": job.arguments.get("prompt"),
         "arguments": json.loads(canonical_json(job.arguments)),
         "request_id": attempt.handle.request_id if attempt.handle else None,
-        "cost_usd": cost / 1e6,
+        "cost_usd": usd_number(cost),
         "cost_is": "charged" if attempt.cost is not None else "estimated",
         "billable_units": attempt.billable_units,
         "sha256": item.sha256,
@@ -45,7 +47,7 @@ def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datet
 
 
 def public(url: str) -> str | None:
-    """A URL without what may be a signature; None for data URIs."""
+    """A URL without user, query and fragment; None for data URIs."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         return None

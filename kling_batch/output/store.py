@@ -1,8 +1,9 @@
-"""Giving finished files their names: atomic, durable, never over somebody else's file.
+"""Output store: publishes finished files under their final names, atomically and durably.
 
-Order: bytes synced (download.py) → what lies there is linked aside → rename → folder synced →
-sidecar → the ledger's commit by the caller. A final name therefore never shows half a file, and a
-crash at any line leaves both files. Must not download or know fal.
+Holds the order of writes: bytes synced (`download.py`) → a different file at the final name gets a
+second name beside it, committed to the ledger by `superseded` → rename → folder synced → sidecar →
+artifact committed by the caller. So a final name never shows half a file, and a crash at any point
+loses no file. Must not download, and must not know fal or the ledger.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
+from typing import TypeAlias
 
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import UsageError
 from kling_batch.output.files import digest_of, sync_folder
+
+Superseded: TypeAlias = Callable[[str, str, str], None]
+"""Commits to the ledger that a file has a second name, before it is replaced under its first.
+
+Arguments: both names as the ledger stores them, and the digest of the file.
+"""
 
 
 class OutputStore:
@@ -34,12 +42,12 @@ class OutputStore:
         self._base = base
 
     def prefix(self, batch: str) -> str:
-        """What stored names of a batch's outputs begin with: empty, or with a slash at its end."""
+        """The prefix of the stored names of a batch's outputs: empty, or ending in a slash."""
         stored = self.stored(self._roots[batch])
         return "" if stored == "." else f"{stored}/"
 
     def stored(self, path: Path) -> str:
-        """A path as the ledger has it: relative to the ledger, forward slashes."""
+        """A path as the ledger stores it: relative to the ledger, with forward slashes."""
         return Path(os.path.relpath(path, self._base)).as_posix()
 
     def located(self, stored: str) -> Path:
@@ -47,29 +55,79 @@ class OutputStore:
         return Path(os.path.normpath(self._base / stored))
 
     def wanted(self, batch: str, relative: str) -> Path:
-        """Where an output of a batch belongs."""
+        """The final path of an output of a batch."""
         return self._roots[batch] / relative
 
     def prepare(self, batch: str, relative: str) -> Path:
-        """The final path of an output, its folder made, proved to lie inside the root.
+        """The final path of an output, with its folder, checked to lie inside the root.
 
         Raises:
             UsageError: the folder leads out of the output folder (a symlink, `..`).
         """
         final = self.wanted(batch, relative)
-        self._inside(batch, final)  # before a folder is made where none belongs
+        self._check_inside(batch, final)  # before a folder is made outside
         final.parent.mkdir(parents=True, exist_ok=True)
-        self._inside(batch, final)
+        self._check_inside(batch, final)
         return final
 
-    def _inside(self, batch: str, final: Path) -> None:
+    def _check_inside(self, batch: str, final: Path) -> None:
         root = self._roots[batch].resolve()
         if not final.parent.resolve().is_relative_to(root):
             raise UsageError(f"{final}: leads out of the output folder {root}; nothing written")
 
     def temporary(self, final: Path, token: str, index: int) -> Path:
-        """Where a download grows: in the final folder, hidden, the same after a crash."""
+        """The temporary path of a download: hidden in the final folder, the same after a crash."""
         return final.parent / f".{token}-{index}.part"
+
+    # -- publishing ----------------------------------------------------------------------------
+
+    def publish(
+        self,
+        temporary: Path,
+        final: Path,
+        *,
+        sha256: str,
+        record: JSON | None,
+        superseded: Superseded,
+    ) -> str:
+        """Give a complete, synced temporary file its final name; the name as the ledger stores it.
+
+        What lies at `final` with other content keeps a second name beside it. Without a `record`
+        no sidecar is written. The caller commits the artifact at once, without an `await` between.
+        """
+        self._set_aside(final, sha256, superseded)
+        return self._put(temporary, final, record)
+
+    def publish_copy(
+        self,
+        source: Path,
+        final: Path,
+        *,
+        token: str,
+        sha256: str,
+        record: JSON,
+        superseded: Superseded,
+    ) -> str:
+        """Publish the same artifact under one more name, by hard link where the disk can."""
+        self._set_aside(final, sha256, superseded)
+        temporary = self.temporary(final, token, 0)
+        temporary.unlink(missing_ok=True)
+        _second_name(source, temporary)
+        return self._put(temporary, final, record)
+
+    def _put(self, temporary: Path, final: Path, record: JSON | None) -> str:
+        self._rename(temporary, final)
+        if record is not None:
+            self.write_sidecar(final, record)
+        return self.stored(final)
+
+    def _set_aside(self, final: Path, incoming: str, superseded: Superseded) -> None:
+        """Keep what lies at `final` under a second name, unless it has the incoming content."""
+        if not final.exists() or (present := digest_of(final)) == incoming:
+            return
+        kept = self.back_up(final)
+        if kept is not None:
+            superseded(self.stored(final), self.stored(kept), present)
 
     def back_up(self, final: Path) -> Path | None:
         """Give what lies at `final` a second name beside it; None where nothing does.
@@ -81,29 +139,21 @@ class OutputStore:
         digest = digest_of(final)
         marks = (digest[:8] if n == 1 else f"{digest[:8]}-{n}" for n in count(1))
         names = (final.with_name(f"{final.stem}.{mark}{final.suffix}") for mark in marks)
-        # Somebody may have changed what was kept under the first of these names before.
+        # What was kept under the first of these names before may have been edited since.
         kept = next(name for name in names if not name.exists() or digest_of(name) == digest)
         _second_name(final, kept)
         if sidecar_of(final).is_file():
             _second_name(sidecar_of(final), sidecar_of(kept))
         return kept
 
-    def shelve(self, temporary: Path, final: Path) -> None:
-        """Rename a synced temporary file over `final` and sync the folder."""
+    def _rename(self, temporary: Path, final: Path) -> None:
         temporary.replace(final)
-        # Where both are names of one file already, a rename does nothing and leaves them both.
+        # Where both are hard links to one file, a rename does nothing and leaves both.
         temporary.unlink(missing_ok=True)
         sync_folder(final.parent)
 
-    def copy(self, source: Path, final: Path, token: str) -> None:
-        """The same artifact under one more name, by link where the disk can."""
-        temporary = self.temporary(final, token, 0)
-        temporary.unlink(missing_ok=True)
-        _second_name(source, temporary)
-        self.shelve(temporary, final)
-
     def write_sidecar(self, final: Path, record: JSON) -> None:
-        """The story of a file beside it, as `NAME.json`, replaced atomically."""
+        """Write the record of a file beside it, as `NAME.json`, atomically."""
         target = sidecar_of(final)
         if target.exists() and not _is_sidecar(target):
             self.back_up(target)
@@ -120,7 +170,7 @@ def sidecar_of(final: Path) -> Path:
 
 
 def _is_sidecar(path: Path) -> bool:
-    """Whether this program wrote it, or somebody else has a file of that name."""
+    """Whether this program wrote the file; a person's own may have the same name."""
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

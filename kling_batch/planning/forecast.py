@@ -1,7 +1,7 @@
-"""What the next run would do with one job, from the ledger and the disk: the plan's own decision.
+"""Forecast for one job: what the next run would do, from the ledger and the disk.
 
-Asks `plan.make_plan`, as every run does, so that what a person is told of the next payment cannot
-differ from it. Reads only; knows no manifest, and says where one may decide otherwise.
+Asks `plan.make_plan`, as every run does, so that what is shown of the next payment cannot differ
+from it. Reads only; knows no manifest, and says where one may decide otherwise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run would do with each job, and why: the dry run is this very plan, only not executed.
+"""Plan of a run: what it would do with each job, and why; a dry run is this plan, not executed.
 
 Pure: jobs, standings and what lies on the disk go in, decisions with reasons come out. Must not
 open the ledger, look at the disk or send anything.
@@ -118,7 +118,7 @@ def make_plan(
     seen: dict[JobKey, PlannedJob] = {}
     for job in jobs:
         if (first := seen.get(job.key)) is not None:
-            items.append(_twin(job, first, on_disk))
+            items.append(_duplicate(job, first, on_disk))
             continue
         standing = standings.get(job.key)
         item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
@@ -168,22 +168,22 @@ def _succeeded(job: Job, attempt: int, where: OnDisk) -> PlannedJob:
 
 def _again(job: Job, standing: Standing, asked: bool, attempts: int) -> PlannedJob:
     attempt, failure = standing.attempt_id, standing.failure
-    said = failure.message if failure else standing.state
+    message = failure.message if failure else standing.state
     if asked or standing.granted:
-        return PlannedJob(job, Action.SUBMIT, f"retry after: {said}", attempt)
+        return PlannedJob(job, Action.SUBMIT, f"retry after: {message}", attempt)
     if standing.state is State.CANCELLED or failure is None:
-        return PlannedJob(job, Action.SETTLED, f"cancelled: {said}", attempt)
+        return PlannedJob(job, Action.SETTLED, f"cancelled: {message}", attempt)
     if may_try_again(failure.kind):
-        # It never was a try: the next one has its number.
-        said = f"not submitted before: {said}"
-        return PlannedJob(job, Action.SUBMIT, said, attempt, standing.tries)
+        # It was never submitted: the next attempt has its number.
+        reason = f"not submitted before: {message}"
+        return PlannedJob(job, Action.SUBMIT, reason, attempt, standing.tries)
     if decide(failure, standing.tries, attempts) is Decision.RETRY:
         tries = standing.tries + 1
-        return PlannedJob(job, Action.SUBMIT, f"try {tries} after: {said}", attempt, tries)
-    return PlannedJob(job, Action.SETTLED, f"failed: {said}", attempt)
+        return PlannedJob(job, Action.SUBMIT, f"try {tries} after: {message}", attempt, tries)
+    return PlannedJob(job, Action.SETTLED, f"failed: {message}", attempt)
 
 
-def _twin(job: Job, first: PlannedJob, on_disk: Callable[[Job], OnDisk]) -> PlannedJob:
+def _duplicate(job: Job, first: PlannedJob, on_disk: Callable[[Job], OnDisk]) -> PlannedJob:
     """The same paid thing under a second name: it follows the first."""
     reason = f"the same as {first.job.label}: one render, two names"
     action = first.action

@@ -1,7 +1,8 @@
 """A retry is a decision: from a typed failure to what happens next. Pure.
 
-The tables are the facts sheet's (§3.1, §3.2): retryable and unbilled failures get a new attempt,
-content policy and validation never do, and what was no verdict at all waits for the next run.
+The tables follow docs/fal-api.md#request-errors and docs/fal-api.md#model-errors: retryable and
+unbilled failures get a new attempt, content policy and validation never do, and what was no verdict
+at all waits for the next run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A plan on paper: written for review, handed to a run, refused where the world has moved. Pure."""
+"""Saved plan: written for review, given to a run, refused where it no longer fits. Pure."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from kling_batch.core.diagnostics import nearest
-from kling_batch.core.jobs import Batch, Job, JobKey, job_key, parents
+from kling_batch.core.jobs import Batch, Job, JobKey, job_key, parents, take_suffix
 from kling_batch.errors import Problem
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 
@@ -25,30 +25,30 @@ def select(
 ) -> Batch:
     """The jobs whose id (or `id#take`) fits a glob of `only` and none of `exclude`, with a tag.
 
-    What the chosen ones need is taken along, with a warning that says so, unless it is excluded.
+    What they need is taken along, with a warning that says so, unless it is excluded.
     """
     excluded = {_name(job) for job in batch.jobs if _fits(job, exclude)}
-    chosen = {
+    picked = {
         _name(job): job
         for job in batch.jobs
         if _name(job) not in excluded
         and (not only or _fits(job, only))
         and (not tags or not set(tags).isdisjoint(job.tags))
     }
-    needed, notes = _needed(batch, chosen, excluded)
-    kept = tuple(job for job in batch.jobs if _name(job) in chosen or _name(job) in needed)
+    needed, notes = _needed(batch, picked, excluded)
+    kept = tuple(job for job in batch.jobs if _name(job) in picked or _name(job) in needed)
     misses = list(_misses(batch, "--only", only)) + list(_misses(batch, "--exclude", exclude))
     return replace(batch, jobs=kept, warnings=(*batch.warnings, *notes, *misses))
 
 
 def _needed(
-    batch: Batch, chosen: Collection[_Name], excluded: Collection[_Name]
+    batch: Batch, picked: Collection[_Name], excluded: Collection[_Name]
 ) -> tuple[set[_Name], list[Problem]]:
     """Parents, and theirs, that nobody chose; children come after them in a batch."""
     needed: set[_Name] = set()
     notes: dict[_Name, Problem] = {}
     for job in reversed(batch.jobs):
-        if _name(job) not in chosen and _name(job) not in needed:
+        if _name(job) not in picked and _name(job) not in needed:
             continue
         for need in parents(job.arguments):
             parent = (need.job_id, need.take)
@@ -56,7 +56,7 @@ def _needed(
                 message = f"`{job.label}` needs `{need.job_id}`, which is excluded"
                 hint = "it waits, unless that one is done already"
                 notes[parent] = Problem(job.place, message, "parent-excluded", hint)
-            elif parent not in chosen and parent not in needed:
+            elif parent not in picked and parent not in needed:
                 needed.add(parent)
                 message = f"`{need.job_id}` is taken along: `{job.label}` needs its output"
                 notes[parent] = Problem(job.place, message, "parent-taken-along")
@@ -105,11 +105,11 @@ def _another(job: Job, take: int) -> Job:
         take=take,
         key=job_key(job.endpoint, job.arguments, take),
         # Where `{suffix}` of a path template puts a take, and unique where it has none.
-        path=job.path.replace("{output}", f"-t{take}{{output}}"),
+        path=job.path.replace("{output}", f"{take_suffix(take)}{{output}}"),
     )
 
 
-def selected(plan: Plan, limit: int | None) -> Plan:
+def limited(plan: Plan, limit: int | None) -> Plan:
     """The plan with at most `limit` paid submissions; what is cut stays pending."""
     if limit is None:
         return plan

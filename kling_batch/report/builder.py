@@ -1,26 +1,26 @@
-"""Closing the books of a run: from the ledger and the engine's tally to one `RunReport`.
+"""Builder of the run report: from the ledger and the engine's `RunResult` to one `RunReport`.
 
-Reads only. Must not print, and must not decide anything but the exit code.
+Must not write, print or decide anything but the exit code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 from kling_batch.core.events import RunResult, name_of
 from kling_batch.core.jobs import Batch, Job, JobKey
-from kling_batch.core.lifecycle import State
-from kling_batch.core.quantities import MicroUSD, iso, parse_iso
-from kling_batch.core.records import Standing
+from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
+from kling_batch.core.quantities import MicroUSD, format_time, parse_time
+from kling_batch.core.records import JobTotals, Standing
 from kling_batch.errors import Place
+from kling_batch.ledger.queries import job_totals
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import shown
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.command_line import Command
-from kling_batch.report.next_steps import Ended, next_steps
+from kling_batch.report.next_steps import EndedRun, next_steps
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
 from kling_batch.settings import Settings
 
@@ -30,8 +30,6 @@ _OF_STATE: dict[State, JobOutcome] = {
     State.SUBMITTED: JobOutcome.RUNNING,
     State.RENDERED: JobOutcome.UNDELIVERED,
     State.SUCCEEDED: JobOutcome.SUCCEEDED,
-    State.FAILED: JobOutcome.FAILED,
-    State.CANCELLED: JobOutcome.FAILED,
 }
 
 
@@ -48,7 +46,7 @@ def build_report(
     command: Command,
     approve: Callable[[Plan], None] | None = None,
 ) -> RunReport:
-    """Everything a person or a machine wants to know at the end.
+    """The report of a run that has ended.
 
     `approve` raises where a plan is not the one that was reviewed, as before the run.
     """
@@ -56,7 +54,7 @@ def build_report(
     names = tuple(batch.name for batch in batches)
     money = reader.money(names)
     code = exit_code(lines, run_result.stopped_by())
-    over = Ended(
+    ended_run = EndedRun(
         reader=reader,
         plan=plan,
         settings=settings,
@@ -71,8 +69,8 @@ def build_report(
         exit_code=code,
         reasons=tuple(stop.reason for stop in run_result.stops),
         batches=names,
-        started_at=iso(started),
-        ended_at=iso(ended),
+        started_at=format_time(started),
+        ended_at=format_time(ended),
         seconds=(ended - started).total_seconds(),
         lines=lines,
         unlisted=unlisted,
@@ -83,28 +81,28 @@ def build_report(
         output=", ".join(dict.fromkeys(shown(root) for root in settings.roots.values())),
         ledger=shown(settings.ledger),
         emulated=settings.service == "emulator",
-        next_steps=next_steps(over),
+        next_steps=next_steps(ended_run),
     )
 
 
-#: Above this many, jobs that were done before are only counted: nobody reads their names, and a
-#: run with nothing to do must end at once.
+#: Above this many, jobs that were done before are only counted, so that a run with nothing to do
+#: ends at once.
 LISTED = 2_000
 
 
 class _Lines:
-    """One line a job, from the ledger's word and the engine's reasons."""
+    """One line a job, from the ledger and the engine's reasons."""
 
     def __init__(
         self, reader: Reader, run_result: RunResult, settings: Settings, batches: Sequence[Batch]
     ) -> None:
-        self._reader, self._tally = reader, run_result
+        self._reader, self._run_result = reader, run_result
         self._store = store_of(settings)
         self._batches = {batch.name: batch for batch in batches}
         self._standings: dict[JobKey, Standing] = {}
-        self._facts: dict[JobKey, dict[str, Any]] = {}
-        #: Of several names for one render: the first, and the one that the engine drove, which
-        #: alone it told about.
+        self._totals: dict[JobKey, JobTotals] = {}
+        #: Of several names for one render: the first, and the one that the engine drove and
+        #: reported about.
         self._firsts: dict[JobKey, PlannedJob] = {}
         self._drivers: dict[JobKey, PlannedJob] = {}
 
@@ -119,30 +117,32 @@ class _Lines:
                 self._drivers.setdefault(item.job.key, item)
         if listed:
             self._standings = self._reader.standings()
-            self._facts = _facts(self._reader, {item.job.key for item in listed})
+            self._totals = job_totals(self._reader)
         return tuple(map(self._line, listed)), len(plan.items) - len(listed)
 
     def _line(self, item: PlannedJob) -> JobLine:
         job = item.job
         standing = self._standings.get(job.key)
-        fact = self._facts.get(job.key, {})
+        totals = self._totals.get(job.key)
+        batch = None if item.orphaned else self._batches.get(job.batch)
         driver = self._drivers.get(job.key, item)
-        outcome = _ending(item, driver, standing.state if standing else None, self._tally)
+        outcome = _outcome(item, driver, standing.state if standing else None, self._run_result)
         done = outcome in (JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED)
         return JobLine(
             batch=job.batch,
             job=job.label,
             outcome=outcome,
+            exact=_exact(outcome, standing, totals),
             mode=job.mode,
             tier=job.tier,
             prompt=str(job.arguments.get("prompt") or ""),
             message=self._message(item, driver, outcome, standing),
             files=self._files(job, standing) if done and standing else (),
-            # One render, two names: it is paid for once.
-            cost=MicroUSD(fact.get("cost") or 0) if item is self._firsts[job.key] else MicroUSD(0),
-            seconds=_seconds(fact),
-            request_id=fact.get("request_id") or "",
-            place=_place(None if item.orphaned else self._batches.get(job.batch), job, standing),
+            # A render with two names is paid for once.
+            cost=totals.cost if totals and item is self._firsts[job.key] else MicroUSD(0),
+            seconds=_seconds(totals),
+            request_id=(totals and totals.request_id) or "",
+            place=_failure_place(batch, job, standing),
         )
 
     def _message(
@@ -150,12 +150,13 @@ class _Lines:
     ) -> str:
         if outcome in (JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED):
             return ""
-        for told in (item, driver):
-            if message := self._tally.reasons.get(name_of(told.job)):
+        for planned in (item, driver):
+            if message := self._run_result.reasons.get(name_of(planned.job)):
                 return message
         if outcome in (JobOutcome.FAILED, JobOutcome.BLOCKED):
             return standing.failure.message if standing and standing.failure else item.reason
-        return _WORDS.get(outcome, "")
+        unsure = outcome in (JobOutcome.IN_DOUBT, JobOutcome.UNDELIVERED)
+        return STATUSES[outcome.status].note if unsure else ""
 
     def _files(self, job: Job, standing: Standing) -> tuple[str, ...]:
         """Where the job's files lie under the names it wants."""
@@ -167,37 +168,30 @@ class _Lines:
         )
 
 
-def _facts(reader: Reader, keys: Collection[JobKey]) -> dict[JobKey, dict[str, Any]]:
-    """Per job: what all its attempts cost so far, and the latest one's id and times."""
-    sql = (
-        "select a.job_key, max(a.id), a.request_id, a.intended_at, a.rendered_at, a.settled_at,"
-        " sum(m.charged_micro_usd + m.exposed_micro_usd) as cost"
-        " from attempts a join attempt_money m on m.attempt_id = a.id group by a.job_key"
-    )
-    return {JobKey(r["job_key"]): r for r in reader.rows(sql) if r["job_key"] in keys}
+def _exact(
+    outcome: JobOutcome, standing: Standing | None, totals: JobTotals | None
+) -> JobStatus | None:
+    """The status of the latest attempt, where it says more than the outcome."""
+    if standing is None or outcome not in (JobOutcome.RUNNING, JobOutcome.FAILED):
+        return None
+    status = status_of(standing.state, totals.remote_status if totals else None)
+    return status if status in (JobStatus.RENDERING, JobStatus.CANCELLED) else None
 
 
-def _place(batch: Batch | None, job: Job, standing: Standing | None) -> Place:
-    """Where fal's complaint about an argument stands; else the job's own place."""
+def _failure_place(batch: Batch | None, job: Job, standing: Standing | None) -> Place:
+    """The place of the argument that fal rejected; else the job's own place."""
     loc = standing.failure.loc if standing and standing.failure else ()
-    if batch is None or batch.locate is None or not loc:
-        return job.place
-    return batch.locate(job, tuple(loc[1:] if loc[0] == "body" else loc))
+    return job.place if batch is None else batch.place_of(job, loc)
 
-
-_WORDS = {
-    JobOutcome.IN_DOUBT: "fal may have accepted it",
-    JobOutcome.UNDELIVERED: "paid and rendered; the next run downloads it",
-}
 
 #: Actions for which the engine does nothing.
 _IDLE = (Action.KEEP, Action.SETTLED, Action.BLOCKED)
 
 
-def _ending(
+def _outcome(
     item: PlannedJob, driver: PlannedJob, state: State | None, run_result: RunResult
 ) -> JobOutcome:
-    """Where a job stands; what was told of the name that the engine drove holds for the others."""
+    """How the run ended for a job; what the engine reported for the driver holds for duplicates."""
     name = name_of(driver.job)
     if item.action is Action.KEEP:
         return JobOutcome.UNCHANGED
@@ -215,9 +209,9 @@ def _ending(
     return _OF_STATE[state]
 
 
-def _seconds(fact: dict[str, Any]) -> float | None:
+def _seconds(totals: JobTotals | None) -> float | None:
     # A file that was fetched again has settled again; it has not been rendering since.
-    begun, ended = fact.get("intended_at"), fact.get("rendered_at") or fact.get("settled_at")
-    if not begun or not ended:
+    ended = totals and (totals.rendered_at or totals.settled_at)
+    if not totals or not ended:
         return None
-    return (parse_iso(ended) - parse_iso(begun)).total_seconds()
+    return (parse_time(ended) - parse_time(totals.intended_at)).total_seconds()

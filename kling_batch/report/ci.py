@@ -1,7 +1,7 @@
-"""Writes what CI systems read after a run: JUnit XML, a Markdown summary, GitHub annotations.
+"""CI output after a run: JUnit XML, Markdown summary, GitHub annotations.
 
-The formats are pure functions in `junit`, `markdown` and `github`. A file that cannot be written
-costs a warning, never the run's exit code.
+The formats are pure functions in `junit`, `markdown` and `github`. A file that cannot be written is
+a warning; it must not change the run's exit code.
 """
 
 import sys
@@ -25,7 +25,7 @@ def write_ci(
     *,
     err: SafeStream | None = None,
 ) -> None:
-    """Put everything that was asked for, and what GitHub Actions shows by itself, in its place."""
+    """Write the files that were asked for, and in GitHub Actions annotations and step summary."""
     err = err or SafeStream(sys.stderr)
     if junit_file is not None:
         _try(err, junit_file, lambda path: replace_file(path, junit(report)))

@@ -1,7 +1,7 @@
-"""A command line as a value: repeated, changed by one option, and quoted so that it can be typed.
+"""Command line as a value: repeated, changed by one option, and quoted for the shell. Pure.
 
-What is printed as "type this next" is pasted by people; a word that comes out differently, or an
-option that is lost, buys something else. Pure: must not know which commands there are.
+People paste what is printed as the next command; an argument that comes out differently, or an
+option that is lost, pays for something else. Must not know which commands there are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
-class Said(NamedTuple):
+class TypedOption(NamedTuple):
     """One option as typed; a flag has no value."""
 
     name: str
@@ -20,11 +20,11 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, its arguments, and the options that were said."""
+    """A command, its arguments, and the options that were typed."""
 
     #: `kling-batch`, the command's name, its arguments.
     head: tuple[str, ...]
-    options: tuple[Said, ...] = ()
+    options: tuple[TypedOption, ...] = ()
     #: Every option that it takes; None where it came as one text.
     takes: frozenset[str] | None = None
 
@@ -35,11 +35,11 @@ class Command:
 
     def value(self, name: str) -> str | None:
         """What an option was last given."""
-        return next((said.value for said in reversed(self.options) if said.name == name), None)
+        return next((o.value for o in reversed(self.options) if o.name == name), None)
 
     def says(self, name: str) -> bool:
         """Whether an option was given."""
-        return any(said.name == name for said in self.options)
+        return any(option.name == name for option in self.options)
 
     def can(self, name: str) -> bool:
         """Whether the command is known to take this option."""
@@ -47,12 +47,12 @@ class Command:
 
     def without(self, name: str) -> Command:
         """The same without an option."""
-        return replace(self, options=tuple(said for said in self.options if said.name != name))
+        return replace(self, options=tuple(o for o in self.options if o.name != name))
 
     def having(self, name: str, value: str | None = None) -> Command:
-        """The same with an option, said once, at the end."""
+        """The same with an option, once, at the end."""
         rest = self.without(name)
-        return replace(rest, options=(*rest.options, Said(name, value)))
+        return replace(rest, options=(*rest.options, TypedOption(name, value)))
 
     def as_command(self, name: str) -> Command:
         """Another command on the same arguments with the same options."""
@@ -60,21 +60,21 @@ class Command:
         return Command((program, name, *arguments), self.options)
 
     def __str__(self) -> str:
-        words = [*self.head]
+        arguments = [*self.head]
         for name, value in self.options:
-            words += [name] if value is None else [name, value]
-        return " ".join(map(quoted, words))
+            arguments += [name] if value is None else [name, value]
+        return " ".join(map(quoted, arguments))
 
 
-def quoted(word: str) -> str:
-    """A word for the shell, on one line, that comes back exactly, whatever is in it.
+def quoted(argument: str) -> str:
+    """An argument quoted for the shell, on one line, so that it is read back exactly.
 
     Line ends, controls and what hides or reorders text would not survive being shown or pasted:
-    such a word is spelt `$'…'`, which bash, zsh, ksh and POSIX of 2024 read.
+    such an argument is spelt `$'…'`, which bash, zsh, ksh and POSIX of 2024 read.
     """
-    if word.isprintable():
-        return shlex.quote(word)
-    return "$'" + "".join(map(_escaped, word)) + "'"
+    if argument.isprintable():
+        return shlex.quote(argument)
+    return "$'" + "".join(map(_escaped, argument)) + "'"
 
 
 def _escaped(char: str) -> str:

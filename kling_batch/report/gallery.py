@@ -1,12 +1,11 @@
-"""Everything a ledger has rendered, as one page that needs no server and no network.
+"""Gallery: every render of a ledger on one HTML page that needs no server and no network.
 
-`entries_from` reads, `render_gallery` renders, `write_gallery` puts the page beside the files.
+`entries_from` reads, `render_gallery` renders, `write_gallery` writes the page beside the files.
 Works while a run is writing. Must not change the ledger, copy media or load anything from outside.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from base64 import b64encode
@@ -21,21 +20,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kling_batch.core.jobs import job_label, output_suffix
+from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
 from kling_batch.core.quantities import MicroUSD, format_usd
-from kling_batch.core.records import File
+from kling_batch.core.records import File, NamedRender
 from kling_batch.core.text import clean
+from kling_batch.ledger.queries import named_renders, service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import replace_file
 
 PAGE = "gallery.html"
 
-#: More videos than this, and a browser is not asked to look into all of them at once.
+#: With more videos than this, browsers do not preload their metadata.
 EAGER_VIDEOS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """A file, as the page reaches it."""
+    """A file as the page links to it."""
 
     #: Relative to the page, percent-encoded.
     url: str
@@ -48,18 +50,17 @@ class Media:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One render, wanted now or once."""
+    """One render that a manifest asks for, or once asked for."""
 
     batch: str
     job: str
     take: int = 1
-    #: `done`, `running`, `in doubt`, `failed` or `not started`.
-    state: str
+    state: JobStatus
     mode: str = ""
     tier: str = ""
     endpoint: str = ""
     prompt: str = ""
-    #: Why there is no file, or what it is waiting for.
+    #: Why there is no file yet.
     message: str = ""
     #: Owed for certain, possibly owed, and what an attempt should cost.
     charged: MicroUSD
@@ -74,22 +75,23 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The name a person types."""
-        return self.job if self.take == 1 else f"{self.job}#{self.take}"
+        """As `Job.label`."""
+        return job_label(self.job, self.take)
 
     @property
     def resolve(self) -> str:
-        """What to type where it is in doubt."""
+        """The command that settles it where it is in doubt."""
         return f"kling-batch resolve {shlex.quote(self.label)}"
 
     @property
     def cost(self) -> str:
-        """What is known about its price, in words."""
+        """The cost as far as it is known, for people."""
         if self.exposed:
             return f"up to {format_usd(self.charged + self.exposed)}"
-        if self.charged or self.state == "failed":
+        if self.charged or self.state in (JobStatus.FAILED, JobStatus.CANCELLED):
             return format_usd(self.charged)
-        return f"about {format_usd(self.estimate)}" if self.state == "not started" else ""
+        waiting = self.state is JobStatus.WAITING
+        return f"about {format_usd(self.estimate)}" if waiting else ""
 
 
 @dataclass(slots=True)
@@ -104,36 +106,6 @@ class Group:
 
 # -- reading -----------------------------------------------------------------------------------
 
-_ENTRIES = """
-select n.batch, n.job_id, n.take, n.path, n.estimate_micro_usd as estimate,
-  n.retired_at is not null as retired, j.key, j.mode, j.tier, j.endpoint, j.arguments,
-  a.id as attempt_id, a.state, a.remote_status, a.request_id, a.rendered_at,
-  json_extract(a.failure, '$.message') as failure,
-  (select json_extract(e.data, '$.reason') from events e
-   where e.attempt_id = a.id and a.state = 'in_doubt' order by e.id desc limit 1) as doubt,
-  coalesce(m.charged, 0) as charged, coalesce(m.exposed, 0) as exposed
-from names n join jobs j on j.key = n.job_key
-left join attempts a on a.id = (select max(id) from attempts where job_key = j.key)
-left join (select job_key, sum(charged_micro_usd) as charged, sum(exposed_micro_usd) as exposed
-           from attempt_money group by job_key) m on m.job_key = j.key
-where n.retired_at is null or (a.state = 'succeeded' and not exists (
-  select 1 from names c where c.job_key = n.job_key and c.retired_at is null))
-order by min(n.rowid) over (partition by n.batch),
-  min(n.rowid) over (partition by n.batch, n.job_id), n.take, n.named_at desc
-"""
-
-_STATES = {
-    None: "not started",
-    "submitting": "running",
-    "submitted": "running",
-    "rendered": "running",
-    "in_doubt": "in doubt",
-    "succeeded": "done",
-    "failed": "failed",
-    "cancelled": "failed",
-}
-_REMOTE = {"IN_QUEUE": "queued at fal", "IN_PROGRESS": "rendering at fal"}
-
 
 def entries_from(reader: Reader, output: Path) -> list[Entry]:
     """Every job as the manifests name it now, and every render that they once asked for.
@@ -144,31 +116,30 @@ def entries_from(reader: Reader, output: Path) -> list[Entry]:
     """
     held = reader.files()
     base = reader.path.parent
-    return [_entry(row, held.get(row["attempt_id"], []), base, output) for row in _rows(reader)]
+    return [
+        _entry(row, held.get(row.attempt_id or 0, []), base, output)
+        for row in named_renders(reader)
+    ]
 
 
-def _rows(reader: Reader) -> list[dict[str, Any]]:
-    return list(reader.rows(_ENTRIES))
-
-
-def _entry(row: dict[str, Any], mine: Sequence[File], base: Path, output: Path) -> Entry:
+def _entry(row: NamedRender, mine: Sequence[File], base: Path, output: Path) -> Entry:
     return Entry(
-        batch=row["batch"],
-        job=row["job_id"],
-        take=row["take"],
-        state=_STATES[row["state"]],
-        mode=row["mode"],
-        tier=row["tier"],
-        endpoint=row["endpoint"],
-        prompt=_prompt(json.loads(row["arguments"])),
+        batch=row.batch,
+        job=row.job_id,
+        take=row.take,
+        state=status_of(row.state, row.remote_status),
+        mode=row.mode,
+        tier=row.tier,
+        endpoint=row.endpoint,
+        prompt=_prompt(row.arguments),
         message=_message(row),
-        charged=MicroUSD(row["charged"]),
-        exposed=MicroUSD(row["exposed"]),
-        estimate=MicroUSD(row["estimate"]),
-        media=tuple(_media(f, base, output) for f in _chosen(mine, row["path"])),
-        request_id=row["request_id"] or "",
-        at=(row["rendered_at"] or "")[:16].replace("T", " "),
-        superseded=bool(row["retired"]),
+        charged=row.charged,
+        exposed=row.exposed,
+        estimate=row.estimate,
+        media=tuple(_media(f, base, output) for f in _chosen(mine, row.path)),
+        request_id=row.request_id or "",
+        at=(row.rendered_at or "")[:16].replace("T", " "),
+        superseded=row.retired,
     )
 
 
@@ -180,28 +151,26 @@ def _prompt(arguments: dict[str, Any]) -> str:
     return "\n".join(str(shot.get("prompt", "")) for shot in shots if isinstance(shot, dict))
 
 
-def _message(row: dict[str, Any]) -> str:
-    match row["state"]:
-        case "failed":
-            return row["failure"] or "failed"
-        case "cancelled":
-            return f"cancelled: {row['failure']}" if row["failure"] else "cancelled"
-        case "in_doubt":
-            return row["doubt"] or "fal may have accepted it"
-        case "rendered":
-            return "rendered and paid, not here yet"
-        case "submitting" | "submitted":
-            return _REMOTE.get(row["remote_status"], "sent to fal")
+def _message(row: NamedRender) -> str:
+    status = status_of(row.state, row.remote_status)
+    if row.state is State.SUBMITTING:
+        return "sent to fal, no answer yet"
+    match status:
+        case JobStatus.FAILED if row.failure:
+            return row.failure
+        case JobStatus.CANCELLED if row.failure:
+            return f"cancelled: {row.failure}"
+        case JobStatus.IN_DOUBT if row.doubt:
+            return row.doubt
         case _:
-            return ""
+            return STATUSES[status].note
 
 
 def _chosen(held: Sequence[File], template: str) -> list[File]:
-    """One name for each output: the manifest's own where it has one, else any that is left."""
+    """One file for each output: under the manifest's name where there is one, else any other."""
     chosen: dict[int, tuple[tuple[bool, bool], File]] = {}
     for file in held:
-        suffix = "" if file.index == 0 else f"-{file.index + 1}"
-        wanted = template.format(output=suffix, ext=file.ext)
+        wanted = template.format(output=output_suffix(file.index), ext=file.ext)
         rank = (not f"/{file.path}".endswith(f"/{wanted}"), file.superseded)
         if file.index not in chosen or rank < chosen[file.index][0]:
             chosen[file.index] = (rank, file)
@@ -221,7 +190,7 @@ def _media(file: File, base: Path, output: Path) -> Media:
 
 
 def relative_url(path: Path, folder: Path) -> str:
-    """How a page in `folder` names a file; every byte that means something in a URL is encoded."""
+    """A percent-encoded URL of a file, relative to a page in `folder`."""
     try:
         relative = Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:
@@ -247,7 +216,7 @@ def render_gallery(
         title: heading and window title.
         total: what the ledger counts in all, where that is more than these entries.
         emulated: nothing was charged.
-        written: when, in words.
+        written: the time of writing, as text.
     """
     shown = list(entries)
     groups = _grouped(shown)
@@ -258,7 +227,7 @@ def render_gallery(
         title=title,
         groups=groups,
         batches=list(dict.fromkeys(group.batch for group in groups)),
-        states=Counter(entry.state for entry in current),
+        states=_state_counts(current),
         number=len(current),
         total=format_usd(_sum(shown) if total is None else total),
         emulated=emulated,
@@ -269,6 +238,12 @@ def render_gallery(
         css_hash=_digest(css),
         js_hash=_digest(js),
     )
+
+
+def _state_counts(entries: Iterable[Entry]) -> dict[str, int]:
+    """How many entries have each status, in the order of `JobStatus`."""
+    found = Counter(entry.state for entry in entries)
+    return {status.value: found[status] for status in JobStatus if found[status]}
 
 
 def _grouped(entries: Iterable[Entry]) -> list[Group]:
@@ -289,7 +264,7 @@ def _part(name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """The only style and the only script that the page allows, by their content."""
+    """Digest of a style or script, as the content security policy names it."""
     return b64encode(sha256(text.encode()).digest()).decode()
 
 
@@ -313,7 +288,7 @@ def readable_size(size: int) -> str:
 
 
 def _text(value: str) -> str:
-    """Foreign text without controls and overrides; line breaks stay."""
+    """Foreign text without control and bidi characters; line breaks stay."""
     return "\n".join(map(clean, value.splitlines())).strip()
 
 
@@ -332,13 +307,13 @@ def write_gallery(
     with Reader.open(ledger) as reader:
         entries = entries_from(reader, output)
         money = reader.money()
-        service = [row["service"] for row in reader.rows("select service from ledger")]
+        service = service_of(reader)
     batches = dict.fromkeys(entry.batch for entry in entries)
     page = render_gallery(
         entries,
         title=", ".join(batches) or "Gallery",
         total=MicroUSD(money.charged + money.exposed),
-        emulated=service == ["emulator"],
+        emulated=service == "emulator",
         written=f"{now().astimezone(UTC):%Y-%m-%d %H:%M} UTC",
     )
     target = output / PAGE

@@ -1,4 +1,4 @@
-"""GitHub Actions: annotations of problems and failed jobs, and paths as it wants them. Pure."""
+"""GitHub Actions annotations of problems and failed jobs, with paths from the root. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOUD = (JobOutcome.IN_DOUBT, JobOutcome.FAILED, JobOutcome.UNDELIVERED)
 
 
 def run_annotations(report: RunReport, locate: Callable[[str], str] = str) -> list[str]:
-    """A line for what stopped the run and for each job that needs a person, at its place.
+    """An annotation for each stop reason and for each job that needs a person, at its place.
 
     `locate` turns a manifest's path into one from the root of the repository.
     """
@@ -26,8 +26,8 @@ def run_annotations(report: RunReport, locate: Callable[[str], str] = str) -> li
     lines = [line for outcome in _LOUD for line in report.lines if line.outcome is outcome]
     for line in lines:
         name = full_name(line.batch, line.job, several=len(report.batches) > 1)
-        message = clean(line.message) or line.outcome.value
-        title = f"{name}: {line.outcome}"
+        message = clean(line.message) or line.status.value
+        title = f"{name}: {line.status}"
         found.append(_command("error", message, line.place, title=title, locate=locate))
     if len(found) > SHOWN_BY_GITHUB:
         rest = len(found) - SHOWN_BY_GITHUB + 1
@@ -81,12 +81,12 @@ def _property(text: str) -> str:
 
 
 def in_actions(environ: Mapping[str, str]) -> bool:
-    """Whether this is a step of GitHub Actions, or of what imitates it."""
+    """Whether this is a step of GitHub Actions, or of a compatible runner."""
     return environ.get("GITHUB_ACTIONS") == "true"
 
 
 def from_workspace(environ: Mapping[str, str]) -> Callable[[str], str]:
-    """Paths as the annotations of this pipeline need them: from the checkout's root."""
+    """A function that makes paths relative to the root of the checkout, as annotations need."""
     root = environ.get("GITHUB_WORKSPACE", "")
 
     def locate(file: str) -> str:

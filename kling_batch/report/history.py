@@ -1,6 +1,6 @@
-"""The story of a job, in words, from ledger and disk: for `show` and `why`. Pure but for reads.
+"""History of a job and what the next run does with it, for `show` and `why`.
 
-What comes next is the plan's decision (`outlook`); must not judge a failure itself.
+What comes next is the plan's decision (`outlook`). Must not write, and must not judge a failure.
 """
 
 from __future__ import annotations
@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kling_batch.core.jobs import JSON
-from kling_batch.core.lifecycle import NEXT, State
+from kling_batch.core.jobs import JSON, Render, differences
+from kling_batch.core.lifecycle import NEXT, State, status_of
 from kling_batch.core.outcomes import Charged
-from kling_batch.core.quantities import format_usd
-from kling_batch.core.records import Attempt, Standing
-from kling_batch.ledger.names import LedgerJob, differences
+from kling_batch.core.quantities import format_usd, usd_number
+from kling_batch.core.records import Attempt, LoggedEvent, Standing
+from kling_batch.ledger import queries
+from kling_batch.ledger.names import LedgerJob
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
 from kling_batch.planning.plan import Action
 
+#: Text of each event; `by person`: of one that a person reported.
 _EVENTS: dict[str, str] = {
-    "submit_intended": "intent written down, price {estimate}",
+    "submit_intended": "intent committed, price {estimate}",
     "submit_accepted": "accepted by fal as {request_id}",
     "submit_refused": "not taken: {message}",
     "submit_unconfirmed": "answer lost: {reason}",
@@ -42,14 +44,16 @@ _EVENTS: dict[str, str] = {
 }
 
 
-def story(reader: Reader, job: LedgerJob) -> list[str]:
-    """Every attempt of a job and what happened to it, a line each."""
+def history(reader: Reader, job: LedgerJob) -> list[str]:
+    """Every attempt at a job with its events and files, a line each."""
     lines = [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
     lines += [f"  {name}: {_value(value)}" for name, value in json.loads(job.arguments).items()]
     attempts = reader.attempts_of(job.key)
     for number, attempt in enumerate(attempts, 1):
-        lines += ["", f"attempt {number}: {attempt.state.replace('_', ' ')}, {_money(attempt)}"]
-        lines += [f"  {row['at']}  {_event(row, attempt)}" for row in _events(reader, attempt.id)]
+        status = status_of(attempt.state, attempt.remote_status)
+        lines += ["", f"attempt {number}: {status}, {_money(attempt)}"]
+        events = queries.events_of(reader, attempt.id)
+        lines += [f"  {event.at}  {_text(event, attempt)}" for event in events]
         lines += [
             f"  file {file.path} ({file.size} bytes, sha256 {file.sha256[:12]}…)"
             + (" superseded" if file.superseded else "")
@@ -76,14 +80,11 @@ def as_data(reader: Reader, job: LedgerJob) -> JSON:
                 "attempt": attempt.id,
                 "state": attempt.state.value,
                 "request_id": attempt.handle.request_id if attempt.handle else None,
-                "estimate_usd": attempt.estimate / 1e6,
-                "cost_usd": None if attempt.cost is None else attempt.cost / 1e6,
+                "estimate_usd": usd_number(attempt.estimate),
+                "cost_usd": usd_number(attempt.cost),
                 "charged": attempt.charged.value if attempt.charged else None,
                 "failure": attempt.failure.message if attempt.failure else None,
-                "events": [
-                    {**row, "data": json.loads(row["data"]) if row["data"] else None}
-                    for row in _events(reader, attempt.id)
-                ],
+                "events": [event._asdict() for event in queries.events_of(reader, attempt.id)],
                 "files": [file.path for file in reader.files_of(attempt.id)],
             }
             for attempt in reader.attempts_of(job.key)
@@ -92,20 +93,26 @@ def as_data(reader: Reader, job: LedgerJob) -> JSON:
 
 
 def why(reader: Reader, job: LedgerJob) -> list[str]:
-    """In words, what the next run would do with the job, and why."""
+    """What the next run would do with the job, why, and what has changed about it."""
     lines = [_next(reader, job)]
     for key, retired_at in job.earlier[:3]:
-        rows = list(reader.rows("select endpoint, arguments from jobs where key = ?", [key]))
-        changes = differences(json.loads(rows[0]["arguments"]), json.loads(job.arguments))
-        if rows[0]["endpoint"] != job.endpoint:
-            changes.insert(0, f"endpoint: {rows[0]['endpoint']} → {job.endpoint}")
+        before = queries.render_of(reader, key)
+        now = Render(job.endpoint, json.loads(job.arguments))
+        changes = differences(before, now) if before is not None else {}
         lines.append(f"Until {retired_at} this name meant another render ({key}); what changed:")
-        lines += [f"  {change}" for change in changes]
+        lines += [
+            f"  {name}: {_short(old)} → {_short(new)}" for name, (old, new) in changes.items()
+        ]
     return lines
 
 
+def _short(value: JSON) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
 def _next(reader: Reader, job: LedgerJob) -> str:
-    """One sentence, made of the plan's decision: it says what is paid for as `plan` does."""
+    """One sentence made of the plan's decision, so that it agrees with `plan` about payments."""
     coming = outlook(reader, job)
     price = format_usd(job.estimate)
     if coming.standing is not None:
@@ -117,23 +124,23 @@ def _next(reader: Reader, job: LedgerJob) -> str:
 
 
 def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> str:
-    """What has become of the job, and what follows."""
-    state, reason = standing.state, coming.planned.reason
+    """The state of the job, and what follows."""
+    reason = coming.planned.reason
+    ended = "was cancelled" if standing.state is State.CANCELLED else "has failed"
     match coming.planned.action:
         case Action.SUBMIT:
             unless = ", unless the manifest's `retry` allows fewer" if coming.by_limit else ""
             return (
-                f"has {state} ({reason}): the next run pays up to {price} for another attempt"
-                f"{unless}"
+                f"{ended} ({reason}): the next run pays up to {price} for another attempt{unless}"
             )
         case Action.SETTLED:
             unless = ", unless the manifest's `retry` allows more attempts"
             return (
-                f"has {state} ({_said(standing)}) and stays so{unless if coming.by_limit else ''}: "
+                f"{ended} ({_failure(standing)}) and stays so{unless if coming.by_limit else ''}: "
                 "only `run --retry-failed` or `retry` pays for it again"
             )
         case Action.BLOCKED:
-            return f"has {state} and {reason}: the next run does not pay for it"
+            return f"{ended} and {reason}: the next run does not pay for it"
         case Action.RECONCILE:
             return (
                 "is in doubt: fal may have accepted it. The next run looks for its trace and does "
@@ -146,51 +153,42 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
                 "renders nothing; `reroll` pays for another take"
             )
         case Action.COLLECT | Action.DOWNLOAD:
-            return _collected(state, reader.attempt(standing.attempt_id))
+            return _collected(reader.attempt(standing.attempt_id))
 
 
-def _said(standing: Standing) -> str:
-    return standing.failure.message if standing.failure else standing.state
+def _failure(standing: Standing) -> str:
+    return standing.failure.message if standing.failure else status_of(standing.state)
 
 
-def _collected(state: State, attempt: Attempt) -> str:
-    if state is not State.SUCCEEDED:
-        meaning, _, then = NEXT[state]
-        return f"is {state}: {meaning}; the next run: {then}"
+def _collected(attempt: Attempt) -> str:
+    if attempt.state is not State.SUCCEEDED:
+        meaning, _, then = NEXT[attempt.state]
+        status = status_of(attempt.state, attempt.remote_status)
+        return f"is {status}: {meaning}; the next run: {then}"
     if attempt.origin == "adopted":
         return "was adopted, and its file is gone, which fal never had; put it back"
     return "is paid, but its file is missing: the next run downloads it, which costs nothing"
 
 
-def _events(reader: Reader, attempt_id: int) -> list[dict[str, Any]]:
-    return list(
-        reader.rows(
-            "select at, event, from_state, to_state, data from events where attempt_id = ?"
-            " order by id",
-            [attempt_id],
-        )
-    )
-
-
-def _event(row: dict[str, Any], attempt: Attempt) -> str:
-    data: dict[str, Any] = json.loads(row["data"]) if row["data"] else {}
-    words = {
+def _text(event: LoggedEvent, attempt: Attempt) -> str:
+    data = event.data or {}
+    fields = {
         **data,
         **data.get("handle", {}),
         **data.get("failure", {}),
         "estimate": format_usd(attempt.estimate),
     }
-    if "paths" in words:
-        words["paths"] = ", ".join(words["paths"])
-    if isinstance(words.get("cost"), int):
-        words["cost"] = format_usd(words["cost"])
-    event = f"{row['event']} by {data['by']}" if "by" in data else row["event"]
-    template: str = _EVENTS.get(event) or _EVENTS.get(row["event"], row["event"])
-    return template.format_map(_Lenient(words))
+    if "paths" in fields:
+        fields["paths"] = ", ".join(fields["paths"])
+    if isinstance(fields.get("cost"), int):
+        fields["cost"] = format_usd(fields["cost"])
+    name = f"{event.event} by {data['by']}" if "by" in data else event.event
+    template: str = _EVENTS.get(name) or _EVENTS.get(event.event, event.event)
+    return template.format_map(_Lenient(fields))
 
 
 class _Lenient(dict[str, Any]):
-    """An event of another version may lack a word."""
+    """Fields of an event; those that an older version did not write read `?`."""
 
     def __missing__(self, key: str) -> str:
         return "?"

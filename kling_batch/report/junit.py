@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
+from kling_batch.core.lifecycle import STATUSES
+from kling_batch.core.quantities import usd_number
 from kling_batch.core.text import clean
 from kling_batch.errors import ExitCode
-from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
-
-#: What an ending is to a test runner; passed where it is not named here.
-_VERDICTS: dict[JobOutcome, str] = {
-    JobOutcome.FAILED: "failure",
-    JobOutcome.UNDELIVERED: "error",
-    JobOutcome.IN_DOUBT: "error",
-    JobOutcome.BLOCKED: "skipped",
-    JobOutcome.RUNNING: "skipped",
-    JobOutcome.NOT_STARTED: "skipped",
-}
-
+from kling_batch.report.run_report import JobLine, RunReport
 
 _COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 
 
 def junit(report: RunReport) -> str:
-    """A test suite for each batch, a test case for each job, one more for a run that stopped."""
+    """A test suite a batch, a test case a job, and one more suite for a run that stopped."""
     root = ET.Element("testsuites", {"name": "kling-batch", "time": _seconds(report.seconds)})
     for batch in report.batches:
         suite = _suite(root, report, clean(batch))
@@ -32,7 +23,7 @@ def junit(report: RunReport) -> str:
                 _case(suite, line)
         _total(suite)
     if report.reasons and report.exit_code is not ExitCode.OK:
-        # Jobs that never started are no failures, yet a stopped run must not look green.
+        # Jobs that never started are no failures, but a run that stopped must not pass.
         suite = _suite(root, report, "kling-batch")
         case = ET.SubElement(suite, "testcase", {"classname": "kling-batch", "name": "run"})
         kind = {"message": report.meaning, "type": _word(report.exit_code.name)}
@@ -61,26 +52,26 @@ def _case(suite: ET.Element, line: JobLine) -> None:
     if line.place.line:
         attributes["line"] = str(line.place.line)
     case = ET.SubElement(suite, "testcase", attributes)
-    facts = {"ending": line.outcome.value, "cost_usd": f"{line.cost / 1e6:.3f}"}
+    facts = {"ending": line.outcome.value, "cost_usd": f"{usd_number(line.cost):.3f}"}
     facts |= {"mode": line.mode, "tier": line.tier, "request_id": line.request_id}
     properties = ET.SubElement(case, "properties")
     for name, value in facts.items():
         if value:
             ET.SubElement(properties, "property", {"name": name, "value": clean(value)})
-    if (verdict := _VERDICTS.get(line.outcome)) is not None:
-        message = clean(line.message) or line.outcome.value
+    if verdict := STATUSES[line.status].junit:
+        message = clean(line.message) or line.status.value
         found = ET.SubElement(case, verdict, {"message": message, "type": _word(line.outcome.name)})
         if verdict != "skipped":
-            found.text = _story(line)
+            found.text = _details(line)
     if line.files:
         ET.SubElement(case, "system-out").text = "\n".join(map(clean, line.files))
 
 
-def _story(line: JobLine) -> str:
-    """What a person who opens the failure wants to see."""
+def _details(line: JobLine) -> str:
+    """Status, place, request and prompt, for whoever opens the failure."""
     prompt = clean(line.prompt)
     facts = [
-        f"{line.outcome}: {clean(line.message)}",
+        f"{line.status}: {clean(line.message)}",
         f"at {clean(str(line.place))}" if line.place.file else "",
         f"request {clean(line.request_id)}" if line.request_id else "",
         f"prompt: {prompt}" if prompt else "",

@@ -46,7 +46,7 @@ def _page(report: RunReport) -> Iterator[str]:
     for reason in report.reasons:
         yield f"**Stopped:** {escaped(reason)}"
         yield ""
-    parts = [f"{number:,} {outcome}" for outcome, number in counts.items()]
+    parts = [f"{number:,} {word}" for word, number in report.status_counts().items()]
     yield f"- Jobs: {', '.join(parts) or 'none'}"
     yield f"- Cost: {_cost(report)}"
     files = sum(len(line.files) for line in report.lines)
@@ -80,7 +80,7 @@ def _open_jobs(report: RunReport) -> Iterator[str]:
     for line in lines[:ROWS]:
         why = escaped(line.message[:LENGTH])
         where = escaped(str(line.place))
-        yield f"| {_name(report, line)} | {line.outcome} | {why} | {where} |"
+        yield f"| {_name(report, line)} | {line.status} | {why} | {where} |"
     yield from _rest(lines)
 
 

@@ -1,7 +1,7 @@
-"""What to type next after a run: complete commands, in the order in which a person would type them.
+"""Next steps after a run: complete commands, in the order in which a person would type them.
 
-A command that is printed here does no more than the run itself was allowed to do. Reads only; what
-the next run would do is the plan's word, never decided here.
+A command that is printed here does no more than the run itself was allowed to do. What the next run
+would do is asked of the plan. Must not write, and must not decide about jobs.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from kling_batch.errors import ExitCode, PlanDriftError, UsageError
 from kling_batch.ledger.names import find
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import shown
-from kling_batch.planning.builder import survey
+from kling_batch.planning.builder import build_plan
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobLine, JobOutcome
 from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, PER_DAY, Settings
 
-#: Jobs named in one command; nobody types more, and `retry --all` is another thing.
+#: Jobs named in one command; `retry --all` would be about other jobs too.
 NAMED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A run at its end, as far as advice depends on it."""
+class EndedRun:
+    """A run that has ended, as far as the next steps depend on it."""
 
     reader: Reader
     plan: Plan
@@ -36,91 +36,93 @@ class Ended:
     batches: Sequence[Batch]
     lines: Sequence[JobLine]
     code: ExitCode
-    #: Why nothing more was bought.
+    #: Why no further job was submitted.
     stops: Sequence[StopReason]
     command: Command
-    #: Raises where a plan is not the one that was reviewed; None: nobody has reviewed one.
+    #: Raises where a plan is not the one that was reviewed; None: none was reviewed.
     approve: Callable[[Plan], None] | None
 
 
-def next_steps(run: Ended) -> tuple[str, ...]:
-    """The commands, each with a remark in parentheses behind three spaces where it needs one."""
+def next_steps(run: EndedRun) -> tuple[str, ...]:
+    """The commands, some with a remark: three spaces, then parentheses."""
     return tuple(_steps(run))
 
 
-def _steps(run: Ended) -> Iterator[str]:
+def _steps(run: EndedRun) -> Iterator[str]:
     outcomes = {line.outcome for line in run.lines}
-    command = _located(run)
-    untried, settled = _failed(run) if JobOutcome.FAILED in outcomes else ([], [])
+    command = _with_ledger_and_service(run)
+    untried, settled = _failed_jobs(run) if JobOutcome.FAILED in outcomes else ([], [])
     if JobOutcome.IN_DOUBT in outcomes:
-        yield from _resolving(run)
+        yield from _resolve_commands(run)
     pending = JobOutcome.NOT_STARTED in outcomes or (untried and command.can("--retry-failed"))
     if outcomes & {JobOutcome.RUNNING, JobOutcome.UNDELIVERED} or (
         pending and run.code is not ExitCode.BUDGET
     ):
-        yield from _again(run, command)
+        yield from _rerun(run, command)
     if run.code is ExitCode.BUDGET:
-        yield from _richer(run, command)
+        yield from _rerun_with_more_money(run, command)
     if settled:
-        yield from _retrying(run, command, settled)
+        yield from _retry_commands(run, command, settled)
 
 
-def _richer(run: Ended, command: Command) -> Iterator[str]:
-    """The same with more money; a day's cap is no flag's to raise."""
+def _rerun_with_more_money(run: EndedRun, command: Command) -> Iterator[str]:
+    """The command with a higher cap; the cap of a day has no flag."""
     if run.stops and all(stop.cap == PER_DAY for stop in run.stops):
-        yield from _again(run, command, f"a day later, or after raising {PER_DAY}")
+        yield from _rerun(run, command, f"a day later, or after raising {PER_DAY}")
         return
     raised = command.having("--max-cost", "USD") if command.can("--max-cost") else command
-    yield from _again(run, raised, "after raising the cap or topping up")
+    yield from _rerun(run, raised, "after raising the cap or topping up")
 
 
-def _failed(run: Ended) -> tuple[list[JobLine], list[JobLine]]:
-    """Of the failed jobs: those that the next run tries by itself, and those that stay so.
+def _failed_jobs(run: EndedRun) -> tuple[list[JobLine], list[JobLine]]:
+    """Failed jobs that the next run tries by itself, and those that only a retry pays again.
 
-    What is in neither, a retry does not help: an adopted file that is gone was never fal's.
+    For the others a retry does not help: an adopted file that is gone was never at fal.
     """
-    left = {(i.job.batch, i.job.label): i.action for i in _left(run, retry=False).items}
+    actions = {
+        (i.job.batch, i.job.label): i.action for i in _remaining_plan(run, retry=False).items
+    }
     failed = [line for line in run.lines if line.outcome is JobOutcome.FAILED]
     untried, settled = (
-        [line for line in failed if left.get((line.batch, line.job)) is action]
+        [line for line in failed if actions.get((line.batch, line.job)) is action]
         for action in (Action.SUBMIT, Action.SETTLED)
     )
     return untried, settled
 
 
-def _located(run: Ended) -> Command:
-    """The command; one that came as a bare text is told which ledger and service it was about."""
+def _with_ledger_and_service(run: EndedRun) -> Command:
+    """The command; where its options are unknown, with those of its ledger and service."""
     command, emulator = run.command, run.settings.options.emulator
     if command.takes is not None:
         return command
-    said = {word.partition("=")[0] for word in command.head}
-    if emulator is not None and not said & {"--emulator", "--emulator-url"}:
+    given = {word.partition("=")[0] for word in command.head}
+    if emulator is not None and not given & {"--emulator", "--emulator-url"}:
         command = (
             command.having("--emulator-url", emulator) if emulator else command.having("--emulator")
         )
-    return command if said & {"--output", "-o", "--ledger"} else _in_ledger(run, command)
+    return command if given & {"--output", "-o", "--ledger"} else _with_ledger(run, command)
 
 
-def _in_ledger(run: Ended, command: Command) -> Command:
-    """A command of the same ledger, which is named unless it lies where everybody looks."""
+def _with_ledger(run: EndedRun, command: Command) -> Command:
+    """The command with `--ledger`, unless it is the default one."""
     ledger = run.settings.ledger
     if ledger == Path(DEFAULT_OUTPUT) / LEDGER_NAME:
         return command
     return command.having("--ledger", shown(ledger))
 
 
-# -- doubts ------------------------------------------------------------------------------------
+# -- submissions in doubt --------------------------------------------------------------------------
 
 
-def _resolving(run: Ended) -> Iterator[str]:
+def _resolve_commands(run: EndedRun) -> Iterator[str]:
     line = next(line for line in run.lines if line.outcome is JobOutcome.IN_DOUBT)
-    resolve = _in_ledger(run, Command(("kling-batch", "resolve", _name(run.reader, line))))
+    resolve = _with_ledger(run, Command(("kling-batch", "resolve", _job_name(run.reader, line))))
     yield f"{resolve.having('--request-id', 'ID')}   (found in the fal dashboard)"
     yield f"{resolve.having('--not-submitted')}   (not found there)"
 
 
-def _name(reader: Reader, line: JobLine) -> str:
-    """What a person types for this job: its batch as well where the id alone is not enough."""
+def _job_name(reader: Reader, line: JobLine) -> str:
+    """The name to type for this job: with its batch where the id alone is ambiguous."""
     whole = f"{line.batch}/{line.job}"
     if line.job.startswith("-"):
         return whole
@@ -130,36 +132,36 @@ def _name(reader: Reader, line: JobLine) -> str:
         return whole
 
 
-# -- the same again ----------------------------------------------------------------------------
+# -- the same command again ------------------------------------------------------------------------
 
 
-def _again(run: Ended, command: Command, remark: str = "") -> Iterator[str]:
-    """The command, within the plan on paper where one was handed in."""
+def _rerun(run: EndedRun, command: Command, remark: str = "") -> Iterator[str]:
+    """The command; where a saved plan was given, still within it."""
     file = command.value("--plan")
     if file is not None:
-        left = _left(run, retry=command.says("--retry-failed"))
+        plan = _remaining_plan(run, retry=command.says("--retry-failed"))
         if command.value("--limit") is not None:
-            # What this run has bought counts: one more job would not be in the plan.
-            paid = {item.job.key for item in left.items if item.action is Action.SUBMIT}
+            # The jobs that this run paid for count: one more would not be in the saved plan.
+            paid = {item.job.key for item in plan.items if item.action is Action.SUBMIT}
             command = command.having("--limit", str(len(paid)))
-        if not _approved(run, left):
+        if not _approved(run, plan):
             review = command.without("--plan").as_command("plan").having("--out", file)
             yield f"{review}   (the plan no longer fits: review a new one)"
     yield f"{command}   ({remark})" if remark else str(command)
 
 
-def _left(run: Ended, *, retry: bool) -> Plan:
-    """What the same run would do now with the jobs it was about."""
+def _remaining_plan(run: EndedRun, *, retry: bool) -> Plan:
+    """The plan of the same run, as of now, for the jobs it was about."""
     mine = [item.job for item in run.plan.items if not item.orphaned]
     batches = [
         replace(batch, jobs=tuple(job for job in mine if job.batch == batch.name))
         for batch in run.batches
     ]
     settings = replace(run.settings, options=replace(run.settings.options, limit=None))
-    return survey(run.reader, batches, settings, retry=lambda _: retry)
+    return build_plan(run.reader, batches, settings, retry=lambda _: retry)
 
 
-def _approved(run: Ended, plan: Plan) -> bool:
+def _approved(run: EndedRun, plan: Plan) -> bool:
     try:
         if run.approve is not None:
             run.approve(plan)
@@ -171,11 +173,11 @@ def _approved(run: Ended, plan: Plan) -> bool:
 # -- another payment ---------------------------------------------------------------------------
 
 
-def _retrying(run: Ended, command: Command, failed: Sequence[JobLine]) -> Iterator[str]:
+def _retry_commands(run: EndedRun, command: Command, failed: Sequence[JobLine]) -> Iterator[str]:
     if command.can("--retry-failed"):
         retry = command.having("--retry-failed")
-        yield from _again(run, retry, "pays for the failed ones again")
+        yield from _rerun(run, retry, "pays for the failed ones again")
         return
-    names = [_name(run.reader, line) for line in failed[:NAMED]]
-    retry = _in_ledger(run, Command(("kling-batch", "retry", *names)))
+    names = [_job_name(run.reader, line) for line in failed[:NAMED]]
+    retry = _with_ledger(run, Command(("kling-batch", "retry", *names)))
     yield f"{retry}   (the next run pays for them again)"

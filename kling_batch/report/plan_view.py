@@ -1,4 +1,4 @@
-"""A plan for people and machines: a table, Markdown for pull requests, one JSON document. Pure."""
+"""Plan as text, Markdown (for pull requests) and JSON. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import duration, format_usd
+from kling_batch.core.quantities import duration, format_usd, usd_number
 from kling_batch.core.text import clean
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
 
-#: More lines than this say nothing to a person; what will be kept is only counted.
+#: At most so many lines; jobs that are kept are only counted.
 MANY = 200
 
-_WORDS: dict[Action, str] = {
+_LABELS: dict[Action, str] = {
     Action.SUBMIT: "pay",
     Action.COLLECT: "collect",
     Action.RECONCILE: "look up",
@@ -35,7 +35,7 @@ _UNKNOWN_SECONDS = {"image": 15.0, "video": 180.0}
 
 
 def as_text(plan: Plan, settings: Settings, history: History) -> str:
-    """A line a job that something happens to, then the totals."""
+    """A line for each job that is not kept, then the totals."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
     lines = [_line(item) for item in moving[:MANY]]
     if len(moving) > MANY:
@@ -46,7 +46,7 @@ def as_text(plan: Plan, settings: Settings, history: History) -> str:
 def _line(item: PlannedJob) -> str:
     price = format_usd(item.job.estimate) if _paid(item) else ""
     note = f" [{item.job.estimate_note}]" if _paid(item) and item.job.estimate_note else ""
-    return f"{_WORDS[item.action]:>9}  {price:>8}  {item.job.label}: {clean(item.reason)}{note}"
+    return f"{_LABELS[item.action]:>9}  {price:>8}  {item.job.label}: {clean(item.reason)}{note}"
 
 
 def _paid(item: PlannedJob) -> bool:
@@ -56,7 +56,7 @@ def _paid(item: PlannedJob) -> bool:
 def _totals(plan: Plan, settings: Settings) -> str:
     counts = ", ".join(
         f"{count} to {word}" if action is Action.SUBMIT else f"{count} {word}"
-        for action, word in _WORDS.items()
+        for action, word in _LABELS.items()
         if (count := plan.count(action))
     )
     cap = f" of at most {format_usd(settings.max_cost)}" if settings.max_cost is not None else ""
@@ -105,7 +105,7 @@ def as_markdown(plan: Plan, settings: Settings, history: History) -> str:
     for item in moving[:MANY]:
         price = format_usd(item.job.estimate) if _paid(item) else ""
         lines.append(
-            f"| {_WORDS[item.action]} | {_cell(item.job.label)} | {_cell(item.reason)} | {price} |"
+            f"| {_LABELS[item.action]} | {_cell(item.job.label)} | {_cell(item.reason)} | {price} |"
         )
     if len(moving) > MANY:
         lines.append(f"| | … and {len(moving) - MANY} more | | |")
@@ -121,8 +121,8 @@ def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
     """Everything, for machines."""
     return {
         "schema_version": 1,
-        "cost_usd": plan.cost / 1e6,
-        "cap_usd": None if settings.max_cost is None else settings.max_cost / 1e6,
+        "cost_usd": usd_number(plan.cost),
+        "cap_usd": usd_number(settings.max_cost),
         "prices_dated": _dated(plan) or None,
         "wall_time_seconds": round(wall_time(plan, settings, history)),
         "idle": plan.idle,
@@ -138,7 +138,7 @@ def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
                 "endpoint": item.job.endpoint,
                 "mode": item.job.mode or None,
                 "tier": item.job.tier or None,
-                "estimate_usd": item.job.estimate / 1e6,
+                "estimate_usd": usd_number(item.job.estimate),
                 "estimate_note": item.job.estimate_note or None,
                 "path": item.job.path.format(output="", ext=""),
             }

@@ -1,6 +1,7 @@
-"""How a run ended, as one value: every display, summary, JUnit file and exit code is made of it.
+"""The values that displays and reports render: `RunStarted` at the start, `RunReport` at the end.
 
-Built by `session.py`, rendered by others. Must not render, and must not read the ledger.
+`RunReport` is built by `builder.py`; every summary, JUnit file and exit code is made of it. Must
+not render, and must not read the ledger.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode, Place
+from kling_batch.planning.plan import Plan
 
 
 class JobOutcome(StrEnum):
-    """Where a job stands when the run ends, in the words people read."""
+    """How the run ended for a job, by the names of machine formats; people read `JobStatus`."""
 
     SUCCEEDED = "succeeded"
     #: Done before this run began.
@@ -27,8 +30,24 @@ class JobOutcome(StrEnum):
     UNDELIVERED = "undelivered"
     NOT_STARTED = "not started"
 
+    @property
+    def status(self) -> JobStatus:
+        """The status that people read, where nothing more exact is known."""
+        return _STATUS[self]
 
-#: Endings that leave something for a person or another run to do, and the code they ask for.
+
+_STATUS: dict[JobOutcome, JobStatus] = {
+    JobOutcome.SUCCEEDED: JobStatus.DONE,
+    JobOutcome.UNCHANGED: JobStatus.DONE,
+    JobOutcome.FAILED: JobStatus.FAILED,
+    JobOutcome.BLOCKED: JobStatus.BLOCKED,
+    JobOutcome.IN_DOUBT: JobStatus.IN_DOUBT,
+    JobOutcome.RUNNING: JobStatus.QUEUED,
+    JobOutcome.UNDELIVERED: JobStatus.DOWNLOADING,
+    JobOutcome.NOT_STARTED: JobStatus.WAITING,
+}
+
+#: Exit codes of outcomes that leave something to do for a person or another run.
 OUTCOME_CODES: dict[JobOutcome, ExitCode] = {
     JobOutcome.FAILED: ExitCode.SOME_FAILED,
     JobOutcome.BLOCKED: ExitCode.SOME_FAILED,
@@ -39,18 +58,33 @@ OUTCOME_CODES: dict[JobOutcome, ExitCode] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """A run at its start: the plan, and the money and folders that it is about."""
+
+    plan: Plan
+    cap: MicroUSD | None
+    #: The output folders, as a person reads them.
+    output: str
+    emulated: bool
+    #: What the ledger counts against the cap at this moment; None where nobody knows.
+    committed: MicroUSD | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobLine:
     """One job at the end of the run."""
 
     batch: str
     job: str
     outcome: JobOutcome
+    #: The status where it is more exact than the outcome: rendering, cancelled.
+    exact: JobStatus | None = None
     mode: str = ""
     tier: str = ""
     prompt: str = ""
     #: Why it is not done, or empty.
     message: str = ""
-    #: Paths as a person at the working folder would type them.
+    #: Relative to the working folder where they are below it.
     files: tuple[str, ...] = ()
     #: What it cost so far: charged where known, else estimated.
     cost: MicroUSD = field(default=MicroUSD(0))
@@ -58,6 +92,11 @@ class JobLine:
     seconds: float | None = None
     request_id: str = ""
     place: Place = field(default=Place(""))
+
+    @property
+    def status(self) -> JobStatus:
+        """The status that people read."""
+        return self.exact or self.outcome.status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +111,7 @@ class RunReport:
     ended_at: str
     seconds: float
     lines: tuple[JobLine, ...]
-    #: Of this run's jobs: known to be owed, possibly owed, over all runs.
+    #: Of this run's batches, over all runs: owed for certain, and possibly owed.
     charged: MicroUSD
     exposed: MicroUSD
     #: Charged or exposed by attempts of this run alone.
@@ -83,7 +122,7 @@ class RunReport:
     emulated: bool
     #: Jobs of a very large batch that were done before and have no line of their own.
     unlisted: int = 0
-    #: What to type next, complete commands.
+    #: Complete commands to type next.
     next_steps: tuple[str, ...] = ()
 
     @property
@@ -93,7 +132,7 @@ class RunReport:
 
     @property
     def meaning(self) -> str:
-        """What the exit code means here, in words."""
+        """What the exit code means here, for people."""
         outcomes = {line.outcome for line in self.lines}
         failed = any(OUTCOME_CODES.get(outcome) is ExitCode.SOME_FAILED for outcome in outcomes)
         if (
@@ -112,21 +151,45 @@ class RunReport:
         found[JobOutcome.UNCHANGED] += self.unlisted
         return {outcome: found[outcome] for outcome in JobOutcome if found[outcome]}
 
+    def status_counts(self) -> dict[str, int]:
+        """How many jobs have each status; `unchanged` are those that were done before this run."""
+        found: Counter[JobStatus | JobOutcome] = Counter(
+            line.outcome if line.outcome is JobOutcome.UNCHANGED else line.status
+            for line in self.lines
+        )
+        found[JobOutcome.UNCHANGED] += self.unlisted
+        return {word.value: found[word] for word in _ORDER if found[word]}
+
+
+#: Order of the counts: what is done, what needs attention, what is still open.
+_ORDER: tuple[JobStatus | JobOutcome, ...] = (
+    JobStatus.DONE,
+    JobOutcome.UNCHANGED,
+    JobStatus.FAILED,
+    JobStatus.BLOCKED,
+    JobStatus.IN_DOUBT,
+    JobStatus.CANCELLED,
+    JobStatus.RENDERING,
+    JobStatus.QUEUED,
+    JobStatus.DOWNLOADING,
+    JobStatus.WAITING,
+)
+
 
 def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCode:
-    """The code of a run: an interrupt's own, else the one that needs a person most."""
+    """The exit code of a run: an interrupt's own, else the first of `EXIT_PRIORITY`."""
     for signal in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         if signal in stops:
             return signal
     outcomes = {line.outcome for line in lines}
     if outcomes and outcomes <= {JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED}:
-        stops = tuple(stop for stop in stops if stop is not ExitCode.BUDGET)  # it stopped nothing
+        stops = tuple(stop for stop in stops if stop is not ExitCode.BUDGET)  # nothing was left
     held = {*stops, *(OUTCOME_CODES[outcome] for outcome in outcomes if outcome in OUTCOME_CODES)}
     if (
         not outcomes & {JobOutcome.RUNNING, JobOutcome.UNDELIVERED}
         and ExitCode.STILL_RUNNING in held
     ):
-        # The time was over, but nothing is left at fal: that code would send somebody to collect.
+        # The time was over, but nothing is open at fal: that code would ask for another run.
         held.remove(ExitCode.STILL_RUNNING)
         if JobOutcome.NOT_STARTED in outcomes:
             held.add(ExitCode.SOME_FAILED)

@@ -1,6 +1,6 @@
-"""The words at the beginning and the end of a run, for people: short, calm, complete. Pure.
+"""Opening line and closing summary of a run, as text for people. Pure.
 
-Lines carry a tone, not a colour; displays decide what a tone looks like. Must not print or read.
+Lines carry a tone, not a colour; displays decide how a tone looks. Must not print or read.
 """
 
 from __future__ import annotations
@@ -8,34 +8,22 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
-from kling_batch.core.quantities import MicroUSD, duration, format_usd
-from kling_batch.core.text import as_typed, clean, count, full_name
+from kling_batch.core.quantities import duration, format_usd
+from kling_batch.core.text import Tone, as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
-from kling_batch.planning.plan import Action, Plan
-from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
-
-
-class Tone(StrEnum):
-    """What a line is about."""
-
-    PLAIN = "plain"
-    TITLE = "title"
-    GOOD = "good"
-    BAD = "bad"
-    DOUBT = "doubt"
-    DIM = "dim"
+from kling_batch.planning.plan import Action
+from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, RunStarted
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One line."""
+class StyledLine:
+    """One line of output and its tone."""
 
     text: str = ""
     tone: Tone = Tone.PLAIN
-    #: Columns by which its continuation is indented, where it has to be folded; None: never
-    #: folded, because half of a command that is pasted is another command.
+    #: Columns by which continuation lines are indented; None: never folded, because a command is
+    #: pasted as a whole.
     hang: int | None = 2
 
 
@@ -44,29 +32,26 @@ SMALL = 12
 #: Jobs named in one section; the rest is counted.
 NAMED = 20
 
-#: Sections of jobs that are not done: ending → heading and tone.
-_SECTIONS: dict[JobOutcome, tuple[str, Tone]] = {
-    JobOutcome.FAILED: ("Failed", Tone.BAD),
-    JobOutcome.BLOCKED: ("Blocked by other jobs", Tone.BAD),
-    JobOutcome.UNDELIVERED: (
-        "Paid and rendered, not here yet (downloading costs nothing)",
-        Tone.BAD,
-    ),
+#: Headings of the sections of jobs that are not done.
+_SECTIONS: dict[JobOutcome, str] = {
+    JobOutcome.FAILED: "Failed",
+    JobOutcome.BLOCKED: "Blocked by other jobs",
+    JobOutcome.UNDELIVERED: "Paid and rendered, not here yet (downloading costs nothing)",
     JobOutcome.IN_DOUBT: (
-        "In doubt (fal may have accepted and may bill these; nothing is sent twice)",
-        Tone.DOUBT,
+        "In doubt (fal may have accepted and may bill these; nothing is sent twice)"
     ),
-    JobOutcome.RUNNING: ("Still with fal (billed when rendered)", Tone.DOUBT),
+    JobOutcome.RUNNING: "Still with fal (billed when rendered)",
 }
-#: The same where nobody bills.
+#: The same for the emulator, which bills nothing.
 _EMULATED: dict[JobOutcome, str] = {
     JobOutcome.IN_DOUBT: "In doubt (the emulator may have accepted these; nothing is sent twice)",
     JobOutcome.RUNNING: "Still with the emulator",
 }
 
 
-def opening(plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool) -> str:
-    """What a run sets out to do, in one line."""
+def opening(started: RunStarted) -> str:
+    """The plan of a run, in one line."""
+    plan = started.plan
     counts = (
         (plan.count(Action.SUBMIT), f"to render for up to {format_usd(plan.cost)}"),
         (plan.count(Action.COLLECT), "to collect"),
@@ -76,37 +61,45 @@ def opening(plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool) ->
         (plan.count(Action.SETTLED, Action.BLOCKED), "failed before or blocked"),
     )
     parts = [f"{number:,} {what}" for number, what in counts if number]
-    if cap is not None:
-        parts.append(f"cap {format_usd(cap)}")
-    where = " on the emulator (nothing is charged)" if emulated else ""
-    return f"{count(len(plan.items), 'job')}{where}: {', '.join(parts)}; files in {clean(output)}"
+    if started.cap is not None:
+        parts.append(f"cap {format_usd(started.cap)}")
+    where = " on the emulator (nothing is charged)" if started.emulated else ""
+    files = clean(started.output)
+    return f"{count(len(plan.items), 'job')}{where}: {', '.join(parts)}; files in {files}"
 
 
-def closing(report: RunReport, *, width: int | None = None) -> list[Said]:
+def closing(report: RunReport, *, width: int | None = None) -> list[StyledLine]:
     """The whole summary; folded to `width` columns where that is given."""
     if _idle(report):
         return [_title(report)]
-    said = [Said(), _title(report), *_stops(report), Said(), *_facts(report), *_files(report)]
+    lines = [
+        StyledLine(),
+        _title(report),
+        *_stops(report),
+        StyledLine(),
+        *_facts(report),
+        *_files(report),
+    ]
     for outcome in _SECTIONS:
-        said += _section(report, outcome)
-    said += _next(report)
-    return [part for line in said for part in _folded(line, width)]
+        lines += _section(report, outcome)
+    lines += _next(report)
+    return [part for line in lines for part in _folded(line, width)]
 
 
-def brief(report: RunReport) -> list[Said]:
+def brief(report: RunReport) -> list[StyledLine]:
     """One line where all is well, the whole summary where somebody has to act."""
     if report.exit_code is not ExitCode.OK:
         return closing(report)
     title = _title(report)
-    return [title if _idle(report) else Said(f"{title.text}; {_cost(report)}", Tone.GOOD)]
+    return [title if _idle(report) else StyledLine(f"{title.text}; {_cost(report)}", Tone.GOOD)]
 
 
 def _idle(report: RunReport) -> bool:
-    """Whether everything was there before."""
+    """Whether everything was done before."""
     return all(line.outcome is JobOutcome.UNCHANGED for line in report.lines) and not report.reasons
 
 
-def _title(report: RunReport) -> Said:
+def _title(report: RunReport) -> StyledLine:
     counts = report.counts()
     total = report.total
     done = counts.get(JobOutcome.SUCCEEDED, 0) + counts.get(JobOutcome.UNCHANGED, 0)
@@ -114,21 +107,21 @@ def _title(report: RunReport) -> Said:
     if _idle(report):
         before = f", {count(total, 'job')} done before" if total else ", no job"
         where = f"; files in {clean(report.output)}" if total else ""
-        return Said(f"{name}: nothing to do{before}{where}", Tone.GOOD)
+        return StyledLine(f"{name}: nothing to do{before}{where}", Tone.GOOD)
     took = duration(report.seconds)
     text = f"{name}: {done:,} of {count(total, 'job')} done in {took}"
-    return Said(text, Tone.GOOD if done == total else Tone.TITLE)
+    return StyledLine(text, Tone.GOOD if done == total else Tone.TITLE)
 
 
-def _stops(report: RunReport) -> Iterator[Said]:
+def _stops(report: RunReport) -> Iterator[StyledLine]:
     for reason in report.reasons:
-        yield Said(f"Stopped: {clean(reason)}", Tone.BAD)
+        yield StyledLine(f"Stopped: {clean(reason)}", Tone.BAD)
 
 
-def _facts(report: RunReport) -> Iterator[Said]:
-    parts = [f"{number:,} {outcome}" for outcome, number in report.counts().items()]
-    yield Said(f"  jobs   {', '.join(parts) or 'none'}", hang=9)
-    yield Said(f"  cost   {_cost(report)}", hang=9)
+def _facts(report: RunReport) -> Iterator[StyledLine]:
+    parts = [f"{number:,} {word}" for word, number in report.status_counts().items()]
+    yield StyledLine(f"  jobs   {', '.join(parts) or 'none'}", hang=9)
+    yield StyledLine(f"  cost   {_cost(report)}", hang=9)
 
 
 def _cost(report: RunReport) -> str:
@@ -145,36 +138,38 @@ def _cost(report: RunReport) -> str:
     return ", ".join(parts)
 
 
-def _files(report: RunReport) -> Iterator[Said]:
+def _files(report: RunReport) -> Iterator[StyledLine]:
     files = [file for line in report.lines for file in line.files]
     if not files:
         return
-    yield Said(f"  files  {count(len(files), 'file')} in {clean(report.output)}", hang=9)
+    yield StyledLine(f"  files  {count(len(files), 'file')} in {clean(report.output)}", hang=9)
     if report.total <= SMALL:
         # A path names its job: every path template must.
-        yield from (Said(f"         {clean(file)}", Tone.DIM, hang=11) for file in files)
+        yield from (StyledLine(f"         {clean(file)}", Tone.DIM, hang=11) for file in files)
 
 
-def _section(report: RunReport, outcome: JobOutcome) -> Iterator[Said]:
+def _section(report: RunReport, outcome: JobOutcome) -> Iterator[StyledLine]:
     lines = [line for line in report.lines if line.outcome is outcome]
+    running = outcome is JobOutcome.RUNNING
     if not lines:
         return
-    heading, tone = _SECTIONS[outcome]
+    heading = _SECTIONS[outcome]
     if report.emulated:
         heading = _EMULATED.get(outcome, heading)
-    yield Said()
-    yield Said(f"{heading}:", tone)
-    if outcome is JobOutcome.RUNNING:
+    yield StyledLine()
+    # Open requests are as uncertain in money as doubts.
+    yield StyledLine(f"{heading}:", Tone.WARNING if running else outcome.status.tone)
+    if running:
         names = ", ".join(_name(report, line) for line in lines[:NAMED])
         cost = format_usd(sum(line.cost for line in lines))
-        yield Said(f"  {names}{_more(lines)} ({cost})")
+        yield StyledLine(f"  {names}{_more(lines)} ({cost})")
         return
     margin = min(28, max(len(_name(report, line)) for line in lines[:NAMED]))
     for line in lines[:NAMED]:
         text = f"  {_name(report, line):{margin}}  {_why(line)}".rstrip()
-        yield Said(text, hang=margin + 4)
+        yield StyledLine(text, hang=margin + 4)
     if len(lines) > NAMED:
-        yield Said(f"  and {len(lines) - NAMED:,} more; see: kling-batch status", Tone.DIM)
+        yield StyledLine(f"  and {len(lines) - NAMED:,} more; see: kling-batch status", Tone.DIM)
 
 
 def _more(lines: list[JobLine]) -> str:
@@ -188,22 +183,22 @@ def _why(line: JobLine) -> str:
     )
 
 
-def _next(report: RunReport) -> Iterator[Said]:
+def _next(report: RunReport) -> Iterator[StyledLine]:
     if report.next_steps:
-        yield Said()
-        yield Said("Next:", Tone.TITLE)
+        yield StyledLine()
+        yield StyledLine("Next:", Tone.TITLE)
         for step in report.next_steps:
-            yield Said(f"  {_step(step)}", hang=None)
+            yield StyledLine(f"  {_step(step)}", hang=None)
     if report.exit_code is not ExitCode.OK:
-        yield Said()
-        yield Said(f"exit code {report.exit_code.value}: {report.meaning}", Tone.DIM)
+        yield StyledLine()
+        yield StyledLine(f"exit code {report.exit_code.value}: {report.meaning}", Tone.DIM)
 
 
 def _step(step: str) -> str:
-    """A command and its remark, two spaces between them for the eye.
+    """A command and its remark, two spaces between them.
 
-    The command is quoted so that it is one harmless line, and is not touched: a blank that is lost
-    from a prompt is another prompt.
+    The command is quoted so that it is one harmless line, and stays unchanged: one blank less in a
+    prompt is another prompt.
     """
     command, gap, remark = step.rpartition("   (") if step.endswith(")") else (step, "", "")
     return f"{as_typed(command)}  ({clean(remark)}" if gap else as_typed(step)
@@ -213,7 +208,7 @@ def _name(report: RunReport, line: JobLine) -> str:
     return full_name(line.batch, line.job, several=len(report.batches) > 1)
 
 
-def _folded(line: Said, width: int | None) -> Iterable[Said]:
+def _folded(line: StyledLine, width: int | None) -> Iterable[StyledLine]:
     """The line in parts no wider than the terminal."""
     if width is None or line.hang is None or len(line.text) <= width:
         return [line]
@@ -225,4 +220,4 @@ def _folded(line: Said, width: int | None) -> Iterable[Said]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return [Said(part, line.tone) for part in parts]
+    return [StyledLine(part, line.tone) for part in parts]

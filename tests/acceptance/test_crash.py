@@ -84,7 +84,7 @@ class Night:
         """
         sql = "select job_id, take from job_status where state = 'in_doubt' group by job_key"
         with Reader.open(self.folder / "outputs/ledger.db") as ledger:
-            names = [f"{row['job_id']}#{row['take']}" for row in ledger.rows(sql)]
+            names = [f"{row['job_id']}#{row['take']}" for row in ledger.db.query(sql)]
             known = ledger.request_ids()
         assert {request.request_id for request in self.world.books.accepted} <= known
         for name in names:
@@ -142,7 +142,7 @@ def judge(folder: Path, world: World) -> None:
         sql = "select payload from attempts where request_id is null and state in (?, ?)"
         doubts = Counter(
             json.loads(row["payload"])["prompt"]
-            for row in reader.rows(sql, ["submitting", "in_doubt"])
+            for row in reader.db.query(sql, ["submitting", "in_doubt"])
         )
     lost = Counter(r.prompt for r in world.books.accepted if r.request_id not in known)
     assert lost <= doubts, f"accepted and forgotten: {lost - doubts}"

@@ -31,11 +31,12 @@ from kling_batch.emulator.server import running
 from kling_batch.errors import LedgerError, PlanDriftError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
-from kling_batch.operations.run import Request, execute
+from kling_batch.operations.run import open_run
 from kling_batch.output.download import SPARE
 from kling_batch.planning.plan import Plan
+from kling_batch.report.command_line import Command
 from kling_batch.report.display.choose import choose
-from kling_batch.settings import Options
+from kling_batch.settings import RunOptions
 
 MANIFEST = "version: 1\nname: disk\ndefaults: {mode: text-to-video, tier: standard}\njobs:\n"
 JOBS = 6
@@ -388,13 +389,13 @@ def test_a_ledger_that_cannot_take_the_end_of_a_run_does_not_hide_why_it_ended(
         raise PlanDriftError("the prices have changed")
 
     monkeypatch.setattr(Ledger, "end_run", full)
-    request = Request(
-        batches=(Batch(name="b", source="b.yaml", jobs=()),),
-        options=Options(output=tmp_path, emulator=""),
-        command="run b.yaml",
+    opened = open_run(
+        (Batch(name="b", source="b.yaml", jobs=()),),
+        RunOptions(output=tmp_path, emulator=""),
+        command=Command.parsed("run b.yaml"),
         display=choose(json=False, quiet=True, stream_is_terminal=False, environ={}),
-        approve=no,
+        check_plan=no,
     )
 
-    with pytest.raises(PlanDriftError, match="prices"):
-        execute(request)
+    with pytest.raises(PlanDriftError, match="prices"), opened:
+        pass

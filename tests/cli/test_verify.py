@@ -14,7 +14,7 @@ from support.process import environment, start, tls_stand_in
 from kling_batch.emulator import Fault
 from kling_batch.engine import pacing
 from kling_batch.ledger.reader import Reader
-from kling_batch.operations.verify import verify
+from kling_batch.operations.verify import verify_ledger
 from kling_batch.output.store import OutputStore
 
 
@@ -98,7 +98,7 @@ def test_verify_beside_a_run_finds_nothing_that_is_not_there(desk: Desk) -> None
         time.sleep(0.3)
         while process.poll() is None:
             with Reader.open(ledger) as reader:
-                found += verify(reader, OutputStore({}, ledger.parent)).findings
+                found += verify_ledger(reader, OutputStore({}, ledger.parent)).findings
         process.communicate()
     assert not found
 

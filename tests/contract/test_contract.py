@@ -26,7 +26,7 @@ from kling_batch.core.outcomes import (
     Rendered,
     Unread,
 )
-from kling_batch.core.quantities import iso
+from kling_batch.core.quantities import format_time
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.emulator.server import running
@@ -80,7 +80,7 @@ async def finish(queue: Queue, handle: Handle) -> Finished:
 
 def test_a_paid_image_from_submission_to_verified_file(subject: Subject, tmp_path: Path) -> None:
     async def whole() -> None:
-        since = iso(datetime.now(UTC) - timedelta(minutes=5))
+        since = format_time(datetime.now(UTC) - timedelta(minutes=5))
         async with subject.open() as (queue, downloader):
             accepted = await queue.submit(ENDPOINT, PAYLOAD)
             assert isinstance(accepted, Accepted)

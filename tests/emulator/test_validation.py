@@ -1,4 +1,4 @@
-"""The runner's complaints, written from the facts sheet and not from the client's rules."""
+"""The runner's complaints, written from docs/fal-api.md and not from the client's rules."""
 
 import io
 

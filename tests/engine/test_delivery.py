@@ -31,8 +31,8 @@ from kling_batch.core.outcomes import (
     Unfetched,
 )
 from kling_batch.emulator import Fault, Settings
-from kling_batch.engine.delivery import _token
 from kling_batch.engine.engine import Engine
+from kling_batch.engine.file_fetch import token_of
 from kling_batch.errors import ExitCode, LedgerError
 from kling_batch.ledger.artifacts import Placed
 from kling_batch.ledger.ledger import Ledger
@@ -133,7 +133,7 @@ def names(folder: Path) -> list[str]:
 
 def temporary_of(rig: Rig, attempt: Any) -> Path:
     store = rig.store()
-    return store.temporary(rig.folder / "test/job-0.mp4", _token(attempt), 0)
+    return store.temporary(rig.folder / "test/job-0.mp4", token_of(attempt), 0)
 
 
 def test_a_run_killed_after_the_last_byte_does_not_download_for_ever(tmp_path: Path) -> None:
@@ -184,7 +184,10 @@ def test_two_new_names_for_a_file_that_was_edited_get_the_paid_one(tmp_path: Pat
 
 
 def test_files_that_appear_late_are_not_lost_money(tmp_path: Path) -> None:
-    """A file store that needs a minute to show a new file has not lost it (facts §7.4)."""
+    """A file store that needs a minute to show a new file has not lost it.
+
+    Source: docs/fal-api.md#file-retention.
+    """
     rig = Rig(tmp_path, account())
     jobs = make_jobs(2)
 

@@ -123,7 +123,7 @@ def test_a_run_ends_although_fal_never_says_a_readable_word_again(
     run_result = rig.run(jobs)
 
     assert rig.states(jobs) == [State.SUBMITTED, State.SUCCEEDED]
-    assert "no readable word" in run_result.reasons["test", "job-0", 1]
+    assert "has not answered status checks" in run_result.reasons["test", "job-0", 1]
     assert rig._virtual < 8 * 3600
     rig.world.faults.clear()
     rig.run(jobs)

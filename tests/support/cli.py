@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -118,6 +119,13 @@ EDITED = MANIFEST.replace("the first", "the first but better")
 #: The first job's first render is refused by fal's content policy.
 POLICY = Fault(stage="job", what="fail", error="content_policy_violation", prompt="first", times=1)
 
+
+def still_open(text: str) -> int:
+    """How many jobs a summary counts as queued or rendering."""
+    (jobs,) = re.findall(r"  jobs   (.*?)  cost   ", text, re.DOTALL)
+    return sum(int(number) for number in re.findall(r"(\d+) (?:queued|rendering)\b", jobs))
+
+
 VIDEOS = """\
 version: 1
 name: {name}
@@ -185,7 +193,7 @@ class Desk:
     def last_command(self, ledger: str = "outputs/ledger.db") -> str:
         """The last run's command, as the ledger has it."""
         with Reader.open(self.folder / ledger) as reader:
-            rows = list(reader.rows("select command from runs order by id desc limit 1"))
+            rows = list(reader.db.query("select command from runs order by id desc limit 1"))
         return str(rows[0]["command"])
 
     def finish(self) -> None:

@@ -33,7 +33,7 @@ from kling_batch.output.download import Downloader
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.builder import OutputIndex
 from kling_batch.planning.plan import OnDisk, Plan, make_plan
-from kling_batch.settings import Options, resolve
+from kling_batch.settings import RunOptions, resolve
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 T2V = "fal-ai/kling-video/o3/standard/text-to-video"
@@ -255,4 +255,4 @@ class Rig:
         )
 
 
-__all__ = ["OnDisk", "Options", "Rig", "make_job", "make_jobs", "resolve"]
+__all__ = ["OnDisk", "Rig", "RunOptions", "make_job", "make_jobs", "resolve"]

@@ -28,20 +28,21 @@ import trio
 import trio.testing
 from sqlite_utils import Database
 
+from kling_batch.core.events import RunResult, name_of
 from kling_batch.core.jobs import Batch, Job, substitute
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.records import Attempt, Cap
 from kling_batch.emulator import World
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.engine.context import RunContext, RunPolicy
-from kling_batch.engine.engine import Engine, RunResult, name_of
+from kling_batch.engine.engine import Engine
 from kling_batch.engine.matching import SKEW
 from kling_batch.errors import ExitCode
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.transport import connections
 from kling_batch.ledger.database import explained
 from kling_batch.ledger.ledger import Ledger, Placed
-from kling_batch.operations.verify import Finding, verify
+from kling_batch.operations.verify import Finding, verify_ledger
 from kling_batch.output.download import Downloader
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import Plan
@@ -121,7 +122,7 @@ class FaultyLedger(Ledger):
         super().save_artifacts(attempt, placed, lost=lost)
 
 
-class FaultyShelf(OutputStore):
+class FaultyStore(OutputStore):
     """Asks for the weather before and after every rename, link and sidecar."""
 
     storm: Storm
@@ -136,9 +137,9 @@ class FaultyShelf(OutputStore):
         self.storm.meet("aside.after", on="disk")
         return kept
 
-    def shelve(self, temporary: Path, final: Path) -> None:
+    def _rename(self, temporary: Path, final: Path) -> None:
         self.storm.meet("rename.before", on="disk")
-        super().shelve(temporary, final)
+        super()._rename(temporary, final)
         self.storm.meet("rename.after", on="disk")
 
     def write_sidecar(self, final: Path, record: Any) -> None:
@@ -312,7 +313,7 @@ class Storm(Rig):
         return FaultyLedger(self, self.ledger_path)
 
     def store(self) -> OutputStore:
-        store = FaultyShelf({"test": self.folder}, self.folder)
+        store = FaultyStore({"test": self.folder}, self.folder)
         store.storm = self
         return store
 
@@ -486,7 +487,7 @@ def _every_request_is_known_or_in_doubt(storm: Storm, ledger: Ledger) -> None:
 
 
 def findings(storm: Storm, ledger: Ledger) -> tuple[Finding, ...]:
-    return verify(ledger, OutputStore({"test": storm.folder}, storm.folder)).findings
+    return verify_ledger(ledger, OutputStore({"test": storm.folder}, storm.folder)).findings
 
 
 def _known(storm: Storm, finding: Finding) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kling_batch.core.jobs import Batch, Limits
+from kling_batch.core.jobs import Batch, Job, JobKey, Limits
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import UsageError
-from kling_batch.settings import Options, Settings, resolve
+from kling_batch.settings import RunOptions, Settings, resolve
 
 
 def batch(name: str = "one", output: str | None = None, **limits: Any) -> Batch:
@@ -18,7 +19,14 @@ def batch(name: str = "one", output: str | None = None, **limits: Any) -> Batch:
 
 
 def decided(*batches: Batch, **options: Any) -> Settings:
-    return resolve(batches, Options(**options))
+    return resolve(batches, RunOptions(**options))
+
+
+def value(settings: Settings, name: str) -> Any:
+    """A setting; the cap of a day is one of the budget's."""
+    if name == "max_cost_per_day":
+        return next((cap.limit for cap in settings.budget.caps if cap.name == name), None)
+    return getattr(settings, name)
 
 
 DEFAULTS: dict[str, Any] = {
@@ -36,9 +44,9 @@ DEFAULTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("batches", [(), (batch(),)])
-@pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
-def test_nobody_said_anything(batches: tuple[Batch, ...], name: str, value: Any) -> None:
-    assert getattr(decided(*batches), name) == value
+@pytest.mark.parametrize(("name", "expected"), DEFAULTS.items())
+def test_nobody_said_anything(batches: tuple[Batch, ...], name: str, expected: Any) -> None:
+    assert value(decided(*batches), name) == expected
 
 
 #: setting, what the manifest says, what the flag says
@@ -80,8 +88,8 @@ def test_among_manifests_the_more_careful_word_holds(
 ) -> None:
     first, second = batch("one", **one), batch("two", **other)
 
-    assert getattr(decided(first, second), name) == together
-    assert getattr(decided(second, first), name) == together
+    assert value(decided(first, second), name) == together
+    assert value(decided(second, first), name) == together
 
 
 def test_a_common_cap_is_the_sum_and_only_where_each_has_one() -> None:
@@ -128,3 +136,62 @@ def test_the_order_of_manifests_never_chooses_another_ledger() -> None:
         with pytest.raises(UsageError, match="--ledger"):
             decided(*order)
         assert decided(*order, ledger=Path("l.db")).ledger == Path("l.db")
+
+
+# -- the budget --------------------------------------------------------------------------------
+
+
+def a_job(key: str, name: str = "one", estimate: int = 1, note: str = "") -> Job:
+    return Job(
+        key=JobKey(key),
+        endpoint="fal-ai/x",
+        arguments={},
+        take=1,
+        id=key,
+        batch=name,
+        mode="",
+        tier="",
+        path="{output}{ext}",
+        estimate=MicroUSD(estimate),
+        estimate_note=note,
+    )
+
+
+def test_the_budget_holds_each_manifests_own_cap_and_shows_their_sum() -> None:
+    budget = decided(batch("a", max_cost=MicroUSD(5)), batch("b", max_cost=MicroUSD(7))).budget
+
+    assert [(cap.limit, cap.batches, cap.name) for cap in budget.caps] == [
+        (5, ("a",), "max_cost"),
+        (7, ("b",), "max_cost"),
+    ]
+    assert budget.total == 12
+
+
+def test_a_batch_without_a_cap_leaves_the_others_and_no_sum() -> None:
+    budget = decided(batch("a", max_cost=MicroUSD(5)), batch("b")).budget
+
+    assert [cap.batches for cap in budget.caps] == [("a",)]
+    assert budget.total is None
+    assert budget.cap_of(a_job("k1:1", "a")) is budget.caps[0]
+    assert budget.cap_of(a_job("k1:2", "b")) is None
+
+
+def test_the_options_cap_replaces_the_manifests_and_covers_all_batches() -> None:
+    capped = batch("a", max_cost=MicroUSD(5), max_cost_per_day=MicroUSD(3))
+    budget = decided(capped, batch("b"), max_cost=MicroUSD(9)).budget
+
+    assert [(cap.limit, cap.batches, cap.name) for cap in budget.caps] == [
+        (9, ("a", "b"), "--max-cost"),
+        (3, None, "max_cost_per_day"),
+    ]
+    assert budget.caps[1].window == timedelta(days=1)
+    assert budget.total == 9
+
+
+def test_the_cap_of_a_single_shot_covers_its_job_in_any_batch() -> None:
+    shot = Batch(name="video", source="", jobs=(a_job("k1:1"),))
+    budget = resolve((shot,), RunOptions(max_cost=MicroUSD(9)), single=True).budget
+
+    assert [(cap.limit, cap.batches, cap.key) for cap in budget.caps] == [(9, None, "k1:1")]
+    assert budget.cap_of(a_job("k1:2")) is None
+    assert budget.total == 9

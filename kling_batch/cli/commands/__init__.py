@@ -1,51 +1,68 @@
-"""One module a command, or a few that belong together; each composes the parts it needs.
+"""Table of the commands: where each is defined, its group in `--help`, and its summary.
 
-Must import nothing heavy at module level: every `--help` loads all of them.
+`--help` reads this table alone; the module of a command is imported when the command is used.
+A summary is the first sentence of the command's own help, which a test compares.
 """
 
 from __future__ import annotations
 
-import click
+from typing import NamedTuple
 
-from kling_batch.cli.commands.adopt import adopt
-from kling_batch.cli.commands.cancel import cancel
-from kling_batch.cli.commands.catalog import catalog
-from kling_batch.cli.commands.doctor import doctor
-from kling_batch.cli.commands.emulator import emulator
-from kling_batch.cli.commands.gallery import gallery
-from kling_batch.cli.commands.generate import generate, video
-from kling_batch.cli.commands.init import init, schema
-from kling_batch.cli.commands.plan import plan
-from kling_batch.cli.commands.report import report
-from kling_batch.cli.commands.resolve import resolve
-from kling_batch.cli.commands.retry import reroll, retry
-from kling_batch.cli.commands.run import run
-from kling_batch.cli.commands.show import list_, show, why
-from kling_batch.cli.commands.status import status
-from kling_batch.cli.commands.validate import validate
-from kling_batch.cli.commands.verify import verify
 
-COMMANDS: tuple[click.Command, ...] = (
-    adopt,
-    cancel,
-    catalog,
-    doctor,
-    emulator,
-    gallery,
-    generate,
-    init,
-    list_,
-    plan,
-    report,
-    reroll,
-    resolve,
-    retry,
-    run,
-    schema,
-    show,
-    status,
-    validate,
-    verify,
-    video,
-    why,
-)
+class Entry(NamedTuple):
+    """One command of the table."""
+
+    group: str
+    summary: str
+    #: Module below `kling_batch.cli.commands`.
+    module: str
+    #: Name of the command object in it.
+    attribute: str
+
+
+MAKE, LOOK, SETTLE, CHECK = "Make", "Look", "Settle", "Check"
+
+COMMANDS: dict[str, Entry] = {
+    "run": Entry(
+        MAKE, "Render what is new, collect what is open, pay for nothing twice", "run", "run"
+    ),
+    "plan": Entry(MAKE, "Show what `run` would do, why, and what it would cost", "plan", "plan"),
+    "generate": Entry(
+        MAKE, "Generate one image and print the result as JSON", "generate", "generate"
+    ),
+    "video": Entry(
+        MAKE, "Generate or edit one video and print the result as JSON", "generate", "video"
+    ),
+    "init": Entry(MAKE, "Write a commented manifest, and its schema beside it", "init", "init"),
+    "status": Entry(LOOK, "Show the state of every job, and the costs", "status", "status"),
+    "list": Entry(LOOK, "List the jobs: state, price, name, prompt", "show", "list_"),
+    "show": Entry(LOOK, "Show the history of a job: attempts, costs, files", "show", "show"),
+    "why": Entry(LOOK, "Explain what the next run would do with a job", "show", "why"),
+    "gallery": Entry(LOOK, "Write gallery.html: every take on one page", "gallery", "gallery"),
+    "report": Entry(
+        LOOK, "Report costs by batch and day, and how good estimates were", "report", "report"
+    ),
+    "retry": Entry(
+        SETTLE, "Allow failed jobs another paid attempt in the next run", "retry", "retry"
+    ),
+    "reroll": Entry(SETTLE, "Ask for one more take of a job in the next run", "retry", "reroll"),
+    "cancel": Entry(
+        SETTLE, "Ask fal to cancel open requests and print its answer", "cancel", "cancel"
+    ),
+    "resolve": Entry(
+        SETTLE, "Settle a submission in doubt after a look at fal's dashboard", "resolve", "resolve"
+    ),
+    "adopt": Entry(SETTLE, "Take an existing file as the result of a job", "adopt", "adopt"),
+    "validate": Entry(CHECK, "Check manifests; nothing is sent or paid", "validate", "validate"),
+    "verify": Entry(
+        CHECK, "Check the ledger against itself and the files on disk", "verify", "verify"
+    ),
+    "doctor": Entry(
+        CHECK, "Check program, key, ledger, folder and connection to fal", "doctor", "doctor"
+    ),
+    "catalog": Entry(CHECK, "List modes, tiers, prices and parameters", "catalog", "catalog"),
+    "schema": Entry(CHECK, "Print the JSON Schema of a manifest (draft 2020-12)", "init", "schema"),
+    "emulator": Entry(
+        CHECK, "Serve an emulator of fal's queue, storage and platform API", "emulator", "emulator"
+    ),
+}

@@ -1,4 +1,4 @@
-"""`adopt`: take an existing file as a job's result."""
+"""`kling-batch adopt`: take an existing file as a job's result."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from pathlib import Path
 
 import click
 
-from kling_batch.cli.options import JOB, PATH, ledger_of, place_options
+from kling_batch import operations
+from kling_batch.cli.ledgers import ledger_of
+from kling_batch.cli.options import JOB, PATH, place_options
 from kling_batch.errors import ExitCode
 
 
-@click.command()
+@click.command(epilog="Example: kling-batch adopt hero-clip bought-elsewhere.mp4")
 @JOB
 @click.argument("file", type=PATH)
 @place_options
 def adopt(job: str, file: Path, **places: Path | None) -> int:
-    """Take an existing FILE as the result of JOB: nothing is rendered, nothing is paid."""
-    from kling_batch.operations.adopt import adopt_file  # noqa: PLC0415
+    """Take an existing file as the result of a job.
 
+    FILE is copied to where the output of JOB belongs. Nothing is rendered, nothing is paid.
+    """
     with ledger_of(places) as ledger:
-        path = adopt_file(ledger, job, file, places.get("output"))
+        path = operations.adopt_file(ledger, job, file, places.get("output"))
     click.echo(f"{job}: {path} is its result now", err=True)
     return ExitCode.OK

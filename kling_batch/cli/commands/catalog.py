@@ -7,35 +7,37 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from kling_batch.catalog.kling_o3 import Endpoint
+from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.parameters import Parameter
 from kling_batch.catalog.pricing import PerImage, Price
+from kling_batch.catalog.registry import CATALOG, MODES
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ExitCode, UsageError
 
 
-@click.command()
+@click.command(epilog="Example: kling-batch catalog text-to-video")
 @click.argument("mode", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON document")
 def catalog(mode: str | None, *, as_json: bool) -> int:
-    """List modes, tiers and prices; with MODE also its parameters and their limits."""
-    from kling_batch.catalog.registry import CATALOG, MODES  # noqa: PLC0415
+    """List modes, tiers, prices and parameters.
 
-    chosen = [e for e in CATALOG if mode in (None, e.mode, e.id)]
-    if not chosen:
+    Parameters and their limits are shown with MODE.
+    """
+    endpoints = [e for e in CATALOG if mode in (None, e.mode, e.id)]
+    if not endpoints:
         raise UsageError(f"no mode or endpoint {mode!r}; there are: {', '.join(MODES)}")
     if as_json:
-        click.echo(json.dumps(as_data(chosen), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(as_data(endpoints), ensure_ascii=False, indent=2))
     elif mode is None:
-        click.echo(overview(chosen))
+        click.echo(overview(endpoints))
     else:
-        click.echo(details(chosen))
+        click.echo(details(endpoints))
     return ExitCode.OK
 
 
 def overview(endpoints: Sequence[Endpoint]) -> str:
     """One line an endpoint: mode, tier, price, id."""
-    rows = [(e.mode, e.tier, price_words(e.price), e.id) for e in endpoints]
+    rows = [(e.mode, e.tier, price_text(e.price), e.id) for e in endpoints]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
@@ -45,7 +47,7 @@ def overview(endpoints: Sequence[Endpoint]) -> str:
     return "\n".join([*lines, "", "Prices in US dollars, from:", *(f"  {s}" for s in sources)])
 
 
-def price_words(price: Price) -> str:
+def price_text(price: Price) -> str:
     """A price as a person reads it."""
     if isinstance(price, PerImage):
         factors = "".join(f", {name} ×{factor}" for name, factor in price.factors.items())
@@ -55,7 +57,7 @@ def price_words(price: Price) -> str:
 
 
 def details(endpoints: Iterable[Endpoint]) -> str:
-    """Every parameter with its limits; tiers that share their parameters are told together."""
+    """Every parameter with its limits; tiers that share their parameters are shown together."""
     blocks: list[str] = []
     seen: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
@@ -63,7 +65,7 @@ def details(endpoints: Iterable[Endpoint]) -> str:
     for mode, same in seen.items():
         first = same[0]
         blocks.append(f"{mode}: {first.doc}")
-        blocks += [f"  {e.tier:<9} {price_words(e.price)}   {e.id}" for e in same]
+        blocks += [f"  {e.tier:<9} {price_text(e.price)}   {e.id}" for e in same]
         blocks += [_parameter(parameter, "  ") for parameter in first.parameters]
         blocks.append(f"  read from {first.source} ({first.dated})\n")
     return "\n".join(blocks).rstrip()
@@ -81,8 +83,8 @@ def _parameter(parameter: Parameter, indent: str) -> str:
         facts.append(f"{low}–{high}")
     if parameter.default is not None:
         facts.append(f"default {parameter.default}")
-    told = f" [{'; '.join(facts)}]" if facts else ""
-    lines = [f"{indent}{parameter.name:<22} {parameter.doc}{told}"]
+    limits = f" [{'; '.join(facts)}]" if facts else ""
+    lines = [f"{indent}{parameter.name:<22} {parameter.doc}{limits}"]
     fields = parameter.item.fields if parameter.item is not None else parameter.fields
     lines += [_parameter(each, indent + "    ") for each in fields]
     return "\n".join(lines)
@@ -98,7 +100,7 @@ def as_data(endpoints: Iterable[Endpoint]) -> JSON:
                 "mode": e.mode,
                 "tier": e.tier,
                 "output": e.output,
-                "price": price_words(e.price),
+                "price": price_text(e.price),
                 "price_source": e.price_source,
                 "price_dated": e.price_dated,
                 "source": e.source,
@@ -121,8 +123,8 @@ def _data(parameter: Parameter) -> JSON:
         data["default"] = parameter.default
     if parameter.choices:
         data["choices"] = list(parameter.choices)
-    if parameter.words:
-        data["words"] = dict(parameter.words)
+    if parameter.aliases:
+        data["words"] = dict(parameter.aliases)
     if parameter.minimum is not None:
         data["minimum"] = parameter.minimum
     if parameter.maximum is not None:

@@ -1,4 +1,4 @@
-"""`kling-batch emulator`: the stand-in for fal on a port, for people's own tests and CI."""
+"""`kling-batch emulator`: the emulator of fal on a port, for tests and CI of users."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from kling_batch.cli.options import PATH
+from kling_batch.emulator import EmulatorError, Settings, World, load_plan
+from kling_batch.emulator.server import serve
 from kling_batch.errors import ExitCode, UsageError
 
 
-@click.command()
+@click.command(epilog="Example: kling-batch emulator --port 8765 --profile instant")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on")
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--seed", default=0, show_default=True, help="Same seed, same renders")
@@ -45,9 +47,6 @@ def emulator(
     Point runs at it with --emulator-url http://127.0.0.1:8765. Its books and faults are under
     /_emulator/.
     """
-    from kling_batch.emulator import EmulatorError, Settings, World, load_plan  # noqa: PLC0415
-    from kling_batch.emulator.server import serve  # noqa: PLC0415
-
     try:
         settings = Settings(seed=seed, time_scale=speed, concurrency=slots, profile=profile)  # type: ignore[arg-type]
         plan = load_plan(faults) if faults is not None else None

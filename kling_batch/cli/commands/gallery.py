@@ -1,4 +1,4 @@
-"""`gallery`: write the static page of all takes."""
+"""`kling-batch gallery`: write the static page of all takes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import click
 
 from kling_batch.cli.options import ledger_path, place_options
 from kling_batch.errors import ExitCode
+from kling_batch.report.gallery import write_gallery
 
 
-@click.command()
+@click.command(epilog="Example: kling-batch gallery --output outputs")
 @place_options
 def gallery(**places: Path | None) -> int:
-    """Write gallery.html beside the outputs: every take with prompt and price, in one page."""
-    from kling_batch.report.gallery import write_gallery  # noqa: PLC0415 - jinja2 loads late
+    """Write gallery.html: every take on one page.
 
+    It lies beside the outputs and shows each take with its prompt and price.
+    """
     ledger = ledger_path(places)
     click.echo(write_gallery(ledger, places.get("output") or ledger.parent))
     return ExitCode.OK

@@ -1,31 +1,34 @@
-"""`init`, `schema` and `gallery`: files for people and their editors."""
+"""`kling-batch init` and `schema`: a first manifest, and the schema for editors."""
 
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import click
 
+import kling_batch.cli
 from kling_batch.cli.options import PATH
 from kling_batch.errors import ExitCode, UsageError
+from kling_batch.manifest.schema import schema as manifest_schema
 
 SCHEMA_NAME = "kling-batch.schema.json"
 
 
-@click.command()
+@click.command(epilog="Example: kling-batch init campaign.yaml")
 @click.argument("file", type=PATH, default=Path("manifest.yaml"))
 def init(file: Path) -> int:
-    """Write a commented manifest, and its schema beside it for editors."""
-    from kling_batch.cli.starter import init_text  # noqa: PLC0415
-    from kling_batch.manifest.schema import schema as made  # noqa: PLC0415 - pydantic loads late
+    """Write a commented manifest, and its schema beside it.
 
-    beside = file.with_name(SCHEMA_NAME)
+    FILE is runnable as it stands; editors use the schema to complete and check it.
+    """
+    schema_file = file.with_name(SCHEMA_NAME)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as opened:
-            opened.write(init_text(name=file.name, schema=SCHEMA_NAME))
-        beside.write_text(json.dumps(made(), ensure_ascii=False, indent=2) + "\n", "utf-8")
+            opened.write(starter_manifest(file.name))
+        schema_file.write_text(_schema_text() + "\n", "utf-8")
     except FileExistsError:
         raise UsageError(f"{file} is there already; nothing was written") from None
     except OSError as error:
@@ -34,10 +37,18 @@ def init(file: Path) -> int:
     return ExitCode.OK
 
 
-@click.command()
-def schema() -> int:
-    """Print the manifest's JSON Schema (draft 2020-12)."""
-    from kling_batch.manifest.schema import schema as made  # noqa: PLC0415
+def starter_manifest(name: str = "manifest.yaml") -> str:
+    """The manifest of the package data, with the commands in its comments for this file name."""
+    text = files(kling_batch.cli).joinpath("manifest.yaml").read_text(encoding="utf-8")
+    return text.replace(" manifest.yaml", f" {name}")
 
-    click.echo(json.dumps(made(), ensure_ascii=False, indent=2))
+
+@click.command(epilog="Example: kling-batch schema > kling-batch.schema.json")
+def schema() -> int:
+    """Print the JSON Schema of a manifest (draft 2020-12)."""
+    click.echo(_schema_text())
     return ExitCode.OK
+
+
+def _schema_text() -> str:
+    return json.dumps(manifest_schema(), ensure_ascii=False, indent=2)

@@ -1,4 +1,4 @@
-"""`kling-batch run`: the whole way from manifest to files. Again is how it is resumed."""
+"""`kling-batch run`: the whole way from manifest to files. The same command again resumes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from kling_batch import operations
+from kling_batch.cli.manifests import load_manifests, selection_of
 from kling_batch.cli.options import (
     PATH,
     limit_options,
@@ -18,14 +20,15 @@ from kling_batch.cli.options import (
     selection_options,
     service_options,
 )
-from kling_batch.cli.retype import typed
+from kling_batch.cli.retype import current_command
 from kling_batch.errors import UsageError
+from kling_batch.planning import saved_plan
+from kling_batch.planning.plan import Plan
+from kling_batch.report.ci import write_ci
+from kling_batch.report.display.choose import choose
 
-if TYPE_CHECKING:
-    from kling_batch.planning.plan import Plan
 
-
-@click.command()
+@click.command(epilog="Example: kling-batch run manifest.yaml --emulator")
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
 @service_options
 @place_options
@@ -40,17 +43,15 @@ if TYPE_CHECKING:
 @click.option("--junit", type=PATH, help="Write a JUnit XML file")
 @click.option("--summary", type=PATH, help="Write a Markdown summary")
 def run(manifests: tuple[Path, ...], **values: Any) -> int:
-    """Render what is new in MANIFEST, collect what is open, pay for nothing twice."""
-    from kling_batch.cli.manifests import chosen, load_all  # noqa: PLC0415 - heavy: load late
-    from kling_batch.fal.credentials import read_key_file, told_of_others  # noqa: PLC0415
-    from kling_batch.operations.run import Request, execute  # noqa: PLC0415
-    from kling_batch.report.display.choose import choose  # noqa: PLC0415
+    """Render what is new, collect what is open, pay for nothing twice.
 
-    read_key_file()
+    Jobs of MANIFEST that are done stay as they are. The same command again resumes a run.
+    """
     real = not (values["emulator"] or values["emulator_url"])
-    if real and not values["quiet"] and (told := told_of_others()):
-        click.echo(f"warning: {told}", err=True)
-    batches = load_all(manifests, values["variables"])
+    if real and not values["quiet"]:
+        for check in operations.check_key_file():
+            click.echo(f"warning: {check.message}", err=True)
+    batches = load_manifests(manifests, values["variables"])
     display = choose(
         json=values["as_json"],
         quiet=values["quiet"],
@@ -58,37 +59,32 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
         environ=os.environ,
     )
     try:
-        report = execute(
-            Request(
-                batches=batches,
-                options=options_of(values),
-                command=typed(),
-                display=display,
-                ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
-                only=chosen(values),
-                approve=_approval(values["plan_file"]),
-            )
-        )
+        with operations.open_run(
+            batches,
+            options_of(values),
+            command=current_command(),
+            display=display,
+            ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
+            select=selection_of(values),
+            check_plan=_check_of(values["plan_file"]),
+        ) as opened:
+            report = opened.carry_out()
     finally:
         display.close()
     if values["junit"] or values["summary"] or "GITHUB_ACTIONS" in os.environ:
-        from kling_batch.report.ci import write_ci  # noqa: PLC0415
-
         write_ci(report, values["junit"], values["summary"], os.environ)
     return report.exit_code
 
 
-def _approval(file: Path | None) -> Callable[[Plan], None] | None:
-    """Holds the plan of this run against the one on paper."""
+def _check_of(file: Path | None) -> Callable[[Plan], None] | None:
+    """Compares the plan of this run with the saved one."""
     if file is None:
         return None
-    from kling_batch.planning import saved_plan as planfile  # noqa: PLC0415
-
     try:
-        bound = planfile.read(file.read_text(encoding="utf-8"), str(file))
+        saved = saved_plan.read(file.read_text(encoding="utf-8"), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
-    return lambda plan: planfile.check(plan, bound, str(file))
+    return lambda plan: saved_plan.check(plan, saved, str(file))
 
 
 def _ask(question: str) -> bool:

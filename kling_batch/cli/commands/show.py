@@ -1,4 +1,4 @@
-"""`show`, `why` and `list`: what the ledger knows of jobs, in words or JSON; during a run, too."""
+"""`kling-batch show`, `why` and `list`: jobs of the ledger as text or JSON, also during a run."""
 
 from __future__ import annotations
 
@@ -7,56 +7,57 @@ from pathlib import Path
 
 import click
 
-from kling_batch.cli.options import place_options, reader_of
+from kling_batch.cli.ledgers import reader_of
+from kling_batch.cli.options import JOB, place_options
 from kling_batch.errors import ExitCode
+from kling_batch.ledger.names import find
+from kling_batch.ledger.queries import job_status
+from kling_batch.report.history import as_data, history
+from kling_batch.report.history import why as explain
 
 
-@click.command()
-@click.argument("job")
+@click.command(epilog="Example: kling-batch show hero-clip")
+@JOB
 @place_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
 def show(job: str, *, as_json: bool, **places: Path | None) -> int:
-    """Tell the story of JOB: every attempt, what happened, what it cost, its files."""
-    from kling_batch.ledger.names import find  # noqa: PLC0415
-    from kling_batch.report.history import as_data, story  # noqa: PLC0415
-
+    """Show the history of a job: attempts, costs, files."""
     with reader_of(places) as reader:
         named = find(reader, job)
         if as_json:
             click.echo(json.dumps(as_data(reader, named), ensure_ascii=False, indent=2))
         else:
-            click.echo("\n".join(story(reader, named)))
+            click.echo("\n".join(history(reader, named)))
     return ExitCode.OK
 
 
-@click.command()
-@click.argument("job")
+@click.command(epilog="Example: kling-batch why hero-clip")
+@JOB
 @place_options
 def why(job: str, **places: Path | None) -> int:
-    """Say what the next run would do with JOB, why, and what has changed about it."""
-    from kling_batch.ledger.names import find  # noqa: PLC0415
-    from kling_batch.report.history import why as explain  # noqa: PLC0415
+    """Explain what the next run would do with a job.
 
+    Says why, and what has changed about it.
+    """
     with reader_of(places) as reader:
         click.echo("\n".join(explain(reader, find(reader, job))))
     return ExitCode.OK
 
 
-@click.command("list")
-@click.option("--state", multiple=True, help="Only jobs in this state (failed, in_doubt, …)")
+@click.command("list", epilog="Example: kling-batch list --state failed")
+@click.option("--state", multiple=True, help="Only jobs in this state (failed, in doubt, …)")
 @place_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line")
 def list_(state: tuple[str, ...], *, as_json: bool, **places: Path | None) -> int:
-    """List the ledger's jobs, one a line: state, name, price, prompt."""
+    """List the jobs: state, price, name, prompt."""
     with reader_of(places) as reader:
-        for row in reader.rows("select * from job_status order by batch, job_id, take"):
-            if state and row["state"] not in state:
+        for row in job_status(reader):
+            if state and row.state not in state and row.status not in state:
                 continue
             if as_json:
-                click.echo(json.dumps(row, ensure_ascii=False))
+                click.echo(json.dumps(row._asdict(), ensure_ascii=False))
                 continue
-            label = row["job_id"] + (f"#{row['take']}" if row["take"] > 1 else "")
-            prompt = " ".join((row["prompt"] or "").split())[:60]
-            price = row["cost_usd"] if row["cost_usd"] is not None else row["estimate_usd"]
-            click.echo(f"{row['state']:>10}  ${price:<7.3f} {row['batch']}/{label}  {prompt}")
+            prompt = " ".join((row.prompt or "").split())[:60]
+            price = row.estimate_usd if row.cost_usd is None else row.cost_usd
+            click.echo(f"{row.status:>11}  ${price:<7.3f} {row.batch}/{row.label}  {prompt}")
     return ExitCode.OK

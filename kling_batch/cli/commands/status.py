@@ -1,4 +1,4 @@
-"""`kling-batch status`: where every job stands, from the ledger alone; works during a run."""
+"""`kling-batch status`: the state of every job, from the ledger alone; also during a run."""
 
 from __future__ import annotations
 
@@ -8,55 +8,50 @@ from pathlib import Path
 
 import click
 
+from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, place_options
+from kling_batch.core.lifecycle import JobStatus
+from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.errors import ExitCode
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME
+from kling_batch.ledger.queries import job_status
+from kling_batch.ledger.reader import Reader
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, RunOptions, resolve
 
 
-@click.command()
+@click.command(epilog="Example: kling-batch status manifest.yaml")
 @click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST...]")
 @place_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
 def status(
     manifests: tuple[Path, ...], output: Path | None, ledger: Path | None, *, as_json: bool
 ) -> int:
-    """Show where every job of the ledger stands, and the money."""
-    from kling_batch.core.quantities import format_usd  # noqa: PLC0415
-    from kling_batch.ledger.reader import Reader  # noqa: PLC0415
-
+    """Show the state of every job, and the costs."""
     names: tuple[str, ...] = ()
     if manifests:
-        from kling_batch.cli.manifests import load_all  # noqa: PLC0415
-        from kling_batch.settings import Options, resolve  # noqa: PLC0415
-
-        batches = load_all(manifests, ())
-        ledger = resolve(batches, Options(output=output, ledger=ledger)).ledger
+        batches = load_manifests(manifests, ())
+        ledger = resolve(batches, RunOptions(output=output, ledger=ledger)).ledger
         names = tuple(batch.name for batch in batches)
     path = ledger or (output or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
     with Reader.open(path) as reader:
-        rows = [
-            row
-            for row in reader.rows("select * from job_status order by batch, job_id, take")
-            if not names or row["batch"] in names
-        ]
+        rows = [row for row in job_status(reader) if not names or row.batch in names]
         money = reader.money(names or None)
     if as_json:
         document = {
             "schema_version": 1,
             "ledger": str(path),
-            "charged_usd": money.charged / 1e6,
-            "exposed_usd": money.exposed / 1e6,
-            "unknown_usd": money.unknown / 1e6,
-            "jobs": rows,
+            "charged_usd": usd_number(money.charged),
+            "exposed_usd": usd_number(money.exposed),
+            "unknown_usd": usd_number(money.unknown),
+            "jobs": [row._asdict() for row in rows],
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return ExitCode.OK
     for row in rows:
-        take = f"#{row['take']}" if row["take"] > 1 else ""
-        told = row["failure"] if row["state"] in ("failed", "cancelled") else row["files"]
-        click.echo(f"{row['state']:>10}  {row['job_id']}{take}  {told or ''}".rstrip())
-    counts = Counter(row["state"] for row in rows)
-    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        ended = row.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        details = row.failure if ended else row.files
+        click.echo(f"{row.status:>11}  {row.label}  {details or ''}".rstrip())
+    counts = Counter(row.status for row in rows)
+    summary = ", ".join(f"{counts[word]} {word}" for word in JobStatus if counts[word])
     click.echo(
         f"{summary or 'no jobs'}; charged {format_usd(money.charged)}, "
         f"possibly owed {format_usd(money.exposed)}"

@@ -7,27 +7,29 @@ from pathlib import Path
 
 import click
 
+from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH
 from kling_batch.errors import ExitCode, ManifestError, Problem
 
 
-@click.command()
+@click.command(epilog="Example: kling-batch validate manifest.yaml")
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
 @click.option("--set", "variables", multiple=True, metavar="KEY=VALUE", help="Set a variable")
 @click.option("--json", "as_json", is_flag=True, help="Problems as JSON, for editors")
 def validate(manifests: tuple[Path, ...], variables: tuple[str, ...], *, as_json: bool) -> int:
-    """Check MANIFEST against its schema and the endpoints' rules; nothing is sent or paid."""
-    from kling_batch.cli.manifests import load_all, read_all  # noqa: PLC0415
+    """Check manifests; nothing is sent or paid.
 
+    Compares MANIFEST with its schema and with the rules of the endpoints.
+    """
     if not as_json:
-        batches = load_all(manifests, variables)
+        batches = load_manifests(manifests, variables)
         for batch in batches:
             click.echo(f"{batch.source}: {len(batch.jobs)} jobs, no problems")
         return ExitCode.OK
     problems: tuple[Problem, ...] = ()
     warnings: list[Problem] = []
     try:
-        for batch in read_all(manifests, variables):
+        for batch in load_manifests(manifests, variables, warn=False):
             warnings += batch.warnings
     except ManifestError as error:
         problems = error.problems

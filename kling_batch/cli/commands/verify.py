@@ -6,36 +6,28 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from kling_batch.cli.options import (
-    ledger_path,
-    options_of,
-    place_options,
-    reader_of,
-    service_options,
-)
+from kling_batch import operations
+from kling_batch.cli.ledgers import reader_of
+from kling_batch.cli.options import ledger_path, options_of, place_options, service_options
 from kling_batch.errors import ExitCode
+from kling_batch.ledger.queries import batch_names
+from kling_batch.output.store import OutputStore
+from kling_batch.report.display.choose import choose
 
-if TYPE_CHECKING:
-    from kling_batch.ledger.ledger import Ledger
-    from kling_batch.planning.plan import Plan
 
-
-@click.command()
+@click.command(epilog="Example: kling-batch verify --repair")
 @place_options
 @service_options
 @click.option("--repair", is_flag=True, help="Download what is missing or changed; costs nothing")
 def verify(*, repair: bool, **values: Any) -> int:
-    """Check the ledger against itself and against the files on the disk."""
-    from kling_batch.operations.verify import verify as check  # noqa: PLC0415
-    from kling_batch.output.store import OutputStore  # noqa: PLC0415
-
+    """Check the ledger against itself and the files on disk."""
     path = ledger_path(values)
     with reader_of(values) as reader:
-        verdict = check(reader, OutputStore({}, path.parent))
+        verdict = operations.verify_ledger(reader, OutputStore({}, path.parent))
     for finding in verdict.findings:
         click.echo(f"{finding.subject}: {finding.message}")
     found = len(verdict.findings)
@@ -49,44 +41,21 @@ def verify(*, repair: bool, **values: Any) -> int:
         return ExitCode.SOME_FAILED if found else ExitCode.OK
     code = _repair(wanted, path, values)
     with reader_of(values) as reader:
-        left = check(reader, OutputStore({}, path.parent)).findings
+        left = operations.verify_ledger(reader, OutputStore({}, path.parent)).findings
     for finding in left:
         click.echo(f"still: {finding.subject}: {finding.message}")
     return ExitCode.SOME_FAILED if left and code == ExitCode.OK else code
 
 
 def _repair(wanted: set[int], path: Path, values: Mapping[str, Any]) -> int:
-    from kling_batch.core.jobs import Batch  # noqa: PLC0415
-    from kling_batch.fal.credentials import read_key_file  # noqa: PLC0415
-    from kling_batch.operations.run import Request, execute  # noqa: PLC0415
-    from kling_batch.report.display.choose import choose  # noqa: PLC0415 - heavy parts load when needed
-
-    read_key_file()
     with reader_of(values) as reader:
-        names = [row["name"] for row in reader.rows("select distinct batch as name from names")]
+        names = batch_names(reader)
     display = choose(
         json=False, quiet=False, stream_is_terminal=sys.stderr.isatty(), environ=os.environ
     )
     output = values["output"] or path.parent
+    options = options_of({**values, "output": output, "ledger": path})
     try:
-        report = execute(
-            Request(
-                batches=tuple(Batch(name=name, source=str(path), jobs=()) for name in names),
-                options=options_of({**values, "output": output, "ledger": path}),
-                command="kling-batch verify --repair",
-                display=display,
-                plan=lambda ledger: _restoring(ledger, wanted),
-            )
-        )
+        return operations.repair_files(path, wanted, names, options, display)
     finally:
         display.close()
-    return report.exit_code
-
-
-def _restoring(ledger: Ledger, wanted: set[int]) -> Plan:
-    from kling_batch.ledger.names import by_key, job_of  # noqa: PLC0415
-    from kling_batch.planning.plan import Action, Plan, PlannedJob  # noqa: PLC0415
-
-    jobs = {i: job_of(by_key(ledger, ledger.attempt(i).job_key)) for i in sorted(wanted)}
-    said = "missing or changed"
-    return Plan(tuple(PlannedJob(job, Action.RESTORE, said, i) for i, job in jobs.items()))

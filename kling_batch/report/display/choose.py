@@ -1,4 +1,7 @@
-"""The choice between displays, from terminal, environment and flags; and two at once."""
+"""Choice of the display, from terminal, environment and flags; and two displays as one.
+
+Must not write anything itself.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from kling_batch.core.events import RunEvent
-from kling_batch.core.quantities import MicroUSD
-from kling_batch.planning.plan import Plan
 from kling_batch.report.display.base import Display
 from kling_batch.report.display.ndjson import JsonDisplay
 from kling_batch.report.display.plain import PlainDisplay
 from kling_batch.report.display.stream import SafeStream
-from kling_batch.report.run_report import RunReport
+from kling_batch.report.run_report import RunReport, RunStarted
 
 
 def choose(
@@ -26,7 +27,7 @@ def choose(
     err: SafeStream | None = None,
     now: Callable[[], datetime] | None = None,
 ) -> Display:
-    """The display that fits.
+    """The display for this terminal and these flags.
 
     Args:
         json: NDJSON on standard output; failures and the summary still go to standard error.
@@ -75,38 +76,30 @@ class Both:
     """Two displays of one run."""
 
     def __init__(self, first: Display, second: Display) -> None:
-        """Told in this order."""
+        """`first` gets every call before `second`."""
         self._displays = (first, second)
 
-    def start(
-        self,
-        plan: Plan,
-        *,
-        cap: MicroUSD | None,
-        output: str,
-        emulated: bool,
-        committed: MicroUSD | None = None,
-    ) -> None:
-        """Both begin."""
+    def start(self, started: RunStarted) -> None:
+        """Start both."""
         for display in self._displays:
-            display.start(plan, cap=cap, output=output, emulated=emulated, committed=committed)
+            display.start(started)
 
-    def notify(self, happening: RunEvent) -> None:
-        """Both are told."""
+    def notify(self, event: RunEvent) -> None:
+        """Notify both."""
         for display in self._displays:
-            display.notify(happening)
+            display.notify(event)
 
     def tick(self, now: float) -> None:
-        """Time passes for both."""
+        """Tick both."""
         for display in self._displays:
             display.tick(now)
 
     def finish(self, report: RunReport) -> None:
-        """Both have the last word."""
+        """Finish both."""
         for display in self._displays:
             display.finish(report)
 
     def close(self) -> None:
-        """Both let go."""
+        """Close both."""
         for display in self._displays:
             display.close()

@@ -1,6 +1,6 @@
-"""The live table of a run on a terminal; the only home of rich.
+"""Live table of a run on a terminal, drawn with rich.
 
-Drawn by `tick`, never by a thread, and taken away at the end so that the summary stands alone.
+Drawn by `tick`, never by a thread, and removed at the end so that the summary stands alone.
 Job text enters as `Text`, never as markup. Must not decide about jobs.
 """
 
@@ -19,20 +19,18 @@ from rich.text import Text
 from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, clock
 from kling_batch.core.text import clean, full_name
-from kling_batch.planning.plan import Plan
-from kling_batch.report.display.base import NOTABLE, painted, said_of, totals_of
+from kling_batch.report.display.base import STYLES, event_line, painted, totals_of
+from kling_batch.report.display.phases import EVENT_STYLES, Phase
 from kling_batch.report.display.plain import AT_ONCE
-from kling_batch.report.display.progress import Line, Phase, Progress, longest
+from kling_batch.report.display.progress import Line, Progress, longest
 from kling_batch.report.display.stream import SafeStream
-from kling_batch.report.run_report import RunReport
-from kling_batch.report.summary import Said, closing, opening
+from kling_batch.report.run_report import RunReport, RunStarted
+from kling_batch.report.summary import StyledLine, closing, opening
 
-#: Lines of the terminal that are not rows: the rule above, the totals, one to breathe.
+#: Lines of the terminal that are not rows: the blank line and the totals below, room above.
 _OTHER_LINES = 4
-#: What is worth a line that stays, above the table.
-_STAYS = frozenset({*NOTABLE, "adopted"}) - {"blocked"}
 
-_STYLES = {
+_PHASE_STYLES = {
     Phase.SENDING: "yellow",
     Phase.RETRYING: "yellow",
     Phase.LOOKING: "yellow",
@@ -42,12 +40,12 @@ _STYLES = {
 
 
 class LiveDisplay:
-    """A table of what is moving, and the totals below it.
+    """Table of the jobs under way, with the totals below it.
 
     Args:
         err: standard error, a terminal.
         environ: `COLUMNS`, `LINES`, `TERM`, as rich reads them.
-        color: whether to paint.
+        color: whether to use colour.
     """
 
     def __init__(self, err: SafeStream, *, environ: Mapping[str, str], color: bool = True) -> None:
@@ -68,21 +66,13 @@ class LiveDisplay:
         self._cap: MicroUSD | None = None
         self._began: float | None = None
         self._elapsed = 0.0
-        self._pending: deque[Said] = deque()
+        self._pending: deque[StyledLine] = deque()
 
-    def start(
-        self,
-        plan: Plan,
-        *,
-        cap: MicroUSD | None,
-        output: str,
-        emulated: bool,
-        committed: MicroUSD | None = None,
-    ) -> None:
-        """One line that stays, then the table."""
-        self._cap = cap
-        self._progress.begin(plan, 0.0, committed)
-        self._say(Said(opening(plan, cap=cap, output=output, emulated=emulated)))
+    def start(self, started: RunStarted) -> None:
+        """Print the plan in one line, then start the table."""
+        self._cap = started.cap
+        self._progress.begin(started.plan, 0.0, started.committed)
+        self._print(StyledLine(opening(started)))
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -93,31 +83,31 @@ class LiveDisplay:
         )
         self._live.start()
 
-    def notify(self, happening: RunEvent) -> None:
-        """Remembered; drawn by the next tick."""
-        self._progress.fold(happening, self._elapsed)
-        if happening.kind in _STAYS:
-            self._pending.append(said_of(happening, several=self._progress.several_batches))
+    def notify(self, event: RunEvent) -> None:
+        """Fold the event into the table, which the next tick draws."""
+        self._progress.fold(event, self._elapsed)
+        if EVENT_STYLES[event.kind].stays:
+            self._pending.append(event_line(event, several=self._progress.several_batches))
 
     def tick(self, now: float) -> None:
-        """Draw, unless the terminal takes nothing at the moment (Ctrl-S)."""
+        """Draw the table, unless the terminal is stopped (Ctrl-S)."""
         if self._began is None:
             self._began = now
         self._elapsed = now - self._began
         if self._live is None or not self._err.ready:
             return
-        self._speak()
+        self._print_pending()
         self._live.update(self._frame(), refresh=True)
 
     def finish(self, report: RunReport) -> None:
-        """Take the table away and say how it went."""
+        """Remove the table and write the summary."""
         self._end()
-        for said in closing(report, width=self._console.width):
-            self._err.line(painted(said, color=self._color))
+        for line in closing(report, width=self._console.width):
+            self._err.line(painted(line, color=self._color))
         self._err.drain()
 
     def close(self) -> None:
-        """Table gone, cursor back; a terminal that hangs is not waited for."""
+        """Remove the table and show the cursor; does not wait for a terminal that hangs."""
         self._end()
         self._err.drain(AT_ONCE)
 
@@ -126,15 +116,15 @@ class LiveDisplay:
             live, self._live = self._live, None
             live.update(Text(""), refresh=False)
             live.stop()
-        self._speak()
+        self._print_pending()
 
-    def _speak(self) -> None:
-        """What is to stay."""
+    def _print_pending(self) -> None:
+        """Print above the table what is to stay."""
         while self._pending:
-            self._say(self._pending.popleft())
+            self._print(self._pending.popleft())
 
-    def _say(self, said: Said) -> None:
-        self._console.print(Text.from_ansi(painted(said, color=self._color)), soft_wrap=False)
+    def _print(self, line: StyledLine) -> None:
+        self._console.print(Text(line.text, self._style(STYLES[line.tone])), soft_wrap=False)
 
     def _style(self, style: str) -> str:
         return style if self._color else ""
@@ -164,7 +154,7 @@ class LiveDisplay:
         name = full_name(line.batch, line.job, several=self._progress.several_batches)
         return (
             Text(name),
-            Text(line.phase, style=self._style(_STYLES.get(line.phase, ""))),
+            Text(line.phase.status, style=self._style(_PHASE_STYLES.get(line.phase, ""))),
             Text(clock(self._elapsed - line.since)),
             Text(clean(line.note)),
         )

@@ -1,22 +1,23 @@
-"""A run for machines: one JSON object a line on standard output, the last one the report.
+"""NDJSON display: one JSON object a line on standard output, the last one the report.
 
 The fields are a contract with other people's programs: add, never rename; a change of meaning
-raises `SCHEMA_VERSION`. Must not write anything but JSON.
+raises `SCHEMA_VERSION`. Event names are those of `EventKind`, and `started`, `heartbeat` and
+`report` from here. Must not write anything but JSON.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import MicroUSD
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.core.quantities import format_time, usd_number
+from kling_batch.planning.plan import Action
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import SafeStream
-from kling_batch.report.run_report import JobLine, RunReport
+from kling_batch.report.run_report import JobLine, RunReport, RunStarted
 
 SCHEMA_VERSION = 1
 
@@ -24,7 +25,7 @@ SCHEMA_VERSION = 1
 def event_record(
     event: str, time: str, *, batch: str = "", job: str = "", message: str = "", data: JSON = None
 ) -> JSON:
-    """One event; every event has all of these fields."""
+    """One event; each has all of these fields."""
     return {
         "schema_version": SCHEMA_VERSION,
         "event": event,
@@ -36,23 +37,22 @@ def event_record(
     }
 
 
-def plan_record(
-    plan: Plan, *, cap: MicroUSD | None, output: str, emulated: bool, committed: MicroUSD | None
-) -> JSON:
-    """What the run sets out to do."""
+def started_record(started: RunStarted) -> JSON:
+    """The plan in numbers; the first line of the stream."""
+    plan = started.plan
     return {
         "jobs": len(plan.items),
         "actions": {action.value: n for action in Action if (n := plan.count(action))},
-        "cost_usd": _usd(plan.cost),
-        "committed_usd": _usd(committed),
-        "cap_usd": _usd(cap),
-        "output": output,
-        "emulated": emulated,
+        "cost_usd": usd_number(plan.cost),
+        "committed_usd": usd_number(started.committed),
+        "cap_usd": usd_number(started.cap),
+        "output": started.output,
+        "emulated": started.emulated,
     }
 
 
 def report_record(report: RunReport) -> JSON:
-    """How the run ended; the last line of the stream."""
+    """The report as JSON; the last line of the stream."""
     return {
         "schema_version": SCHEMA_VERSION,
         "event": "report",
@@ -65,10 +65,10 @@ def report_record(report: RunReport) -> JSON:
         "ended_at": report.ended_at,
         "seconds": round(report.seconds, 3),
         "counts": {outcome.name.lower(): number for outcome, number in report.counts().items()},
-        "spent_now_usd": _usd(report.spent_now),
-        "charged_usd": _usd(report.charged),
-        "exposed_usd": _usd(report.exposed),
-        "cap_usd": _usd(report.cap),
+        "spent_now_usd": usd_number(report.spent_now),
+        "charged_usd": usd_number(report.charged),
+        "exposed_usd": usd_number(report.exposed),
+        "cap_usd": usd_number(report.cap),
         "emulated": report.emulated,
         "output": report.output,
         "ledger": report.ledger,
@@ -89,24 +89,20 @@ def job_record(line: JobLine) -> JSON:
         "tier": line.tier or None,
         "prompt": line.prompt,
         "files": list(line.files),
-        "cost_usd": _usd(line.cost),
+        "cost_usd": usd_number(line.cost),
         "seconds": None if line.seconds is None else round(line.seconds, 3),
         "request_id": line.request_id or None,
         "place": str(line.place) or None,
     }
 
 
-def _usd(amount: MicroUSD | None) -> float | None:
-    return None if amount is None else amount / 1e6
-
-
 class JsonDisplay:
-    """Writes every happening as it comes.
+    """Writes each event when it comes.
 
     Args:
         out: standard output.
         now: the wall clock, aware.
-        heartbeat: seconds between signs of life.
+        heartbeat: seconds between `heartbeat` events.
     """
 
     def __init__(
@@ -119,33 +115,24 @@ class JsonDisplay:
         self._progress = Progress()
         self._last: float | None = None
 
-    def start(
-        self,
-        plan: Plan,
-        *,
-        cap: MicroUSD | None,
-        output: str,
-        emulated: bool,
-        committed: MicroUSD | None = None,
-    ) -> None:
-        """The plan in numbers."""
-        self._progress.begin(plan, 0.0, committed)
-        record = plan_record(plan, cap=cap, output=output, emulated=emulated, committed=committed)
-        self._event("started", data=record)
+    def start(self, started: RunStarted) -> None:
+        """Write the plan in numbers."""
+        self._progress.begin(started.plan, 0.0, started.committed)
+        self._event("started", data=started_record(started))
 
-    def notify(self, happening: RunEvent) -> None:
-        """One line."""
-        self._progress.fold(happening, 0.0)
+    def notify(self, event: RunEvent) -> None:
+        """Write one line."""
+        self._progress.fold(event, 0.0)
         self._event(
-            happening.kind,
-            batch=happening.batch,
-            job=happening.job,
-            message=happening.message,
-            data=happening.data,
+            event.kind,
+            batch=event.batch,
+            job=event.job,
+            message=event.message,
+            data=event.data,
         )
 
     def tick(self, now: float) -> None:
-        """A sign of life with the counts, once a minute."""
+        """Write the counts once a minute."""
         self._out.flush()
         if self._last is None:
             self._last = now
@@ -160,22 +147,21 @@ class JsonDisplay:
             "waiting": progress.waiting,
             "failed": progress.failed,
             "in_doubt": progress.in_doubt,
-            "committed_usd": _usd(progress.committed),
+            "committed_usd": usd_number(progress.committed),
         }
         self._event("heartbeat", data=counts)
 
     def finish(self, report: RunReport) -> None:
-        """The last line; data waits for a slow reader."""
+        """Write the report; waits for a slow reader."""
         self._write(report_record(report))
         self._out.drain()
 
     def close(self) -> None:
-        """Everything written, as far as somebody reads."""
+        """Write what is left, as far as somebody reads."""
         self._out.drain(0.5)
 
     def _event(self, event: str, **fields: JSON) -> None:
-        time = self._now().astimezone(UTC).isoformat(timespec="milliseconds")
-        self._write(event_record(event, time.replace("+00:00", "Z"), **fields))
+        self._write(event_record(event, format_time(self._now()), **fields))
 
     def _write(self, record: JSON) -> None:
         # ASCII only: the line survives every encoding, and half a surrogate in a prompt.

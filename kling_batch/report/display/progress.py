@@ -1,7 +1,7 @@
-"""Where every job of a run stands, folded from what the engine tells: the model of every display.
+"""Progress of a run, folded from its events: every job's phase and the totals. Pure.
 
-No clock and no terminal: whoever folds passes the moment. Counters are kept, never recounted, so
-that a batch of 100,000 costs no more per event than one of ten. Must not decide or print.
+The model of every display; the caller passes the time. Counters are kept, never recounted, so that
+a batch of 100,000 costs no more per event than one of ten. Must not decide or print.
 """
 
 from __future__ import annotations
@@ -9,87 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TypeAlias
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Action, Plan, PlannedJob
-
-
-class Phase(StrEnum):
-    """Where a job stands, in the word that is shown."""
-
-    WAITING = "waiting"
-    #: The POST is being repeated: fal is busy, locked or out of reach.
-    SENDING = "sending"
-    SUBMITTED = "accepted"
-    QUEUED = "queued"
-    RENDERING = "rendering"
-    DOWNLOADING = "downloading"
-    RETRYING = "retrying"
-    #: In doubt, and its trace is looked for.
-    LOOKING = "looking it up"
-    DONE = "done"
-    #: Was done before this run.
-    UNCHANGED = "unchanged"
-    FAILED = "failed"
-    BLOCKED = "blocked"
-    #: In doubt, and this run can learn no more.
-    IN_DOUBT = "in doubt"
-    UNDELIVERED = "undelivered"
-    #: Open at fal, which has said nothing readable about it for hours.
-    UNHEARD = "unanswered"
-
-
-#: Something is happening to these: they are what a live table shows.
-MOVING = frozenset(
-    {
-        Phase.SENDING,
-        Phase.SUBMITTED,
-        Phase.QUEUED,
-        Phase.RENDERING,
-        Phase.DOWNLOADING,
-        Phase.RETRYING,
-        Phase.LOOKING,
-    }
-)
-
-_OF_ACTION: dict[Action, Phase] = {
-    Action.SUBMIT: Phase.WAITING,
-    Action.COLLECT: Phase.SUBMITTED,
-    Action.RECONCILE: Phase.LOOKING,
-    Action.DOWNLOAD: Phase.DOWNLOADING,
-    Action.PLACE: Phase.DOWNLOADING,
-    Action.RESTORE: Phase.DOWNLOADING,
-    Action.KEEP: Phase.UNCHANGED,
-    Action.SETTLED: Phase.FAILED,
-    Action.BLOCKED: Phase.BLOCKED,
-}
-
-_OF_KIND: dict[str, Phase] = {
-    "throttled": Phase.SENDING,
-    "braking": Phase.SENDING,
-    "unreachable": Phase.SENDING,
-    "locked": Phase.SENDING,
-    "submitted": Phase.SUBMITTED,
-    "adopted": Phase.SUBMITTED,
-    "rendered": Phase.DOWNLOADING,
-    "download_again": Phase.DOWNLOADING,
-    "retrying": Phase.RETRYING,
-    "in_doubt": Phase.LOOKING,
-    "saved": Phase.DONE,
-    "failed": Phase.FAILED,
-    "blocked": Phase.BLOCKED,
-    "held": Phase.IN_DOUBT,
-    "undelivered": Phase.UNDELIVERED,
-    "unheard": Phase.UNHEARD,
-}
-
-#: fal's words for an open request.
-_OF_STATUS = {"IN_QUEUE": Phase.QUEUED, "IN_PROGRESS": Phase.RENDERING}
+from kling_batch.report.display.phases import EVENT_STYLES, MOVING, OF_ACTION, OF_STATUS, Phase
 
 #: (batch, label)
 Name: TypeAlias = tuple[str, str]
@@ -97,12 +24,12 @@ Name: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One job now."""
+    """One job at this moment."""
 
     batch: str
     job: str
     phase: Phase
-    #: When it came to this phase.
+    #: When this phase began.
     since: float
     estimate: MicroUSD
     #: What is, or may be, owed for it.
@@ -111,7 +38,7 @@ class Line:
 
 
 class Progress:
-    """Every job's line and the totals; changed only by `begin` and `fold`."""
+    """Every job's line, and the totals; changed by `begin` and `fold` alone."""
 
     def __init__(self) -> None:
         """Empty until a plan begins."""
@@ -122,22 +49,22 @@ class Progress:
         self.stopping = ""
         self.several_batches = False
         self._counts: Counter[Phase] = Counter()
-        self._twins: dict[Name, list[Name]] = {}
+        self._duplicates: dict[Name, list[Name]] = {}
 
     def begin(self, plan: Plan, at: float, committed: MicroUSD | None = None) -> None:
-        """Every job at its start.
+        """Set every job to its first phase.
 
         Args:
-            plan: what the run is going to do.
-            at: the moment.
-            committed: charged and exposed so far, as the caps count it; None where nobody knows,
-                then the plan's estimates of what was paid before stand in.
+            plan: the plan of this run.
+            at: the time.
+            committed: charged and exposed so far, as the caps count it; None: the plan's estimates
+                of what was paid before stand in for it.
         """
         first: dict[JobKey, Name] = {}
         for item in plan.items:
             name = (item.job.batch, item.job.label)
             if item.duplicate:
-                self._twins.setdefault(first.get(item.job.key, name), []).append(name)
+                self._duplicates.setdefault(first.get(item.job.key, name), []).append(name)
             else:
                 first[item.job.key] = name
             self._put(name, _at_start(item, at))
@@ -145,25 +72,25 @@ class Progress:
         if committed is not None:
             self.committed = committed
 
-    def fold(self, happening: RunEvent, at: float) -> Line | None:
-        """What the happening makes of its job; None where it is about none."""
-        if happening.kind == "stopping":
-            self.stopping = happening.message
-        name = (happening.batch, happening.job)
+    def fold(self, event: RunEvent, at: float) -> Line | None:
+        """Apply an event; its job's new line, or None where it is about no job of the plan."""
+        if event.kind is EventKind.STOPPING:
+            self.stopping = event.message
+        name = (event.batch, event.job)
         line = self.lines.get(name)
         if line is None:
             return None
-        phase = _phase(happening, line.phase)
+        phase = _phase(event, line.phase)
         changed = replace(
             line,
             phase=phase,
             since=line.since if phase is line.phase else at,
-            note=_note(happening, phase),
-            owed=_owed(line, happening),
+            note=_note(event, phase),
+            owed=_owed(line, event),
         )
         self._put(name, changed)
         if phase not in MOVING:
-            for duplicate in self._twins.get(name, ()):
+            for duplicate in self._duplicates.get(name, ()):
                 self._put(duplicate, replace(self.lines[duplicate], phase=phase, since=at))
         return changed
 
@@ -197,12 +124,12 @@ class Progress:
 
     @property
     def open(self) -> int:
-        """Jobs with something under way at fal or on the line."""
+        """Jobs with something under way at fal or on the network."""
         return self.count(*MOVING) - self.count(Phase.LOOKING)
 
     @property
     def failed(self) -> int:
-        """Jobs that this run gives no file."""
+        """Jobs without a file at the end of this run."""
         return self.count(Phase.FAILED, Phase.BLOCKED, Phase.UNDELIVERED)
 
     @property
@@ -228,16 +155,16 @@ class Progress:
 
 def longest(lines: Iterable[Line]) -> list[Line]:
     """Lines in the order to show them: what needs attention first, then the oldest."""
-    return sorted(lines, key=lambda line: (line.phase not in _ODD, line.since))
+    return sorted(lines, key=lambda line: (line.phase not in _TROUBLED, line.since))
 
 
-_ODD = frozenset({Phase.LOOKING, Phase.SENDING, Phase.RETRYING})
+_TROUBLED = frozenset({Phase.LOOKING, Phase.SENDING, Phase.RETRYING})
 
 
 def _at_start(item: PlannedJob, at: float) -> Line:
-    phase = _OF_ACTION[item.action]
+    phase = OF_ACTION[item.action]
     if item.duplicate and phase in MOVING:
-        phase = Phase.WAITING  # for its first
+        phase = Phase.WAITING  # for the job that it duplicates
     return Line(
         batch=item.job.batch,
         job=item.job.label,
@@ -252,27 +179,28 @@ def _at_start(item: PlannedJob, at: float) -> Line:
 _PAID = frozenset(Action) - {Action.SUBMIT, Action.SETTLED, Action.BLOCKED}
 
 
-def _phase(happening: RunEvent, before: Phase) -> Phase:
-    if happening.kind == "progress":
-        return _OF_STATUS.get(happening.message, before)
-    return _OF_KIND.get(happening.kind, before)
+def _phase(event: RunEvent, before: Phase) -> Phase:
+    if event.kind is EventKind.PROGRESS:
+        status = OF_STATUS.get(event.message)
+        return status.phase if status else before
+    return EVENT_STYLES[event.kind].phase or before
 
 
-def _note(happening: RunEvent, phase: Phase) -> str:
-    if happening.kind == "progress":
-        position = happening.data.get("position")
+def _note(event: RunEvent, phase: Phase) -> str:
+    if event.kind is EventKind.PROGRESS:
+        position = event.data.get("position")
         return f"position {position}" if phase is Phase.QUEUED and position else ""
-    return "" if happening.kind in ("submitted", "rendered") else happening.message
+    return "" if event.kind in (EventKind.SUBMITTED, EventKind.RENDERED) else event.message
 
 
-def _owed(line: Line, happening: RunEvent) -> MicroUSD:
-    """What the job is, or may be, owed after this; an estimate until the ledger closes the run."""
-    match happening.kind:
-        case "submitted" | "in_doubt" | "adopted":
+def _owed(line: Line, event: RunEvent) -> MicroUSD:
+    """What is, or may be, owed for the job after this event; an estimate until the run ends."""
+    match event.kind:
+        case EventKind.SUBMITTED | EventKind.IN_DOUBT | EventKind.ADOPTED:
             return line.estimate
-        case "retrying":
+        case EventKind.RETRYING:
             return MicroUSD(0)  # only what was not charged is tried again
-        case "failed" if happening.data.get("charged") == Charged.NO:
+        case EventKind.FAILED if event.data.get("charged") == Charged.NO:
             return MicroUSD(0)
         case _:
             return line.owed

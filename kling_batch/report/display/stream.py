@@ -1,8 +1,8 @@
-"""Writing to people and pipes without ever breaking a run, or holding it up.
+"""Output streams that never fail a run and never block it.
 
 A reader that goes away (`| head`), a terminal that vanishes or hangs, a disk that is full under a
-log, an encoding that lacks a character: the run is worth more than its own words. What cannot be
-written falls silent; what cannot be written *now* waits here, while the run goes on polling.
+log, an encoding that lacks a character: none of them may end or delay a paid run. What cannot be
+written is dropped; what cannot be written *now* is buffered while the run goes on polling.
 Must not know what it writes.
 """
 
@@ -13,16 +13,16 @@ import select
 from contextlib import suppress
 from typing import TextIO
 
-#: What terminals without these characters get instead.
+#: Replacements for encodings that lack these characters.
 _PLAINER = str.maketrans({"…": "...", "→": "->", "·": "-", "—": "-", "–": "-", "×": "x", "’": "'"})
 #: As much as a pipe takes without blocking when it says that it takes something.
 _CHUNK = getattr(select, "PIPE_BUF", 512)
-#: Seconds that the last words wait for a terminal that takes nothing.
+#: Seconds that the last output waits for a terminal that takes nothing.
 _HUNG = 30.0
 
 
 class SafeStream:
-    """A text stream that cannot fail and does not block.
+    """Text stream that cannot fail and does not block.
 
     Args:
         stream: usually `sys.stdout` or `sys.stderr`; None where the process has none.
@@ -32,20 +32,20 @@ class SafeStream:
         """Nothing is written yet."""
         self._stream = stream
         self._fd = _descriptor(stream)
-        #: A terminal through a description of our own, so that only ours is non-blocking.
+        #: The terminal, opened a second time: only this file description is non-blocking.
         self._terminal: int | None = None
         self._backlog = bytearray()
-        #: Nobody is listening any more.
+        #: Whether the reader is gone.
         self.gone = stream is None or stream.closed
 
     @property
     def encoding(self) -> str:
-        """What the other side reads."""
+        """The encoding of the stream."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     @property
     def ready(self) -> bool:
-        """Whether everything so far is on its way and more would go at once."""
+        """Whether everything so far is written and more would not block."""
         self.flush()
         if self.gone or self._backlog:
             return False
@@ -55,12 +55,12 @@ class SafeStream:
             return False
 
     def line(self, text: str) -> None:
-        """One line, on its way as soon as the other side takes it."""
+        """Write one line as soon as the reader takes it."""
         self.write(text + "\n")
         self.flush()
 
     def write(self, text: str) -> int:
-        """As `TextIO.write`; answers as if all were well, whatever happens."""
+        """As `TextIO.write`; returns the full length whatever happens."""
         if self.gone or self._stream is None:
             return len(text)
         if self._fd is not None:
@@ -75,11 +75,11 @@ class SafeStream:
         return len(text)
 
     def flush(self) -> None:
-        """Send what goes without waiting."""
+        """Write what the reader takes without waiting."""
         self._send(0)
 
     def drain(self, patience: float | None = None) -> None:
-        """Send everything, waiting for a slow reader: `patience` seconds at a time.
+        """Write everything, waiting for a slow reader: `patience` seconds at a time.
 
         None: as long as it takes for a pipe, half a minute for a terminal.
         """
@@ -113,10 +113,10 @@ class SafeStream:
             self._lost()
 
     def _open(self) -> int:
-        """Where to write: the stream's own descriptor, or our description of its terminal."""
+        """The descriptor to write to: the stream's own, or that of the reopened terminal."""
         assert self._fd is not None
         if self._terminal is None and self.isatty():
-            with suppress(OSError):  # not ours to open, after `su`: then a hung one blocks
+            with suppress(OSError):  # not ours to open after `su`: then a hung terminal blocks
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
                 self._terminal = os.open(os.ttyname(self._fd), flags)
         return self._fd if self._terminal is None else self._terminal
@@ -126,10 +126,10 @@ class SafeStream:
         try:
             return bool(select.select([], [fd], [], patience)[1])
         except ValueError:
-            return True  # a number too high to be asked
+            return True  # a descriptor too high for `select`
 
     def _encoded(self, text: str) -> bytes:
-        """The text in what this encoding has."""
+        """The text, with replacements for characters that the encoding lacks."""
         try:
             return text.encode(self.encoding)
         except UnicodeEncodeError:
@@ -142,7 +142,7 @@ class SafeStream:
         self._backlog.clear()
         if self._fd is None:
             return
-        # What others left in the stream's buffer would fail once more when the interpreter ends,
+        # What others left in the stream's buffer would fail once more when the interpreter ends
         # and turn the run's exit code into 120.
         with suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)

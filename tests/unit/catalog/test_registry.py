@@ -14,7 +14,6 @@ from kling_batch.catalog.registry import (
     CATALOG,
     MODES,
     by_id,
-    check,
     estimate,
     examine,
     find,
@@ -35,16 +34,20 @@ URL = "https://example.com/a.png"
 CLIP = "https://example.com/a.mp4"
 
 
+def errors_of(endpoint, arguments):
+    return examine(endpoint, arguments)[1].errors
+
+
 def codes(endpoint, arguments):
-    return [complaint.code for complaint in check(endpoint, arguments)]
+    return [problem.code for problem in errors_of(endpoint, arguments)]
 
 
 def messages(endpoint, arguments):
-    return [complaint.message for complaint in check(endpoint, arguments)]
+    return [problem.message for problem in errors_of(endpoint, arguments)]
 
 
-def doubts(endpoint, arguments):
-    return [complaint.code for complaint in examine(endpoint, arguments)[1].doubts]
+def warnings(endpoint, arguments):
+    return [problem.code for problem in examine(endpoint, arguments)[1].warnings]
 
 
 # --- what there is ------------------------------------------------------------------------------
@@ -87,10 +90,10 @@ def test_tier_is_pro_where_none_is_said():
     ],
 )
 def test_what_is_not_there_is_told_with_what_is(mode, tier, message):
-    complaint = catalog.why_not_found(mode, tier)
+    problem = catalog.why_not_found(mode, tier)
 
-    assert complaint.message == message
-    assert complaint.hint
+    assert problem.message == message
+    assert problem.hint
 
 
 @pytest.mark.parametrize(
@@ -329,7 +332,7 @@ def test_a_prompt_names_only_what_is_there(prompt, images, elements, expected):
 def test_mentions_in_shots_are_found_with_their_shot():
     arguments = {"multi_prompt": [{"prompt": "a"}, {"prompt": "@Image1"}]}
 
-    assert [each.path for each in check(R2V, arguments)] == [("multi_prompt", 1, "prompt")]
+    assert [each.path for each in errors_of(R2V, arguments)] == [("multi_prompt", 1, "prompt")]
 
 
 def test_source_clip_is_video_1():
@@ -380,10 +383,10 @@ def test_an_element_shows_something():
 )
 def test_what_is_doubtful_only_warns(endpoint, arguments, expected):
     assert codes(endpoint, arguments) == []
-    assert expected in doubts(endpoint, arguments)
+    assert expected in warnings(endpoint, arguments)
 
 
-def test_all_complaints_come_at_once():
+def test_all_problems_come_at_once():
     arguments = {
         "prompt": "@Image3",
         "image_urls": [URL, URL],
@@ -392,29 +395,29 @@ def test_all_complaints_come_at_once():
         "sead": 1,
     }
 
-    assert len(check(R2V, arguments)) == 4
+    assert len(errors_of(R2V, arguments)) == 4
 
 
 def test_hints_name_the_nearest():
-    assert "did you mean `prompt`?" in [each.hint for each in check(T2V, {"promt": "x"})]
-    hints = [each.hint for each in check(T2V, {"prompt": "x", "aspect_ratio": "potrait"})]
+    assert "did you mean `prompt`?" in [each.hint for each in errors_of(T2V, {"promt": "x"})]
+    hints = [each.hint for each in errors_of(T2V, {"prompt": "x", "aspect_ratio": "potrait"})]
     assert hints == ["did you mean `portrait`?"]
     assert "belongs to image-to-video" in messages(T2V, {"prompt": "x", "image_url": URL})[0]
 
 
 def test_names_to_pass_through_are_passed_through():
-    arguments, findings = examine(T2V, {"prompt": "x", "new": [1]}, through={"new"})
+    arguments, problems = examine(T2V, {"prompt": "x", "new": [1]}, through={"new"})
 
-    assert findings.errors == []
+    assert problems.errors == []
     assert arguments["new"] == [1]
 
 
 def test_names_of_other_modes_that_are_passed_through_are_left_alone():
-    arguments, findings = examine(
+    arguments, problems = examine(
         T2I, {"prompt": "x", "multi_prompt": [{"duration": "3"}]}, through={"multi_prompt"}
     )
 
-    assert findings.errors == []
+    assert problems.errors == []
     assert "duration" not in arguments
 
 
@@ -441,7 +444,7 @@ def test_a_reference_counts_takes_and_outputs_from_one():
     ],
 )
 def test_a_broken_reference_is_told(reference):
-    assert check(I2V, {"prompt": "x", "image_url": reference})
+    assert errors_of(I2V, {"prompt": "x", "image_url": reference})
 
 
 def test_every_url_is_visited_with_its_place():

@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kling_batch.catalog.registry import find, normalise
-from kling_batch.core import jobs
 from kling_batch.core.jobs import (
     JobKey,
     LocalFile,
     OutputOf,
+    Render,
     canonical_json,
+    differences,
     job_key,
+    job_label,
     leaves,
     local_files,
     parents,
@@ -136,9 +138,26 @@ def test_leaves_are_found_and_replaced_wherever_they_stand():
     assert substitute(arguments, urls) == {"a": ["https://up/1", {"b": "https://out/2"}], "c": 1}
 
 
-def test_without_the_c_scanner_keys_are_the_same(monkeypatch):
-    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
-    slow = jobs._encoder()
+def test_references_are_spelt_by_content_and_text_is_not_escaped():
     value = {"b": [FILE, 1.5], "a": {"ü": PARENT}}
+    file = f'{{"$file":"sha256:{FILE.sha256}"}}'
+    output = f'{{"$output":["{PARENT.key}",{PARENT.index}]}}'
 
-    assert slow(value) == canonical_json(value)
+    assert canonical_json(value) == f'{{"a":{{"ü":{output}}},"b":[{file},1.5]}}'
+
+
+def test_a_label_has_a_number_for_takes_after_the_first():
+    assert [job_label("hero", take) for take in (1, 2, 10)] == ["hero", "hero#2", "hero#10"]
+
+
+def test_differences_name_what_changed_with_both_values():
+    before = Render("e/1", {"prompt": "a", "seconds": 5, "same": [1]})
+    after = Render("e/2", {"prompt": "b", "audio": True, "same": [1]})
+
+    assert list(differences(before, after).items()) == [
+        ("endpoint", ("e/1", "e/2")),
+        ("audio", (None, True)),
+        ("prompt", ("a", "b")),
+        ("seconds", (5, None)),
+    ]
+    assert differences(before, before) == {}

@@ -472,7 +472,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def every_event_is_kept_in_order(self) -> None:
         told: dict[int, list[Event]] = {}
-        for row in self.ledger.rows("select attempt_id, event from events order by id"):
+        for row in self.ledger.db.query("select attempt_id, event from events order by id"):
             told.setdefault(row["attempt_id"], []).append(Event(row["event"]))
         assert told == {i: row.events for i, row in self.rows.items()}
 
@@ -480,7 +480,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def each_event_starts_where_the_last_one_ended(self) -> None:
         sql = "select attempt_id, from_state, to_state from events order by id"
         at: dict[int, str | None] = {}
-        for row in self.ledger.rows(sql):
+        for row in self.ledger.db.query(sql):
             assert row["from_state"] == at.get(row["attempt_id"])
             at[row["attempt_id"]] = row["to_state"]
         assert at == {i: row.state for i, row in self.rows.items()}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_batch.core.outcomes import Listed
-from kling_batch.engine.matching import SKEW, Doubt, Matches, comparable, match
+from kling_batch.engine.matching import SKEW, Matches, UnconfirmedSubmission, comparable, match
 
 T0 = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ONE, TWO = {"prompt": "one"}, {"prompt": "two"}
@@ -24,8 +24,8 @@ def at(**by: float) -> datetime:
     return T0 + timedelta(**by)
 
 
-def doubt(attempt: int, payload: Any = ONE, intended: datetime = T0) -> Doubt:
-    return Doubt(attempt, "endpoint", payload, intended)
+def doubt(attempt: int, payload: Any = ONE, intended: datetime = T0) -> UnconfirmedSubmission:
+    return UnconfirmedSubmission(attempt, "endpoint", payload, intended)
 
 
 def listed(request_id: str, payload: Any = ONE, sent: datetime | str | None = T0) -> Listed:
@@ -33,7 +33,9 @@ def listed(request_id: str, payload: Any = ONE, sent: datetime | str | None = T0
     return Listed(request_id=request_id, endpoint="endpoint", sent_at=text, payload=payload)
 
 
-def found(doubts: Sequence[Doubt], items: Sequence[Listed], **more: Any) -> dict[int, str]:
+def found(
+    doubts: Sequence[UnconfirmedSubmission], items: Sequence[Listed], **more: Any
+) -> dict[int, str]:
     return dict(match(doubts, items, **({"claimed": ()} | more)).found)
 
 
@@ -206,7 +208,7 @@ claims = st.sets(st.integers(1, 99).map("r{}".format), max_size=6)
 flights = st.sets(st.sampled_from([comparable(ONE), comparable(TWO)]), max_size=1)
 
 
-def fits(one: Doubt, item: Listed, claimed: set[str], in_flight: set[str]) -> bool:
+def fits(one: UnconfirmedSubmission, item: Listed, claimed: set[str], in_flight: set[str]) -> bool:
     if item.payload is None or item.request_id in claimed:
         return False
     same = comparable(one.payload) == comparable(item.payload)
@@ -215,11 +217,13 @@ def fits(one: Doubt, item: Listed, claimed: set[str], in_flight: set[str]) -> bo
     return same and in_time and comparable(one.payload) not in in_flight
 
 
-def most(doubts: list[Doubt], items: list[Listed], claimed: set[str], in_flight: set[str]) -> int:
+def most(
+    doubts: list[UnconfirmedSubmission], items: list[Listed], claimed: set[str], in_flight: set[str]
+) -> int:
     """How many could be settled at best: augmenting paths, the textbook way."""
-    taken: dict[str, Doubt] = {}
+    taken: dict[str, UnconfirmedSubmission] = {}
 
-    def settle(one: Doubt, seen: set[str]) -> bool:
+    def settle(one: UnconfirmedSubmission, seen: set[str]) -> bool:
         for item in items:
             if item.request_id in seen or not fits(one, item, claimed, in_flight):
                 continue
@@ -235,7 +239,7 @@ def most(doubts: list[Doubt], items: list[Listed], claimed: set[str], in_flight:
 @thorough
 @given(doubts, items, claims, flights)
 def test_every_pair_fits_and_nothing_is_claimed_twice(
-    doubts: list[Doubt], items: list[Listed], claimed: set[str], in_flight: set[str]
+    doubts: list[UnconfirmedSubmission], items: list[Listed], claimed: set[str], in_flight: set[str]
 ) -> None:
     matches = match(doubts, items, claimed=claimed, in_flight=in_flight)
 
@@ -249,7 +253,7 @@ def test_every_pair_fits_and_nothing_is_claimed_twice(
 @thorough
 @given(doubts, items, claims, flights)
 def test_as_many_doubts_as_possible_are_settled(
-    doubts: list[Doubt], items: list[Listed], claimed: set[str], in_flight: set[str]
+    doubts: list[UnconfirmedSubmission], items: list[Listed], claimed: set[str], in_flight: set[str]
 ) -> None:
     matches = match(doubts, items, claimed=claimed, in_flight=in_flight)
 
@@ -259,7 +263,11 @@ def test_as_many_doubts_as_possible_are_settled(
 @thorough
 @given(doubts, items, claims, flights, st.randoms(use_true_random=False))
 def test_the_order_of_list_and_doubts_does_not_matter(
-    doubts: list[Doubt], items: list[Listed], claimed: set[str], in_flight: set[str], rng: Random
+    doubts: list[UnconfirmedSubmission],
+    items: list[Listed],
+    claimed: set[str],
+    in_flight: set[str],
+    rng: Random,
 ) -> None:
     straight = match(doubts, items, claimed=claimed, in_flight=in_flight)
     mixed_doubts, mixed_items = doubts[:], items[:]
@@ -275,7 +283,7 @@ def test_the_order_of_list_and_doubts_does_not_matter(
 @thorough
 @given(doubts, items, claims)
 def test_the_surplus_is_free_and_equal_to_something_found(
-    doubts: list[Doubt], items: list[Listed], claimed: set[str]
+    doubts: list[UnconfirmedSubmission], items: list[Listed], claimed: set[str]
 ) -> None:
     matches = match(doubts, items, claimed=claimed)
 

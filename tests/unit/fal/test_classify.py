@@ -1,6 +1,7 @@
 """Every answer that fal can give, as tables: what it means for the money and for the job.
 
-The rows are the facts sheet's §2 and §3, said once more in other words than `classify.py`'s.
+The rows are those of docs/fal-api.md#request-errors and #model-errors, said once more in
+other words than `classify.py`'s.
 """
 
 from __future__ import annotations
@@ -464,7 +465,7 @@ T, A, V, P = (
 NO, UNKNOWN = Charged.NO, Charged.UNKNOWN
 RETRY, GIVE_UP = Decision.RETRY, Decision.GIVE_UP
 
-#: (error_type, HTTP, kind, who pays, what follows the first try): facts §3.1.
+#: (error_type, HTTP, kind, who pays, what follows the first try): docs/fal-api.md#request-errors.
 REQUEST_LEVEL = [
     ("request_timeout", 504, T, NO, RETRY),
     ("startup_timeout", 504, T, NO, RETRY),
@@ -509,7 +510,7 @@ def test_request_level_errors(
     assert decide(failure, 3, 3) is GIVE_UP
 
 
-#: Facts §3.2; the last word of each row: may the runner's work be billed?
+#: docs/fal-api.md#model-errors; the last word of each row: may the runner's work be billed?
 NEVER_AGAIN = """
     no_media_generated:422:unknown image_too_small:422:no image_too_large:422:no
     image_aspect_ratio_error:422:no image_load_error:422:no file_download_error:422:no

@@ -9,7 +9,7 @@ import pytest
 from support.cli import invoke
 from support.process import environment
 
-from kling_batch.fal.credentials import KEYS, read_key_file, told_of_others
+from kling_batch.fal.credentials import KEYS, key_file_warning, read_key_file
 
 SECRET = "key-id:very-secret"
 MANIFEST = "version: 1\ndefaults: {mode: text-to-image}\njobs:\n  - {id: a, prompt: x}\n"
@@ -34,23 +34,23 @@ def write(folder: Path, mode: int, text: str = f"FAL_KEY={SECRET}\n") -> None:
 def test_a_key_that_others_may_read_is_told(tmp_path: Path, mode: int) -> None:
     write(tmp_path, mode)
 
-    assert "chmod 600 .env" in told_of_others(tmp_path)
-    assert "secret" not in told_of_others(tmp_path)
+    assert "chmod 600 .env" in key_file_warning(tmp_path)
+    assert "secret" not in key_file_warning(tmp_path)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700, 0o622])
 def test_a_key_that_only_its_owner_may_read_is_not(tmp_path: Path, mode: int) -> None:
     write(tmp_path, mode)
 
-    assert told_of_others(tmp_path) == ""
+    assert key_file_warning(tmp_path) == ""
 
 
 @pytest.mark.parametrize("text", ["", "OTHER=x\n", "FAL_KEY=\n", "# FAL_KEY=a:b\n", "FAL_KEY"])
 def test_a_file_without_a_key_may_be_read_by_all(tmp_path: Path, text: str) -> None:
-    assert told_of_others(tmp_path) == ""  # nor is there one at all
+    assert key_file_warning(tmp_path) == ""  # nor is there one at all
     write(tmp_path, 0o644, text)
 
-    assert told_of_others(tmp_path) == ""
+    assert key_file_warning(tmp_path) == ""
 
 
 def test_only_fals_variables_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

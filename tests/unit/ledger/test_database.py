@@ -354,7 +354,7 @@ def test_a_cap_is_summed_without_reading_the_rows(tmp_path: Path, where: str) ->
     """With 20,000 attempts the sum over whole rows took 21 ms before each submission."""
     with opened(tmp_path / "ledger.db") as ledger:
         sql = f"explain query plan select sum(exposed_micro_usd) from attempt_money where {where}"
-        plan = [row["detail"] for row in ledger.rows(sql)]
+        plan = [row["detail"] for row in ledger.db.query(sql)]
 
     assert len(plan) == 1
     assert "COVERING INDEX" in plan[0]

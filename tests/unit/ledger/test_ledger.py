@@ -14,7 +14,7 @@ from support.ledger import Clock, count, failure, handle, intend, opened, placed
 from kling_batch.core.jobs import Batch, LocalFile
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
-from kling_batch.core.quantities import MicroUSD, iso
+from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap, OverCap
 from kling_batch.errors import LedgerError
 from kling_batch.ledger.ledger import Ledger, RequestClaimedError
@@ -144,8 +144,12 @@ def test_what_was_sent_is_kept_word_for_word(ledger: Ledger) -> None:
 def test_times_of_any_zone_sort_as_text() -> None:
     east = datetime(2026, 5, 1, 14, tzinfo=timezone(timedelta(hours=2)))
 
-    assert iso(east) == "2026-05-01T12:00:00.000Z"
-    assert iso(east) < iso(east + timedelta(milliseconds=1)) < iso(east + timedelta(hours=1))
+    assert format_time(east) == "2026-05-01T12:00:00.000Z"
+    assert (
+        format_time(east)
+        < format_time(east + timedelta(milliseconds=1))
+        < format_time(east + timedelta(hours=1))
+    )
 
 
 # -- facts -------------------------------------------------------------------------------------
@@ -198,7 +202,7 @@ def test_the_output_stands_in_its_row_and_not_again_in_the_event(ledger: Ledger)
     attempt = rendered(ledger, make_job("job-0"), billable_units=4.0, cost=560_000)
 
     row = ledger.attempt(attempt)
-    (event,) = ledger.rows("select data from events where event = 'remote_completed'")
+    (event,) = ledger.db.query("select data from events where event = 'remote_completed'")
 
     assert row.output == {"video": {"url": "https://v"}}
     assert (row.billable_units, row.cost, row.charged) == (4.0, 560_000, Charged.YES)

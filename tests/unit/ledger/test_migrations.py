@@ -65,7 +65,9 @@ def test_a_fresh_ledger_has_exactly_the_schema_that_is_written_down(tmp_path: Pa
 def test_every_table_is_strict(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with opened(path) as ledger:
-        tables = list(ledger.rows("select name, strict from pragma_table_list where type='table'"))
+        tables = list(
+            ledger.db.query("select name, strict from pragma_table_list where type='table'")
+        )
 
     loose = {row["name"] for row in tables if not row["strict"]}
     assert loose <= {"_sqlite_migrations", "sqlite_schema", "sqlite_temp_schema"}
@@ -102,11 +104,11 @@ def test_an_old_ledger_keeps_every_row(old: Path) -> None:
 
 def test_an_old_ledger_still_says_what_was_paid_for(old: Path) -> None:
     with opened(old) as ledger:
-        for row in ledger.rows("select * from jobs"):
+        for row in ledger.db.query("select * from jobs"):
             plain = json.loads(row["arguments"])
             if "$output" not in row["arguments"] and "$file" not in row["arguments"]:
                 assert job_key(row["endpoint"], plain, row["take"]) == row["key"]
-        keys = {row["key"] for row in ledger.rows("select key from jobs")}
+        keys = {row["key"] for row in ledger.db.query("select key from jobs")}
         assert keys == {job.key for job in JOBS}
 
 
@@ -116,7 +118,7 @@ def test_an_old_ledger_still_adds_up(old: Path) -> None:
         attempts = ledger.attempts_in(*State)
         for attempt in attempts:
             at: State | None = None
-            events = ledger.rows(
+            events = ledger.db.query(
                 "select event, from_state, to_state from events where attempt_id = ? order by id",
                 [attempt.id],
             )

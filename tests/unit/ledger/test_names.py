@@ -12,7 +12,7 @@ from support.ledger import opened
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import UsageError
 from kling_batch.ledger.ledger import Ledger
-from kling_batch.ledger.names import all_named, by_key, differences, find, job_of
+from kling_batch.ledger.names import all_named, by_key, find, job_of
 
 HERO, TAKE, OTHER = make_job("hero"), make_job("hero", take=2), make_job("other")
 
@@ -94,15 +94,4 @@ def test_all_current_names_are_listed_once(ledger: Ledger) -> None:
         ("test", "hero"),
         ("test", "hero#2"),
         ("test", "other"),
-    ]
-
-
-def test_differences_name_what_was_added_changed_and_dropped() -> None:
-    before = {"prompt": "a", "seed": 1, "same": True}
-    now = {"prompt": "b", "same": True, "duration": "5"}
-
-    assert differences(before, now) == [
-        "duration: nothing → '5'",
-        "prompt: 'a' → 'b'",
-        "seed: 1 → nothing",
     ]

@@ -67,7 +67,7 @@ def test_readers_read_while_a_run_writes(tmp_path: Path) -> None:
             assert reader.attempt(first).remote_status is None, "of one moment"
         with Reader.open(path) as reader:
             assert reader.attempt(first).remote_status == "half"
-            assert [row["state"] for row in reader.rows("select state from attempts")] == [
+            assert [row["state"] for row in reader.db.query("select state from attempts")] == [
                 "submitting"
             ]
 

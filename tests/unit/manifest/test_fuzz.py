@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from kling_batch.cli.main import explain
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ManifestError
-from kling_batch.manifest.fields import JOB, LIMITS, MANIFEST_KEYS
 from kling_batch.manifest.loader import load
+from kling_batch.manifest.schema import JOB_KEYS, Document, Limits
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 EXAMPLES = [path.read_bytes() for path in sorted(MANIFESTS.glob("*.yaml"))]
@@ -24,9 +24,9 @@ QUICK = settings(
 
 words = st.sampled_from(
     [
-        *JOB,
-        *LIMITS,
-        *MANIFEST_KEYS,
+        *sorted(JOB_KEYS),
+        *Limits.model_fields,
+        *Document.model_fields,
         "{{ x }}",
         "{{ x",
         "{% if x %}",
@@ -71,7 +71,8 @@ values = st.recursive(
     ),
     max_leaves=8,
 )
-job = st.dictionaries(st.sampled_from([*JOB, "odd"]), values, max_size=5).flatmap(
+limits = st.sampled_from([*Limits.model_fields, "odd"])
+job = st.dictionaries(st.sampled_from([*sorted(JOB_KEYS), "odd"]), values, max_size=5).flatmap(
     lambda more: st.fixed_dictionaries(
         {},
         optional={
@@ -89,8 +90,10 @@ manifests = st.fixed_dictionaries(
     {"jobs": st.lists(job, max_size=4)},
     optional={
         "vars": st.dictionaries(st.sampled_from(["x", "i", "a-b"]), values, max_size=2),
-        "defaults": st.dictionaries(st.sampled_from([*JOB]), values, max_size=3),
-        "limits": st.dictionaries(st.sampled_from([*LIMITS, "odd"]), scalars, max_size=3),
+        "defaults": st.dictionaries(st.sampled_from(sorted(JOB_KEYS)), values, max_size=3),
+        "limits": st.dictionaries(
+            st.sampled_from([*Limits.model_fields, "odd"]), scalars, max_size=3
+        ),
         "path": words,
         "name": scalars,
         "output": scalars,

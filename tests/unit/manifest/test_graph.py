@@ -183,6 +183,32 @@ def test_circles_are_told_as_circles(tmp_path):
     ]
 
 
+def test_of_very_many_circles_the_first_are_reported(tmp_path):
+    rows = "".join(f'c{n},edit,x,"{{""job"": ""c{n ^ 1}""}}"\n' for n in range(20_000))
+    found = problems(tmp_path, f"id,mode,prompt,video_url\n{rows}", name="jobs.csv")
+
+    assert 10 < len(found) < 60
+    assert all("c" in str(each) and each.code == "circle" for each in found)
+    assert found[0].message.endswith("circle: c0 → c1 → c0")
+
+
+def test_jobs_whose_parents_are_written_above_keep_their_order(tmp_path):
+    made = batch(
+        tmp_path,
+        """\
+        defaults: {mode: edit, prompt: x}
+        jobs:
+          - {id: a, video_url: "https://a.example/v.mp4"}
+          - {id: b, video_url: {job: a}}
+          - {id: c, video_url: "https://a.example/v.mp4"}
+          - {id: d, video_url: {job: a}}
+          - {id: e, video_url: {job: b}}
+        """,
+    )
+
+    assert [job.id for job in made.jobs] == ["a", "b", "c", "d", "e"]
+
+
 def test_a_childs_complaint_is_not_that_its_parent_has_one(tmp_path):
     found = problems(
         tmp_path,

@@ -8,7 +8,7 @@ from support.manifests import batch, jobs, problems, said, write
 from kling_batch.catalog.registry import parse_usd
 from kling_batch.core.jobs import Limits
 from kling_batch.errors import ManifestError
-from kling_batch.manifest.loader import load, load_all, locate
+from kling_batch.manifest.loader import load, load_all
 
 TWELVE = """\
 version: 1
@@ -425,7 +425,7 @@ def test_what_fal_complains_about_is_found_again(tmp_path):
     shots, row, raw = made.jobs
 
     def place(job, *loc):
-        return str(locate(made, job, ["body", *loc])).replace(f"{tmp_path}/", "")
+        return str(made.place_of(job, ["body", *loc])).replace(f"{tmp_path}/", "")
 
     assert place(shots, "multi_prompt", 1, "prompt") == "batch.yaml:6:17"
     assert place(shots, "shot_type") == "batch.yaml:3:5"

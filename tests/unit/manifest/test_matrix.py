@@ -8,8 +8,8 @@ from kling_batch.manifest.expand import combinations
 
 
 def made(**matrix):
-    found, complaints = combinations(matrix, matrix)
-    assert complaints == []
+    found, problems = combinations(matrix, matrix)
+    assert problems.errors == []
     return found
 
 
@@ -69,6 +69,6 @@ def test_include_alone_is_a_list_of_jobs():
     ],
 )
 def test_what_cannot_be_meant(matrix, said):
-    _, complaints = combinations(matrix, matrix)
+    _, problems = combinations(matrix, matrix)
 
-    assert complaints[0].message.startswith(said)
+    assert problems.errors[0].message.startswith(said)

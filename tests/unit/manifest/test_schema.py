@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from kling_batch.cli.starter import init_text
+from kling_batch.cli.commands.init import starter_manifest
 from kling_batch.errors import ManifestError
-from kling_batch.manifest.fields import JOB, MANIFEST_KEYS
 from kling_batch.manifest.loader import load
-from kling_batch.manifest.schema import read_manifest, schema
+from kling_batch.manifest.schema import JOB_KEYS, read_manifest, schema
 from kling_batch.manifest.yaml_source import parse
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
@@ -83,7 +82,7 @@ def test_both_take_every_example(path):
 
 
 def test_both_take_what_init_writes(tmp_path):
-    text = init_text()
+    text = starter_manifest()
     (tmp_path / "manifest.yaml").write_text(text)
 
     assert text.startswith("# yaml-language-server: $schema=kling-batch.schema.json\n")
@@ -100,8 +99,12 @@ def test_the_schema_beside_the_examples_is_this_one():
 def test_every_key_is_described():
     job, frame = schema()["$defs"]["Job"]["properties"], schema()["properties"]
 
-    assert set(JOB) == set(job)
-    assert set(MANIFEST_KEYS) == set(frame)
+    assert set(job) == JOB_KEYS
+    assert set(frame) == {"version", "name", "output", "path", "vars", "env", "retry"} | {
+        "limits",
+        "defaults",
+        "jobs",
+    }
     for name, part in job.items():
         described = schema()["$defs"].get(name, part)
         assert described.get("description"), name
@@ -262,10 +265,10 @@ values = (
 def test_what_the_frame_refuses_the_schema_refuses(path, value):
     """The model and its schema are one: a mutation that one refuses, the other refuses."""
     document = changed(path, value)
-    _, complaints = read_manifest(document)
+    _, problems = read_manifest(document)
 
-    if complaints:
-        assert not accepted_by_schema(document), complaints
+    if problems:
+        assert not accepted_by_schema(document), problems
 
 
 @given(

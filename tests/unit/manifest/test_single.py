@@ -7,7 +7,7 @@ from PIL import Image
 from support.manifests import jobs
 
 from kling_batch.errors import ManifestError, Place
-from kling_batch.manifest.loader import locate, single
+from kling_batch.manifest.loader import single
 
 
 def made(mode="text-to-video", tier="pro", take=1, cwd=None, **arguments):
@@ -67,4 +67,4 @@ def test_paths_start_at_the_working_folder(tmp_path):
     batch = made("image-to-video", cwd=tmp_path, prompt="x", image_url="a.png")
 
     assert batch.jobs[0].arguments["image_url"].path == str(tmp_path / "a.png")
-    assert locate(batch, batch.jobs[0], ["body", "image_url"]) == Place("--image-url")
+    assert batch.place_of(batch.jobs[0], ["body", "image_url"]) == Place("--image-url")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kling_batch.core.diagnostics import Collector
 from kling_batch.errors import ManifestError
 from kling_batch.manifest.tables import open_table
 
@@ -12,12 +13,12 @@ def read(folder, name, data):
     """Rows, and what was said about the others."""
     path = folder / name
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    said = []
+    problems = Collector()
     try:
-        rows = list(open_table(path, name, lambda problem: said.append(str(problem))).rows)
+        rows = list(open_table(path, name, problems).rows)
     except ManifestError as error:
-        return [], said + [str(each) for each in error.problems]
-    return rows, said
+        return [], [str(each) for each in [*problems.errors, *error.problems]]
+    return rows, [str(each) for each in problems.errors]
 
 
 @pytest.mark.parametrize(

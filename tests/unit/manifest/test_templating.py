@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 
+from kling_batch.core.diagnostics import InvalidValue
 from kling_batch.manifest.templating import (
-    TemplateFault,
     compile_condition,
     compile_value,
     names_in,
@@ -82,28 +82,28 @@ def test_rendering(written, meant):
     ],
 )
 def test_faults_are_sentences(written, said):
-    with pytest.raises(TemplateFault) as caught:
+    with pytest.raises(InvalidValue) as caught:
         render(written)
 
     assert caught.value.message.startswith(said), caught.value.message
 
 
 def test_a_fault_knows_its_path_inside_the_value():
-    with pytest.raises(TemplateFault) as caught:
+    with pytest.raises(InvalidValue) as caught:
         render([{"prompt": "{{ b }}"}])
 
     assert caught.value.path == (0, "prompt")
 
 
 def test_an_unknown_name_comes_with_the_nearest():
-    with pytest.raises(TemplateFault) as caught:
+    with pytest.raises(InvalidValue) as caught:
         render("{{ titel }}", {"title": 1})
 
     assert caught.value.hint == "did you mean `title`?"
 
 
 def test_a_key_cannot_be_a_template():
-    with pytest.raises(TemplateFault):
+    with pytest.raises(InvalidValue):
         compile_value({"{{ a }}": 1})
 
 
@@ -116,7 +116,7 @@ def test_the_quick_way_says_what_jinja_says(text):
     try:
         expected = _ENVIRONMENT.from_string(template).render(SCOPE)
     except TemplateError:
-        with pytest.raises(TemplateFault):
+        with pytest.raises(InvalidValue):
             render(template)
     else:
         assert expected == str(render(template))

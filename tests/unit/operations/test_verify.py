@@ -10,7 +10,7 @@ import pytest
 from support.engine import Rig, make_jobs
 
 from kling_batch.ledger.reader import Reader
-from kling_batch.operations.verify import Verdict, verify
+from kling_batch.operations.verify import Verdict, verify_ledger
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def rig(tmp_path: Path) -> Rig:
 
 def verdict(rig: Rig) -> Verdict:
     with Reader.open(rig.ledger_path) as reader:
-        return verify(reader, rig.store())
+        return verify_ledger(reader, rig.store())
 
 
 def tampered(rig: Rig, statement: str) -> None:

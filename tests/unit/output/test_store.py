@@ -17,10 +17,10 @@ from support.privileges import unprivileged
 
 from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Settings
-from kling_batch.errors import ExitCode, UsageError
+from kling_batch.errors import ExitCode, LedgerError, UsageError
 from kling_batch.output.files import digest_of
 from kling_batch.output.sidecar import public
-from kling_batch.output.store import OutputStore, sidecar_of
+from kling_batch.output.store import OutputStore, Superseded, sidecar_of
 
 
 @pytest.fixture
@@ -39,6 +39,33 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
     }
+
+
+def publish(
+    store: OutputStore,
+    temporary: Path,
+    final: Path,
+    *,
+    record: Any = None,
+    superseded: Superseded = lambda _path, _kept_as, _digest: None,
+) -> str:
+    digest = digest_of(temporary)
+    return store.publish(temporary, final, sha256=digest, record=record, superseded=superseded)
+
+
+def copy(store: OutputStore, source: Path, final: Path) -> str:
+    return store.publish_copy(
+        source,
+        final,
+        token="abc",
+        sha256=digest_of(source),
+        record={"schema_version": 1, "key": "k1:x"},
+        superseded=lambda _path, _kept_as, _digest: None,
+    )
+
+
+def media(folder: Path) -> dict[str, bytes]:
+    return {name: data for name, data in contents(folder).items() if not name.endswith(".json")}
 
 
 # -- inside the folder -------------------------------------------------------------------------
@@ -133,10 +160,69 @@ def test_a_name_appears_by_rename_after_the_sync_and_before_the_folders(
     temporary = store.temporary(final, "abc", 0)
     temporary.write_bytes(b"x")
 
-    store.shelve(temporary, final)
+    publish(store, temporary, final)
 
     assert steps == ["rename to clip.mp4", "sync folder"]
     assert contents(root) == {"clip.mp4": b"x"}
+
+
+def test_publishing_keeps_commits_renames_and_then_writes_the_sidecar(
+    store: OutputStore, root: Path
+) -> None:
+    """Whatever line the program dies at, both files are there and the ledger knows of both."""
+    final = store.prepare("test", "clip.mp4")
+    final.write_bytes(b"old")
+    temporary = store.temporary(final, "abc", 0)
+    temporary.write_bytes(b"new")
+    seen: list[tuple[str, str, str]] = []
+
+    def superseded(*names: str) -> None:
+        seen.append((names[0], names[1], names[2]))
+        kept = f"clip.{digest_of(final)[:8]}.mp4"
+        assert contents(root) == {temporary.name: b"new", "clip.mp4": b"old", kept: b"old"}
+
+    record = {"schema_version": 1, "key": "k1:x"}
+    old = digest_of(final)
+    stored = publish(store, temporary, final, record=record, superseded=superseded)
+
+    assert stored == "clip.mp4"
+    assert seen == [("clip.mp4", f"clip.{old[:8]}.mp4", old)]
+    assert media(root) == {"clip.mp4": b"new", f"clip.{old[:8]}.mp4": b"old"}
+    assert json.loads(sidecar_of(final).read_text()) == record
+
+
+def test_a_commit_that_fails_stops_the_publishing_before_the_rename(
+    store: OutputStore, root: Path
+) -> None:
+    final = store.prepare("test", "clip.mp4")
+    final.write_bytes(b"old")
+    temporary = store.temporary(final, "abc", 0)
+    temporary.write_bytes(b"new")
+
+    def superseded(*_: str) -> None:
+        raise LedgerError("the disk is full")
+
+    with pytest.raises(LedgerError):
+        publish(store, temporary, final, record={}, superseded=superseded)
+
+    assert final.read_bytes() == b"old"
+    assert temporary.read_bytes() == b"new"
+    assert not sidecar_of(final).exists()
+
+
+def test_the_same_content_published_again_keeps_no_second_name(
+    store: OutputStore, root: Path
+) -> None:
+    final = store.prepare("test", "clip.mp4")
+    final.write_bytes(b"clip")
+    temporary = store.temporary(final, "abc", 0)
+    temporary.write_bytes(b"clip")
+    seen: list[str] = []
+
+    publish(store, temporary, final, superseded=lambda path, *_: seen.append(path))
+
+    assert contents(root) == {"clip.mp4": b"clip"}
+    assert seen == []
 
 
 def test_the_growing_file_is_hidden_beside_the_final_one(store: OutputStore, root: Path) -> None:
@@ -198,12 +284,12 @@ def test_a_disk_without_links_gets_copies(
     source.write_bytes(b"clip")
     final = store.prepare("test", "b/two.mp4")
 
-    store.copy(source, final, "abc")
+    copy(store, source, final)
     kept = store.back_up(source)
 
     assert kept is not None
-    assert set(contents(root)) == {"a/one.mp4", f"a/{kept.name}", "b/two.mp4"}
-    assert set(contents(root).values()) == {b"clip"}
+    assert set(media(root)) == {"a/one.mp4", f"a/{kept.name}", "b/two.mp4"}
+    assert set(media(root).values()) == {b"clip"}
 
 
 def test_a_link_that_fails_for_another_reason_is_told(
@@ -226,10 +312,10 @@ def test_a_copy_is_made_once_more_over_what_a_dead_run_left(store: OutputStore, 
     final = store.prepare("test", "two.mp4")
     store.temporary(final, "abc", 0).write_bytes(b"half")
 
-    store.copy(source, final, "abc")
-    store.copy(source, final, "abc")
+    copy(store, source, final)
+    copy(store, source, final)
 
-    assert contents(root) == {"one.mp4": b"clip", "two.mp4": b"clip"}
+    assert media(root) == {"one.mp4": b"clip", "two.mp4": b"clip"}
 
 
 def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(
@@ -242,8 +328,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(
     temporary = store.temporary(final, "abc", 0)
     temporary.write_bytes(b"clip")
 
-    store.shelve(temporary, final)
-    store.write_sidecar(final, {})
+    publish(store, temporary, final, record={})
 
     assert not final.is_symlink()
     assert outside.read_bytes() == b"not ours"

@@ -9,9 +9,9 @@ from support.engine import Rig, make_job
 
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.quantities import MicroUSD
-from kling_batch.planning.builder import Changes, OutputIndex, orphaned_requests, survey
+from kling_batch.planning.builder import Changes, OutputIndex, build_plan, orphaned_requests
 from kling_batch.planning.plan import Action, OnDisk
-from kling_batch.settings import Options, resolve
+from kling_batch.settings import RunOptions, resolve
 
 JOB = make_job("hero")
 RENAMED = JOB._replace(id="renamed", path="test/renamed{output}{ext}")
@@ -51,9 +51,9 @@ def test_a_job_that_the_ledger_does_not_know_has_no_file(rig: Rig) -> None:
 
 def test_without_a_ledger_everything_is_to_be_bought(tmp_path: Path) -> None:
     batch = batch_of(JOB, make_job("other"))
-    settings = resolve([batch], Options(output=tmp_path))
+    settings = resolve([batch], RunOptions(output=tmp_path))
 
-    plan = survey(None, [batch], settings)
+    plan = build_plan(None, [batch], settings)
 
     assert [item.action for item in plan.items] == [Action.SUBMIT] * 2
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ from kling_batch.core.outcomes import Charged, Failure, FailureKind
 from kling_batch.core.records import Standing
 from kling_batch.planning.plan import Action, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.retry import Decision, decide, may_try_again
-from kling_batch.planning.selection import selected
+from kling_batch.planning.selection import limited
 
 
 def failure(kind: FailureKind = FailureKind.INVALID, **facts: Any) -> Failure:
@@ -264,27 +264,27 @@ def test_a_limit_cuts_submissions_and_nothing_else() -> None:
     jobs = make_jobs(5)
     made = plan(jobs, {jobs[1].key: Standing(7, State.SUBMITTED, 1)})
 
-    kept = selected(made, 2)
+    kept = limited(made, 2)
 
     assert [item.job.id for item in kept.items] == ["job-0", "job-1", "job-2"]
-    assert selected(made, None) is made
-    assert [item.job.id for item in selected(made, 0).items] == ["job-1"]
+    assert limited(made, None) is made
+    assert [item.job.id for item in limited(made, 0).items] == ["job-1"]
 
 
 def test_a_limit_cuts_the_children_of_what_it_cuts() -> None:
     parents = make_jobs(2)
     children = [child_of(parents[1], name="of-1"), child_of(parents[0], name="of-0")]
 
-    kept = selected(plan([*parents, *children]), 1)
+    kept = limited(plan([*parents, *children]), 1)
 
     assert [item.job.id for item in kept.items] == ["job-0"]
-    assert selected(kept, 1).items == kept.items
+    assert limited(kept, 1).items == kept.items
 
 
 def test_a_limit_counts_twins_once() -> None:
     jobs = [*duplicates(), make_job("another")]
 
-    kept = selected(plan(jobs), 1)
+    kept = limited(plan(jobs), 1)
 
     assert [item.job.id for item in kept.items] == ["first", "second", "third"]
 
@@ -325,7 +325,7 @@ def test_no_plan_buys_what_is_live_or_paid(
     made = make_plan(
         jobs, by_key, on_disk=lambda job: where[job.id], retry=lambda _: asked, attempts=3
     )
-    kept = selected(made, limit)
+    kept = limited(made, limit)
 
     bought = [item for item in kept.items if item.action is Action.SUBMIT]
     for item in bought:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.engine import Options, Rig, make_job, resolve
+from support.engine import Rig, RunOptions, make_job, resolve
 
 from kling_batch.core.events import name_of
 from kling_batch.core.jobs import Batch
@@ -28,7 +28,7 @@ def test_a_second_name_whose_file_could_not_be_put_down_is_not_done(tmp_path: Pa
             ledger,
             plan,
             run_result,
-            resolve([batch], Options(output=tmp_path, emulator="")),
+            resolve([batch], RunOptions(output=tmp_path, emulator="")),
             batches=[batch],
             run_id=1,
             started=rig.now(),

@@ -189,7 +189,7 @@ def test_the_summary_as_a_page() -> None:
         "\n"
         "**Stopped:** interrupted\n"
         "\n"
-        "- Jobs: 1 succeeded, 1 failed\n"
+        "- Jobs: 1 done, 1 failed\n"
         "- Cost: USD 1.40 this run, USD 6.30 in all, USD 0.70 of it not certain yet,"
         " cap USD 20.00\n"
         "- Files: 2 in `outputs`\n"
@@ -255,7 +255,7 @@ def test_annotations_point_at_what_needs_a_person() -> None:
         "::error title=kling-batch stopped::interrupted",
         "::error file=p.csv,line=7,title=lost%3A in doubt::no trace",
         "::error file=m.yaml,line=14,col=3,title=bad%3A failed::refused",
-        "::error title=late%3A undelivered::502",
+        "::error title=late%3A downloading::502",
     ]
 
 

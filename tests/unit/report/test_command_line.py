@@ -10,10 +10,10 @@ import click
 import pytest
 
 from kling_batch.cli.main import cli
-from kling_batch.cli.retype import ONCE, typed
+from kling_batch.cli.retype import ONCE, current_command
 from kling_batch.core.quantities import parse_rate, rate_text
 from kling_batch.core.text import as_typed
-from kling_batch.report.command_line import Command, Said, quoted
+from kling_batch.report.command_line import Command, TypedOption, quoted
 
 WORDS = [
     "plain",
@@ -52,7 +52,12 @@ def test_the_shell_gives_back_the_word(word: str) -> None:
 def test_a_command_is_repeated_and_changed() -> None:
     command = Command(
         ("kling-batch", "run", "my file.yaml"),
-        (Said("--max-cost", "1"), Said("--only", "a*"), Said("--only", "b"), Said("--emulator")),
+        (
+            TypedOption("--max-cost", "1"),
+            TypedOption("--only", "a*"),
+            TypedOption("--only", "b"),
+            TypedOption("--emulator"),
+        ),
         frozenset({"--max-cost", "--retry-failed"}),
     )
 
@@ -102,10 +107,16 @@ SPELT: dict[str, list[str]] = {
 }
 
 
+def command_of(name: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    return found
+
+
 def every(name: str) -> list[str]:
     """A command line that says every option of a command."""
     words: list[str] = []
-    for param in cli.commands[name].params:
+    for param in command_of(name).params:
         if isinstance(param, click.Argument):
             words += ["./-odd.yaml", "two words.yaml"]
             continue
@@ -118,8 +129,8 @@ def every(name: str) -> list[str]:
 
 def parsed(name: str, words: list[str]) -> tuple[dict[str, Any], Command]:
     parent = click.Context(cli, info_name="kling-batch")
-    with cli.commands[name].make_context(name, [*words], parent) as context:
-        return context.params, typed()
+    with command_of(name).make_context(name, [*words], parent) as context:
+        return context.params, current_command()
 
 
 @pytest.mark.parametrize("name", ["run", "generate", "video"])
@@ -153,7 +164,7 @@ def test_plan_takes_all_that_a_run_may_be_told() -> None:
     """A new plan is advised with the run's own options."""
 
     def flags(name: str) -> set[str]:
-        own = (p for p in cli.commands[name].params if p.name not in ONCE)
+        own = (p for p in command_of(name).params if p.name not in ONCE)
         return {word for p in own for word in p.opts if word.startswith("--")}
 
     assert flags("run") - {"--plan"} <= flags("plan")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.jobs import Job, job_key
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD, clock, duration
@@ -30,8 +30,8 @@ from kling_batch.report.display.live import LiveDisplay
 from kling_batch.report.display.ndjson import JsonDisplay
 from kling_batch.report.display.plain import PlainDisplay, inert
 from kling_batch.report.display.stream import SafeStream
-from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
-from kling_batch.report.summary import Said, Tone, brief, closing, opening
+from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, RunStarted
+from kling_batch.report.summary import StyledLine, Tone, brief, closing, opening
 
 CENT = 10_000
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red]\r\nline two\x9b31m \u202egpj.exe\x00"
@@ -85,7 +85,7 @@ def report(*lines: JobLine, **more: Any) -> RunReport:
 
 
 def told(kind: str, name: str = "clip-0", message: str = "", **data: Any) -> RunEvent:
-    return RunEvent(kind=kind, job=name, batch="spring", message=message, data=data)
+    return RunEvent(kind=EventKind(kind), job=name, batch="spring", message=message, data=data)
 
 
 def ticking() -> Callable[[], datetime]:
@@ -95,10 +95,10 @@ def ticking() -> Callable[[], datetime]:
 
 def begin(display: Display, number: int = 2, cap: int | None = 4000 * CENT) -> None:
     limit = None if cap is None else MicroUSD(cap)
-    display.start(plan(number), cap=limit, output="outputs", emulated=False)
+    display.start(RunStarted(plan=plan(number), cap=limit, output="outputs", emulated=False))
 
 
-def text(said: list[Said]) -> str:
+def text(said: list[StyledLine]) -> str:
     return "\n".join(part.text for part in said)
 
 
@@ -118,7 +118,7 @@ def test_plain_writes_a_line_an_event_and_the_summary(err: io.StringIO) -> None:
     display.notify(told("progress", message="IN_PROGRESS"))
     display.notify(told("retrying", message="fal broke; a new attempt in 3 s"))
     display.notify(told("saved", message="outputs/clip-0.mp4"))
-    display.notify(RunEvent(kind="warning", message="the list may not be asked"))
+    display.notify(RunEvent(kind=EventKind.WARNING, message="the list may not be asked"))
     display.finish(report(line("clip-0", JobOutcome.SUCCEEDED, files=("outputs/clip-0.mp4",))))
     display.close()
 
@@ -134,7 +134,7 @@ def test_plain_writes_a_line_an_event_and_the_summary(err: io.StringIO) -> None:
         "\n"
         "spring: 1 of 1 job done in 4 min 12 s\n"
         "\n"
-        "  jobs   1 succeeded\n"
+        "  jobs   1 done\n"
         "  cost   $1.40 this run, $5.60 in all\n"
         "  files  1 file in outputs\n"
         "         outputs/clip-0.mp4\n"
@@ -175,8 +175,8 @@ def test_jobs_carry_their_batch_where_there_are_several(err: io.StringIO) -> Non
     other = job("clip")._replace(batch="summer")
     display = PlainDisplay(SafeStream(err), now=ticking())
     items = tuple(PlannedJob(j, Action.SUBMIT, "") for j in (job("clip"), other))
-    display.start(Plan(items), cap=None, output="outputs", emulated=True)
-    display.notify(RunEvent(kind="saved", job="clip", batch="summer", message="x.mp4"))
+    display.start(RunStarted(plan=Plan(items), cap=None, output="outputs", emulated=True))
+    display.notify(RunEvent(kind=EventKind.SAVED, job="clip", batch="summer", message="x.mp4"))
 
     opened, saved = err.getvalue().splitlines()
     assert "on the emulator (nothing is charged)" in opened
@@ -637,7 +637,20 @@ def test_a_log_line_is_never_a_command_of_the_ci() -> None:
     assert inert("  ::add-mask::a") == "  : :add-mask::a"
     assert inert("x ##[group]y") == "x ## [group]y"
     assert inert("06:00:00Z a::b") == "06:00:00Z a::b"
-    assert painted(Said("x", Tone.BAD), color=False) == "x"
+    assert painted(StyledLine("x", Tone.BAD), color=False) == "x"
+
+
+def test_a_tone_is_one_escape_sequence_and_a_plain_line_none() -> None:
+    lines = [StyledLine("x", tone) for tone in Tone]
+
+    assert [painted(line, color=True) for line in lines] == [
+        "x",
+        "\x1b[1mx\x1b[0m",
+        "\x1b[32mx\x1b[0m",
+        "\x1b[31mx\x1b[0m",
+        "\x1b[33mx\x1b[0m",
+        "\x1b[2mx\x1b[0m",
+    ]
 
 
 # -- the summary -------------------------------------------------------------------------------
@@ -668,8 +681,8 @@ def test_the_summary_says_what_happened_what_it_costs_and_what_to_do() -> None:
         "spring: 2 of 8 jobs done in 4 min 12 s\n"
         "Stopped: never would pass the cap of $6.00\n"
         "\n"
-        "  jobs   1 succeeded, 1 unchanged, 1 failed, 1 blocked, 1 in doubt, 1 running,"
-        " 1 undelivered, 1 not started\n"
+        "  jobs   1 done, 1 unchanged, 1 failed, 1 blocked, 1 in doubt, 1 queued,"
+        " 1 downloading, 1 waiting\n"
         "  cost   $1.40 this run, $7.00 in all, $1.40 of it not certain yet, cap $6.00\n"
         "  files  3 files in outputs\n"
         "         outputs/still.png\n"
@@ -773,7 +786,7 @@ def test_brief_is_one_line_only_where_all_is_well() -> None:
 
 def test_the_opening_names_money_and_place() -> None:
     items = tuple(PlannedJob(job(a), a, "") for a in Action)
-    said = opening(Plan(items), cap=None, output="out\x1b[2Jputs", emulated=False)
+    said = opening(RunStarted(plan=Plan(items), cap=None, output="out\x1b[2Jputs", emulated=False))
 
     assert said == (
         "9 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 3 to download,"

@@ -17,6 +17,7 @@ import pytest
 from support.engine import T2I, Rig, make_job
 
 from kling_batch.core.jobs import Batch, Job
+from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.emulator import Fault, Settings
 from kling_batch.errors import LedgerError
@@ -39,7 +40,7 @@ def entry(job: str = "clip", state: str = "done", **more: Any) -> Entry:
     fields = {
         "batch": "spring",
         "job": job,
-        "state": state,
+        "state": JobStatus(state),
         "charged": MicroUSD(420_000),
         "exposed": MicroUSD(0),
         "estimate": MicroUSD(420_000),
@@ -218,16 +219,16 @@ def test_jobs_without_files_say_why_and_what_to_do() -> None:
     shown = page(
         entry("bad", "failed", message="refused by policy", charged=MicroUSD(0)),
         entry("lost", "in doubt", take=2, message="no trace", exposed=MicroUSD(420_000)),
-        entry("later", "not started", charged=MicroUSD(0)),
-        entry("slow", "running", message="queued at fal", charged=MicroUSD(0)),
+        entry("later", "waiting", charged=MicroUSD(0)),
+        entry("slow", "queued", message="queued at fal", charged=MicroUSD(0)),
         entry("away", media=(picture(missing=True),)),
     )
 
     assert "refused by policy bad failed · $0.00" in shown.text
     assert "no trace fal may have accepted it and may bill it. To settle it:" in shown.text
     assert "kling-batch resolve 'lost#2'" in shown.text
-    assert "not started later not started · about $0.42" in shown.text
-    assert "queued at fal slow running" in shown.text
+    assert "waiting later waiting · about $0.42" in shown.text
+    assert "queued at fal slow queued" in shown.text
     assert "a.png is no longer here; the next run fetches it again, at no cost" in shown.text
     assert shown.all("img") == []
 
@@ -335,7 +336,7 @@ def test_entries_are_what_the_manifest_wants_and_what_it_once_wanted(rig: Rig) -
         ("hostile", "done", False, ["test/hostile.mp4"]),
         ("bad", "failed", False, []),
         ("lost", "in doubt", False, []),
-        ("later", "not started", False, []),
+        ("later", "waiting", False, []),
     ]
     by_label = {e.label: e for e in entries if not e.superseded}
     assert by_label["clip"].prompt == "orbits"
@@ -367,7 +368,7 @@ def test_a_page_can_be_written_during_a_run_and_is_the_same_again(rig: Rig) -> N
     assert list(rig.folder.glob(".*.part")) == []
 
 
-def test_a_request_on_its_way_is_shown_as_running(tmp_path: Path) -> None:
+def test_a_submission_without_its_answer_is_shown_as_in_doubt(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     jobs = [make_job("clip")]
     with rig.ledger() as ledger:
@@ -377,7 +378,8 @@ def test_a_request_on_its_way_is_shown_as_running(tmp_path: Path) -> None:
         with Reader.open(rig.ledger_path) as reader:
             (shown,) = entries_from(reader, tmp_path)
 
-    assert (shown.state, shown.message, shown.cost) == ("running", "sent to fal", "up to $0.42")
+    assert (shown.state, shown.cost) == ("in doubt", "up to $0.42")
+    assert shown.message == "sent to fal, no answer yet"
 
 
 def test_the_page_may_lie_in_another_folder(rig: Rig, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from support.engine import Rig, make_job
 from kling_batch.core.jobs import Job
 from kling_batch.emulator import Fault
 from kling_batch.ledger.names import find
-from kling_batch.report.history import as_data, story, why
+from kling_batch.report.history import as_data, history, why
 
 
 def lines_of(rig: Rig, job: Job) -> list[str]:
     with rig.ledger() as ledger:
-        return story(ledger, find(ledger, job.label))
+        return history(ledger, find(ledger, job.label))
 
 
 def test_every_attempt_is_listed_with_its_end_and_its_money(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_every_attempt_is_listed_with_its_end_and_its_money(tmp_path: Path) -> N
     attempts = [line for line in lines if line.startswith("attempt ")]
     assert len(attempts) == 2
     assert attempts[0] == "attempt 1: failed, nothing charged"
-    assert attempts[1].startswith("attempt 2: succeeded, $0.42")
+    assert attempts[1].startswith("attempt 2: done, $0.42")
     requests = [request.request_id for request in rig.world.books.accepted]
     assert all(any(request_id in line for line in lines) for request_id in requests)
     assert any("test/hero.mp4" in line for line in lines)

@@ -1,4 +1,4 @@
-"""The fold behind every display: phases, counts, money, twins; it never needs a clock."""
+"""Progress, the model of every display: phases, counts, money and duplicates, without a clock."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.jobs import Job, job_key
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Action, Plan, PlannedJob
-from kling_batch.report.display.progress import MOVING, Phase, Progress, longest
+from kling_batch.report.display.phases import EVENT_STYLES, MOVING, OF_ACTION, Phase
+from kling_batch.report.display.progress import Progress, longest
 
 PRICE = MicroUSD(700_000)
 
@@ -37,7 +38,7 @@ def planned(*items: tuple[Job, Action], duplicates: tuple[str, ...] = ()) -> Pla
 
 
 def told(kind: str, name: str, message: str = "", batch: str = "spring", **data: Any) -> RunEvent:
-    return RunEvent(kind=kind, job=name, batch=batch, message=message, data=data)
+    return RunEvent(kind=EventKind(kind), job=name, batch=batch, message=message, data=data)
 
 
 def begun(*items: tuple[Job, Action], duplicates: tuple[str, ...] = ()) -> Progress:
@@ -121,12 +122,26 @@ def test_every_kind_of_the_engine_has_a_phase(kind: str, phase: Phase) -> None:
     assert ("spring", "a") in progress.moving or phase not in MOVING
 
 
+def test_every_kind_and_action_has_a_row_in_its_table() -> None:
+    assert set(EVENT_STYLES) == set(EventKind)
+    assert set(OF_ACTION) == set(Action)
+
+
+def test_the_names_of_the_kinds_are_those_of_the_contract() -> None:
+    """Other people's programs read them as NDJSON: a name may come, none may change."""
+    assert {kind.value for kind in EventKind} == {
+        *("unreachable", "throttled", "locked", "braking", "submitted", "in_doubt", "adopted"),
+        *("held", "progress", "unreadable", "unheard", "rendered", "download_again"),
+        *("undelivered", "saved", "retrying", "failed", "blocked", "warning", "stopping"),
+    }
+
+
 def test_what_it_does_not_know_changes_nothing() -> None:
     progress = begun((job("a"), Action.SUBMIT))
 
     assert progress.fold(told("warning", "", batch=""), 1.0) is None
     assert progress.fold(told("submitted", "stranger"), 1.0) is None
-    line = progress.fold(told("some_future_kind", "a", "hm"), 1.0)
+    line = progress.fold(told("progress", "a", "SOME_FUTURE_STATUS"), 1.0)
 
     assert line is not None
     assert line.phase is Phase.WAITING
@@ -136,7 +151,7 @@ def test_what_it_does_not_know_changes_nothing() -> None:
 def test_money_is_committed_released_and_kept() -> None:
     progress = begun((job("a"), Action.SUBMIT), (job("b"), Action.SUBMIT), (job("c"), Action.KEEP))
     owed = [progress.committed]
-    for happening in (
+    for event in (
         told("submitted", "a"),
         told("retrying", "a"),  # not charged, or it would not be tried again
         told("submitted", "a"),
@@ -145,7 +160,7 @@ def test_money_is_committed_released_and_kept() -> None:
         told("failed", "a", charged=Charged.UNKNOWN),  # possibly charged
         told("failed", "b", charged=Charged.NO),
     ):
-        progress.fold(happening, 1.0)
+        progress.fold(event, 1.0)
         owed.append(progress.committed)
 
     assert [amount / PRICE for amount in owed] == [1, 2, 1, 2, 3, 3, 3, 2]
@@ -185,7 +200,7 @@ def test_equal_names_in_two_batches_are_two_jobs() -> None:
 
 def test_stopping_is_remembered() -> None:
     progress = begun((job("a"), Action.SUBMIT))
-    progress.fold(RunEvent(kind="stopping", message="interrupted"), 1.0)
+    progress.fold(RunEvent(kind=EventKind.STOPPING, message="interrupted"), 1.0)
 
     assert progress.stopping == "interrupted"
 

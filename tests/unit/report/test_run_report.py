@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
 
-#: What each ending alone asks for (design §5).
+#: What each ending alone asks for (docs/exit-codes.md).
 ALONE = {
     JobOutcome.SUCCEEDED: ExitCode.OK,
     JobOutcome.UNCHANGED: ExitCode.OK,
@@ -126,3 +128,30 @@ def test_a_run_is_well_done_only_where_nothing_is_left(
     if not {JobOutcome.RUNNING, JobOutcome.UNDELIVERED} & set(outcomes) and 6 in held:
         held = held - {6} | ({1} if JobOutcome.NOT_STARTED in outcomes else set())
     assert int(got) == next((n for n in ORDER if n in held), 0)
+
+
+def test_counts_for_people_tell_unchanged_and_cancelled_apart() -> None:
+    lines = (
+        JobLine(batch="b", job="a", outcome=JobOutcome.SUCCEEDED),
+        JobLine(batch="b", job="b", outcome=JobOutcome.UNCHANGED),
+        JobLine(batch="b", job="c", outcome=JobOutcome.FAILED),
+        JobLine(batch="b", job="d", outcome=JobOutcome.FAILED, exact=JobStatus.CANCELLED),
+        JobLine(batch="b", job="e", outcome=JobOutcome.RUNNING, exact=JobStatus.RENDERING),
+    )
+    report = replace(ended(lines, ExitCode.SOME_FAILED), unlisted=2)
+
+    assert list(report.status_counts().items()) == [
+        ("done", 1),
+        ("unchanged", 3),
+        ("failed", 1),
+        ("cancelled", 1),
+        ("rendering", 1),
+    ]
+    assert report.counts()[JobOutcome.FAILED] == 2
+
+
+@pytest.mark.parametrize("outcome", JobOutcome)
+def test_every_outcome_is_counted_for_people(outcome: JobOutcome) -> None:
+    report = ended((JobLine(batch="b", job="a", outcome=outcome),), ExitCode.OK)
+
+    assert sum(report.status_counts().values()) == 1

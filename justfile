@@ -1,0 +1,44 @@
+# One-line recipes; `just` lists them. Nothing here needs a key.
+
+_default:
+    @just --list
+
+# Create .venv with everything that development needs
+setup:
+    python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]'
+
+# Run the default suite; arguments go to pytest
+test *args:
+    .venv/bin/python -m pytest -q {{ args }}
+
+# Run the tests of the installed program
+acceptance:
+    .venv/bin/python -m pytest -q -m "not long and not live" tests/acceptance
+
+# Run the long fault and fuzz tests
+long:
+    .venv/bin/python -m pytest -q -m long tests
+
+# Check style and formatting
+lint:
+    .venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+# Check types
+types:
+    .venv/bin/mypy
+
+# Check which package may import which
+contracts:
+    .venv/bin/lint-imports
+
+# Renew the generated tables of the documents
+docs:
+    UPDATE_DOCS=1 .venv/bin/python -m pytest -q -n0 tests/test_docs.py
+
+# Serve the emulator of fal; arguments as for `kling-batch emulator`
+emulator *args:
+    .venv/bin/kling-batch emulator {{ args }}
+
+# Measure the cost of large batches
+bench:
+    .venv/bin/python -m pytest -q -n0 -m "long or not long" benchmarks

@@ -1,0 +1,163 @@
+"""`open_ledger`: the jobs and costs of a ledger, to be read, also while a run is writing it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from kling_batch.api.options import StrPath
+from kling_batch.core.jobs import JobKey
+from kling_batch.core.lifecycle import State
+from kling_batch.core.quantities import USD
+from kling_batch.core.records import Attempt, Standing
+from kling_batch.errors import UsageError
+from kling_batch.ledger import names
+from kling_batch.ledger.reader import Reader
+from kling_batch.output.store import OutputStore
+from kling_batch.settings import LEDGER_NAME
+
+#: State of a job that was never submitted.
+PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerJob:
+    """A job of a ledger with its latest attempt."""
+
+    key: str
+    batch: str
+    id: str
+    take: int
+    #: The id, with `#2` for the second take.
+    label: str
+    #: `pending`, or the state of the latest attempt: `submitted`, `succeeded`, `failed`…
+    state: str
+    mode: str
+    tier: str
+    endpoint: str
+    #: The parameters sent to fal; references to files and other jobs are by content and key.
+    arguments: dict[str, Any]
+    #: Upper estimate of one attempt.
+    estimate: USD
+    #: What the latest attempt cost, where that is known.
+    cost: USD | None
+    files: tuple[Path, ...]
+    #: fal's id of the latest request.
+    request_id: str | None
+    #: Why the latest attempt failed; empty where it did not.
+    error: str
+
+    @property
+    def prompt(self) -> str:
+        """The prompt, or nothing."""
+        return str(self.arguments.get("prompt") or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Totals of a ledger."""
+
+    #: Known to be owed.
+    charged: USD
+    #: Possibly owed besides.
+    exposed: USD
+
+
+class LedgerView:
+    """A ledger, open to be read; everything that is read is of one moment. A context manager."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Made by `open_ledger`."""
+        self._reader = reader
+        self._store = OutputStore({}, reader.path.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+    @property
+    def path(self) -> Path:
+        """The ledger file."""
+        return self._reader.path
+
+    def jobs(self, *, state: str | None = None, batch: str | None = None) -> Iterator[LedgerJob]:
+        """Every job under its current name, by batch, id and take.
+
+        Args:
+            state: only jobs in this state.
+            batch: only jobs of this batch.
+
+        Raises:
+            UsageError: there is no such state.
+        """
+        if state is not None and state not in (PENDING, *State):
+            known = ", ".join((PENDING, *State))
+            raise UsageError(f"no state {state!r}; there are: {known}")
+        standings = self._reader.standings()
+        jobs = names.all_named(self._reader)
+        for job in jobs:
+            standing = standings.get(job.key)
+            if batch not in (None, job.batch) or state not in (None, _state(standing)):
+                continue
+            yield self._job(job, standing)
+
+    def job(self, name: str) -> LedgerJob:
+        """One job, by its id, `id#take`, `batch/id` or key.
+
+        Raises:
+            UsageError: there is none of this name, or several.
+        """
+        found = names.find(self._reader, name)
+        return self._job(found, self._reader.standings().get(found.key))
+
+    def costs(self, *, batch: str | None = None) -> Costs:
+        """What the renders of the ledger, or of one batch, cost."""
+        money = self._reader.money(None if batch is None else (batch,))
+        return Costs(charged=USD.of(money.charged), exposed=USD.of(money.exposed))
+
+    def _job(self, job: names.LedgerJob, standing: Standing | None) -> LedgerJob:
+        attempt = None if standing is None else self._reader.attempt(standing.attempt_id)
+        return LedgerJob(
+            key=JobKey(job.key),
+            batch=job.batch,
+            id=job.id,
+            take=job.take,
+            label=job.label,
+            state=_state(standing),
+            mode=job.mode,
+            tier=job.tier,
+            endpoint=job.endpoint,
+            arguments=json.loads(job.arguments),
+            estimate=USD.of(job.estimate),
+            cost=None if attempt is None or attempt.cost is None else USD.of(attempt.cost),
+            files=() if attempt is None else self._files(attempt),
+            request_id=attempt.handle.request_id if attempt and attempt.handle else None,
+            error=attempt.failure.message if attempt and attempt.failure else "",
+        )
+
+    def _files(self, attempt: Attempt) -> tuple[Path, ...]:
+        files = self._reader.files_of(attempt.id)
+        return tuple(self._store.located(file.path) for file in files if not file.superseded)
+
+
+def _state(standing: Standing | None) -> str:
+    return PENDING if standing is None else standing.state.value
+
+
+def open_ledger(path: StrPath) -> LedgerView:
+    """Open a ledger to be read: `ledger.db`, or the output folder that holds it.
+
+    Raises:
+        LedgerError: there is none, it is damaged, or newer than this version.
+    """
+    file = Path(path).expanduser()
+    return LedgerView(Reader.open(file / LEDGER_NAME if file.is_dir() else file))

@@ -1,0 +1,149 @@
+"""`Options`: the options of one run in friendly types, checked when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from kling_batch.core.quantities import (
+    MicroUSD,
+    format_usd,
+    parse_duration,
+    parse_rate,
+    parse_usd,
+    rate_text,
+)
+from kling_batch.errors import UsageError
+from kling_batch.report.command_line import Command
+from kling_batch.settings import RunOptions
+
+StrPath: TypeAlias = str | PathLike[str]
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Options of `plan` and `run`, as on the command line; what is not set, the manifest decides.
+
+    Args:
+        output: folder of the outputs; default: the manifest's, else `outputs`.
+        ledger: the ledger file; default: `ledger.db` in the output folder.
+        max_cost: US dollars that the batches may cost at most, over all runs.
+        concurrency: open requests at most.
+        rate: submissions at most: `"60/min"`, or a number per second.
+        timeout: leave after this long: `"90m"`, seconds, or a `timedelta`.
+        limit: submit at most so many jobs.
+        only: run only jobs whose id fits one of these globs.
+        exclude: leave out jobs whose id fits one of these globs.
+        tags: run only jobs with one of these tags.
+        retry_failed: try failed and cancelled jobs again.
+        yes: pay without a cap and without asking.
+        detach: submit, then leave; a later run collects.
+        emulator: `True` for the emulator inside this process, or the address of one.
+
+    Raises:
+        UsageError: a value makes no sense.
+    """
+
+    output: StrPath | None = None
+    ledger: StrPath | None = None
+    max_cost: str | int | float | Decimal | None = None
+    concurrency: int | None = None
+    rate: str | float | None = None
+    timeout: str | float | timedelta | None = None
+    limit: int | None = None
+    only: str | Sequence[str] = ()
+    exclude: str | Sequence[str] = ()
+    tags: str | Sequence[str] = ()
+    retry_failed: bool = False
+    yes: bool = False
+    detach: bool = False
+    emulator: bool | str = False
+
+    def __post_init__(self) -> None:
+        run_options(self)
+
+
+def run_options(options: Options) -> RunOptions:
+    """The same options, parsed.
+
+    Raises:
+        UsageError: a value makes no sense.
+    """
+    emulator = options.emulator
+    return RunOptions(
+        output=_path(options.output),
+        ledger=_path(options.ledger),
+        max_cost=_parsed("max_cost", _usd, options.max_cost),
+        concurrency=_at_least("concurrency", 1, options.concurrency),
+        rate=_parsed("rate", _rate, options.rate),
+        timeout=_parsed("timeout", _seconds, options.timeout),
+        limit=_at_least("limit", 0, options.limit),
+        retry_failed=options.retry_failed,
+        yes=options.yes,
+        detach=options.detach,
+        emulator=emulator if isinstance(emulator, str) else "" if emulator else None,
+    )
+
+
+def names_of(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One text or several, as several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def command_of(sources: Sequence[str], options: Options) -> Command:
+    """The command line that goes on with such a run: for the ledger and the next steps."""
+    parsed = run_options(options)
+    values = {
+        "--output": parsed.output,
+        "--ledger": parsed.ledger,
+        "--max-cost": None if parsed.max_cost is None else _plain_usd(parsed.max_cost),
+        "--concurrency": parsed.concurrency,
+        "--rate": None if parsed.rate is None else rate_text(parsed.rate),
+        "--limit": parsed.limit,
+        "--emulator-url": parsed.emulator or None,
+    }
+    command = Command(("kling-batch", "run", *sources))
+    for name, value in values.items():
+        if value is not None:
+            command = command.having(name, str(value))
+    return command.having("--emulator") if parsed.emulator == "" else command
+
+
+def _plain_usd(micro: MicroUSD) -> str:
+    return format_usd(micro).replace("$", "").replace(",", "")
+
+
+def _path(path: StrPath | None) -> Path | None:
+    return None if path is None else Path(path).expanduser()
+
+
+def _parsed(name: str, parse: Callable[[Any], Value], value: object) -> Value | None:
+    try:
+        return None if value is None else parse(value)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _usd(amount: str | float | Decimal) -> MicroUSD:
+    return parse_usd(str(amount))
+
+
+def _rate(rate: str | float) -> float:
+    return parse_rate(rate if isinstance(rate, str) else f"{Decimal(repr(rate)):f}/s")
+
+
+def _seconds(length: str | float | timedelta) -> float:
+    return parse_duration(length.total_seconds() if isinstance(length, timedelta) else length)
+
+
+def _at_least(name: str, least: int, value: int | None) -> int | None:
+    if value is not None and value < least:
+        raise UsageError(f"{name}: {value} is less than {least}")
+    return value

@@ -1,0 +1,219 @@
+"""`load`, `plan`, `run` and `arun`: the way from manifests to files, for Python programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import anyio.lowlevel
+
+from kling_batch.api.options import Options, StrPath, command_of, names_of, run_options
+from kling_batch.api.values import Plan, RunReport
+from kling_batch.core.events import EventKind, RunEvent
+from kling_batch.core.jobs import Batch
+from kling_batch.errors import UsageError
+from kling_batch.manifest import loader
+from kling_batch.operations.plan import PlannedRun, plan_run
+from kling_batch.operations.run import Run, open_run
+from kling_batch.operations.signals import Signals, signals_of_caller
+from kling_batch.planning import plan as planning
+from kling_batch.planning.selection import select
+from kling_batch.settings import resolve
+
+
+def load(
+    manifests: StrPath | Sequence[StrPath], *, variables: Mapping[str, object] | None = None
+) -> tuple[Batch, ...]:
+    """Load one manifest or several, YAML or table; reads files, sends nothing.
+
+    Args:
+        manifests: their paths.
+        variables: values of the manifests' `vars`, as `--set` gives them.
+
+    Raises:
+        ManifestError: every problem of every manifest, each with its place.
+    """
+    paths = [manifests] if isinstance(manifests, str | PathLike) else manifests
+    values = {name: _text(value) for name, value in (variables or {}).items()}
+    return loader.load_all([Path(path).expanduser() for path in paths], variables=values)
+
+
+def plan(batches: Batch | Sequence[Batch], options: Options | None = None) -> Plan:
+    """What `run` would do with these batches, and what it would cost; sends nothing.
+
+    Raises:
+        KlingBatchError: the options contradict each other, or the ledger cannot be read.
+    """
+    options = options or Options()
+    warnings: list[str] = []
+    planned = plan_run(
+        _tuple(batches), run_options(options), select=partial(_select, options, warnings.append)
+    )
+    return Plan.of(planned, warnings)
+
+
+def run(
+    batches: Batch | Sequence[Batch],
+    options: Options | None = None,
+    *,
+    approve: Callable[[Plan], bool] | None = None,
+    on_event: Callable[[RunEvent], object] | None = None,
+) -> RunReport:
+    """Render what is new in these batches, collect what is open, pay for nothing twice.
+
+    In the main thread, the first Ctrl-C stops the run in order: nothing more is bought, a
+    submission in flight gets its answer, and the report has exit code 130. A second Ctrl-C raises
+    `KeyboardInterrupt`. Inside an event loop or a notebook, use `await arun(…)`.
+
+    Args:
+        batches: of `load`.
+        options: limits and the like; a cap or `yes=True` is the consent to pay.
+        approve: is shown a plan that pays before anything is sent; False refuses it.
+        on_event: is called with everything that happens.
+
+    Returns:
+        The report, also where jobs failed or the budget stopped the run: see its `exit_code`.
+
+    Raises:
+        KlingBatchError: the run could not begin; nothing was sent.
+    """
+    _must_be_outside_a_loop()
+    display = _Events(on_event)
+    arguments = (_tuple(batches), options or Options(), approve, display)
+    with display.errors(), _open(*arguments, signals=signals_of_caller()) as opened:
+        return RunReport.of(opened.carry_out())
+
+
+async def arun(
+    batches: Batch | Sequence[Batch],
+    options: Options | None = None,
+    *,
+    approve: Callable[[Plan], bool] | None = None,
+    on_event: Callable[[RunEvent], object] | None = None,
+) -> RunReport:
+    """`run`, inside an event loop of asyncio or trio.
+
+    Cancelling it stops the run as Ctrl-C does: a submission in flight gets its answer first. No
+    signals are handled. Planning, and `approve`, run in the event loop and block it.
+    """
+    display = _Events(on_event)
+    arguments = (_tuple(batches), options or Options(), approve, display)
+    with display.errors(), _open(*arguments, signals=Signals.NONE) as opened:
+        return RunReport.of(await opened.carry_out_async())
+
+
+@contextmanager
+def _open(
+    batches: tuple[Batch, ...],
+    options: Options,
+    approve: Callable[[Plan], bool] | None,
+    display: _Events,
+    *,
+    signals: Signals,
+) -> Iterator[Run]:
+    parsed = run_options(options)
+
+    def confirm(plan: planning.Plan) -> bool:
+        assert approve is not None
+        settings = resolve(batches, parsed)
+        return approve(Plan.of(PlannedRun(plan=plan, settings=settings, typical_seconds={})))
+
+    with open_run(
+        batches,
+        parsed,
+        command=command_of([batch.source for batch in batches], options),
+        display=display,
+        signals=signals,
+        ask=_refuse,
+        confirm=None if approve is None else confirm,
+        select=partial(_select, options, display.warn),
+    ) as opened:
+        yield opened
+
+
+def _refuse(question: str) -> bool:
+    raise UsageError(
+        f"nobody has approved this: {question} Paying needs a cap (Options(max_cost=…), or "
+        "limits: max_cost in the manifest), Options(yes=True) or approve=…; nothing was sent"
+    )
+
+
+class _Events:
+    """Display that passes events to a function of the caller.
+
+    An error of that function stops the run in order, as a cancellation does, and is raised.
+    """
+
+    def __init__(self, on_event: Callable[[RunEvent], object] | None) -> None:
+        self._on_event = on_event
+        self._error: Exception | None = None
+
+    def start(self, *_args: Any, **_more: Any) -> None:
+        """Events tell everything."""
+
+    def notify(self, event: RunEvent) -> None:
+        """Pass on one event, unless an earlier one has failed."""
+        if self._on_event is None or self._error is not None:
+            return
+        try:
+            self._on_event(event)
+        except Exception as error:  # noqa: BLE001 - raised in `tick`, where the engine can stop
+            self._error = error
+
+    def warn(self, message: str) -> None:
+        """Pass on a warning about the selection."""
+        self.notify(RunEvent(kind=EventKind.WARNING, message=message))
+
+    def tick(self, now: float) -> None:  # noqa: ARG002 - of the protocol
+        """Stop the run where the caller's function has failed."""
+        if self._error is not None:
+            raise self._error
+
+    def finish(self, report: object) -> None:
+        """The report is returned."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise the error of the caller's function as it was."""
+        try:
+            yield
+        except BaseExceptionGroup:
+            if self._error is None:
+                raise
+        if self._error is not None:
+            raise self._error
+
+
+def _select(options: Options, warn: Callable[[str], object], batch: Batch) -> Batch:
+    """The jobs that the options choose."""
+    only, exclude, tags = map(names_of, (options.only, options.exclude, options.tags))
+    if not (only or exclude or tags):
+        return batch
+    selected = select(batch, only=only, exclude=exclude, tags=tags)
+    for warning in selected.warnings[len(batch.warnings) :]:
+        warn(f"{warning.place}: {warning.message}")
+    return selected
+
+
+def _must_be_outside_a_loop() -> None:
+    try:
+        anyio.lowlevel.current_token()
+    except RuntimeError:
+        return
+    raise UsageError("run() cannot be called inside an event loop; use: await arun(…)")
+
+
+def _tuple(batches: Batch | Sequence[Batch]) -> tuple[Batch, ...]:
+    return (batches,) if isinstance(batches, Batch) else tuple(batches)
+
+
+def _text(value: object) -> str:
+    """A variable as YAML and `--set` spell it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

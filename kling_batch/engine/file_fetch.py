@@ -1,0 +1,88 @@
+"""Fetch of one file of a render, repeated until it is complete, gone, or left to the next run.
+
+A bad download is downloaded again; the render is never paid for again because of it. Must not
+publish files or write to the ledger.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+
+import anyio
+
+from kling_batch.core.events import EventKind
+from kling_batch.core.jobs import Job
+from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
+from kling_batch.core.quantities import parse_time
+from kling_batch.core.records import Attempt
+from kling_batch.engine import pacing
+from kling_batch.engine.context import RunContext
+
+#: Downloads at once; more would only share the same disk and network.
+PARALLEL = 8
+#: Tries at one file before the run leaves it to the next one, and seconds for which they go on all
+#: the same where the network or the server fails: a night's run must not end with a short outage.
+FETCH_TRIES = 8
+OUTAGE_SECONDS = 3600.0
+#: Seconds of nothing but 404 before a file counts as gone, which is final: storage and gateways
+#: answer 404 in outages, too.
+GONE_SECONDS = 300.0
+#: fal keeps files for at least seven days (docs/fal-api.md#file-retention). One that it denies
+#: before is missing, not gone: this run asks for `BLIP_SECONDS`, and the next one again.
+KEPT = timedelta(days=7)
+BLIP_SECONDS = 60.0
+
+
+class FileFetch:
+    """Fetches files of renders; one a run, because it limits downloads at once."""
+
+    def __init__(self, context: RunContext) -> None:
+        """Nothing is being fetched."""
+        self._context = context
+        self._parallel = anyio.Semaphore(PARALLEL)
+
+    def promised(self, attempt: Attempt) -> bool:
+        """Whether fal must still have the files, so that a 404 is an outage."""
+        rendered = attempt.rendered_at
+        return rendered is not None and self._context.now() - parse_time(rendered) < KEPT
+
+    async def fetch(
+        self, attempt: Attempt, job: Job, index: int, file: RemoteFile, final: Path
+    ) -> Fetched | Gone | Unfetched:
+        """Fetch one output to its temporary path beside `final`."""
+        temporary = self._context.store.temporary(final, token_of(attempt), index)
+        failures = 0
+        gone_since: float | None = None
+        started = anyio.current_time()
+        for n in count(1):
+            async with self._parallel:
+                outcome = await self._context.fetcher.fetch(file, temporary)
+            if isinstance(outcome, Fetched):
+                return outcome
+            now = anyio.current_time()
+            if isinstance(outcome, Gone):
+                gone_since = now if gone_since is None else gone_since
+                patience = BLIP_SECONDS if self.promised(attempt) else GONE_SECONDS
+                if now - gone_since >= patience:
+                    temporary.unlink(missing_ok=True)
+                    return outcome
+            else:
+                gone_since = None
+                failures += 1
+                outage = outcome.outage and now - started < OUTAGE_SECONDS
+                if failures >= FETCH_TRIES and not outage:
+                    return outcome
+            pause = pacing.DOWNLOAD.delay(n, self._context.rng)
+            message = f"{outcome.reason}; again in {pause:.0f} s"
+            self._context.emit(EventKind.DOWNLOAD_AGAIN, job, message)
+            await anyio.sleep(pause)
+        raise AssertionError("the loop returns")
+
+
+def token_of(attempt: Attempt) -> str:
+    """The part of temporary names that belongs to this attempt, the same in every run."""
+    name = attempt.handle.request_id if attempt.handle else f"attempt-{attempt.id}"
+    return sha256(name.encode()).hexdigest()[:12]

@@ -1,0 +1,118 @@
+"""Ends of a job in this run: saved, failed, left open, blocked, dropped or not writable.
+
+Each end is reported as an event, noted in the run's result where no ledger row says it, and
+releases or blocks the jobs that wait for it. Must not submit, poll or fetch.
+"""
+
+from __future__ import annotations
+
+from kling_batch.core.events import EventKind, RunResult, name_of
+from kling_batch.core.jobs import Job, JobKey
+from kling_batch.core.lifecycle import State
+from kling_batch.core.outcomes import Failure
+from kling_batch.engine.context import RunContext
+from kling_batch.engine.delivery import Delivery
+from kling_batch.engine.gate import SubmissionGate
+from kling_batch.engine.job_queue import JobQueue
+from kling_batch.errors import ExitCode, UsageError
+from kling_batch.output.files import Extent, describe_error, extent_of, shown
+from kling_batch.planning.plan import PlannedJob
+
+
+class JobEndings:
+    """Ends jobs, and settles them in the queue."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        *,
+        queue: JobQueue,
+        gate: SubmissionGate,
+        delivery: Delivery,
+        run_result: RunResult,
+    ) -> None:
+        """Writes its notes into `run_result`."""
+        self._context = context
+        self._queue = queue
+        self._gate = gate
+        self._delivery = delivery
+        self._run_result = run_result
+
+    def saved(self, item: PlannedJob, attempt_id: int, *, restored: bool = False) -> None:
+        """All files are in place; also under the names of the job's duplicates, if possible."""
+        if restored:
+            self._run_result.restored.add(name_of(item.job))
+        known = self._context.ledger.files_of(attempt_id)
+        files = [shown(self._context.store.located(f.path)) for f in known if not f.superseded]
+        self._context.emit(EventKind.SAVED, item.job, ", ".join(files), files=files)
+        self._settle(item.job.key, succeeded=True)
+        self._place_duplicates(item, attempt_id)
+
+    def failed(self, item: PlannedJob, failure: Failure) -> None:
+        """This run gives the job up."""
+        self._note(item.job, failure.message)
+        self._run_result.failed.add(name_of(item.job))
+        self._context.emit(
+            EventKind.FAILED,
+            item.job,
+            failure.message,
+            failure=failure.kind,
+            charged=failure.charged,
+        )
+        self._settle(item.job.key, succeeded=False)
+
+    def left_open(self, item: PlannedJob, kind: EventKind, reason: str, message: str) -> None:
+        """Nothing is settled, and this run can do no more: the next one goes on."""
+        self._note(item.job, reason)
+        self._context.emit(kind, item.job, message)
+        self._settle(item.job.key, succeeded=False)
+
+    def dropped(self, item: PlannedJob) -> None:
+        """Not submitted in this run, nor what waits for it; the next one begins with them."""
+        self._queue.settle(item.job.key, succeeded=False, blocked=lambda _: None)
+        self._context.feeder.wake()
+
+    def unwritable(self, item: PlannedJob, error: UsageError | OSError) -> None:
+        """A file cannot be written; if it is on the disk already, only this name is missing."""
+        self._report_unwritable(item.job, error)
+        attempts = self._context.ledger.attempts_of(item.job.key)
+        succeeded = [attempt.id for attempt in attempts if attempt.state is State.SUCCEEDED]
+        for attempt_id in succeeded:  # one at most, by the database's unique index
+            self._place_duplicates(item, attempt_id)
+        self._settle(item.job.key, succeeded=bool(succeeded))
+
+    def _report_unwritable(self, job: Job, error: UsageError | OSError) -> None:
+        """Report the error, and stop as far as other files cannot be written, either."""
+        reason = describe_error(error)
+        match extent_of(error):
+            case Extent.DISK:
+                self._gate.leave(ExitCode.SOME_FAILED, f"{job.label}: {reason}")
+            case Extent.FOLDER:
+                self._gate.close(ExitCode.SOME_FAILED, f"{job.label}: {reason}")
+            case Extent.NAME:
+                pass
+        self._note(job, reason)
+        self._context.emit(EventKind.UNDELIVERED, job, f"cannot be written: {reason}")
+
+    def _place_duplicates(self, item: PlannedJob, attempt_id: int) -> None:
+        """Publish the files under the names of duplicates; each on its own."""
+        for duplicate in self._queue.duplicates.get(item.job.key, []):
+            try:
+                if not self._delivery.place(attempt_id, duplicate):
+                    self._note(duplicate, "its file was deleted during the run; run again")
+            except (UsageError, OSError) as error:
+                self._report_unwritable(duplicate, error)
+
+    def _settle(self, key: JobKey, *, succeeded: bool) -> None:
+        self._queue.settle(key, succeeded=succeeded, blocked=self._blocked)
+        self._context.feeder.wake()
+
+    def _blocked(self, child: PlannedJob) -> None:
+        reason = "a job whose output it needs did not succeed"
+        self._note(child.job, reason)
+        self._run_result.blocked.add(name_of(child.job))
+        self._context.emit(EventKind.BLOCKED, child.job, reason)
+
+    def _note(self, job: Job, reason: str) -> None:
+        """Keep for the summary why a job is not done."""
+        self._run_result.reasons[name_of(job)] = reason

@@ -1,0 +1,103 @@
+"""Inputs of a job as URLs that fal can read: uploads, and outputs of other jobs.
+
+Free of charge, so failures are tried again. Must not submit.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+
+from kling_batch.core.jobs import Job, LocalFile, OutputOf, local_files, parents
+from kling_batch.core.lifecycle import State
+from kling_batch.core.outcomes import UploadError
+from kling_batch.core.quantities import parse_time
+from kling_batch.engine import pacing
+from kling_batch.engine.context import RunContext
+from kling_batch.output.files import digest_of
+
+#: Tries at one upload: about two minutes.
+UPLOAD_TRIES = 10
+
+#: fal keeps files for a week at least (docs/fal-api.md#file-retention); after this an input is
+#: uploaded again.
+UPLOAD_LASTS = timedelta(days=3)
+#: A parent's output is passed on by fal's own URL while that is young.
+OUTPUT_LASTS = timedelta(hours=24)
+
+
+class JobInputs:
+    """Prepares the inputs of jobs; one a run, so that jobs share uploads."""
+
+    def __init__(self, context: RunContext) -> None:
+        """Nothing is uploaded yet."""
+        self._context = context
+        self._uploading: dict[str, anyio.Lock] = {}
+
+    async def urls(self, job: Job) -> dict[object, str]:
+        """The URL of each input that is a local file or another job's output.
+
+        Raises:
+            UploadError: an input cannot be prepared.
+        """
+        urls: dict[object, str] = {}
+        for file in local_files(job.arguments):
+            urls[file] = await self._uploaded(file)
+        for parent in parents(job.arguments):
+            urls[parent] = await self._output_url(parent)
+        return urls
+
+    async def _uploaded(self, file: LocalFile) -> str:
+        """The URL of a local file, uploaded once per content however many jobs use it."""
+        context = self._context
+        async with self._uploading.setdefault(file.sha256, anyio.Lock()):
+            known = context.ledger.upload(file.sha256)
+            if known and context.now() - known[1] < UPLOAD_LASTS:
+                return known[0]
+            try:
+                same = digest_of(Path(file.path)) == file.sha256
+            except OSError as error:
+                raise UploadError(f"{file.path}: {error.strerror or error}") from error
+            if not same:
+                raise UploadError(f"{file.path} has changed since it was read; run again")
+            url = await self._upload(Path(file.path), file.content_type)
+            context.ledger.remember_upload(file, url)
+            return url
+
+    async def _upload(self, path: Path, content_type: str) -> str:
+        for n in range(1, UPLOAD_TRIES + 1):
+            try:
+                return await self._context.uploader.upload(path, content_type)
+            except UploadError as error:
+                if not error.passing or n == UPLOAD_TRIES or self._context.submit_stop.is_set:
+                    raise
+            with self._context.submit_stop.cuts_short():
+                await anyio.sleep(pacing.READ.delay(n, self._context.rng))
+        raise AssertionError("the loop returns")
+
+    async def _output_url(self, parent: OutputOf) -> str:
+        """Another job's output, by fal's own URL while it is young, else uploaded from here."""
+        context = self._context
+        attempts = [a for a in context.ledger.attempts_of(parent.key) if a.state is State.SUCCEEDED]
+        files = context.ledger.files_of(attempts[-1].id) if attempts else []
+        mine = [f for f in files if f.index == parent.index]
+        if not mine:
+            raise UploadError(f"{parent.job_id} has no output {parent.index + 1}")
+        file = mine[0]
+        made = attempts[-1].rendered_at
+        young = made and context.now() - parse_time(made) < OUTPUT_LASTS
+        if young and file.url and file.url.startswith("https://"):
+            return file.url
+        for candidate in mine:
+            path = context.store.located(candidate.path)
+            if path.is_file():
+                local = LocalFile(
+                    path=str(path),
+                    sha256=file.sha256,
+                    size=file.size,
+                    content_type=file.content_type,
+                )
+                return await self._uploaded(local)
+        raise UploadError(f"the file of {parent.job_id} is no longer on the disk")

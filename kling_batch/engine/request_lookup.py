@@ -1,0 +1,130 @@
+"""Lookup of a request that fal's queue no longer knows, in the platform's request list.
+
+The queue keeps results for an hour (docs/fal-api.md#result-retention), the list keeps input and
+output for a month. What is in neither may have been paid. Must not write to the ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import anyio
+
+from kling_batch.core.outcomes import (
+    Charged,
+    Failed,
+    Failure,
+    FailureKind,
+    Finished,
+    Listed,
+    ListForbidden,
+    Listing,
+    Rendered,
+    Unread,
+)
+from kling_batch.core.records import Attempt
+from kling_batch.engine import pacing
+from kling_batch.engine.context import RunContext
+from kling_batch.fal.classify import verdict_of_listed, verdict_of_status
+from kling_batch.fal.responses import files_in, first_detail
+
+#: Reads of the list before it counts as not knowing the request.
+LIST_READS = 5
+
+ListEntry: TypeAlias = Listed | ListForbidden | Unread | None
+"""The list's entry of a request. None: it has none; `Unread`: the list could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Neither queue nor list has a result: the request is in doubt."""
+
+    reason: str
+
+
+class RequestLookup:
+    """Reads the request list for single requests."""
+
+    def __init__(self, context: RunContext) -> None:
+        """One a run."""
+        self._context = context
+
+    async def verdict(
+        self, attempt: Attempt, finished: Finished, unread: Unread, *, patient: bool
+    ) -> Rendered | Failed | Lost | None:
+        """What became of a request; None: nothing is certain yet, ask the queue again.
+
+        Args:
+            attempt: as the ledger has it now; it may have been cancelled meanwhile.
+            finished: the status read before, empty where there was none.
+            unread: the failed read of the queue.
+            patient: whether the queue is to be asked again before the request counts as lost.
+        """
+        entry = await self._entry(attempt)
+        outcome = _verdict(entry, finished, media=self._context.media(attempt.endpoint))
+        if outcome is None and attempt.cancel_asked_at and unread.not_found:
+            outcome = _cancelled(attempt, entry, patient=patient)
+        if outcome is not None:
+            return outcome
+        if isinstance(entry, Unread) or (patient and not unread.empty):
+            return None
+        reason = "the request list has no output for it"
+        if not isinstance(entry, Listed):
+            reason = entry.reason if entry else "the request list does not know it either"
+        return Lost(f"{unread.reason}; {reason}")
+
+    async def _entry(self, attempt: Attempt) -> ListEntry:
+        """The request's entry in the list, or why there is none."""
+        assert attempt.handle is not None
+        answer: ListForbidden | Unread | None = None
+        for n in range(1, LIST_READS + 1):
+            await self._context.read_rate.take()
+            listing = await self._context.queue.listing(
+                attempt.endpoint,
+                since=attempt.intended_at,
+                request_id=attempt.handle.request_id,
+            )
+            match listing:
+                case Listing(items):
+                    mine = [i for i in items if i.request_id == attempt.handle.request_id]
+                    if mine:
+                        return mine[0]
+                    answer = None
+                case ListForbidden() | Unread():
+                    answer = listing
+            await anyio.sleep(pacing.READ.delay(n, self._context.rng))
+        return answer
+
+
+def _verdict(entry: ListEntry, finished: Finished, *, media: bool) -> Rendered | Failed | None:
+    """The verdict of the list, or of the status seen before; None: neither has one."""
+    if isinstance(entry, Listed):
+        if (entry.status_code or 0) >= 400 or first_detail(entry.output):
+            return Failed(verdict_of_listed(entry))
+        files = files_in(entry.output)
+        if files or (entry.output is not None and not media):
+            return Rendered(output=entry.output, files=files)
+    if finished.error or finished.error_type:
+        return Failed(verdict_of_status(finished))
+    return None
+
+
+def _cancelled(attempt: Attempt, entry: ListEntry, *, patient: bool) -> Failed | None:
+    """The verdict about a request that vanished after its cancellation; None: not certain yet.
+
+    fal drops a request at once that is cancelled while it is queued; running work may go on. The
+    status is the one that was read right before the cancellation was asked for.
+    """
+    dropped = attempt.remote_status == "IN_QUEUE" and not isinstance(entry, ListForbidden)
+    if isinstance(entry, Unread) or (patient and not dropped):
+        return None
+    # Running work that vanished may be billed all the same.
+    charged = Charged.NO if attempt.remote_status == "IN_QUEUE" else Charged.UNKNOWN
+    failure = Failure(
+        kind=FailureKind.ABANDONED,
+        message="cancelled at fal",
+        charged=charged,
+        error_type="client_cancelled",
+    )
+    return Failed(failure)

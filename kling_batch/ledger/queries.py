@@ -1,0 +1,183 @@
+"""Queries for reports, the gallery and `verify`: rows of tables and views as typed values.
+
+What planning and the engine ask is in `reader.py`. Must not write, and must not decide anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kling_batch.core.jobs import JobKey, Render
+from kling_batch.core.lifecycle import State
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import (
+    AttemptCheck,
+    DriftRow,
+    EventCheck,
+    JobSource,
+    JobTotals,
+    LoggedEvent,
+    NamedRender,
+    SpendRow,
+    StatusRow,
+)
+from kling_batch.ledger.database import query
+from kling_batch.ledger.reader import Reader
+
+
+def _rows(reader: Reader, sql: str, parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+    return query(reader.db, reader.path, sql, parameters)
+
+
+# -- jobs --------------------------------------------------------------------------------------
+
+
+def job_status(reader: Reader) -> list[StatusRow]:
+    """Every current job with its latest attempt, by batch, id and take."""
+    columns = ", ".join(StatusRow._fields)
+    sql = f"select {columns} from job_status order by batch, job_id, take"  # noqa: S608
+    return [StatusRow(**row) for row in _rows(reader, sql)]
+
+
+def render_of(reader: Reader, key: JobKey) -> Render | None:
+    """What a job paid for; None where the ledger does not have it."""
+    sql = "select endpoint, arguments from jobs where key = ?"
+    for row in _rows(reader, sql, [key]):
+        return Render(row["endpoint"], json.loads(row["arguments"]))
+    return None
+
+
+def job_totals(reader: Reader) -> dict[JobKey, JobTotals]:
+    """The cost of every job so far, with the id and times of its latest attempt."""
+    sql = (
+        # SQLite takes the other columns from the row that holds the maximum.
+        "select a.job_key, max(a.id), a.request_id, a.intended_at, a.rendered_at, a.settled_at,"
+        " a.remote_status, sum(m.charged_micro_usd + m.exposed_micro_usd) as cost"
+        " from attempts a join attempt_money m on m.attempt_id = a.id group by a.job_key"
+    )
+    return {
+        JobKey(row["job_key"]): JobTotals(
+            cost=MicroUSD(row["cost"]),
+            intended_at=row["intended_at"],
+            rendered_at=row["rendered_at"],
+            settled_at=row["settled_at"],
+            request_id=row["request_id"],
+            remote_status=row["remote_status"],
+        )
+        for row in _rows(reader, sql)
+    }
+
+
+def events_of(reader: Reader, attempt_id: int) -> list[LoggedEvent]:
+    """Everything that happened to an attempt, in order."""
+    sql = "select at, event, from_state, to_state, data from events where attempt_id = ?"
+    return [
+        LoggedEvent(**{**row, "data": json.loads(row["data"]) if row["data"] else None})
+        for row in _rows(reader, f"{sql} order by id", [attempt_id])
+    ]
+
+
+_NAMED_RENDERS = """
+select n.batch, n.job_id, n.take, n.path, n.estimate_micro_usd as estimate,
+  n.retired_at is not null as retired, j.mode, j.tier, j.endpoint, j.arguments,
+  a.id as attempt_id, a.state, a.remote_status, a.request_id, a.rendered_at,
+  json_extract(a.failure, '$.message') as failure,
+  (select json_extract(e.data, '$.reason') from events e
+   where e.attempt_id = a.id and a.state = 'in_doubt' order by e.id desc limit 1) as doubt,
+  coalesce(m.charged, 0) as charged, coalesce(m.exposed, 0) as exposed
+from names n join jobs j on j.key = n.job_key
+left join attempts a on a.id = (select max(id) from attempts where job_key = j.key)
+left join (select job_key, sum(charged_micro_usd) as charged, sum(exposed_micro_usd) as exposed
+           from attempt_money group by job_key) m on m.job_key = j.key
+where n.retired_at is null or (a.state = 'succeeded' and not exists (
+  select 1 from names c where c.job_key = n.job_key and c.retired_at is null))
+order by min(n.rowid) over (partition by n.batch),
+  min(n.rowid) over (partition by n.batch, n.job_id), n.take, n.named_at desc
+"""
+
+
+def named_renders(reader: Reader) -> list[NamedRender]:
+    """Every job under its current name, and every render that only has a former name."""
+    return [
+        NamedRender(
+            **{
+                **row,
+                "estimate": MicroUSD(row["estimate"]),
+                "retired": bool(row["retired"]),
+                "arguments": json.loads(row["arguments"]),
+                "state": State(row["state"]) if row["state"] else None,
+                "charged": MicroUSD(row["charged"]),
+                "exposed": MicroUSD(row["exposed"]),
+            }
+        )
+        for row in _rows(reader, _NAMED_RENDERS)
+    ]
+
+
+# -- the ledger as a whole ---------------------------------------------------------------------
+
+
+def service_of(reader: Reader) -> str | None:
+    """`fal` or `emulator`; None where no run has begun yet."""
+    return next((row["service"] for row in _rows(reader, "select service from ledger")), None)
+
+
+def batch_names(reader: Reader) -> list[str]:
+    """Every batch that has or had a job."""
+    return [row["batch"] for row in _rows(reader, "select distinct batch from names")]
+
+
+def job_count(reader: Reader) -> int:
+    """How many different jobs the ledger has."""
+    return _count(reader, "select count(*) as n from jobs")
+
+
+def attempt_count(reader: Reader) -> int:
+    """How many attempts there have been."""
+    return _count(reader, "select count(*) as n from attempts")
+
+
+def _count(reader: Reader, sql: str) -> int:
+    (row,) = _rows(reader, sql)
+    return int(row["n"])
+
+
+def spend(reader: Reader) -> list[SpendRow]:
+    """Money by day and batch."""
+    columns = ", ".join(SpendRow._fields)
+    sql = f"select {columns} from spend order by day, batch"  # noqa: S608
+    return [SpendRow(**row) for row in _rows(reader, sql)]
+
+
+def drift(reader: Reader) -> list[DriftRow]:
+    """By endpoint: what renders cost, against what they were estimated to cost."""
+    columns = ", ".join(DriftRow._fields)
+    sql = f"select {columns} from drift order by endpoint"  # noqa: S608
+    return [DriftRow(**row) for row in _rows(reader, sql)]
+
+
+# -- verify ------------------------------------------------------------------------------------
+
+
+def job_sources(reader: Reader) -> Iterator[JobSource]:
+    """What every key was made of."""
+    for row in _rows(reader, "select key, endpoint, take, arguments from jobs"):
+        yield JobSource(**row)
+
+
+def attempt_checks(reader: Reader) -> list[AttemptCheck]:
+    """State, origin and money of every attempt."""
+    sql = (
+        "select id, state, charged, origin, estimate_micro_usd as estimate, cost_micro_usd as cost"
+        " from attempts"
+    )
+    return [AttemptCheck(**row) for row in _rows(reader, sql)]
+
+
+def event_checks(reader: Reader) -> Iterator[EventCheck]:
+    """Every event, by attempt, in order."""
+    sql = "select attempt_id, event, to_state from events order by attempt_id, id"
+    for row in _rows(reader, sql):
+        yield EventCheck(**row)

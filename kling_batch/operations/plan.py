@@ -1,0 +1,44 @@
+"""The plan of a run, made without one: reads manifests, ledger and disk, sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kling_batch.core.jobs import Batch
+from kling_batch.ledger.reader import Reader
+from kling_batch.planning.builder import build_plan, with_granted_takes
+from kling_batch.planning.plan import Plan
+from kling_batch.settings import RunOptions, Settings, resolve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """A plan with the settings that it was made under."""
+
+    plan: Plan
+    settings: Settings
+    #: Median seconds of a render by endpoint, as far as the ledger knows.
+    typical_seconds: Mapping[str, float]
+
+
+def plan_run(
+    batches: Sequence[Batch],
+    options: RunOptions,
+    *,
+    select: Callable[[Batch], Batch] = lambda batch: batch,
+) -> PlannedRun:
+    """What a run would do now; without a ledger every job is new.
+
+    Raises:
+        KlingBatchError: the ledger cannot be read, or the options contradict each other.
+    """
+    settings = resolve(batches, options)
+    if not settings.ledger.exists():
+        plan = build_plan(None, [select(batch) for batch in batches], settings)
+        return PlannedRun(plan=plan, settings=settings, typical_seconds={})
+    with Reader.open(settings.ledger) as reader:
+        whole = with_granted_takes(reader, batches)
+        plan = build_plan(reader, [select(batch) for batch in whole], settings, whole=whole)
+        seconds = reader.typical_seconds()
+    return PlannedRun(plan=plan, settings=settings, typical_seconds=seconds)

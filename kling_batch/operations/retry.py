@@ -1,0 +1,62 @@
+"""Permission for another paid attempt at a job, or for another take; the next run makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kling_batch.core.lifecycle import State, status_of
+from kling_batch.errors import UsageError
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.names import LedgerJob, all_named, find
+from kling_batch.ledger.overrides import grant_retries, grant_take
+
+_ENDED = (State.FAILED, State.CANCELLED)
+
+
+def allow_retries(ledger: Ledger, names: Sequence[str] | None) -> list[str]:
+    """Allow another attempt at these jobs; a message for each.
+
+    Args:
+        ledger: gets the permissions.
+        names: of jobs, as people type them; None: every failed or cancelled one.
+
+    Raises:
+        UsageError: no such job, or one that has not failed.
+    """
+    standings = ledger.standings()
+    if names is None:
+        failed = {key for key, standing in standings.items() if standing.state in _ENDED}
+        jobs = [job for job in all_named(ledger) if job.key in failed]
+    else:
+        jobs = [find(ledger, name) for name in names]
+    wanted = {job.key: job for job in jobs}  # two names of one render are one permission
+    for key, job in wanted.items():
+        state = standings[key].state if key in standings else None
+        if state is not State.RENDERED and state not in _ENDED:
+            status = "not submitted yet" if state is None else status_of(state)
+            raise UsageError(f"{job.label} is {status}; only failed jobs are retried")
+        if state is not State.RENDERED:
+            _must_be_in_a_manifest(job)
+    grant_retries(ledger, [standings[key].attempt_id for key in wanted])
+    return [
+        f"{job.label}: "
+        + ("its files are given up" if job.gone else "the next run pays for another attempt")
+        for job in wanted.values()
+    ]
+
+
+def allow_take(ledger: Ledger, name: str) -> str:
+    """Ask for one more take of a job; the message for the person.
+
+    Raises:
+        UsageError: no such job, or one that is in no manifest any more.
+    """
+    job = find(ledger, name)
+    _must_be_in_a_manifest(job)
+    take = grant_take(ledger, job.batch, job.id)
+    return f"{job.id}: the next run pays for take {take}"
+
+
+def _must_be_in_a_manifest(job: LedgerJob) -> None:
+    if job.gone:
+        raise UsageError(f"{job.label} is in no manifest any more: no run pays for it")

@@ -1,0 +1,122 @@
+"""Services of a run: fal or an emulator, credentials, clock, and the engine's context.
+
+Opens what the engine needs. Must not decide about jobs or money.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+from kling_batch import __version__
+from kling_batch.catalog.registry import by_id, cost_of
+from kling_batch.core.events import RunEvent
+from kling_batch.engine.context import RunContext, RunPolicy
+from kling_batch.errors import ExitCode, UsageError
+from kling_batch.fal.client import connect
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
+from kling_batch.fal.upload import FalUploader
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.reader import Reader
+from kling_batch.output.download import Downloader
+from kling_batch.planning.builder import store_of
+from kling_batch.planning.plan import Action, Plan
+from kling_batch.settings import Settings
+
+#: Actions that need the key; output files are public to whoever has their URL.
+_KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
+
+
+def now() -> datetime:
+    """Wall clock."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def gateway_of(settings: Settings) -> Iterator[str | None]:
+    """Address of the emulator, one started here where none is given; None for fal."""
+    address = settings.options.emulator
+    if address is None or address:
+        yield address
+        return
+    # The emulator, with its web server, loads only where it is used.
+    from kling_batch.emulator import EmulatorError, World  # noqa: PLC0415
+    from kling_batch.emulator import Settings as EmulatorSettings  # noqa: PLC0415
+    from kling_batch.emulator.server import running  # noqa: PLC0415
+
+    # Beside the ledger, so that an interrupted run finds its requests again.
+    state = settings.ledger.with_name("emulator.db")
+    try:
+        # Without the ledger's folder there is nothing to find again: `doctor` makes none.
+        world = World(
+            EmulatorSettings(concurrency=8), state=state if state.parent.is_dir() else None
+        )
+        try:
+            with running(world) as url:
+                yield url
+        finally:
+            world.close()
+    except EmulatorError as error:
+        raise UsageError(f"the emulator cannot start: {error}") from error
+
+
+def authorization_for(settings: Settings, plan: Plan) -> str:
+    """The `Authorization` header; a dummy where the plan needs no key.
+
+    Raises:
+        AuthError: there is no key, and the plan needs one.
+    """
+    if settings.service == "emulator" or not plan.count(*_KEYED):
+        return DUMMY_AUTHORIZATION
+    return authorization()
+
+
+@asynccontextmanager
+async def run_context(
+    settings: Settings,
+    ledger: Ledger,
+    policy: RunPolicy,
+    *,
+    gateway: str | None,
+    auth: str,
+    notify: Callable[[RunEvent], None],
+) -> AsyncIterator[RunContext]:
+    """The engine's context with open connections."""
+    async with connect(gateway, auth) as fal:
+        yield RunContext(
+            ledger=ledger,
+            queue=fal.queue,
+            fetcher=Downloader(fal.files),
+            uploader=FalUploader(auth, gateway=gateway),
+            store=store_of(settings),
+            policy=policy,
+            now=now,
+            rng=Random(),  # noqa: S311 - jitter, not a secret
+            notify=notify,
+            cost_of=cost_of,
+            media=lambda endpoint: by_id(endpoint) is not None,
+        )
+
+
+@contextmanager
+def edit_ledger(path: Path, command: str) -> Iterator[Ledger]:
+    """An existing ledger, opened for a manual change, which is recorded as a run of its own.
+
+    Raises:
+        LedgerError: there is no ledger, or it cannot be used.
+    """
+    Reader.open(path).close()  # says so where there is none
+    with Ledger(path, service=None, now=now) as ledger:
+        ledger.begin_run(
+            command=command, batches=[], pid=os.getpid(), version=__version__, cap=None
+        )
+        code = ExitCode.SOME_FAILED
+        try:
+            yield ledger
+            code = ExitCode.OK
+        finally:
+            ledger.end_run(code)

@@ -1,0 +1,371 @@
+"""`load`, `plan`, `run` and `arun` in a Python program; the emulator's books judge."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from support.process import environment
+
+import kling_batch
+from kling_batch import (
+    Action,
+    ExitCode,
+    JobOutcome,
+    KlingBatchError,
+    ManifestError,
+    Options,
+    Plan,
+    RunEvent,
+    UsageError,
+    arun,
+    load,
+    open_ledger,
+    plan,
+    run,
+)
+from kling_batch.emulator import Fault, Settings, World
+from kling_batch.emulator.server import running
+
+MANIFEST = """\
+version: 1
+name: trial
+vars: {brand: Acme}
+defaults: {mode: text-to-image}
+jobs:
+  - {id: one, prompt: "the first {{ brand }}", tags: [wide]}
+  - {id: two, prompt: the second}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "trial.yaml").write_text(MANIFEST)
+    return tmp_path
+
+
+@pytest.fixture
+def world() -> World:
+    return World(Settings(profile="instant", media="template", concurrency=8))
+
+
+@pytest.fixture
+def url(world: World) -> Iterator[str]:
+    with running(world) as address:
+        yield address
+
+
+def charges(world: World) -> list[int]:
+    return sorted(world.books.charges().values())
+
+
+# -- the package -------------------------------------------------------------------------------
+
+
+def test_importing_the_package_is_light_and_plan_is_the_function() -> None:
+    script = (
+        "import sys, kling_batch\n"
+        "heavy = {'httpx', 'fal_client', 'anyio', 'pydantic', 'sqlite_utils', 'click', 'jinja2'}\n"
+        "assert not heavy & {name.split('.')[0] for name in sys.modules}, sys.modules\n"
+        "assert len([name for name in sys.modules if name.startswith('kling_batch')]) < 4\n"
+        "import kling_batch.planning.plan, kling_batch.operations.run, kling_batch.cli.main\n"
+        "assert callable(kling_batch.plan) and callable(kling_batch.run)\n"
+        "assert callable(kling_batch.load)\n"
+    )
+
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_every_public_name_is_there_and_no_other() -> None:
+    for name in kling_batch.__all__:
+        assert getattr(kling_batch, name) is not None
+    assert dir(kling_batch) == sorted(kling_batch.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = kling_batch.no_such_name  # type: ignore[attr-defined]
+
+
+# -- load and plan -----------------------------------------------------------------------------
+
+
+def test_variables_reach_the_manifest_and_a_path_may_be_a_path(folder: Path) -> None:
+    (batch,) = load(folder / "trial.yaml", variables={"brand": 7})
+
+    assert batch.jobs[0].arguments["prompt"] == "the first 7"
+
+
+def test_a_manifest_with_problems_raises_them_all(folder: Path) -> None:
+    (folder / "bad.yaml").write_text("version: 1\njobs:\n  - {id: a, promt: x}\n  - {id: a}\n")
+
+    with pytest.raises(ManifestError) as raised:
+        load("bad.yaml")
+
+    assert len(raised.value.problems) >= 2
+    assert raised.value.exit_code == 2
+
+
+def test_a_plan_has_items_with_reasons_and_prices_and_prints_dollars() -> None:
+    made = plan(load("trial.yaml"), Options(max_cost="10"))
+
+    assert str(made.cost) == "$0.056"
+    assert str(made.cap) == "$10.00"
+    assert [(i.job.label, i.action, i.reason, str(i.price)) for i in made] == [
+        ("one", Action.SUBMIT, "new", "$0.028"),
+        ("two", Action.SUBMIT, "new", "$0.028"),
+    ]
+    assert len(made) == 2
+    assert "new" in str(made)
+    assert not made.idle
+    assert not Path("outputs").exists()
+
+
+def test_a_selection_plans_only_its_jobs_and_warns_where_it_fits_none() -> None:
+    batches = load("trial.yaml")
+
+    assert [i.job.id for i in plan(batches, Options(only="t*"))] == ["two"]
+    assert [i.job.id for i in plan(batches, Options(exclude=["two"]))] == ["one"]
+    assert [i.job.id for i in plan(batches, Options(tags="wide"))] == ["one"]
+    assert "fits no job" in plan(batches, Options(only="three")).warnings[0]
+
+
+# -- consent -----------------------------------------------------------------------------------
+
+
+def test_without_consent_nothing_is_sent(world: World, url: str, monkeypatch) -> None:
+    monkeypatch.setenv("FAL_KEY", "a:b")
+
+    with pytest.raises(UsageError, match=r"2 jobs, up to \$0\.056.*max_cost"):
+        run(load("trial.yaml"))
+
+
+def test_a_plan_that_is_refused_is_not_run(world: World, url: str) -> None:
+    shown: list[Plan] = []
+
+    def refuse(plan: Plan) -> bool:
+        shown.append(plan)
+        return False
+
+    with pytest.raises(UsageError, match="not confirmed; nothing was sent"):
+        run(load("trial.yaml"), Options(max_cost=10, emulator=url), approve=refuse)
+
+    assert str(shown[0].cost) == "$0.056"
+    assert charges(world) == []
+
+
+def test_an_approved_plan_is_run_and_a_finished_one_asks_nobody(world: World, url: str) -> None:
+    asked: list[Plan] = []
+
+    def approve(plan: Plan) -> bool:
+        asked.append(plan)
+        return True
+
+    for _ in range(2):
+        report = run(load("trial.yaml"), Options(emulator=url), approve=approve)
+        assert report.ok
+
+    assert len(asked) == 1
+    assert charges(world) == [1, 1]
+
+
+def test_the_cap_stops_the_run_with_a_report(world: World, url: str) -> None:
+    report = run(load("trial.yaml"), Options(max_cost="0.03", emulator=url))
+
+    assert report.exit_code is ExitCode.BUDGET
+    assert charges(world) == [1]
+    assert str(report.cap) == "$0.03"
+    assert str(report.spent) == "$0.028"
+
+
+# -- run ---------------------------------------------------------------------------------------
+
+
+def test_a_run_returns_lines_with_files_also_where_a_job_failed(world: World, url: str) -> None:
+    world.faults.add(
+        Fault(stage="job", prompt="second", what="fail", error="content_policy_violation")
+    )
+    report = run(load("trial.yaml"), Options(emulator=url))
+
+    assert report.exit_code is ExitCode.SOME_FAILED
+    assert [(line.job, line.outcome) for line in report.lines] == [
+        ("one", JobOutcome.SUCCEEDED),
+        ("two", JobOutcome.FAILED),
+    ]
+    assert [line.job for line in report.failed] == ["two"]
+    assert report.failed[0].message
+    assert all(path.is_file() for path in report.lines[0].files)
+    assert len(report.lines[0].files) == 1
+    assert report.emulated
+
+
+def test_events_are_passed_on_while_it_runs(url: str) -> None:
+    events: list[RunEvent] = []
+
+    run(load("trial.yaml"), Options(emulator=url, only="one"), on_event=events.append)
+
+    assert {"submitted", "saved"} <= {str(event.kind) for event in events}
+    assert {event.job for event in events} <= {"one", ""}
+
+
+def test_an_error_of_the_callers_function_stops_the_run_and_is_raised(
+    world: World, url: str
+) -> None:
+    world.faults.add(Fault(stage="submit.after", what="delay", seconds=0.5))
+
+    def fail(event: RunEvent) -> None:
+        raise ZeroDivisionError(event.kind)
+
+    with pytest.raises(ZeroDivisionError):
+        run(load("trial.yaml"), Options(emulator=url), on_event=fail)
+
+    with open_ledger("outputs") as ledger:
+        assert not list(ledger.jobs(state="in_doubt"))
+    assert run(load("trial.yaml"), Options(emulator=url)).ok
+    assert charges(world) == [1, 1]
+
+
+def test_a_missing_key_is_an_error_and_no_exit() -> None:
+    with pytest.raises(KlingBatchError) as raised:
+        run(load("trial.yaml"), Options(yes=True))
+
+    assert raised.value.exit_code is ExitCode.AUTH
+
+
+def test_a_thread_may_run_it(world: World, url: str) -> None:
+    reports = []
+    thread = threading.Thread(
+        target=lambda: reports.append(run(load("trial.yaml"), Options(emulator=url)))
+    )
+    thread.start()
+    thread.join(60)
+
+    assert [report.ok for report in reports] == [True]
+    assert charges(world) == [1, 1]
+
+
+def test_the_handler_of_the_calling_program_stays(url: str) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    run(load("trial.yaml"), Options(emulator=url))
+    assert signal.getsignal(signal.SIGINT) is before
+
+    mine = lambda *_: None  # noqa: E731
+    signal.signal(signal.SIGINT, mine)
+    try:
+        run(load("trial.yaml"), Options(emulator=url, output="again"))
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+PROGRAM = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from kling_batch import Options, load, run
+
+def interrupt(event):
+    if event.kind == "submitted":
+        os.kill(os.getpid(), signal.SIGINT)
+
+report = run(load("trial.yaml"), Options(emulator=sys.argv[1], concurrency=1), on_event=interrupt)
+print(int(report.exit_code), *[line.outcome for line in report.lines], sep="|")
+"""
+
+
+def test_ctrl_c_stops_the_run_in_order_and_returns_the_report(
+    world: World, url: str, folder: Path
+) -> None:
+    world.faults.add(Fault(stage="job", what="delay", seconds=30))
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, url],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stdout.strip() == "130|running|not started", done.stderr
+    assert done.returncode == 0
+
+
+# -- arun --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_runs_in_the_callers_event_loop(world: World, url: str, backend: str) -> None:
+    async def main() -> None:
+        report = await arun(load("trial.yaml"), Options(emulator=url))
+        assert report.ok
+
+    anyio.run(main, backend=backend)
+
+    assert charges(world) == [1, 1]
+
+
+def test_run_inside_an_event_loop_names_arun(url: str) -> None:
+    async def main() -> None:
+        with pytest.raises(UsageError, match="await arun"):
+            run(load("trial.yaml"), Options(emulator=url))
+
+    asyncio.run(main())
+
+
+async def accepted(world: World) -> None:
+    with anyio.fail_after(20):
+        while not world.books.accepted:  # noqa: ASYNC110 - another thread's books
+            await anyio.sleep(0.01)
+
+
+def answered_and_never_paid_twice(world: World, url: str) -> None:
+    """The submission in flight got its answer; the next run pays for the rest alone."""
+    with open_ledger("outputs") as ledger:
+        states = sorted(job.state for job in ledger.jobs())
+    assert states == ["pending", "submitted"]
+    assert run(load("trial.yaml"), Options(emulator=url)).ok
+    assert charges(world) == [1, 1]
+    assert len(world.books.accepted) == 2
+
+
+def test_a_cancelled_asyncio_task_lets_a_post_in_flight_get_its_answer(
+    world: World, url: str
+) -> None:
+    world.faults.add(Fault(stage="submit.after", what="delay", seconds=1.0, times=1))
+
+    async def main() -> None:
+        options = Options(emulator=url, concurrency=1)
+        task = asyncio.create_task(arun(load("trial.yaml"), options))
+        await accepted(world)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    answered_and_never_paid_twice(world, url)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cancelled_scope_lets_a_post_in_flight_get_its_answer(
+    world: World, url: str, backend: str
+) -> None:
+    world.faults.add(Fault(stage="submit.after", what="delay", seconds=1.0, times=1))
+
+    async def main() -> None:
+        options = Options(emulator=url, concurrency=1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(arun, load("trial.yaml"), options)
+            await accepted(world)
+            tasks.cancel_scope.cancel()
+
+    anyio.run(main, backend=backend)
+
+    answered_and_never_paid_twice(world, url)

@@ -13,11 +13,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support.process import default_signals_in_children
+from support.process import (
+    compiled_modules_are_kept,
+    default_signals_in_children,
+)
 
 
 def pytest_configure() -> None:
     default_signals_in_children()
+    compiled_modules_are_kept()
 
 
 @pytest.fixture(autouse=True)

@@ -173,27 +173,29 @@ def merges() -> str:
     return "version: 1\nvars:\n" + "".join(lines) + "jobs: [{id: a, prompt: x}]\n"
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("m.yaml", bomb()),
-        ("m.yaml", merges()),
-        ("m.yaml", "jobs: " + "[" * 100_000),
-        ("m.yaml", "jobs: " + "{a: " * 100_000),
-        ("m.yaml", "".join(" " * n + "a:\n" for n in range(3000))),
-        ("m.jsonl", '{"a":' * 100_000 + "1" + "}" * 100_000 + "\n"),
-        ("m.yaml", MANIFEST + "  - {id: a, prompt: '" + "x" * 50_000_000 + "'}\n"),
-        ("m.yaml", "#" * 70_000_000),
-        ("m.csv", "id,prompt\na," + "x" * 50_000_000 + "\n"),
-        ("m.csv", 'id,prompt\na,"' + "x\n" * 25_000_000),
-        ("m.yaml", "\0" * 50_000_000),
-    ],
-    ids=lambda value: value if len(value) < 10 else "",
-)
-def test_bombs_giants_and_depths_are_refused_quickly(
-    tmp_path: Path, name: str, content: str
-) -> None:
-    (tmp_path / name).write_text(content)
+#: Made when its test runs: together they are hundreds of megabytes.
+BOMBS: dict[str, tuple[str, Callable[[], str]]] = {
+    "aliases": ("m.yaml", bomb),
+    "merges": ("m.yaml", merges),
+    "deep lists": ("m.yaml", lambda: "jobs: " + "[" * 100_000),
+    "deep maps": ("m.yaml", lambda: "jobs: " + "{a: " * 100_000),
+    "deep blocks": ("m.yaml", lambda: "".join(" " * n + "a:\n" for n in range(3000))),
+    "deep JSON": ("m.jsonl", lambda: '{"a":' * 100_000 + "1" + "}" * 100_000 + "\n"),
+    "long text": (
+        "m.yaml",
+        lambda: MANIFEST + "  - {id: a, prompt: '" + "x" * 50_000_000 + "'}\n",
+    ),
+    "long comment": ("m.yaml", lambda: "#" * 70_000_000),
+    "long cell": ("m.csv", lambda: "id,prompt\na," + "x" * 50_000_000 + "\n"),
+    "open quote": ("m.csv", lambda: 'id,prompt\na,"' + "x\n" * 25_000_000),
+    "zeros": ("m.yaml", lambda: "\0" * 50_000_000),
+}
+
+
+@pytest.mark.parametrize("which", BOMBS)
+def test_bombs_giants_and_depths_are_refused_quickly(tmp_path: Path, which: str) -> None:
+    name, content = BOMBS[which]
+    (tmp_path / name).write_text(content())
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     done = run("run", name, "--emulator", cwd=tmp_path)

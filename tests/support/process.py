@@ -43,6 +43,17 @@ def default_signals_in_children() -> None:
             signal.signal(number, lambda *_: None)
 
 
+def compiled_modules_are_kept() -> None:
+    """Lets interpreters that are started from here share what they compile.
+
+    With `PYTHONDONTWRITEBYTECODE` in the environment (containers, some CI runners) each of them
+    would compile the whole program again, which is most of a short command's time.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = Path(__file__).parents[2] / ".pytest_cache/pycache"
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(folder))
+
+
 def environment(**extra: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     for name in list(kept):

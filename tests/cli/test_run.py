@@ -22,7 +22,7 @@ def test_a_renamed_job_that_cannot_be_placed_is_undelivered(desk: Desk) -> None:
 
     told = desk.run(code=1)
 
-    assert "1 unchanged, 1 undelivered" in told
+    assert "1 unchanged, 1 downloading" in told
     assert "renamed.png: Is a directory" in told
     paid_once(desk, 2)
 
@@ -37,7 +37,7 @@ def test_a_second_name_that_cannot_be_placed_is_undelivered_and_a_third_is_place
 
     told = desk.run(code=1)
 
-    assert "2 succeeded, 1 undelivered" in told
+    assert "2 done, 1 downloading" in told
     assert "same.png: Is a directory" in told
     assert (folder / "third.png").read_bytes() == (folder / "one.png").read_bytes()
     paid_once(desk, 1)

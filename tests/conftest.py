@@ -13,6 +13,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support.process import (
+    compiled_modules_are_kept,
+    default_signals_in_children,
+)
+
+
+def pytest_configure() -> None:
+    default_signals_in_children()
+    compiled_modules_are_kept()
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,15 +36,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[Any]:
-    from support.cli import Studio, at_work
+    """A desk with no manifest yet."""
+    from support.cli import desk_in
 
-    with at_work(tmp_path, Studio) as place:
+    with desk_in(tmp_path, "m.yaml") as place:
         yield place
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Any]:
-    from support.cli import Desk, at_work
+    """A desk with a manifest of two jobs."""
+    from support.cli import MANIFEST, desk_in
 
-    with at_work(tmp_path, Desk) as place:
+    with desk_in(tmp_path, "desk.yaml") as place:
+        place.put(MANIFEST)
         yield place

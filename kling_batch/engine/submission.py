@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import anyio
 from anyio import CancelScope
@@ -36,19 +37,22 @@ from kling_batch.engine.pacing import Backoff
 from kling_batch.errors import LedgerError
 from kling_batch.ledger.ledger import RequestClaimedError
 
-#: How often in a row a POST that provably was not accepted is repeated before the job is left for
-#: the next run, and after what pauses: about a minute without connection, some of 429, a few
-#: seconds of a locked account (seen answered once in a burst with a healthy balance,
-#: docs/fal-api.md#account-lock).
-TRIES: dict[FailureKind, tuple[int, Backoff]] = {
-    FailureKind.UNREACHABLE: (8, pacing.SUBMIT),
-    FailureKind.THROTTLED: (14, pacing.SUBMIT),
-    FailureKind.LOCKED: (3, pacing.LOCKED),
-}
-_EVENT_OF = {
-    FailureKind.UNREACHABLE: EventKind.UNREACHABLE,
-    FailureKind.THROTTLED: EventKind.THROTTLED,
-    FailureKind.LOCKED: EventKind.LOCKED,
+
+class Repetition(NamedTuple):
+    """How a POST is repeated that provably was not accepted."""
+
+    #: Attempts in a row before the job is left for the next run.
+    most: int
+    backoff: Backoff
+    event: EventKind
+
+
+#: About a minute without connection, some of 429, a few seconds of a locked account (seen answered
+#: once in a burst with a healthy balance, docs/fal-api.md#account-lock).
+REPETITIONS: dict[FailureKind, Repetition] = {
+    FailureKind.UNREACHABLE: Repetition(8, pacing.SUBMIT, EventKind.UNREACHABLE),
+    FailureKind.THROTTLED: Repetition(14, pacing.SUBMIT, EventKind.THROTTLED),
+    FailureKind.LOCKED: Repetition(3, pacing.LOCKED, EventKind.LOCKED),
 }
 #: Seconds for all repetitions together, also where fal asks for longer pauses.
 PATIENCE = 3600.0
@@ -219,9 +223,9 @@ class Submitter:
     ) -> float | None:
         """Seconds until the next attempt at what fal did not accept; None: not in this run."""
         kind = failure.kind
-        if kind not in TRIES:
+        if kind not in REPETITIONS:
             return None
-        most, backoff = TRIES[kind]
+        most, backoff, event = REPETITIONS[kind]
         refusals[kind] += 1
         if refusals[kind] >= most:
             return None
@@ -231,7 +235,7 @@ class Submitter:
             # growth of the pause is this job's own.
             self._context.submit_rate.hold(min(pause, hint or backoff.first))
         message = f"{failure.message}; again in {pause:.0f} s"
-        self._context.emit(_EVENT_OF[kind], job, message)
+        self._context.emit(event, job, message)
         return pause
 
 

@@ -153,24 +153,28 @@ SLOW_ANSWERS = Fault(stage="submit.after", what="delay", seconds=0.15, probabili
 
 
 @pytest.mark.timeout(300)
-def test_killed_25_times_over_60_jobs_every_file_is_there_and_nothing_paid_twice(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("kills", "jobs"), [(5, 12), pytest.param(25, 60, marks=pytest.mark.acceptance)]
+)
+def test_killed_again_and_again_every_file_is_there_and_nothing_paid_twice(
+    tmp_path: Path, kills: int, jobs: int
 ) -> None:
     seed = 20
     print(f"seed {seed}")
     rng = Random(seed)
     # Renders last longer than the kills do, so that every kill finds work.
     slow = {"standard": 12.0}
-    with night(tmp_path, 60, SLOW_ANSWERS, service_times=slow) as sixty:
-        for _ in range(25):
-            sixty.round(rng)
-        assert sixty.kills == 25
-        sixty.to_the_end(0, 5)
-        if sixty.a_person_looks():
-            sixty.to_the_end()
-        sixty.all_is_here()
+    with night(tmp_path, jobs, SLOW_ANSWERS, service_times=slow) as place:
+        for _ in range(kills):
+            place.round(rng)
+        assert place.kills == kills
+        place.to_the_end(0, 5)
+        if place.a_person_looks():
+            place.to_the_end()
+        place.all_is_here()
 
 
+@pytest.mark.acceptance
 def test_lost_answers_are_found_in_the_list(tmp_path: Path) -> None:
     """15 % of 100 POSTs lose their answer; the list is there."""
     lost = [
@@ -185,6 +189,7 @@ def test_lost_answers_are_found_in_the_list(tmp_path: Path) -> None:
         assert len(books.posts) == len(books.accepted) == 100
 
 
+@pytest.mark.acceptance
 def test_lost_answers_and_no_list_are_told_and_nothing_is_sent_again(tmp_path: Path) -> None:
     """The same, and the key may not read the list: exit 5, everything else is done."""
     lost = Fault(stage="submit.after", what="reset", every=7)
@@ -196,6 +201,7 @@ def test_lost_answers_and_no_list_are_told_and_nothing_is_sent_again(tmp_path: P
         assert len(hundred.world.books.posts) == 100
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("often", [0.05, 0.2])
 @pytest.mark.timeout(300)
 def test_reads_that_fail_cost_no_render(tmp_path: Path, often: float) -> None:

@@ -8,7 +8,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import pytest
 from support.process import environment, run, start, tls_stand_in
 
 MANIFEST = """\
@@ -130,51 +129,6 @@ def test_emulated_and_real_renders_never_share_a_ledger(tmp_path: Path) -> None:
     assert "emulator" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("jobs: [", "trial.yaml:"),
-        ("\tjobs: []", "trial.yaml:1:1"),
-        ("version: 1\njobz: []\n", "jobz"),
-        ("", "empty"),
-        (MANIFEST + "  - {id: a, prompt: x, duration: 99}\n", "duration"),
-    ],
-)
-def test_a_bad_manifest_is_exit_2_with_its_place(tmp_path: Path, text: str, told: str) -> None:
-    (tmp_path / "trial.yaml").write_text(text)
-
-    done = run("run", "trial.yaml", "--emulator", cwd=tmp_path)
-
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "outputs").exists()
-
-
-def test_a_missing_manifest_is_exit_2(tmp_path: Path) -> None:
-    done = run("run", "nowhere.yaml", "--emulator", cwd=tmp_path)
-
-    assert done.returncode == 2
-    assert "nowhere.yaml" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    "content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
-)
-def test_a_damaged_ledger_is_exit_7_and_left_alone(tmp_path: Path, content: bytes) -> None:
-    manifest = write_manifest(tmp_path, 1)
-    ledger = tmp_path / "outputs/ledger.db"
-    ledger.parent.mkdir()
-    ledger.write_bytes(content)
-
-    done = run("run", manifest, "--emulator", cwd=tmp_path)
-
-    assert done.returncode == 7
-    assert "Traceback" not in done.stderr
-    assert ledger.read_bytes() == content
-
-
 def test_a_second_run_on_the_same_ledger_leaves_with_7(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path, 2)
     with start("run", manifest, "--emulator", cwd=tmp_path) as first:
@@ -198,17 +152,6 @@ def test_an_occupied_port_is_a_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert port in done.stderr
-
-
-def test_an_output_that_is_no_folder_is_a_sentence(tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path, 1)
-    (tmp_path / "outputs").write_text("a file")
-
-    done = run("run", manifest, "--emulator", cwd=tmp_path)
-
-    assert done.returncode in (2, 7)
-    assert "Traceback" not in done.stderr
-    assert "outputs" in done.stderr
 
 
 def test_generate_and_video_print_the_seeds_json_with_paths(tmp_path: Path) -> None:
@@ -237,24 +180,3 @@ def test_help_and_version_load_no_network_stack(tmp_path: Path) -> None:
         assert done.returncode == 0
         heavy = {"httpx", "fal_client", "pydantic", "jinja2", "rich", "anyio", "uvicorn", "av"}
         assert loaded & heavy == set()
-
-
-def test_an_emulator_that_cannot_start_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "outputs").mkdir()
-    (tmp_path / "outputs/emulator.db").write_text("no database at all")
-    (tmp_path / "one.yaml").write_text(
-        "version: 1\ndefaults: {mode: text-to-image}\njobs: [{id: a, prompt: a}]\n"
-    )
-
-    done = run("run", "one.yaml", "--emulator", cwd=tmp_path)
-
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "emulator.db cannot be used" in done.stderr
-
-
-def test_doctor_in_an_empty_folder_leaves_it_empty(tmp_path: Path) -> None:
-    done = run("doctor", "--emulator", cwd=tmp_path)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert list(tmp_path.iterdir()) == []

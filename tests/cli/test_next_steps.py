@@ -10,80 +10,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.cli import still_open
+from support.cli import Desk, desk_in, invoke, still_open
 from support.engine import Rig, RunOptions, make_job, resolve
-from support.process import environment, run
+from support.process import environment
 
-from kling_batch.core.events import name_of
 from kling_batch.core.jobs import Batch
-from kling_batch.emulator import Fault, Settings, World
-from kling_batch.emulator.server import running
-from kling_batch.errors import ExitCode
-from kling_batch.ledger.reader import Reader
+from kling_batch.emulator import Fault
 from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobOutcome
 
-HEAD = "version: 1\nname: {name}\ndefaults: {{mode: text-to-video, tier: standard}}\njobs:\n"
 SLOW = {"standard": 600.0, "image": 600.0}
 REFUSED = "content_policy_violation"
-
-
-class Desk:
-    """A folder, an emulated account whose renders wait for `finish`, and somebody who types."""
-
-    def __init__(self, folder: Path, world: World, url: str) -> None:
-        self.folder, self.world, self.url = folder, world, url
-
-    def manifest(self, *jobs: str, name: str = "trial", head: str = "") -> None:
-        rows = "".join(f"  - {{{job}}}\n" for job in jobs)
-        text = HEAD.format(name=name).replace("defaults", f"{head}defaults") + rows
-        (self.folder / f"{name}.yaml").write_text(text)
-
-    def run(self, *words: str, code: int = 0, manifest: str = "trial.yaml") -> str:
-        return self.say("run", manifest, "--emulator-url", self.url, *words, code=code)
-
-    def say(self, *words: str, code: int = 0) -> str:
-        return self._ended(run(*words, cwd=self.folder), code)
-
-    def type(self, step: str, code: int = 0) -> str:
-        """In a shell, as it was printed."""
-        script = f'kling-batch() {{ "{sys.executable}" -m kling_batch "$@"; }}\n{step}'
-        done = subprocess.run(
-            ["bash", "-c", script],
-            cwd=self.folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return self._ended(done, code)
-
-    def _ended(self, done: subprocess.CompletedProcess[str], code: int) -> str:
-        assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
-
-    def finish(self) -> None:
-        """Everything renders at once from now on."""
-        self.world.settings.service_times = {}
-        self.world.complete_now()
-
-    def prompts(self) -> list[str]:
-        """What fal accepted, by its own books."""
-        return sorted(request.prompt for request in self.world.books.accepted)
-
-    def charges(self) -> list[int]:
-        return sorted(self.world.books.charges().values())
-
-    def command(self, ledger: str = "outputs/ledger.db") -> str:
-        """The last run's command, as the ledger has it."""
-        with Reader.open(self.folder / ledger) as reader:
-            rows = list(reader.db.query("select command from runs order by id desc limit 1"))
-        return str(rows[0]["command"])
 
 
 def steps(told: str) -> list[str]:
@@ -99,10 +38,9 @@ def _command(line: str) -> str:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    settings = Settings(profile="instant", media="template", concurrency=8, service_times=SLOW)
-    world = World(settings)
-    with running(world) as url:
-        yield Desk(tmp_path, world, url)
+    """Renders wait for `finish`."""
+    with desk_in(tmp_path, "trial.yaml", service_times=SLOW) as place:
+        yield place
 
 
 ABC = ("id: a, prompt: 'the {{ brand }} shoe'", "id: b, prompt: a hat", "id: c, prompt: a bag")
@@ -112,7 +50,7 @@ ABC = ("id: a, prompt: 'the {{ brand }} shoe'", "id: b, prompt: a hat", "id: c, 
 
 
 def test_the_next_command_buys_what_this_one_bought_under_the_same_cap(desk: Desk) -> None:
-    desk.manifest(*ABC, head="vars: {brand: Acme}\n")
+    desk.videos(*ABC, head="vars: {brand: Acme}\n")
     words = ("--yes", "--max-cost", "0.42", "--only", "a", "--set", "brand=Zeta & Söhne")
     told = desk.run(*words, "--rate", "90/min", "--timeout", "1s", code=6)
 
@@ -121,7 +59,7 @@ def test_the_next_command_buys_what_this_one_bought_under_the_same_cap(desk: Des
         f"kling-batch run trial.yaml --emulator-url {desk.url} --rate 90/min --max-cost 0.42"
         " --only a --set 'brand=Zeta & Söhne'"
     )
-    assert desk.command() == step
+    assert desk.last_command() == step
     desk.finish()
     desk.type(step)
 
@@ -130,7 +68,7 @@ def test_the_next_command_buys_what_this_one_bought_under_the_same_cap(desk: Des
 
 
 def test_raising_the_cap_says_it_once_and_keeps_the_rest(desk: Desk) -> None:
-    desk.manifest(*ABC, head="vars: {brand: Acme}\n")
+    desk.videos(*ABC, head="vars: {brand: Acme}\n")
     desk.finish()
     told = desk.run("--max-cost", "0.50", "--exclude", "c", code=4)
 
@@ -143,7 +81,7 @@ def test_raising_the_cap_says_it_once_and_keeps_the_rest(desk: Desk) -> None:
 
 
 def test_a_retry_is_advised_for_once_and_keeps_the_selection(desk: Desk) -> None:
-    desk.manifest(*ABC, head="vars: {brand: Acme}\n")
+    desk.videos(*ABC, head="vars: {brand: Acme}\n")
     desk.finish()
     desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, prompt="hat", times=1))
     desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, prompt="bag", times=2))
@@ -152,7 +90,7 @@ def test_a_retry_is_advised_for_once_and_keeps_the_selection(desk: Desk) -> None
     (step,) = steps(told)
     assert step.endswith("--only b --only c --retry-failed")
     told = desk.type(step, code=1)
-    assert "--retry-failed" not in desk.command()
+    assert "--retry-failed" not in desk.last_command()
     assert steps(told) == [step]
     desk.type(step)
 
@@ -164,7 +102,7 @@ def test_a_retry_is_advised_for_once_and_keeps_the_selection(desk: Desk) -> None
 
 
 def test_a_plan_half_carried_out_is_gone_on_with(desk: Desk) -> None:
-    desk.manifest(*ABC, head="vars: {brand: Acme}\n")
+    desk.videos(*ABC, head="vars: {brand: Acme}\n")
     desk.say("plan", "trial.yaml", "--only", "[ab]", "-o", "reviewed.json")
     told = desk.run("--plan", "reviewed.json", "--only", "[ab]", "--timeout", "1s", code=6)
     desk.finish()
@@ -178,7 +116,7 @@ def test_a_plan_half_carried_out_is_gone_on_with(desk: Desk) -> None:
 
 
 def test_a_plan_with_a_limit_is_gone_on_with_and_no_further(desk: Desk) -> None:
-    desk.manifest(*ABC, head="vars: {brand: Acme}\n")
+    desk.videos(*ABC, head="vars: {brand: Acme}\n")
     desk.say("plan", "trial.yaml", "--limit", "2", "-o", "reviewed.json")
     words = ("--plan", "reviewed.json", "--limit", "2", "--concurrency", "1")
     told = desk.run(*words, "--timeout", "1s", code=6)
@@ -195,7 +133,7 @@ def test_a_plan_with_a_limit_is_gone_on_with_and_no_further(desk: Desk) -> None:
 
 def test_where_the_plan_would_be_refused_a_new_one_comes_first(desk: Desk) -> None:
     """The plan has no price for what had failed before: a retry is another plan."""
-    desk.manifest(*ABC[1:])
+    desk.videos(*ABC[1:])
     desk.finish()
     desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, prompt="hat", times=1))
     desk.run("--only", "b", code=1)
@@ -229,7 +167,7 @@ def test_a_single_shot_is_collected_by_the_command_it_prints(desk: Desk, command
 
     (step,) = steps(told)
     assert "--max-cost 2.00" in step
-    assert desk.command("my shots/ledger.db") == step
+    assert desk.last_command("my shots/ledger.db") == step
     printed = desk.type(step)
 
     assert '"path": "my shots/' in printed
@@ -285,7 +223,7 @@ def test_a_repair_that_ends_in_a_loss_advises_what_can_be_typed(tmp_path: Path) 
     (step,) = report.next_steps
     words = shlex.split(_command(step))
     assert words[:4] == ["kling-batch", "retry", "x", "y"]
-    done = run(*words[1:], cwd=tmp_path)
+    done = invoke(*words[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rig.world.faults.clear()
     rig.run(jobs)
@@ -296,7 +234,7 @@ def test_a_repair_that_ends_in_a_loss_advises_what_can_be_typed(tmp_path: Path) 
 def test_nothing_is_advised_for_an_adopted_file_that_is_gone(desk: Desk) -> None:
     """fal never had it: no payment brings it back under its own name."""
     desk.finish()
-    desk.manifest("id: x, prompt: refused", "id: z, prompt: good")
+    desk.videos("id: x, prompt: refused", "id: z, prompt: good")
     desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, prompt="refused"))
     desk.run(code=1)
     desk.say("adopt", "x", "outputs/trial/text-to-video/z.mp4")
@@ -309,7 +247,7 @@ def test_nothing_is_advised_for_an_adopted_file_that_is_gone(desk: Desk) -> None
 
 
 def test_a_repair_that_has_to_go_on_names_its_ledger_and_its_service(desk: Desk) -> None:
-    desk.manifest("id: x, prompt: one", head="output: renders\n")
+    desk.videos("id: x, prompt: one", head="output: renders\n")
     desk.finish()
     desk.run()
     (clip,) = (desk.folder / "renders").rglob("*.mp4")
@@ -347,8 +285,8 @@ def test_a_name_that_two_batches_have_is_typed_with_its_batch(desk: Desk) -> Non
     desk.world.settings.list_allowed = False
     desk.world.faults.add(Fault(stage="submit.before", what="reset", prompt="amb", times=2))
     quick = "output: both\nlimits: {doubt_wait: 1s}\n"
-    desk.manifest("id: hero, prompt: amb 1, takes: 2", name="one", head=quick)
-    desk.manifest("id: hero, prompt: amb 2", name="two", head=quick)
+    desk.videos("id: hero, prompt: amb 1, takes: 2", name="one", head=quick)
+    desk.videos("id: hero, prompt: amb 2", name="two", head=quick)
     alone = desk.run("--only", "hero#2", manifest="one.yaml", code=5)
     told = desk.run(manifest="two.yaml", code=5)
 
@@ -367,7 +305,7 @@ def test_a_name_that_two_batches_have_is_typed_with_its_batch(desk: Desk) -> Non
 
 def test_the_second_name_of_a_failed_render_has_failed_too(desk: Desk) -> None:
     desk.finish()
-    desk.manifest("id: x, prompt: same", "id: y, prompt: same")
+    desk.videos("id: x, prompt: same", "id: y, prompt: same")
     desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, times=1))
     told = desk.run(code=1)
 
@@ -381,7 +319,7 @@ def test_the_second_name_of_a_failed_render_has_failed_too(desk: Desk) -> None:
 
 
 def test_the_second_name_of_an_open_render_is_told_once_in_money(desk: Desk) -> None:
-    desk.manifest("id: x, prompt: same", "id: y, prompt: same")
+    desk.videos("id: x, prompt: same", "id: y, prompt: same")
     told = desk.run("--timeout", "1s", code=6)
 
     assert still_open(told) == 2
@@ -392,38 +330,11 @@ def test_the_second_name_of_a_doubt_is_in_doubt(desk: Desk) -> None:
     desk.world.settings.list_allowed = False
     desk.world.faults.add(Fault(stage="submit.after", what="reset"))
     quick = "limits: {doubt_wait: 1s}\n"
-    desk.manifest("id: x, prompt: same", "id: y, prompt: same", head=quick)
+    desk.videos("id: x, prompt: same", "id: y, prompt: same", head=quick)
     told = desk.run(code=5)
 
     assert "2 in doubt" in told
     assert len(steps(told)) == 2
-
-
-def test_a_second_name_whose_file_could_not_be_put_down_is_not_done(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
-    x = make_job("x")
-    jobs = [x, x._replace(id="y", path="test/y{output}{ext}")]
-    with rig.ledger() as ledger:
-        plan = rig.plan(ledger, jobs)
-    run_result = rig.run(jobs)
-    run_result.reasons[name_of(jobs[1])] = "its file was taken away"
-    batch = Batch(name="test", source="test.yaml", jobs=())
-    with rig.ledger() as ledger:
-        report = build_report(
-            ledger,
-            plan,
-            run_result,
-            resolve([batch], RunOptions(output=tmp_path, emulator="")),
-            batches=[batch],
-            run_id=1,
-            started=rig.now(),
-            ended=rig.now(),
-            command=Command.parsed("kling-batch run test.yaml"),
-        )
-
-    assert [line.outcome for line in report.lines] == [JobOutcome.SUCCEEDED, JobOutcome.UNDELIVERED]
-    assert [line.cost for line in report.lines] == [420_000, 0]
-    assert report.exit_code is ExitCode.SOME_FAILED
 
 
 # -- a deadline --------------------------------------------------------------------------------
@@ -431,7 +342,7 @@ def test_a_second_name_whose_file_could_not_be_put_down_is_not_done(tmp_path: Pa
 
 def test_a_deadline_with_nothing_open_at_fal_does_not_send_anybody_to_collect(desk: Desk) -> None:
     desk.finish()
-    desk.manifest(*ABC[1:])
+    desk.videos(*ABC[1:])
     told = desk.run("--rate", "1/h", "--timeout", "4s", code=1)
 
     assert "1 done, 1 waiting" in told
@@ -445,7 +356,7 @@ def test_a_deadline_with_nothing_open_at_fal_does_not_send_anybody_to_collect(de
 
 def test_a_failure_that_waits_for_its_next_try_is_not_running(desk: Desk) -> None:
     desk.finish()
-    desk.manifest(ABC[1])
+    desk.videos(ABC[1])
     desk.world.faults.add(Fault(stage="job", what="fail", error="runner_server_error"))
     told = desk.run("--timeout", "1500ms", code=1)
 

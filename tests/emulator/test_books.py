@@ -51,23 +51,6 @@ def test_units_times_unit_price_is_the_charge():
         assert round(charge.units * unit_price(endpoint).micro_usd) == charge.micro_usd
 
 
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def world(clock):
-    return World(Settings(profile="instant", start_latency=0.0), clock=clock)
-
-
 def accept(world, payload, endpoint=T2V):
     return world.accept(CATALOGUE[endpoint], payload)
 

@@ -9,29 +9,16 @@ import httpx
 import pytest
 
 import kling_batch.emulator
-from kling_batch.emulator import Settings, World
+from kling_batch.emulator import Settings
 from kling_batch.emulator.inprocess import InProcessTransport
 
 T2V = "fal-ai/kling-video/o3/pro/text-to-video"
 QUEUE = "https://queue.fal.run"
 
 
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def world():
-    settings = Settings(jitter=0.0, keys=frozenset({"secret-key"}), media="template")
-    return World(settings, clock=Clock())
+def settings():
+    return Settings(jitter=0.0, keys=frozenset({"secret-key"}), media="template")
 
 
 @pytest.fixture

@@ -18,11 +18,6 @@ EDIT, REMIX = f"{O3}/pro/video-to-video/edit", f"{O3}/pro/video-to-video/referen
 T2I, I2I = "fal-ai/kling-image/o3/text-to-image", "fal-ai/kling-image/o3/image-to-image"
 
 
-@pytest.fixture
-def world():
-    return World(Settings(profile="instant", start_latency=0.0))
-
-
 def render(world, endpoint, **payload):
     """The result and the files of a render."""
     request = world.accept(CATALOGUE[endpoint], {"prompt": "a fox in the snow", **payload})

@@ -6,7 +6,7 @@ from functools import partial
 import httpx
 import pytest
 
-from kling_batch.emulator import Fault, Settings, World
+from kling_batch.emulator import Fault, Settings
 from kling_batch.emulator.inprocess import InProcessTransport
 
 O3 = "fal-ai/kling-video/o3"
@@ -16,33 +16,15 @@ API = "https://api.fal.ai/v1"
 START = 1_800_000_000.0
 
 
-class Clock:
-    now = START
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def world(clock):
-    settings = Settings(
+def settings():
+    return Settings(
         jitter=0.0,
         start_latency=0.0,
         service_times={"pro": 10.0},
         media="template",
         admin_keys=frozenset({"boss"}),
     )
-    return World(settings, clock=clock)
 
 
 @pytest.fixture

@@ -6,19 +6,12 @@ import re
 import httpx
 import pytest
 
-from kling_batch.emulator import Fault, Settings, World
+from kling_batch.emulator import Fault, Settings
 from kling_batch.emulator.inprocess import InProcessTransport
 
 T2V = "fal-ai/kling-video/o3/pro/text-to-video"
 T2I = "fal-ai/kling-image/o3/text-to-image"
 QUEUE = "https://queue.fal.run"
-
-
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -27,16 +20,8 @@ def anyio_backend(request):
 
 
 @pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def world(clock):
-    settings = Settings(
-        jitter=0.0, start_latency=1.0, service_times={"pro": 10.0}, media="template"
-    )
-    return World(settings, clock=clock)
+def settings():
+    return Settings(jitter=0.0, start_latency=1.0, service_times={"pro": 10.0}, media="template")
 
 
 @pytest.fixture

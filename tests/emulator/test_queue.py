@@ -15,19 +15,6 @@ T2V = "fal-ai/kling-video/o3/standard/text-to-video"
 START = 1_800_000_000.0
 
 
-class Clock:
-    def __init__(self):
-        self.now = START
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def make_world(clock, **settings):
     steady = {"jitter": 0.0, "start_latency": 0.0, "service_times": {"standard": 10.0}}
     return World(Settings(**{**steady, **settings}), clock=clock)

@@ -1,5 +1,6 @@
 """The emulator on real sockets: broken connections, downloads, signals, TLS, fal's own client."""
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -129,17 +130,21 @@ class TestTheWire:
         )
 
     def test_the_stream_arrives_while_the_render_runs(self, port, world):
-        world.change_settings({"start_latency": 0.1, "stream_interval": 0.02})
-        world.change_settings({"service_times": {"standard": 0.1}})
+        """Each step is taken only when the state before it has arrived."""
+        world.change_settings({"concurrency": 0, "stream_interval": 0.01})
+        world.change_settings({"service_times": {"standard": 3600.0}})
         status_url = submit(port).json()["status_url"]
-        arrivals = []
+        arrived = []
         with port.stream("GET", f"{status_url}/stream") as answer:
-            for line in answer.iter_lines():
-                if line:
-                    arrivals.append((line.split('"')[3], time.monotonic()))
+            for line in filter(None, answer.iter_lines()):
+                state = line.split('"')[3]
+                if state == "IN_QUEUE" and state not in arrived:
+                    world.change_settings({"concurrency": 4})
+                if state == "IN_PROGRESS" and state not in arrived:
+                    world.complete_now()
+                arrived.append(state)
 
-        assert [state for state, _ in arrivals] == ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
-        assert arrivals[2][1] - arrivals[0][1] > 0.1
+        assert list(dict.fromkeys(arrived)) == ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
 
     def test_a_stream_whose_reader_has_gone_ends(self, port, world, monkeypatch):
         world.change_settings({"concurrency": 0, "stream_interval": 0.01})
@@ -155,18 +160,24 @@ class TestTheWire:
 
         assert asked == []
 
-    def test_it_keeps_up_with_many(self, port, world):
-        url = submit(port).json()["status_url"]
-        began = time.monotonic()
-        for _ in range(200):
-            port.get(url)
+    def test_no_answer_waits_for_a_delayed_acknowledgement(self, port, world, monkeypatch):
+        """Nagle's algorithm would hold each one back for 40 ms."""
+        options = []
+        without_delay = asyncio.base_events._set_nodelay
 
-        # A delayed acknowledgement in each answer would take 8 s.
-        assert time.monotonic() - began < 3
+        def noted(connection):
+            without_delay(connection)
+            options.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        monkeypatch.setattr(asyncio.base_events, "_set_nodelay", noted)
+        submit(port)
+
+        assert len(options) == 1
+        assert options[0] != 0
 
     def test_it_stops_at_once_even_with_a_hanging_call(self, world):
         world.faults.add(Fault(stage="submit.after", what="hang"))
-        with contextlib.ExitStack() as stack, httpx.Client(timeout=10) as client:
+        with contextlib.ExitStack() as stack, httpx.Client(timeout=100) as client:
             url = stack.enter_context(running(world))
             caught = []
 
@@ -184,12 +195,12 @@ class TestTheWire:
             thread.start()
             while not world.books.accepted:
                 time.sleep(0.005)
-            began = time.monotonic()
             stack.close()
-            thread.join()
+            thread.join(50)
 
-        assert time.monotonic() - began < 2
-        assert len(caught) == 1
+            # Cut off by the server's end, and not by the client's patience.
+            assert len(caught) == 1
+            assert not isinstance(caught[0], httpx.TimeoutException)
 
     def test_books_can_be_read_while_it_answers(self, port, world):
         stop = threading.Event()
@@ -390,12 +401,9 @@ def test_two_worlds_run_side_by_side():
     assert (len(first.books.posts), len(second.books.posts)) == (1, 0)
 
 
-def test_starting_and_stopping_is_quick():
-    began = time.monotonic()
+def test_a_stopped_emulator_listens_no_more():
     with running(World()) as url:
-        started = time.monotonic()
-    stopped = time.monotonic()
+        httpx.get(f"{url}/_emulator/")
 
-    assert max(started - began, stopped - started) < 1.5
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(url.rsplit(":", 1)[1]))) != 0

@@ -15,18 +15,6 @@ from kling_batch.emulator.records import State
 T2V = "fal-ai/kling-video/o3/standard/text-to-video"
 
 
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def reborn(tmp_path, clock):
     """Begins a new life of the same platform each time it is called."""

@@ -6,33 +6,16 @@ from datetime import datetime
 import httpx
 import pytest
 
-from kling_batch.emulator import Settings, World
+from kling_batch.emulator import Settings
 from kling_batch.emulator.inprocess import InProcessTransport
 
 REST, CDN = "https://rest.fal.ai", "https://v3.fal.media"
 DATA = bytes(range(256)) * 40
 
 
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def world(clock):
-    return World(Settings(profile="instant", start_latency=0.0, media="template"), clock=clock)
+def settings():
+    return Settings(profile="instant", start_latency=0.0, media="template")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 import anyio
+import httpx
 import trio
 import trio.testing
 
@@ -38,6 +39,23 @@ START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 T2V = "fal-ai/kling-video/o3/standard/text-to-video"
 I2V = "fal-ai/kling-video/o3/standard/image-to-video"
 T2I = "fal-ai/kling-image/o3/text-to-image"
+PRO = "fal-ai/kling-video/o3/pro/text-to-video"
+
+#: The body of a 403 by which fal locks an account.
+LOCK = {"detail": "User is locked. Reason: Exhausted balance. Top up your balance."}
+
+#: The answer to the POST is lost, after fal took it.
+LOST = Fault(stage="submit.after", what="reset")
+
+
+def account(**changes: Any) -> Settings:
+    """An emulated account that renders eight jobs at a time, or what `changes` say."""
+    return Settings(**{"concurrency": 8, "media": "template", **changes})
+
+
+def slow(**changes: Any) -> Settings:
+    """The same, whose videos take 400 seconds each."""
+    return account(service_times={"standard": 400.0}, jitter=0.0, **changes)
 
 
 def make_job(name: str, *, take: int = 1, estimate: int = 420_000, **changes: Any) -> Job:
@@ -68,6 +86,23 @@ def make_job(name: str, *, take: int = 1, estimate: int = 420_000, **changes: An
 
 def make_jobs(count: int, **changes: Any) -> list[Job]:
     return [make_job(f"job-{n}", **changes) for n in range(count)]
+
+
+class Bent(InProcessTransport):
+    """The emulator, with one kind of answer changed by the test."""
+
+    def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        raise NotImplementedError
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await super().handle_async_request(request)
+        if not request.url.host.endswith("fal.media"):
+            await answer.aread()
+        return self.bend(request, answer)
+
+
+def is_result(request: httpx.Request) -> bool:
+    return request.method == "GET" and request.url.path.split("/")[-2] == "requests"
 
 
 class NoUploads:

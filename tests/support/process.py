@@ -25,6 +25,34 @@ FAL_HOSTS = (
     "api.fal.ai",
 )
 
+#: The signals by which a shell, a scheduler or a closing terminal stops a program.
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+def default_signals_in_children() -> None:
+    """Lets every program that is started from here begin with the default handlers.
+
+    Who ignores a signal (`nohup`, `&` in a script) hands that on to its children, and a test that
+    sends one would wait in vain. A handler that does nothing is not inherited, and this process
+    goes on to ignore the signal.
+    """
+    for number in SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+def compiled_modules_are_kept() -> None:
+    """Lets interpreters that are started from here share what they compile.
+
+    With `PYTHONDONTWRITEBYTECODE` in the environment (containers, some CI runners) each of them
+    would compile the whole program again, which is most of a short command's time.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = Path(__file__).parents[2] / ".pytest_cache/pycache"
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(folder))
+
 
 def environment(**extra: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from support.process import environment, run
+from support.cli import invoke
+from support.process import environment
 
 from kling_batch.fal.credentials import KEYS, key_file_warning, read_key_file
 
@@ -65,7 +66,7 @@ def test_only_fals_variables_are_taken(tmp_path: Path, monkeypatch: pytest.Monke
 def test_run_warns_in_one_line_and_goes_on(folder: Path) -> None:
     # With nothing to submit nobody is asked anything.
     words = ("run", "key.yaml", "--limit", "0")
-    done = run(*words, cwd=folder)
+    done = invoke(*words, cwd=folder)
 
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if ".env" in line]
@@ -73,13 +74,13 @@ def test_run_warns_in_one_line_and_goes_on(folder: Path) -> None:
         "warning: .env holds the fal key, and other users may read it; type: chmod 600 .env"
     ]
     assert "secret" not in done.stdout + done.stderr
-    assert ".env" not in run(*words, "--quiet", cwd=folder).stderr
+    assert ".env" not in invoke(*words, "--quiet", cwd=folder).stderr
     write(folder, 0o600)
-    assert ".env" not in run(*words, cwd=folder).stderr
+    assert ".env" not in invoke(*words, cwd=folder).stderr
 
 
 def test_run_on_the_emulator_needs_no_key_and_says_nothing_of_it(folder: Path) -> None:
-    done = run("run", "key.yaml", "--limit", "0", "--emulator", cwd=folder)
+    done = invoke("run", "key.yaml", "--limit", "0", "--emulator", cwd=folder)
 
     assert done.returncode == 0, done.stderr
     assert ".env" not in done.stderr
@@ -87,11 +88,11 @@ def test_run_on_the_emulator_needs_no_key_and_says_nothing_of_it(folder: Path) -
 
 @pytest.mark.parametrize("extra", [{}, {"FAL_KEY": "another:key"}], ids=["file", "environment"])
 def test_doctor_warns_and_is_otherwise_content(folder: Path, extra: dict[str, str]) -> None:
-    done = run("doctor", "--emulator", cwd=folder, env=environment(**extra))
+    done = invoke("doctor", "--emulator", cwd=folder, env=environment(**extra))
 
     assert done.returncode == 0, done.stdout
     assert "warning  key file: .env holds the fal key" in done.stdout
     assert "PROBLEM" not in done.stdout
     assert "secret" not in done.stdout + done.stderr
     write(folder, 0o600)
-    assert "warning" not in run("doctor", "--emulator", cwd=folder).stdout
+    assert "warning" not in invoke("doctor", "--emulator", cwd=folder).stdout

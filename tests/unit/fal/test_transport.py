@@ -15,8 +15,9 @@ import httpx
 import pytest
 import trustme
 from fal_client import client as fal_client
+from support.cli import invoke
 from support.engine import T2V
-from support.process import environment, run
+from support.process import environment
 
 from kling_batch.core.outcomes import NotSent, SubmitOutcome, Unconfirmed
 from kling_batch.fal.client import FalQueue
@@ -153,7 +154,7 @@ def test_surroundings_that_cannot_be_used_are_one_sentence(
     )
     env = environment(FAL_KEY="an-id:a-secret-key", **{name: value})
 
-    done = run("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
+    done = invoke("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
 
     assert done.returncode == 2, done.stderr
     assert said in done.stderr

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import anyio
 import fal_client.client
@@ -149,3 +152,34 @@ def test_a_storage_that_talks_nonsense_fails_its_job_and_no_other(
     # No attempt was made and nothing was paid for it: the next run simply goes on.
     assert again.returncode == 0, again.stderr
     assert list(world.books.charges().values()) == [1, 1]
+
+
+def test_an_upload_refused_with_an_echo_tells_no_key(
+    tmp_path: Path,
+) -> None:
+    class Echo(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = f"Authorization: {self.headers['Authorization']} is not welcome"
+            body = json.dumps({"detail": said}).encode()
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 100)
+    with HTTPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        async def upload() -> str:
+            url = f"http://127.0.0.1:{server.server_port}"
+            uploader = FalUploader("Key an-id:very-secret", gateway=url)
+            with pytest.raises(UploadError) as caught:
+                await uploader.upload(tmp_path / "a.png", "image/png")
+            return str(caught.value)
+
+        told = anyio.run(upload)
+        server.shutdown()
+    assert "very-secret" not in told

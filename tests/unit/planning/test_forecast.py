@@ -8,8 +8,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from support.cli import invoke
 from support.engine import Rig, make_job, make_jobs
-from support.process import run
 
 from kling_batch.core.jobs import Job, OutputOf, job_key
 from kling_batch.core.lifecycle import Event
@@ -179,7 +179,7 @@ def test_after_retry_why_and_plan_announce_the_payment_that_follows(
     world.faults.add(Fault(stage="job", what="fail", error="content_policy_violation", times=1))
 
     def say(*words: str, code: int = 0) -> str:
-        done = run(*words, cwd=tmp_path)
+        done = invoke(*words, cwd=tmp_path)
         assert done.returncode == code, done.stderr
         return done.stdout
 

@@ -1,17 +1,58 @@
-"""Requests whose jobs left the manifest while money was on them: collected, told, never bought."""
+"""Requests whose jobs left the manifest while open or in doubt: collected, never bought again."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from support.cli import HEAD, HERO, OTHER, Studio
+from support.books import paid_once
+from support.cli import HEAD, HERO, OTHER, POLICY, Desk
 
 from kling_batch.emulator import Fault
 
 
+def left(studio: Desk, *faults: Fault) -> None:
+    """`hero` is bought, and has left the manifest before it is collected."""
+    studio.world.faults.add(*faults)
+    studio.write(HERO)
+    studio.run("--detach", code=6)
+    studio.write(OTHER)
+
+
+@pytest.mark.parametrize("error", ["content_policy_violation", "internal_error"])
+def test_a_failed_leftover_is_no_reason_to_type_anything(studio: Desk, error: str) -> None:
+    left(studio, Fault(stage="job", what="fail", error=error, prompt="first"))
+    told = studio.run(code=1)
+    assert "Next:" not in told
+
+
+def test_a_failed_leftover_points_at_nobody_elses_prompt(studio: Desk) -> None:
+    left(studio, POLICY)
+    assert "[m.yaml" not in studio.run(code=1)
+
+
+def test_a_reviewed_plan_fits_beside_an_open_leftover(studio: Desk) -> None:
+    studio.world.settings.profile = "realistic"
+    left(studio)
+    studio.say("plan", "m.yaml", "-o", "plan.json")
+    told = studio.run("--plan", "plan.json", "--timeout", "3s", code=6)
+    assert "no longer fits" not in told
+
+
+def test_resolve_of_a_leftover_does_not_promise_to_send_it(studio: Desk) -> None:
+    studio.world.settings.list_allowed = False
+    studio.world.faults.add(Fault(stage="submit.before", what="reset", prompt="first"))
+    studio.write(HERO)
+    studio.run(code=5)
+    mark = studio.open_key()[3:11]
+    studio.write(OTHER)
+    studio.run(code=5)
+    told = studio.say("resolve", f"hero@{mark}", "--not-submitted")
+    assert "the next run sends it" not in told
+
+
 def test_an_edited_job_leaves_its_request_to_be_collected_beside_its_successor(
-    studio: Studio,
+    studio: Desk,
 ) -> None:
     studio.write(HERO)
     studio.run("--detach", code=6)
@@ -23,12 +64,12 @@ def test_an_edited_job_leaves_its_request_to_be_collected_beside_its_successor(
 
     assert f"hero@{mark}: no longer in the manifest; in flight at fal" in told
     assert studio.pictures() == [f"hero.{mark}.png", "hero.png"]
-    studio.charged_once(2)
+    paid_once(studio, 2)
     assert "nothing to do" in studio.run()
     assert "everything fits" in studio.say("verify")
 
 
-def test_a_job_that_was_taken_out_leaves_its_request_to_be_collected(studio: Studio) -> None:
+def test_a_job_that_was_taken_out_leaves_its_request_to_be_collected(studio: Desk) -> None:
     studio.write(HERO, OTHER)
     studio.run("--detach", code=6)
     studio.write(OTHER)
@@ -36,10 +77,10 @@ def test_a_job_that_was_taken_out_leaves_its_request_to_be_collected(studio: Stu
     studio.run()
 
     assert studio.pictures() == ["hero.png", "other.png"]
-    studio.charged_once(2)
+    paid_once(studio, 2)
 
 
-def test_a_selection_leaves_the_rest_alone(studio: Studio) -> None:
+def test_a_selection_leaves_the_rest_alone(studio: Desk) -> None:
     studio.write(HERO, OTHER)
     studio.run("--detach", "--only", "hero", code=6)
     studio.write(OTHER, "  - {id: third, prompt: third}\n")
@@ -52,7 +93,7 @@ def test_a_selection_leaves_the_rest_alone(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize("registered", [False, True])
-def test_it_can_be_named_listed_and_cancelled(studio: Studio, registered: bool) -> None:
+def test_it_can_be_named_listed_and_cancelled(studio: Desk, registered: bool) -> None:
     studio.world.settings.profile = "demo"
     studio.world.settings.concurrency = 0
     studio.write(HERO)
@@ -72,7 +113,7 @@ def test_it_can_be_named_listed_and_cancelled(studio: Studio, registered: bool) 
     assert told.count("asked (202)") == 1 + registered
 
 
-def test_its_doubt_is_looked_up_told_and_resolved_by_its_name(studio: Studio) -> None:
+def test_its_doubt_is_looked_up_told_and_resolved_by_its_name(studio: Desk) -> None:
     studio.world.settings.list_allowed = False
     studio.world.faults.add(Fault(stage="submit.after", what="reset", times=1))
     studio.write(HERO)
@@ -87,10 +128,10 @@ def test_its_doubt_is_looked_up_told_and_resolved_by_its_name(studio: Studio) ->
     studio.say("resolve", f"hero@{mark}", "--request-id", lost.request_id)
     studio.run()
     assert studio.pictures() == [f"hero.{mark}.png", "hero.png"]
-    studio.charged_once(2)
+    paid_once(studio, 2)
 
 
-def test_it_is_never_bought_again(studio: Studio) -> None:
+def test_it_is_never_bought_again(studio: Desk) -> None:
     """Neither after a failure that a job would be retried for, nor by `on_doubt: resubmit`."""
     limits = "limits: {on_doubt: resubmit, doubt_wait: 1s}\n"
     studio.world.faults.add(
@@ -111,7 +152,7 @@ def test_it_is_never_bought_again(studio: Studio) -> None:
     assert studio.pictures() == ["new.png"]
 
 
-def test_a_reviewed_plan_does_not_drift_by_what_is_only_collected(studio: Studio) -> None:
+def test_a_reviewed_plan_does_not_drift_by_what_is_only_collected(studio: Desk) -> None:
     studio.write(HERO)
     studio.run("--detach", code=6)
     studio.write(HERO.replace("first", "changed"))

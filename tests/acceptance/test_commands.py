@@ -1,0 +1,77 @@
+"""Each command once as the installed program; what it does in detail is tested in `tests/cli`."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from support.books import paid_once
+from support.cli import Desk
+from support.process import free_port, run, start, wait_for
+
+from kling_batch.cli.main import cli
+from kling_batch.emulator import Fault
+
+#: Exit code and command; what is under way, failed or done is what the later ones need.
+STEPS = (
+    (0, "init new.yaml"),
+    (0, "validate desk.yaml"),
+    (0, "schema"),
+    (0, "catalog"),
+    (0, "doctor --emulator-url {url}"),
+    (0, "plan desk.yaml -o plan.json"),
+    (1, "run desk.yaml --emulator-url {url} --plan plan.json"),
+    (0, "why one"),
+    (0, "retry one"),
+    (2, "resolve one --not-submitted"),
+    (0, "run desk.yaml --emulator-url {url}"),
+    (0, "reroll two"),
+    (6, "run desk.yaml --emulator-url {url} --detach"),
+    (0, "cancel --all --emulator-url {url}"),
+    (2, "adopt one plan.json"),
+    (0, "list"),
+    (0, "show one"),
+    (0, "status"),
+    (0, "report"),
+    (0, "verify"),
+    (0, "gallery"),
+    (0, "generate -p fox --emulator-url {url}"),
+    (0, "video -p fox --mode text-to-video --tier standard --emulator-url {url}"),
+)
+
+
+@pytest.mark.acceptance
+def test_every_command_runs_as_a_program(desk: Desk) -> None:
+    desk.world.faults.add(
+        Fault(stage="job", what="fail", error="content_policy_violation", prompt="first", times=1)
+    )
+
+    for code, step in STEPS:
+        if step.startswith("reroll"):
+            paid_once(desk, 2)
+            desk.world.settings.service_times = {"image": 600.0}  # there is something to cancel
+        if step.startswith("generate"):
+            desk.finish()
+        done = run(*step.format(url=desk.url).split(), cwd=desk.folder)
+
+        assert done.returncode == code, f"{step}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        assert done.stdout + done.stderr
+
+    typed = {step.partition(" ")[0] for _, step in STEPS}
+    assert typed | {"emulator"} == set(cli.list_commands(click.Context(cli)))
+    assert max(desk.charges()) <= 2
+
+
+def test_the_emulator_serves_as_a_program_until_it_is_told_to_end(desk: Desk) -> None:
+    port = free_port()
+    with start("emulator", "--port", str(port), "--profile", "instant", cwd=desk.folder) as process:
+        wait_for(port, process)
+        done = run(
+            "run", "desk.yaml", "--emulator-url", f"http://127.0.0.1:{port}", cwd=desk.folder
+        )
+        process.terminate()
+        process.communicate(timeout=30)
+
+    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0
+    assert desk.pictures() == ["one.png", "two.png"]

@@ -1,0 +1,18 @@
+"""`report`: what was charged, by batch and endpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.cli import invoke
+from support.engine import Rig, make_jobs
+
+from kling_batch.core.lifecycle import Event
+
+
+def test_a_render_of_unknown_price_has_no_ratio(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.run(make_jobs(1, estimate=0))
+    with rig.ledger() as ledger:
+        ledger.record(1, Event.COST_LEARNT, cost=420_000)
+    assert "None" not in invoke("report", "--ledger", rig.ledger_path, cwd=tmp_path).stdout

@@ -1,0 +1,126 @@
+"""`run`: its exit code, its messages and its files where something goes wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+
+import pytest
+from PIL import Image
+from support.books import paid_once
+from support.cli import MANIFEST, ONE, Desk
+
+from kling_batch.emulator import Fault
+
+
+def test_a_renamed_job_that_cannot_be_placed_is_undelivered(desk: Desk) -> None:
+    desk.run()
+    desk.put(MANIFEST.replace("id: one", "id: renamed"))
+    (desk.folder / "outputs/desk/text-to-image/renamed.png").mkdir()
+
+    told = desk.run(code=1)
+
+    assert "1 unchanged, 1 downloading" in told
+    assert "renamed.png: Is a directory" in told
+    paid_once(desk, 2)
+
+
+def test_a_second_name_that_cannot_be_placed_is_undelivered_and_a_third_is_placed(
+    desk: Desk,
+) -> None:
+    duplicates = "  - {id: same, prompt: the first}\n  - {id: third, prompt: the first}\n"
+    desk.put(ONE + duplicates)
+    folder = desk.folder / "outputs/desk/text-to-image"
+    (folder / "same.png").mkdir(parents=True)
+
+    told = desk.run(code=1)
+
+    assert "2 done, 1 downloading" in told
+    assert "same.png: Is a directory" in told
+    assert (folder / "third.png").read_bytes() == (folder / "one.png").read_bytes()
+    paid_once(desk, 1)
+
+
+def test_what_a_daily_cap_stopped_is_not_sent_to_another_cap(desk: Desk) -> None:
+    desk.put(MANIFEST + "limits: {max_cost_per_day: 0.03}\n")
+    assert "--max-cost USD" not in desk.run(code=4)
+
+
+def an_hour_ago(desk: Desk) -> None:
+    """As if every render had been made an hour before, in the ledger."""
+    columns = ("intended_at", "submitted_at", "rendered_at", "settled_at")
+    earlier = (f"{name} = strftime('%Y-%m-%dT%H:%M:%fZ', {name}, '-1 hour')" for name in columns)
+    with closing(sqlite3.connect(desk.folder / "outputs/ledger.db")) as db, db:
+        db.execute(f"update attempts set {', '.join(earlier)}")
+
+
+def test_a_file_that_is_fetched_again_has_not_been_rendering_since(desk: Desk) -> None:
+    desk.run()
+    an_hour_ago(desk)
+    (desk.folder / "outputs/desk/text-to-image/one.png").unlink()
+
+    desk.run("--junit", "j.xml")
+
+    text = (desk.folder / "j.xml").read_text()
+    times = [float(seconds) for seconds in re.findall(r'<testcase[^>]* time="([\d.]+)"', text)]
+    assert len(times) == 2
+    assert max(times) < 1800
+
+
+WITH_PHOTO = """\
+version: 1
+jobs:
+  - {id: moved, mode: image-to-video, tier: standard, image_url: photo.png, prompt: it moves}
+  - {id: still, mode: text-to-image, prompt: it stands}
+"""
+
+
+@pytest.fixture
+def photo(desk: Desk) -> Desk:
+    Image.new("RGB", (320, 320)).save(desk.folder / "photo.png")
+    desk.put(WITH_PHOTO)
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "code"),
+    [
+        (401, "Invalid key", 3),
+        (403, "User is locked. Reason: Exhausted balance. Top up your balance.", 4),
+        (403, "This key may not upload", 1),
+        (413, "Too large", 1),
+    ],
+)
+def test_a_key_or_an_account_that_is_refused_at_the_upload_is_told_as_such(
+    photo: Desk, status: int, detail: str, code: int
+) -> None:
+    body = json.dumps({"detail": detail})
+    fault = Fault(stage="upload", what="status", status=status, body=body)
+    photo.world.faults.add(fault)
+
+    told = photo.run("-j", "1", code=code)
+
+    assert detail in told
+    assert len(photo.world.books.accepted) == (code == 1)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_an_upload_that_meets_a_bad_minute_is_made_again(photo: Desk, status: int) -> None:
+    photo.world.faults.add(Fault(stage="upload", what="status", status=status, times=2))
+
+    photo.run()
+
+    assert len(photo.world.books.accepted) == 2
+
+
+def test_time_that_is_over_during_a_download_sends_somebody_to_collect(desk: Desk) -> None:
+    desk.world.faults.add(Fault(stage="download", what="status", status=503))
+
+    told = desk.run("--timeout", "2s", code=6)
+
+    assert "run desk.yaml" in told
+    desk.world.faults.clear()
+    desk.run()
+    assert len(desk.world.books.accepted) == 2

@@ -1,0 +1,91 @@
+"""What `run` refuses before anything is sent: bad manifests, damaged files, odd places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.cli import invoke
+
+MANIFEST = """\
+version: 1
+name: trial
+defaults: {mode: text-to-video, tier: standard}
+jobs:
+"""
+
+
+def write_manifest(folder: Path) -> Path:
+    path = folder / "trial.yaml"
+    path.write_text(MANIFEST + "  - {id: job-0, prompt: 'clip number 0'}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("jobs: [", "trial.yaml:"),
+        ("\tjobs: []", "trial.yaml:1:1"),
+        ("version: 1\njobz: []\n", "jobz"),
+        ("", "empty"),
+        (MANIFEST + "  - {id: a, prompt: x, duration: 99}\n", "duration"),
+    ],
+)
+def test_a_bad_manifest_is_exit_2_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "trial.yaml").write_text(text)
+
+    done = invoke("run", "trial.yaml", "--emulator", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_missing_manifest_is_exit_2(tmp_path: Path) -> None:
+    done = invoke("run", "nowhere.yaml", "--emulator", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "nowhere.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+def test_a_damaged_ledger_is_exit_7_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    manifest = write_manifest(tmp_path)
+    ledger = tmp_path / "outputs/ledger.db"
+    ledger.parent.mkdir()
+    ledger.write_bytes(content)
+
+    done = invoke("run", manifest, "--emulator", cwd=tmp_path)
+
+    assert done.returncode == 7
+    assert "Traceback" not in done.stderr
+    assert ledger.read_bytes() == content
+
+
+def test_an_output_that_is_no_folder_is_a_sentence(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path)
+    (tmp_path / "outputs").write_text("a file")
+
+    done = invoke("run", manifest, "--emulator", cwd=tmp_path)
+
+    assert done.returncode in (2, 7)
+    assert "Traceback" not in done.stderr
+    assert "outputs" in done.stderr
+
+
+def test_an_emulator_that_cannot_start_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs/emulator.db").write_text("no database at all")
+    (tmp_path / "one.yaml").write_text(
+        "version: 1\ndefaults: {mode: text-to-image}\njobs: [{id: a, prompt: a}]\n"
+    )
+
+    done = invoke("run", "one.yaml", "--emulator", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "emulator.db cannot be used" in done.stderr

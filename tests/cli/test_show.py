@@ -1,0 +1,59 @@
+"""`show` and `why`: the history of one job."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from support.cli import MANIFEST, ONE, Desk
+
+from kling_batch.emulator import Fault
+from kling_batch.errors import UsageError
+from kling_batch.ledger.names import find
+from kling_batch.ledger.reader import Reader
+
+
+def test_show_and_why_tell_the_story(desk: Desk) -> None:
+    desk.world.faults.add(
+        Fault(stage="job", what="fail", error="internal_error", prompt="first", times=1)
+    )
+    desk.run()
+
+    told = desk.say("show", "one")
+
+    assert "attempt 1: failed, nothing charged" in told
+    assert "attempt 2: done" in told
+    assert json.loads(desk.say("show", "one", "--json"))["attempts"][1]["state"] == "succeeded"
+    assert "is done and paid" in desk.say("why", "one")
+
+    (desk.folder / "desk.yaml").write_text(MANIFEST.replace("the first", "the third"))
+    assert "changed: prompt" in desk.say("plan", "desk.yaml")
+    desk.run()
+    assert "prompt: 'the first' → 'the third'" in desk.say("why", "one")
+
+
+def test_what_cannot_be_a_job_is_none(desk: Desk) -> None:
+    desk.say("run", "desk.yaml", "--emulator-url", desk.url, "--limit", "0")
+    huge = "one#99999999999999999999"
+
+    for command in ("show", "reroll"):
+        assert f"no job '{huge}'" in desk.say(command, huge, code=2)
+    assert "no job" in desk.say("why", os.fsdecode(b"one\xff"), code=2)
+    with Reader.open(desk.folder / "outputs/ledger.db") as reader:
+        assert find(reader, "one#1").id == "one"
+        for take in ("9" * 5000, "0", "", "x", "-1", "2"):
+            with pytest.raises(UsageError, match="did you mean 'one'"):
+                find(reader, f"one#{take}")
+
+
+def test_the_story_tells_an_id_that_a_person_gave_from_one_that_was_found(desk: Desk) -> None:
+    desk.put(ONE)
+    desk.world.settings.list_allowed = False
+    desk.world.faults.add(Fault(stage="submit.after", what="reset"))
+    desk.run(code=5)
+    (lost,) = desk.world.books.accepted
+
+    desk.say("resolve", "one", "--request-id", lost.request_id)
+
+    assert f"it is at fal as {lost.request_id}, you said" in desk.say("show", "one")

@@ -1,0 +1,415 @@
+"""Files of finished renders: fetched, placed, copied, missed and lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from support.books import paid_once
+from support.engine import (
+    T2I,
+    Bent,
+    Rig,
+    account,
+    is_result,
+    make_job,
+    make_jobs,
+)
+
+from kling_batch.core.jobs import Batch, Job
+from kling_batch.core.lifecycle import State
+from kling_batch.core.outcomes import (
+    Fetched,
+    RemoteFile,
+    Unfetched,
+)
+from kling_batch.emulator import Fault, Settings
+from kling_batch.engine.engine import Engine
+from kling_batch.engine.file_fetch import token_of
+from kling_batch.errors import ExitCode, LedgerError
+from kling_batch.ledger.artifacts import Placed
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.overrides import adopt
+from kling_batch.output.download import Downloader
+
+
+def test_files_that_fal_denies_before_their_time_are_asked_for_again(tmp_path: Path) -> None:
+    """fal keeps them for seven days: until then a denial is an outage, and no money is lost."""
+    rig = Rig(tmp_path, faults=[Fault(stage="download", what="expired", request=1)])
+    jobs = make_jobs(2)
+
+    run_result = rig.run(jobs)
+
+    assert rig.states(jobs) == [State.RENDERED, State.SUCCEEDED]
+    assert "paid, and it looks lost" in run_result.reasons["test", "job-0", 1]
+    rig.world.faults.clear()
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    paid_once(rig, 2)
+
+
+def test_expired_files_are_lost_money_and_never_rendered_again(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, faults=[Fault(stage="download", what="expired", request=1)])
+    jobs = make_jobs(2)
+
+    rig.run(jobs)
+    rig.epoch += timedelta(days=8)
+    rig.run(jobs)
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.FAILED, State.SUCCEEDED]
+    with rig.ledger() as ledger:
+        (lost,) = ledger.attempts_in(State.FAILED)
+    assert lost.failure is not None
+    assert "paid and lost" in lost.failure.message
+    paid_once(rig, 2)
+
+
+def test_identical_jobs_are_one_payment_and_two_files(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    one = make_job("one", prompt="the same")
+    two = make_job("two", prompt="the same")
+
+    rig.run([one, two])
+
+    assert one.key == two.key
+    paid_once(rig, 1)
+    assert rig.files() == ["test/one.mp4", "test/two.mp4"]
+
+
+def test_a_deleted_file_is_downloaded_again_not_rendered(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    jobs = make_jobs(2)
+    rig.run(jobs)
+    (tmp_path / "test/job-0.mp4").unlink()
+
+    rig.run(jobs)
+
+    assert rig.files() == ["test/job-0.mp4", "test/job-1.mp4"]
+    paid_once(rig, 2)
+
+
+def test_a_changed_prompt_keeps_the_old_file_beside_the_new(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    before = make_job("clip", prompt="old")
+    rig.run([before])
+    old = (tmp_path / "test/clip.mp4").read_bytes()
+
+    rig.run([make_job("clip", prompt="new")])
+
+    kept = [name for name in rig.files() if name != "test/clip.mp4"]
+    assert [(tmp_path / name).read_bytes() for name in kept] == [old]
+    assert (tmp_path / "test/clip.mp4").read_bytes() != old
+
+    rig.run([before])
+
+    assert (tmp_path / "test/clip.mp4").read_bytes() == old
+    paid_once(rig, 2)
+
+
+def test_a_renamed_job_is_copied_not_paid(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.run([make_job("before", prompt="p")])
+
+    rig.run([make_job("after", prompt="p")])
+
+    assert "test/after.mp4" in rig.files()
+    paid_once(rig, 1)
+
+
+# -- files -------------------------------------------------------------------------------------
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def temporary_of(rig: Rig, attempt: Any) -> Path:
+    store = rig.store()
+    return store.temporary(rig.folder / "test/job-0.mp4", token_of(attempt), 0)
+
+
+def test_a_run_killed_after_the_last_byte_does_not_download_for_ever(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(1)
+    rig.run(jobs)
+    final = tmp_path / "test/job-0.mp4"
+    with rig.ledger() as ledger:
+        (attempt,) = ledger.attempts_in(State.SUCCEEDED)
+    engine_names_it = [name for name in names(tmp_path / "test") if name.endswith(".part")]
+    assert engine_names_it == []
+    part = temporary_of(rig, attempt)
+    final.rename(part)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    assert names(final.parent) == ["job-0.mp4", "job-0.mp4.json"]
+    paid_once(rig, 1)
+
+
+def test_a_copy_whose_entry_was_lost_leaves_no_second_temporary(tmp_path: Path) -> None:
+    """Renaming one of two links of a file onto the other does nothing, not even remove it."""
+    rig = Rig(tmp_path, account())
+    one, two = make_job("one", prompt="same"), make_job("two", prompt="same")
+    rig.run([one])
+    os.link(tmp_path / "test/one.mp4", tmp_path / "test/two.mp4")  # killed before the ledger knew
+
+    rig.run([one, two])
+
+    assert names(tmp_path / "test") == ["one.mp4", "one.mp4.json", "two.mp4", "two.mp4.json"]
+
+
+def test_two_new_names_for_a_file_that_was_edited_get_the_paid_one(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    one = make_job("one", prompt="same")
+    rig.run([one])
+    paid = (tmp_path / "test/one.mp4").read_bytes()
+    (tmp_path / "test/one.mp4").write_bytes(b"cut by hand")
+    jobs = [one, make_job("two", prompt="same"), make_job("three", prompt="same")]
+
+    rig.run(jobs)
+
+    assert (tmp_path / "test/one.mp4").read_bytes() == b"cut by hand"
+    assert (tmp_path / "test/two.mp4").read_bytes() == paid
+    assert (tmp_path / "test/three.mp4").read_bytes() == paid
+    paid_once(rig, 1)
+
+
+def test_files_that_appear_late_are_not_lost_money(tmp_path: Path) -> None:
+    """A file store that needs a minute to show a new file has not lost it.
+
+    Source: docs/fal-api.md#file-retention.
+    """
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(2)
+
+    async def late(_: Engine) -> None:
+        rig.world.faults.add(Fault(stage="download", what="expired"))
+        await anyio.sleep(60)
+        rig.world.faults.clear()
+
+    rig.run(jobs, stop=late)
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+
+
+def test_of_three_images_one_is_gone_and_two_are_handed_out(tmp_path: Path) -> None:
+    never_again = Fault(stage="download", what="expired", nth=tuple(range(2, 999)))
+    rig = Rig(tmp_path, account(), [never_again])
+    video_only: dict[str, Any] = dict.fromkeys(("duration", "generate_audio", "shot_type"))
+    job = make_job("a", endpoint=T2I, num_images=3, **video_only)
+
+    rig.run([job])
+
+    assert len([name for name in rig.files() if name.endswith(".png")]) >= 1
+
+
+def three_images(rig: Rig) -> Job:
+    video_only: dict[str, Any] = dict.fromkeys(("duration", "generate_audio", "shot_type"))
+    job = make_job("a", endpoint=T2I, num_images=3, **video_only)
+    rig.run([job])
+    assert len(rig.files()) == 3
+    return job
+
+
+def fetched_again(rig: Rig) -> int:
+    """How often a file was asked for since the fault that only counts was added."""
+    (report,) = rig.world.faults.report()
+    return int(report["seen"])
+
+
+COUNTED = Fault(stage="download", what="expired", nth=999)
+
+
+def test_of_three_images_only_the_missing_one_is_fetched_again(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    job = three_images(rig)
+    files = rig.files()
+    (tmp_path / files[1]).unlink()
+    rig.world.faults.add(COUNTED)
+
+    rig.run([job])
+
+    assert rig.files() == files
+    assert fetched_again(rig) == 1
+    paid_once(rig, 1)
+
+
+def test_of_three_images_one_is_missing_and_fal_has_it_no_longer(tmp_path: Path) -> None:
+    """It is told once as lost; the other two are not, and nobody asks for it again."""
+    rig = Rig(tmp_path, account())
+    job = three_images(rig)
+    first, gone, last = rig.files()
+    (tmp_path / gone).unlink()
+    rig.world.faults.add(Fault(stage="download", what="expired"))
+
+    rig.run([job])
+    assert rig.states([job]) == [State.RENDERED]  # for a week it may come back
+    assert rig.files() == [first, last]
+    rig.epoch += timedelta(days=8)
+    rig.run([job])
+
+    assert rig.states([job]) == [State.SUCCEEDED]
+    assert rig.files() == [first, last]
+    warnings = [h.message for h in rig.happenings if h.kind == "warning"]
+    assert len(warnings) == 1
+    assert "1 of 3 files are paid and lost" in warnings[0]
+    with rig.ledger() as ledger:
+        assert rig.plan(ledger, [job]).idle
+    paid_once(rig, 1)
+
+
+def test_missing_and_renamed_at_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    job = three_images(rig)
+    (tmp_path / rig.files()[1]).unlink()
+
+    rig.run([job._replace(id="b", path="test/b{output}{ext}")])
+
+    assert sum(name.startswith("test/b") for name in rig.files()) == 3
+    paid_once(rig, 1)
+
+
+# -- one and the others --------------------------------------------------------------------------
+
+
+def test_a_directory_under_a_final_name_keeps_nobody_else_from_theirs(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    (tmp_path / "test/job-0.mp4").mkdir(parents=True)
+    jobs = make_jobs(5)
+
+    run_result = rig.run(jobs)
+
+    assert rig.states(jobs) == [State.RENDERED] + [State.SUCCEEDED] * 4
+    assert run_result.stops == []
+    (tmp_path / "test/job-0.mp4").rmdir()
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 5
+    paid_once(rig, 5)
+
+
+# -- adopted files and several names -----------------------------------------------------------
+
+
+def test_an_adopted_file_that_is_gone_is_reported_and_stops_no_other_job(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path, account())
+    adopted, other = make_jobs(2)
+    with rig.ledger() as ledger:
+        ledger.begin_run(command="adopt", batches=["test"], pid=1, version="0", cap=None)
+        ledger.register(Batch(name="test", source="t", jobs=(adopted, other)))
+        item = Fetched(
+            temporary="",
+            sha256=sha256(b"x").hexdigest(),
+            size=1,
+            ext=".mp4",
+            content_type="video/mp4",
+        )
+        adopt(ledger, adopted, Placed(index=0, path="test/job-0.mp4", fetched=item, url=""))
+
+    run_result = rig.run([adopted, other])
+
+    assert "put it back" in run_result.reasons["test", "job-0", 1]
+    assert rig.states([other]) == [State.SUCCEEDED]
+    assert len(rig.world.books.posts) == 1
+
+
+@pytest.mark.parametrize("state", ["fresh", "collected later"])
+def test_one_render_under_many_names_is_one_payment_and_a_file_each(
+    tmp_path: Path, state: str
+) -> None:
+    rig = Rig(tmp_path, account())
+    jobs = [make_job(name, prompt="same") for name in "abcd"]
+
+    if state != "fresh":
+        rig.run(jobs[:1], detach=True)
+    rig.run(jobs)
+    rig.run(jobs)
+
+    assert rig.files() == [f"test/{name}.mp4" for name in "abcd"]
+    paid_once(rig, 1)
+
+
+# -- hostile answers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:99999/x.mp4", "https://xn--/x.mp4"])
+def test_an_odd_file_address_is_an_outcome(tmp_path: Path, url: str) -> None:
+    async def ask() -> Any:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            return await Downloader(http).fetch(RemoteFile(url=url), tmp_path / "x.part")
+
+    assert isinstance(anyio.run(ask), Unfetched)
+
+
+def test_one_odd_file_address_ends_no_run(tmp_path: Path) -> None:
+    class Odd(Bent):
+        told = False
+
+        def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            if not is_result(request) or self.told:
+                return answer
+            self.told = True
+            return httpx.Response(200, json={"video": {"url": "https://xn--/x.mp4"}})
+
+    rig = Rig(tmp_path)
+    jobs = make_jobs(6)
+    rig.run(jobs, transport=Odd(rig.world), concurrency=2)
+    assert rig.states(jobs).count(State.SUCCEEDED) == 5
+
+
+# -- a lie about a size ------------------------------------------------------------------------
+
+
+def test_a_server_that_declares_gigabytes_stops_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fal's own result says how big the file is; its file server says 7 GB, once, of one file."""
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * 1024**3))
+
+    class Liar(Bent):
+        told = False
+
+        def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            if request.url.host.endswith("fal.media") and not self.told:
+                self.told = True
+                answer.headers["content-length"] = str(7 * 1024**3)
+            return answer
+
+    rig = Rig(tmp_path, Settings(concurrency=2, media="template"))
+    jobs = make_jobs(6)
+    run_result = rig.run(jobs, transport=Liar(rig.world), concurrency=2)
+    assert not run_result.stops
+
+
+# -- a disk that refuses twice ---------------------------------------------------------------------
+
+
+def test_a_ledger_that_is_full_behind_a_name_that_is_refused_stops_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path)
+    first = make_job("first")
+    rig.run([first])
+    names = [first._replace(id=name, path=f"test/{name}{{output}}{{ext}}") for name in ("b", "c")]
+    (tmp_path / "test/b.mp4").mkdir()
+
+    def full(*_: object) -> None:
+        raise LedgerError("database or disk is full")
+
+    monkeypatch.setattr(Ledger, "place", full)
+
+    run_result = rig.run(names)
+
+    assert run_result.stopped_by() == (ExitCode.LEDGER,)

@@ -1,0 +1,429 @@
+"""Submissions in doubt: looked up in fal's list, matched, held or sent again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from support.books import paid_once
+from support.engine import (
+    LOST,
+    PRO,
+    T2V,
+    Bent,
+    Rig,
+    account,
+    make_job,
+    make_jobs,
+)
+
+from kling_batch.core.lifecycle import State
+from kling_batch.emulator import Fault, Settings, platform_api
+from kling_batch.engine.engine import Engine
+from kling_batch.ledger.ledger import Ledger
+
+
+@pytest.mark.parametrize("what", ["reset", "garbage", "close", "hang"])
+def test_a_lost_answer_is_found_in_the_list_and_never_sent_again(tmp_path: Path, what: Any) -> None:
+    fault = Fault(stage="submit.after", what=what, every=3)
+    rig = Rig(tmp_path, faults=[fault])
+    jobs = make_jobs(9)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 9
+    assert len(rig.world.books.posts) == 9
+    assert rig.kinds().count("adopted") == 3
+    paid_once(rig, 9)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 409, 302])
+def test_an_unclear_answer_is_doubt_not_a_retry(tmp_path: Path, status: int) -> None:
+    fault = Fault(stage="submit.after", what="status", status=status, nth=1)
+    rig = Rig(tmp_path, faults=[fault])
+    jobs = make_jobs(3)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 3
+    paid_once(rig, 3)
+
+
+def test_doubt_without_a_trace_is_held_and_everything_else_goes_on(tmp_path: Path) -> None:
+    fault = Fault(stage="submit.before", what="reset", nth=2)
+    rig = Rig(tmp_path, faults=[fault])
+    jobs = make_jobs(6)
+
+    rig.run(jobs, doubt_wait=600.0, concurrency=1)
+
+    assert rig.states(jobs) == [State.IN_DOUBT if n == 1 else State.SUCCEEDED for n in range(6)]
+    assert len(rig.world.books.posts) == 6
+    paid_once(rig, 5)
+
+
+def test_a_doubt_is_held_over_later_runs_too(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, faults=[Fault(stage="submit.before", what="reset", nth=1)])
+    jobs = make_jobs(1)
+    rig.run(jobs, doubt_wait=60.0)
+
+    rig.run(jobs, doubt_wait=60.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    assert len(rig.world.books.posts) == 1
+
+
+def test_on_doubt_resubmit_pays_again_only_after_the_list_stayed_silent(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, faults=[Fault(stage="submit.before", what="reset", nth=1)])
+    jobs = make_jobs(1)
+
+    rig.run(jobs, on_doubt="resubmit", doubt_wait=300.0)
+
+    first, second = (post.at for post in rig.world.books.posts)
+    assert second - first >= 300
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
+
+
+@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
+def test_a_forbidden_list_leaves_doubt_to_a_person_at_once(tmp_path: Path, on_doubt: str) -> None:
+    settings = Settings(concurrency=4, media="template", list_allowed=False)
+    rig = Rig(tmp_path, settings, [Fault(stage="submit.after", what="reset", nth=(2, 4))])
+    jobs = make_jobs(6)
+
+    rig.run(jobs, on_doubt=on_doubt)
+
+    assert rig.states(jobs).count(State.IN_DOUBT) == 2
+    assert rig.states(jobs).count(State.SUCCEEDED) == 4
+    assert rig.kinds().count("warning") == 1
+    assert len(rig.world.books.posts) == 6
+    assert max(rig.charges) == 1
+
+
+def test_identical_takes_in_doubt_claim_one_request_each(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, faults=[Fault(stage="submit.after", what="reset")])
+    jobs = [make_job("same", take=n) for n in (1, 2, 3)]
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 3
+    assert rig.charges == [3]
+    with rig.ledger() as ledger:
+        assert len(ledger.request_ids()) == 3
+
+
+# -- doubts ------------------------------------------------------------------------------------
+
+
+def test_doubts_of_two_endpoints_and_a_forbidden_list_are_all_held(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(list_allowed=False), [LOST])
+    jobs = [make_job("a"), make_job("b", endpoint=PRO)]
+    rig.run(jobs)
+
+    rig.run([*jobs, make_job("c")])  # the doubts of the first run are looked up together
+
+    assert rig.states(jobs) == [State.IN_DOUBT, State.IN_DOUBT]
+    assert len(rig.world.books.posts) == 3
+    paid_once(rig, 3)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 503])
+def test_one_refused_look_at_the_list_is_no_verdict(tmp_path: Path, status: int) -> None:
+    blip = Fault(stage="list", what="status", status=status, times=2)
+    rig = Rig(tmp_path, account(), [LOST, blip])
+    jobs = make_jobs(3)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 3
+    assert "warning" not in rig.kinds()
+    paid_once(rig, 3)
+
+
+@pytest.mark.parametrize("body", ['{"items": null}', '{"items": {}}', "[]", "null", '{"items": 7}'])
+def test_a_list_of_another_shape_is_asked_again(tmp_path: Path, body: str) -> None:
+    odd = Fault(stage="list", what="status", status=200, body=body, times=2)
+    rig = Rig(tmp_path, account(), [LOST, odd])
+    jobs = make_jobs(2)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    paid_once(rig, 2)
+
+
+def test_an_unfinished_request_listed_without_payload_blinds_nobody(tmp_path: Path) -> None:
+    """Not yet indexed is not forbidden: the doubt waits for it."""
+    row = {"request_id": "other", "endpoint_id": T2V, "sent_at": "2026-05-01T12:00:00Z"}
+    early = Fault(stage="list", what="status", status=200, body={"items": [row]}, times=3)
+    rig = Rig(tmp_path, account(), [LOST, early])
+    jobs = make_jobs(2)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    paid_once(rig, 2)
+
+
+def test_a_list_without_end_is_no_proof_that_a_request_is_not_in_it(tmp_path: Path) -> None:
+    """`on_doubt: resubmit` needs a list that was read to its end and was silent."""
+    circle = Fault(
+        stage="list",
+        what="status",
+        status=200,
+        body={"items": [], "next_cursor": "again", "has_more": True},
+    )
+    rig = Rig(tmp_path, account(), [LOST, circle])
+    jobs = make_jobs(1)
+
+    rig.run(jobs, on_doubt="resubmit", doubt_wait=120.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    assert len(rig.world.books.posts) == 1
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_list_that_cannot_be_read_is_no_proof_either(tmp_path: Path, status: int) -> None:
+    rig = Rig(tmp_path, account(), [LOST, Fault(stage="list", what="status", status=status)])
+    jobs = make_jobs(1)
+
+    rig.run(jobs, on_doubt="resubmit", doubt_wait=120.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    assert len(rig.world.books.posts) == 1
+
+
+def test_the_exposure_of_a_doubt_that_was_given_up_is_kept(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
+    job = make_job("a")
+
+    rig.run([job], on_doubt="resubmit", doubt_wait=60.0)
+
+    with rig.ledger() as ledger:
+        money = ledger.money()
+    assert rig.states([job]) == [State.SUCCEEDED]
+    assert money.exposed == job.estimate
+
+
+# -- outages -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [30, 240])
+def test_another_ledgers_request_is_not_taken_for_our_own_that_is_listed_late(
+    tmp_path: Path, seconds: float
+) -> None:
+    rig = Rig(tmp_path, account(list_delay=10.0), [LOST])
+    job = make_job("a")
+    rig.world.accept(rig.world.endpoint(T2V), dict(job.arguments))
+    rig.epoch += timedelta(seconds=seconds)
+
+    rig.run([job])
+
+    with rig.ledger() as ledger:
+        (attempt,) = ledger.attempts_in(State.SUCCEEDED)
+    assert attempt.handle is not None
+    assert attempt.handle.request_id == rig.world.books.accepted[-1].request_id
+
+
+# -- silence that is none ------------------------------------------------------------------------
+
+
+def test_an_identical_take_on_its_way_is_no_silence(tmp_path: Path) -> None:
+    """The list shows one request of two equal ones: whose it is will be known, none is resent."""
+    late = Fault(
+        stage="submit.before", what="status", status=429, headers={"Retry-After": "900"}, nth=(2, 3)
+    )
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.after", what="reset", nth=1), late])
+    jobs = [make_job("same"), make_job("same", take=2)]
+
+    rig.run(jobs, on_doubt="resubmit", doubt_wait=300.0)
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    assert sum(rig.charges) == 2
+
+
+def test_a_request_that_is_listed_without_its_payload_yet_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = platform_api._item
+
+    def running(*words: Any) -> dict[str, Any]:
+        row = whole(*words)
+        return row if row["ended_at"] else row | {"json_input": None}
+
+    monkeypatch.setattr(platform_api, "_item", running)
+    settings = account(service_times={"standard": 7200.0}, jitter=0.0, list_unfinished=True)
+    rig = Rig(tmp_path, settings, [Fault(stage="submit.after", what="reset", nth=1)])
+    jobs = make_jobs(1)
+
+    rig.run(jobs, on_doubt="resubmit", doubt_wait=3600.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    rig.epoch += timedelta(hours=2)
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
+
+
+def test_a_request_of_another_program_without_payload_blinds_nobody(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.after", what="reset", nth=1)])
+    rig.world.accept(rig.world.endpoint(T2V), {"prompt": "foreign"}, store_io=False)
+    rig.epoch += timedelta(seconds=30)
+    jobs = make_jobs(1)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED]
+
+
+# -- clocks ------------------------------------------------------------------------------------
+
+
+def jump(hours: float, after: float = 5.0) -> Any:
+    """The machine's clock is put wrong, or right, in the middle of the run."""
+
+    async def work(engine: Engine) -> None:
+        await anyio.sleep(after)
+        context = engine._context
+        before = context.now
+        context.now = lambda: before() + timedelta(hours=hours)
+        context.ledger._now = context.now
+
+    return work
+
+
+@pytest.mark.parametrize("hours", [-30, -5, 5, 30])
+@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
+def test_a_clock_that_jumps_buys_nothing_twice(tmp_path: Path, hours: float, on_doubt: str) -> None:
+    """fal's list needs ten minutes; an hour that passed on the clock alone is no hour."""
+    rig = Rig(
+        tmp_path, account(list_delay=600.0), [Fault(stage="submit.after", what="reset", nth=2)]
+    )
+    jobs = make_jobs(4)
+
+    rig.run(jobs, stop=jump(hours), on_doubt=on_doubt, doubt_wait=3600.0)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 4
+    paid_once(rig, 4)
+
+
+@pytest.mark.parametrize("hours", [-30, 30])
+def test_a_clock_that_jumps_between_runs_holds_what_is_in_doubt(
+    tmp_path: Path, hours: float
+) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
+    jobs = make_jobs(3)
+    rig.run(jobs[:2], doubt_wait=60.0)
+
+    def wrong() -> datetime:
+        return rig.now() + timedelta(hours=hours)
+
+    ledger = Ledger(rig.ledger_path, service="emulator", now=wrong)
+    rig.ledger = lambda: ledger  # type: ignore[method-assign]
+    rig.run(jobs, stop=jump(hours, after=0), doubt_wait=60.0)
+    del rig.ledger
+
+    assert rig.states(jobs) == [State.IN_DOUBT, State.SUCCEEDED, State.SUCCEEDED]
+    assert len(rig.world.books.posts) == 3
+
+
+class Askew(Rig):
+    """A machine whose clock is wrong by some hours; fal's is right."""
+
+    hours = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.world._clock = self.fals_time
+
+    def fals_time(self) -> float:
+        return (self.now() - timedelta(hours=self.hours)).timestamp()
+
+    def put(self, hours: float) -> None:
+        """Set this machine's clock; fal's goes on as before."""
+        self.epoch = self.now() + timedelta(hours=hours - self.hours)
+        self._virtual, self.hours = 0.0, hours
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
+def test_a_machine_whose_clock_is_wrong_finds_its_lost_requests(
+    tmp_path: Path, hours: float, on_doubt: str
+) -> None:
+    """By the clock that fal's answers show: the list is asked from the true moment on."""
+    rig = Askew(tmp_path, account(list_delay=60.0), [LOST])
+    rig.put(hours)
+    jobs = make_jobs(3)
+
+    rig.run(jobs, on_doubt=on_doubt, doubt_wait=600.0)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 3
+    paid_once(rig, 3)
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+def test_a_clock_that_is_wrong_is_no_witness_that_a_request_was_not_made(
+    tmp_path: Path, hours: float
+) -> None:
+    """The list is silent for longer than `doubt_wait`, and nothing is sent again all the same."""
+    rig = Askew(tmp_path, account(list_delay=7200.0), [LOST])
+    rig.put(hours)
+    jobs = make_jobs(2)
+
+    run_result = rig.run(jobs, on_doubt="resubmit", doubt_wait=600.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT] * 2
+    assert "clock" in run_result.reasons["test", "job-0", 1]
+    paid_once(rig, 2)
+
+
+@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
+def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(
+    tmp_path: Path, on_doubt: str
+) -> None:
+    """The submission lies in the future, and nobody knows when it was: a whole day is searched."""
+    rig = Askew(tmp_path, account(list_delay=300.0), [LOST])
+    rig.put(7)
+    jobs = make_jobs(2)
+    rig.run(jobs, doubt_wait=1.0)
+    assert rig.states(jobs) == [State.IN_DOUBT] * 2
+    rig.world.faults.clear()
+    rig.put(0)
+
+    rig.run(jobs, on_doubt=on_doubt, doubt_wait=30.0)
+    rig.run(jobs, on_doubt=on_doubt, doubt_wait=900.0)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    paid_once(rig, 2)
+
+
+# -- hostile answers ---------------------------------------------------------------------------
+
+
+def test_a_deep_payload_in_the_list_breaks_no_run(tmp_path: Path) -> None:
+    """Another program's request of the same endpoint."""
+    deep: Any = "x"
+    for _ in range(600):
+        deep = [deep]
+    row = {
+        "request_id": "theirs",
+        "endpoint_id": T2V,
+        "sent_at": "2026-05-01T12:00:01+00:00",
+        "status_code": 200,
+        "json_input": {"prompt": deep},
+    }
+
+    class Deep(Bent):
+        def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            if not request.url.path.endswith("by-endpoint"):
+                return answer
+            return httpx.Response(200, json={"items": [row], "has_more": False})
+
+    rig = Rig(tmp_path, faults=[Fault(stage="submit.after", what="reset", nth=1)])
+    jobs = make_jobs(3)
+    rig.run(jobs, transport=Deep(rig.world), doubt_wait=60.0)
+    assert sorted(map(str, rig.states(jobs))) == ["in_doubt", "succeeded", "succeeded"]

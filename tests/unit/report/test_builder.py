@@ -1,0 +1,41 @@
+"""The report of a run, made of its plan, its result and the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.engine import Rig, RunOptions, make_job, resolve
+
+from kling_batch.core.events import name_of
+from kling_batch.core.jobs import Batch
+from kling_batch.errors import ExitCode
+from kling_batch.report.builder import build_report
+from kling_batch.report.command_line import Command
+from kling_batch.report.run_report import JobOutcome
+
+
+def test_a_second_name_whose_file_could_not_be_put_down_is_not_done(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    x = make_job("x")
+    jobs = [x, x._replace(id="y", path="test/y{output}{ext}")]
+    with rig.ledger() as ledger:
+        plan = rig.plan(ledger, jobs)
+    run_result = rig.run(jobs)
+    run_result.reasons[name_of(jobs[1])] = "its file was taken away"
+    batch = Batch(name="test", source="test.yaml", jobs=())
+    with rig.ledger() as ledger:
+        report = build_report(
+            ledger,
+            plan,
+            run_result,
+            resolve([batch], RunOptions(output=tmp_path, emulator="")),
+            batches=[batch],
+            run_id=1,
+            started=rig.now(),
+            ended=rig.now(),
+            command=Command.parsed("kling-batch run test.yaml"),
+        )
+
+    assert [line.outcome for line in report.lines] == [JobOutcome.SUCCEEDED, JobOutcome.UNDELIVERED]
+    assert [line.cost for line in report.lines] == [420_000, 0]
+    assert report.exit_code is ExitCode.SOME_FAILED

@@ -183,7 +183,7 @@ def test_the_manifest_of_the_design(tmp_path):
         ("jobs: [{id: a}]", "1:8: `mode` is missing"),
         ("jobs: [{id: a, mode: text2video}]", "1:22: there is no mode `text2video` (did you"),
         ("jobs: [{id: a, mode: 5}]", "1:22: `mode` must be a word"),
-        ("jobs: [{id: a, mode: edit, tier: 4k}]", "1:34: edit has no tier `4k`"),
+        ("jobs: [{id: a, mode: text-to-image, tier: 4k}]", "1:43: text-to-image has no tier `4k`"),
         ("jobs: [{id: [a]}]", "1:13: `id` must be text"),
         ("jobs: [{id: true}]", "1:13: `id` must be text"),
         ("jobs: [{id: a, price: 5, mode: edit}]", "1:16: `price` belongs to jobs with `endpoint`"),

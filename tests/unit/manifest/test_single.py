@@ -57,7 +57,9 @@ def test_problems_name_the_flag():
         "command line: image-to-video needs `image_url` (The first frame.)"
     ]
     assert said(mode="nope", prompt="x")[0].startswith("--mode: there is no mode `nope`")
-    assert said(mode="edit", tier="4k", prompt="x")[0].startswith("--tier: edit has no tier `4k`")
+    assert said(mode="image-to-image", tier="4k", prompt="x")[0].startswith(
+        "--tier: image-to-image has no tier `4k`"
+    )
     assert said(prompt="x", endpoint="a/b") == ["--param endpoint: `endpoint` is no parameter"]
     assert said(prompt="x", take=0) == ["--take: 0 is not from 1 to 1,000"]
 

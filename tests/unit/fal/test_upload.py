@@ -39,7 +39,6 @@ seen: list[Exchange] = []
 def upload(folder: Path, status: int, body: bytes, file_url: object = None) -> str:
     """One upload; every answer is `body`, or with `file_url` a good one that gives it."""
     photo = folder / "photo.png"
-    photo.write_bytes(b"pixels-of-the-input")
 
     def handle(exchange: Exchange) -> None:
         seen.append(exchange)
@@ -57,7 +56,7 @@ def upload(folder: Path, status: int, body: bytes, file_url: object = None) -> s
 
     with serving(handle) as server:
         uploader = FalUploader(f"Key {SECRET}", gateway=server.url)
-        return anyio.run(partial(uploader.upload, photo, "image/png"))
+        return anyio.run(partial(uploader.upload, photo, b"pixels-of-the-input", "image/png"))
 
 
 NONSENSE = [
@@ -169,7 +168,7 @@ def test_an_upload_refused_with_an_echo_tells_no_key(
         def log_message(self, *_: Any) -> None:
             pass
 
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 100)
+    data = b"\x89PNG\r\n\x1a\n" + b"0" * 100
     with HTTPServer(("127.0.0.1", 0), Echo) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
@@ -177,7 +176,7 @@ def test_an_upload_refused_with_an_echo_tells_no_key(
             url = f"http://127.0.0.1:{server.server_port}"
             uploader = FalUploader("Key an-id:very-secret", gateway=url)
             with pytest.raises(UploadError) as caught:
-                await uploader.upload(tmp_path / "a.png", "image/png")
+                await uploader.upload(tmp_path / "a.png", data, "image/png")
             return str(caught.value)
 
         told = anyio.run(upload)

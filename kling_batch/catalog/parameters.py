@@ -30,6 +30,8 @@ _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _REMOTE = re.compile(r"(?:https?://[^\s/]|data:)", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+#: Spreadsheet programs write 5.0 for 5.
+_WHOLE = re.compile(r"\s*(-?[0-9]{1,18})(?:\.0*)?\s*")
 _REFERENCE_KEYS = ("job", "take", "output")
 
 
@@ -159,6 +161,8 @@ def _choice(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Col
     else:
         return _wrong_type(parameter, value, path, problems, f"one of {parameter.allowed}")
     choice = parameter.spellings.get(word) or parameter.spellings.get(word.strip().lower())
+    if choice is None and (number := whole_number(word)) is not None:
+        choice = parameter.spellings.get(str(number))
     if choice is not None:
         return choice
     word = word.strip()
@@ -289,9 +293,9 @@ READERS: Mapping[str, Callable[[Parameter, JSON, ArgumentPath, Collector], JSON]
 
 
 def whole_number(value: JSON) -> int | None:
-    """The whole number that 3, 3.0 and "3" mean; None for anything else."""
-    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
-        return int(value)
+    """The whole number that 3, 3.0, "3", "3.0" and "03" mean; None for anything else."""
+    if isinstance(value, str) and (digits := _WHOLE.fullmatch(value)):
+        return int(digits[1])
     if _is_number(value) and value == value // 1 and abs(value) < 1e18:
         return int(value)
     return None

@@ -102,8 +102,8 @@ class JobInputs:
 def _content(file: LocalFile) -> bytes:
     """The bytes that the job's key was made of.
 
-    Raises `UploadError` where they are no longer there. The file is read once: what is compared is what is uploaded, so that an edit in between cannot
-    buy a render of other content under this key.
+    Raises `UploadError` where they are no longer there. The file is read once: what is compared is
+    what is uploaded, so that an edit in between cannot buy other content under this key.
     """
     try:
         data = Path(file.path).read_bytes()

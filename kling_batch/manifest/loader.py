@@ -28,7 +28,7 @@ from kling_batch.manifest.paths import PathTemplate, folded, problem_of_id
 from kling_batch.manifest.request import Requests
 from kling_batch.manifest.schema import Manifest, read_manifest
 from kling_batch.manifest.single import single
-from kling_batch.manifest.tables import TABLE_SUFFIXES, open_table
+from kling_batch.manifest.tables import TABLE_SUFFIXES, check_is_file, open_table
 from kling_batch.manifest.templating import compile_value
 from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse, scalar
 
@@ -102,6 +102,7 @@ def _gc_paused() -> Iterator[None]:
 def _open(
     path: Path, variables: Mapping[str, str] | None, environ: Mapping[str, str] | None
 ) -> _Loading:
+    check_is_file(str(path), Place(str(path)))
     if path.suffix.lower() in TABLE_SUFFIXES:
         tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), Collector())
     else:
@@ -255,6 +256,7 @@ class _Loading:
             return False
         place = self._path.parent / name
         try:
+            check_is_file(name, self._tree.place(path))
             entry.table = open_table(place, str(place), self._collector)
         except ManifestError as error:
             self._collector.errors += error.problems

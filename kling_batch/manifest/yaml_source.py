@@ -16,6 +16,7 @@ from kling_batch.catalog.parameters import MOST_DEPTH
 from kling_batch.core.diagnostics import Collector, fatal
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem
+from kling_batch.manifest.encoding import wide_encoding
 
 #: Limits against accidents and attacks; large batches belong into tables.
 MOST_BYTES = 64_000_000
@@ -107,8 +108,8 @@ def parse(data: bytes, file: str) -> Tree:
 
 def decode(data: bytes, file: str) -> str:
     """The text of UTF-8, with or without a byte order mark; `ManifestError` with a place if not."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise fatal(Place(file, 1, 1), "the file is UTF-16", "encoding", "save it as UTF-8")
+    if wide := wide_encoding(data[:64]):
+        raise fatal(Place(file, 1, 1), f"the file is {wide}", "encoding", "save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

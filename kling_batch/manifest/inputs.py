@@ -1,5 +1,7 @@
 """Local inputs: files found, hashed once each, and checked against fal's limits for media.
 
+A file is judged by its content; its suffix only says whether a text means a file.
+
 Must not upload anything or know manifests.
 """
 
@@ -11,14 +13,16 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, show
 from kling_batch.core.jobs import LocalFile
 from kling_batch.errors import ArgumentPath
+from kling_batch.manifest.content import HEAD, Content, ends_as_it_should, misfit, recognise
 
 #: Content types by suffix: what fal's endpoints accept, and what people often give by mistake.
-#: Not by content (filetype, puremagic): whether a text means a file must be known for missing files
-#: too, and the real format is checked by Pillow and PyAV.
+#: Whether a text means a file must be known for missing files, too; what is uploaded has the type
+#: of its content.
 _TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -75,10 +79,15 @@ class Files:
                 return InvalidValue(f"{name} is empty (0 bytes)")
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
+                content, why = _judged(file)
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             return InvalidValue(f"{name} cannot be read: {reason}")
+        if why is not None:
+            return InvalidValue(f"{name} {why[0]}", why[1])
         kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
+        if content is not None:
+            kind = content.content_type
         return LocalFile(path=str(path), sha256=digest, size=size, content_type=kind)
 
     def _elsewhere(self, written: str) -> str:
@@ -88,6 +97,47 @@ class Files:
         if Path(written).exists():
             return f"it is in the working folder, but paths start at {self.folder}{os.sep}"
         return f"paths start at {self.folder}{os.sep}, where the manifest is"
+
+
+def _judged(file: BinaryIO) -> tuple[Content | None, tuple[str, str] | None]:
+    """What an opened file is; and why it cannot be an input, with a hint."""
+    file.seek(0)
+    head = file.read(HEAD)
+    if why := misfit(head):
+        return None, why
+    content = recognise(head)
+    if content is None or ends_as_it_should(file, content) or not _cut_short(file, content):
+        return content, None
+    noun = "the picture" if content.content_type.startswith("image/") else "the clip"
+    return content, (f"is cut short: {noun} is not complete", "save or download it again")
+
+
+#: Formats whose end is a mark, which other bytes may follow; the others say how long they are.
+_END_BY_MARK = ("image/jpeg", "image/png", "image/gif")
+#: Pictures with more pixels are not decoded.
+_MOST_PIXELS = 100_000_000
+
+
+def _cut_short(file: BinaryIO, content: Content) -> bool:
+    """Whether a picture that does not end as it should is incomplete: some have bytes behind it."""
+    from PIL import Image  # noqa: PLC0415 - only where there are files
+
+    if content.content_type not in _END_BY_MARK:
+        return True
+    file.seek(0)
+    # A broken file makes Pillow raise nearly anything.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(file)
+        except Exception:  # noqa: BLE001
+            return False  # `check_media` says what is wrong with it
+        try:
+            if image.width * image.height <= _MOST_PIXELS:
+                image.load()
+        except Exception:  # noqa: BLE001
+            return True
+    return False
 
 
 _MB = 1_000_000
@@ -108,6 +158,10 @@ _TOLERANCE = 0.05
 
 def check_media(file: LocalFile, media: str, path: ArgumentPath, problems: Collector) -> None:
     """Report every error and warning about a local file at `path` of a job."""
+    claimed = _TYPES.get(Path(file.path).suffix.lower(), "")
+    if claimed not in ("", file.content_type):
+        message = f"`{file.path}` is {file.content_type} by its content, and uploaded as that"
+        problems.warn(path, message, "wrong-suffix", "give it the right suffix")
     if media == "image":
         _check_image(file, path, problems)
     elif media == "video":
@@ -123,6 +177,8 @@ def seconds_of(file: LocalFile) -> float | None:
 def _check_image(file: LocalFile, path: ArgumentPath, problems: Collector) -> None:
     found = picture(file)
     if isinstance(found, str):
+        if file.content_type not in (*_TYPES.values(), "application/octet-stream"):
+            found = f"{found}; by its content it is {file.content_type}"
         problems.error(path, f"`{file.path}` {found}", "media", "give a JPEG or a PNG")
         return
     name = f"`{file.path}` ({found.width}×{found.height} {found.format})"

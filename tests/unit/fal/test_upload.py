@@ -19,7 +19,7 @@ from support.sockets import Exchange, serving
 from kling_batch.core.outcomes import UploadError
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
-from kling_batch.fal.upload import FalUploader
+from kling_batch.fal.upload import FalUploader, _file_name
 
 ADDRESS = "https://v3.fal.media/files/b/in/photo.png"
 SECRET = "a:very-secret-key"
@@ -108,6 +108,23 @@ def test_what_is_no_address_never_gets_into_a_paid_request(tmp_path: Path, odd: 
 
     with pytest.raises(UploadError, match="no address"):
         upload(tmp_path, 500, b"", odd)
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "expected"),
+    [
+        ("a.png", "image/png", "a.png"),
+        ("a.JPEG", "image/jpeg", "a.JPEG"),
+        ("a.jpg", "image/png", "a.png"),
+        ("é.tar.jpg", "video/mp4", "_.tar.mp4"),
+        ("plain", "image/jpeg", "plain.jpg"),
+        ("a.bin", "application/octet-stream", "a.bin"),
+    ],
+)
+def test_the_name_at_fal_has_the_suffix_of_the_content(
+    name: str, content_type: str, expected: str
+) -> None:
+    assert _file_name(Path(name), content_type) == expected
 
 
 @pytest.mark.parametrize("status", [403, 500, 502])

@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, show
 from kling_batch.core.jobs import LocalFile
 from kling_batch.errors import ArgumentPath
 from kling_batch.manifest.content import HEAD, Content, ends_as_it_should, misfit, recognise
+
+T = TypeVar("T")
 
 #: Content types by suffix: what fal's endpoints accept, and what people often give by mistake.
 #: Whether a text means a file must be known for missing files, too; what is uploaded has the type
@@ -120,24 +123,28 @@ _MOST_PIXELS = 100_000_000
 
 def _cut_short(file: BinaryIO, content: Content) -> bool:
     """Whether a picture that does not end as it should is incomplete: some have bytes behind it."""
-    from PIL import Image  # noqa: PLC0415 - only where there are files
-
     if content.content_type not in _END_BY_MARK:
         return True
-    file.seek(0)
+    pixels = _with_picture(file, lambda image: image.width * image.height)
+    if isinstance(pixels, str) or pixels > _MOST_PIXELS:
+        return False  # `check_media` says what is wrong with it
+    return isinstance(_with_picture(file, lambda image: bool(image.load())), str)
+
+
+def _with_picture(source: str | BinaryIO, use: Callable[[Any], T]) -> T | str:
+    """What `use` makes of the image in a file, or why it cannot be read."""
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only where there are files
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source) as image:
+                return use(image)
+    except UnidentifiedImageError:
+        return "is no image that can be read"
     # A broken file makes Pillow raise nearly anything.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(file)
-        except Exception:  # noqa: BLE001
-            return False  # `check_media` says what is wrong with it
-        try:
-            if image.width * image.height <= _MOST_PIXELS:
-                image.load()
-        except Exception:  # noqa: BLE001
-            return True
-    return False
+    except Exception as error:  # noqa: BLE001
+        return f"is no image that can be read: {error}"
 
 
 _MB = 1_000_000
@@ -264,20 +271,10 @@ class Clip:
 
 @lru_cache(maxsize=4096)
 def picture(file: LocalFile) -> Picture | str:
-    """The image in a file, or why it cannot be read."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only where there are files
-
-    try:
-        with warnings.catch_warnings():
-            # Only the size is read; nothing is decoded here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file.path) as image:
-                return Picture(str(image.format), image.width, image.height)
-    except UnidentifiedImageError:
-        return "is no image that can be read"
-    # A broken header makes Pillow raise nearly anything.
-    except Exception as error:  # noqa: BLE001
-        return f"is no image that can be read: {error}"
+    """The image in a file, or why it cannot be read; only its header is read."""
+    return _with_picture(
+        file.path, lambda image: Picture(str(image.format), image.width, image.height)
+    )
 
 
 @lru_cache(maxsize=4096)

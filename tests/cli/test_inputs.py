@@ -1,0 +1,115 @@
+"""Inputs as people have them: what is seen before paying, and what is paid once."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from support.books import paid_once
+from support.cli import Desk
+
+TABLE = '{from: p.csv, id: "sku-{{ sku }}", mode: text-to-image, prompt: "{{ title }} on marble"}'
+
+
+def batch(*jobs: str) -> str:
+    return "version: 1\njobs:\n" + "".join(f"  - {job}\n" for job in jobs)
+
+
+def holders(folder: Path, text: str) -> list[str]:
+    """The files that hold a text."""
+    return [p.name for p in folder.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]
+
+
+# -- tables ------------------------------------------------------------------------------------
+
+
+def test_blank_rows_and_cells_are_never_paid(desk: Desk) -> None:
+    desk.put(batch(TABLE))
+    table = desk.folder / "p.csv"
+    for flaw in ("2,", "2,#REF!", "2,  "):
+        table.write_text(f"sku,title\n1,Red shoe\n{flaw}\n")
+        told = desk.run(code=2)
+        assert "p.csv:3: column title: the cell is" in told
+    assert desk.world.books.posts == []
+
+    table.write_text("sku,title\n1,Red shoe\n,\n")
+    desk.run()
+
+    assert desk.prompts() == ["Red shoe on marble"]
+    paid_once(desk, 1)
+
+
+def test_line_ends_of_a_table_buy_nothing_again(desk: Desk) -> None:
+    desk.put(batch("{from: j.csv}"))
+    table = desk.folder / "j.csv"
+    table.write_bytes(b'id,mode,prompt\na,text-to-image,"one\ntwo"\n')
+    desk.run()
+
+    table.write_bytes(table.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert json.loads(desk.say("plan", desk.file, "--json"))["idle"]
+    desk.run()
+    assert desk.prompts() == ["one\ntwo"]
+    paid_once(desk, 1)
+
+
+# -- URLs --------------------------------------------------------------------------------------
+
+CAT = "https://b.s3.amazonaws.com/cat.png?X-Amz-Date=2026&X-Amz-Signature=sign-{0}"
+SECRET = "https://user:pass-{0}@host.example/end.png"
+
+
+def test_a_newly_signed_url_is_kept_and_its_signature_is_nowhere(desk: Desk) -> None:
+    clip = "{{id: cat, mode: image-to-video, tier: standard, prompt: x, {0}}}"
+    inputs = f'image_url: "{CAT}", end_image_url: "{SECRET}"'
+    desk.put(batch(clip.format(inputs.format("A"))))
+    told = desk.run("--json", "--summary", "summary.md", "--junit", "j.xml")
+    desk.put(batch(clip.format(inputs.format("B"))))
+
+    told += desk.say("plan", desk.file, "--show", "prompts")
+    told += desk.say("plan", desk.file, "--json")
+    told += desk.say("plan", desk.file, "--markdown")
+    told += desk.say("why", "cat") + desk.say("show", "cat") + desk.run()
+    told += desk.say("report") + desk.say("list")
+
+    paid_once(desk, 1)
+    (request,) = desk.world.books.accepted
+    assert request.payload["image_url"] == CAT.format("A")
+    assert request.payload["end_image_url"] == SECRET.format("A")
+    (desk.folder / desk.file).unlink()
+    for secret in ("sign-A", "sign-B", "pass-A", "pass-B"):
+        assert secret not in told
+        assert holders(desk.folder, secret) == []
+    assert "https://b.s3.amazonaws.com/cat.png" in told
+
+
+# -- what will be sent -------------------------------------------------------------------------
+
+
+def test_a_prompt_that_ends_at_a_comment_is_warned_of_and_shown(desk: Desk) -> None:
+    desk.put(batch("id: a\n    mode: text-to-image\n    prompt: Shot #1 of the shoe"))
+
+    told = desk.say("plan", desk.file, "--show", "prompts")
+
+    assert f"{desk.file}:5:13: warning: the text ends before ` #`" in told
+    assert re.search(r"^ +prompt: Shot$", told, re.MULTILINE)
+    assert re.search(r"^ +aspect_ratio: 1:1$", told, re.MULTILINE)
+    assert " prompt: " not in desk.say("plan", desk.file)
+
+
+def test_json_and_markdown_show_what_will_be_sent(desk: Desk) -> None:
+    desk.put(batch('{id: a, mode: text-to-image, prompt: "a *red* fox"}'))
+
+    (job,) = json.loads(desk.say("plan", desk.file, "--json"))["jobs"]
+    assert job["arguments"]["prompt"] == "a *red* fox"
+    assert job["arguments"]["aspect_ratio"] == "1:1"
+    assert "prompt: a \\*red\\* fox" in desk.say("plan", desk.file, "--markdown")
+
+
+def test_an_unquoted_reference_says_what_to_do(desk: Desk) -> None:
+    desk.put("version: 1\njobs:\n  - id: a\n    prompt: @Image1 walks\n")
+
+    told = desk.say("plan", desk.file, code=2)
+
+    assert f"{desk.file}:4:13: not YAML: quote it: a plain value cannot begin with @" in told

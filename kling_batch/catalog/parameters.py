@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
+from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, nearest, show
 from kling_batch.core.jobs import JSON, JobKey, LocalFile, OutputOf
@@ -239,7 +240,10 @@ def reference(
     if len(problems.errors) > before:
         return None
     return OutputOf(
-        key=UNRESOLVED, job_id=str(job), take=counts["take"], index=counts["output"] - 1
+        key=UNRESOLVED,
+        job_id=normalize("NFC", str(job)),
+        take=counts["take"],
+        index=counts["output"] - 1,
     )
 
 

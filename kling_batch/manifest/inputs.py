@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
+from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, show
 from kling_batch.core.jobs import LocalFile
-from kling_batch.errors import ArgumentPath
+from kling_batch.errors import ArgumentPath, UsageError
 from kling_batch.manifest.content import HEAD, Content, ends_as_it_should, misfit, recognise
+from kling_batch.typed_path import typed_path
 
 T = TypeVar("T")
 
@@ -69,29 +71,44 @@ class Files:
         return True
 
     def _look(self, written: str) -> LocalFile | InvalidValue:
+        try:
+            return self._read(written)
+        except InvalidValue as problem:
+            return problem
+
+    def _read(self, written: str) -> LocalFile:
         name = f"`{written}`" if written.isprintable() and len(written) < 200 else show(written)
         try:
-            path = self.folder / Path(written).expanduser()
-            if not path.exists():
-                return InvalidValue(f"there is no file {name}", self._elsewhere(written))
-            if not path.is_file():
-                kind = "a folder" if path.is_dir() else "a device"
-                return InvalidValue(f"{name} is {kind}, not a file")
-            size = path.stat().st_size
-            if size == 0:
-                return InvalidValue(f"{name} is empty (0 bytes)")
+            path, size = self._found(written, name)
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 content, why = _judged(file)
-        except (OSError, RuntimeError, ValueError) as error:
+        except InvalidValue:
+            raise
+        except UsageError as error:
+            raise InvalidValue(str(error)) from None
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            return InvalidValue(f"{name} cannot be read: {reason}")
+            raise InvalidValue(f"{name} cannot be read: {reason}") from None
         if why is not None:
-            return InvalidValue(f"{name} {why[0]}", why[1])
+            raise InvalidValue(f"{name} {why[0]}", why[1])
         kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
         if content is not None:
             kind = content.content_type
         return LocalFile(path=str(path), sha256=digest, size=size, content_type=kind)
+
+    def _found(self, written: str, name: str) -> tuple[Path, int]:
+        """The file and its size."""
+        path = as_on_disk(self.folder / typed_path(written))
+        if not path.exists():
+            raise InvalidValue(f"there is no file {name}", self._elsewhere(written))
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "a device"
+            raise InvalidValue(f"{name} is {kind}, not a file")
+        size = path.stat().st_size
+        if size == 0:
+            raise InvalidValue(f"{name} is empty (0 bytes)")
+        return path, size
 
     def _elsewhere(self, written: str) -> str:
         """A hint for paths written relative to the working folder instead of the manifest."""
@@ -100,6 +117,14 @@ class Files:
         if Path(written).exists():
             return f"it is in the working folder, but paths start at {self.folder}{os.sep}"
         return f"paths start at {self.folder}{os.sep}, where the manifest is"
+
+
+def as_on_disk(path: Path) -> Path:
+    """The path, in the Unicode form that the disk has: macOS writes é as two characters."""
+    if str(path).isascii() or path.exists():
+        return path
+    forms = (Path(normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return next((form for form in forms if form.exists()), path)
 
 
 def _judged(file: BinaryIO) -> tuple[Content | None, tuple[str, str] | None]:

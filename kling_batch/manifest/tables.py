@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from kling_batch.catalog.parameters import MOST_DEPTH, deeper_than
 from kling_batch.core.diagnostics import Collector, fatal
@@ -147,7 +148,7 @@ def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: 
     csv.field_size_limit(_MOST_CELL)
     reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
     try:
-        header = tuple(cell.strip() for cell in next(reader))
+        header = tuple(normalize("NFC", cell.strip()) for cell in next(reader))
     except csv.Error as error:
         raise fatal(Place(name, 1 + before), f"not CSV: {error}", "syntax") from None
     _check_header(header, Place(name, 1 + before), problems)
@@ -242,7 +243,7 @@ def _json_row(text: str) -> dict[str, JSON]:
 
 
 def _pairs(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
-    row = {name: _one_line_end(value) for name, value in pairs}
+    row = {normalize("NFC", name): _one_line_end(value) for name, value in pairs}
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from operator import itemgetter
 from typing import Any
+from unicodedata import normalize
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
 from jinja2.exceptions import SecurityError, UndefinedError
@@ -104,7 +105,7 @@ def names_in(value: JSON) -> set[str]:
     if not is_template(value):
         return set()
     try:
-        tree = _ENVIRONMENT.parse(value)
+        tree = _ENVIRONMENT.parse(normalize("NFC", value))
         return {*find_undeclared_variables(tree), *_columns(tree)}
     except (TemplateError, RecursionError):
         return set()
@@ -122,7 +123,7 @@ def unguarded_names(value: JSON) -> set[str]:
     if not is_template(value):
         return set()
     try:
-        tree = _ENVIRONMENT.parse(value)
+        tree = _ENVIRONMENT.parse(normalize("NFC", value))
         guards = [part for node in tree.find_all(_GUARDS) for part in _guarding(node)]
         guarded = {each.name for part in guards for each in _names(part)}
         guarded |= {column for part in guards for column in _columns(part)}
@@ -218,6 +219,7 @@ def _compile_mapping(value: Mapping[str, JSON], path: ArgumentPath) -> Render:
 
 
 def _compile_text(text: str, path: ArgumentPath) -> Render:
+    text = normalize("NFC", text)  # names of columns are, too
     try:
         body = _ENVIRONMENT.parse(text).body
         parts = body[0].nodes if len(body) == 1 and isinstance(body[0], nodes.Output) else []

@@ -6,8 +6,10 @@ import json
 import re
 from pathlib import Path
 
+from PIL import Image
 from support.books import paid_once
-from support.cli import Desk
+from support.cli import Desk, invoke
+from support.process import environment
 
 TABLE = '{from: p.csv, id: "sku-{{ sku }}", mode: text-to-image, prompt: "{{ title }} on marble"}'
 
@@ -113,3 +115,87 @@ def test_an_unquoted_reference_says_what_to_do(desk: Desk) -> None:
     told = desk.say("plan", desk.file, code=2)
 
     assert f"{desk.file}:4:13: not YAML: quote it: a plain value cannot begin with @" in told
+
+
+# -- home folders ------------------------------------------------------------------------------
+
+
+def in_home(desk: Desk, *words: str, **variables: str) -> Path:
+    """One command of somebody whose home folder is not the working folder; that folder."""
+    home = desk.folder.parent / "home"
+    env = environment(HOME=str(home), **variables)
+    done = invoke(*words, cwd=desk.folder, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_written(desk: Desk) -> None:
+    home = desk.folder.parent / "home"
+    home.mkdir()
+    (home / "t.csv").write_text("id,mode,prompt\na,text-to-image,fox\n")
+    Image.new("RGB", (400, 400)).save(home / "p.png")
+    desk.put(
+        "version: 1\nname: b\noutput: ~/renders\njobs:\n"
+        "  - {from: ~/t.csv}\n"
+        "  - {id: c, mode: image-to-video, tier: standard, prompt: x, image_url: ~/p.png}\n"
+    )
+    run = ("run", desk.file, "--emulator-url", desk.url)
+
+    in_home(desk, *run, "--junit=~/j.xml", "--summary=~/s.md")
+
+    assert (home / "renders/b/text-to-image/a.png").is_file()
+    assert (home / "renders/b/image-to-video/c.mp4").is_file()
+    assert (home / "renders/ledger.db").is_file()
+    assert (home / "j.xml").is_file()
+    assert (home / "s.md").is_file()
+    paid_once(desk, 2)
+
+    in_home(desk, *run, "--output=~/other", "--ledger=~/renders/ledger.db")
+    assert (home / "other/b/text-to-image/a.png").is_file()
+    in_home(desk, *run, KLING_BATCH_OUTPUT="~/third", KLING_BATCH_LEDGER="~/renders/ledger.db")
+    assert (home / "third/b/text-to-image/a.png").is_file()
+    assert list(desk.folder.rglob("~*")) == []
+    paid_once(desk, 2)
+
+
+def test_a_home_folder_that_is_none_costs_nothing(desk: Desk) -> None:
+    for words in (("--output=~nobody-here/x",), ("--junit=~nobody-here/j.xml",)):
+        assert "`~nobody-here` is no home folder here" in desk.run(*words, code=2)
+    desk.put(batch("{from: ~nobody-here/t.csv}"))
+    assert "`~nobody-here` is no home folder here" in desk.run(code=2)
+    desk.put("version: 1\noutput: ~nobody-here\njobs: [{id: a, mode: text-to-image, prompt: x}]\n")
+    assert "`~nobody-here` is no home folder here" in desk.run(code=2)
+    assert desk.world.books.posts == []
+
+
+# -- one letter, two spellings -------------------------------------------------------------------
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_names_and_prompts_in_another_unicode_form_buy_nothing_again(desk: Desk) -> None:
+    job = '{{id: {0}, mode: text-to-image, prompt: "{0} au lait"}}'
+    desk.put(batch(job.format(COMPOSED)))
+    desk.run()
+
+    desk.put(batch(job.format(DECOMPOSED)))
+
+    assert json.loads(desk.say("plan", desk.file, "--json"))["idle"]
+    desk.run("--only", DECOMPOSED)
+    assert COMPOSED in desk.say("show", DECOMPOSED)
+    assert desk.prompts() == [f"{COMPOSED} au lait"]
+    assert desk.pictures() == [f"{COMPOSED}.png"]
+    paid_once(desk, 1)
+
+
+def test_a_file_is_found_in_the_form_that_the_disk_has(desk: Desk) -> None:
+    Image.new("RGB", (400, 400)).save(desk.folder / f"{DECOMPOSED}.png")
+    header = f"id,mode,tier,prompt,image_url,{DECOMPOSED}"
+    row = f"a,image-to-video,standard,x,{COMPOSED}.png,noir"
+    (desk.folder / f"{COMPOSED}.csv").write_text(f"{header}\n{row}\n")
+    desk.put(batch(f'{{from: {DECOMPOSED}.csv, prompt: "un {{{{ {COMPOSED} }}}}"}}'))
+
+    desk.run()
+
+    assert desk.prompts() == ["un noir"]
+    paid_once(desk, 1)

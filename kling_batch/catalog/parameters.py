@@ -17,6 +17,7 @@ from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, nearest, show
 from kling_batch.core.jobs import JSON, JobKey, LocalFile, OutputOf
+from kling_batch.core.urls import unreachable
 from kling_batch.errors import ArgumentPath
 
 #: The key of an `OutputOf` that names a job whose key is not computed yet.
@@ -213,6 +214,9 @@ def _url(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collec
         hint = "write the path alone" if scheme[1].lower() == "file" else "give an https address"
         message = f"fal cannot fetch {show(value)}: {scheme[1]}:// is not http(s)://"
         problems.error(path, message, "wrong-value", hint)
+    elif why := unreachable(value):
+        hint = "give a public address, or the file itself"
+        problems.error(path, f"{show(value)} {why}", "unreachable", hint)
     elif _wrong_data(parameter, value):
         message = f"`{parameter.name}` wants {parameter.media} data, not {show(value[:30])}"
         problems.error(path, message, "wrong-value")

@@ -1,4 +1,6 @@
-"""URLs without what only signs them: the same object at a newly signed URL is the same input.
+"""URLs of inputs: without what only signs them, and whether fal could reach them at all.
+
+The same object at a newly signed URL is the same input.
 
 Keys, ledger, sidecars and messages use this form; only the request itself has the URL as written.
 Parameters that no listed scheme knows stay, since they may choose the object. Pure.
@@ -7,7 +9,9 @@ Parameters that no listed scheme knows stay, since they may choose the object. P
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 URL_START = re.compile(r"https?://", re.IGNORECASE)
 
@@ -95,6 +99,27 @@ def without_signatures(text: str) -> str:
     if "://" not in text:
         return text
     return _IN_TEXT.sub(lambda match: unsigned(match[0]), text)
+
+
+#: Names that only a network of one's own knows.
+_LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".intranet", ".corp")
+
+
+def unreachable(url: str) -> str:
+    """Why fal cannot fetch an http address, judged by its text; empty where it may be able to."""
+    if URL_START.match(url) is None:
+        return ""
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        return "holds a blank; write %20 for it"
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return "is no valid address"
+    try:
+        public = ip_address(host.partition("%")[0]).is_global
+    except ValueError:
+        public = "." in host and not host.endswith(_LOCAL_NAMES)
+    return "" if public else f"is an address of your own network (`{host}`), which fal cannot reach"
 
 
 def _query(query: str, path: str) -> str:

@@ -86,6 +86,20 @@ def test_a_newly_signed_url_is_kept_and_its_signature_is_nowhere(desk: Desk) -> 
     assert "https://b.s3.amazonaws.com/cat.png" in told
 
 
+def test_an_address_that_fal_cannot_reach_is_told_before_paying(desk: Desk) -> None:
+    clip = '{{id: a, mode: image-to-video, prompt: x, image_url: "{0}"}}'
+    for url, why in (
+        ("http://127.0.0.1:9000/a.png", "an address of your own network (`127.0.0.1`)"),
+        ("https://me:secret-pw@nas.local/a.png", "an address of your own network"),
+        ("https://host.example/my cat.png", "holds a blank; write %20 for it"),
+    ):
+        desk.put(batch(clip.format(url)))
+        told = desk.run(code=2)
+        assert why in told
+        assert "secret-pw" not in told
+    assert desk.world.books.posts == []
+
+
 # -- what will be sent -------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kling_batch.core.jobs import canonical_json, job_key
-from kling_batch.core.urls import unsigned, without_signatures
+from kling_batch.core.urls import unreachable, unsigned, without_signatures
 
 S3 = (
     "https://b.s3.amazonaws.com/cat.png?versionId=7&X-Amz-Algorithm=AWS4-HMAC-SHA256"
@@ -106,3 +106,41 @@ def test_an_accent_is_the_same_letter_however_it_is_composed():
 
     assert job_key("e", {"prompt": composed}) == job_key("e", {"prompt": decomposed})
     assert canonical_json({"p": [f"\n\u0301{decomposed}"]}) == f'{{"p":["\\n\u0301{composed}"]}}'
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://localhost:8000/a.png", "own network (`localhost`)"),
+        ("https://127.0.0.1/a.png", "own network"),
+        ("https://user:pw@10.1.2.3/a.png", "own network (`10.1.2.3`)"),
+        ("https://172.20.0.1/a", "own network"),
+        ("https://192.168.1.5:9000/a", "own network"),
+        ("https://169.254.169.254/latest", "own network"),
+        ("https://[::1]/a", "own network"),
+        ("https://[fd00::1]/a", "own network"),
+        ("https://nas/a.png", "own network (`nas`)"),
+        ("https://nas.local./a.png", "own network"),
+        ("https://minio.internal/a.png", "own network"),
+        ("https://host.example/my cat.png", "%20"),
+        ("https://host.example/a\tb", "%20"),
+        ("https://[::1", "no valid address"),
+    ],
+)
+def test_what_fal_could_not_fetch_is_known_by_its_text(url, why):
+    assert why in unreachable(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://host.example/my%20cat.png",
+        "https://8.8.8.8/a",
+        "https://[2606:4700::1111]/a",
+        "https://v3.fal.media/files/b/x.png?y=localhost",
+        "data:image/png;base64,AA AA",
+        "photo of localhost.png",
+    ],
+)
+def test_what_fal_may_fetch_is_passed_on(url):
+    assert unreachable(url) == ""

@@ -1,7 +1,7 @@
 """Every fault at every stage, then runs without faults until nothing changes any more.
 
-The checks go by the emulator's books. The matrix is generated from the tables below. All of it runs on virtual time, in an order that its
-seed decides; the seed is part of the test's id.
+The checks go by the emulator's books. The matrix is generated from the tables below. All of it
+runs on virtual time, in an order that the seed decides; the seed is part of the test's id.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def faults_at(moment: str) -> tuple[str, ...]:
     if place == "connect":
         return ("reset", "hang", *ANYWHERE)
     if moment == "submit.after":
-        # 429 means that fal did not accept the request. Injected after acceptance it would be false,
-        # which no client can detect.
+        # 429 means that fal did not accept the request. Injected after acceptance it would be
+        # false, which no client can detect.
         return (*(fault for fault in NETWORK if fault != "429"), *ANYWHERE)
     return (*NETWORK, *ANYWHERE, *(REFUSED if place in (*READS, "list") else ()))
 

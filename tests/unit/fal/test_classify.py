@@ -826,7 +826,6 @@ def test_no_answer_breaks_the_reader(
         (500, FailureKind.TRANSIENT, Charged.NO),
         (503, FailureKind.TRANSIENT, Charged.NO),
         (422, FailureKind.INVALID, Charged.UNKNOWN),
-        (499, FailureKind.ABANDONED, Charged.UNKNOWN),
     ],
 )
 def test_a_listed_failure_without_details_is_free_only_at_500_and_above(

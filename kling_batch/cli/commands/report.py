@@ -49,7 +49,7 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
     click.echo(
         f"in all  ${usd_number(money.charged):.3f} charged,"
         f" ${usd_number(money.exposed - money.unknown):.3f} open,"
-        f" ${usd_number(money.unknown):.3f} ended and possibly billed (ask fal with --billing)"
+        f" ${usd_number(money.unknown):.3f} over and perhaps billed (--billing may tell)"
     )
     for entry in drift:
         ratio = "" if entry.ratio is None else f" (×{entry.ratio})"

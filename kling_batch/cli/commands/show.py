@@ -37,7 +37,7 @@ def show(job: str, *, as_json: bool, **places: Path | None) -> int:
 def why(job: str, **places: Path | None) -> int:
     """Explain what the next run would do with a job.
 
-    Also why, and what has changed about it.
+    Says why, and what has changed about it.
     """
     with reader_of(places) as reader:
         click.echo("\n".join(explain(reader, find(reader, job))))

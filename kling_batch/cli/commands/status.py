@@ -55,10 +55,6 @@ def status(
     click.echo(
         f"{summary or 'no jobs'}; charged {format_usd(money.charged)}, "
         f"possibly owed {format_usd(money.exposed)}"
-        + (
-            f", {format_usd(money.unknown)} of it for requests that have ended"
-            if money.unknown
-            else ""
-        )
+        + (f", {format_usd(money.unknown)} of it for what is over" if money.unknown else "")
     )
     return ExitCode.OK

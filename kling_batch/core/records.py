@@ -78,13 +78,13 @@ class Standing(NamedTuple):
     failure: Failure | None = None
     #: A person has asked for another attempt since.
     granted: bool = False
-    #: Where the files of a succeeded one are: (output index, extension, stored path).
+    #: Where the files of a succeeded one lie: (output index, extension, stored path).
     placed: tuple[Placement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A verified file: which output of which attempt, and one of its names."""
+    """A verified file: which output of which attempt, and every name it lies under."""
 
     attempt_id: int
     index: int

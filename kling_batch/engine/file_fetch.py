@@ -30,8 +30,8 @@ OUTAGE_SECONDS = 3600.0
 #: Seconds of nothing but 404 before a file counts as gone, which is final: storage and gateways
 #: answer 404 in outages, too.
 GONE_SECONDS = 300.0
-#: fal keeps files for at least seven days (docs/fal-api.md#file-retention). A 404 before that is a
-#: failed read: this run repeats it for `BLIP_SECONDS`, and the next run again.
+#: fal keeps files for at least seven days (docs/fal-api.md#file-retention). One that it denies
+#: before is missing, not gone: this run asks for `BLIP_SECONDS`, and the next one again.
 KEPT = timedelta(days=7)
 BLIP_SECONDS = 60.0
 

@@ -169,7 +169,7 @@ class JobFlow:
         context.emit(EventKind.RETRYING, item.job, message)
         await anyio.sleep(pause)
         if context.policy.detach and context.window.full:
-            return False  # nothing is collected, so no place will be free
+            return False  # nobody collects, so no place will be free
         await context.window.enter()
         if context.submit_stop.is_set:
             context.leave_window()

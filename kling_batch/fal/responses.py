@@ -1,6 +1,6 @@
 """An HTTP answer of fal, and what can be read from its headers and body without judging it. Pure.
 
-Input from outside is untrusted: malformed JSON, lone surrogates, deep nesting.
+Everything outside is hostile until read here: odd JSON, half characters, endless nesting.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Answer:
     def json(self) -> JSON:
         """The body as JSON that the ledger can keep, or None where it is something else.
 
-        JSON has no NaN and UTF-8 no lone surrogates (JavaScript cuts emoji in two). Python reads
+        JSON has no NaN and UTF-8 no half characters (JavaScript cuts emoji in two). Python reads
         both and SQLite refuses them, as it refuses what is nested too deep: a paid result must not
         fail on its way into the ledger.
         """
@@ -60,7 +60,7 @@ _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _level(value: JSON) -> None:
-    """Remove, in place, what is nested deeper than any answer of fal or request of ours."""
+    """Cut off, in place, what is nested deeper than anything that fal means or that we sent."""
     todo = [(value, 1)]
     while todo:
         outer, depth = todo.pop()
@@ -118,7 +118,7 @@ def billable_units(answer: Answer) -> float | None:
 
 
 def message_of(body: JSON, answer: Answer) -> str:
-    """The message in one line, without the echoed input (it may hold a whole data URI)."""
+    """Fal's message in one line, without the echoed input (it may hold a whole data URI)."""
     if isinstance(body, dict):
         detail = body.get("detail", body.get("error"))
         if isinstance(detail, list):

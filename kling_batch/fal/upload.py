@@ -1,4 +1,4 @@
-"""Upload of local inputs by fal-client. Free of charge, so it may be retried.
+"""Bringing local inputs to fal by fal-client's own upload. Free of charge, so it may be retried.
 
 Must not know jobs or the ledger: one upload per content is `submission.py`'s business.
 """
@@ -40,13 +40,12 @@ class FalUploader:
             fal_client.client.CDN_URL = f"{gateway}/v3.fal.media"
 
     async def upload(self, path: Path, content_type: str) -> str:
-        """The file's URL at fal. Raises `UploadError`; nothing was paid."""
+        """The file's URL at fal. Raises `UploadError` in words; nothing was paid."""
         try:
             data = path.read_bytes()
             # The name travels in a header, and headers are ASCII.
             name = path.name.encode("ascii", "replace").decode().replace("?", "_")
-            # One way only: fal-client's other ways fall back to another host, and send the key
-            # there.
+            # Only the one way: the others fall back to a foreign host, and take the key with them.
             url = await self._client.upload(
                 data, content_type, file_name=name, repository="fal_v3", fallback_repository=[]
             )
@@ -101,7 +100,7 @@ def _code(error: Exception) -> int:
 
 
 def _passing(error: Exception) -> bool:
-    """Whether another try may work: network errors, and temporary errors of the server."""
+    """Whether another try may work: what the line did, and what servers say in a bad minute."""
     code = _code(error)
     return (
         code in (408, 425, 429) or code >= 500 or (not code and isinstance(error, httpx.HTTPError))
@@ -109,7 +108,7 @@ def _passing(error: Exception) -> bool:
 
 
 def _failure(error: Exception, message: str) -> Failure | None:
-    """A refused key or a locked account, but not a key that only lacks upload permission."""
+    """A refused key or a locked account; a key that only may not upload is no such thing."""
     code = _code(error)
     if code == 402 or is_lock(code, message):
         return Failure(kind=FailureKind.LOCKED, message=message, status=code)

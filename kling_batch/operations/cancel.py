@@ -78,9 +78,8 @@ async def cancel_requests(
     async with connect(gateway) as fal:
         for attempt in attempts:
             assert attempt.handle is not None
-            # A request that vanishes while queued was never started; one that vanishes while
-            # rendering may be billed. Only the status right before the cancellation distinguishes
-            # them.
+            # A request that vanishes from the queue never began; of one that was rendering,
+            # nobody can say whether it is billed. Only a look right before tells them apart.
             status = _status(await fal.queue.status(attempt.handle), attempt)
             answer = await fal.queue.cancel(attempt.handle)
             ledger.record(attempt.id, Event.CANCEL_REQUESTED, answer=answer, remote_status=status)

@@ -92,7 +92,7 @@ class OutputStore:
     ) -> str:
         """Give a complete, synced temporary file its final name; the name as the ledger stores it.
 
-        A file at `final` with other content keeps a second name beside it. Without a `record`
+        What lies at `final` with other content keeps a second name beside it. Without a `record`
         no sidecar is written. The caller commits the artifact at once, without an `await` between.
         """
         self._set_aside(final, sha256, superseded)
@@ -122,7 +122,7 @@ class OutputStore:
         return self.stored(final)
 
     def _set_aside(self, final: Path, incoming: str, superseded: Superseded) -> None:
-        """Keep the file at `final` under a second name, unless it has the incoming content."""
+        """Keep what lies at `final` under a second name, unless it has the incoming content."""
         if not final.exists() or (present := digest_of(final)) == incoming:
             return
         kept = self.back_up(final)
@@ -130,7 +130,7 @@ class OutputStore:
             superseded(self.stored(final), self.stored(kept), present)
 
     def back_up(self, final: Path) -> Path | None:
-        """Give the file at `final` a second name beside it; None where there is none.
+        """Give what lies at `final` a second name beside it; None where nothing does.
 
         The first name stays until the rename replaces it, so that no crash loses the file.
         """

@@ -64,7 +64,7 @@ def history(reader: Reader, job: LedgerJob) -> list[str]:
 
 
 def as_data(reader: Reader, job: LedgerJob) -> JSON:
-    """The same as JSON values."""
+    """The same for machines."""
     coming = outlook(reader, job).planned
     return {
         "schema_version": 1,

@@ -30,7 +30,7 @@ _LABELS: dict[Action, str] = {
 #: Seconds of a render by endpoint, from the ledger's own history.
 History = Mapping[str, float]
 
-#: Seconds of a render where neither history nor the model's page has a figure.
+#: Where neither history nor the model's page says how long a render takes.
 _UNKNOWN_SECONDS = {"image": 15.0, "video": 180.0}
 
 
@@ -118,7 +118,7 @@ def _cell(text: str) -> str:
 
 
 def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
-    """The whole plan as JSON values."""
+    """Everything, for machines."""
     return {
         "schema_version": 1,
         "cost_usd": usd_number(plan.cost),

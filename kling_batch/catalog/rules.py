@@ -99,7 +99,7 @@ def references_with_video(arguments: Arguments, problems: Collector) -> None:
 
 
 def elements_complete(arguments: Arguments, problems: Collector) -> None:
-    """An element has an image or a clip, and its main view has further views."""
+    """An element shows something, and its main view does not stand alone."""
     elements = arguments.get("elements")
     for n, element in enumerate(elements if isinstance(elements, list) else []):
         if not isinstance(element, Mapping):

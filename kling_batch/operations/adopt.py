@@ -27,7 +27,7 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Path | None) -> st
     """
     named = find(ledger, name)
     if named.gone:
-        raise UsageError(f"{named.label} is no longer in a manifest: another job may have its path")
+        raise UsageError(f"{named.label} is in no manifest any more: another job may have its path")
     kind = _kind(file)
     job = job_of(named)
     overrides.must_be_adoptable(ledger, job)

@@ -392,12 +392,12 @@ class FaultRig(Rig):
             self._virtual = anyio.current_time()
 
     def delete(self, name: str) -> None:
-        """Somebody tidies up."""
+        """Delete a saved file, as a user may."""
         (self.folder / name).unlink()
         self.deleted.add(name)
 
     def until_quiet(self, jobs: Sequence[Job], *, seed: int = 0, **policy: Any) -> int:
-        """Calm runs until one changes nothing more; how many it took, and judged after each."""
+        """Run without faults, checking each run, until nothing changes; the number of runs."""
         for n in range(1, 7):
             before = self.states(jobs)
             self.go(jobs, seed=seed, **policy)
@@ -407,7 +407,7 @@ class FaultRig(Rig):
                 return n
             if all(state is State.SUCCEEDED for state in after):
                 return n
-        raise AssertionError(f"never quiet: {after}")
+        raise AssertionError(f"still changing after six runs: {after}")
 
 
 async def _leave_late(engine: Engine) -> None:

@@ -1,6 +1,6 @@
 """Opening the ledger's SQLite file: durability settings, migrations, the run lock.
 
-The only module that opens it. Driver errors become a `LedgerError` with a
+The only module that knows how the file is opened. Driver errors become a `LedgerError` with a
 message for people. Must not know jobs, fal or the manifest.
 """
 
@@ -20,7 +20,7 @@ from sqlite_utils import Database
 from kling_batch.errors import LedgerError
 from kling_batch.ledger.migrations import APPLICATION_ID, migrations
 
-#: Seconds to wait for a lock: another program may hold the file for a moment.
+#: Readers and the writer of another machine's copy may hold the file for a moment.
 BUSY_SECONDS = 30.0
 #: Up to this size a run checks the whole ledger for damage first; a larger one (100,000 jobs) is
 #: checked page by page as it is used, and by `verify`.
@@ -29,7 +29,7 @@ CHECKED_BYTES = 64 * 1024 * 1024
 
 @contextmanager
 def explained(path: Path | str) -> Iterator[None]:
-    """Turn errors of SQLite and the disk into a `LedgerError` with the next step in its message."""
+    """Turn errors of SQLite and the disk into a `LedgerError` that says what to do."""
     try:
         yield
     except sqlite3.IntegrityError:

@@ -40,7 +40,7 @@ class FailureKind(StrEnum):
     INPUT = "input"
     #: A person declared with `resolve` that it never reached fal.
     NOT_SUBMITTED = "not_submitted"
-    #: No trace of it within `doubt_wait`, and the manifest says `on_doubt: resubmit`.
+    #: Given up for want of a trace; in ledgers of earlier versions only (`on_doubt: resubmit`).
     NO_TRACE = "no_trace"
 
 

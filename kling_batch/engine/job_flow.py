@@ -61,9 +61,7 @@ class JobFlow:
         self._start = start
         self._submitter = Submitter(context)
         self._poller = Poller(context, locked=partial(gate.close, ExitCode.BUDGET))
-        self._reconciler = Reconciler(
-            context, adopted=self._adopted, absent=self._absent, held=self._held
-        )
+        self._reconciler = Reconciler(context, adopted=self._adopted, held=self._held)
 
     async def proceed(
         self, item: PlannedJob, attempt_id: int, state: State, since: float | None = None
@@ -266,10 +264,6 @@ class JobFlow:
         """The reconciler found the request."""
         self._context.emit(EventKind.ADOPTED, item.job, "found in fal's request list; collecting")
         self._start_collecting(item, attempt_id)
-
-    def _absent(self, item: PlannedJob, attempt_id: int) -> None:
-        """No trace for `doubt_wait`, and the manifest accepts a possible second charge."""
-        self._start(self._retry_or_end, item, attempt_id)
 
     def _held(self, item: PlannedJob, attempt_id: int) -> None:
         """This run can learn nothing more about it."""

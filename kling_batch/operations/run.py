@@ -268,7 +268,6 @@ def _policy(run: Run) -> RunPolicy:
         concurrency=settings.concurrency,
         rate=settings.rate,
         caps=settings.budget.caps,
-        on_doubt=settings.on_doubt,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
         payable=run.approval.payable(run.plan).__contains__,

@@ -34,7 +34,7 @@ class FailureKind(StrEnum):
     LOCKED = "locked"
     #: Key missing, refused, or without access to the endpoint.
     AUTH = "auth"
-    #: The files are gone from fal's storage: paid and lost.
+    #: Rendered and paid, and its files given up, which only a person does (`retry JOB`).
     EXPIRED = "expired"
     #: An input could not be prepared (upload failed, the parent's file is gone).
     INPUT = "input"

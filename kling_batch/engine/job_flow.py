@@ -221,7 +221,10 @@ class JobFlow:
     async def _download_again(self, item: PlannedJob, attempt_id: int) -> None:
         attempt = self._context.ledger.attempt(attempt_id)
         if attempt.origin == "adopted":
-            message = "the adopted file is gone, and fal never had it; put it back"
+            message = (
+                "the adopted file is gone or changed, and fal never had it; put it back, or adopt "
+                "the new one"
+            )
             self._endings.failed(item, Failure(kind=FailureKind.INPUT, message=message))
             return
         if attempt.state is State.SUCCEEDED:

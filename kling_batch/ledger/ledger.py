@@ -278,21 +278,15 @@ class Ledger(Reader):
 
     # -- files ---------------------------------------------------------------------------------
 
-    def save_artifacts(
-        self, attempt: Attempt, placed: Sequence[Placed], *, lost: Sequence[int] = ()
-    ) -> None:
+    def save_artifacts(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
         """Record that every file of the attempt is safe under its name: it has succeeded.
 
         Call only after rename and folder sync. A file saved before under the same index (it went
-        missing and was fetched again) keeps its row. `lost`: outputs that fal no longer has; they
-        are expected nowhere from now on.
+        missing and was fetched again) keeps its row.
         """
         facts: Facts = {"paths": [item.path for item in placed]}
-        if lost:
-            facts["lost"] = list(lost)
         with self.transaction() as db:
             placements.save(db, attempt.id, placed, self.stamp())
-            placements.forget(db, attempt.id, lost)
             self.move(attempt.id, Event.ARTIFACTS_SAVED, facts)
 
     def save_some(self, attempt: Attempt, placed: Sequence[Placed]) -> None:

@@ -123,7 +123,9 @@ class OutputStore:
 
     def _set_aside(self, final: Path, incoming: str, superseded: Superseded) -> None:
         """Keep what lies at `final` under a second name, unless it has the incoming content."""
-        if not final.exists() or (present := digest_of(final)) == incoming:
+        if not final.exists() or (final.is_file() and not final.stat().st_size):
+            return  # nothing is lost with an empty file
+        if (present := digest_of(final)) == incoming:
             return
         kept = self.back_up(final)
         if kept is not None:

@@ -59,3 +59,8 @@ def may_try_again(kind: FailureKind | None) -> bool:
     if kind is None:
         return False
     return _FIXED.get(kind) in (Decision.NEXT_RUN, Decision.STOP_RUN)
+
+
+def is_rendered(failure: Failure | None) -> bool:
+    """Whether this was a finished render whose files were given up."""
+    return failure is not None and failure.kind is FailureKind.EXPIRED

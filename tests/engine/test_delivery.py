@@ -460,6 +460,33 @@ def test_one_odd_file_address_ends_no_run(tmp_path: Path) -> None:
     assert rig.states(jobs).count(State.SUCCEEDED) == 5
 
 
+# -- wrong metadata ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", [-1, 1, 10_000])
+@pytest.mark.parametrize("content_type", ["video/mp4", "image/png", "video/x-unknown"])
+def test_a_paid_file_that_fal_describes_wrongly_is_saved(
+    tmp_path: Path, off: int, content_type: str
+) -> None:
+    class Wrong(Bent):
+        def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            if not is_result(request) or answer.status_code != 200:
+                return answer
+            video = answer.json()["video"]
+            facts = {"file_size": video["file_size"] + off, "content_type": content_type}
+            return httpx.Response(200, json={"video": video | facts})
+
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(2)
+
+    rig.run(jobs, transport=Wrong(rig.world))
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    assert rig.files() == ["test/job-0.mp4", "test/job-1.mp4"]
+    paid_once(rig, 2)
+
+
 # -- a lie about a size ------------------------------------------------------------------------
 
 

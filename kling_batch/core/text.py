@@ -59,6 +59,16 @@ def _visible(char: str) -> str:
             return char
 
 
+def with_certificate_hint(message: str) -> str:
+    """The message of a network error, with what to do about an unknown certificate."""
+    if "CERTIFICATE_VERIFY_FAILED" not in message:
+        return message
+    return (
+        f"{message}; where a proxy inspects TLS, set SSL_CERT_FILE to a file with the certificate "
+        "of its authority"
+    )
+
+
 def count(number: int, noun: str) -> str:
     """`1 job`, `1,200 jobs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -20,6 +20,7 @@ import anyio
 import httpx
 
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
+from kling_batch.core.text import with_certificate_hint
 from kling_batch.output.files import digest_of_open
 from kling_batch.output.filetype import HEAD, Kind, looks_like_page, sniff, whole
 
@@ -111,8 +112,10 @@ class Downloader:
                 temporary.unlink(missing_ok=True)
             return Unfetched(str(error), outage=error.outage)
         except httpx.HTTPError as error:
-            return Unfetched(f"{type(error).__name__}: {error}", outage=True)
-        except (httpx.InvalidURL, UnicodeError, ExceptionGroup):  # an impossible host or port
+            message = with_certificate_hint(f"{type(error).__name__}: {error}")
+            return Unfetched(message, outage=True)
+        except (httpx.InvalidURL, UnicodeError, OverflowError, ExceptionGroup):
+            # An impossible host or port.
             return Unfetched("fal gave an unusable file address")
         except ssl.SSLError as error:  # an `OSError`, but not the disk's
             return Unfetched(f"{type(error).__name__}: {error}", outage=True)

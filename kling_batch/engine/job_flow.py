@@ -104,6 +104,9 @@ class JobFlow:
     async def submit_and_follow(self, item: PlannedJob, tries: int) -> None:
         """Submit and follow the job; its window place is held while a request is open."""
         try:
+            # Before it is paid for: a file that cannot be named would be left at fal.
+            store = self._context.store
+            store.check_name(store.wanted(item.job.batch, item.job.output_path(0, ".part")))
             result = await self._submitter.submit_job(item.job, tries)
         except BaseException:
             self._context.leave_window()

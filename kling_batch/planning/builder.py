@@ -111,7 +111,7 @@ class OutputIndex:
             base = self._folders[folder] = str(self._store.located(folder))
         try:
             here = os.stat(f"{base}/{name}").st_size  # noqa: PTH116 - measured: a third of the time
-        except OSError:
+        except (OSError, ValueError):  # a name that this system cannot hold
             return OnDisk.MISSING
         return OnDisk.HERE if here == size else OnDisk.CHANGED
 

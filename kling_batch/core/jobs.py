@@ -115,7 +115,6 @@ class Limits:
     max_cost_per_day: MicroUSD | None = None
     #: Seconds.
     deadline: float | None = None
-    on_doubt: str | None = None
     doubt_wait: float | None = None
     retry_attempts: int | None = None
 

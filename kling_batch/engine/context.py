@@ -70,8 +70,6 @@ class RunPolicy:
     #: Submissions per second. An older fal FAQ names 10 requests a second per user.
     rate: float = 5.0
     caps: tuple[Cap, ...] = ()
-    #: What becomes of a submission in doubt without a trace: `hold` or `resubmit`.
-    on_doubt: str = "hold"
     #: Seconds since the intent for which a trace of a submission in doubt is looked for.
     doubt_wait: float = 3600.0
     attempts: int = 3

@@ -163,7 +163,7 @@ class _Lines:
         prefix = self._store.prefix(job.batch)
         return tuple(
             shown(self._store.located(path))
-            for index, ext, path in sorted(standing.placed)
+            for index, ext, path, _ in sorted(standing.placed)
             if path == prefix + job.output_path(index, ext)
         )
 

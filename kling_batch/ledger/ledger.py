@@ -53,6 +53,7 @@ class Ledger(Reader):
     def __init__(self, path: Path, *, service: str | None, now: Callable[[], datetime]) -> None:
         """Take the lock, then open the file; where either fails, nothing has changed."""
         self._now = now
+        self.service = service
         self._lock = RunLock(path)
         self._lock.acquire()
         try:

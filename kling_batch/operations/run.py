@@ -74,7 +74,7 @@ class Run:
         with gateway_of(self.settings) as gateway:
             auth = authorization_for(self.settings, self.plan)
             for item in self.plan.items:
-                if item.action in (Action.SUBMIT, Action.PLACE):
+                if item.action in (Action.SUBMIT, Action.RECOVER, Action.PLACE):
                     _check_folder(self.settings, item.job)
             yield gateway, auth
 

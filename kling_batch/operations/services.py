@@ -24,7 +24,7 @@ from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.download import Downloader
 from kling_batch.planning.builder import store_of
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
 
 #: Actions that need the key; output files are public to whoever has their URL.
@@ -70,9 +70,14 @@ def authorization_for(settings: Settings, plan: Plan) -> str:
     Raises:
         AuthError: there is no key, and the plan needs one.
     """
-    if settings.service == "emulator" or not plan.count(*_KEYED):
+    if settings.service == "emulator" or not any(map(_needs_key, plan.items)):
         return DUMMY_AUTHORIZATION
     return authorization()
+
+
+def _needs_key(item: PlannedJob) -> bool:
+    fetched = item.found is not None and not item.found.files
+    return item.action in _KEYED or (item.action is Action.RECOVER and fetched)
 
 
 @asynccontextmanager

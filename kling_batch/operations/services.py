@@ -48,8 +48,7 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
     from kling_batch.emulator import Settings as EmulatorSettings  # noqa: PLC0415
     from kling_batch.emulator.server import running  # noqa: PLC0415
 
-    # Beside the ledger, so that an interrupted run finds its requests again.
-    state = settings.ledger.with_name("emulator.db")
+    state = emulator_state(settings)
     try:
         # Without the ledger's folder there is nothing to find again: `doctor` makes none.
         world = World(
@@ -62,6 +61,14 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
             world.close()
     except EmulatorError as error:
         raise UsageError(f"the emulator cannot start: {error}") from error
+
+
+def emulator_state(settings: Settings) -> Path:
+    """Where an emulator that is started here keeps its requests and books.
+
+    Beside the ledger, so that an interrupted run finds its requests again.
+    """
+    return settings.ledger.with_name("emulator.db")
 
 
 def authorization_for(settings: Settings, plan: Plan) -> str:

@@ -16,7 +16,7 @@ from functools import cache, partial
 import anyio
 
 from kling_batch import __version__
-from kling_batch.core.events import EventKind, RunEvent, RunResult
+from kling_batch.core.events import EventKind, RunEvent, RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
 from kling_batch.engine.context import RunPolicy
@@ -84,6 +84,9 @@ class Run:
         yield gateway, auth
 
     def _report(self, result: RunResult) -> RunReport:
+        displaced = self.ledger.displaced
+        if displaced and ExitCode.LEDGER not in result.stopped_by():
+            result.stops.append(StopReason(ExitCode.LEDGER, displaced))
         report = build_report(
             self.ledger,
             self.plan,
@@ -174,6 +177,7 @@ def open_run(
                 approval.require(plan, ledger)
             if plan_maker is None:
                 _register(ledger, grown, single=single)
+            ledger.checkpoint()
             run = Run(
                 batches=batches,
                 settings=settings,
@@ -261,7 +265,7 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 elif signals is not None:
                     last_message = partial(_last_message, run)
                     tasks.start_soon(listen, signals, engine, display, last_message)
-                tasks.start_soon(_tick, display)
+                tasks.start_soon(_tick, display, run.ledger)
                 if settings.deadline is not None:
                     tasks.start_soon(_leave_after, engine, settings.deadline)
                 # Where the caller cancels this, a POST in flight is shielded and gets its answer.
@@ -297,7 +301,8 @@ async def _leave_after(engine: Engine, seconds: float) -> None:
     engine.leave(ExitCode.STILL_RUNNING, f"the time of this run ({seconds:.0f} s) is over")
 
 
-async def _tick(display: Display) -> None:
+async def _tick(display: Display, ledger: Ledger) -> None:
     while True:
         display.tick(anyio.current_time())
+        ledger.checkpoint()
         await anyio.sleep(0.25)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
+from anyio.from_thread import start_blocking_portal
 
 from kling_batch.core.jobs import Job, JobKey
 from kling_batch.core.recovery import Recovery
@@ -107,5 +107,5 @@ def _in_own_loop(work: Callable[[], Awaitable[T]]) -> T:
         anyio.lowlevel.current_token()
     except RuntimeError:
         return anyio.run(work)
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(anyio.run, work).result()
+    with start_blocking_portal() as portal:
+        return portal.call(work)

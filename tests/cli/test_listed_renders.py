@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from functools import partial
 
+import anyio
 import pytest
 from support.books import paid_once
 from support.cli import EDITED, MANIFEST, Desk
 
+from kling_batch import ExitCode, Options, arun, load
 from kling_batch.emulator import Fault
 
 OTHER = ("--output", "elsewhere")
@@ -204,4 +206,17 @@ def test_a_render_that_goes_on_is_collected(desk: Desk) -> None:
 
     desk.run(*OTHER)
 
+    paid_once(desk, 2)
+
+
+def test_a_run_inside_an_event_loop_looks_there_as_well(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk.folder)
+    desk.run()
+    options = Options(output="elsewhere", emulator=desk.url)
+
+    report = anyio.run(partial(arun, load("desk.yaml"), options))
+
+    assert report.exit_code is ExitCode.OK
     paid_once(desk, 2)

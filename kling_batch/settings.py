@@ -23,6 +23,8 @@ LEDGER_NAME = "ledger.db"
 PER_DAY = "max_cost_per_day"
 #: Paid attempts of a job without asking again, where the manifest sets none.
 DEFAULT_ATTEMPTS = 3
+#: Seconds back in which paid requests are looked for in fal's list, where the manifest sets none.
+DEFAULT_REUSE = 7 * 86400.0
 
 T = TypeVar("T")
 
@@ -45,6 +47,10 @@ class RunOptions:
     detach: bool = False
     #: None: fal. Empty: the emulator inside this process. Else the address of one on a port.
     emulator: str | None = None
+    #: Seconds back in which paid requests are looked for; 0: buy everything anew.
+    reuse: float | None = None
+    #: Ask nobody: the plan is made of ledger and disk alone.
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,8 @@ class Settings:
     attempts: int
     #: Seconds until the run leaves, or None.
     deadline: float | None
+    #: By batch: seconds back in which paid requests are looked for in fal's list.
+    reuse: dict[str, float]
     options: RunOptions = field(repr=False)
 
     @property
@@ -111,6 +119,10 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
         attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
         deadline=min(deadlines) if deadlines else None,
+        reuse={
+            batch.name: _first(options.reuse, _first(batch.limits.reuse, DEFAULT_REUSE))
+            for batch in batches
+        },
         options=options,
     )
 

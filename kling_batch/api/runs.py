@@ -53,7 +53,7 @@ def plan(batches: Batch | Sequence[Batch], options: Options | None = None) -> Pl
     planned = plan_run(
         _tuple(batches), run_options(options), select=partial(_select, options, warnings.append)
     )
-    return Plan.of(planned, warnings)
+    return Plan.of(planned, (*warnings, *planned.notices))
 
 
 def run(

@@ -13,7 +13,13 @@ from typing import Any, TypeVar
 
 import click
 
-from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate, parse_usd
+from kling_batch.core.quantities import (
+    MicroUSD,
+    parse_duration,
+    parse_rate,
+    parse_usd,
+    parse_window,
+)
 from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,6 +41,12 @@ def duration(text: str) -> float:
     """`90s`, `3h`, `1h30m` → seconds."""
     with _usage_errors():
         return parse_duration(text)
+
+
+def _window(text: str) -> float:
+    """`7d`, `12h`, `0` → seconds."""
+    with _usage_errors():
+        return parse_window(text)
 
 
 def _rate(text: str) -> float:
@@ -108,6 +120,13 @@ def limit_options(command: F) -> F:
                 metavar="DURATION",
                 help="Leave after this long (exit 6 where requests are still open at fal)",
             ),
+            option(
+                "--reuse",
+                type=_window,
+                metavar="DURATION",
+                help="Collect what was paid for so long ago, also by another ledger [default: 7d]",
+            ),
+            click.option("--no-reuse", is_flag=True, help="The same as --reuse 0: buy it anew"),
         )
     ):
         command = decorate(command)
@@ -150,6 +169,8 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         yes=bool(values.get("yes")),
         detach=bool(values.get("detach")),
         emulator=address,
+        reuse=0.0 if values.get("no_reuse") else values.get("reuse"),
+        offline=bool(values.get("offline")),
     )
 
 

@@ -79,4 +79,4 @@ def _dollars(micro: int) -> str:
 
 
 #: Formats of values that are kept in other units than they are typed in.
-_FORMATS = {"max_cost": _dollars, "rate": rate_text}
+_FORMATS = {"max_cost": _dollars, "rate": rate_text, "reuse": "{:.0f}s".format}

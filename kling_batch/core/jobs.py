@@ -117,6 +117,8 @@ class Limits:
     deadline: float | None = None
     doubt_wait: float | None = None
     retry_attempts: int | None = None
+    #: Seconds back in which a request that fal lists is collected instead of bought again.
+    reuse: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from kling_batch.engine.file_fetch import FileFetch, token_of
 from kling_batch.fal.responses import files_in
 from kling_batch.ledger.ledger import Placed
 from kling_batch.output.files import digest_of
-from kling_batch.output.sidecar import sidecar
+from kling_batch.output.sidecar import Part, sidecar
 from kling_batch.output.store import sidecar_of
 
 
@@ -147,7 +147,7 @@ class Delivery:
             Path(item.temporary),
             final,
             sha256=item.sha256,
-            record=sidecar(job, attempt, item, url, self._context.now()),
+            record=self._record_of(attempt, job, index, item, url),
             superseded=self._supersede,
         )
         return Placed(index=index, path=path, fetched=item, url=url)
@@ -196,7 +196,12 @@ class Delivery:
             ext=file.ext,
             content_type=file.content_type,
         )
-        return sidecar(job, attempt, item, file.url or "", self._context.now())
+        return self._record_of(attempt, job, file.index, item, file.url or "")
+
+    def _record_of(self, attempt: Attempt, job: Job, index: int, item: Fetched, url: str) -> JSON:
+        outputs = max(1, len(files_in(attempt.output)))
+        part = Part(index=index, outputs=outputs, service=self._context.ledger.service)
+        return sidecar(job, attempt, part, item, url=url, saved_at=self._context.now())
 
     async def restore(self, attempt_id: int, job: Job) -> State | Undelivered:
         """Put every file back under each name that the ledger has for it.

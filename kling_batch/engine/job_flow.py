@@ -24,6 +24,7 @@ from kling_batch.engine.gate import SubmissionGate
 from kling_batch.engine.job_endings import JobEndings
 from kling_batch.engine.polling import Poller, Unresponsive
 from kling_batch.engine.reconciler import Reconciler
+from kling_batch.engine.recovery import record_recovery
 from kling_batch.engine.submission import Attempted, InputsFailed, Submitter, SubmittingEnded
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action, PlannedJob
@@ -84,6 +85,9 @@ class JobFlow:
 
     def resume(self, item: PlannedJob) -> None:
         """Go on with what an earlier run left open."""
+        if item.action is Action.RECOVER:
+            self._recover(item)
+            return
         assert item.attempt_id is not None
         match item.action:
             case Action.RECONCILE if not self._reconciler.reopened(item.attempt_id):
@@ -96,8 +100,16 @@ class JobFlow:
                 self._start(self._place, item, item.attempt_id)
             case Action.RESTORE:
                 self._start(self._restore, item, item.attempt_id)
-            case Action.SUBMIT | Action.KEEP | Action.SETTLED | Action.BLOCKED:
+            case Action.SUBMIT | Action.RECOVER | Action.KEEP | Action.SETTLED | Action.BLOCKED:
                 raise AssertionError(f"{item.action} resumes nothing")
+
+    def _recover(self, item: PlannedJob) -> None:
+        """Record a render that is paid for already, before anything is bought: it counts."""
+        attempt_id, state = record_recovery(self._context, item)
+        if state is State.SUCCEEDED:
+            self._start(self._place, item, attempt_id)
+        else:
+            self._start_collecting(item, attempt_id)
 
     # -- submission ----------------------------------------------------------------------------
 

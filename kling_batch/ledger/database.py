@@ -93,6 +93,40 @@ def connect(path: Path, *, writable: bool) -> Database:
     return db
 
 
+class FileIdentity:
+    """The file that a name stood for when it was opened; it may be moved or replaced since."""
+
+    def __init__(self, path: Path) -> None:
+        """Of the file that is there now."""
+        self._path = path.absolute()
+        self._identity = self._look()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the name still stands for that file; an open file keeps its number."""
+        return self._look() == self._identity
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
+def checkpoint(db: Database) -> bool:
+    """Write the log into the file itself, as far as no reader needs it; whether all is there.
+
+    A copy of the file alone then has what was committed. Nothing depends on it, so a failure is
+    none.
+    """
+    try:
+        busy, logged, written = db.execute("pragma wal_checkpoint(passive)").fetchone()
+    except sqlite3.Error:
+        return False
+    return not busy and logged == written
+
+
 def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 

@@ -27,7 +27,15 @@ from kling_batch.core.records import Attempt, Cap, Facts, OverCap
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger import artifacts as placements
 from kling_batch.ledger.artifacts import Placed
-from kling_batch.ledger.database import RunLock, connect, is_free, this_host, transaction
+from kling_batch.ledger.database import (
+    FileIdentity,
+    RunLock,
+    checkpoint,
+    connect,
+    is_free,
+    this_host,
+    transaction,
+)
 from kling_batch.ledger.names import write_names
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import MOMENTS, columns_of, plain
@@ -53,6 +61,7 @@ class Ledger(Reader):
     def __init__(self, path: Path, *, service: str | None, now: Callable[[], datetime]) -> None:
         """Take the lock, then open the file; where either fails, nothing has changed."""
         self._now = now
+        self.service = service
         self._lock = RunLock(path)
         self._lock.acquire()
         try:
@@ -67,6 +76,8 @@ class Ledger(Reader):
             self.close()
             raise
         self.run_id = 0
+        self._file = FileIdentity(path)
+        self._checkpointed = -1
 
     def close(self) -> None:
         """Close the file, then release the lock."""
@@ -105,6 +116,25 @@ class Ledger(Reader):
         """All or nothing; see `database.transaction`."""
         with transaction(self.db, self.path):
             yield self.db
+
+    # -- the file ------------------------------------------------------------------------------
+
+    @property
+    def displaced(self) -> str:
+        """Why nothing may be bought any more; empty while the ledger is where it was opened."""
+        if self._file.unchanged:
+            return ""
+        return (
+            f"{self.path}: the ledger was renamed, replaced or deleted while this run used it; "
+            "nothing more is bought. Put it back, or run again without it: what is paid for is "
+            "found beside the files and in fal's request list"
+        )
+
+    def checkpoint(self) -> None:
+        """Bring the file itself up to date, so that a copy of it alone is never old."""
+        changes = self.db.conn.total_changes
+        if changes != self._checkpointed and checkpoint(self.db):
+            self._checkpointed = changes
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -168,11 +198,14 @@ class Ledger(Reader):
         `moment`: from where the windows of caps reach back, if not now.
 
         Raises:
-            LedgerError: a live or paid attempt at this job exists (the unique index says so).
+            LedgerError: a live or paid attempt at this job exists (the unique index says so), or
+                the file is no longer the ledger: what is written would be lost.
         """
         ratios, moment = cost_ratios or {}, moment or self._now()
         try:
             with self.transaction() as db:
+                if displaced := self.displaced:
+                    raise LedgerError(displaced)
                 for cap in caps:
                     if cap.covers(job) and (over := self._over(cap, job, ratios, moment)):
                         return over

@@ -224,12 +224,14 @@ class Reader:
         return MicroUSD(money.charged + money.exposed)
 
     def spent_by(self, run_id: int) -> MicroUSD:
-        """Charged plus exposed by the attempts that one run made."""
+        """Charged plus exposed by the attempts that one run paid for, not by what it recovered."""
         sql = (
             "select coalesce(sum(charged_micro_usd + exposed_micro_usd), 0) as spent"
             " from attempt_money where attempt_id in (select id from attempts where run_id = ?)"
+            " and not exists (select 1 from events e where e.attempt_id = attempt_money.attempt_id"
+            " and e.event in (?, ?))"
         )
-        (row,) = self._rows(sql, [run_id])
+        (row,) = self._rows(sql, [run_id, Event.FILE_RECOVERED, Event.REQUEST_RECOVERED])
         return MicroUSD(row["spent"])
 
     def money(

@@ -163,6 +163,14 @@ SECONDS: Schema = {
     ],
     "examples": ["90s", "30m", "3h"],
 }
+WINDOW: Schema = {
+    "anyOf": [
+        {"type": "string", "pattern": _DURATION},
+        {"type": "number", "minimum": 0, "maximum": _YEAR},
+        {"enum": [False, "0"]},
+    ],
+    "examples": ["7d", "12h", 0],
+}
 MONEY: Schema = {
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": 10_000_000},

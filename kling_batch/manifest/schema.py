@@ -36,7 +36,7 @@ from kling_batch.catalog.registry import MODES, PARAMETER_MODES, TIERS
 from kling_batch.core import jobs as core
 from kling_batch.core.diagnostics import nearest, show
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate
+from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate, parse_window
 from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest import fields
 from kling_batch.manifest.paths import DEFAULT_PATH
@@ -45,6 +45,7 @@ from kling_batch.manifest.paths import DEFAULT_PATH
 
 Money = Annotated[MicroUSD, BeforeValidator(fields.money), WithJsonSchema(fields.MONEY)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(fields.SECONDS)]
+Window = Annotated[float, BeforeValidator(parse_window), WithJsonSchema(fields.WINDOW)]
 Rate = Annotated[float, BeforeValidator(parse_rate), WithJsonSchema(fields.RATE)]
 Requests = Annotated[
     int, BeforeValidator(fields.between(1, 10_000)), WithJsonSchema(fields.whole(1, 10_000))
@@ -103,6 +104,9 @@ class Limits(_Model):
         "A submission whose fate stays unknown is held; nothing else exists."
     )
     doubt_wait: Seconds | None = _key("How long to look for a trace of one.")
+    reuse: Window | None = _key(
+        "How old a request may be to be collected, not bought again; 7d if not said, 0: none."
+    )
     retry_attempts: Attempts | None = _key("The same as `retry: {attempts: 3}`.")
 
 

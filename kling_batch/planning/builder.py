@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from kling_batch.core.jobs import Batch, Job, JobKey, Render, canonical_json, differences
 from kling_batch.core.lifecycle import OPEN, State
@@ -17,6 +17,7 @@ from kling_batch.ledger.queries import render_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import OnDisk, Plan, PlannedJob, make_plan
+from kling_batch.planning.recovery import SidecarIndex
 from kling_batch.planning.selection import limited, with_extra_takes
 from kling_batch.settings import Settings
 
@@ -40,30 +41,56 @@ def build_plan(
     *,
     retry: Callable[[Job], bool] | None = None,
     whole: Sequence[Batch] = (),
+    recover: Callable[[Plan], Plan] = lambda plan: plan,
 ) -> Plan:
     """The plan for these manifests, by the present ledger and disk; without a ledger all is new.
 
     `whole`: the same batches before a selection; where nothing was left out, open requests of jobs
     that the manifests no longer have are part of the plan.
+    `recover`: finds further renders that are paid for already, before `--limit` counts.
     """
     jobs = [job for batch in batches for job in batch.jobs]
     if retry is None:
         retry = lambda _: settings.options.retry_failed  # noqa: E731
+    store = store_of(settings)
     if reader is None:
-        plan = make_plan(jobs, {}, on_disk=lambda _: OnDisk.MISSING, attempts=settings.attempts)
+        plan = make_plan(
+            jobs,
+            {},
+            on_disk=lambda _: OnDisk.MISSING,
+            recovered=_sidecars(jobs, {}, set(), settings).find,
+            attempts=settings.attempts,
+        )
     else:
         standings = reader.standings()
         plan = make_plan(
             jobs,
             standings,
-            on_disk=OutputIndex(store_of(settings), standings).where,
+            on_disk=OutputIndex(store, standings).where,
             changed=Changes(reader, batches).of,
             retry=retry,
+            recovered=_sidecars(jobs, standings, reader.request_ids(), settings).find,
             attempts=settings.attempts,
         )
         if len(jobs) == sum(len(batch.jobs) for batch in whole):
             plan = Plan((*plan.items, *orphaned_requests(reader, whole)))
-    return limited(plan, settings.options.limit)
+    return limited(recover(plan), settings.options.limit)
+
+
+def _sidecars(
+    jobs: Sequence[Job],
+    standings: Mapping[JobKey, Standing],
+    claimed: Collection[str],
+    settings: Settings,
+) -> SidecarIndex:
+    """The sidecars beside the targets of everything that is not done."""
+    index = SidecarIndex(store_of(settings), standings, claimed, settings.service)
+    index.read(job for job in jobs if not _done(standings.get(job.key)))
+    return index
+
+
+def _done(standing: Standing | None) -> bool:
+    return standing is not None and standing.state is State.SUCCEEDED
 
 
 class OutputIndex:

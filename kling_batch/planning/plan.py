@@ -17,6 +17,7 @@ from kling_batch.core.jobs import Job, JobKey, parents
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Standing
+from kling_batch.core.recovery import Recovery
 from kling_batch.planning.retry import Decision, decide, is_rendered, may_try_again
 
 
@@ -29,6 +30,8 @@ class Action(StrEnum):
     COLLECT = "collect"
     #: A submission is in doubt: look for its trace.
     RECONCILE = "reconcile"
+    #: Paid for under another ledger, and found: take over or collect; costs nothing.
+    RECOVER = "recover"
     #: Paid and rendered: download (again); costs nothing.
     DOWNLOAD = "download"
     #: The file is here under another name: give it this one.
@@ -67,6 +70,8 @@ class PlannedJob(NamedTuple):
     duplicate: bool = False
     #: Paid for, and no longer in the manifest: collected, and never bought again.
     orphaned: bool = False
+    #: What RECOVER takes over.
+    found: Recovery | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ def make_plan(
     on_disk: Callable[[Job], OnDisk],
     changed: Callable[[Job], str] = lambda _: "",
     retry: Callable[[Job], bool] = lambda _: False,
+    recovered: Callable[[Job], Recovery | None] = lambda _: None,
     attempts: int = 3,
 ) -> Plan:
     """Decide for every job.
@@ -114,6 +120,7 @@ def make_plan(
         on_disk: where the files of a succeeded job are.
         changed: what differs from the job that had this name before; empty where nothing had.
         retry: whether a person asked to try this failed job again.
+        recovered: what lies beside the target of a job that would be paid for.
         attempts: how many attempts one permission to try allows.
     """
     items: list[PlannedJob] = []
@@ -124,11 +131,18 @@ def make_plan(
             continue
         standing = standings.get(job.key)
         item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
+        if item.action is Action.SUBMIT and (found := recovered(job)) is not None:
+            item = recovering(item, found)
         if item.action is Action.SUBMIT and (reason := _blocked(job, seen, standings)):
             item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
         seen[job.key] = item
         items.append(item)
     return Plan(tuple(items))
+
+
+def recovering(item: PlannedJob, found: Recovery) -> PlannedJob:
+    """The same job, not bought but recovered."""
+    return item._replace(action=Action.RECOVER, reason=found.reason, found=found)
 
 
 def _decide(

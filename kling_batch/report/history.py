@@ -139,7 +139,7 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
                 f"{ended} ({_failure(standing)}) and stays so{unless if coming.by_limit else ''}: "
                 "only `run --retry-failed` or `retry` pays for it again"
             )
-        case Action.BLOCKED:
+        case Action.BLOCKED | Action.RECOVER:
             return f"{ended} and {reason}: the next run does not pay for it"
         case Action.RECONCILE:
             return (

@@ -56,6 +56,7 @@ def opening(started: RunStarted) -> str:
         (plan.count(Action.SUBMIT), f"to render for up to {format_usd(plan.cost)}"),
         (plan.count(Action.COLLECT), "to collect"),
         (plan.count(Action.RECONCILE), "in doubt"),
+        (plan.count(Action.RECOVER), "recovered"),
         (plan.count(Action.DOWNLOAD, Action.PLACE, Action.RESTORE), "to download"),
         (plan.count(Action.KEEP), "unchanged"),
         (plan.count(Action.SETTLED, Action.BLOCKED), "failed before or blocked"),

@@ -24,6 +24,8 @@ LEDGER_NAME = "ledger.db"
 PER_DAY = "max_cost_per_day"
 #: Paid attempts of a job without asking again, where the manifest sets none.
 DEFAULT_ATTEMPTS = 3
+#: Seconds back in which paid requests are looked for in fal's list, where the manifest sets none.
+DEFAULT_REUSE = 7 * 86400.0
 
 T = TypeVar("T")
 
@@ -46,6 +48,10 @@ class RunOptions:
     detach: bool = False
     #: None: fal. Empty: the emulator inside this process. Else the address of one on a port.
     emulator: str | None = None
+    #: Seconds back in which paid requests are looked for; 0: buy everything anew.
+    reuse: float | None = None
+    #: Ask nobody: the plan is made of ledger and disk alone.
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +70,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything decided."""
+    """The settings of a run, decided."""
 
     roots: dict[str, Path]
     ledger: Path
@@ -72,11 +78,12 @@ class Settings:
     concurrency: int
     rate: float
     budget: Budget
-    on_doubt: str
     doubt_wait: float
     attempts: int
     #: Seconds until the run leaves, or None.
     deadline: float | None
+    #: By batch: seconds back in which paid requests are looked for in fal's list.
+    reuse: dict[str, float]
     options: RunOptions = field(repr=False)
 
     @property
@@ -111,12 +118,13 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         concurrency=options.concurrency or _least([lim.concurrency for lim in limits]) or 8,
         rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
         budget=_budget(batches, options.max_cost, single=single),
-        on_doubt="resubmit"
-        if limits and all(lim.on_doubt == "resubmit" for lim in limits)
-        else "hold",
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
         attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
         deadline=min(deadlines) if deadlines else None,
+        reuse={
+            batch.name: _first(options.reuse, _first(batch.limits.reuse, DEFAULT_REUSE))
+            for batch in batches
+        },
         options=options,
     )
 

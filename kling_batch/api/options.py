@@ -1,4 +1,4 @@
-"""`Options`: the options of one run in friendly types, checked when they are made."""
+"""`Options`: the options of one run in public types, checked on construction."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from kling_batch.core.quantities import (
     parse_duration,
     parse_rate,
     parse_usd,
+    parse_window,
     rate_text,
 )
 from kling_batch.errors import UsageError
@@ -46,6 +47,9 @@ class Options:
         retry_failed: try failed and cancelled jobs again.
         yes: pay without a cap and without asking.
         detach: submit, then leave; a later run collects.
+        reuse: collect what was paid for so long ago, also by another ledger: `"7d"`, seconds, 0
+            to buy it anew; default: the manifest's, else seven days.
+        offline: `plan` asks nobody, not even fal's request list.
         emulator: `True` for the emulator inside this process, or the address of one.
 
     Raises:
@@ -66,6 +70,8 @@ class Options:
     yes: bool = False
     detach: bool = False
     emulator: bool | str = False
+    reuse: str | float | timedelta | None = None
+    offline: bool = False
 
     def __post_init__(self) -> None:
         run_options(self)
@@ -89,6 +95,8 @@ def run_options(options: Options) -> RunOptions:
         retry_failed=options.retry_failed,
         yes=options.yes,
         detach=options.detach,
+        reuse=_parsed("reuse", _window, options.reuse),
+        offline=options.offline,
         emulator=emulator if isinstance(emulator, str) else "" if emulator else None,
     )
 
@@ -108,6 +116,7 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
         "--concurrency": parsed.concurrency,
         "--rate": None if parsed.rate is None else rate_text(parsed.rate),
         "--limit": parsed.limit,
+        "--reuse": None if parsed.reuse is None else f"{parsed.reuse:.0f}s",
         "--emulator-url": parsed.emulator or None,
     }
     command = Command(("kling-batch", "run", *sources))
@@ -142,6 +151,10 @@ def _rate(rate: str | float) -> float:
 
 def _seconds(length: str | float | timedelta) -> float:
     return parse_duration(length.total_seconds() if isinstance(length, timedelta) else length)
+
+
+def _window(length: str | float | timedelta) -> float:
+    return parse_window(length.total_seconds() if isinstance(length, timedelta) else length)
 
 
 def _at_least(name: str, least: int, value: int | None) -> int | None:

@@ -36,7 +36,7 @@ from kling_batch.catalog.registry import MODES, PARAMETER_MODES, TIERS
 from kling_batch.core import jobs as core
 from kling_batch.core.diagnostics import nearest, show
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate
+from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate, parse_window
 from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest import fields
 from kling_batch.manifest.paths import DEFAULT_PATH
@@ -45,6 +45,7 @@ from kling_batch.manifest.paths import DEFAULT_PATH
 
 Money = Annotated[MicroUSD, BeforeValidator(fields.money), WithJsonSchema(fields.MONEY)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(fields.SECONDS)]
+Window = Annotated[float, BeforeValidator(parse_window), WithJsonSchema(fields.WINDOW)]
 Rate = Annotated[float, BeforeValidator(parse_rate), WithJsonSchema(fields.RATE)]
 Requests = Annotated[
     int, BeforeValidator(fields.between(1, 10_000)), WithJsonSchema(fields.whole(1, 10_000))
@@ -52,9 +53,7 @@ Requests = Annotated[
 Attempts = Annotated[
     int, BeforeValidator(fields.between(1, 100)), WithJsonSchema(fields.whole(1, 100))
 ]
-OnDoubt = Annotated[
-    str, BeforeValidator(fields.on_doubt), WithJsonSchema({"enum": ["hold", "resubmit"]})
-]
+OnDoubt = Annotated[str, BeforeValidator(fields.on_doubt), WithJsonSchema({"const": "hold"})]
 Version = Annotated[int, BeforeValidator(fields.version), WithJsonSchema({"const": 1})]
 Text = Annotated[str, BeforeValidator(fields.text), WithJsonSchema(fields.TEXT)]
 Word = Annotated[str, BeforeValidator(fields.text), WithJsonSchema(fields.WORD)]
@@ -101,8 +100,13 @@ class Limits(_Model):
     max_cost: Money | None = _key("US dollars at most for this batch, over all its runs.")
     max_cost_per_day: Money | None = _key("US dollars at most in any 24 hours.")
     deadline: Seconds | None = _key("How long a run may last, such as 3h.")
-    on_doubt: OnDoubt | None = _key("What to do with a submission whose fate stays unknown.")
+    on_doubt: OnDoubt | None = _key(
+        "A submission whose fate stays unknown is held; nothing else exists."
+    )
     doubt_wait: Seconds | None = _key("How long to look for a trace of one.")
+    reuse: Window | None = _key(
+        "How old a request may be to be collected, not bought again; 7d if not said, 0: none."
+    )
     retry_attempts: Attempts | None = _key("The same as `retry: {attempts: 3}`.")
 
 
@@ -226,7 +230,7 @@ def _copy(value: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
-    limits = {} if document.limits is None else document.limits.model_dump()
+    limits = {} if document.limits is None else document.limits.model_dump(exclude={"on_doubt"})
     if limits.get("retry_attempts") is None:
         limits["retry_attempts"] = document.retry
     return Manifest(

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 
 import anyio
 
 from kling_batch import __version__
-from kling_batch.core.events import RunResult
+from kling_batch.core.events import EventKind, RunEvent, RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
 from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
+from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import authorization_for, gateway_of, now, run_context
 from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
 from kling_batch.planning.approval import Approval
@@ -50,6 +51,10 @@ class Run:
     check_plan: Callable[[Plan], None] | None
     run_id: int
     started: datetime
+    #: Address of the emulator, or None for fal; opened once.
+    gateway: Callable[[], str | None]
+    #: What people should know before the run begins.
+    notices: Sequence[str] = ()
     exit_code: ExitCode = ExitCode.SOME_FAILED
 
     def carry_out(self) -> RunReport:
@@ -71,14 +76,17 @@ class Run:
     @contextmanager
     def _services(self) -> Iterator[tuple[str | None, str]]:
         """Address of the emulator, or None, and the authorization; the folders are checked."""
-        with gateway_of(self.settings) as gateway:
-            auth = authorization_for(self.settings, self.plan)
-            for item in self.plan.items:
-                if item.action in (Action.SUBMIT, Action.PLACE):
-                    _check_folder(self.settings, item.job)
-            yield gateway, auth
+        gateway = self.gateway()
+        auth = authorization_for(self.settings, self.plan)
+        for item in self.plan.items:
+            if item.action in (Action.SUBMIT, Action.RECOVER, Action.PLACE):
+                _check_folder(self.settings, item.job)
+        yield gateway, auth
 
     def _report(self, result: RunResult) -> RunReport:
+        displaced = self.ledger.displaced
+        if displaced and ExitCode.LEDGER not in result.stopped_by():
+            result.stops.append(StopReason(ExitCode.LEDGER, displaced))
         report = build_report(
             self.ledger,
             self.plan,
@@ -132,7 +140,12 @@ def open_run(
         KlingBatchError: the run cannot begin.
     """
     settings = resolve(batches, options, single=single)
-    with Ledger(settings.ledger, service=settings.service, now=now) as ledger:
+    with (
+        Ledger(settings.ledger, service=settings.service, now=now) as ledger,
+        ExitStack() as stack,
+    ):
+        gateway = cache(lambda: stack.enter_context(gateway_of(settings)))
+        search = ListSearch(settings, ledger, gateway)
         started = now()
         run_id = ledger.begin_run(
             command=str(command),
@@ -147,7 +160,14 @@ def open_run(
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:
-                plan = _planned(ledger, grown, settings, select, retry=retry, single=single)
+                plan = build_plan(
+                    ledger,
+                    [select(batch) for batch in grown],
+                    settings,
+                    retry=retry,
+                    whole=() if single else grown,
+                    recover=search.recover,
+                )
             if check_plan is not None:
                 check_plan(plan)
             approval = Approval(
@@ -157,6 +177,7 @@ def open_run(
                 approval.require(plan, ledger)
             if plan_maker is None:
                 _register(ledger, grown, single=single)
+            ledger.checkpoint()
             run = Run(
                 batches=batches,
                 settings=settings,
@@ -169,6 +190,8 @@ def open_run(
                 check_plan=check_plan,
                 run_id=run_id,
                 started=started,
+                gateway=gateway,
+                notices=search.notices,
             )
             yield run
         except BaseException as error:
@@ -176,19 +199,6 @@ def open_run(
                 ledger.end_run(_exit_code(error))
             raise
         ledger.end_run(run.exit_code)
-
-
-def _planned(
-    ledger: Ledger,
-    batches: Sequence[Batch],
-    settings: Settings,
-    select: Callable[[Batch], Batch],
-    *,
-    retry: Callable[[Job], bool] | None,
-    single: bool,
-) -> Plan:
-    selected = [select(batch) for batch in batches]
-    return build_plan(ledger, selected, settings, retry=retry, whole=() if single else batches)
 
 
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
@@ -220,7 +230,11 @@ def _plain_errors() -> Iterator[None]:
 def _check_folder(settings: Settings, job: Job) -> None:
     """Prove before paying that the file can be written."""
     try:
-        folder = store_of(settings).prepare(job.batch, job.output_path(0, ".part")).parent
+        store = store_of(settings)
+        relative = job.output_path(0, ".part")
+        if not store.can_be_named(job.batch, relative):
+            return  # the engine says so of this job alone, and pays nothing for it
+        folder = store.prepare(job.batch, relative).parent
         writable = os.access(folder, os.W_OK)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
@@ -243,6 +257,8 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 committed=run.ledger.committed([batch.name for batch in run.batches]),
             )
         )
+        for notice in run.notices:
+            display.notify(RunEvent(kind=EventKind.WARNING, message=notice))
         async with run_context(
             settings, run.ledger, _policy(run), gateway=gateway, auth=auth, notify=display.notify
         ) as context:
@@ -253,7 +269,7 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 elif signals is not None:
                     last_message = partial(_last_message, run)
                     tasks.start_soon(listen, signals, engine, display, last_message)
-                tasks.start_soon(_tick, display)
+                tasks.start_soon(_tick, display, run.ledger)
                 if settings.deadline is not None:
                     tasks.start_soon(_leave_after, engine, settings.deadline)
                 # Where the caller cancels this, a POST in flight is shielded and gets its answer.
@@ -268,7 +284,6 @@ def _policy(run: Run) -> RunPolicy:
         concurrency=settings.concurrency,
         rate=settings.rate,
         caps=settings.budget.caps,
-        on_doubt=settings.on_doubt,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
         payable=run.approval.payable(run.plan).__contains__,
@@ -289,7 +304,8 @@ async def _leave_after(engine: Engine, seconds: float) -> None:
     engine.leave(ExitCode.STILL_RUNNING, f"the time of this run ({seconds:.0f} s) is over")
 
 
-async def _tick(display: Display) -> None:
+async def _tick(display: Display, ledger: Ledger) -> None:
     while True:
         display.tick(anyio.current_time())
+        ledger.checkpoint()
         await anyio.sleep(0.25)

@@ -24,7 +24,7 @@ from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.download import Downloader
 from kling_batch.planning.builder import store_of
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
 
 #: Actions that need the key; output files are public to whoever has their URL.
@@ -48,8 +48,7 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
     from kling_batch.emulator import Settings as EmulatorSettings  # noqa: PLC0415
     from kling_batch.emulator.server import running  # noqa: PLC0415
 
-    # Beside the ledger, so that an interrupted run finds its requests again.
-    state = settings.ledger.with_name("emulator.db")
+    state = emulator_state(settings)
     try:
         # Without the ledger's folder there is nothing to find again: `doctor` makes none.
         world = World(
@@ -64,15 +63,28 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
         raise UsageError(f"the emulator cannot start: {error}") from error
 
 
+def emulator_state(settings: Settings) -> Path:
+    """Where an emulator that is started here keeps its requests and books.
+
+    Beside the ledger, so that an interrupted run finds its requests again.
+    """
+    return settings.ledger.with_name("emulator.db")
+
+
 def authorization_for(settings: Settings, plan: Plan) -> str:
     """The `Authorization` header; a dummy where the plan needs no key.
 
     Raises:
         AuthError: there is no key, and the plan needs one.
     """
-    if settings.service == "emulator" or not plan.count(*_KEYED):
+    if settings.service == "emulator" or not any(map(_needs_key, plan.items)):
         return DUMMY_AUTHORIZATION
     return authorization()
+
+
+def _needs_key(item: PlannedJob) -> bool:
+    fetched = item.found is not None and not item.found.files
+    return item.action in _KEYED or (item.action is Action.RECOVER and fetched)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 from PIL import Image
@@ -213,3 +214,21 @@ def test_a_file_is_found_in_the_form_that_the_disk_has(desk: Desk) -> None:
 
     assert desk.prompts() == ["un noir"]
     paid_once(desk, 1)
+
+
+def test_a_lost_ledger_is_made_up_for_by_a_newly_signed_job(desk: Desk) -> None:
+    clip = '{{id: cat, mode: image-to-video, tier: standard, prompt: x, image_url: "{0}"}}'
+    desk.put(batch(clip.format(CAT.format("A"))))
+    desk.run()
+    for file in (desk.folder / "outputs").glob("ledger.db*"):
+        file.unlink()
+    desk.put(batch(clip.format(CAT.format("B"))))
+    desk.run()
+    paid_once(desk, 1)
+
+    shutil.rmtree(desk.folder / "outputs")
+    desk.put(batch(clip.format(CAT.format("C"))))
+    desk.run()
+
+    paid_once(desk, 1)
+    assert holders(desk.folder / "outputs", "sign-") == []

@@ -42,14 +42,17 @@ from kling_batch.report.plan_view import as_json, as_markdown, as_text
 @click.option("--json", "as_json", is_flag=True, help="The plan as one JSON document")
 @click.option("--markdown", is_flag=True, help="The plan as Markdown, for a pull request")
 @click.option("--live-prices", is_flag=True, help="Ask fal's pricing API, too (needs a key)")
+@click.option("--offline", is_flag=True, help="Ask nobody: ledger and files alone")
 @click.option("--detailed-exitcode", is_flag=True, help="0: nothing to do, 2: changes")
 def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     """Show what `run` would do, why, and what it would cost.
 
-    Sends nothing and changes nothing.
+    Pays nothing and changes nothing. With a key, fal's request list is asked for what is paid for.
     """
     batches = load_manifests(manifests, values["variables"])
     planned = operations.plan_run(batches, options_of(values), select=selection_of(values))
+    for notice in planned.notices:
+        click.echo(f"warning: {notice}", err=True)
     view = (planned.plan, planned.settings, planned.typical_seconds)
     if values["out"]:
         _write(values["out"], planned.plan, as_json(*view))

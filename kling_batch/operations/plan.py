@@ -10,9 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from kling_batch.core.jobs import Batch
+from kling_batch.errors import UsageError
 from kling_batch.ledger.reader import Reader
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import gateway_of
+from kling_batch.operations.targets import check_inside, check_room
 from kling_batch.planning.builder import build_plan, with_granted_takes
 from kling_batch.planning.plan import Plan
 from kling_batch.settings import RunOptions, Settings, resolve
@@ -26,7 +28,7 @@ class PlannedRun:
     settings: Settings
     #: Median seconds of a render by endpoint, as far as the ledger knows.
     typical_seconds: Mapping[str, float]
-    #: Why fal's request list was not asked for renders that are paid for already.
+    #: Why fal's request list was not asked for renders that are paid for already; a full disk.
     notices: tuple[str, ...] = ()
 
 
@@ -51,6 +53,11 @@ def plan_run(
         search = ListSearch(settings, reader, lambda: stack.enter_context(gateway_of(settings)))
         plan = build_plan(reader, selected, settings, whole=whole, recover=search.recover)
         seconds = reader.typical_seconds() if reader else {}
-    return PlannedRun(
-        plan=plan, settings=settings, typical_seconds=seconds, notices=tuple(search.notices)
-    )
+        sizes = reader.typical_sizes() if reader else {}
+    check_inside(plan, settings)
+    notices = list(search.notices)
+    try:
+        check_room(plan, settings, sizes)
+    except UsageError as error:
+        notices.append(str(error))
+    return PlannedRun(plan=plan, settings=settings, typical_seconds=seconds, notices=tuple(notices))

@@ -69,7 +69,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything decided."""
+    """The settings of a run, decided."""
 
     roots: dict[str, Path]
     ledger: Path
@@ -77,7 +77,6 @@ class Settings:
     concurrency: int
     rate: float
     budget: Budget
-    on_doubt: str
     doubt_wait: float
     attempts: int
     #: Seconds until the run leaves, or None.
@@ -117,9 +116,6 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         concurrency=options.concurrency or _least([lim.concurrency for lim in limits]) or 8,
         rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
         budget=_budget(batches, options.max_cost, single=single),
-        on_doubt="resubmit"
-        if limits and all(lim.on_doubt == "resubmit" for lim in limits)
-        else "hold",
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
         attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
         deadline=min(deadlines) if deadlines else None,

@@ -70,8 +70,6 @@ class RunPolicy:
     #: Submissions per second. An older fal FAQ names 10 requests a second per user.
     rate: float = 5.0
     caps: tuple[Cap, ...] = ()
-    #: What becomes of a submission in doubt without a trace: `hold` or `resubmit`.
-    on_doubt: str = "hold"
     #: Seconds since the intent for which a trace of a submission in doubt is looked for.
     doubt_wait: float = 3600.0
     attempts: int = 3
@@ -107,7 +105,7 @@ class RunContext:
     #: Set once nothing more may be submitted; jobs that wait for their turn wait no longer.
     submit_stop: StopSwitch = field(init=False)
     submit_rate: Rate = field(init=False)
-    #: Reads are free of charge; this is politeness.
+    #: Limit of reads per second. They are free of charge; the limit spares the service.
     read_rate: Rate = field(init=False)
     #: Set when the engine may be able to start another job.
     feeder: Wakeup = field(init=False)

@@ -62,9 +62,7 @@ class JobFlow:
         self._start = start
         self._submitter = Submitter(context)
         self._poller = Poller(context, locked=partial(gate.close, ExitCode.BUDGET))
-        self._reconciler = Reconciler(
-            context, adopted=self._adopted, absent=self._absent, held=self._held
-        )
+        self._reconciler = Reconciler(context, adopted=self._adopted, held=self._held)
 
     async def proceed(
         self, item: PlannedJob, attempt_id: int, state: State, since: float | None = None
@@ -118,6 +116,9 @@ class JobFlow:
     async def submit_and_follow(self, item: PlannedJob, tries: int) -> None:
         """Submit and follow the job; its window place is held while a request is open."""
         try:
+            # Before it is paid for: a file that cannot be named would be left at fal.
+            store = self._context.store
+            store.check_name(store.wanted(item.job.batch, item.job.output_path(0, ".part")))
             result = await self._submitter.submit_job(item.job, tries)
         except BaseException:
             self._context.leave_window()
@@ -235,7 +236,10 @@ class JobFlow:
     async def _download_again(self, item: PlannedJob, attempt_id: int) -> None:
         attempt = self._context.ledger.attempt(attempt_id)
         if attempt.origin == "adopted":
-            message = "the adopted file is gone, and fal never had it; put it back"
+            message = (
+                "the adopted file is gone or changed, and fal never had it; put it back, or adopt "
+                "the new one"
+            )
             self._endings.failed(item, Failure(kind=FailureKind.INPUT, message=message))
             return
         if attempt.state is State.SUCCEEDED:
@@ -278,10 +282,6 @@ class JobFlow:
         """The reconciler found the request."""
         self._context.emit(EventKind.ADOPTED, item.job, "found in fal's request list; collecting")
         self._start_collecting(item, attempt_id)
-
-    def _absent(self, item: PlannedJob, attempt_id: int) -> None:
-        """No trace for `doubt_wait`, and the manifest accepts a possible second charge."""
-        self._start(self._retry_or_end, item, attempt_id)
 
     def _held(self, item: PlannedJob, attempt_id: int) -> None:
         """This run can learn nothing more about it."""

@@ -12,7 +12,7 @@ import anyio
 
 from kling_batch.core.jobs import Job, LocalFile, OutputOf, local_files, parents
 from kling_batch.core.lifecycle import State
-from kling_batch.core.outcomes import UploadError
+from kling_batch.core.outcomes import FailureKind, UploadError
 from kling_batch.core.quantities import parse_time
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
@@ -67,11 +67,15 @@ class JobInputs:
             return url
 
     async def _upload(self, path: Path, content_type: str) -> str:
+        refusals = 0
         for n in range(1, UPLOAD_TRIES + 1):
             try:
                 return await self._context.uploader.upload(path, content_type)
             except UploadError as error:
-                if not error.passing or n == UPLOAD_TRIES or self._context.submit_stop.is_set:
+                # One refusal of the key or the account among good answers is no proof.
+                refusals += error.failure.kind is not FailureKind.INPUT
+                again = error.passing or refusals == 1
+                if not again or n == UPLOAD_TRIES or self._context.submit_stop.is_set:
                     raise
             with self._context.submit_stop.cuts_short():
                 await anyio.sleep(pacing.READ.delay(n, self._context.rng))

@@ -52,9 +52,16 @@ class Answer:
         return value
 
     def text(self) -> str:
-        """The start of the body for a message; never long."""
+        """The start of the body for a message; never long. Of a web page only its title."""
+        if self.body[:400].lstrip().lower().startswith((b"<!doctype", b"<html")):
+            title = _TITLE.search(self.body[:4096].decode("utf-8", "replace"))
+            if title:
+                name = " ".join(title[1].split())[:80]
+                return f'a web page ("{name}"), as a proxy or firewall sends it, not fal'
         return " ".join(self.body[:400].decode("utf-8", "replace").split())[:200]
 
+
+_TITLE = re.compile(r"<(?:title|h1|center)>([^<]+)", re.IGNORECASE)
 
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 

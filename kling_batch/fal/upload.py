@@ -13,6 +13,7 @@ import httpx
 from fal_client import AsyncClient
 
 from kling_batch.core.outcomes import Failure, FailureKind, UploadError
+from kling_batch.core.text import with_certificate_hint
 from kling_batch.fal.classify import is_lock
 from kling_batch.fal.credentials import redact, secrets_of
 
@@ -83,6 +84,7 @@ def _message(error: Exception) -> str:
         return _status(error.response.status_code, message)
     if isinstance(error, httpx.HTTPError):
         text = " ".join(str(error).split())[:200]
+        text = with_certificate_hint(text)
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"fal's answer makes no sense ({type(error).__name__})"
 
@@ -110,6 +112,8 @@ def _passing(error: Exception) -> bool:
 def _failure(error: Exception, message: str) -> Failure | None:
     """A refused key or a locked account; a key that only may not upload is no such thing."""
     code = _code(error)
+    if message == _status(code, None):
+        return None  # without a sentence of fal's: a page of a proxy or firewall
     if code == 402 or is_lock(code, message):
         return Failure(kind=FailureKind.LOCKED, message=message, status=code)
     return Failure(kind=FailureKind.AUTH, message=message, status=code) if code == 401 else None

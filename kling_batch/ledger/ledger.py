@@ -32,6 +32,7 @@ from kling_batch.ledger.database import (
     RunLock,
     checkpoint,
     connect,
+    is_free,
     this_host,
     transaction,
 )
@@ -96,6 +97,15 @@ class Ledger(Reader):
                     f"{self.path}: this ledger belongs to {_SERVICE[row[0]]}; "
                     f"a run on {_SERVICE[service]} needs another --output or --ledger"
                 )
+
+    def is_free(self) -> bool:
+        """Whether a transaction can begin at once: no other program is writing.
+
+        Raises:
+            LedgerError: the lock file is gone, so that another run may use this ledger.
+        """
+        self._lock.must_be_held()
+        return is_free(self.db, self.path)
 
     def must_belong_to(self, service: str) -> None:
         """Raise `UsageError` where this ledger's requests live elsewhere."""
@@ -310,21 +320,15 @@ class Ledger(Reader):
 
     # -- files ---------------------------------------------------------------------------------
 
-    def save_artifacts(
-        self, attempt: Attempt, placed: Sequence[Placed], *, lost: Sequence[int] = ()
-    ) -> None:
+    def save_artifacts(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
         """Record that every file of the attempt is safe under its name: it has succeeded.
 
         Call only after rename and folder sync. A file saved before under the same index (it went
-        missing and was fetched again) keeps its row. `lost`: outputs that fal no longer has; they
-        are expected nowhere from now on.
+        missing and was fetched again) keeps its row.
         """
         facts: Facts = {"paths": [item.path for item in placed]}
-        if lost:
-            facts["lost"] = list(lost)
         with self.transaction() as db:
             placements.save(db, attempt.id, placed, self.stamp())
-            placements.forget(db, attempt.id, lost)
             self.move(attempt.id, Event.ARTIFACTS_SAVED, facts)
 
     def save_some(self, attempt: Attempt, placed: Sequence[Placed]) -> None:

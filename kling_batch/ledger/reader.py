@@ -22,7 +22,7 @@ from kling_batch.ledger.database import connect, explained, query
 from kling_batch.ledger.rows import attempt_of, failure_of
 
 _STANDING_DONE = (
-    "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path from attempts a"
+    "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path, x.size from attempts a"
     " left join artifacts x on x.attempt_id = a.id left join files f on f.artifact_id = x.id"
     " where a.state = 'succeeded'"
 )
@@ -77,12 +77,12 @@ class Reader:
     # -- planning ------------------------------------------------------------------------------
 
     def standings(self) -> dict[JobKey, Standing]:
-        """The latest attempt of every job that ever had one, and where its files lie."""
+        """The latest attempt of every job that ever had one, and where its files are."""
         done: dict[JobKey, Standing] = {}
         rest, failed = _STANDING_REST
         with explained(self.path):
-            for key, i, tries, index, ext, path in self.db.execute(_STANDING_DONE):
-                file = () if path is None else ((index, ext, path),)
+            for key, i, tries, index, ext, path, size in self.db.execute(_STANDING_DONE):
+                file = () if path is None else ((index, ext, path, size),)
                 known = done.get(key)
                 placed = known.placed + file if known else file
                 done[key] = Standing(i, State.SUCCEEDED, tries, placed=placed)

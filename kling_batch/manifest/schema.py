@@ -53,9 +53,7 @@ Requests = Annotated[
 Attempts = Annotated[
     int, BeforeValidator(fields.between(1, 100)), WithJsonSchema(fields.whole(1, 100))
 ]
-OnDoubt = Annotated[
-    str, BeforeValidator(fields.on_doubt), WithJsonSchema({"enum": ["hold", "resubmit"]})
-]
+OnDoubt = Annotated[str, BeforeValidator(fields.on_doubt), WithJsonSchema({"const": "hold"})]
 Version = Annotated[int, BeforeValidator(fields.version), WithJsonSchema({"const": 1})]
 Text = Annotated[str, BeforeValidator(fields.text), WithJsonSchema(fields.TEXT)]
 Word = Annotated[str, BeforeValidator(fields.text), WithJsonSchema(fields.WORD)]
@@ -102,7 +100,9 @@ class Limits(_Model):
     max_cost: Money | None = _key("US dollars at most for this batch, over all its runs.")
     max_cost_per_day: Money | None = _key("US dollars at most in any 24 hours.")
     deadline: Seconds | None = _key("How long a run may last, such as 3h.")
-    on_doubt: OnDoubt | None = _key("What to do with a submission whose fate stays unknown.")
+    on_doubt: OnDoubt | None = _key(
+        "A submission whose fate stays unknown is held; nothing else exists."
+    )
     doubt_wait: Seconds | None = _key("How long to look for a trace of one.")
     reuse: Window | None = _key(
         "How old a request may be to be collected, not bought again; 7d if not said, 0: none."
@@ -230,7 +230,7 @@ def _copy(value: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
-    limits = {} if document.limits is None else document.limits.model_dump()
+    limits = {} if document.limits is None else document.limits.model_dump(exclude={"on_doubt"})
     if limits.get("retry_attempts") is None:
         limits["retry_attempts"] = document.retry
     return Manifest(

@@ -230,7 +230,11 @@ def _plain_errors() -> Iterator[None]:
 def _check_folder(settings: Settings, job: Job) -> None:
     """Prove before paying that the file can be written."""
     try:
-        folder = store_of(settings).prepare(job.batch, job.output_path(0, ".part")).parent
+        store = store_of(settings)
+        relative = job.output_path(0, ".part")
+        if not store.can_be_named(job.batch, relative):
+            return  # the engine says so of this job alone, and pays nothing for it
+        folder = store.prepare(job.batch, relative).parent
         writable = os.access(folder, os.W_OK)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
@@ -280,7 +284,6 @@ def _policy(run: Run) -> RunPolicy:
         concurrency=settings.concurrency,
         rate=settings.rate,
         caps=settings.budget.caps,
-        on_doubt=settings.on_doubt,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
         payable=run.approval.payable(run.plan).__contains__,

@@ -1,6 +1,6 @@
 """Plan of a run: what it would do with each job, and why; a dry run is this plan, not executed.
 
-Pure: jobs, standings and what lies on the disk go in, decisions with reasons come out. Must not
+Pure: from jobs, standings and files on the disk to decisions with reasons. Must not
 open the ledger, look at the disk or send anything.
 """
 
@@ -18,7 +18,7 @@ from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Standing
 from kling_batch.core.recovery import Recovery
-from kling_batch.planning.retry import Decision, decide, may_try_again
+from kling_batch.planning.retry import Decision, decide, is_rendered, may_try_again
 
 
 class Action(StrEnum):
@@ -52,6 +52,8 @@ class OnDisk(StrEnum):
     HERE = "here"
     ELSEWHERE = "elsewhere"
     MISSING = "missing"
+    #: A file lies there, and not with the size that was paid for.
+    CHANGED = "changed"
 
 
 class PlannedJob(NamedTuple):
@@ -181,12 +183,16 @@ def _succeeded(job: Job, attempt: int, where: OnDisk) -> PlannedJob:
             return PlannedJob(job, Action.PLACE, "paid already, under another name", attempt)
         case OnDisk.MISSING:
             return PlannedJob(job, Action.DOWNLOAD, "paid already, the file is missing", attempt)
+        case OnDisk.CHANGED:
+            reason = "paid already, the file is empty or has another size"
+            return PlannedJob(job, Action.DOWNLOAD, reason, attempt)
 
 
 def _again(job: Job, standing: Standing, asked: bool, attempts: int) -> PlannedJob:
     attempt, failure = standing.attempt_id, standing.failure
     message = failure.message if failure else standing.state
-    if asked or standing.granted:
+    # What is rendered and paid is given up by a person who names the job, and by nothing else.
+    if standing.granted or (asked and not is_rendered(failure)):
         return PlannedJob(job, Action.SUBMIT, f"retry after: {message}", attempt)
     if standing.state is State.CANCELLED or failure is None:
         return PlannedJob(job, Action.SETTLED, f"cancelled: {message}", attempt)

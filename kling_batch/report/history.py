@@ -144,8 +144,7 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
         case Action.RECONCILE:
             return (
                 "is in doubt: fal may have accepted it. The next run looks for its trace and does "
-                "not send it again, unless the manifest says `on_doubt: resubmit`; `resolve` takes "
-                "your word"
+                "not send it again; `resolve` records what you know of it"
             )
         case Action.KEEP | Action.PLACE | Action.RESTORE:
             return (

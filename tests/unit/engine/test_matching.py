@@ -137,7 +137,7 @@ def test_an_old_doubt_does_not_take_what_only_a_young_one_could_explain() -> Non
 def test_what_is_left_over_with_a_found_payload_is_told() -> None:
     items = [listed("r1", sent=at(seconds=1)), listed("r2", sent=at(seconds=5)), listed("x", TWO)]
 
-    assert match([doubt(1)], items, claimed=()) == Matches({1: "r1"}, ("r2",), frozenset())
+    assert match([doubt(1)], items, claimed=()) == Matches({1: "r1"}, ("r2",), {})
 
 
 def test_an_older_request_of_the_same_payload_is_not_taken_at_once() -> None:
@@ -149,7 +149,7 @@ def test_an_older_request_of_the_same_payload_is_not_taken_at_once() -> None:
 
 
 def test_nothing_in_doubt_finds_nothing() -> None:
-    assert match([], [listed("r")], claimed=()) == Matches({}, (), frozenset())
+    assert match([], [listed("r")], claimed=()) == Matches({}, (), {})
 
 
 # -- payloads ----------------------------------------------------------------------------------

@@ -135,7 +135,6 @@ def test_the_manifest_of_the_design(tmp_path):
         rate=1.0,
         max_cost=parse_usd("40"),
         deadline=10_800.0,
-        on_doubt="hold",
         doubt_wait=3600.0,
     )
     assert made.jobs[0].arguments["prompt"] == "Studio shot of the Acme sneaker"
@@ -164,6 +163,10 @@ def test_the_manifest_of_the_design(tmp_path):
         ("limits: {deadline: soon}\njobs: [{id: a}]", "1:20: `deadline` is wrong"),
         ("limits: {concurrency: 0}\njobs: [{id: a}]", "1:23: `concurrency` is wrong"),
         ("limits: {on_doubt: pay}\njobs: [{id: a}]", "1:20: `on_doubt` is wrong"),
+        (
+            "limits: {on_doubt: resubmit}\njobs: [{id: a}]",
+            "1:20: `on_doubt` is wrong: `resubmit` could pay twice and exists no more",
+        ),
         ("vars: {a-b: 1}\njobs: [{id: a}]", "1:7: `vars` is wrong: `a-b` is no name"),
         ("vars: [1]\njobs: [{id: a}]", "1:7: `vars` must be a mapping"),
         ("env: {a: FAL_KEY}\njobs: [{id: a}]", "1:6: `env` is wrong: FAL_KEY is a secret"),

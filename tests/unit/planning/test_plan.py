@@ -135,7 +135,10 @@ def test_a_persons_word_is_a_new_permission_from_one(
 
     item = one(standing, retry=lambda _: word == "asked")
 
-    assert (item.action, item.tries, item.attempt_id) == (Action.SUBMIT, 1, 7)
+    # What was rendered is given up by the name of its job only.
+    by_name_only = kind is FailureKind.EXPIRED and word == "asked"
+    action = Action.SETTLED if by_name_only else Action.SUBMIT
+    assert (item.action, item.tries, item.attempt_id) == (action, 1, 7)
 
 
 def test_a_cancelled_job_stays_cancelled() -> None:

@@ -110,7 +110,7 @@ class SidecarIndex:
     def _known_paths(self) -> set[str]:
         if self._known is None:
             placed = (standing.placed for standing in self._standings.values())
-            self._known = {path for files in placed for _, _, path in files}
+            self._known = {path for files in placed for _, _, path, _ in files}
         return self._known
 
 

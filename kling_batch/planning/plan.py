@@ -131,7 +131,10 @@ def make_plan(
             continue
         standing = standings.get(job.key)
         item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
-        if item.action is Action.SUBMIT and (found := recovered(job)) is not None:
+        # Also what failed or was cancelled, as far as this ledger knows: another try at it may
+        # have succeeded since.
+        unpaid = item.action in (Action.SUBMIT, Action.SETTLED)
+        if unpaid and (found := recovered(job)) is not None:
             item = recovering(item, found)
         if item.action is Action.SUBMIT and (reason := _blocked(job, seen, standings)):
             item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)

@@ -270,9 +270,14 @@ async def _result(incoming: Incoming, request: Request) -> Response:
 
 async def _cancel(incoming: Incoming, request: Request) -> Response:
     world = incoming.world
+    queued = request.state is State.IN_QUEUE
     accepted = world.cancel(request)
+    removed = accepted and queued and world.settings.cancel_removes
     answer = "CANCELLATION_REQUESTED" if accepted else "ALREADY_COMPLETED"
+    answer = "OK" if removed else answer
     world.books.cancel(Cancel(at=world.now(), request_id=request.request_id, answer=answer))
+    if removed:  # the reference of autumn 2026
+        return JSONResponse({"status": answer}, 200, _marks(request))
     if world.settings.cancel_http == 200:  # the form in the OpenAPI documents of the endpoints
         return JSONResponse({"success": accepted}, 200, _marks(request))
     return JSONResponse({"status": answer}, 202 if accepted else 400, _marks(request))

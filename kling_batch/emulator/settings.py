@@ -77,6 +77,7 @@ class Settings:
     status_http: int = 202  # while unfinished
     early_result_http: int = 400
     cancel_http: Literal[200, 202] = 202
+    cancel_removes: bool = False  # a queued request is answered 200 `OK` instead
     url_form: Literal["app", "endpoint", "response"] = "app"
     declare_sizes: bool = True  # file_size in results
     stream_interval: float = 0.5

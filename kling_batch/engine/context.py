@@ -40,7 +40,9 @@ class Queue(Protocol):
     async def status(self, handle: Handle) -> StatusOutcome:
         """The status of a request."""
 
-    async def result(self, handle: Handle, finished: Finished, *, media: bool) -> ResultOutcome:
+    async def result(
+        self, handle: Handle, finished: Finished, *, media: bool, cancelled: bool = False
+    ) -> ResultOutcome:
         """The result of a finished request."""
 
     async def cancel(self, handle: Handle) -> CancelAnswer:

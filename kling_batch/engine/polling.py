@@ -29,9 +29,9 @@ from kling_batch.core.quantities import MicroUSD, format_usd, parse_time
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
-from kling_batch.engine.request_lookup import Lost, RequestLookup
+from kling_batch.engine.request_lookup import Lost, RequestLookup, cancelled_free
 from kling_batch.errors import AuthError, BudgetError
-from kling_batch.fal.classify import is_lock, verdict_of_status
+from kling_batch.fal.classify import CANCELLED, is_lock, verdict_of_status
 
 #: Seconds for which fal may refuse the key on every read of a request before the run gives it up.
 REFUSED_PATIENCE = 300.0
@@ -196,7 +196,11 @@ class Poller:
         media = self._context.media(attempt.endpoint)
         while True:
             await self._context.read_rate.take()
-            outcome = await self._context.queue.result(handle, finished, media=media)
+            # Read again: its cancellation may have been asked for meanwhile.
+            asked = self._context.ledger.attempt(attempt.id).cancel_asked_at is not None
+            outcome = await self._context.queue.result(
+                handle, finished, media=media, cancelled=asked
+            )
             if not isinstance(outcome, Unread):
                 return outcome
             failing.note(outcome)
@@ -251,8 +255,8 @@ class Poller:
                 cost=self._believed(attempt, job, cost),
                 inference_seconds=finished.inference_seconds,
             )
-        failure = outcome.failure
-        cancelled = failure.error_type == "client_cancelled"
+        failure = cancelled_free(self._context.ledger.attempt(attempt.id), outcome.failure)
+        cancelled = failure.error_type == CANCELLED
         return self._context.ledger.record(
             attempt.id,
             Event.CANCEL_CONFIRMED if cancelled else Event.REMOTE_FAILED,

@@ -134,12 +134,14 @@ class FalQueue:
         answer = await self._read("GET", handle.status_url)
         return answer if isinstance(answer, Unread) else classify_status(answer)
 
-    async def result(self, handle: Handle, finished: Finished, *, media: bool) -> ResultOutcome:
+    async def result(
+        self, handle: Handle, finished: Finished, *, media: bool, cancelled: bool = False
+    ) -> ResultOutcome:
         """What a finished request gave, with the headers that tell its bill."""
         answer = await self._read("GET", handle.response_url)
         if isinstance(answer, Unread):
             return answer
-        return classify_result(answer, finished, media=media)
+        return classify_result(answer, finished, media=media, cancelled=cancelled)
 
     async def cancel(self, handle: Handle) -> CancelAnswer:
         """Ask fal to stop a request; fal's answer, which is not what became of it."""

@@ -220,7 +220,7 @@ async def test_endpoints_that_exist_and_that_do_not(fal, world):
         "me/app": 200,
         "me/other": 404,
         "fal-ai/kling-video/o3/ultra/text-to-video": 404,
-        "fal-ai/kling-video/o3/4k/video-to-video/edit": 404,
+        "fal-ai/kling-video/o3/8k/video-to-video/edit": 404,
         "fal-ai/kling-image/o3/text-to-video": 404,
         T2I: 403,
     }.items():

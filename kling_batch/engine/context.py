@@ -103,6 +103,8 @@ class RunContext:
     cost_of: Callable[[str, float], MicroUSD | None] = lambda _endpoint, _units: None
     #: Whether an endpoint's result must hold files.
     media: Callable[[str], bool] = lambda _endpoint: True
+    #: Endpoints whose unit price at fal is above the catalogue's, and how many times it.
+    price_factors: dict[str, float] = field(default_factory=dict)
     #: Endpoints whose renders cost more than was estimated, and how many times that.
     cost_ratios: dict[str, float] = field(default_factory=dict)
     window: Window = field(init=False)

@@ -42,6 +42,10 @@ class SubmissionGate:
         self._capped_batches: set[str] = set()
         known = context.ledger.highest_cost_ratios().items()
         context.cost_ratios |= {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
+        for endpoint, factor in context.price_factors.items():
+            context.cost_ratios[endpoint] = max(context.cost_ratios.get(endpoint, 1.0), factor)
+            message = f"fal's unit price of {endpoint} is {factor:.2f} times the catalogue's"
+            context.emit(EventKind.WARNING, None, f"{message}; caps count with it")
 
     def open_for(self, batches: Iterable[str]) -> None:
         """Name the batches of this run."""
@@ -77,7 +81,12 @@ class SubmissionGate:
         )
         if over.estimate > job.estimate:
             times = over.estimate / job.estimate
-            reason += f" (renders of {job.endpoint} have cost {times:.1f} times their estimate)"
+            by_price = times <= self._context.price_factors.get(job.endpoint, 1.0) * ROUNDING
+            reason += (
+                f" (fal's unit price of {job.endpoint} is {times:.1f} times the catalogue's)"
+                if by_price
+                else f" (renders of {job.endpoint} have cost {times:.1f} times their estimate)"
+            )
         if over.cap.batches is None or self._batches <= set(over.cap.batches):
             self.close(ExitCode.BUDGET, reason, cap=over.cap.name)
         else:

@@ -245,7 +245,13 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
             )
         )
         async with run_context(
-            settings, run.ledger, _policy(run), gateway=gateway, auth=auth, notify=display.notify
+            settings,
+            run.ledger,
+            _policy(run),
+            gateway=gateway,
+            auth=auth,
+            notify=display.notify,
+            priced=_priced(run),
         ) as context:
             engine = Engine(context)
             async with anyio.create_task_group() as tasks:
@@ -261,6 +267,14 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 result = await engine.run(run.plan)
                 tasks.cancel_scope.cancel()
     return result
+
+
+def _priced(run: Run) -> list[str]:
+    """Endpoints that a capped run pays for: a cap is held against the dearer price."""
+    if not run.settings.budget.caps:
+        return []
+    submitted = (item.job.endpoint for item in run.plan.items if item.action is Action.SUBMIT)
+    return sorted(set(submitted))
 
 
 def _committed(run: Run) -> MicroUSD:

@@ -16,6 +16,10 @@ from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.records import Attempt, OverCap
 from kling_batch.engine.context import RunContext
 from kling_batch.errors import ExitCode
+from kling_batch.fal.classify import is_admin_lock
+
+#: What helps against an administrator's lock (docs/fal-api.md#account-lock).
+SUPPORT = "only fal's support can lift an administrator's lock (support@fal.ai)"
 
 
 class SubmissionGate:
@@ -70,7 +74,10 @@ class SubmissionGate:
         # One reason a code is enough, but for the ledger's: each may hold a paid request's id.
         known = [stop.reason for stop in self._stops if stop.code is code]
         if not known or (code is ExitCode.LEDGER and reason not in known):
-            self._stops.append(StopReason(code, reason, cap))
+            support = is_admin_lock(reason)
+            if support:
+                reason = f"{reason}; {SUPPORT}"
+            self._stops.append(StopReason(code, reason, cap, support=support))
             self._context.emit(EventKind.STOPPING, None, reason)
 
     def over_cap(self, job: Job, over: OverCap) -> None:

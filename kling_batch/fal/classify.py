@@ -129,6 +129,16 @@ def is_lock(status: int, message: str) -> bool:
     )
 
 
+_ADMIN_LOCK = re.compile(
+    r"\badmin(?:istrat\w+)?(?:'s)?[\s_-]+lock|locked by (?:an? )?admin", re.IGNORECASE
+)
+
+
+def is_admin_lock(message: str) -> bool:
+    """Whether fal says that an administrator locked the account: paying does not lift that."""
+    return _ADMIN_LOCK.search(message) is not None
+
+
 # -- status ------------------------------------------------------------------------------------
 
 

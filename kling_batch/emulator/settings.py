@@ -71,6 +71,7 @@ class Settings:
     balance: float | None = None  # US$; the account is locked when it is spent
     forbidden: tuple[str, ...] = ()  # globs of endpoints without access
     bill_content_policy: bool = False
+    refuse_tags: bool = False  # request tags (X-Fal-Tags) are not enabled
 
     # -- HTTP --
     submit_http: int = 200

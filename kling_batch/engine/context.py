@@ -5,7 +5,7 @@ The engine knows the outside only through these protocols. Must decide nothing a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +34,14 @@ from kling_batch.output.store import OutputStore
 class Queue(Protocol):
     """fal's queue and request list, as the engine needs them; implemented by `FalQueue`."""
 
-    async def submit(self, endpoint: str, payload: JSON) -> SubmitOutcome:
+    async def submit(
+        self,
+        endpoint: str,
+        payload: JSON,
+        *,
+        tags: Mapping[str, str] | None = None,
+        start_timeout: float | None = None,
+    ) -> SubmitOutcome:
         """Send the paid POST, once."""
 
     async def status(self, handle: Handle) -> StatusOutcome:
@@ -77,6 +84,8 @@ class RunPolicy:
     #: Seconds since the intent for which a trace of a submission in doubt is looked for.
     doubt_wait: float = 3600.0
     attempts: int = 3
+    #: Seconds within which fal must begin a request, its queue included; None: no limit.
+    start_timeout: float | None = None
     #: End the run once everything allowed is submitted.
     detach: bool = False
     #: Whether this run was approved to pay for a job: what was only to be collected may fail, and a

@@ -178,7 +178,12 @@ class Submitter:
         # A cancelled POST is a lost answer, and its attempt would be in doubt: the scope is
         # shielded, and the client's own timeout bounds it.
         with CancelScope(shield=True):
-            outcome = await context.queue.submit(job.endpoint, payload)
+            outcome = await context.queue.submit(
+                job.endpoint,
+                payload,
+                tags={"batch": job.batch, "job": job.label, "attempt": str(intended)},
+                start_timeout=context.policy.start_timeout,
+            )
         unconfirmed = isinstance(outcome, Unconfirmed)
         self._unconfirmed_in_a_row = self._unconfirmed_in_a_row + 1 if unconfirmed else 0
         self._accepted = self._accepted or isinstance(outcome, Accepted)

@@ -63,7 +63,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything decided."""
+    """The settings of a run, decided."""
 
     roots: dict[str, Path]
     ledger: Path

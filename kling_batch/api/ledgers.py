@@ -67,7 +67,7 @@ class Costs:
 
 
 class LedgerView:
-    """A ledger, open to be read; everything that is read is of one moment. A context manager."""
+    """A ledger open for reading; all reads see the same state. A context manager."""
 
     def __init__(self, reader: Reader) -> None:
         """Made by `open_ledger`."""

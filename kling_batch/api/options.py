@@ -1,4 +1,4 @@
-"""`Options`: the options of one run in friendly types, checked when they are made."""
+"""`Options`: the options of one run in public types, checked on construction."""
 
 from __future__ import annotations
 

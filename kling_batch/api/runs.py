@@ -153,7 +153,7 @@ class _Events:
         self._error: Exception | None = None
 
     def start(self, *_args: Any, **_more: Any) -> None:
-        """Events tell everything."""
+        """Nothing to do: the function gets events only."""
 
     def notify(self, event: RunEvent) -> None:
         """Pass on one event, unless an earlier one has failed."""
@@ -174,10 +174,10 @@ class _Events:
             raise self._error
 
     def finish(self, report: object) -> None:
-        """The report is returned."""
+        """Nothing to do: the report is returned."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
     @contextmanager
     def errors(self) -> Iterator[None]:

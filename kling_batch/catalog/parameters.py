@@ -65,7 +65,7 @@ class Parameter:
 
     @cached_property
     def holds_urls(self) -> bool:
-        """Whether a local file or another job's output may stand somewhere in it."""
+        """Whether it, or a part of it, may be a local file or another job's output."""
         return self.kind == "url" or any(parameter.holds_urls for parameter in self.inner)
 
     @cached_property
@@ -84,12 +84,12 @@ class Parameter:
 
 
 def read(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
-    """The one spelling of `value`, or None after an error."""
+    """The normalised value, or None after an error."""
     return READERS[parameter.kind](parameter, value, path, problems)
 
 
 def remote(url: str) -> bool:
-    """Whether fal can take this text as it stands: an http address or a data URI."""
+    """Whether this text is a URL that fal can fetch: an http address or a data URI."""
     return _REMOTE.match(url) is not None
 
 

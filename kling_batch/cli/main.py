@@ -128,7 +128,7 @@ def _exit_code_of_group(group: BaseExceptionGroup[BaseException]) -> int:
 
 
 def _system_error(error: OSError) -> str:
-    """Message for an error of the operating system that no part below has explained."""
+    """Message for an error of the operating system that reaches the command line as it is."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     where = " → ".join(names)
     reason = error.strerror or str(error) or type(error).__name__
@@ -167,7 +167,7 @@ _TOKEN = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,:{}\[\]]+")
 def explain(problem: Problem, source_text: str) -> str:
     """The message, and under it the line of `source_text` that it is about."""
     place = problem.place
-    # Not `splitlines`, which knows more ends of a line than YAML, CSV and the places.
+    # Not `splitlines`, which splits at characters that YAML and CSV do not count as line ends.
     lines = re.split(r"\r\n|\r|\n", source_text)
     if not 1 <= place.line <= len(lines):
         return str(problem)

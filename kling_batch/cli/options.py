@@ -1,7 +1,7 @@
 """Options that several commands share, and how their text becomes values.
 
-Environment variables stand between flag and manifest: `KLING_BATCH_MAX_COST` for `--max-cost`.
-Must not import what `--help` does not need.
+Environment variables come after flags and before the manifest: `KLING_BATCH_MAX_COST` for
+`--max-cost`. Must not import what `--help` does not need.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def service_options(command: F) -> F:
     for decorate in reversed(
         (
             click.option(
-                "--emulator", is_flag=True, help="Use the emulator inside: no key, no charge"
+                "--emulator", is_flag=True, help="Use the built-in emulator: no key, no charge"
             ),
             option("--emulator-url", metavar="URL", help="Use an emulator on a port"),
         )
@@ -118,12 +118,14 @@ def selection_options(command: F) -> F:
     """Which jobs of the manifest."""
     for decorate in reversed(
         (
-            click.option("--only", multiple=True, metavar="GLOB", help="Only jobs with such an id"),
             click.option(
-                "--exclude", multiple=True, metavar="GLOB", help="No jobs with such an id"
+                "--only", multiple=True, metavar="GLOB", help="Only jobs whose id matches"
+            ),
+            click.option(
+                "--exclude", multiple=True, metavar="GLOB", help="No jobs whose id matches"
             ),
             click.option("--tag", multiple=True, help="Only jobs with this tag"),
-            click.option("--limit", type=click.IntRange(0), help="Submit at most so many jobs"),
+            click.option("--limit", type=click.IntRange(0), help="Submit at most this many jobs"),
             click.option(
                 "--set", "variables", multiple=True, metavar="KEY=VALUE", help="Set a variable"
             ),

@@ -78,7 +78,8 @@ def fatal(place: Place, message: str, code: str = "invalid", hint: str = "") -> 
     return ManifestError((Problem(place, message, code, hint),))
 
 
-#: A wrong column of 100,000 rows is one mistake; nobody reads more than the first few problems.
+#: A wrong column of 100,000 rows is one mistake: only the first few of many equal problems are
+#: listed.
 _MOST_ALIKE = 50
 
 

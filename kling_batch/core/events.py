@@ -16,7 +16,7 @@ from kling_batch.errors import ExitCode
 class EventKind(StrEnum):
     """What a run event reports. The values are names of the NDJSON contract: add, never rename."""
 
-    # -- about one job, in the order of its way
+    # -- about one job, in the order in which they happen
     #: The POST is repeated: no connection.
     UNREACHABLE = "unreachable"
     #: The POST is repeated: 429.
@@ -88,12 +88,12 @@ class StopReason:
 class RunResult:
     """Result of a run that the ledger does not record: stop reasons, blocked and failed jobs."""
 
-    #: Why a job is not done, where no row of the ledger says so.
+    #: Why a job is not done, where the ledger has no reason.
     reasons: dict[JobName, str] = field(default_factory=dict)
     blocked: set[JobName] = field(default_factory=set)
     #: Ended without an attempt, or with one that has a failure.
     failed: set[JobName] = field(default_factory=set)
-    #: All files are back under all their names.
+    #: Every file was restored under all its names.
     restored: set[JobName] = field(default_factory=set)
     stops: list[StopReason] = field(default_factory=list)
 

@@ -25,7 +25,7 @@ Arguments: TypeAlias = Mapping[str, JSON]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalFile:
-    """A local input: it counts by its content, never by its path or upload URL."""
+    """A local input, identified by its content, not by its path or upload URL."""
 
     path: str
     sha256: str
@@ -35,7 +35,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOf:
-    """An output of another job as an input: it counts by that job's key, never by its URL."""
+    """An output of another job as an input, identified by that job's key, not by its URL."""
 
     key: JobKey
     job_id: str
@@ -89,7 +89,7 @@ class Job(NamedTuple):
     estimate_note: str = ""
     #: The manifest's line, or the table's row, that the job comes from.
     place: Place = Place("")
-    #: The words that `--tag` selects by.
+    #: The tags that `--tag` selects by.
     tags: tuple[str, ...] = ()
     #: The index of its entry in the manifest's `jobs:`, from 0.
     entry: int = 0

@@ -77,7 +77,8 @@ TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.CANCELLED, Event.RETRY_GRANTED): State.CANCELLED,
 }
 
-#: What each state means, what money says, what the next run does. DESIGN.md is checked against it.
+#: Of each state: what it means, what it costs, what the next run does. DESIGN.md is checked against
+#: it.
 NEXT: dict[State, tuple[str, str, str]] = {
     State.SUBMITTING: ("intent committed; the POST may be in flight", "exposed", "in doubt"),
     State.IN_DOUBT: ("fal may have accepted it, we cannot tell", "exposed", "look it up, wait"),

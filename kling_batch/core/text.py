@@ -22,7 +22,7 @@ _HARMLESS = re.compile(r"[ -~]*")
 
 
 class Tone(StrEnum):
-    """Tone of a line or word; displays decide how it looks."""
+    """Tone of a line or part of it; displays decide how it looks."""
 
     PLAIN = "plain"
     TITLE = "title"

@@ -120,7 +120,7 @@ class RunContext:
     #: Set once nothing more may be submitted; jobs that wait for their turn wait no longer.
     submit_stop: StopSwitch = field(init=False)
     submit_rate: Rate = field(init=False)
-    #: Reads are free of charge; this is politeness.
+    #: Limit of reads per second. They are free of charge; the limit spares the service.
     read_rate: Rate = field(init=False)
     #: Set when the engine may be able to start another job.
     feeder: Wakeup = field(init=False)

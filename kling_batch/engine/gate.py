@@ -101,7 +101,7 @@ class SubmissionGate:
             self._note(ExitCode.BUDGET, reason, over.cap.name)
 
     def refused(self, failure: Failure) -> None:
-        """Stop for what is no job's fault; with a key that fal refuses, collecting is futile."""
+        """Stop after a refusal that is not about the job; a refused key ends collecting, too."""
         if failure.kind is FailureKind.LOCKED:
             self.close(ExitCode.BUDGET, f"{failure.message}; still collecting")
         elif failure.status == 401:

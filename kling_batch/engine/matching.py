@@ -39,7 +39,7 @@ class Matches:
 
     #: attempt id → request id.
     found: Mapping[int, str]
-    #: Further requests with the payload of a found one, claimed by nobody: possibly lost money.
+    #: Further requests with the payload of a found one, claimed by no attempt: possibly lost money.
     surplus: tuple[str, ...]
     #: Attempts without a match that an unclaimed request may belong to all the same: one without
     #: payload, or one of the same payload while a POST of it is under way.

@@ -1,4 +1,4 @@
-"""What an answer of fal means: pure functions from status, headers and body to an outcome.
+"""Classification of fal's answers: pure functions from status, headers and body to an outcome.
 
 The tables follow docs/fal-api.md, from #submit to #billing-of-failures. The rule for the paid POST:
 unless it is certain that fal did not take it, it is `Unconfirmed`. The rule for reads: only a
@@ -44,7 +44,7 @@ from kling_batch.fal.responses import (
 
 # -- the paid POST -----------------------------------------------------------------------------
 
-#: Refusals that say "not this one": the same input will not be taken next time either.
+#: Refusals of this very input: the same input will be refused next time as well.
 _DEFINITE = frozenset({400, 404, 405, 406, 410, 411, 413, 414, 415, 422, 431})
 
 
@@ -68,8 +68,8 @@ def classify_submit(answer: Answer, rebuild: Callable[[str], Handle]) -> SubmitO
         )
     if answer.status in (401, 402, 403) or answer.status in _DEFINITE:
         return Refused(_refusal(answer, body))
-    # 408, 409, 499, every 5xx and every redirect: something took our body and may have passed it
-    # on. fal has no idempotency key, so nobody can ask whether it did by sending it again.
+    # 408, 409, 499, every 5xx and every redirect: a proxy or server received the body and may have
+    # passed it on. fal has no idempotency key, so sending it again is not safe.
     return Unconfirmed(f"HTTP {answer.status}: {message_of(body, answer)}")
 
 
@@ -87,10 +87,10 @@ def _accepted(body: JSON, rebuild: Callable[[str], Handle]) -> Accepted | None:
     return Accepted(Handle(request_id=request_id, **urls))
 
 
-#: Hosts that may see the key; anything else in fal's answer is rebuilt instead of believed.
+#: Hosts that the key may be sent to; URLs of other hosts are replaced by ones built from the id.
 _FAL_HOSTS = ("fal.run", "falrun.com", "fal.ai")
 
-#: Strict on purpose: where two readers of URLs could disagree about the host, it is no address.
+#: Strict on purpose: what two URL parsers could read as different hosts does not match.
 _ADDRESS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+)(?::443)?(?:[/?][!-~]*)?")
 
 
@@ -143,7 +143,7 @@ def is_admin_lock(message: str) -> bool:
 
 
 def classify_status(answer: Answer) -> StatusOutcome:
-    """What a status call saw; 200 and 202 alike, the body decides (docs/fal-api.md#status)."""
+    """Outcome of a status call; 200 and 202 alike, the body decides (docs/fal-api.md#status)."""
     body = answer.json()
     if answer.status not in (200, 202):
         return unread(answer)
@@ -178,7 +178,7 @@ def unread(answer: Answer) -> Unread:
 
 # -- result ------------------------------------------------------------------------------------
 
-#: Reads refused, throttled or blind: never a verdict about the job, whatever their body says.
+#: Statuses of failed reads: never a verdict about the job, whatever their body says.
 _NO_VERDICT = frozenset({401, 402, 403, 404, 408, 425, 429})
 
 

@@ -17,7 +17,7 @@ from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
 
 from kling_batch.errors import AuthError
 
-#: What an emulator is shown. No secret, and too short to be taken for one.
+#: Sent to an emulator instead of a key; too short to be redacted as a secret.
 DUMMY_AUTHORIZATION = "Key none"
 
 _INSTEAD = "(the key)"

@@ -26,7 +26,7 @@ LIMITS = httpx.Limits(max_connections=None)
 class SendTracker:
     """Whether a request began to leave this machine, from httpcore's trace.
 
-    A tunnel that a proxy drops looks like a lost answer, and is none: the request is still here.
+    A tunnel that a proxy drops looks like a lost answer, but the request was never sent.
     """
 
     def __init__(self, request: httpx.Request) -> None:
@@ -43,7 +43,7 @@ class SendTracker:
 
     @property
     def never_began(self) -> bool:
-        """For certain; a transport that tells nothing leaves it open."""
+        """True only if that is certain; False for a transport without trace events."""
         return self._heard and not self._left
 
 

@@ -1,8 +1,8 @@
-"""The ledger's schema as numbered migrations: raw DDL, so that the database forbids the forbidden.
+"""The ledger's schema as numbered migrations: raw DDL, so that the database enforces the rules.
 
-Only ever add to the end; until the first release m001 may itself be rewritten, and
-`tests/make_ledger.py` run. Money is whole micro-USD, times are UTC ISO 8601 text with milliseconds,
-paths are relative to the ledger's folder with forward slashes.
+Only ever add to the end; until the first release m001 may itself be rewritten, and then
+`tests/support/ledger_v1.py` must be run. Money is whole micro-USD, times are UTC ISO 8601 text with
+milliseconds, paths are relative to the ledger's folder with forward slashes.
 """
 
 from __future__ import annotations

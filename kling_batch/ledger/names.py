@@ -78,7 +78,7 @@ def by_key(reader: Reader, key: JobKey) -> LedgerJob:
 
 
 def find(reader: Reader, word: str) -> LedgerJob:
-    """The one job that `word` names.
+    """The job that `word` names.
 
     Raises:
         UsageError: none, or several; with what to type instead.

@@ -77,7 +77,7 @@ class Reader:
     # -- planning ------------------------------------------------------------------------------
 
     def standings(self) -> dict[JobKey, Standing]:
-        """The latest attempt of every job that ever had one, and where its files lie."""
+        """The latest attempt of every job that ever had one, and where its files are."""
         done: dict[JobKey, Standing] = {}
         rest, failed = _STANDING_REST
         with explained(self.path):

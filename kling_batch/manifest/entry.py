@@ -281,7 +281,7 @@ class Entry:
 
     def _report(self, error: InvalidValue, line: int) -> None:
         if error.code == "unknown-variable" and (self.table is None or self.table.header):
-            # The template's mistake, once, and not that of each of 100,000 rows.
+            # An error of the template: reported once, not for each of 100,000 rows.
             self._hopeless.add(str(error.path[0]))
             place = self._tree.place(self._written(error.path))
         else:

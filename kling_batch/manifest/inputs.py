@@ -166,7 +166,7 @@ def _check_video(file: LocalFile, path: ArgumentPath, problems: Collector) -> No
 
 def _check_length(found: Clip, name: str, path: ArgumentPath, problems: Collector) -> None:
     if not found.seconds:
-        problems.warn(path, f"{name}: its length cannot be told; allowed: 3 to 15 s", "media")
+        problems.warn(path, f"{name}: its length is unknown; allowed: 3 to 15 s", "media")
     elif not 3 - _TOLERANCE <= found.seconds <= 15 + _TOLERANCE:
         problems.error(path, f"{name}: allowed are 3 to 15 s", "media", "cut it")
     elif found.seconds > 10 + _TOLERANCE:

@@ -149,7 +149,7 @@ class _Loading:
             self._collector.error(Place(f"--set {name}"), message, "unknown-variable", hint)
 
     def batch(self) -> Batch:
-        """The batch of the whole manifest; raises `ManifestError`."""
+        """The batch of this manifest; raises `ManifestError`."""
         manifest = self._manifest
         name = self._name()
         output = self._text(("output",), manifest.output)
@@ -161,7 +161,7 @@ class _Loading:
                 entries[index] = self._expand(expansion, index, own)
         jobs = resolve(expansion)
         if not jobs and not self._collector.errors:
-            message = "there is no job at all; every `when:` says no, or the table is empty"
+            message = "there is no job at all; every `when:` is false, or the table is empty"
             self._collector.error(self._tree.place(("jobs",)), message, "empty")
         self._collector.check()
         self._warn_of_duplicates(jobs)

@@ -60,7 +60,7 @@ def describe_error(error: Exception) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as a person in the working folder types it."""
+    """A path for messages: relative where it is below the working folder."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 

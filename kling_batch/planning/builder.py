@@ -1,4 +1,4 @@
-"""Builder of a plan: brings what the ledger knows and what lies on the disk to `make_plan`.
+"""Builder of a plan: passes the state of ledger and disk to `make_plan`.
 
 Reads only, so that `plan` and `run` see the same. Must not decide anything itself.
 """
@@ -41,7 +41,7 @@ def build_plan(
     retry: Callable[[Job], bool] | None = None,
     whole: Sequence[Batch] = (),
 ) -> Plan:
-    """The plan for these manifests as the ledger and the disk stand; no ledger, no history.
+    """The plan for these manifests, by the present ledger and disk; without a ledger all is new.
 
     `whole`: the same batches before a selection; where nothing was left out, open requests of jobs
     that the manifests no longer have are part of the plan.
@@ -70,7 +70,7 @@ class OutputIndex:
     """Which of the ledger's files are where they should be; lists each folder once."""
 
     def __init__(self, store: OutputStore, standings: Mapping[JobKey, Standing]) -> None:
-        """`standings` say where files should be; the disk decides."""
+        """`standings` name the files; `where` looks for them on the disk."""
         self._store = store
         self._standings = standings
         self._prefixes: dict[str, str] = {}
@@ -79,7 +79,7 @@ class OutputIndex:
         self._present: set[str] = set()
 
     def where(self, job: Job) -> OnDisk:
-        """Whether every output of a succeeded job lies under the name the manifest wants."""
+        """Whether every output of a succeeded job has the name that the manifest wants."""
         standing = self._standings.get(job.key)
         if standing is None or not standing.placed:
             return OnDisk.MISSING

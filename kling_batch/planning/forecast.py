@@ -60,7 +60,7 @@ def _family(reader: Reader, named: LedgerJob) -> list[Job]:
         for key, parent in known.items():
             if key not in found:
                 visit(parent)
-        # References as the plan knows them: by key, under the name that people gave.
+        # References as in a plan: by key, under the name in the manifest.
         outputs = [
             OutputOf(key=key, job_id=known[key].id if key in known else key, take=1)
             for key in needs
@@ -90,7 +90,7 @@ def _named(reader: Reader, key: JobKey) -> LedgerJob | None:
 
 
 def _on_disk(reader: Reader, standings: dict[JobKey, Standing], job: Job) -> OnDisk:
-    """Whether each output of a succeeded job lies under one of its names."""
+    """Whether each output of a succeeded job is on the disk under one of its names."""
     store = OutputStore({}, reader.path.parent)
     placed = standings[job.key].placed
     here = {index for index, _, path in placed if store.located(path).exists()}

@@ -1,6 +1,6 @@
 """Plan of a run: what it would do with each job, and why; a dry run is this plan, not executed.
 
-Pure: jobs, standings and what lies on the disk go in, decisions with reasons come out. Must not
+Pure: from jobs, standings and files on the disk to decisions with reasons. Must not
 open the ledger, look at the disk or send anything.
 """
 

@@ -157,7 +157,7 @@ def _section(report: RunReport, outcome: JobOutcome) -> Iterator[StyledLine]:
     if report.emulated:
         heading = _EMULATED.get(outcome, heading)
     yield StyledLine()
-    # Open requests are as uncertain in money as doubts.
+    # The cost of open requests is as uncertain as that of submissions in doubt.
     yield StyledLine(f"{heading}:", Tone.WARNING if running else outcome.status.tone)
     if running:
         names = ", ".join(_name(report, line) for line in lines[:NAMED])

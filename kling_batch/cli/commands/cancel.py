@@ -26,7 +26,7 @@ _HELP = (
 def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
     """Ask for each open request; its help is `_HELP`."""
     if bool(jobs) == everything:
-        raise UsageError("name the jobs, or say --all")
+        raise UsageError("name the jobs, or give --all")
     with ledger_of(values) as ledger:
         answers = operations.cancel_jobs(
             ledger, resolve((), options_of(values)), None if everything else jobs, _print

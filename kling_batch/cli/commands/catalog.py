@@ -48,7 +48,7 @@ def overview(endpoints: Sequence[Endpoint]) -> str:
 
 
 def price_text(price: Price) -> str:
-    """A price as a person reads it."""
+    """A price as text."""
     if isinstance(price, PerImage):
         factors = "".join(f", {name} ×{factor}" for name, factor in price.factors.items())
         return f"{price.image} an image{factors}"
@@ -94,7 +94,7 @@ def _parameter(parameter: Parameter, indent: str) -> str:
 
 
 def as_data(endpoints: Iterable[Endpoint]) -> JSON:
-    """Everything, for machines."""
+    """The whole catalogue as JSON values."""
     return {
         "schema_version": 1,
         "endpoints": [

@@ -15,7 +15,7 @@ from kling_batch.planning.plan import Action
 
 
 class Phase(StrEnum):
-    """Where a job stands in this run; finer than `status`, which is the word that is shown."""
+    """Where a job stands in this run; finer than `status`, which is shown."""
 
     WAITING = "waiting"
     #: The POST is being repeated: fal is busy, locked or out of reach.

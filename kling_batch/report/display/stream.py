@@ -15,7 +15,7 @@ from typing import TextIO
 
 #: Replacements for encodings that lack these characters.
 _PLAINER = str.maketrans({"…": "...", "→": "->", "·": "-", "—": "-", "–": "-", "×": "x", "’": "'"})
-#: As much as a pipe takes without blocking when it says that it takes something.
+#: Bytes that a pipe accepts without blocking once it is writable.
 _CHUNK = getattr(select, "PIPE_BUF", 512)
 #: Seconds that the last output waits for a terminal that takes nothing.
 _HUNG = 30.0

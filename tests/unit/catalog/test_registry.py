@@ -17,12 +17,15 @@ from kling_batch.catalog.registry import (
     cost_of,
     estimate,
     examine,
+    exceeds_estimate,
+    far_exceeds_estimate,
     find,
     format_usd,
     normalise,
     parse_usd,
 )
 from kling_batch.core.jobs import LocalFile, OutputOf, job_key
+from kling_batch.core.quantities import MicroUSD
 
 T2V = find("text-to-video")
 I2V = find("image-to-video")
@@ -625,3 +628,22 @@ def test_dollars_are_shown_without_losing_any(micro, text):
 @given(st.integers(min_value=0, max_value=10**12))
 def test_shown_dollars_read_back(micro):
     assert parse_usd(format_usd(micro).replace(",", "")) == micro
+
+
+@pytest.mark.parametrize(
+    ("cost", "estimate", "more", "far_more"),
+    [
+        (100, 100, False, False),
+        (101, 100, False, False),  # a rounding difference
+        (102, 100, True, False),
+        (299, 100, True, False),
+        (300, 100, True, True),
+        (50, 100, False, False),
+        (500, 0, False, False),  # nobody estimated anything
+    ],
+)
+def test_a_cost_is_compared_with_its_estimate(
+    cost: int, estimate: int, more: bool, far_more: bool
+) -> None:
+    assert exceeds_estimate(MicroUSD(cost), MicroUSD(estimate)) is more
+    assert far_exceeds_estimate(MicroUSD(cost), MicroUSD(estimate)) is far_more

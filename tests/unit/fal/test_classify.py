@@ -20,6 +20,7 @@ from kling_batch.core.outcomes import (
     FailureKind,
     Finished,
     Handle,
+    Listed,
     NotSent,
     Refused,
     RemoteFile,
@@ -35,6 +36,7 @@ from kling_batch.fal.classify import (
     is_lock,
     trusted,
     unread,
+    verdict_of_listed,
     verdict_of_status,
 )
 from kling_batch.fal.responses import Answer, billable_units, files_in, message_of, retry_after
@@ -853,3 +855,21 @@ def test_no_answer_breaks_the_reader(
     ):
         # Whatever it was, the ledger can keep it.
         json.dumps(repr(outcome), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "charged"),
+    [
+        (500, FailureKind.TRANSIENT, Charged.NO),
+        (503, FailureKind.TRANSIENT, Charged.NO),
+        (422, FailureKind.INVALID, Charged.UNKNOWN),
+    ],
+)
+def test_a_listed_failure_without_details_is_free_only_at_500_and_above(
+    status: int, kind: FailureKind, charged: Charged
+) -> None:
+    item = Listed(request_id="r", endpoint="e", sent_at="", payload=None, status_code=status)
+
+    failure = verdict_of_listed(item)
+
+    assert (failure.kind, failure.charged, failure.status) == (kind, charged, status)

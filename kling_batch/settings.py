@@ -16,6 +16,7 @@ from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
+from kling_batch.typed_path import typed_path
 
 DEFAULT_OUTPUT = "outputs"
 LEDGER_NAME = "ledger.db"
@@ -101,7 +102,8 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
     """
     limits = [batch.limits for batch in batches]
     roots = {
-        batch.name: options.output or Path(batch.output or DEFAULT_OUTPUT) for batch in batches
+        batch.name: options.output or typed_path(batch.output or DEFAULT_OUTPUT)
+        for batch in batches
     }
     folder = next(iter(roots.values()), options.output or Path(DEFAULT_OUTPUT))
     if options.ledger is None and len(set(roots.values())) > 1:

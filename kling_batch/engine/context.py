@@ -67,8 +67,8 @@ class Queue(Protocol):
 class Uploader(Protocol):
     """Uploads local files to fal's storage."""
 
-    async def upload(self, path: Path, content_type: str) -> str:
-        """The URL of the uploaded file. Raises `UploadError`."""
+    async def upload(self, path: Path, data: bytes, content_type: str) -> str:
+        """The URL of the uploaded bytes; `path` only names them. Raises `UploadError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

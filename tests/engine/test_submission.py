@@ -127,8 +127,8 @@ def test_an_input_that_changed_since_it_was_priced_is_not_uploaded_under_its_old
         def __init__(self) -> None:
             self.contents: list[bytes] = []
 
-        async def upload(self, path: Path, content_type: str) -> str:
-            self.contents.append(path.read_bytes())
+        async def upload(self, path: Path, data: bytes, content_type: str) -> str:
+            self.contents.append(data)
             return "https://v3b.fal.media/files/b/x.png"
 
     photo = tmp_path / "photo.png"

@@ -18,6 +18,10 @@ from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
 
 DEFAULT_OUTPUT = "outputs"
+#: Service of an emulated run or ledger; the other one is `fal`.
+EMULATOR = "emulator"
+#: Folder of `--emulator`, so that a trial never stands in the way of the real run.
+EMULATOR_OUTPUT = "outputs-emulator"
 LEDGER_NAME = "ledger.db"
 #: Name of the cap that covers all batches of the last 24 hours.
 PER_DAY = "max_cost_per_day"
@@ -93,10 +97,9 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         single: a single-shot command, whose cap covers its one job only.
     """
     limits = [batch.limits for batch in batches]
-    roots = {
-        batch.name: options.output or Path(batch.output or DEFAULT_OUTPUT) for batch in batches
-    }
-    folder = next(iter(roots.values()), options.output or Path(DEFAULT_OUTPUT))
+    output = options.output or (Path(EMULATOR_OUTPUT) if options.emulator == "" else None)
+    roots = {batch.name: output or Path(batch.output or DEFAULT_OUTPUT) for batch in batches}
+    folder = next(iter(roots.values()), output or Path(DEFAULT_OUTPUT))
     if options.ledger is None and len(set(roots.values())) > 1:
         # The order of the manifests must not decide where it is written what was paid.
         folders = ", ".join(sorted(str(root) for root in set(roots.values())))
@@ -105,7 +108,7 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
     return Settings(
         roots=roots,
         ledger=options.ledger or folder / LEDGER_NAME,
-        service="fal" if options.emulator is None else "emulator",
+        service="fal" if options.emulator is None else EMULATOR,
         concurrency=options.concurrency or _least([lim.concurrency for lim in limits]) or 8,
         rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
         budget=_budget(batches, options.max_cost, single=single),

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from kling_batch.core.quantities import (
     MicroUSD,
-    format_usd,
+    exact_usd,
     parse_duration,
     parse_rate,
     parse_usd,
@@ -117,7 +117,7 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
 
 
 def _plain_usd(micro: MicroUSD) -> str:
-    return format_usd(micro).replace("$", "").replace(",", "")
+    return exact_usd(micro).replace("$", "").replace(",", "")
 
 
 def _path(path: StrPath | None) -> Path | None:

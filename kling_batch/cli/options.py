@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate, parse_usd
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, RunOptions
+from kling_batch.settings import DEFAULT_OUTPUT, EMULATOR_OUTPUT, LEDGER_NAME, RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -151,9 +151,28 @@ def options_of(values: dict[str, Any]) -> RunOptions:
     )
 
 
-def ledger_path(places: Mapping[str, Path | None]) -> Path:
-    """The ledger that `--ledger` and `--output` name."""
-    return places.get("ledger") or (places.get("output") or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
+def ledger_path(places: Mapping[str, Any]) -> Path:
+    """The ledger that `--ledger`, `--output` and `--emulator` name.
+
+    Where none of them is given and only the emulator has been tried here, the emulator's.
+    """
+    ledger: Path | None = places.get("ledger")
+    output: Path | None = places.get("output")
+    if ledger is not None or output is not None:
+        return ledger or (output or Path()) / LEDGER_NAME
+    if places.get("emulator"):
+        return _EMULATED_LEDGER
+    real = Path(DEFAULT_OUTPUT) / LEDGER_NAME
+    return real if places.get("emulator_url") else or_emulated(real)
+
+
+def or_emulated(ledger: Path) -> Path:
+    """The ledger; the emulator's where there is none and only the emulator has been tried."""
+    return _EMULATED_LEDGER if _EMULATED_LEDGER.exists() and not ledger.exists() else ledger
+
+
+#: Where `--emulator` without `--output` keeps its ledger.
+_EMULATED_LEDGER = Path(EMULATOR_OUTPUT) / LEDGER_NAME
 
 
 def pairs(texts: tuple[str, ...], flag: str) -> dict[str, str]:

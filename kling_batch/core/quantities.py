@@ -55,8 +55,21 @@ def parse_usd(text: str) -> MicroUSD:
     return MicroUSD(int(micro))
 
 
+_CENT = 10_000
+
+
 def format_usd(micro: int) -> str:
-    """`$0.56`; decimals beyond the cent are shown only where there are any."""
+    """`$0.56`: an amount as people read it, with two decimals.
+
+    A fraction of a cent is rounded up, so that no cost looks smaller than it is.
+    """
+    sign, amount = ("-", -micro) if micro < 0 else ("", micro)
+    dollars, cents = divmod(-(-amount // _CENT), 100)
+    return f"{sign}${dollars:,}.{cents:02}"
+
+
+def exact_usd(micro: int) -> str:
+    """`$0.028`: to the last decimal, for prices of a unit and for what is typed again."""
     sign, amount = ("-", -micro) if micro < 0 else ("", micro)
     dollars, rest = divmod(amount, int(_MICRO))
     decimals = f"{rest:06}".rstrip("0").ljust(2, "0")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kling_batch.core.jobs import Batch
+from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.builder import build_plan, with_granted_takes
 from kling_batch.planning.plan import Plan
@@ -40,5 +41,7 @@ def plan_run(
     with Reader.open(settings.ledger) as reader:
         whole = with_granted_takes(reader, batches)
         plan = build_plan(reader, [select(batch) for batch in whole], settings, whole=whole)
-        seconds = reader.typical_seconds()
+        # The emulator's seconds say nothing about fal's.
+        same = service_of(reader) in (None, settings.service)
+        seconds = reader.typical_seconds() if same else {}
     return PlannedRun(plan=plan, settings=settings, typical_seconds=seconds)

@@ -10,7 +10,6 @@ from typing import Any
 
 from kling_batch.core.jobs import JSON, Render, differences
 from kling_batch.core.lifecycle import NEXT, State, status_of
-from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.core.records import Attempt, LoggedEvent, Standing
 from kling_batch.ledger import queries
@@ -18,8 +17,10 @@ from kling_batch.ledger.names import LedgerJob
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
 from kling_batch.planning.plan import Action
+from kling_batch.report.costs import attempt_cost
+from kling_batch.settings import EMULATOR
 
-#: Text of each event; `by person`: of one that a person reported.
+#: Text of each event; `by person`: of one that a person reported; `emulated`: on the emulator.
 _EVENTS: dict[str, str] = {
     "submit_intended": "intent committed, price {estimate}",
     "submit_accepted": "accepted by fal as {request_id}",
@@ -40,6 +41,7 @@ _EVENTS: dict[str, str] = {
     "artifact_missing": "{reason}; downloading again",
     "file_adopted": "{path} adopted as the result",
     "cost_learnt": "fal billed {cost}",
+    "cost_learnt emulated": "would have cost {cost}",
     "retry_granted": "another paid attempt allowed",
 }
 
@@ -49,11 +51,12 @@ def history(reader: Reader, job: LedgerJob) -> list[str]:
     lines = [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
     lines += [f"  {name}: {_value(value)}" for name, value in json.loads(job.arguments).items()]
     attempts = reader.attempts_of(job.key)
+    emulated = queries.service_of(reader) == EMULATOR
     for number, attempt in enumerate(attempts, 1):
         status = status_of(attempt.state, attempt.remote_status)
-        lines += ["", f"attempt {number}: {status}, {_money(attempt)}"]
+        lines += ["", f"attempt {number}: {status}, {attempt_cost(attempt, emulated=emulated)}"]
         events = queries.events_of(reader, attempt.id)
-        lines += [f"  {event.at}  {_text(event, attempt)}" for event in events]
+        lines += [f"  {event.at}  {_text(event, attempt, emulated=emulated)}" for event in events]
         lines += [
             f"  file {file.path} ({file.size} bytes, sha256 {file.sha256[:12]}…)"
             + (" superseded" if file.superseded else "")
@@ -74,6 +77,7 @@ def as_data(reader: Reader, job: LedgerJob) -> JSON:
         "key": job.key,
         "endpoint": job.endpoint,
         "arguments": json.loads(job.arguments),
+        "emulated": queries.service_of(reader) == EMULATOR,
         "next": {"action": coming.action.value, "reason": coming.reason},
         "attempts": [
             {
@@ -170,7 +174,7 @@ def _collected(attempt: Attempt) -> str:
     return "is paid, but its file is missing: the next run downloads it, which costs nothing"
 
 
-def _text(event: LoggedEvent, attempt: Attempt) -> str:
+def _text(event: LoggedEvent, attempt: Attempt, *, emulated: bool) -> str:
     data = event.data or {}
     fields = {
         **data,
@@ -183,6 +187,8 @@ def _text(event: LoggedEvent, attempt: Attempt) -> str:
     if isinstance(fields.get("cost"), int):
         fields["cost"] = format_usd(fields["cost"])
     name = f"{event.event} by {data['by']}" if "by" in data else event.event
+    if emulated and f"{name} emulated" in _EVENTS:
+        name = f"{name} emulated"
     template: str = _EVENTS.get(name) or _EVENTS.get(event.event, event.event)
     return template.format_map(_Lenient(fields))
 
@@ -192,20 +198,6 @@ class _Lenient(dict[str, Any]):
 
     def __missing__(self, key: str) -> str:
         return "?"
-
-
-def _money(attempt: Attempt) -> str:
-    if attempt.origin == "adopted":
-        return "adopted, nothing paid"
-    if attempt.charged is Charged.NO:
-        return "nothing charged"
-    if attempt.cost is not None:
-        return f"{format_usd(attempt.cost)} charged (estimated {format_usd(attempt.estimate)})"
-    estimate = format_usd(attempt.estimate)
-    if attempt.state in (State.FAILED, State.CANCELLED) and attempt.charged is not None:
-        lost = attempt.charged is Charged.YES
-        return f"{estimate} charged and lost" if lost else f"{estimate} possibly charged"
-    return f"{estimate} estimated"
 
 
 def _value(value: JSON) -> str:

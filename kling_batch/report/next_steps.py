@@ -145,7 +145,7 @@ def _rerun(run: EndedRun, command: Command, remark: str = "") -> Iterator[str]:
             paid = {item.job.key for item in plan.items if item.action is Action.SUBMIT}
             command = command.having("--limit", str(len(paid)))
         if not _approved(run, plan):
-            review = command.without("--plan").as_command("plan").having("--out", file)
+            review = command.without("--plan").as_command("plan").having("--save", file)
             yield f"{review}   (the plan no longer fits: review a new one)"
     yield f"{command}   ({remark})" if remark else str(command)
 

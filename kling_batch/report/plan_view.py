@@ -10,6 +10,7 @@ from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import duration, format_usd, usd_number
 from kling_batch.core.text import clean
 from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.report.costs import ROUNDED, is_rounded
 from kling_batch.settings import Settings
 
 #: At most so many lines; jobs that are kept are only counted.
@@ -67,6 +68,8 @@ def _footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
     if not plan.count(Action.SUBMIT):
         return []
     notes = [f"prices of {dated}" for dated in (_dated(plan),) if dated]
+    if is_rounded(item.job.estimate for item in plan.items if _paid(item)):
+        notes.append(ROUNDED)
     seconds = wall_time(plan, settings, history)
     basis = "from earlier renders" if history else "from fal's model pages"
     notes.append(f"about {duration(seconds)} with {settings.concurrency} at once, {basis}")

@@ -63,7 +63,7 @@ def opening(started: RunStarted) -> str:
     parts = [f"{number:,} {what}" for number, what in counts if number]
     if started.cap is not None:
         parts.append(f"cap {format_usd(started.cap)}")
-    where = " on the emulator (nothing is charged)" if started.emulated else ""
+    where = " on the emulator (nothing is paid)" if started.emulated else ""
     files = clean(started.output)
     return f"{count(len(plan.items), 'job')}{where}: {', '.join(parts)}; files in {files}"
 

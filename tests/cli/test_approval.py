@@ -25,7 +25,7 @@ def test_a_collected_failure_pays_nothing_more_than_was_agreed_to(
     with tls_stand_in(tmp_path, "--profile", "instant", "--faults", str(faults)) as env:
         (tmp_path / "m.yaml").write_text(ONE)
         invoke("run", "m.yaml", "--yes", "--detach", cwd=tmp_path, env=env)
-        made = invoke("plan", "m.yaml", "-o", "plan.json", cwd=tmp_path, env=env)
+        made = invoke("plan", "m.yaml", "--save", "plan.json", cwd=tmp_path, env=env)
         assert "up to $0.00" in made.stdout
         invoke("run", "m.yaml", *more, cwd=tmp_path, env=env)
     with closing(sqlite3.connect(tmp_path / "outputs/ledger.db")) as db:
@@ -39,7 +39,7 @@ def test_a_doubt_that_is_let_go_pays_nothing_more_than_was_agreed_to(
     desk.put(ONE + "limits: {on_doubt: resubmit, doubt_wait: 2s}\n")
     desk.world.faults.add(Fault(stage="submit.before", what="reset", times=1))
     desk.run("--detach", code=5)
-    desk.say("plan", "desk.yaml", "--emulator-url", desk.url, "-o", "plan.json")
+    desk.say("plan", "desk.yaml", "--emulator-url", desk.url, "--save", "plan.json")
 
     invoke("run", "desk.yaml", "--emulator-url", desk.url, *more, cwd=desk.folder)
 

@@ -103,7 +103,7 @@ def test_a_retry_is_advised_for_once_and_keeps_the_selection(desk: Desk) -> None
 
 def test_a_plan_half_carried_out_is_gone_on_with(desk: Desk) -> None:
     desk.videos(*ABC, head="vars: {brand: Acme}\n")
-    desk.say("plan", "trial.yaml", "--only", "[ab]", "-o", "reviewed.json")
+    desk.say("plan", "trial.yaml", "--only", "[ab]", "--save", "reviewed.json")
     told = desk.run("--plan", "reviewed.json", "--only", "[ab]", "--timeout", "1s", code=6)
     desk.finish()
 
@@ -117,7 +117,7 @@ def test_a_plan_half_carried_out_is_gone_on_with(desk: Desk) -> None:
 
 def test_a_plan_with_a_limit_is_gone_on_with_and_no_further(desk: Desk) -> None:
     desk.videos(*ABC, head="vars: {brand: Acme}\n")
-    desk.say("plan", "trial.yaml", "--limit", "2", "-o", "reviewed.json")
+    desk.say("plan", "trial.yaml", "--limit", "2", "--save", "reviewed.json")
     words = ("--plan", "reviewed.json", "--limit", "2", "--concurrency", "1")
     told = desk.run(*words, "--timeout", "1s", code=6)
     assert len(desk.world.books.accepted) == 1
@@ -137,7 +137,7 @@ def test_where_the_plan_would_be_refused_a_new_one_comes_first(desk: Desk) -> No
     desk.finish()
     desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, prompt="hat", times=1))
     desk.run("--only", "b", code=1)
-    desk.say("plan", "trial.yaml", "-o", "reviewed.json")
+    desk.say("plan", "trial.yaml", "--save", "reviewed.json")
     told = desk.run("--plan", "reviewed.json", code=1)
 
     review, again = steps(told)

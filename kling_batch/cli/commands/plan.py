@@ -14,6 +14,7 @@ from kling_batch.cli.options import (
     PATH,
     limit_options,
     options_of,
+    place_options,
     selection_options,
     service_options,
 )
@@ -25,11 +26,11 @@ from kling_batch.report.plan_view import as_json, as_markdown, as_text
 
 @click.command(epilog="Example: kling-batch plan manifest.yaml")
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
+@place_options
 @click.option(
-    "--output", type=PATH, envvar="KLING_BATCH_OUTPUT", help="Folder of the outputs of the run"
+    "--save", type=PATH, metavar="FILE", help="Write the plan to FILE, for `run --plan FILE`"
 )
-@click.option("--ledger", type=PATH, envvar="KLING_BATCH_LEDGER", help="The ledger of the run")
-@click.option("-o", "--out", type=PATH, help="Write the plan to FILE, for `run --plan FILE`")
+@click.option("--out", "save", type=PATH, hidden=True, help="The former name of --save")
 @limit_options
 @selection_options
 @service_options
@@ -46,8 +47,8 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     batches = load_manifests(manifests, values["variables"])
     planned = operations.plan_run(batches, options_of(values), select=selection_of(values))
     view = (planned.plan, planned.settings, planned.typical_seconds)
-    if values["out"]:
-        _write(values["out"], planned.plan, as_json(*view))
+    if values["save"]:
+        _write(values["save"], planned.plan, as_json(*view))
     if values["as_json"]:
         click.echo(json.dumps(as_json(*view), ensure_ascii=False, indent=2))
     elif values["markdown"]:

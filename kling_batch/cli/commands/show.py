@@ -9,11 +9,13 @@ import click
 
 from kling_batch.cli.ledgers import reader_of
 from kling_batch.cli.options import JOB, place_options
+from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.names import find
-from kling_batch.ledger.queries import job_status
+from kling_batch.ledger.queries import job_status, service_of
 from kling_batch.report.history import as_data, history
 from kling_batch.report.history import why as explain
+from kling_batch.settings import EMULATOR
 
 
 @click.command(epilog="Example: kling-batch show hero-clip")
@@ -51,13 +53,15 @@ def why(job: str, **places: Path | None) -> int:
 def list_(state: tuple[str, ...], *, as_json: bool, **places: Path | None) -> int:
     """List the jobs: state, price, name, prompt."""
     with reader_of(places) as reader:
+        emulated = service_of(reader) == EMULATOR
         for row in job_status(reader):
             if state and row.state not in state and row.status not in state:
                 continue
             if as_json:
-                click.echo(json.dumps(row._asdict(), ensure_ascii=False))
+                click.echo(json.dumps({**row._asdict(), "emulated": emulated}, ensure_ascii=False))
                 continue
             prompt = " ".join((row.prompt or "").split())[:60]
             price = row.estimate_usd if row.cost_usd is None else row.cost_usd
-            click.echo(f"{row.status:>11}  ${price:<7.3f} {row.batch}/{row.label}  {prompt}")
+            cost = ("would have cost " if emulated else "") + format_usd(micro_usd(price))
+            click.echo(f"{row.status:>11}  {cost:<8} {row.batch}/{row.label}  {prompt}")
     return ExitCode.OK

@@ -179,7 +179,7 @@ def test_jobs_carry_their_batch_where_there_are_several(err: io.StringIO) -> Non
     display.notify(RunEvent(kind=EventKind.SAVED, job="clip", batch="summer", message="x.mp4"))
 
     opened, saved = err.getvalue().splitlines()
-    assert "on the emulator (nothing is charged)" in opened
+    assert "on the emulator (nothing is paid)" in opened
     assert saved == "06:00:01Z summer/clip: saved x.mp4"
 
 

@@ -47,6 +47,8 @@ class RunOptions:
     retry_failed: bool = False
     yes: bool = False
     detach: bool = False
+    #: Collect what is open, buy nothing.
+    collect: bool = False
     #: None: fal. Empty: the emulator inside this process. Else the address of one on a port.
     emulator: str | None = None
 
@@ -96,6 +98,8 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         options: what command line, environment or Python set.
         single: a single-shot command, whose cap covers its one job only.
     """
+    if options.collect and options.detach:
+        raise UsageError("--collect waits for what --detach leaves: say one of them")
     limits = [batch.limits for batch in batches]
     output = options.output or (Path(EMULATOR_OUTPUT) if options.emulator == "" else None)
     roots = {batch.name: output or Path(batch.output or DEFAULT_OUTPUT) for batch in batches}

@@ -44,7 +44,8 @@ class Options:
         tags: run only jobs with one of these tags.
         retry_failed: try failed and cancelled jobs again.
         yes: pay without a cap and without asking.
-        detach: submit, then leave; a later run collects.
+        detach: submit everything, then leave; a later run collects.
+        collect: collect what is open, buy nothing.
         emulator: `True` for the emulator inside this process, or the address of one.
 
     Raises:
@@ -64,6 +65,7 @@ class Options:
     retry_failed: bool = False
     yes: bool = False
     detach: bool = False
+    collect: bool = False
     emulator: bool | str = False
 
     def __post_init__(self) -> None:
@@ -88,6 +90,7 @@ def run_options(options: Options) -> RunOptions:
         retry_failed=options.retry_failed,
         yes=options.yes,
         detach=options.detach,
+        collect=options.collect,
         emulator=emulator if isinstance(emulator, str) else "" if emulator else None,
     )
 
@@ -113,7 +116,10 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
     for name, value in values.items():
         if value is not None:
             command = command.having(name, str(value))
-    return command.having("--emulator") if parsed.emulator == "" else command
+    flags = {"--collect": parsed.collect, "--emulator": parsed.emulator == ""}
+    for name in (name for name, given in flags.items() if given):
+        command = command.having(name)
+    return command
 
 
 def _plain_usd(micro: MicroUSD) -> str:

@@ -55,7 +55,7 @@ class Plan:
             cap=_usd(settings.budget.total),
             ledger=settings.ledger,
             warnings=tuple(warnings),
-            _text=as_text(plan, settings, planned.typical_seconds),
+            _text=as_text(plan, settings, planned.typical_seconds, planned.coverage),
         )
 
     def __iter__(self) -> Iterator[PlannedJob]:

@@ -147,6 +147,7 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         retry_failed=bool(values.get("retry_failed")),
         yes=bool(values.get("yes")),
         detach=bool(values.get("detach")),
+        collect=bool(values.get("collect")),
         emulator=address,
     )
 

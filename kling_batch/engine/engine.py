@@ -73,7 +73,7 @@ class Engine:
         while self._queue.left and not context.submit_stop.is_set:
             if not self._queue.ready or context.window.full:
                 if context.policy.detach and not self._running:
-                    break  # nobody collects, so nothing can become ready or leave the window
+                    break  # nobody collects, so nothing can become ready
                 await context.feeder.wait()
                 continue
             item = self._queue.ready.popleft()

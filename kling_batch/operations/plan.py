@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from kling_batch.core.jobs import Batch
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.operations.services import coverage_now
 from kling_batch.planning.builder import build_plan, with_granted_takes
+from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
 from kling_batch.settings import RunOptions, Settings, resolve
 
@@ -21,6 +23,8 @@ class PlannedRun:
     settings: Settings
     #: Median seconds of a render by endpoint, as far as the ledger knows.
     typical_seconds: Mapping[str, float]
+    #: How far the caps reach in the plan; None: to its end.
+    coverage: Coverage | None = None
 
 
 def plan_run(
@@ -36,12 +40,14 @@ def plan_run(
     """
     settings = resolve(batches, options)
     if not settings.ledger.exists():
-        plan = build_plan(None, [select(batch) for batch in batches], settings)
-        return PlannedRun(plan=plan, settings=settings, typical_seconds={})
+        plan = build_plan(None, [select(batch) for batch in batches], settings, whole=batches)
+        coverage = coverage_now(None, plan, settings)
+        return PlannedRun(plan=plan, settings=settings, typical_seconds={}, coverage=coverage)
     with Reader.open(settings.ledger) as reader:
         whole = with_granted_takes(reader, batches)
         plan = build_plan(reader, [select(batch) for batch in whole], settings, whole=whole)
         # The emulator's seconds say nothing about fal's.
         same = service_of(reader) in (None, settings.service)
         seconds = reader.typical_seconds() if same else {}
-    return PlannedRun(plan=plan, settings=settings, typical_seconds=seconds)
+        coverage = coverage_now(reader, plan, settings)
+    return PlannedRun(plan=plan, settings=settings, typical_seconds=seconds, coverage=coverage)

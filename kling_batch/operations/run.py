@@ -23,10 +23,17 @@ from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
-from kling_batch.operations.services import authorization_for, gateway_of, now, run_context
+from kling_batch.operations.services import (
+    authorization_for,
+    coverage_now,
+    gateway_of,
+    now,
+    run_context,
+)
 from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
 from kling_batch.planning.approval import Approval
 from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
+from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
@@ -48,6 +55,8 @@ class Run:
     display: Display
     signals: Signals
     check_plan: Callable[[Plan], None] | None
+    #: How far the caps reach in the plan; None: to its end.
+    coverage: Coverage | None
     run_id: int
     started: datetime
     exit_code: ExitCode = ExitCode.SOME_FAILED
@@ -167,6 +176,7 @@ def open_run(
                 display=display,
                 signals=signals,
                 check_plan=check_plan,
+                coverage=coverage_now(ledger, plan, settings),
                 run_id=run_id,
                 started=started,
             )
@@ -241,6 +251,7 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
                 emulated=settings.service == "emulator",
                 committed=run.ledger.committed([batch.name for batch in run.batches]),
+                coverage=run.coverage,
             )
         )
         async with run_context(
@@ -268,10 +279,12 @@ def _policy(run: Run) -> RunPolicy:
         concurrency=settings.concurrency,
         rate=settings.rate,
         caps=settings.budget.caps,
-        on_doubt=settings.on_doubt,
+        on_doubt="hold" if settings.options.collect else settings.on_doubt,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
-        payable=run.approval.payable(run.plan).__contains__,
+        payable=(
+            frozenset() if settings.options.collect else run.approval.payable(run.plan)
+        ).__contains__,
         alarm=run.approval.alarm(run.plan, run.ledger),
         detach=settings.options.detach,
     )

@@ -16,9 +16,12 @@ from kling_batch.ledger.names import by_key, job_of, orphan_name
 from kling_batch.ledger.queries import render_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.store import OutputStore
-from kling_batch.planning.plan import OnDisk, Plan, PlannedJob, make_plan
+from kling_batch.planning.plan import LeftOut, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.selection import limited, with_extra_takes
 from kling_batch.settings import Settings
+
+#: The options that select jobs, for messages.
+SELECTION = "--only, --exclude or --tag"
 
 
 def store_of(settings: Settings) -> OutputStore:
@@ -47,6 +50,7 @@ def build_plan(
     that the manifests no longer have are part of the plan.
     """
     jobs = [job for batch in batches for job in batch.jobs]
+    unselected = max(0, sum(len(batch.jobs) for batch in whole) - len(jobs))
     if retry is None:
         retry = lambda _: settings.options.retry_failed  # noqa: E731
     if reader is None:
@@ -61,8 +65,12 @@ def build_plan(
             retry=retry,
             attempts=settings.attempts,
         )
-        if len(jobs) == sum(len(batch.jobs) for batch in whole):
+        if whole and not unselected:
             plan = Plan((*plan.items, *orphaned_requests(reader, whole)))
+    if unselected:
+        plan = Plan(plan.items, (LeftOut(SELECTION, unselected),))
+    if settings.options.collect:
+        return limited(plan, 0, "--collect")
     return limited(plan, settings.options.limit)
 
 

@@ -17,6 +17,7 @@ from kling_batch.core.jobs import Job, JobKey, parents
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Standing
+from kling_batch.core.text import count
 from kling_batch.planning.retry import Decision, decide, may_try_again
 
 
@@ -67,11 +68,24 @@ class PlannedJob(NamedTuple):
     orphaned: bool = False
 
 
+class LeftOut(NamedTuple):
+    """Jobs that an option keeps out of the plan."""
+
+    #: The option, as a person writes it.
+    option: str
+    jobs: int
+
+    def __str__(self) -> str:
+        return f"{count(self.jobs, 'job')} by {self.option}"
+
+
 @dataclass(frozen=True)
 class Plan:
     """Every job with its action, parents first."""
 
     items: tuple[PlannedJob, ...]
+    #: What the selection, `--limit` or `--collect` leaves to other runs.
+    left_out: tuple[LeftOut, ...] = ()
 
     @cached_property
     def counts(self) -> Counter[Action]:

@@ -54,6 +54,8 @@ def _steps(run: EndedRun) -> Iterator[str]:
     untried, settled = _failed_jobs(run) if JobOutcome.FAILED in outcomes else ([], [])
     if JobOutcome.IN_DOUBT in outcomes:
         yield from _resolve_commands(run)
+    if run.settings.options.collect:
+        untried, settled = [], []  # this run was to buy nothing
     pending = JobOutcome.NOT_STARTED in outcomes or (untried and command.can("--retry-failed"))
     if outcomes & {JobOutcome.RUNNING, JobOutcome.UNDELIVERED} or (
         pending and run.code is not ExitCode.BUDGET

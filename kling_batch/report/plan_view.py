@@ -9,6 +9,7 @@ from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import duration, format_usd, usd_number
 from kling_batch.core.text import clean
+from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.costs import ROUNDED, is_rounded
 from kling_batch.settings import Settings
@@ -35,13 +36,16 @@ History = Mapping[str, float]
 _UNKNOWN_SECONDS = {"image": 15.0, "video": 180.0}
 
 
-def as_text(plan: Plan, settings: Settings, history: History) -> str:
+def as_text(
+    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+) -> str:
     """A line for each job that is not kept, then the totals."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
     lines = [_line(item) for item in moving[:MANY]]
     if len(moving) > MANY:
         lines.append(f"… and {len(moving) - MANY} more (--json lists all)")
-    return "\n".join([*lines, _totals(plan, settings), *_footnotes(plan, settings, history)])
+    notes = [*_left_out(plan, coverage), *_footnotes(plan, settings, history)]
+    return "\n".join([*lines, _totals(plan, settings), *notes])
 
 
 def _line(item: PlannedJob) -> str:
@@ -62,6 +66,12 @@ def _totals(plan: Plan, settings: Settings) -> str:
     )
     cap = f" of at most {format_usd(settings.max_cost)}" if settings.max_cost is not None else ""
     return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}"
+
+
+def _left_out(plan: Plan, coverage: Coverage | None) -> list[str]:
+    """What this run would leave to others, by options and by caps."""
+    notes = [f"left out: {', '.join(map(str, plan.left_out))}"] if plan.left_out else []
+    return notes + ([str(coverage)] if coverage else [])
 
 
 def _footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
@@ -99,7 +109,9 @@ def _seconds(endpoint_id: str, history: History) -> float:
     return float(endpoint.typical_seconds or _UNKNOWN_SECONDS[endpoint.output])
 
 
-def as_markdown(plan: Plan, settings: Settings, history: History) -> str:
+def as_markdown(
+    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+) -> str:
     """For a comment on a pull request."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
     lines = [f"**kling-batch plan:** {_totals(plan, settings)}", ""]
@@ -112,7 +124,8 @@ def as_markdown(plan: Plan, settings: Settings, history: History) -> str:
         )
     if len(moving) > MANY:
         lines.append(f"| | … and {len(moving) - MANY} more | | |")
-    return "\n".join([*lines, "", *_footnotes(plan, settings, history)]).rstrip()
+    notes = [*_left_out(plan, coverage), *_footnotes(plan, settings, history)]
+    return "\n".join([*lines, "", *notes]).rstrip()
 
 
 def _cell(text: str) -> str:
@@ -120,7 +133,9 @@ def _cell(text: str) -> str:
     return safe.replace("`", "\\`")
 
 
-def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
+def as_json(
+    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+) -> JSON:
     """Everything, for machines."""
     return {
         "schema_version": 1,
@@ -129,6 +144,8 @@ def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
         "prices_dated": _dated(plan) or None,
         "wall_time_seconds": round(wall_time(plan, settings, history)),
         "idle": plan.idle,
+        "left_out": [{"by": option, "jobs": jobs} for option, jobs in plan.left_out],
+        "covered_by_caps": coverage.jobs if coverage else None,
         "counts": {action.value: plan.count(action) for action in Action if plan.count(action)},
         "jobs": [
             {

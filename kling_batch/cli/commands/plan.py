@@ -46,7 +46,7 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     """
     batches = load_manifests(manifests, values["variables"])
     planned = operations.plan_run(batches, options_of(values), select=selection_of(values))
-    view = (planned.plan, planned.settings, planned.typical_seconds)
+    view = (planned.plan, planned.settings, planned.typical_seconds, planned.coverage)
     if values["save"]:
         _write(values["save"], planned.plan, as_json(*view))
     if values["as_json"]:

@@ -217,6 +217,8 @@ def test_json_is_one_object_a_line_and_the_report_is_the_last() -> None:
         "cap_usd": 40.0,
         "output": "outputs",
         "emulated": False,
+        "left_out": [],
+        "covered_by_caps": None,
     }
     assert progress == {
         "schema_version": 1,

@@ -6,9 +6,11 @@ What comes next is the plan's decision (`outlook`). Must not write, and must not
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from kling_batch.core.jobs import JSON, Render, differences
+from kling_batch.core.jobs import JSON, Render, canonical_json, differences
 from kling_batch.core.lifecycle import NEXT, State, status_of
 from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.core.records import Attempt, LoggedEvent, Standing
@@ -16,7 +18,8 @@ from kling_batch.ledger import queries
 from kling_batch.ledger.names import LedgerJob
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
-from kling_batch.planning.plan import Action
+from kling_batch.planning.plan import Action, PlannedJob
+from kling_batch.planning.retry import to_change
 from kling_batch.report.costs import attempt_cost
 from kling_batch.settings import EMULATOR
 
@@ -46,7 +49,22 @@ _EVENTS: dict[str, str] = {
 }
 
 
-def history(reader: Reader, job: LedgerJob) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """What the job's manifest says now, or as of when the ledger speaks instead."""
+
+    #: The job as a run would meet it now; None where the manifest is not known.
+    planned: PlannedJob | None = None
+    #: As of when, for people.
+    as_of: str = ""
+    #: Whether the manifest was read and does not have the job any more.
+    dropped: bool = False
+
+
+_UNKNOWN = Current()
+
+
+def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str]:
     """Every attempt at a job with its events and files, a line each."""
     lines = [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
     lines += [f"  {name}: {_value(value)}" for name, value in json.loads(job.arguments).items()]
@@ -62,13 +80,13 @@ def history(reader: Reader, job: LedgerJob) -> list[str]:
             + (" superseded" if file.superseded else "")
             for file in reader.files_of(attempt.id)
         ]
-    lines += ["", *why(reader, job)]
+    lines += ["", *why(reader, job, current)]
     return lines
 
 
-def as_data(reader: Reader, job: LedgerJob) -> JSON:
+def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON:
     """The same for machines."""
-    coming = outlook(reader, job).planned
+    coming = current.planned or outlook(reader, job).planned
     return {
         "schema_version": 1,
         "batch": job.batch,
@@ -79,6 +97,7 @@ def as_data(reader: Reader, job: LedgerJob) -> JSON:
         "arguments": json.loads(job.arguments),
         "emulated": queries.service_of(reader) == EMULATOR,
         "next": {"action": coming.action.value, "reason": coming.reason},
+        "as_of": current.as_of or None,
         "attempts": [
             {
                 "attempt": attempt.id,
@@ -96,9 +115,14 @@ def as_data(reader: Reader, job: LedgerJob) -> JSON:
     }
 
 
-def why(reader: Reader, job: LedgerJob) -> list[str]:
+def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str]:
     """What the next run would do with the job, why, and what has changed about it."""
-    lines = [_next(reader, job)]
+    planned = current.planned
+    if planned is not None and planned.job.key != job.key:
+        return [*_changed(reader, job, planned), f"({current.as_of})"]
+    lines = [_next(reader, job, planned)]
+    if current.dropped:
+        lines = [f"{job.label} is in no manifest now, so no run pays for it."]
     for key, retired_at in job.earlier[:3]:
         before = queries.render_of(reader, key)
         now = Render(job.endpoint, json.loads(job.arguments))
@@ -107,7 +131,28 @@ def why(reader: Reader, job: LedgerJob) -> list[str]:
         lines += [
             f"  {name}: {_short(old)} → {_short(new)}" for name, (old, new) in changes.items()
         ]
-    return lines
+    return [*lines, f"({current.as_of})"] if current.as_of else lines
+
+
+def why_new(planned: PlannedJob) -> list[str]:
+    """The same for a job that the ledger does not know."""
+    return [f"{planned.job.label} is {planned.reason}: {_coming(planned)}."]
+
+
+def _changed(reader: Reader, job: LedgerJob, planned: PlannedJob) -> Iterator[str]:
+    """What differs between the manifest's job and the one that the ledger has under its name."""
+    yield f"{planned.job.label} has changed ({planned.reason}): {_coming(planned)}."
+    before = queries.render_of(reader, job.key)
+    now = Render(planned.job.endpoint, json.loads(canonical_json(planned.job.arguments)))
+    for name, (old, new) in (differences(before, now) if before else {}).items():
+        yield f"  {name}: {_short(old)} → {_short(new)}"
+
+
+def _coming(planned: PlannedJob) -> str:
+    """What the next run does with a job that is not the ledger's."""
+    if planned.action is Action.SUBMIT and not planned.duplicate:
+        return f"the next run pays up to {format_usd(planned.job.estimate)} for it"
+    return f"the next run pays nothing for it ({planned.reason})"
 
 
 def _short(value: JSON) -> str:
@@ -115,9 +160,11 @@ def _short(value: JSON) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-def _next(reader: Reader, job: LedgerJob) -> str:
+def _next(reader: Reader, job: LedgerJob, planned: PlannedJob | None) -> str:
     """One sentence made of the plan's decision, so that it agrees with `plan` about payments."""
     coming = outlook(reader, job)
+    if planned is not None:  # of the manifest itself, which decides how often is tried
+        coming = replace(coming, planned=planned, by_limit=False)
     price = format_usd(job.estimate)
     if coming.standing is not None:
         return f"{job.label} {_then(reader, coming, coming.standing, price)}."
@@ -138,11 +185,7 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
                 f"{ended} ({reason}): the next run pays up to {price} for another attempt{unless}"
             )
         case Action.SETTLED:
-            unless = ", unless the manifest's `retry` allows more attempts"
-            return (
-                f"{ended} ({_failure(standing)}) and stays so{unless if coming.by_limit else ''}: "
-                "only `run --retry-failed` or `retry` pays for it again"
-            )
+            return f"{ended} ({_failure(standing)}) and stays so{_until(coming, standing)}"
         case Action.BLOCKED:
             return f"{ended} and {reason}: the next run does not pay for it"
         case Action.RECONCILE:
@@ -158,6 +201,17 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
             )
         case Action.COLLECT | Action.DOWNLOAD:
             return _collected(reader.attempt(standing.attempt_id))
+
+
+def _until(coming: Outlook, standing: Standing) -> str:
+    """What pays for a settled job again."""
+    if change := to_change(standing.failure):
+        return (
+            f": fal would refuse the same request again, so change {change}; "
+            "`retry` pays for it unchanged"
+        )
+    unless = ", unless the manifest's `retry` allows more attempts" if coming.by_limit else ""
+    return f"{unless}: only `run --retry-failed` or `retry` pays for it again"
 
 
 def _failure(standing: Standing) -> str:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import click
 
+from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
-from kling_batch.cli.options import PATH, ledger_path, or_emulated, place_options
+from kling_batch.cli.options import PATH, place_options
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import usd_number
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.queries import job_status, service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.report.costs import totals
-from kling_batch.settings import EMULATOR, RunOptions, resolve
+from kling_batch.settings import EMULATOR
 
 
 @click.command(epilog="Example: kling-batch status manifest.yaml")
@@ -27,13 +28,9 @@ def status(
     manifests: tuple[Path, ...], output: Path | None, ledger: Path | None, *, as_json: bool
 ) -> int:
     """Show the state of every job, and the costs."""
-    names: tuple[str, ...] = ()
-    path = ledger_path({"output": output, "ledger": ledger})
-    if manifests:
-        batches = load_manifests(manifests, ())
-        wanted = resolve(batches, RunOptions(output=output, ledger=ledger)).ledger
-        path = or_emulated(wanted) if output is None and ledger is None else wanted
-        names = tuple(batch.name for batch in batches)
+    batches = load_manifests(manifests, ()) if manifests else ()
+    names = tuple(batch.name for batch in batches)
+    path = ledger_of_manifests(manifests, {"output": output, "ledger": ledger}, batches)
     with Reader.open(path) as reader:
         emulated = service_of(reader) == EMULATOR
         rows = [row for row in job_status(reader) if not names or row.batch in names]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kling_batch.core.jobs import Batch, Job
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
 
@@ -25,6 +25,8 @@ EMULATOR_OUTPUT = "outputs-emulator"
 LEDGER_NAME = "ledger.db"
 #: Name of the cap that covers all batches of the last 24 hours.
 PER_DAY = "max_cost_per_day"
+#: Name of the limit of failures, as the cap that ended a run.
+MAX_FAILURES = "max_failures"
 #: Paid attempts of a job without asking again, where the manifest sets none.
 DEFAULT_ATTEMPTS = 3
 
@@ -44,6 +46,7 @@ class RunOptions:
     #: Seconds.
     timeout: float | None = None
     limit: int | None = None
+    max_failures: FailureLimit | None = None
     retry_failed: bool = False
     yes: bool = False
     detach: bool = False
@@ -80,6 +83,8 @@ class Settings:
     on_doubt: str
     doubt_wait: float
     attempts: int
+    #: After which failures the run buys nothing more, or None.
+    max_failures: FailureLimit | None
     #: Seconds until the run leaves, or None.
     deadline: float | None
     options: RunOptions = field(repr=False)
@@ -121,6 +126,7 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         else "hold",
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
         attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
+        max_failures=options.max_failures or _strictest([lim.max_failures for lim in limits]),
         deadline=min(deadlines) if deadlines else None,
         options=options,
     )
@@ -144,6 +150,16 @@ def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool
     if per_day is not None:
         caps.append(Cap(limit=per_day, window=timedelta(days=1), name=PER_DAY))
     return Budget(caps=tuple(caps), total=total)
+
+
+def _strictest(limits: Sequence[FailureLimit | None]) -> FailureLimit | None:
+    given = _set(limits)
+    if not given:
+        return None
+    return FailureLimit(
+        in_a_row=_least([limit.in_a_row for limit in given]),
+        share=_least([limit.share for limit in given]),
+    )
 
 
 def _set(values: Sequence[T | None]) -> list[T]:

@@ -14,6 +14,7 @@ from kling_batch.core.quantities import (
     MicroUSD,
     exact_usd,
     parse_duration,
+    parse_failure_limit,
     parse_rate,
     parse_usd,
     rate_text,
@@ -39,6 +40,8 @@ class Options:
         rate: submissions at most: `"60/min"`, or a number per second.
         timeout: leave after this long: `"90m"`, seconds, or a `timedelta`.
         limit: submit at most so many jobs.
+        max_failures: buy nothing more after so many failures in a row of the same kind, or after
+            that share of the jobs: `"20%"`.
         only: run only jobs whose id fits one of these globs.
         exclude: leave out jobs whose id fits one of these globs.
         tags: run only jobs with one of these tags.
@@ -59,6 +62,7 @@ class Options:
     rate: str | float | None = None
     timeout: str | float | timedelta | None = None
     limit: int | None = None
+    max_failures: int | str | None = None
     only: str | Sequence[str] = ()
     exclude: str | Sequence[str] = ()
     tags: str | Sequence[str] = ()
@@ -87,6 +91,7 @@ def run_options(options: Options) -> RunOptions:
         rate=_parsed("rate", _rate, options.rate),
         timeout=_parsed("timeout", _seconds, options.timeout),
         limit=_at_least("limit", 0, options.limit),
+        max_failures=_parsed("max_failures", parse_failure_limit, options.max_failures),
         retry_failed=options.retry_failed,
         yes=options.yes,
         detach=options.detach,
@@ -110,6 +115,7 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
         "--concurrency": parsed.concurrency,
         "--rate": None if parsed.rate is None else rate_text(parsed.rate),
         "--limit": parsed.limit,
+        "--max-failures": parsed.max_failures,
         "--emulator-url": parsed.emulator or None,
     }
     command = Command(("kling-batch", "run", *sources))

@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 
 import click
 
-from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate, parse_usd
+from kling_batch.core.quantities import (
+    FailureLimit,
+    MicroUSD,
+    parse_duration,
+    parse_failure_limit,
+    parse_rate,
+    parse_usd,
+)
 from kling_batch.settings import DEFAULT_OUTPUT, EMULATOR_OUTPUT, LEDGER_NAME, RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,6 +48,12 @@ def _rate(text: str) -> float:
     """`5/s`, `60/min`, `500/h` → per second."""
     with _usage_errors():
         return parse_rate(text)
+
+
+def _failures(text: str) -> FailureLimit:
+    """`5`, `20%`."""
+    with _usage_errors():
+        return parse_failure_limit(text)
 
 
 @contextmanager
@@ -103,6 +116,12 @@ def limit_options(command: F) -> F:
                 help="Never spend more than this on the batch",
             ),
             option(
+                "--max-failures",
+                type=_failures,
+                metavar="N|N%",
+                help="Buy nothing more after N failures in a row of a kind, or N% of the jobs",
+            ),
+            option(
                 "--timeout",
                 type=duration,
                 metavar="DURATION",
@@ -144,6 +163,7 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         max_cost=values.get("max_cost"),
         timeout=values.get("timeout"),
         limit=values.get("limit"),
+        max_failures=values.get("max_failures"),
         retry_failed=bool(values.get("retry_failed")),
         yes=bool(values.get("yes")),
         detach=bool(values.get("detach")),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple, NewType, TypeAlias
 
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.errors import ArgumentPath, Place, Problem
 
 JobKey = NewType("JobKey", str)
@@ -118,6 +118,7 @@ class Limits:
     on_doubt: str | None = None
     doubt_wait: float | None = None
     retry_attempts: int | None = None
+    max_failures: FailureLimit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

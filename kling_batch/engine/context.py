@@ -23,7 +23,7 @@ from kling_batch.core.outcomes import (
     StatusOutcome,
     SubmitOutcome,
 )
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
 from kling_batch.ledger.ledger import Ledger
@@ -75,6 +75,8 @@ class RunPolicy:
     #: Seconds since the intent for which a trace of a submission in doubt is looked for.
     doubt_wait: float = 3600.0
     attempts: int = 3
+    #: After which failures nothing more is submitted.
+    max_failures: FailureLimit | None = None
     #: End the run once everything allowed is submitted.
     detach: bool = False
     #: Whether this run was approved to pay for a job: what was only to be collected may fail, and a

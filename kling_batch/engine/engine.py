@@ -56,7 +56,7 @@ class Engine:
     async def run(self, plan: Plan) -> RunResult:
         """Carry out the plan to its end, or until the run is stopped."""
         self._queue.load(plan)
-        self._gate.open_for(item.job.batch for item in plan.items)
+        self._gate.open_for(plan)
         if alarm := self._context.policy.alarm:
             self._gate.close(ExitCode.BUDGET, alarm)
         with self._work:

@@ -158,6 +158,13 @@ SECONDS: Schema = {
     ],
     "examples": ["90s", "30m", "3h"],
 }
+FAILURES: Schema = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": 100_000},
+        {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%?\s*$"},
+    ]
+}
+
 MONEY: Schema = {
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": 10_000_000},

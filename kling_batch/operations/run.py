@@ -282,6 +282,7 @@ def _policy(run: Run) -> RunPolicy:
         on_doubt="hold" if settings.options.collect else settings.on_doubt,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
+        max_failures=settings.max_failures,
         payable=(
             frozenset() if settings.options.collect else run.approval.payable(run.plan)
         ).__contains__,

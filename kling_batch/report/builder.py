@@ -19,6 +19,7 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import shown
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, LeftOut, Plan, PlannedJob
+from kling_batch.planning.retry import to_change
 from kling_batch.report.command_line import Command
 from kling_batch.report.next_steps import EndedRun, next_steps
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
@@ -150,6 +151,7 @@ class _Lines:
             cost=totals.cost if totals and item is self._firsts[job.key] else MicroUSD(0),
             seconds=_seconds(totals),
             request_id=(totals and totals.request_id) or "",
+            to_change=to_change(standing.failure) if standing else "",
             place=_failure_place(batch, job, standing),
         )
 

@@ -94,6 +94,8 @@ class JobLine:
     #: From intent to the render's end, where both are known.
     seconds: float | None = None
     request_id: str = ""
+    #: What has to change before another payment can help; empty where the same may pass.
+    to_change: str = ""
     place: Place = field(default=Place(""))
 
     @property

@@ -35,6 +35,7 @@ from kling_batch.report.plan_view import as_json, as_markdown, as_text
 @selection_options
 @service_options
 @click.option("--retry-failed", is_flag=True, help="Count failed jobs as to be tried again")
+@click.option("--collect", is_flag=True, help="Without what would be paid for")
 @click.option("--json", "as_json", is_flag=True, help="The plan as one JSON document")
 @click.option("--markdown", is_flag=True, help="The plan as Markdown, for a pull request")
 @click.option("--live-prices", is_flag=True, help="Ask fal's pricing API, too (needs a key)")

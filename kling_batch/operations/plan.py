@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kling_batch.core.jobs import Batch
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.operations.nearby import ledgers_nearby
 from kling_batch.operations.services import coverage_now
 from kling_batch.planning.builder import build_plan, with_granted_takes
 from kling_batch.planning.coverage import Coverage
@@ -25,6 +26,8 @@ class PlannedRun:
     typical_seconds: Mapping[str, float]
     #: How far the caps reach in the plan; None: to its end.
     coverage: Coverage | None = None
+    #: Other ledgers that have these jobs, a sentence each.
+    warnings: tuple[str, ...] = ()
 
 
 def plan_run(
@@ -38,7 +41,13 @@ def plan_run(
     Raises:
         KlingBatchError: the ledger cannot be read, or the options contradict each other.
     """
-    settings = resolve(batches, options)
+    planned = _plan_run(batches, resolve(batches, options), select)
+    return replace(planned, warnings=ledgers_nearby(batches, planned.settings, planned.plan))
+
+
+def _plan_run(
+    batches: Sequence[Batch], settings: Settings, select: Callable[[Batch], Batch]
+) -> PlannedRun:
     if not settings.ledger.exists():
         plan = build_plan(None, [select(batch) for batch in batches], settings, whole=batches)
         coverage = coverage_now(None, plan, settings)

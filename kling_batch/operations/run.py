@@ -16,13 +16,14 @@ from functools import partial
 import anyio
 
 from kling_batch import __version__
-from kling_batch.core.events import RunResult
+from kling_batch.core.events import EventKind, RunEvent, RunResult
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
 from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
+from kling_batch.operations.nearby import ledgers_nearby
 from kling_batch.operations.services import (
     authorization_for,
     coverage_now,
@@ -55,6 +56,8 @@ class Run:
     display: Display
     signals: Signals
     check_plan: Callable[[Plan], None] | None
+    #: Other ledgers that have these jobs, a sentence each.
+    warnings: tuple[str, ...]
     #: How far the caps reach in the plan; None: to its end.
     coverage: Coverage | None
     run_id: int
@@ -159,8 +162,13 @@ def open_run(
                 plan = _planned(ledger, grown, settings, select, retry=retry, single=single)
             if check_plan is not None:
                 check_plan(plan)
+            warnings = () if single else ledgers_nearby(batches, settings, plan)
             approval = Approval(
-                settings, single=single, reviewed=check_plan is not None, ask=ask, confirm=confirm
+                settings,
+                single=single,
+                reviewed=check_plan is not None,
+                ask=None if ask is None else partial(_ask_with, ask, warnings),
+                confirm=confirm,
             )
             if not plan.idle:
                 approval.require(plan, ledger)
@@ -176,6 +184,7 @@ def open_run(
                 display=display,
                 signals=signals,
                 check_plan=check_plan,
+                warnings=warnings,
                 coverage=coverage_now(ledger, plan, settings),
                 run_id=run_id,
                 started=started,
@@ -204,6 +213,11 @@ def _planned(
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
     for batch in batches:
         ledger.register(batch, whole=not single)
+
+
+def _ask_with(ask: Callable[[str], bool], warnings: Sequence[str], question: str) -> bool:
+    """The question, after what a person should know before the answer."""
+    return ask("\n".join([*(f"warning: {warning}" for warning in warnings), question]))
 
 
 def _exit_code(error: BaseException) -> ExitCode:
@@ -254,6 +268,8 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 coverage=run.coverage,
             )
         )
+        for warning in run.warnings:
+            display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings, run.ledger, _policy(run), gateway=gateway, auth=auth, notify=display.notify
         ) as context:

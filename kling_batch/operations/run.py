@@ -39,6 +39,7 @@ from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
+from kling_batch.report.plan_view import left_out_lines
 from kling_batch.report.run_report import RunReport, RunStarted
 from kling_batch.settings import RunOptions, Settings, resolve
 
@@ -163,11 +164,13 @@ def open_run(
             if check_plan is not None:
                 check_plan(plan)
             warnings = () if single else ledgers_nearby(batches, settings, plan)
+            coverage = coverage_now(ledger, plan, settings)
+            notes = [*(f"warning: {each}" for each in warnings), *left_out_lines(plan, coverage)]
             approval = Approval(
                 settings,
                 single=single,
                 reviewed=check_plan is not None,
-                ask=None if ask is None else partial(_ask_with, ask, warnings),
+                ask=None if ask is None else partial(_ask_with, ask, notes),
                 confirm=confirm,
             )
             if not plan.idle:
@@ -185,7 +188,7 @@ def open_run(
                 signals=signals,
                 check_plan=check_plan,
                 warnings=warnings,
-                coverage=coverage_now(ledger, plan, settings),
+                coverage=coverage,
                 run_id=run_id,
                 started=started,
             )
@@ -215,9 +218,9 @@ def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None
         ledger.register(batch, whole=not single)
 
 
-def _ask_with(ask: Callable[[str], bool], warnings: Sequence[str], question: str) -> bool:
-    """The question, after what a person should know before the answer."""
-    return ask("\n".join([*(f"warning: {warning}" for warning in warnings), question]))
+def _ask_with(ask: Callable[[str], bool], notes: Sequence[str], question: str) -> bool:
+    """Ask, after what a person should know before the answer."""
+    return ask("\n".join([*notes, question]))
 
 
 def _exit_code(error: BaseException) -> ExitCode:

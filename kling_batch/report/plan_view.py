@@ -44,7 +44,7 @@ def as_text(
     lines = [_line(item) for item in moving[:MANY]]
     if len(moving) > MANY:
         lines.append(f"… and {len(moving) - MANY} more (--json lists all)")
-    notes = [*_left_out(plan, coverage), *_footnotes(plan, settings, history)]
+    notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
     return "\n".join([*lines, _totals(plan, settings), *notes])
 
 
@@ -68,7 +68,7 @@ def _totals(plan: Plan, settings: Settings) -> str:
     return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}"
 
 
-def _left_out(plan: Plan, coverage: Coverage | None) -> list[str]:
+def left_out_lines(plan: Plan, coverage: Coverage | None) -> list[str]:
     """What this run would leave to others, by options and by caps."""
     notes = [f"left out: {', '.join(map(str, plan.left_out))}"] if plan.left_out else []
     return notes + ([str(coverage)] if coverage else [])
@@ -124,7 +124,7 @@ def as_markdown(
         )
     if len(moving) > MANY:
         lines.append(f"| | … and {len(moving) - MANY} more | | |")
-    notes = [*_left_out(plan, coverage), *_footnotes(plan, settings, history)]
+    notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
     return "\n".join([*lines, "", *notes]).rstrip()
 
 

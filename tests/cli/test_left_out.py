@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import pytest
 from support.cli import Desk, invoke
 
+from kling_batch import load
 from kling_batch.emulator import Fault
+from kling_batch.errors import UsageError
+from kling_batch.operations.run import open_run
+from kling_batch.operations.services import now
+from kling_batch.operations.signals import Signals
+from kling_batch.report.command_line import Command
+from kling_batch.report.display.plain import PlainDisplay
+from kling_batch.report.display.stream import SafeStream
+from kling_batch.settings import RunOptions
 
 CLIPS = tuple(f"id: clip-{n}, prompt: clip {n}" for n in range(5))
 
@@ -139,3 +150,28 @@ def test_collect_pays_for_no_second_try(desk: Desk) -> None:
 def test_collect_and_detach_exclude_each_other(desk: Desk) -> None:
     assert "--detach" in desk.run("--collect", "--detach", code=2)
     assert desk.prompts() == []
+
+
+def test_a_person_who_is_asked_is_told_first(desk: Desk) -> None:
+    (batch,) = load([desk.folder / "desk.yaml"])
+    asked: list[str] = []
+
+    def refuse(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    options = RunOptions(output=desk.folder / "real", limit=1)
+    with (
+        pytest.raises(UsageError, match="not confirmed"),
+        open_run(
+            [batch],
+            options,
+            command=Command(("kling-batch", "run", "desk.yaml")),
+            display=PlainDisplay(SafeStream(io.StringIO()), now=now),
+            signals=Signals.NONE,
+            ask=refuse,
+        ),
+    ):
+        pass
+
+    assert asked == ["left out: 1 job by --limit 1\n1 job, up to $0.03. Pay?"]

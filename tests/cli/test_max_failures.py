@@ -109,6 +109,7 @@ def test_a_refused_prompt_has_to_change(desk: Desk) -> None:
     assert "after changing the prompt or the inputs of job-0, job-1" in steps
     assert "--retry-failed" not in told
     assert "change the prompt or the inputs" in desk.say("why", "job-0")
+    assert "change the prompt or the inputs first" in desk.say("retry", "job-0")
     write(desk, 2, prompt="fine")
     desk.run()
     assert desk.charges() == [1, 1]

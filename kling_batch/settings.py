@@ -10,18 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from kling_batch.core.jobs import Batch, Job
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.jobs import Batch, Job, JobKey
+from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
-from kling_batch.typed_path import typed_path
 
 DEFAULT_OUTPUT = "outputs"
+#: Service of an emulated run or ledger; the other one is `fal`.
+EMULATOR = "emulator"
+#: Folder of `--emulator`, so that a trial never stands in the way of the real run.
+EMULATOR_OUTPUT = "outputs-emulator"
 LEDGER_NAME = "ledger.db"
 #: Name of the cap that covers all batches of the last 24 hours.
 PER_DAY = "max_cost_per_day"
+#: Name of the limit of failures, as the cap that ended a run.
+MAX_FAILURES = "max_failures"
 #: Paid attempts of a job without asking again, where the manifest sets none.
 DEFAULT_ATTEMPTS = 3
 #: Seconds back in which paid requests are looked for in fal's list, where the manifest sets none.
@@ -43,9 +48,12 @@ class RunOptions:
     #: Seconds.
     timeout: float | None = None
     limit: int | None = None
+    max_failures: FailureLimit | None = None
     retry_failed: bool = False
     yes: bool = False
     detach: bool = False
+    #: Collect what is open, buy nothing.
+    collect: bool = False
     #: None: fal. Empty: the emulator inside this process. Else the address of one on a port.
     emulator: str | None = None
     #: Seconds back in which paid requests are looked for; 0: buy everything anew.
@@ -80,6 +88,8 @@ class Settings:
     budget: Budget
     doubt_wait: float
     attempts: int
+    #: After which failures the run buys nothing more, or None.
+    max_failures: FailureLimit | None
     #: Seconds until the run leaves, or None.
     deadline: float | None
     #: By batch: seconds back in which paid requests are looked for in fal's list.
@@ -100,12 +110,12 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         options: what command line, environment or Python set.
         single: a single-shot command, whose cap covers its one job only.
     """
+    if options.collect and options.detach:
+        raise UsageError("--collect waits for what --detach leaves: say one of them")
     limits = [batch.limits for batch in batches]
-    roots = {
-        batch.name: options.output or typed_path(batch.output or DEFAULT_OUTPUT)
-        for batch in batches
-    }
-    folder = next(iter(roots.values()), options.output or Path(DEFAULT_OUTPUT))
+    output = options.output or (Path(EMULATOR_OUTPUT) if options.emulator == "" else None)
+    roots = {batch.name: output or typed_path(batch.output or DEFAULT_OUTPUT) for batch in batches}
+    folder = next(iter(roots.values()), output or Path(DEFAULT_OUTPUT))
     if options.ledger is None and len(set(roots.values())) > 1:
         # The order of the manifests must not decide where it is written what was paid.
         folders = ", ".join(sorted(str(root) for root in set(roots.values())))
@@ -114,12 +124,13 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
     return Settings(
         roots=roots,
         ledger=options.ledger or folder / LEDGER_NAME,
-        service="fal" if options.emulator is None else "emulator",
+        service="fal" if options.emulator is None else EMULATOR,
         concurrency=options.concurrency or _least([lim.concurrency for lim in limits]) or 8,
         rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
         budget=_budget(batches, options.max_cost, single=single),
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
         attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
+        max_failures=options.max_failures or _strictest([lim.max_failures for lim in limits]),
         deadline=min(deadlines) if deadlines else None,
         reuse={
             batch.name: _first(options.reuse, _first(batch.limits.reuse, DEFAULT_REUSE))
@@ -134,10 +145,16 @@ def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool
     if max_cost is not None:
         key = batches[0].jobs[0].key if single else None
         names = None if single else tuple(batch.name for batch in batches)
-        caps = [Cap(limit=max_cost, batches=names, key=key, name="--max-cost")]
+        keys = frozenset[JobKey]() if single else _keys(*batches)
+        caps = [Cap(limit=max_cost, batches=names, keys=keys, key=key, name="--max-cost")]
     else:
         caps = [
-            Cap(limit=batch.limits.max_cost, batches=(batch.name,), name="max_cost")
+            Cap(
+                limit=batch.limits.max_cost,
+                batches=(batch.name,),
+                keys=_keys(batch),
+                name="max_cost",
+            )
             for batch in batches
             if batch.limits.max_cost is not None
         ]
@@ -147,6 +164,21 @@ def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool
     if per_day is not None:
         caps.append(Cap(limit=per_day, window=timedelta(days=1), name=PER_DAY))
     return Budget(caps=tuple(caps), total=total)
+
+
+def _keys(*batches: Batch) -> frozenset[JobKey]:
+    """Every job of the batches: what was paid for them counts, whatever the batch was called."""
+    return frozenset(job.key for batch in batches for job in batch.jobs)
+
+
+def _strictest(limits: Sequence[FailureLimit | None]) -> FailureLimit | None:
+    given = _set(limits)
+    if not given:
+        return None
+    return FailureLimit(
+        in_a_row=_least([limit.in_a_row for limit in given]),
+        share=_least([limit.share for limit in given]),
+    )
 
 
 def _set(values: Sequence[T | None]) -> list[T]:
@@ -163,3 +195,31 @@ def _most(values: Sequence[T | None]) -> T | None:
 
 def _first(value: T | None, default: T) -> T:
     return default if value is None else value
+
+
+class SupportsPath(Protocol):
+    """What `os.PathLike` is."""
+
+    def __fspath__(self) -> str: ...
+
+
+def typed_path(written: str | SupportsPath) -> Path:
+    """The path that a person meant, a leading `~` or `~user` being a home folder.
+
+    A file whose own name begins with `~` is written `./~name`. Text is looked at before it becomes
+    a `Path`, since `Path("./~x")` and `Path("~x")` are equal.
+
+    Raises:
+        UsageError: there is no such home folder.
+    """
+    text = written if isinstance(written, str) else written.__fspath__()
+    if not text.startswith("~"):
+        return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = Path(text).parts[0]
+        raise UsageError(
+            f"{text}: cannot be read: `{user}` is no home folder here; "
+            f"a file of this name is written ./{text}"
+        ) from None

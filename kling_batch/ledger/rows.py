@@ -13,7 +13,13 @@ from typing import Any
 
 from kling_batch.core.jobs import JSON, Job, JobKey, canonical_json
 from kling_batch.core.lifecycle import Event, State
-from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
+from kling_batch.core.outcomes import (
+    CancelAnswer,
+    Charged,
+    Failure,
+    FailureKind,
+    Handle,
+)
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Attempt, Facts
 from kling_batch.core.urls import without_signatures
@@ -31,6 +37,7 @@ MOMENTS: dict[Event, str] = {
     Event.ARTIFACT_LOST: "settled_at",
     Event.RETRY_GRANTED: "retry_granted_at",
     Event.CANCEL_REQUESTED: "cancel_asked_at",
+    Event.COST_LEARNT: "billed_at",
 }
 
 
@@ -130,6 +137,8 @@ def attempt_of(row: dict[str, Any]) -> Attempt:
         rendered_at=row["rendered_at"],
         origin=row["origin"],
         cancel_asked_at=row["cancel_asked_at"],
+        # Readers take ledgers that no run has migrated yet.
+        cancel_answer=CancelAnswer(answer) if (answer := row.get("cancel_answer")) else None,
     )
 
 

@@ -18,7 +18,7 @@ from anyio.from_thread import start_blocking_portal
 from kling_batch.core.jobs import Job, JobKey
 from kling_batch.core.recovery import Recovery
 from kling_batch.engine.listed_renders import Known, ListedRenders, Search
-from kling_batch.errors import AuthError
+from kling_batch.errors import AuthError, KlingBatchError
 from kling_batch.fal.client import connect
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.ledger.reader import Reader
@@ -60,7 +60,11 @@ class ListSearch:
         for item in plan.items:
             if item.found is not None:
                 known.add(item.job.key, item.found)
-        search = _in_own_loop(partial(self._ask, wanted, known, self._gateway(), auth))
+        try:
+            search = _in_own_loop(partial(self._ask, wanted, known, self._gateway(), auth))
+        except KlingBatchError as error:  # a proxy, an emulator in use: a plan needs neither
+            self.notices.append(f"fal's request list cannot be asked: {error}")
+            return plan
         self.notices += search.notices
         return Plan(tuple(_recovered(item, search.found) for item in plan.items))
 

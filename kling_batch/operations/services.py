@@ -6,15 +6,18 @@ Opens what the engine needs. Must not decide about jobs or money.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from kling_batch import __version__
-from kling_batch.catalog.registry import by_id, cost_of
+from kling_batch.catalog.registry import by_id
 from kling_batch.core.events import RunEvent
+from kling_batch.core.quantities import MicroUSD, format_time
+from kling_batch.core.records import Cap
 from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.fal.client import connect
@@ -22,8 +25,10 @@ from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.upload import FalUploader
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
+from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
 from kling_batch.planning.builder import store_of
+from kling_batch.planning.coverage import Coverage, coverage_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
 
@@ -34,6 +39,19 @@ _KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
 def now() -> datetime:
     """Wall clock."""
     return datetime.now(UTC)
+
+
+def coverage_now(reader: Reader | None, plan: Plan, settings: Settings) -> Coverage | None:
+    """How far the caps reach in this plan now; None: to its end, or nobody has set one."""
+
+    def committed(cap: Cap) -> MicroUSD:
+        if reader is None:
+            return MicroUSD(0)
+        since = None if cap.window is None else format_time(now() - cap.window)
+        return reader.committed(cap.batches, since, cap.key)
+
+    ratios = {} if reader is None else reader.highest_cost_ratios()
+    return coverage_of(plan, settings.budget, committed, ratios)
 
 
 @contextmanager
@@ -96,9 +114,14 @@ async def run_context(
     gateway: str | None,
     auth: str,
     notify: Callable[[RunEvent], None],
+    priced: Sequence[str] = (),
 ) -> AsyncIterator[RunContext]:
-    """The engine's context with open connections."""
+    """The engine's context with open connections.
+
+    `priced`: endpoints whose unit prices are asked of fal, for the caps.
+    """
     async with connect(gateway, auth) as fal:
+        factors = await dearer_units(fal.queue, priced)
         yield RunContext(
             ledger=ledger,
             queue=fal.queue,
@@ -109,7 +132,8 @@ async def run_context(
             now=now,
             rng=Random(),  # noqa: S311 - jitter, not a secret
             notify=notify,
-            cost_of=cost_of,
+            cost_of=partial(dearer_cost, factors),
+            price_factors=factors,
             media=lambda endpoint: by_id(endpoint) is not None,
         )
 

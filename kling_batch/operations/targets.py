@@ -73,6 +73,15 @@ def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> No
             )
 
 
+def room_warnings(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> tuple[str, ...]:
+    """The message of `check_room`, where a run would be refused."""
+    try:
+        check_room(plan, settings, usual)
+    except UsageError as error:
+        return (str(error),)
+    return ()
+
+
 def _size(job: Job, usual: Mapping[str, float], *, real: bool) -> int:
     """Bytes that the files of a job usually take; 0 where nothing is known."""
     if job.endpoint in usual:

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from support.books import paid_once
-from support.cli import EDITED, MANIFEST, Desk
+from support.cli import EDITED, MANIFEST, ONE, Desk
 
 from kling_batch import ExitCode, Options, arun, load
 from kling_batch.emulator import Fault
@@ -221,3 +221,41 @@ def test_a_run_inside_an_event_loop_looks_there_as_well(
 
     assert report.exit_code is ExitCode.OK
     paid_once(desk, 2)
+
+
+def test_a_request_of_a_submission_in_doubt_serves_no_other_take(desk: Desk) -> None:
+    """Its answer was lost, and the list was closed; now there is a second take of the same job."""
+    desk.put(ONE)
+    desk.world.settings.list_allowed = False
+    desk.world.faults.add(Fault(stage="submit.after", what="reset", times=1))
+    desk.run(code=5)
+    desk.world.settings.list_allowed = True
+    desk.put(ONE.replace("the first}", "the first, takes: 2}"))
+
+    desk.run()
+
+    assert desk.charges() == [2]
+    assert desk.pictures() == ["one-t2.png", "one.png"]
+    assert "everything fits" in desk.say("verify")
+
+
+def test_an_emulator_in_use_is_no_reason_to_show_no_plan(desk: Desk) -> None:
+    planned = desk.say("plan", "desk.yaml", "--emulator-url", "http://127.0.0.1:1")
+
+    assert "2 to pay" in planned
+    assert planned.count("cannot be read") == 1
+
+
+def test_a_recovered_render_that_fails_is_paid_for_only_where_that_is_agreed(desk: Desk) -> None:
+    """What is listed while it renders may fail in the end; the next attempt is a new payment."""
+    desk.world.settings.list_unfinished, desk.world.settings.start_latency = True, 0.0
+    desk.put(ONE)
+    desk.world.faults.add(Fault(stage="job", what="fail", error="internal_server_error", times=1))
+    desk.world.settings.service_times = {"image": 2.0}
+    desk.run("--detach", code=6)
+    desk.world.settings.service_times = {}
+
+    desk.run(*OTHER)
+
+    assert desk.charges() == [1]
+    assert len(desk.world.books.accepted) == 2

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from support.books import paid_once
-from support.cli import MANIFEST, Desk
+from support.cli import MANIFEST, POLICY, Desk
 
 FIVE = MANIFEST + "".join(f"  - {{id: j{n}, prompt: number {n}}}\n" for n in range(3))
 FOLDER = "outputs/desk/text-to-image"
@@ -80,6 +80,23 @@ def test_an_older_copy_of_the_ledger_buys_nothing_again(rendered: Desk) -> None:
     assert "everything fits" in rendered.say("verify")
 
 
+def test_an_older_copy_knows_a_failure_and_the_file_is_here(desk: Desk) -> None:
+    """The copy is of the night in which a job failed; it was paid for and rendered since."""
+    desk.world.faults.add(POLICY)
+    desk.run(code=1)
+    ledger = desk.folder / "outputs/ledger.db"
+    old = shutil.copy(ledger, desk.folder / "old.db")
+    desk.run("--retry-failed")
+    lose_the_ledger(desk)
+    shutil.copy(old, ledger)
+
+    said = desk.run("--retry-failed")
+
+    assert "recovered: paid on 20" in said
+    assert desk.prompts() == ["the first", "the first", "the second"]
+    assert "everything fits" in desk.say("verify")
+
+
 def test_what_was_recovered_counts_against_the_cap(rendered: Desk) -> None:
     lose_the_ledger(rendered)
     rendered.put(FIVE + "  - {id: more, prompt: one more}\n")
@@ -136,6 +153,6 @@ def test_a_recovered_file_that_is_deleted_later_is_downloaded(rendered: Desk) ->
 def test_other_json_beside_the_files_is_no_sidecar(rendered: Desk, text: str) -> None:
     lose_the_ledger(rendered)
     (rendered.folder / FOLDER / "one.png.json").write_text(text)
-    rendered.run()
+    rendered.run("--no-reuse")
 
     assert sorted(rendered.charges()) == [1, 1, 1, 1, 2]

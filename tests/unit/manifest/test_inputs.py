@@ -84,7 +84,7 @@ def test_files_stand_in_lists_elements_and_raw_inputs(tmp_path):
             mode: reference-to-video
             prompt: x
             image_urls: [one.png, "https://a.example/two.png"]
-            elements: [{reference_image_urls: [one.png]}]
+            elements: [{frontal_image_url: one.png, reference_image_urls: [one.png]}]
           - id: b
             endpoint: a/b
             input: {image_url: one.png, deep: [{mask_urls: [one.png]}], name: one.png}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.engine import make_job, make_jobs
 
 from kling_batch.core.jobs import Job, JobKey, OutputOf
-from kling_batch.core.lifecycle import State
+from kling_batch.core.lifecycle import LIVE_OR_PAID, State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind
 from kling_batch.core.records import Standing
 from kling_batch.core.recovery import Recovery
@@ -355,10 +355,16 @@ def test_what_is_paid_for_under_another_ledger_is_recovered_and_costs_nothing() 
     assert made.cost == jobs[2].estimate
 
 
-@pytest.mark.parametrize("state", sorted(set(State) - {State.FAILED}))
+@pytest.mark.parametrize("state", sorted(LIVE_OR_PAID))
 def test_nothing_is_recovered_that_the_ledger_has(state: State) -> None:
     found = one(Standing(1, state, 1), recovered=lambda _: FOUND)
     assert found.action is not Action.RECOVER
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
+def test_what_failed_by_this_ledger_and_is_here_all_the_same_is_recovered(state: State) -> None:
+    item = one(Standing(1, state, 1, failure()), recovered=lambda _: FOUND)
+    assert item.action is Action.RECOVER
 
 
 def test_every_action_is_reached_by_this_table() -> None:

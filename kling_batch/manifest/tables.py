@@ -184,12 +184,12 @@ def _csv_rows(
             return
         if cells is None:
             return
-        if not any(map(str.strip, cells)):
+        if len(cells) == width and _FLAWS.isdisjoint(map(str.strip, cells)):
+            yield line, dict(zip(header, cells, strict=True))
+        elif not any(map(str.strip, cells)):
             pass  # spreadsheet programs write rows of nothing but delimiters
         elif len(cells) != width:
             _check_width(cells, header, Place(name, line), problems)
-        elif _FLAWS.isdisjoint(map(str.strip, cells)):
-            yield line, dict(zip(header, cells, strict=True))
         else:
             yield line, _flawed(dict(zip(header, cells, strict=True)))
         line = before.line + reader.line_num + 1

@@ -6,13 +6,14 @@ Options and environment arrive merged (the command line does that). Must not ope
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from kling_batch.core.jobs import Batch, Job
+from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
@@ -29,6 +30,8 @@ PER_DAY = "max_cost_per_day"
 MAX_FAILURES = "max_failures"
 #: Paid attempts of a job without asking again, where the manifest sets none.
 DEFAULT_ATTEMPTS = 3
+#: Seconds back in which paid requests are looked for in fal's list, where the manifest sets none.
+DEFAULT_REUSE = 7 * 86400.0
 
 T = TypeVar("T")
 
@@ -54,6 +57,10 @@ class RunOptions:
     collect: bool = False
     #: None: fal. Empty: the emulator inside this process. Else the address of one on a port.
     emulator: str | None = None
+    #: Seconds back in which paid requests are looked for; 0: buy everything anew.
+    reuse: float | None = None
+    #: Ask nobody: the plan is made of ledger and disk alone.
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +79,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything decided."""
+    """The settings of a run, decided."""
 
     roots: dict[str, Path]
     ledger: Path
@@ -80,13 +87,14 @@ class Settings:
     concurrency: int
     rate: float
     budget: Budget
-    on_doubt: str
     doubt_wait: float
     attempts: int
     #: After which failures the run buys nothing more, or None.
     max_failures: FailureLimit | None
     #: Seconds until the run leaves, or None.
     deadline: float | None
+    #: By batch: seconds back in which paid requests are looked for in fal's list.
+    reuse: dict[str, float]
     options: RunOptions = field(repr=False)
 
     @property
@@ -107,7 +115,7 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         raise UsageError("--collect waits for what --detach leaves: say one of them")
     limits = [batch.limits for batch in batches]
     output = options.output or (Path(EMULATOR_OUTPUT) if options.emulator == "" else None)
-    roots = {batch.name: output or Path(batch.output or DEFAULT_OUTPUT) for batch in batches}
+    roots = {batch.name: output or typed_path(batch.output or DEFAULT_OUTPUT) for batch in batches}
     folder = next(iter(roots.values()), output or Path(DEFAULT_OUTPUT))
     if options.ledger is None and len(set(roots.values())) > 1:
         # The order of the manifests must not decide where it is written what was paid.
@@ -121,13 +129,14 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         concurrency=options.concurrency or _least([lim.concurrency for lim in limits]) or 8,
         rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
         budget=_budget(batches, options.max_cost, single=single),
-        on_doubt="resubmit"
-        if limits and all(lim.on_doubt == "resubmit" for lim in limits)
-        else "hold",
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
         attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
         max_failures=options.max_failures or _strictest([lim.max_failures for lim in limits]),
         deadline=min(deadlines) if deadlines else None,
+        reuse={
+            batch.name: _first(options.reuse, _first(batch.limits.reuse, DEFAULT_REUSE))
+            for batch in batches
+        },
         options=options,
     )
 
@@ -137,10 +146,16 @@ def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool
     if max_cost is not None:
         key = batches[0].jobs[0].key if single else None
         names = None if single else tuple(batch.name for batch in batches)
-        caps = [Cap(limit=max_cost, batches=names, key=key, name="--max-cost")]
+        keys = frozenset[JobKey]() if single else _keys(*batches)
+        caps = [Cap(limit=max_cost, batches=names, keys=keys, key=key, name="--max-cost")]
     else:
         caps = [
-            Cap(limit=batch.limits.max_cost, batches=(batch.name,), name="max_cost")
+            Cap(
+                limit=batch.limits.max_cost,
+                batches=(batch.name,),
+                keys=_keys(batch),
+                name="max_cost",
+            )
             for batch in batches
             if batch.limits.max_cost is not None
         ]
@@ -150,6 +165,11 @@ def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool
     if per_day is not None:
         caps.append(Cap(limit=per_day, window=timedelta(days=1), name=PER_DAY))
     return Budget(caps=tuple(caps), total=total)
+
+
+def _keys(*batches: Batch) -> frozenset[JobKey]:
+    """Every job of the batches: what was paid for them counts, whatever the batch was called."""
+    return frozenset(job.key for batch in batches for job in batch.jobs)
 
 
 def _strictest(limits: Sequence[FailureLimit | None]) -> FailureLimit | None:
@@ -176,3 +196,21 @@ def _most(values: Sequence[T | None]) -> T | None:
 
 def _first(value: T | None, default: T) -> T:
     return default if value is None else value
+
+
+def typed_path(written: str | os.PathLike[str]) -> Path:
+    """The path that was meant. Raises `UsageError` where there is no such home folder.
+
+    A file whose own name begins with `~` is written `./~name`.
+    """
+    text = os.fspath(written)
+    if not text.startswith("~"):
+        return Path(text)
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - see above
+    if expanded == text:
+        user = text.partition("/")[0].partition(os.sep)[0]
+        raise UsageError(
+            f"{text}: cannot be read: `{user}` is no home folder here; "
+            f"a file of this name is written ./{text}"
+        )
+    return Path(expanded)

@@ -1,4 +1,4 @@
 """The public functions and values of `kling_batch`, as `docs/python.md` describes them.
 
-Turns friendly types into the program's own and back. Must not decide anything about a run.
+Converts between public types and the program's own. Must not decide anything about a run.
 """

@@ -1,4 +1,4 @@
-"""`Options`: the options of one run in friendly types, checked when they are made."""
+"""`Options`: the options of one run in public types, checked on construction."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from kling_batch.core.quantities import (
     parse_failure_limit,
     parse_rate,
     parse_usd,
+    parse_window,
     rate_text,
 )
 from kling_batch.errors import UsageError
 from kling_batch.report.command_line import Command
-from kling_batch.settings import RunOptions
+from kling_batch.settings import RunOptions, typed_path
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -49,6 +50,9 @@ class Options:
         yes: pay without a cap and without asking.
         detach: submit everything, then leave; a later run collects.
         collect: collect what is open, buy nothing.
+        reuse: collect what was paid for so long ago, also by another ledger: `"7d"`, seconds, 0
+            to buy it anew; default: the manifest's, else seven days.
+        offline: `plan` asks nobody, not even fal's request list.
         emulator: `True` for the emulator inside this process, or the address of one.
 
     Raises:
@@ -71,6 +75,8 @@ class Options:
     detach: bool = False
     collect: bool = False
     emulator: bool | str = False
+    reuse: str | float | timedelta | None = None
+    offline: bool = False
 
     def __post_init__(self) -> None:
         run_options(self)
@@ -96,6 +102,8 @@ def run_options(options: Options) -> RunOptions:
         yes=options.yes,
         detach=options.detach,
         collect=options.collect,
+        reuse=_parsed("reuse", _window, options.reuse),
+        offline=options.offline,
         emulator=emulator if isinstance(emulator, str) else "" if emulator else None,
     )
 
@@ -115,6 +123,7 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
         "--concurrency": parsed.concurrency,
         "--rate": None if parsed.rate is None else rate_text(parsed.rate),
         "--limit": parsed.limit,
+        "--reuse": None if parsed.reuse is None else f"{parsed.reuse:.0f}s",
         "--max-failures": parsed.max_failures,
         "--emulator-url": parsed.emulator or None,
     }
@@ -133,7 +142,7 @@ def _plain_usd(micro: MicroUSD) -> str:
 
 
 def _path(path: StrPath | None) -> Path | None:
-    return None if path is None else Path(path).expanduser()
+    return None if path is None else typed_path(path)
 
 
 def _parsed(name: str, parse: Callable[[Any], Value], value: object) -> Value | None:
@@ -153,6 +162,10 @@ def _rate(rate: str | float) -> float:
 
 def _seconds(length: str | float | timedelta) -> float:
     return parse_duration(length.total_seconds() if isinstance(length, timedelta) else length)
+
+
+def _window(length: str | float | timedelta) -> float:
+    return parse_window(length.total_seconds() if isinstance(length, timedelta) else length)
 
 
 def _at_least(name: str, least: int, value: int | None) -> int | None:

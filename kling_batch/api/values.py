@@ -41,7 +41,7 @@ class Plan:
     cap: USD | None
     #: Where the run would keep its ledger.
     ledger: Path
-    #: What is odd about the selection of jobs, and other ledgers that have them.
+    #: Warnings about the selection of jobs, and other ledgers that have them.
     warnings: tuple[str, ...] = ()
     _text: str = field(repr=False, default="")
 
@@ -111,7 +111,7 @@ class RunReport:
 
     #: As of the command line; 0 where everything is done.
     exit_code: ExitCode
-    #: The exit code in words.
+    #: What the exit code means.
     meaning: str
     #: Why the run stopped before its end.
     reasons: tuple[str, ...]

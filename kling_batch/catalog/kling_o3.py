@@ -1,6 +1,6 @@
 """Kling O3 on fal.ai as data: endpoints, parameters, limits, prices, and the source of each.
 
-Only facts stand here. Where sources disagree, the wider limit is the rule and the comment says so.
+Data only. Where sources disagree, the wider limit is the rule and the comment says so.
 Only `registry.py` may import a data module; everybody else asks the registry.
 """
 
@@ -30,7 +30,7 @@ PROMPT = Parameter(
     name="prompt",
     kind="text",
     maximum=2500,
-    doc="What to make, in words: at most 2,500 characters.",
+    doc="What to make: at most 2,500 characters.",
 )
 PROMPT_NEEDED = replace(PROMPT, required=True)
 SHOT = Parameter(
@@ -72,7 +72,7 @@ ASPECT_VIDEO = Parameter(
     choices=("16:9", "9:16", "1:1"),
     aliases={"square": "1:1", "landscape": "16:9", "portrait": "9:16", "widescreen": "16:9"},
     default="16:9",
-    doc="Shape of the picture.",
+    doc="Aspect ratio of the picture.",
 )
 ASPECT_REMIX = replace(ASPECT_VIDEO, choices=("auto", *ASPECT_VIDEO.choices), default="auto")
 ASPECT_IMAGE = Parameter(
@@ -82,14 +82,14 @@ ASPECT_IMAGE = Parameter(
     aliases={"square": "1:1", "landscape": "4:3", "portrait": "3:4", "widescreen": "16:9"},
     # fal's own default is 16:9; image jobs here are square unless they say otherwise.
     default="1:1",
-    doc="Shape of the picture.",
+    doc="Aspect ratio of the picture.",
 )
 ASPECT_IMAGE_EDIT = replace(ASPECT_IMAGE, choices=("auto", *ASPECT_IMAGE.choices), default="auto")
 AUDIO = Parameter(
     name="generate_audio",
     kind="flag",
     default=False,
-    doc="Sound made with the picture; it raises the price, except for 4k.",
+    doc="Sound generated with the video; it raises the price, except for 4k.",
 )
 SHOT_TYPE = Parameter(
     name="shot_type",
@@ -127,11 +127,11 @@ _FRONTAL = Parameter(
 IMAGE_ELEMENTS = Parameter(
     name="elements",
     kind="list",
-    doc="Characters or things to keep the same: @Element1, @Element2… in the prompt.",
+    doc="Characters or objects to keep the same: @Element1, @Element2… in the prompt.",
     item=Parameter(
         name="element",
         kind="object",
-        doc="One character or thing, in pictures.",
+        doc="One character or object, in pictures.",
         fields=(_FRONTAL, _urls("reference_image_urls", "Further views, at most 3.", most=3)),
     ),
 )
@@ -140,7 +140,7 @@ COMBO_ELEMENTS = replace(
     item=Parameter(
         name="element",
         kind="object",
-        doc="One character or thing, in pictures or a video.",
+        doc="One character or object, in pictures or a video.",
         fields=(
             _FRONTAL,
             _urls("reference_image_urls", "Further views, 1 to 3.", most=3),
@@ -197,7 +197,7 @@ SYNC_MODE = Parameter(
     name="sync_mode",
     kind="flag",
     default=False,
-    doc="Hands the picture out as a data URI instead of an address.",
+    doc="Returns the picture as a data URI instead of a URL.",
 )
 
 # --- endpoints ----------------------------------------------------------------------------------
@@ -218,7 +218,8 @@ _IMAGE_RULES = (
     rules.kept_in_history,
 )
 _SHOTS = (PROMPT, MULTI_PROMPT, DURATION)
-_SHOT_RULES = (rules.prompt_or_shots, rules.shots_add_up, rules.mentions)
+_CLIP_RULES = (rules.prompt_or_shots, rules.shots_add_up, rules.shots_alone)
+_SHOT_RULES = (*_CLIP_RULES, rules.mentions)
 _SOURCE_RULES = (rules.mentions, rules.references_with_video, rules.elements_complete)
 _FROM_VIDEO = (PROMPT_NEEDED, VIDEO_URL, IMAGE_URLS, IMAGE_ELEMENTS, KEEP_AUDIO, SHOT_TYPE)
 
@@ -226,19 +227,19 @@ _FROM_VIDEO = (PROMPT_NEEDED, VIDEO_URL, IMAGE_URLS, IMAGE_ELEMENTS, KEEP_AUDIO,
 _VIDEO_MODES = {
     "text-to-video": (
         "text-to-video",
-        "A clip from words.",
+        "A clip from a prompt.",
         (*_SHOTS, ASPECT_VIDEO, AUDIO, SHOT_TYPE),
         _SHOT_RULES,
     ),
     "image-to-video": (
         "image-to-video",
-        "A clip that begins with a picture and keeps its shape.",
+        "A clip that begins with a picture and keeps its aspect ratio.",
         (IMAGE_URL, END_IMAGE_URL, *_SHOTS, AUDIO, SHOT_TYPE),
-        _SHOT_RULES,
+        (*_CLIP_RULES, rules.mentions_of_frames),
     ),
     "reference-to-video": (
         "reference-to-video",
-        "A clip with the look, characters and things of references.",
+        "A clip with the style, characters and objects of references.",
         (
             *_SHOTS,
             START_IMAGE_URL,
@@ -252,25 +253,25 @@ _VIDEO_MODES = {
         (
             *_SHOT_RULES,
             rules.references_of_clip,
-            rules.elements_complete,
+            rules.elements_of_clip,
             rules.end_needs_start,
         ),
     ),
     "edit": (
         "video-to-video/edit",
-        "The source clip with something changed; as long as the source.",
+        "The source clip with changes; as long as the source.",
         _FROM_VIDEO,
         _SOURCE_RULES,
     ),
     "remix": (
         "video-to-video/reference",
-        "A new clip in the manner of the source clip.",
+        "A new clip in the style of the source clip.",
         (*_FROM_VIDEO, ASPECT_REMIX, DURATION_OPEN),
         _SOURCE_RULES,
     ),
 }
 
-#: US dollars per second by tier: from pictures and words, and from video.
+#: US dollars per second by tier: clips from prompts and pictures, and from source clips.
 _MADE = {
     "standard": PerSecond("0.084", audio="0.112"),
     "pro": PerSecond("0.112", audio="0.14"),
@@ -281,6 +282,9 @@ _FROM_SOURCE = {
     "pro": PerSecond("0.168"),
     "4k": PerSecond("0.42"),
 }
+#: The same with a clip in an element: the only figures found are those of video-to-video
+#: (docs/fal-api.md#prices).
+_WITH_CLIP = {tier: replace(price, clip=_FROM_SOURCE[tier].silent) for tier, price in _MADE.items()}
 #: US dollars per billable unit by tier (docs/fal-api.md#billing-units): standard and pro are billed
 #: in credits of $0.14, a standard silent second being 0.6 of one; 4k is billed by the second.
 _UNIT = {"standard": "0.14", "pro": "0.14", "4k": "0.42"}
@@ -291,6 +295,8 @@ _TYPICAL = {("image-to-video", "standard"): 94, ("image-to-video", "pro"): 318}
 def _video_endpoints() -> Iterator[Endpoint]:
     for mode, (below, doc, parameters, mode_rules) in _VIDEO_MODES.items():
         prices = _FROM_SOURCE if VIDEO_URL in parameters else _MADE
+        if COMBO_ELEMENTS in parameters:
+            prices = _WITH_CLIP
         for tier, price in prices.items():
             endpoint_id = f"fal-ai/kling-video/o3/{tier}/{below}"
             yield Endpoint(
@@ -332,7 +338,7 @@ def _image_endpoint(mode: str, doc: str, parameters: tuple[Parameter, ...]) -> E
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     _image_endpoint(
-        "text-to-image", "A picture from words.", (PROMPT_NEEDED, ASPECT_IMAGE, IMAGE_ELEMENTS)
+        "text-to-image", "A picture from a prompt.", (PROMPT_NEEDED, ASPECT_IMAGE, IMAGE_ELEMENTS)
     ),
     _image_endpoint(
         "image-to-image",

@@ -67,7 +67,7 @@ def find_exactly(mode: str, tier: str | None) -> Endpoint | None:
 
 
 def by_id(endpoint_id: str) -> Endpoint | None:
-    """The endpoint of this id, or None where the catalogue does not know it."""
+    """The endpoint of this id, or None where the catalogue has none."""
     return _BY_ID.get(endpoint_id)
 
 
@@ -113,7 +113,7 @@ def examine(
 
 
 def normalise(endpoint: Endpoint, arguments: Arguments) -> dict[str, JSON]:
-    """One spelling for equal requests: defaults spelt out, nulls dropped, types unified."""
+    """The normal form of a request: defaults filled in, nulls dropped, types unified."""
     return examine(endpoint, arguments)[0]
 
 
@@ -191,6 +191,11 @@ ROUNDING = 1.01
 def exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:
     """Whether a render cost more than its estimate, rounding apart; never without an estimate."""
     return 0 < estimate * ROUNDING < cost
+
+
+def falls_short(cost: MicroUSD, estimate: MicroUSD) -> bool:
+    """Whether a render cost less than its estimate, rounding apart."""
+    return cost * ROUNDING < estimate
 
 
 def far_exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:

@@ -26,6 +26,7 @@ from kling_batch.errors import (
     Place,
     Problem,
 )
+from kling_batch.report.display.stream import guard
 from kling_batch.report.github import from_workspace, problem_annotations
 
 _HELP = """Run batches of paid Kling O3 generations on fal.ai, and pay for nothing twice.
@@ -55,6 +56,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
     _complete_streams()
+    guard(sys.stdout)
+    guard(sys.stderr)
     try:
         code = _invoke()
     except ManifestError as error:
@@ -128,7 +131,7 @@ def _exit_code_of_group(group: BaseExceptionGroup[BaseException]) -> int:
 
 
 def _system_error(error: OSError) -> str:
-    """Message for an error of the operating system that no part below has explained."""
+    """Message for an error of the operating system that reaches the command line as it is."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     where = " → ".join(names)
     reason = error.strerror or str(error) or type(error).__name__
@@ -167,7 +170,7 @@ _TOKEN = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,:{}\[\]]+")
 def explain(problem: Problem, source_text: str) -> str:
     """The message, and under it the line of `source_text` that it is about."""
     place = problem.place
-    # Not `splitlines`, which knows more ends of a line than YAML, CSV and the places.
+    # Not `splitlines`, which splits at characters that YAML and CSV do not count as line ends.
     lines = re.split(r"\r\n|\r|\n", source_text)
     if not 1 <= place.line <= len(lines):
         return str(problem)

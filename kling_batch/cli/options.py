@@ -1,7 +1,7 @@
 """Options that several commands share, and how their text becomes values.
 
-Environment variables stand between flag and manifest: `KLING_BATCH_MAX_COST` for `--max-cost`.
-Must not import what `--help` does not need.
+Environment variables come after flags and before the manifest: `KLING_BATCH_MAX_COST` for
+`--max-cost`. Must not import what `--help` does not need.
 """
 
 from __future__ import annotations
@@ -20,13 +20,31 @@ from kling_batch.core.quantities import (
     parse_failure_limit,
     parse_rate,
     parse_usd,
+    parse_window,
 )
-from kling_batch.settings import DEFAULT_OUTPUT, EMULATOR_OUTPUT, LEDGER_NAME, RunOptions
+from kling_batch.settings import (
+    DEFAULT_OUTPUT,
+    EMULATOR_OUTPUT,
+    LEDGER_NAME,
+    RunOptions,
+    typed_path,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class TypedPath(click.Path):
+    """A path from the command line or the environment; `~` is a home folder also in `--x=~/y`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, its home folder filled in."""
+        if isinstance(value, str) and value.startswith("~"):
+            value = str(typed_path(value))
+        return super().convert(value, param, ctx)
+
+
 #: The same file type everywhere: existence is checked by whoever opens it, with a message.
-PATH = click.Path(path_type=Path)
+PATH = TypedPath(path_type=Path)
 
 #: The job a command is about.
 JOB = click.argument("job", metavar="JOB")
@@ -42,6 +60,12 @@ def duration(text: str) -> float:
     """`90s`, `3h`, `1h30m` → seconds."""
     with _usage_errors():
         return parse_duration(text)
+
+
+def _window(text: str) -> float:
+    """`7d`, `12h`, `0` → seconds."""
+    with _usage_errors():
+        return parse_window(text)
 
 
 def _rate(text: str) -> float:
@@ -89,7 +113,7 @@ def service_options(command: F) -> F:
     for decorate in reversed(
         (
             click.option(
-                "--emulator", is_flag=True, help="Use the emulator inside: no key, no charge"
+                "--emulator", is_flag=True, help="Use the built-in emulator: no key, no charge"
             ),
             option("--emulator-url", metavar="URL", help="Use an emulator on a port"),
         )
@@ -127,6 +151,13 @@ def limit_options(command: F) -> F:
                 metavar="DURATION",
                 help="Leave after this long (exit 6 where requests are still open at fal)",
             ),
+            option(
+                "--reuse",
+                type=_window,
+                metavar="DURATION",
+                help="Collect what was paid for so long ago, also by another ledger [default: 7d]",
+            ),
+            click.option("--no-reuse", is_flag=True, help="The same as --reuse 0: buy it anew"),
         )
     ):
         command = decorate(command)
@@ -137,12 +168,14 @@ def selection_options(command: F) -> F:
     """Which jobs of the manifest."""
     for decorate in reversed(
         (
-            click.option("--only", multiple=True, metavar="GLOB", help="Only jobs with such an id"),
             click.option(
-                "--exclude", multiple=True, metavar="GLOB", help="No jobs with such an id"
+                "--only", multiple=True, metavar="GLOB", help="Only jobs whose id matches"
+            ),
+            click.option(
+                "--exclude", multiple=True, metavar="GLOB", help="No jobs whose id matches"
             ),
             click.option("--tag", multiple=True, help="Only jobs with this tag"),
-            click.option("--limit", type=click.IntRange(0), help="Submit at most so many jobs"),
+            click.option("--limit", type=click.IntRange(0), help="Submit at most this many jobs"),
             click.option(
                 "--set", "variables", multiple=True, metavar="KEY=VALUE", help="Set a variable"
             ),
@@ -169,6 +202,8 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         detach=bool(values.get("detach")),
         collect=bool(values.get("collect")),
         emulator=address,
+        reuse=0.0 if values.get("no_reuse") else values.get("reuse"),
+        offline=bool(values.get("offline")),
     )
 
 

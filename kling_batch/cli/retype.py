@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from kling_batch.core.quantities import exact_usd, rate_text
 from kling_batch.report.command_line import Command, TypedOption
 
-#: Options of one invocation alone: how it is shown and ends, and what it may pay for (`--yes`, and
+#: Options of this invocation only: how it is shown and ends, and what it may pay for (`--yes`, and
 #: `--retry-failed`, which pays each time it is given).
 ONCE = frozenset(
     {"yes", "retry_failed", "timeout", "detach", "as_json", "quiet", "junit", "summary"}
@@ -79,4 +79,4 @@ def _dollars(micro: int) -> str:
 
 
 #: Formats of values that are kept in other units than they are typed in.
-_FORMATS = {"max_cost": _dollars, "rate": rate_text}
+_FORMATS = {"max_cost": _dollars, "rate": rate_text, "reuse": "{:.0f}s".format}

@@ -16,7 +16,7 @@ from kling_batch.errors import ExitCode
 class EventKind(StrEnum):
     """What a run event reports. The values are names of the NDJSON contract: add, never rename."""
 
-    # -- about one job, in the order of its way
+    # -- about one job, in the order in which they happen
     #: The POST is repeated: no connection.
     UNREACHABLE = "unreachable"
     #: The POST is repeated: 429.
@@ -29,6 +29,8 @@ class EventKind(StrEnum):
     IN_DOUBT = "in_doubt"
     #: fal's request list shows a submission that was in doubt.
     ADOPTED = "adopted"
+    #: Paid for before, under a ledger that is not this one: taken over or collected, not bought.
+    RECOVERED = "recovered"
     #: Still in doubt, and this run can learn nothing more about it.
     HELD = "held"
     #: The message is fal's own status, `IN_QUEUE` or `IN_PROGRESS`.
@@ -80,18 +82,20 @@ class StopReason:
     reason: str
     #: Where a cap set it (a flag, a manifest); empty where the reason is no cap.
     cap: str = ""
+    #: Only fal's support can remove the reason.
+    support: bool = False
 
 
 @dataclass(slots=True)
 class RunResult:
     """Result of a run that the ledger does not record: stop reasons, blocked and failed jobs."""
 
-    #: Why a job is not done, where no row of the ledger says so.
+    #: Why a job is not done, where the ledger has no reason.
     reasons: dict[JobName, str] = field(default_factory=dict)
     blocked: set[JobName] = field(default_factory=set)
     #: Ended without an attempt, or with one that has a failure.
     failed: set[JobName] = field(default_factory=set)
-    #: All files are back under all their names.
+    #: Every file was restored under all its names.
     restored: set[JobName] = field(default_factory=set)
     stops: list[StopReason] = field(default_factory=list)
 

@@ -128,6 +128,8 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 _DURATION = r"^\s*(?:[0-9]+(?:\.[0-9]+)?\s*(?:ms|min|s|m|h|d)\s*)+$"
 
+_NOTHING = r"^\s*0+(?:\.0+)?\s*(?:ms|min|s|m|h|d)?\s*$"
+
 _RATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*(s|min|m|h)\s*$"
 
 _YEAR = 366 * 86400
@@ -145,6 +147,13 @@ def parse_duration(value: object) -> float:
     if not 0 < seconds <= _YEAR:
         raise InvalidValue(f"{show(value)} is not between 0 and a year")
     return seconds
+
+
+def parse_window(value: object) -> float:
+    """A length of time, or 0 (also `false`) for none, as seconds."""
+    if value == 0 or (isinstance(value, str) and re.match(_NOTHING, value)):
+        return 0.0
+    return parse_duration(value)
 
 
 def parse_rate(value: object) -> float:

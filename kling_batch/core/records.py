@@ -38,8 +38,9 @@ class Attempt:
     cost: MicroUSD | None
     rendered_at: str | None
     origin: str
-    #: When fal took a request to cancel it.
+    #: When fal took a request to cancel it, and its answer.
     cancel_asked_at: str | None
+    cancel_answer: CancelAnswer | None = None
 
 
 class Facts(TypedDict, total=False):
@@ -58,15 +59,15 @@ class Facts(TypedDict, total=False):
     by: str
     #: fal's answer to a request to cancel.
     answer: CancelAnswer
-    #: Stored names of saved files, and outputs that fal no longer has.
+    #: Stored names of saved files.
     paths: list[str]
-    lost: list[int]
     #: The adopted file.
     path: str
     sha256: str
 
 
-Placement: TypeAlias = tuple[int, str, str]
+Placement: TypeAlias = tuple[int, str, str, int]
+"""A file that should be on the disk: output index, extension, stored path, size."""
 
 
 class Standing(NamedTuple):
@@ -78,7 +79,7 @@ class Standing(NamedTuple):
     failure: Failure | None = None
     #: A person has asked for another attempt since.
     granted: bool = False
-    #: Where the files of a succeeded one lie: (output index, extension, stored path).
+    #: Where the files of a succeeded one lie.
     placed: tuple[Placement, ...] = ()
 
 
@@ -248,6 +249,10 @@ class Cap:
 
     limit: MicroUSD
     batches: tuple[str, ...] | None = None
+    #: The jobs that the batches have now: what was attempted for them under another name of the
+    #: batch counts too.
+    keys: frozenset[JobKey] = frozenset()
+    #: The one job that the cap is about, or None.
     key: JobKey | None = None
     #: Back from the moment of each attempt, or None.
     window: timedelta | None = None
@@ -256,8 +261,12 @@ class Cap:
 
     def covers(self, job: Job) -> bool:
         """Whether this job's money counts against it."""
-        mine = self.batches is None or job.batch in self.batches
-        return mine and self.key in (None, job.key)
+        return self.counts(job.batch, job.key)
+
+    def counts(self, batch: str, key: JobKey) -> bool:
+        """Whether an attempt that was made for a batch and a job counts against it."""
+        mine = self.batches is None or batch in self.batches or key in self.keys
+        return mine and self.key in (None, key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Does what the plan says: submit, poll, download, reconcile. Knows fal by protocol only."""
+"""Execution of a plan: submit, poll, download, reconcile. Knows fal by protocol only."""

@@ -11,6 +11,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from kling_batch.core.events import RunResult
+from kling_batch.core.lifecycle import IllegalTransitionError
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.delivery import Delivery
 from kling_batch.engine.gate import SubmissionGate
@@ -102,6 +103,10 @@ class Engine:
         except KlingBatchError as error:
             # The ledger cannot record what happens: nothing more may happen.
             self._gate.leave(error.exit_code, f"{item.job.label}: {error}")
+        except IllegalTransitionError as error:
+            # Only where a second run writes the same ledger, after its lock file was deleted.
+            reason = f"{item.job.label}: the ledger was changed by another program ({error})"
+            self._gate.leave(ExitCode.LEDGER, reason)
         finally:
             self._running -= 1
             self._context.feeder.wake()

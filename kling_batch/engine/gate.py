@@ -17,8 +17,12 @@ from kling_batch.core.records import Attempt, OverCap
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.failures import Failures
 from kling_batch.errors import ExitCode
+from kling_batch.fal.classify import is_admin_lock
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import MAX_FAILURES
+
+#: What helps against an administrator's lock (docs/fal-api.md#account-lock).
+SUPPORT = "only fal's support can lift an administrator's lock (support@fal.ai)"
 
 
 class SubmissionGate:
@@ -46,6 +50,10 @@ class SubmissionGate:
         self._failures = Failures(None, 0)
         known = context.ledger.highest_cost_ratios().items()
         context.cost_ratios |= {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
+        for endpoint, factor in context.price_factors.items():
+            context.cost_ratios[endpoint] = max(context.cost_ratios.get(endpoint, 1.0), factor)
+            message = f"fal's unit price of {endpoint} is {factor:.2f} times the catalogue's"
+            context.emit(EventKind.WARNING, None, f"{message}; caps count with it")
 
     def open_for(self, plan: Plan) -> None:
         """Learn what the run is about."""
@@ -71,7 +79,10 @@ class SubmissionGate:
         # One reason a code is enough, but for the ledger's: each may hold a paid request's id.
         known = [stop.reason for stop in self._stops if stop.code is code]
         if not known or (code is ExitCode.LEDGER and reason not in known):
-            self._stops.append(StopReason(code, reason, cap))
+            support = is_admin_lock(reason)
+            if support:
+                reason = f"{reason}; {SUPPORT}"
+            self._stops.append(StopReason(code, reason, cap, support=support))
             self._context.emit(EventKind.STOPPING, None, reason)
 
     def over_cap(self, job: Job, over: OverCap) -> None:
@@ -82,7 +93,12 @@ class SubmissionGate:
         )
         if over.estimate > job.estimate:
             times = over.estimate / job.estimate
-            reason += f" (renders of {job.endpoint} have cost {times:.1f} times their estimate)"
+            by_price = times <= self._context.price_factors.get(job.endpoint, 1.0) * ROUNDING
+            reason += (
+                f" (fal's unit price of {job.endpoint} is {times:.1f} times the catalogue's)"
+                if by_price
+                else f" (renders of {job.endpoint} have cost {times:.1f} times their estimate)"
+            )
         if over.cap.batches is None or self._batches <= set(over.cap.batches):
             self.close(ExitCode.BUDGET, reason, cap=over.cap.name)
         else:
@@ -95,7 +111,7 @@ class SubmissionGate:
             self.close(ExitCode.SOME_FAILED, reason, cap=MAX_FAILURES)
 
     def refused(self, failure: Failure) -> None:
-        """Stop for what is no job's fault; with a key that fal refuses, collecting is futile."""
+        """Stop after a refusal that is not about the job; a refused key ends collecting, too."""
         if failure.kind is FailureKind.LOCKED:
             self.close(ExitCode.BUDGET, f"{failure.message}; still collecting")
         elif failure.status == 401:

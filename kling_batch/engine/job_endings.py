@@ -82,6 +82,8 @@ class JobEndings:
         """A file cannot be written; if it is on the disk already, only this name is missing."""
         self._report_unwritable(item.job, error)
         attempts = self._context.ledger.attempts_of(item.job.key)
+        if not attempts:  # nothing was paid, and nothing will be as long as its file has no name
+            self._run_result.failed.add(name_of(item.job))
         succeeded = [attempt.id for attempt in attempts if attempt.state is State.SUCCEEDED]
         for attempt_id in succeeded:  # one at most, by the database's unique index
             self._place_duplicates(item, attempt_id)

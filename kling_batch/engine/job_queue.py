@@ -1,4 +1,4 @@
-"""Job queue of a run: duplicates wait for their first, children for their parents. Pure.
+"""Job queue of a run: a duplicate waits for the first of its kind, a child for its parents. Pure.
 
 Knows the plan and what has settled so far; must not know time, money or the outside.
 """
@@ -24,7 +24,7 @@ class JobQueue:
         self.ready: deque[PlannedJob] = deque()
         #: Jobs that an earlier run left open; they go on at once.
         self.resumed: list[PlannedJob] = []
-        #: Further names of the same paid job.
+        #: Duplicates: further names of the same paid job.
         self.duplicates: dict[JobKey, list[Job]] = {}
         self._waiting: dict[JobKey, set[JobKey]] = {}
         self._children: dict[JobKey, list[PlannedJob]] = {}

@@ -131,13 +131,16 @@ class Backoff:
 #: The paid POST, where it provably was not accepted.
 SUBMIT = Backoff(first=0.5, ceiling=30.0)
 
-#: The same, where fal says that the account is locked: a moment, to tell a blip from a lock.
+#: The same, where fal says that the account is locked: a moment, to distinguish a blip from a lock.
 LOCKED = Backoff(first=1.0)
+
+#: The second round after that, for a lock that flips on and off.
+LOCKED_AGAIN = Backoff(first=15.0, ceiling=60.0)
 
 #: Between submissions while fal answers none of them for certain.
 PROBE = Backoff(first=2.0, ceiling=120.0)
 
-#: Reads of status, result and list: they cost nothing, but a broken service wants rest.
+#: Reads of status, result and list: they cost nothing, but must not overload a broken service.
 READ = Backoff(first=0.5, ceiling=20.0)
 
 #: Downloads.

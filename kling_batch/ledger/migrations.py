@@ -1,8 +1,8 @@
-"""The ledger's schema as numbered migrations: raw DDL, so that the database forbids the forbidden.
+"""The ledger's schema as numbered migrations: raw DDL, so that the database enforces the rules.
 
-Only ever add to the end; until the first release m001 may itself be rewritten, and
-`tests/make_ledger.py` run. Money is whole micro-USD, times are UTC ISO 8601 text with milliseconds,
-paths are relative to the ledger's folder with forward slashes.
+Only ever add to the end; until the first release m001 may itself be rewritten, and then
+`tests/support/ledger_v1.py` must be run. Money is whole micro-USD, times are UTC ISO 8601 text with
+milliseconds, paths are relative to the ledger's folder with forward slashes.
 """
 
 from __future__ import annotations
@@ -275,4 +275,39 @@ select a.id as attempt_id, n.batch, n.job_id, n.take, a.failure_kind,
   json_extract(a.failure, '$.message') as message, a.charged, a.settled_at, a.request_id
 from attempts a left join names n on n.job_key = a.job_key and n.retired_at is null
 where a.state in ('failed', 'cancelled')
+"""
+
+
+@migrations(name="m002_bills_and_cancel_answers")
+def m002_bills_and_cancel_answers(db: Database) -> None:
+    """Which costs are fal's own bills, what fal answered to a cancellation, what caps count.
+
+    Until a billing event tells the cost of an attempt, caps count the larger of its estimate and
+    the cost that was reckoned from its units, because the scale of a unit can be wrong.
+    """
+    for statement in _M002.split(";;"):
+        db.execute(statement)
+
+
+_M002 = """
+alter table attempts add column billed_at text
+;;
+alter table attempts add column cancel_answer text
+;;
+update attempts set billed_at = (select max(at) from events
+  where attempt_id = attempts.id and event = 'cost_learnt')
+;;
+update attempts set cancel_answer = 'CANCELLATION_REQUESTED' where cancel_asked_at is not null
+;;
+-- What caps count of an attempt: never less than may be owed. `scaled`: the part of it that is an
+-- estimate nobody has confirmed, and grows with what other renders of the endpoint have cost.
+create view attempt_counted as
+select m.attempt_id, m.job_key, m.batch, m.intended_at, a.endpoint,
+  m.exposed_micro_usd + case
+    when a.origin <> 'adopted' and a.billed_at is null
+      and (m.state in ('rendered', 'succeeded') or a.charged = 'yes')
+    then max(m.charged_micro_usd, a.estimate_micro_usd)
+    else m.charged_micro_usd end as counted_micro_usd,
+  m.exposed_micro_usd + m.unbilled_micro_usd as scaled_micro_usd
+from attempt_money m join attempts a on a.id = m.attempt_id
 """

@@ -37,7 +37,7 @@ def grant_take(ledger: Ledger, batch: str, job_id: str) -> int:
 def grant_retries(ledger: Ledger, attempt_ids: Sequence[int]) -> None:
     """Allow another attempt after each of these, or after none.
 
-    A rendered attempt whose files cannot be had is given up by that: only a person may do so.
+    This gives up a rendered attempt whose files are missing, so only a person may do it.
     """
     message = "paid, and its files given up by you"
     lost = Failure(kind=FailureKind.EXPIRED, message=message, charged=Charged.YES)
@@ -65,7 +65,7 @@ def must_be_adoptable(ledger: Ledger, job: Job) -> Attempt | None:
 
 
 def adopt(ledger: Ledger, job: Job, placed: Placed) -> int:
-    """Record a file that a person brings as the result of a job; nothing was paid.
+    """Record an existing file as the result of a job; nothing was paid.
 
     Call only after rename and folder sync.
     """

@@ -22,7 +22,7 @@ from kling_batch.ledger.database import connect, explained, query
 from kling_batch.ledger.rows import attempt_of, failure_of
 
 _STANDING_DONE = (
-    "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path from attempts a"
+    "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path, x.size from attempts a"
     " left join artifacts x on x.attempt_id = a.id left join files f on f.artifact_id = x.id"
     " where a.state = 'succeeded'"
 )
@@ -77,12 +77,12 @@ class Reader:
     # -- planning ------------------------------------------------------------------------------
 
     def standings(self) -> dict[JobKey, Standing]:
-        """The latest attempt of every job that ever had one, and where its files lie."""
+        """The latest attempt of every job that ever had one, and where its files are."""
         done: dict[JobKey, Standing] = {}
         rest, failed = _STANDING_REST
         with explained(self.path):
-            for key, i, tries, index, ext, path in self.db.execute(_STANDING_DONE):
-                file = () if path is None else ((index, ext, path),)
+            for key, i, tries, index, ext, path, size in self.db.execute(_STANDING_DONE):
+                file = () if path is None else ((index, ext, path, size),)
                 known = done.get(key)
                 placed = known.placed + file if known else file
                 done[key] = Standing(i, State.SUCCEEDED, tries, placed=placed)
@@ -224,12 +224,14 @@ class Reader:
         return MicroUSD(money.charged + money.exposed)
 
     def spent_by(self, run_id: int) -> MicroUSD:
-        """Charged plus exposed by the attempts that one run made."""
+        """Charged plus exposed by the attempts that one run paid for, not by what it recovered."""
         sql = (
             "select coalesce(sum(charged_micro_usd + exposed_micro_usd), 0) as spent"
             " from attempt_money where attempt_id in (select id from attempts where run_id = ?)"
+            " and not exists (select 1 from events e where e.attempt_id = attempt_money.attempt_id"
+            " and e.event in (?, ?))"
         )
-        (row,) = self._rows(sql, [run_id])
+        (row,) = self._rows(sql, [run_id, Event.FILE_RECOVERED, Event.REQUEST_RECOVERED])
         return MicroUSD(row["spent"])
 
     def money(
@@ -265,18 +267,6 @@ class Reader:
             " where latest <= 10 and expected > 0 group by endpoint"
         )
         return {row["endpoint"]: row["ratio"] for row in self._rows(sql)}
-
-    def unbilled_estimates(
-        self, batches: Sequence[str] | None, since: str | None, key: JobKey | None
-    ) -> dict[str, MicroUSD]:
-        """By endpoint: the sum of the estimates that stand in for costs not billed yet."""
-        where, parameters = _money_filter(batches, since, key)
-        sql = (
-            "select a.endpoint, sum(m.exposed_micro_usd + m.unbilled_micro_usd) as sum"  # noqa: S608
-            " from attempt_money m join attempts a on a.id = m.attempt_id"
-            f" where {where} group by a.endpoint"
-        )
-        return {row["endpoint"]: MicroUSD(row["sum"]) for row in self._rows(sql, parameters)}
 
 
 def _money_filter(

@@ -1,1 +1,1 @@
-"""A YAML file (with its CSV and JSONL tables) becomes jobs; local inputs are hashed and checked."""
+"""From a YAML file, with its CSV and JSONL tables, to jobs; local inputs are hashed and checked."""

@@ -160,13 +160,13 @@ class _Filled:
 
     def __init__(self, graph: _Graph, origin: Origin) -> None:
         self.failed = False
-        #: Seconds of the source clip, as far as a parent tells.
+        #: Seconds of the source clip, if a parent makes it.
         self.source: float | None = None
         self._graph = graph
         self._origin = origin
 
     def arguments(self, endpoint: Endpoint | None, written: Arguments) -> dict[str, JSON]:
-        """The arguments of a request; those that the catalogue does not know are searched too."""
+        """The arguments of a request; those that the catalogue does not have are searched too."""
         if endpoint is None:
             return {name: self.walk(each, ("input", name)) for name, each in written.items()}
         result = catalog.replace_urls(endpoint, written, self.visit)

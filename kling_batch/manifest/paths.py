@@ -18,7 +18,7 @@ Scope = Mapping[str, JSON]
 DEFAULT_PATH = "{batch}/{mode}/{job}{suffix}{ext}"
 FIELDS = ("batch", "mode", "tier", "job", "take", "suffix", "ext")
 
-#: Room for the names that stand beside an artifact while it is written.
+#: Bytes left for the names of temporary files beside an artifact.
 _MOST_BYTES_OF_NAME = 200
 _MOST_BYTES = 1000
 _RESERVED = r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])"

@@ -1,4 +1,4 @@
-"""What a command does, without the command line; each function is imported when it is used."""
+"""The work of each command, without the command line; imported when it is used."""
 
 from __future__ import annotations
 

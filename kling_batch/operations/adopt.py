@@ -27,7 +27,7 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Path | None) -> st
     """
     named = find(ledger, name)
     if named.gone:
-        raise UsageError(f"{named.label} is in no manifest any more: its place may be another's")
+        raise UsageError(f"{named.label} is in no manifest any more: another job may have its path")
     kind = _kind(file)
     job = job_of(named)
     overrides.must_be_adoptable(ledger, job)
@@ -66,4 +66,4 @@ def _kind(file: Path) -> Kind:
                 return kind
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}") from error
-    raise UsageError(f"{file}: this is no whole image or video file")
+    raise UsageError(f"{file}: not a complete image or video file")

@@ -33,7 +33,7 @@ MARGIN = timedelta(days=1)
 
 @dataclass(slots=True)
 class BillingSummary:
-    """Numbers of bills asked for and found."""
+    """Counts of bills asked for and found."""
 
     asked: int = 0
     learnt: int = 0

@@ -66,7 +66,7 @@ async def _ask(gateway: str | None) -> list[Check]:
             code = ExitCode.AUTH if prices.refused else ExitCode.SOME_FAILED
             checks.append(Check("fal", False, prices.reason, code))
         else:
-            checks.append(Check("fal", True, "answers, and takes the key"))
+            checks.append(Check("fal", True, "reachable, and accepts the key"))
         since = format_time(now() - timedelta(hours=1))
         checks.append(_request_list(await fal.queue.listing(endpoint, since=since)))
     return checks

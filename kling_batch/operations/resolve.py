@@ -1,4 +1,4 @@
-"""Settling a submission in doubt by a person's decision, made in fal's dashboard. Sends nothing.
+"""Settling of a submission in doubt by the user, after a look at fal's dashboard. Sends nothing.
 
 The ledger's own rows are changed by `ledger.overrides`; here is decided which attempt a person
 may decide about, and what that means for the money.

@@ -10,7 +10,7 @@ from kling_batch.errors import UsageError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.names import LedgerJob, all_named, find
 from kling_batch.ledger.overrides import grant_retries, grant_take
-from kling_batch.planning.retry import to_change
+from kling_batch.planning.retry import is_rendered, to_change
 
 _ENDED = (State.FAILED, State.CANCELLED)
 
@@ -20,14 +20,19 @@ def allow_retries(ledger: Ledger, names: Sequence[str] | None) -> list[str]:
 
     Args:
         ledger: gets the permissions.
-        names: of jobs, as people type them; None: every failed or cancelled one.
+        names: of jobs, as people type them; None: every failed or cancelled one, but for finished
+            renders whose files are gone: those are named one by one.
 
     Raises:
         UsageError: no such job, or one that has not failed.
     """
     standings = ledger.standings()
     if names is None:
-        failed = {key for key, standing in standings.items() if standing.state in _ENDED}
+        failed = {
+            key
+            for key, standing in standings.items()
+            if standing.state in _ENDED and not is_rendered(standing.failure)
+        }
         jobs = [job for job in all_named(ledger) if job.key in failed]
     else:
         jobs = [find(ledger, name) for name in names]

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 
 import anyio
 
 from kling_batch import __version__
-from kling_batch.core.events import EventKind, RunEvent, RunResult
+from kling_batch.core.events import EventKind, RunEvent, RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.operations.nearby import ledgers_nearby
+from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import (
     authorization_for,
     coverage_now,
@@ -63,6 +65,10 @@ class Run:
     coverage: Coverage | None
     run_id: int
     started: datetime
+    #: Address of the emulator, or None for fal; opened once.
+    gateway: Callable[[], str | None]
+    #: What people should know before the run begins.
+    notices: Sequence[str] = ()
     exit_code: ExitCode = ExitCode.SOME_FAILED
 
     def carry_out(self) -> RunReport:
@@ -84,14 +90,17 @@ class Run:
     @contextmanager
     def _services(self) -> Iterator[tuple[str | None, str]]:
         """Address of the emulator, or None, and the authorization; the folders are checked."""
-        with gateway_of(self.settings) as gateway:
-            auth = authorization_for(self.settings, self.plan)
-            for item in self.plan.items:
-                if item.action in (Action.SUBMIT, Action.PLACE):
-                    _check_folder(self.settings, item.job)
-            yield gateway, auth
+        gateway = self.gateway()
+        auth = authorization_for(self.settings, self.plan)
+        for item in self.plan.items:
+            if item.action in (Action.SUBMIT, Action.RECOVER, Action.PLACE):
+                _check_folder(self.settings, item.job)
+        yield gateway, auth
 
     def _report(self, result: RunResult) -> RunReport:
+        displaced = self.ledger.displaced
+        if displaced and ExitCode.LEDGER not in result.stopped_by():
+            result.stops.append(StopReason(ExitCode.LEDGER, displaced))
         report = build_report(
             self.ledger,
             self.plan,
@@ -145,7 +154,12 @@ def open_run(
         KlingBatchError: the run cannot begin.
     """
     settings = resolve(batches, options, single=single)
-    with Ledger(settings.ledger, service=settings.service, now=now) as ledger:
+    with (
+        Ledger(settings.ledger, service=settings.service, now=now) as ledger,
+        ExitStack() as stack,
+    ):
+        gateway = cache(lambda: stack.enter_context(gateway_of(settings)))
+        search = ListSearch(settings, ledger, gateway)
         started = now()
         run_id = ledger.begin_run(
             command=str(command),
@@ -160,7 +174,14 @@ def open_run(
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:
-                plan = _planned(ledger, grown, settings, select, retry=retry, single=single)
+                plan = build_plan(
+                    ledger,
+                    [select(batch) for batch in grown],
+                    settings,
+                    retry=retry,
+                    whole=() if single else grown,
+                    recover=search.recover,
+                )
             if check_plan is not None:
                 check_plan(plan)
             warnings = () if single else ledgers_nearby(batches, settings, plan)
@@ -177,6 +198,7 @@ def open_run(
                 approval.require(plan, ledger)
             if plan_maker is None:
                 _register(ledger, grown, single=single)
+            ledger.checkpoint()
             run = Run(
                 batches=batches,
                 settings=settings,
@@ -191,6 +213,8 @@ def open_run(
                 coverage=coverage,
                 run_id=run_id,
                 started=started,
+                gateway=gateway,
+                notices=search.notices,
             )
             yield run
         except BaseException as error:
@@ -198,19 +222,6 @@ def open_run(
                 ledger.end_run(_exit_code(error))
             raise
         ledger.end_run(run.exit_code)
-
-
-def _planned(
-    ledger: Ledger,
-    batches: Sequence[Batch],
-    settings: Settings,
-    select: Callable[[Batch], Batch],
-    *,
-    retry: Callable[[Job], bool] | None,
-    single: bool,
-) -> Plan:
-    selected = [select(batch) for batch in batches]
-    return build_plan(ledger, selected, settings, retry=retry, whole=() if single else batches)
 
 
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
@@ -247,7 +258,11 @@ def _plain_errors() -> Iterator[None]:
 def _check_folder(settings: Settings, job: Job) -> None:
     """Prove before paying that the file can be written."""
     try:
-        folder = store_of(settings).prepare(job.batch, job.output_path(0, ".part")).parent
+        store = store_of(settings)
+        relative = job.output_path(0, ".part")
+        if not store.can_be_named(job.batch, relative):
+            return  # the engine says so of this job alone, and pays nothing for it
+        folder = store.prepare(job.batch, relative).parent
         writable = os.access(folder, os.W_OK)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
@@ -267,14 +282,20 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 cap=settings.budget.total,
                 output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
                 emulated=settings.service == "emulator",
-                committed=run.ledger.committed([batch.name for batch in run.batches]),
+                committed=_committed(run),
                 coverage=run.coverage,
             )
         )
-        for warning in run.warnings:
+        for warning in (*run.notices, *run.warnings):
             display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
-            settings, run.ledger, _policy(run), gateway=gateway, auth=auth, notify=display.notify
+            settings,
+            run.ledger,
+            _policy(run),
+            gateway=gateway,
+            auth=auth,
+            notify=display.notify,
+            priced=_priced(run),
         ) as context:
             engine = Engine(context)
             async with anyio.create_task_group() as tasks:
@@ -283,7 +304,7 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 elif signals is not None:
                     last_message = partial(_last_message, run)
                     tasks.start_soon(listen, signals, engine, display, last_message)
-                tasks.start_soon(_tick, display)
+                tasks.start_soon(_tick, display, run.ledger)
                 if settings.deadline is not None:
                     tasks.start_soon(_leave_after, engine, settings.deadline)
                 # Where the caller cancels this, a POST in flight is shielded and gets its answer.
@@ -292,13 +313,28 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
     return result
 
 
+def _priced(run: Run) -> list[str]:
+    """Endpoints that a capped run pays for: a cap is held against the dearer price."""
+    if not run.settings.budget.caps:
+        return []
+    submitted = (item.job.endpoint for item in run.plan.items if item.action is Action.SUBMIT)
+    return sorted(set(submitted))
+
+
+def _committed(run: Run) -> MicroUSD:
+    """What counts against the caps already; without a cap, what the batches have cost."""
+    caps = [cap for cap in run.settings.budget.caps if cap.window is None]
+    if caps:
+        return MicroUSD(sum(run.ledger.cap_sums.committed(cap) for cap in caps))
+    return run.ledger.committed([batch.name for batch in run.batches])
+
+
 def _policy(run: Run) -> RunPolicy:
     settings = run.settings
     return RunPolicy(
         concurrency=settings.concurrency,
         rate=settings.rate,
         caps=settings.budget.caps,
-        on_doubt="hold" if settings.options.collect else settings.on_doubt,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
         max_failures=settings.max_failures,
@@ -322,7 +358,8 @@ async def _leave_after(engine: Engine, seconds: float) -> None:
     engine.leave(ExitCode.STILL_RUNNING, f"the time of this run ({seconds:.0f} s) is over")
 
 
-async def _tick(display: Display) -> None:
+async def _tick(display: Display, ledger: Ledger) -> None:
     while True:
         display.tick(anyio.current_time())
+        ledger.checkpoint()
         await anyio.sleep(0.25)

@@ -6,14 +6,15 @@ Opens what the engine needs. Must not decide about jobs or money.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from kling_batch import __version__
-from kling_batch.catalog.registry import by_id, cost_of
+from kling_batch.catalog.registry import by_id
 from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap
@@ -24,10 +25,11 @@ from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.upload import FalUploader
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
+from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.coverage import Coverage, coverage_of
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
 
 #: Actions that need the key; output files are public to whoever has their URL.
@@ -64,8 +66,7 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
     from kling_batch.emulator import Settings as EmulatorSettings  # noqa: PLC0415
     from kling_batch.emulator.server import running  # noqa: PLC0415
 
-    # Beside the ledger, so that an interrupted run finds its requests again.
-    state = settings.ledger.with_name("emulator.db")
+    state = emulator_state(settings)
     try:
         # Without the ledger's folder there is nothing to find again: `doctor` makes none.
         world = World(
@@ -80,15 +81,28 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
         raise UsageError(f"the emulator cannot start: {error}") from error
 
 
+def emulator_state(settings: Settings) -> Path:
+    """Where an emulator that is started here keeps its requests and books.
+
+    Beside the ledger, so that an interrupted run finds its requests again.
+    """
+    return settings.ledger.with_name("emulator.db")
+
+
 def authorization_for(settings: Settings, plan: Plan) -> str:
     """The `Authorization` header; a dummy where the plan needs no key.
 
     Raises:
         AuthError: there is no key, and the plan needs one.
     """
-    if settings.service == "emulator" or not plan.count(*_KEYED):
+    if settings.service == "emulator" or not any(map(_needs_key, plan.items)):
         return DUMMY_AUTHORIZATION
     return authorization()
+
+
+def _needs_key(item: PlannedJob) -> bool:
+    fetched = item.found is not None and not item.found.files
+    return item.action in _KEYED or (item.action is Action.RECOVER and fetched)
 
 
 @asynccontextmanager
@@ -100,9 +114,14 @@ async def run_context(
     gateway: str | None,
     auth: str,
     notify: Callable[[RunEvent], None],
+    priced: Sequence[str] = (),
 ) -> AsyncIterator[RunContext]:
-    """The engine's context with open connections."""
+    """The engine's context with open connections.
+
+    `priced`: endpoints whose unit prices are asked of fal, for the caps.
+    """
     async with connect(gateway, auth) as fal:
+        factors = await dearer_units(fal.queue, priced)
         yield RunContext(
             ledger=ledger,
             queue=fal.queue,
@@ -113,7 +132,8 @@ async def run_context(
             now=now,
             rng=Random(),  # noqa: S311 - jitter, not a secret
             notify=notify,
-            cost_of=cost_of,
+            cost_of=partial(dearer_cost, factors),
+            price_factors=factors,
             media=lambda endpoint: by_id(endpoint) is not None,
         )
 

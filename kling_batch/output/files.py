@@ -68,7 +68,7 @@ def relative_to(path: Path, folder: Path | str) -> str:
 
 
 def shown(path: Path) -> str:
-    """A path as a person in the working folder types it."""
+    """A path for messages: relative where it is below the working folder."""
     try:
         relative = os.path.relpath(path)
     except ValueError:  # on another drive

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
@@ -65,10 +66,31 @@ class OutputStore:
             UsageError: the folder leads out of the output folder (a symlink, `..`).
         """
         final = self.wanted(batch, relative)
+        self.check_name(final)
         self._check_inside(batch, final)  # before a folder is made outside
         final.parent.mkdir(parents=True, exist_ok=True)
         self._check_inside(batch, final)
         return final
+
+    def can_be_named(self, batch: str, relative: str) -> bool:
+        """Whether this system's file names can hold the name of an output."""
+        try:
+            self.check_name(self.wanted(batch, relative))
+        except UsageError:
+            return False
+        return True
+
+    def check_name(self, path: Path) -> None:
+        """Raise `UsageError` for a name that this system's file names cannot hold."""
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError as error:
+            encoding = sys.getfilesystemencoding()
+            raise UsageError(
+                f"{path}: `{error.object[error.start : error.end]}` cannot be part of a file name "
+                f"here (encoding {encoding}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8, or choose "
+                "another id"
+            ) from None
 
     def _check_inside(self, batch: str, final: Path) -> None:
         root = self._roots[batch].resolve()
@@ -123,7 +145,9 @@ class OutputStore:
 
     def _set_aside(self, final: Path, incoming: str, superseded: Superseded) -> None:
         """Keep what lies at `final` under a second name, unless it has the incoming content."""
-        if not final.exists() or (present := digest_of(final)) == incoming:
+        if not final.exists() or (final.is_file() and not final.stat().st_size):
+            return  # nothing is lost with an empty file
+        if (present := digest_of(final)) == incoming:
             return
         kept = self.back_up(final)
         if kept is not None:

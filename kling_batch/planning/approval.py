@@ -92,11 +92,7 @@ class Approval:
         showed: it waits where there is neither cap nor --yes, with --limit, or with a saved plan.
         """
         bounded = self.settings.options.limit is not None or self.reviewed
-        agreed = [
-            item
-            for item in plan.items
-            if self._may_pay(item) and not (bounded and item.action is Action.RECONCILE)
-        ]
+        agreed = [item for item in plan.items if self._may_pay(item)]
         if not bounded and (self._bounded_by_money or self.settings.options.yes):
             agreed += [item for item in plan.items if not self._uncapped(item.job)]
         return frozenset(item.job.key for item in agreed)
@@ -108,9 +104,8 @@ class Approval:
         return emulated or self.single or self.settings.budget.total is not None
 
     def _may_pay(self, item: PlannedJob) -> bool:
-        """Whether this is a payment; a submission in doubt is one where it may be sent again."""
-        again = item.action is Action.RECONCILE and self.settings.on_doubt == "resubmit"
-        return item.action is Action.SUBMIT or (again and not item.orphaned)
+        """Whether this is a payment."""
+        return item.action is Action.SUBMIT
 
     def _uncapped(self, job: Job) -> bool:
         """Whether a cap covers this job and cannot hold, because its price is unknown."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from kling_batch.core.jobs import JSON, Job, JobKey, OutputOf
 from kling_batch.core.records import Standing
@@ -60,7 +61,7 @@ def _family(reader: Reader, named: LedgerJob) -> list[Job]:
         for key, parent in known.items():
             if key not in found:
                 visit(parent)
-        # References as the plan knows them: by key, under the name that people gave.
+        # References as in a plan: by key, under the name in the manifest.
         outputs = [
             OutputOf(key=key, job_id=known[key].id if key in known else key, take=1)
             for key in needs
@@ -90,8 +91,12 @@ def _named(reader: Reader, key: JobKey) -> LedgerJob | None:
 
 
 def _on_disk(reader: Reader, standings: dict[JobKey, Standing], job: Job) -> OnDisk:
-    """Whether each output of a succeeded job lies under one of its names."""
+    """Whether each output of a succeeded job is on the disk under one of its names."""
     store = OutputStore({}, reader.path.parent)
     placed = standings[job.key].placed
-    here = {index for index, _, path in placed if store.located(path).exists()}
-    return OnDisk.HERE if placed and here == {index for index, _, _ in placed} else OnDisk.MISSING
+    here = {index for index, _, path, size in placed if _has_size(store.located(path), size)}
+    return OnDisk.HERE if placed and here == {index for index, *_ in placed} else OnDisk.MISSING
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size

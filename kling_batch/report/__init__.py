@@ -1,1 +1,1 @@
-"""What people and machines read about plans, runs and ledgers. Sends nothing."""
+"""Text, pages and machine formats about plans, runs and ledgers. Sends nothing."""

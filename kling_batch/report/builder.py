@@ -169,11 +169,11 @@ class _Lines:
         return STATUSES[outcome.status].note if unsure else ""
 
     def _files(self, job: Job, standing: Standing) -> tuple[str, ...]:
-        """Where the job's files lie under the names it wants."""
+        """Where the job's files are under the names it wants."""
         prefix = self._store.prefix(job.batch)
         return tuple(
             shown(self._store.located(path))
-            for index, ext, path in sorted(standing.placed)
+            for index, ext, path, _ in sorted(standing.placed)
             if path == prefix + job.output_path(index, ext)
         )
 
@@ -201,7 +201,7 @@ _IDLE = (Action.KEEP, Action.SETTLED, Action.BLOCKED)
 def _outcome(
     item: PlannedJob, driver: PlannedJob, state: State | None, run_result: RunResult
 ) -> JobOutcome:
-    """How the run ended for a job; what the engine reported for the driver holds for duplicates."""
+    """How the run ended for a job; what is reported for the first holds for its duplicates."""
     name = name_of(driver.job)
     if item.action is Action.KEEP:
         return JobOutcome.UNCHANGED
@@ -210,7 +210,7 @@ def _outcome(
     if name in run_result.failed or item.action is Action.SETTLED:
         return JobOutcome.FAILED
     if state is None or state in (State.FAILED, State.CANCELLED):
-        # A failure that nobody called final was no verdict: the next run tries again.
+        # A failure that is not in `failed` was no verdict: the next run tries again.
         return JobOutcome.NOT_STARTED
     unplaced = name_of(item.job) in run_result.reasons
     unrestored = item.action is Action.RESTORE and name not in run_result.restored

@@ -108,11 +108,11 @@ class Group:
 
 
 def entries_from(reader: Reader, output: Path) -> list[Entry]:
-    """Every job as the manifests name it now, and every render that they once asked for.
+    """Every job under its present name, and every render that manifests asked for before.
 
     Args:
         reader: of a ledger, also while a run writes it.
-        output: the folder that the page will lie in.
+        output: the folder of the page.
     """
     held = reader.files()
     base = reader.path.parent

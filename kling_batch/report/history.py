@@ -186,13 +186,12 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
             )
         case Action.SETTLED:
             return f"{ended} ({_failure(standing)}) and stays so{_until(coming, standing)}"
-        case Action.BLOCKED:
+        case Action.BLOCKED | Action.RECOVER:
             return f"{ended} and {reason}: the next run does not pay for it"
         case Action.RECONCILE:
             return (
                 "is in doubt: fal may have accepted it. The next run looks for its trace and does "
-                "not send it again, unless the manifest says `on_doubt: resubmit`; `resolve` takes "
-                "your word"
+                "not send it again; `resolve` records what you know of it"
             )
         case Action.KEEP | Action.PLACE | Action.RESTORE:
             return (

@@ -12,6 +12,8 @@ from kling_batch.core.text import clean
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.costs import ROUNDED, is_rounded
+from kling_batch.report.markdown import escaped
+from kling_batch.report.request_view import as_arguments, as_lines
 from kling_batch.settings import Settings
 
 #: At most so many lines; jobs that are kept are only counted.
@@ -21,6 +23,7 @@ _LABELS: dict[Action, str] = {
     Action.SUBMIT: "pay",
     Action.COLLECT: "collect",
     Action.RECONCILE: "look up",
+    Action.RECOVER: "recover",
     Action.DOWNLOAD: "download",
     Action.PLACE: "copy",
     Action.RESTORE: "put back",
@@ -37,11 +40,20 @@ _UNKNOWN_SECONDS = {"image": 15.0, "video": 180.0}
 
 
 def as_text(
-    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+    plan: Plan,
+    settings: Settings,
+    history: History,
+    coverage: Coverage | None = None,
+    *,
+    prompts: bool = False,
 ) -> str:
-    """A line for each job that is not kept, then the totals."""
+    """A line for each job that is not kept, with its request if `prompts`; then the totals."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
-    lines = [_line(item) for item in moving[:MANY]]
+    lines = []
+    for item in moving[:MANY]:
+        lines.append(_line(item))
+        if prompts:
+            lines += [f"{'':>21}{line}" for line in as_lines(item.job)]
     if len(moving) > MANY:
         lines.append(f"… and {len(moving) - MANY} more (--json lists all)")
     notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
@@ -125,7 +137,19 @@ def as_markdown(
     if len(moving) > MANY:
         lines.append(f"| | … and {len(moving) - MANY} more | | |")
     notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
-    return "\n".join([*lines, "", *notes]).rstrip()
+    lines += ["", *notes]
+    return "\n".join([*lines, *_requests(moving[:MANY])]).rstrip()
+
+
+def _requests(items: list[PlannedJob]) -> list[str]:
+    """Prompt and arguments of each job, folded away."""
+    if not items:
+        return []
+    lines = ["", "<details><summary>prompts and arguments</summary>", ""]
+    for item in items:
+        lines.append(f"- **{escaped(item.job.label)}** {escaped(item.job.endpoint)}")
+        lines += [f"  - {escaped(line)}" for line in as_lines(item.job)]
+    return [*lines, "", "</details>"]
 
 
 def _cell(text: str) -> str:
@@ -155,12 +179,15 @@ def as_json(
                 "key": item.job.key,
                 "action": item.action.value,
                 "reason": item.reason,
+                "paid_since": (item.found.since or None) if item.found else None,
+                "request_id": (item.found.request_id or None) if item.found else None,
                 "endpoint": item.job.endpoint,
                 "mode": item.job.mode or None,
                 "tier": item.job.tier or None,
                 "estimate_usd": usd_number(item.job.estimate),
                 "estimate_note": item.job.estimate_note or None,
                 "path": item.job.path.format(output="", ext=""),
+                "arguments": as_arguments(item.job),
             }
             for item in plan.items
         ],

@@ -64,10 +64,10 @@ class RunStarted:
 
     plan: Plan
     cap: MicroUSD | None
-    #: The output folders, as a person reads them.
+    #: The output folders, for messages.
     output: str
     emulated: bool
-    #: What the ledger counts against the cap at this moment; None where nobody knows.
+    #: What the ledger counts against the cap at this moment; None if unknown.
     committed: MicroUSD | None = None
     #: How far the caps reach in the plan; None: to its end.
     coverage: Coverage | None = None

@@ -56,6 +56,7 @@ def opening(started: RunStarted) -> str:
         (plan.count(Action.SUBMIT), f"to render for up to {format_usd(plan.cost)}"),
         (plan.count(Action.COLLECT), "to collect"),
         (plan.count(Action.RECONCILE), "in doubt"),
+        (plan.count(Action.RECOVER), "recovered"),
         (plan.count(Action.DOWNLOAD, Action.PLACE, Action.RESTORE), "to download"),
         (plan.count(Action.KEEP), "unchanged"),
         (plan.count(Action.SETTLED, Action.BLOCKED), "failed before or blocked"),
@@ -170,7 +171,7 @@ def _section(report: RunReport, outcome: JobOutcome) -> Iterator[StyledLine]:
     if report.emulated:
         heading = _EMULATED.get(outcome, heading)
     yield StyledLine()
-    # Open requests are as uncertain in money as doubts.
+    # The cost of open requests is as uncertain as that of submissions in doubt.
     yield StyledLine(f"{heading}:", Tone.WARNING if running else outcome.status.tone)
     if running:
         names = ", ".join(_name(report, line) for line in lines[:NAMED])

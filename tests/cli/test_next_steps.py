@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -192,7 +191,7 @@ def test_a_failed_shot_is_paid_again_only_by_the_word_for_it(desk: Desk) -> None
 # -- verify ------------------------------------------------------------------------------------
 
 
-def test_a_repair_that_ends_in_a_loss_advises_what_can_be_typed(tmp_path: Path) -> None:
+def test_a_repair_whose_files_fal_denies_names_what_gives_them_up(tmp_path: Path) -> None:
     """Under two names; on virtual time, because it takes minutes to believe that a file is gone."""
     rig = Rig(tmp_path)
     x = make_job("x")
@@ -201,7 +200,7 @@ def test_a_repair_that_ends_in_a_loss_advises_what_can_be_typed(tmp_path: Path) 
     for name in rig.files():
         (tmp_path / name).unlink()
     rig.world.faults.add(Fault(stage="download", what="expired", status=410))
-    rig.epoch += timedelta(days=8)  # until then fal has to have it
+    rig.epoch += timedelta(days=30)
     with rig.ledger() as ledger:
         plan = rig.plan(ledger, jobs)
     run_result = rig.run(jobs)
@@ -219,12 +218,10 @@ def test_a_repair_that_ends_in_a_loss_advises_what_can_be_typed(tmp_path: Path) 
             command=Command.parsed("kling-batch verify --repair"),
         )
 
-    assert [line.outcome for line in report.lines] == [JobOutcome.FAILED, JobOutcome.FAILED]
-    assert {line.message.partition(":")[0] for line in report.lines} == {"paid and lost"}
-    (step,) = report.next_steps
-    words = shlex.split(_command(step))
-    assert words[:4] == ["kling-batch", "retry", "x", "y"]
-    done = invoke(*words[1:], cwd=tmp_path)
+    assert {line.outcome for line in report.lines} == {JobOutcome.UNDELIVERED}
+    assert not any("retry" in step for step in report.next_steps)
+    assert "only `kling-batch retry x` gives it up" in report.lines[0].message
+    done = invoke("retry", "x", "--ledger", str(rig.ledger_path), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rig.world.faults.clear()
     rig.run(jobs)
@@ -336,6 +333,30 @@ def test_the_second_name_of_a_doubt_is_in_doubt(desk: Desk) -> None:
 
     assert "2 in doubt" in told
     assert len(steps(told)) == 2
+
+
+# -- a locked account --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("Admin lock", "once fal's support has unlocked the account"),
+        ("Exhausted balance", "after raising the cap or topping up"),
+    ],
+)
+def test_who_can_unlock_an_account_is_told_by_the_kind_of_lock(
+    desk: Desk, reason: str, advice: str
+) -> None:
+    body = {"detail": f"User is locked. Reason: {reason}."}
+    desk.world.faults.add(Fault(stage="submit.before", what="status", status=403, body=body))
+    desk.videos(ABC[1])
+
+    told = desk.run(code=4)
+
+    assert advice in told
+    assert ("topping up" in told) == (reason != "Admin lock")
+    assert desk.charges() == []
 
 
 # -- a deadline --------------------------------------------------------------------------------

@@ -132,8 +132,8 @@ def test_its_doubt_is_looked_up_told_and_resolved_by_its_name(studio: Desk) -> N
 
 
 def test_it_is_never_bought_again(studio: Desk) -> None:
-    """Neither after a failure that a job would be retried for, nor by `on_doubt: resubmit`."""
-    limits = "limits: {on_doubt: resubmit, doubt_wait: 1s}\n"
+    """Neither after a failure that a job would be retried for, nor after a silent list."""
+    limits = "limits: {doubt_wait: 1s}\n"
     studio.world.faults.add(
         Fault(stage="submit.before", what="reset", prompt="first"),
         Fault(stage="job", what="fail", error="internal_error", prompt="second"),
@@ -145,8 +145,8 @@ def test_it_is_never_bought_again(studio: Desk) -> None:
     )
     posts = len(studio.world.books.posts)
 
-    studio.run(code=1)
-    studio.run()
+    studio.run(code=5)
+    studio.run(code=5)
 
     assert len(studio.world.books.posts) == posts + 1
     assert studio.pictures() == ["new.png"]

@@ -1,7 +1,7 @@
-"""Every fault at every stage, then calm runs until nothing changes; judged by the emulator's books.
+"""Every fault at every stage, then runs without faults until nothing changes any more.
 
-The matrix is generated from the tables below. All of it runs on virtual time, in an order that its
-seed decides; the seed is part of the test's id.
+The checks go by the emulator's books. The matrix is generated from the tables below. All of it
+runs on virtual time, in an order that the seed decides; the seed is part of the test's id.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.engine import make_job
-from support.faults import ALWAYS, ANYWHERE, NETWORK, REFUSED, Storm, Strike, judge, settled
+from support.faults import (
+    ALWAYS,
+    ANYWHERE,
+    NETWORK,
+    REFUSED,
+    FaultRig,
+    PlannedFault,
+    check_invariants,
+    check_settled,
+)
 
 from kling_batch.core.jobs import Job, OutputOf, parents
 from kling_batch.core.lifecycle import State
@@ -29,8 +38,8 @@ from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault, Settings
 
-#: Where a run meets the outside, in order. What has a row of the ledger's own carries the name of
-#: its event; `half` is in the middle of a body.
+#: The moments of a run at which faults can be injected, in order. Commits to the ledger are named
+#: after their event; `half` is in the middle of a body.
 STAGES: dict[str, tuple[str, ...]] = {
     "before connect": ("submit_intended.before", "submit_intended.after", "connect"),
     "before acceptance": ("submit.before",),
@@ -55,7 +64,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         "artifacts_saved.after",
     ),
 }
-#: Events that only trouble brings.
+#: Events that occur after a fault only.
 RARE = ("submit_unconfirmed", "submit_refused", "run_recovered", "reconciled_found", "remote_lost")
 READS = ("queued", "running", "done", "result")
 WIRE = ("connect", "submit", "download", "list", *READS)
@@ -65,11 +74,11 @@ SECONDS = {"standard": 1.0}
 @dataclass(frozen=True)
 class Case:
     stage: str
-    strike: Strike
+    planned: PlannedFault
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.stage}-{self.strike}-seed{self.seed}".replace(" ", "_")
+        return f"{self.stage}-{self.planned}-seed{self.seed}".replace(" ", "_")
 
 
 def cases() -> Iterator[Case]:
@@ -80,7 +89,7 @@ def cases() -> Iterator[Case]:
             for fault in faults_at(moment):
                 for times in (1, ALWAYS) if fault not in ANYWHERE else (1,):
                     seed += 1
-                    yield Case(stage, Strike(moment, fault, 1 + seed % 2, times), seed)
+                    yield Case(stage, PlannedFault(moment, fault, 1 + seed % 2, times), seed)
 
 
 def faults_at(moment: str) -> tuple[str, ...]:
@@ -90,14 +99,14 @@ def faults_at(moment: str) -> tuple[str, ...]:
     if place == "connect":
         return ("reset", "hang", *ANYWHERE)
     if moment == "submit.after":
-        # 429 is fal's word that it did not take the request; from any other side it would be a lie
-        # that nobody can see through.
+        # 429 means that fal did not accept the request. Injected after acceptance it would be
+        # false, which no client can detect.
         return (*(fault for fault in NETWORK if fault != "429"), *ANYWHERE)
     return (*NETWORK, *ANYWHERE, *(REFUSED if place in (*READS, "list") else ()))
 
 
 @cache
-def night() -> tuple[Job, ...]:
+def four_jobs() -> tuple[Job, ...]:
     """A job, two takes of another, and a child that needs the first one's output."""
     parent = make_job("a")
     output = OutputOf(key=parent.key, job_id="a", take=1)
@@ -125,23 +134,23 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("case", list(cases()), ids=str)
 def test_whatever_breaks_wherever(folder: Path, case: Case) -> None:
-    storm = Storm(folder, renders())
-    jobs = night()
+    rig = FaultRig(folder, renders())
+    jobs = four_jobs()
 
-    storm.go(jobs, case.strike, seed=case.seed)
-    judge(storm)
-    storm.until_quiet(jobs, seed=case.seed)
+    rig.go(jobs, case.planned, seed=case.seed)
+    check_invariants(rig)
+    rig.until_quiet(jobs, seed=case.seed)
 
-    assert storm.struck
-    settled(storm, jobs)
-    everything_that_fal_took_is_here(storm, jobs)
+    assert rig.injected
+    check_settled(rig, jobs)
+    check_accepted_are_done(rig, jobs)
 
 
-def everything_that_fal_took_is_here(storm: Storm, jobs: Sequence[Job], where: str = "") -> None:
-    """Only what never reached fal may be left in doubt, and only a child of that undone."""
-    states = {job.key: state for job, state in zip(jobs, storm.states(jobs), strict=True)}
+def check_accepted_are_done(rig: FaultRig, jobs: Sequence[Job], where: str = "") -> None:
+    """Check that all accepted jobs are done; others are in doubt, or wait for one that is."""
+    states = {job.key: state for job, state in zip(jobs, rig.states(jobs), strict=True)}
     prompts = {job.key: str(job.arguments["prompt"]) for job in jobs}
-    taken = Counter(r.prompt for r in storm.world.books.accepted if r.prompt in prompts.values())
+    taken = Counter(r.prompt for r in rig.world.books.accepted if r.prompt in prompts.values())
     done = Counter(prompts[key] for key, state in states.items() if state is State.SUCCEEDED)
     assert done == taken, where
     for job in jobs:
@@ -155,54 +164,54 @@ def everything_that_fal_took_is_here(storm: Storm, jobs: Sequence[Job], where: s
 PARTS = 8
 
 
-def first_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
-    """Nothing is there yet."""
-    return Storm(folder, renders(1.0)), night()
+def fresh_ledger(folder: Path) -> tuple[FaultRig, Sequence[Job]]:
+    """No earlier run."""
+    return FaultRig(folder, renders(1.0)), four_jobs()
 
 
-def second_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
-    """Much is there: a job has another name now, one another prompt, one a twin; a file is gone."""
-    storm = Storm(folder, renders(1.0))
-    storm.go([make_job(name) for name in ("renamed", "changed", "twin", "deleted")])
-    storm.delete("test/deleted.mp4")
-    return storm, (
+def changed_manifest(folder: Path) -> tuple[FaultRig, Sequence[Job]]:
+    """An earlier run; since then a job was renamed, one edited, one duplicated; a file is gone."""
+    rig = FaultRig(folder, renders(1.0))
+    rig.go([make_job(name) for name in ("renamed", "changed", "original", "deleted")])
+    rig.delete("test/deleted.mp4")
+    return rig, (
         make_job("new-name", prompt="prompt of renamed"),
         make_job("changed", prompt="other words"),
-        make_job("twin"),
-        make_job("its-copy", prompt="prompt of twin"),
+        make_job("original"),
+        make_job("duplicate", prompt="prompt of original"),
         make_job("deleted"),
     )
 
 
-def third_night(folder: Path) -> tuple[Storm, Sequence[Job]]:
-    """The run before was killed between a POST and its answer, another request under way."""
-    storm, jobs = first_night(folder)
-    storm.go(jobs, Strike("submit.after", "kill", 2))
-    return storm, jobs
+def after_kill(folder: Path) -> tuple[FaultRig, Sequence[Job]]:
+    """The run before was killed between a POST and its answer, with another request open."""
+    rig, jobs = fresh_ledger(folder)
+    rig.go(jobs, PlannedFault("submit.after", "kill", 2))
+    return rig, jobs
 
 
-NIGHTS = (first_night, second_night, third_night)
+SITUATIONS = (fresh_ledger, changed_manifest, after_kill)
 
 
 @pytest.mark.parametrize(
     "part", [pytest.param(n, marks=[pytest.mark.long] if n % 2 else []) for n in range(PARTS)]
 )
-@pytest.mark.parametrize("night", NIGHTS)
-def test_killed_at_any_moment(night: Any, part: int) -> None:
+@pytest.mark.parametrize("prepare", SITUATIONS)
+def test_killed_at_any_moment(prepare: Any, part: int) -> None:
     with in_memory() as folder:
-        storm, jobs = night(folder)
-        storm.go(jobs, seed=part)
-        moments = len(storm.log)
+        rig, jobs = prepare(folder)
+        rig.go(jobs, seed=part)
+        moments = len(rig.log)
     for moment in range(1 + part, moments + 1, PARTS):
         with in_memory() as folder:
-            storm, jobs = night(folder)
-            storm.go(jobs, seed=part, kill_at=moment)
-            where = f"killed at moment {moment}, {storm.log[-1]}"
-            assert storm.tallies[-1] is None, where
-            judge(storm)
-            storm.until_quiet(jobs, seed=part)
-            settled(storm, jobs)
-            everything_that_fal_took_is_here(storm, jobs, where)
+            rig, jobs = prepare(folder)
+            rig.go(jobs, seed=part, kill_at=moment)
+            where = f"killed at moment {moment}, {rig.log[-1]}"
+            assert rig.results[-1] is None, where
+            check_invariants(rig)
+            rig.until_quiet(jobs, seed=part)
+            check_settled(rig, jobs)
+            check_accepted_are_done(rig, jobs, where)
 
 
 # -- any sequence of them ------------------------------------------------------------------------
@@ -217,17 +226,17 @@ EVERY_MOMENT = tuple(
 
 
 @st.composite
-def strikes(draw: st.DrawFn) -> Strike:
+def planned_faults(draw: st.DrawFn) -> PlannedFault:
     moment = draw(st.sampled_from(EVERY_MOMENT))
     fault = draw(st.sampled_from(faults_at(moment)))
     nth, times = draw(st.integers(1, 6)), draw(st.sampled_from([1, 1, 3, ALWAYS]))
-    return Strike(moment, fault, nth, times)
+    return PlannedFault(moment, fault, nth, times)
 
 
-#: What happens in one run, before it: hours pass, somebody sets the clock.
+#: One run: its faults, and before it the seconds that pass and the hours the clock is set by.
 RUNS = st.fixed_dictionaries(
     {
-        "strikes": st.lists(strikes(), max_size=3),
+        "planned_faults": st.lists(planned_faults(), max_size=3),
         "kill_at": st.none() | st.integers(1, 200),
         "later": st.sampled_from([0, 0, 60, 3600, 7200]),
         "clock": st.sampled_from([0, 0, 0, -1, -7, 5]),
@@ -249,57 +258,57 @@ FAILURES = st.sampled_from([None, None, "internal_error", "content_policy_violat
 CAPS = st.sampled_from([None, None, 900_000, 1_300_000, 1_700_000])
 
 
-def any_nights(
-    nights: list[dict[str, Any]], account: dict[str, Any], failure: str | None, limit: int | None
+def any_runs(
+    runs: list[dict[str, Any]], account: dict[str, Any], failure: str | None, limit: int | None
 ) -> None:
-    jobs = night()
+    jobs = four_jobs()
     cap = limit and Cap(limit=MicroUSD(limit), batches=("test",))
     policy = {"caps": (cap,) if cap else (), "concurrency": 3}
     with in_memory() as folder:
-        storm = Storm(folder, Settings(media="template", service_times=SECONDS, **account))
+        rig = FaultRig(folder, Settings(media="template", service_times=SECONDS, **account))
         if failure:
             fault = Fault(stage="job", what="fail", error=failure, probability=0.3)
-            storm.world.faults.add(fault)
-        for n, run in enumerate(nights):
-            storm.epoch += timedelta(seconds=run["later"])
-            storm.turn_clock(run["clock"])
-            storm.go(jobs, *run["strikes"], seed=n, kill_at=run["kill_at"], **policy)
-            judge(storm, cap or None)
-        storm.until_quiet(jobs, **policy)
-        judge(storm, cap or None)
-        settled(storm, jobs)
+            rig.world.faults.add(fault)
+        for n, run in enumerate(runs):
+            rig.epoch += timedelta(seconds=run["later"])
+            rig.turn_clock(run["clock"])
+            rig.go(jobs, *run["planned_faults"], seed=n, kill_at=run["kill_at"], **policy)
+            check_invariants(rig, cap or None)
+        rig.until_quiet(jobs, **policy)
+        check_invariants(rig, cap or None)
+        check_settled(rig, jobs)
 
 
 @settings(max_examples=40, deadline=None, print_blob=True, derandomize=True)
 @given(st.lists(RUNS, min_size=1, max_size=4), ACCOUNTS, FAILURES, CAPS)
-def test_any_nights(nights: Any, account: Any, failure: Any, limit: Any) -> None:
-    any_nights(nights, account, failure, limit)
+def test_any_runs(runs: Any, account: Any, failure: Any, limit: Any) -> None:
+    any_runs(runs, account, failure, limit)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @settings(max_examples=4000, deadline=None, print_blob=True)
 @given(st.lists(RUNS, min_size=1, max_size=5), ACCOUNTS, FAILURES, CAPS)
-def test_thousands_of_nights(nights: Any, account: Any, failure: Any, limit: Any) -> None:
-    any_nights(nights, account, failure, limit)
+def test_thousands_of_runs(runs: Any, account: Any, failure: Any, limit: Any) -> None:
+    any_runs(runs, account, failure, limit)
 
 
 @pytest.mark.parametrize("fault", ["429", "reset"])
-def test_killed_while_fal_puts_it_off_leaves_no_doubt(folder: Path, fault: str) -> None:
-    """What fal did not take is settled before the pause: the next run need not ask about it."""
-    refusing = Strike("submit.before" if fault == "429" else "connect", fault, times=ALWAYS)
-    storm = Storm(folder, renders())
+def test_killed_while_fal_refuses_leaves_nothing_in_doubt(folder: Path, fault: str) -> None:
+    """What fal did not accept is settled before the pause, so the next run looks nothing up."""
+    refusing = PlannedFault("submit.before" if fault == "429" else "connect", fault, times=ALWAYS)
+    rig = FaultRig(folder, renders())
     jobs = [make_job(name) for name in "abc"]
-    storm.go(jobs, refusing, Strike("submit_refused.after", "kill", 4))
-    assert storm.tallies == [None]
-    judge(storm)
-    assert set(storm.states(jobs)) <= {State.FAILED, None}
+    rig.go(jobs, refusing, PlannedFault("submit_refused.after", "kill", 4))
+    assert rig.results == [None]
+    check_invariants(rig)
+    assert set(rig.states(jobs)) <= {State.FAILED, None}
 
-    storm.go(jobs)
+    rig.go(jobs)
 
-    assert storm.states(jobs) == [State.SUCCEEDED] * 3
-    assert storm.met["list.before"] == 0
-    settled(storm, jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 3
+    assert rig.reached["list.before"] == 0
+    check_settled(rig, jobs)
 
 
 # -- found by the matrix ------------------------------------------------------------------------
@@ -311,27 +320,27 @@ def test_a_file_that_was_whole_when_the_run_died_is_named_by_the_next(
 ) -> None:
     settings = renders()
     settings.declare_sizes = declared
-    storm = Storm(folder, settings)
+    rig = FaultRig(folder, settings)
     jobs = [make_job("clip")]
-    storm.go(jobs, Strike("rename.before", "kill"))
+    rig.go(jobs, PlannedFault("rename.before", "kill"))
     (whole,) = folder.rglob("*.part")
     before = whole.stat()
 
-    storm.go(jobs)
+    rig.go(jobs)
 
     after = (folder / "test/clip.mp4").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    settled(storm, jobs)
+    check_settled(rig, jobs)
 
 
 def test_a_request_that_fal_denies_for_a_while_is_asked_for_until_it_knows_it(folder: Path) -> None:
-    storm = Storm(folder, renders(200.0))
+    rig = FaultRig(folder, renders(200.0))
     jobs = [make_job("clip")]
 
-    storm.go(jobs, Strike("running.before", "404", times=30))
+    rig.go(jobs, PlannedFault("running.before", "404", times=30))
 
-    assert storm.states(jobs) == [State.SUCCEEDED]
-    settled(storm, jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    check_settled(rig, jobs)
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -340,39 +349,41 @@ def test_a_request_that_fal_denied_in_one_run_is_collected_by_the_next(
 ) -> None:
     settings = renders(1000.0)
     settings.list_allowed = listed
-    storm = Storm(folder, settings)
+    rig = FaultRig(folder, settings)
     jobs = [make_job("clip")]
-    storm.go(jobs, Strike("running.before", "404", times=ALWAYS))
-    assert storm.states(jobs) == [State.IN_DOUBT]
+    rig.go(jobs, PlannedFault("running.before", "404", times=ALWAYS))
+    assert rig.states(jobs) == [State.IN_DOUBT]
 
-    storm.until_quiet(jobs)
+    rig.until_quiet(jobs)
 
-    assert storm.states(jobs) == [State.SUCCEEDED]
-    settled(storm, jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    check_settled(rig, jobs)
 
 
 @pytest.mark.parametrize("lag", [0.0, 120.0])
 def test_a_result_that_is_denied_is_found_when_the_list_has_it(folder: Path, lag: float) -> None:
     settings = renders()
     settings.list_delay = lag
-    storm = Storm(folder, settings)
+    rig = FaultRig(folder, settings)
     jobs = [make_job("clip")]
 
-    storm.go(jobs, Strike("result.before", "404", times=ALWAYS))
+    rig.go(jobs, PlannedFault("result.before", "404", times=ALWAYS))
 
-    assert storm.states(jobs) == [State.SUCCEEDED]
-    settled(storm, jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    check_settled(rig, jobs)
 
 
 def test_a_request_that_nobody_knows_is_held_in_the_end(folder: Path) -> None:
-    storm = Storm(folder, renders(ALWAYS))
+    rig = FaultRig(folder, renders(ALWAYS))
     jobs = [make_job("clip")]
-    denials = [Strike(f"{state}.before", "404", times=ALWAYS) for state in ("queued", "running")]
+    denials = [
+        PlannedFault(f"{state}.before", "404", times=ALWAYS) for state in ("queued", "running")
+    ]
 
     for _ in range(2):
-        run_result = storm.go(jobs, *denials)
+        run_result = rig.go(jobs, *denials)
 
         assert run_result is not None
         assert run_result.stops == []
         assert "no longer shows" in run_result.reasons["test", "clip", 1]
-        assert storm.states(jobs) == [State.IN_DOUBT]
+        assert rig.states(jobs) == [State.IN_DOUBT]

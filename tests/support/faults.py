@@ -1,8 +1,8 @@
-"""Runs in bad weather: faults at named moments on virtual time, one run after another; a judge.
+"""Fault injection: runs on virtual time with faults at named moments, and checks of the result.
 
-Nothing in the program knows about it. The moments are where the program meets the outside: its
-ledger, its shelf and its wire are subclasses here that stop at each door and ask for the weather.
-What is killed stays dead: once `Killed` was raised, no byte reaches the ledger, the disk or fal.
+The moments are where the program touches ledger, disk and network. Subclasses of its ledger, store
+and transport report each moment to the `FaultRig`, which injects what is planned for it; the
+program itself has no hooks for that. After `Killed`, no byte reaches the ledger, the disk or fal.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import Plan
 from support.engine import CountingUploads, Rig
 
-#: A run that gets nowhere is told to leave after so many seconds, as `--timeout` does.
+#: Seconds after which a run must leave, as with `--timeout`.
 PATIENCE = 900.0
 DOUBT_WAIT = 300.0
 
 #: What can happen to a request on its way; `reset` and `hang` at `connect` mean: never connected.
 NETWORK = ("reset", "hang", "429", "500", "502", "503", "504", "garbage", "html")
-#: What a read can meet besides; none of it is a verdict about the job.
+#: Further faults of reads; none of them is a verdict about the job.
 REFUSED = ("401", "403", "404")
-#: What can happen anywhere.
+#: Faults that can be injected at every moment.
 ANYWHERE = ("kill", "full", "clock+7h", "clock-7h")
 
 
@@ -67,12 +67,12 @@ _BODIES = {
 
 
 class Killed(BaseException):
-    """The process is gone: nothing after this line happens."""
+    """Simulated `kill -9`: nothing after this line happens."""
 
 
 @dataclass(frozen=True)
-class Strike:
-    """A fault, and the moment that it meets: the `nth` time, and so many times from then on."""
+class PlannedFault:
+    """A fault planned for the `nth` time that a moment is reached, and `times - 1` times after."""
 
     moment: str
     fault: str
@@ -91,12 +91,12 @@ ALWAYS = 10**9
 
 
 class FaultyLedger(Ledger):
-    """Asks for the weather before and after every commit."""
+    """Reports the moments before and after every commit."""
 
-    def __init__(self, storm: Storm, path: Path) -> None:
-        self._storm = storm
+    def __init__(self, rig: FaultRig, path: Path) -> None:
+        self._rig = rig
         self._label = "ledger"
-        super().__init__(path, service="emulator", now=storm.now)
+        super().__init__(path, service="emulator", now=rig.now)
 
     @contextmanager
     def transaction(self) -> Iterator[Database]:
@@ -104,8 +104,8 @@ class FaultyLedger(Ledger):
         with super().transaction() as db:
             yield db
             with explained(self.path):
-                self._storm.meet(f"{label}.before", on="ledger")
-        self._storm.meet(f"{label}.after", on="ledger")
+                self._rig.reach(f"{label}.before", on="ledger")
+        self._rig.reach(f"{label}.after", on="ledger")
 
     def intend(self, *args: Any, **kwargs: Any) -> Any:
         self._label = Event.SUBMIT_INTENDED
@@ -115,58 +115,56 @@ class FaultyLedger(Ledger):
         self._label = event
         return super().record(attempt_id, event, **data)
 
-    def save_artifacts(
-        self, attempt: Attempt, placed: Sequence[Placed], *, lost: Sequence[int] = ()
-    ) -> None:
+    def save_artifacts(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
         self._label = Event.ARTIFACTS_SAVED
-        super().save_artifacts(attempt, placed, lost=lost)
+        super().save_artifacts(attempt, placed)
 
 
 class FaultyStore(OutputStore):
-    """Asks for the weather before and after every rename, link and sidecar."""
+    """Reports the moments before and after every rename, link and sidecar."""
 
-    storm: Storm
+    rig: FaultRig
 
     def prepare(self, batch: str, relative: str) -> Path:
-        self.storm.meet("folder.before", on="disk")
+        self.rig.reach("folder.before", on="disk")
         return super().prepare(batch, relative)
 
     def back_up(self, final: Path) -> Path | None:
-        self.storm.meet("aside.before", on="disk")
+        self.rig.reach("aside.before", on="disk")
         kept = super().back_up(final)
-        self.storm.meet("aside.after", on="disk")
+        self.rig.reach("aside.after", on="disk")
         return kept
 
     def _rename(self, temporary: Path, final: Path) -> None:
-        self.storm.meet("rename.before", on="disk")
+        self.rig.reach("rename.before", on="disk")
         super()._rename(temporary, final)
-        self.storm.meet("rename.after", on="disk")
+        self.rig.reach("rename.after", on="disk")
 
     def write_sidecar(self, final: Path, record: Any) -> None:
-        self.storm.meet("sidecar.before", on="disk")
+        self.rig.reach("sidecar.before", on="disk")
         super().write_sidecar(final, record)
-        self.storm.meet("sidecar.after", on="disk")
+        self.rig.reach("sidecar.after", on="disk")
 
 
-class Wire(httpx.AsyncBaseTransport):
-    """The emulator as the network, with the weather before and after it has heard of a request."""
+class FaultyTransport(httpx.AsyncBaseTransport):
+    """The emulator in process; reports the moments before and after it handles a request."""
 
-    def __init__(self, storm: Storm) -> None:
-        self._storm = storm
-        self._inner = InProcessTransport(storm.world)
+    def __init__(self, rig: FaultRig) -> None:
+        self._rig = rig
+        self._inner = InProcessTransport(rig.world)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         kind = self._kind(request)
-        if kind == "submit" and (answer := await self._storm.meet_request("connect", request)):
+        if kind == "submit" and (answer := await self._rig.reach_request("connect", request)):
             return answer
-        if answer := await self._storm.meet_request(f"{kind}.before", request):
+        if answer := await self._rig.reach_request(f"{kind}.before", request):
             return answer
         good = await self._inner.handle_async_request(request)
-        if answer := await self._storm.meet_request(f"{kind}.after", request):
+        if answer := await self._rig.reach_request(f"{kind}.after", request):
             return answer
         if kind == "download":
             body = b"".join([chunk async for chunk in good.aiter_raw()])
-            stream = _Halting(self._storm, request, body)
+            stream = _InterruptedBody(self._rig, request, body)
             return httpx.Response(good.status_code, headers=good.headers, stream=stream)
         return good
 
@@ -180,46 +178,46 @@ class Wire(httpx.AsyncBaseTransport):
         *_, last = parts = request.url.path.split("/")
         if last != "status":
             return "result"
-        found = self._storm.world.find(parts[-2])
+        found = self._rig.world.find(parts[-2])
         return {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}.get(
             found.state if found else "", "done"
         )
 
 
-class _Halting(httpx.AsyncByteStream):
-    def __init__(self, storm: Storm, request: httpx.Request, body: bytes) -> None:
-        self._storm, self._request, self._body = storm, request, body
+class _InterruptedBody(httpx.AsyncByteStream):
+    def __init__(self, rig: FaultRig, request: httpx.Request, body: bytes) -> None:
+        self._rig, self._request, self._body = rig, request, body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         half = len(self._body) // 2
         yield self._body[:half]
-        if await self._storm.meet_request("download.half", self._request):
-            return  # an answer cannot begin again: it just ends
+        if await self._rig.reach_request("download.half", self._request):
+            return  # the headers are sent already, so the body just ends
         yield self._body[half:]
 
 
-class Storm(Rig):
-    """A rig whose runs meet strikes; the client's clock may be wrong, fal's is right."""
+class FaultRig(Rig):
+    """A rig that injects planned faults; the client's clock may be wrong, fal's is right."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, uploads=CountingUploads(), **kwargs)
         self.skew = timedelta()
-        #: When this machine's clock, too far ahead until then, was put back; and how far that was.
-        self.put_back: list[tuple[datetime, timedelta]] = []
+        #: When this machine's clock was set back, and how far ahead it had been.
+        self.clock_corrections: list[tuple[datetime, timedelta]] = []
         self.world = World(self.settings, clock=lambda: self.true_now().timestamp())
         self.world.faults.add(*self.faults)
-        self.strikes: tuple[Strike, ...] = ()
-        self.met: Counter[str] = Counter()
-        #: Every moment in order, for counting and for telling.
+        self.planned_faults: tuple[PlannedFault, ...] = ()
+        self.reached: Counter[str] = Counter()
+        #: Every moment of the run, in order.
         self.log: list[str] = []
         self.kill_at: int | None = None
-        #: How many strikes have met their moment, over all runs.
-        self.struck = 0
+        #: How many faults were injected, over all runs.
+        self.injected = 0
         self.dead = self.full = False
-        self.tallies: list[RunResult | None] = []
-        #: Files that the test took away.
+        self.results: list[RunResult | None] = []
+        #: Files that the test deleted.
         self.deleted: set[str] = set()
-        #: Every paid thing that any run was to have.
+        #: Every job that any run was given, by key.
         self.wanted: dict[str, Job] = {}
 
     # -- time --
@@ -233,39 +231,40 @@ class Storm(Rig):
     def turn_clock(self, hours: float) -> None:
         """Set this machine's clock, not fal's."""
         if hours < 0 and self.skew > SKEW:
-            self.put_back.append((self.true_now(), self.skew))
+            self.clock_corrections.append((self.true_now(), self.skew))
         self.skew += timedelta(hours=hours)
 
     @property
-    def untraceable(self) -> bool:
-        """Whether a time in the ledger that lay in the future may since have become the past.
+    def clock_hides_request(self) -> bool:
+        """Whether an intent stamped by a clock that was ahead may by now look like a past one.
 
-        Nothing tells any more that the clock was wrong then, and the list is asked from too late.
+        The program can no longer see that the clock was wrong, so it asks for the request list from
+        too late a time and cannot find the request.
         """
         now = self.true_now()
-        return any(now - when > how_far - 2 * SKEW for when, how_far in self.put_back)
+        return any(now - when > how_far - 2 * SKEW for when, how_far in self.clock_corrections)
 
-    # -- weather --
+    # -- injecting --
 
-    def meet(self, moment: str, *, on: str) -> None:
-        """A door to the ledger or the disk."""
+    def reach(self, moment: str, *, on: str) -> None:
+        """A moment at the ledger or the disk; raises where a fault is due."""
         self._count(moment)
-        for strike in self._striking(moment):
-            self._anywhere(strike.fault)
+        for planned in self._due(moment):
+            self._inject(planned.fault)
         if self.full and moment.endswith(".before"):
             if on == "ledger":
                 raise sqlite3.OperationalError("database or disk is full")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    async def meet_request(self, moment: str, request: httpx.Request) -> httpx.Response | None:
-        """A door to the network; an answer, or None for the good one."""
+    async def reach_request(self, moment: str, request: httpx.Request) -> httpx.Response | None:
+        """A moment at the network; a faulty answer, or None for the real one."""
         self._count(moment)
-        for strike in self._striking(moment):
-            if strike.fault not in ANYWHERE:
-                return await self._misbehave(strike.fault, moment, request)
-            self._anywhere(strike.fault)
+        for planned in self._due(moment):
+            if planned.fault not in ANYWHERE:
+                return await self._network_fault(planned.fault, moment, request)
+            self._inject(planned.fault)
         if self.full and moment == "download.half":
-            # As `file.write` would say it, at the same place.
+            # The error that `file.write` would raise here.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return None
 
@@ -273,17 +272,21 @@ class Storm(Rig):
         if self.dead:
             raise Killed
         self.log.append(moment)
-        self.met[moment] += 1
+        self.reached[moment] += 1
         if len(self.log) == self.kill_at:
-            self._anywhere("kill")
+            self._inject("kill")
 
-    def _striking(self, moment: str) -> list[Strike]:
-        seen = self.met[moment]
-        met = [s for s in self.strikes if s.moment == moment and s.nth <= seen < s.nth + s.times]
-        self.struck += len(met)
-        return met
+    def _due(self, moment: str) -> list[PlannedFault]:
+        seen = self.reached[moment]
+        due = [
+            each
+            for each in self.planned_faults
+            if each.moment == moment and each.nth <= seen < each.nth + each.times
+        ]
+        self.injected += len(due)
+        return due
 
-    def _anywhere(self, fault: str) -> None:
+    def _inject(self, fault: str) -> None:
         if fault == "kill":
             self.dead = True
             raise Killed
@@ -292,7 +295,9 @@ class Storm(Rig):
         if fault.startswith("clock"):
             self.turn_clock(int(fault[5:-1]))
 
-    async def _misbehave(self, fault: str, moment: str, request: httpx.Request) -> httpx.Response:
+    async def _network_fault(
+        self, fault: str, moment: str, request: httpx.Request
+    ) -> httpx.Response:
         if moment == "connect":
             if fault == "reset":
                 raise httpx.ConnectError("connection refused", request=request)
@@ -314,21 +319,21 @@ class Storm(Rig):
 
     def store(self) -> OutputStore:
         store = FaultyStore({"test": self.folder}, self.folder)
-        store.storm = self
+        store.rig = self
         return store
 
     def go(
         self,
         jobs: Sequence[Job],
-        *strikes: Strike,
+        *planned_faults: PlannedFault,
         seed: int = 0,
         kill_at: int | None = None,
         **policy: Any,
     ) -> RunResult | None:
-        """One run in this weather; None where it did not live to its end."""
+        """One run with these faults; None where it was killed or the disk was full."""
         self.epoch, self._virtual = self.true_now(), 0.0
-        self.strikes, self.kill_at = strikes, kill_at
-        self.met.clear()
+        self.planned_faults, self.kill_at = planned_faults, kill_at
+        self.reached.clear()
         self.log.clear()
         self.dead = self.full = False
         self.wanted |= {job.key: job for job in jobs}
@@ -339,9 +344,9 @@ class Storm(Rig):
         except BaseException as error:
             if not _only_killed(error) and not (self.full and _is_full(error)):
                 raise
-        self.strikes, self.kill_at = (), None
+        self.planned_faults, self.kill_at = (), None
         self.dead = self.full = False
-        self.tallies.append(run_result)
+        self.results.append(run_result)
         return run_result
 
     def _policy(self, policy: dict[str, Any]) -> dict[str, Any]:
@@ -352,18 +357,18 @@ class Storm(Rig):
             ledger.begin_run(command="test", batches=["test"], pid=1, version="0", cap=None)
             ledger.recover()
             ledger.register(Batch(name="test", source="test.yaml", jobs=tuple(jobs)))
-            work = partial(self._sail, ledger, jobs, policy, Random(seed))
+            work = partial(self._run_engine, ledger, jobs, policy, Random(seed))
             run_result: RunResult = trio.run(
                 work, clock=trio.testing.MockClock(autojump_threshold=0)
             )
             ledger.end_run(0)
         return run_result
 
-    async def _sail(
+    async def _run_engine(
         self, ledger: Ledger, jobs: Sequence[Job], policy: RunPolicy, rng: Random
     ) -> RunResult:
         try:
-            async with connections("Key test", Wire(self)) as (api, files):
+            async with connections("Key test", FaultyTransport(self)) as (api, files):
                 context = RunContext(
                     ledger=ledger,
                     queue=FalQueue(api),
@@ -385,22 +390,22 @@ class Storm(Rig):
             self._virtual = anyio.current_time()
 
     def delete(self, name: str) -> None:
-        """Somebody tidies up."""
+        """Delete a saved file, as a user may."""
         (self.folder / name).unlink()
         self.deleted.add(name)
 
     def until_quiet(self, jobs: Sequence[Job], *, seed: int = 0, **policy: Any) -> int:
-        """Calm runs until one changes nothing more; how many it took, and judged after each."""
+        """Run without faults, checking each run, until nothing changes; the number of runs."""
         for n in range(1, 7):
             before = self.states(jobs)
             self.go(jobs, seed=seed, **policy)
-            judge(self)
+            check_invariants(self)
             after = self.states(jobs)
             if after == before and not {State.SUBMITTED, State.RENDERED} & set(after):
                 return n
             if all(state is State.SUCCEEDED for state in after):
                 return n
-        raise AssertionError(f"never quiet: {after}")
+        raise AssertionError(f"still changing after six runs: {after}")
 
 
 async def _leave_late(engine: Engine) -> None:
@@ -422,14 +427,14 @@ def repeatable(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def no_room_to_sync(storm: Storm) -> Iterator[None]:
+def no_room_to_sync(rig: FaultRig) -> Iterator[None]:
     """`os.fsync` is a door as well: a full disk may say so no earlier than there."""
     real: Callable[[int], None] = os.fsync
 
     def fsync(handle: int) -> None:
-        storm.meet("fsync.before", on="disk")
+        rig.reach("fsync.before", on="disk")
         real(handle)
-        storm.meet("fsync.after", on="disk")
+        rig.reach("fsync.after", on="disk")
 
     os.fsync = fsync  # type: ignore[assignment]
     try:
@@ -454,59 +459,57 @@ def _is_full(error: BaseException) -> bool:
     return all("full" in str(leaf) or "space" in str(leaf) for leaf in _leaves(error))
 
 
-# -- the judge ---------------------------------------------------------------------------------
+# -- checks ------------------------------------------------------------------------------------
 
 
-def judge(storm: Storm, cap: Cap | None = None) -> None:
-    """What must hold after every run, however it ended. The emulator's books come first."""
-    books = storm.world.books
-    wanted = Counter(str(job.arguments["prompt"]) for job in storm.wanted.values())
+def check_invariants(rig: FaultRig, cap: Cap | None = None) -> None:
+    """Check what must hold after every run, however it ended, by the emulator's books first."""
+    books = rig.world.books
+    wanted = Counter(str(job.arguments["prompt"]) for job in rig.wanted.values())
     charged = Counter(r.prompt for r in books.accepted if r.committed_micro_usd)
     assert charged <= wanted, f"paid twice: {charged - wanted}"
-    with Ledger(storm.ledger_path, service="emulator", now=storm.now) as ledger:
-        _every_request_is_known_or_in_doubt(storm, ledger)
-        found = [
-            f"{f.subject}: {f.message}" for f in findings(storm, ledger) if not _known(storm, f)
-        ]
+    with Ledger(rig.ledger_path, service="emulator", now=rig.now) as ledger:
+        _every_request_is_known_or_in_doubt(rig, ledger)
+        found = [f"{f.subject}: {f.message}" for f in findings(rig, ledger) if not _known(rig, f)]
         assert found == []
         if cap is not None:
             assert ledger.committed(cap.batches) <= cap.limit
             assert books.total_committed_micro_usd <= cap.limit
-    _no_final_name_shows_half_a_file(storm)
+    _no_final_name_shows_half_a_file(rig)
 
 
-def _every_request_is_known_or_in_doubt(storm: Storm, ledger: Ledger) -> None:
+def _every_request_is_known_or_in_doubt(rig: FaultRig, ledger: Ledger) -> None:
     known = ledger.request_ids()
-    lost = Counter(r.prompt for r in storm.world.books.accepted if r.request_id not in known)
+    lost = Counter(r.prompt for r in rig.world.books.accepted if r.request_id not in known)
     doubts = Counter(
         str(attempt.payload["prompt"])
         for attempt in ledger.attempts_in(State.SUBMITTING, State.IN_DOUBT)
         if attempt.handle is None
     )
-    assert lost <= doubts, f"accepted and forgotten: {lost - doubts}"
+    assert lost <= doubts, f"accepted, but not in the ledger: {lost - doubts}"
 
 
-def findings(storm: Storm, ledger: Ledger) -> tuple[Finding, ...]:
-    return verify_ledger(ledger, OutputStore({"test": storm.folder}, storm.folder)).findings
+def findings(rig: FaultRig, ledger: Ledger) -> tuple[Finding, ...]:
+    return verify_ledger(ledger, OutputStore({"test": rig.folder}, rig.folder)).findings
 
 
-def _known(storm: Storm, finding: Finding) -> bool:
-    """Deleted by the test itself; or replaced by a later render that the ledger will hear of."""
-    path = storm.folder / finding.subject
+def _known(rig: FaultRig, finding: Finding) -> bool:
+    """Whether a finding is expected: the test deleted the file, or a later render replaced it."""
+    path = rig.folder / finding.subject
     if not path.is_file():
-        return finding.subject in storm.deleted and finding.message == "missing"
-    return sha256(path.read_bytes()).hexdigest() in _whole(storm)
+        return finding.subject in rig.deleted and finding.message == "missing"
+    return sha256(path.read_bytes()).hexdigest() in _rendered_digests(rig)
 
 
-def _whole(storm: Storm) -> set[str]:
-    """The digests of everything that fal has made."""
-    files = storm.world.files
+def _rendered_digests(rig: FaultRig) -> set[str]:
+    """The digests of every file that the emulator has made."""
+    files = rig.world.files
     return {sha256(files.data(file)).hexdigest() for file in list(files._files.values())}
 
 
-def _no_final_name_shows_half_a_file(storm: Storm) -> None:
-    whole = _whole(storm)
-    for path in storm.folder.rglob("*"):
+def _no_final_name_shows_half_a_file(rig: FaultRig) -> None:
+    whole = _rendered_digests(rig)
+    for path in rig.folder.rglob("*"):
         if path.name.startswith(".") or not path.is_file() or path.name.startswith("ledger.db"):
             continue
         if path.suffix == ".json":
@@ -515,13 +518,15 @@ def _no_final_name_shows_half_a_file(storm: Storm) -> None:
             assert sha256(path.read_bytes()).hexdigest() in whole, f"{path} is not what fal made"
 
 
-def settled(storm: Storm, jobs: Sequence[Job]) -> None:
-    """The end of the story: every job is done or explained, and nothing that fal took is lost."""
-    accepted = {r.request_id for r in storm.world.books.accepted}
-    with Ledger(storm.ledger_path, service="emulator", now=storm.now) as ledger:
-        if storm.settings.list_allowed and not storm.untraceable:
-            assert accepted <= ledger.request_ids(), "fal has it, the list shows it, we lost it"
-        assert findings(storm, ledger) == ()
+def check_settled(rig: FaultRig, jobs: Sequence[Job]) -> None:
+    """Check the final state: every job is done or explained, and no accepted request is lost."""
+    accepted = {r.request_id for r in rig.world.books.accepted}
+    with Ledger(rig.ledger_path, service="emulator", now=rig.now) as ledger:
+        if rig.settings.list_allowed and not rig.clock_hides_request:
+            assert accepted <= ledger.request_ids(), (
+                "fal accepted it and lists it, and the ledger does not have it"
+            )
+        assert findings(rig, ledger) == ()
         for job in jobs:
             attempts = ledger.attempts_of(job.key)
             last = attempts[-1] if attempts else None
@@ -530,18 +535,18 @@ def settled(storm: Storm, jobs: Sequence[Job]) -> None:
                     pass
                 case State.IN_DOUBT:
                     assert last is not None
-                    known = last.handle is not None and storm.settings.list_allowed
-                    assert not known, f"{job.label}: fal took it, and it is left alone"
+                    known = last.handle is not None and rig.settings.list_allowed
+                    assert not known, f"{job.label}: fal accepted it, and it is still in doubt"
                 case None | State.FAILED | State.CANCELLED:
-                    assert _told(storm, job, last), f"{job.label}: why?"
+                    assert _reason_of(rig, job, last), f"{job.label}: no reason given"
                 case state:
                     raise AssertionError(f"{job.label} is left {state}")
-    assert not list(storm.folder.rglob("*.part")), "half files are left"
+    assert not list(rig.folder.rglob("*.part")), "half files are left"
 
 
-def _told(storm: Storm, job: Job, last: Attempt | None) -> str:
-    """The sentence that says why a job is not done: its own, its parent's, or the run's."""
-    run_result = storm.tallies[-1]
+def _reason_of(rig: FaultRig, job: Job, last: Attempt | None) -> str:
+    """The reason why a job is not done: its own failure, its parent's, or why the run stopped."""
+    run_result = rig.results[-1]
     assert run_result is not None
     if last is not None and last.failure is not None:
         return last.failure.message
@@ -550,4 +555,4 @@ def _told(storm: Storm, job: Job, last: Attempt | None) -> str:
     )
 
 
-__all__ = ["Plan", "Storm", "Strike", "judge", "settled", "substitute"]
+__all__ = ["FaultRig", "Plan", "PlannedFault", "check_invariants", "check_settled", "substitute"]

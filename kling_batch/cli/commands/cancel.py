@@ -26,7 +26,7 @@ _HELP = (
 def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
     """Ask for each open request; its help is `_HELP`."""
     if bool(jobs) == everything:
-        raise UsageError("name the jobs, or say --all")
+        raise UsageError("name the jobs, or give --all")
     with ledger_of(values) as ledger:
         answers = operations.cancel_jobs(
             ledger, resolve((), options_of(values)), None if everything else jobs, _print
@@ -35,7 +35,8 @@ def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
         click.echo("no open requests among them", err=True)
     if CancelAnswer.REFUSED in answers:
         return ExitCode.AUTH
-    return ExitCode.OK if answers <= {CancelAnswer.REQUESTED} else ExitCode.SOME_FAILED
+    taken = {CancelAnswer.REQUESTED, CancelAnswer.REMOVED}
+    return ExitCode.OK if answers <= taken else ExitCode.SOME_FAILED
 
 
 def _print(label: str, message: str) -> None:

@@ -48,12 +48,15 @@ def overview(endpoints: Sequence[Endpoint]) -> str:
 
 
 def price_text(price: Price) -> str:
-    """A price as a person reads it."""
+    """A price as text."""
     if isinstance(price, PerImage):
         factors = "".join(f", {name} ×{factor}" for name, factor in price.factors.items())
         return f"{price.image} an image{factors}"
     audio = f", {price.audio} with audio" if price.audio and price.audio != price.silent else ""
-    return f"{price.silent} a second{audio}"
+    clip = (
+        f", {price.clip} with a clip in an element" if price.clip not in ("", price.silent) else ""
+    )
+    return f"{price.silent} a second{audio}{clip}"
 
 
 def details(endpoints: Iterable[Endpoint]) -> str:
@@ -91,7 +94,7 @@ def _parameter(parameter: Parameter, indent: str) -> str:
 
 
 def as_data(endpoints: Iterable[Endpoint]) -> JSON:
-    """Everything, for machines."""
+    """The whole catalogue as JSON values."""
     return {
         "schema_version": 1,
         "endpoints": [

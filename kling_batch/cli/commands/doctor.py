@@ -1,4 +1,4 @@
-"""`kling-batch doctor`: whether everything is here that a run needs. Sends nothing paid."""
+"""`kling-batch doctor`: checks what a run needs. Sends nothing paid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def doctor(**values: Any) -> int:
     """
     worst: int = ExitCode.OK
     for name, passed, message, code in _checks(values):
-        # What keeps no run from working is a warning, and no reason to fail.
+        # A failed check that prevents no run is a warning, and does not change the exit code.
         mark = "ok" if passed else "PROBLEM" if code else "warning"
         click.echo(f"{mark:>7}  {name}: {message}")
         if not passed and worst == ExitCode.OK:

@@ -27,7 +27,7 @@ from kling_batch.errors import ExitCode, UsageError
 )
 @click.option("--faults", type=PATH, help="A YAML or JSON file of faults to inject")
 @click.option("--state", type=PATH, help="Keep requests and books in this file")
-@click.option("--certfile", type=PATH, help="Speak TLS with this certificate")
+@click.option("--certfile", type=PATH, help="Serve TLS with this certificate")
 @click.option("--keyfile", type=PATH, help="Its private key")
 def emulator(
     *,

@@ -16,7 +16,7 @@ from kling_batch.report.gallery import write_gallery
 def gallery(**places: Path | None) -> int:
     """Write gallery.html: every take on one page.
 
-    It lies beside the outputs and shows each take with its prompt and price.
+    It is written beside the outputs and shows each take with its prompt and price.
     """
     ledger = ledger_path(places)
     click.echo(write_gallery(ledger, places.get("output") or ledger.parent))

@@ -73,7 +73,7 @@ def generate(aspect_ratio: str | None, **values: Any) -> int:
     "--mode",
     required=True,
     metavar="text-to-video|image-to-video|edit|remix",
-    help="What to make of what",
+    help="What to render, and from what",
 )
 @click.option("--image-url", metavar="URL|FILE", help="Start image, for image-to-video")
 @click.option("--video-url", metavar="URL|FILE", help="Source clip, for edit and remix")

@@ -21,7 +21,7 @@ SCHEMA_NAME = "kling-batch.schema.json"
 def init(file: Path) -> int:
     """Write a commented manifest, and its schema beside it.
 
-    FILE is runnable as it stands; editors use the schema to complete and check it.
+    FILE can be run unchanged; editors use the schema to complete and check it.
     """
     schema_file = file.with_name(SCHEMA_NAME)
     try:

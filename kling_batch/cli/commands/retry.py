@@ -19,7 +19,7 @@ from kling_batch.errors import ExitCode, UsageError
 def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> int:
     """Allow failed jobs another paid attempt in the next run."""
     if bool(jobs) == everything:
-        raise UsageError("name the jobs, or say --all")
+        raise UsageError("name the jobs, or give --all")
     with ledger_of(places) as ledger:
         messages = operations.allow_retries(ledger, None if everything else jobs)
     for message in messages or ["no failed or cancelled jobs"]:

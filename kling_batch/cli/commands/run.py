@@ -1,4 +1,4 @@
-"""`kling-batch run`: the whole way from manifest to files. The same command again resumes."""
+"""`kling-batch run`: from manifest to files. The same command again resumes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ from kling_batch.report.display.choose import choose
 @click.option("--collect", is_flag=True, help="Collect what is open at fal, buy nothing")
 @click.option("--json", "as_json", is_flag=True, help="Events as NDJSON on standard output")
 @click.option("--quiet", "-q", is_flag=True, help="Only failures and the summary")
-@click.option("--plan", "plan_file", type=PATH, help="Only what this reviewed plan says (exit 8)")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=PATH,
+    help="Pay only for what this reviewed plan shows (else exit 8)",
+)
 @click.option("--junit", type=PATH, help="Write a JUnit XML file")
 @click.option("--summary", type=PATH, help="Write a Markdown summary")
 def run(manifests: tuple[Path, ...], **values: Any) -> int:

@@ -13,6 +13,7 @@ import click
 from kling_batch import operations
 from kling_batch.cli.ledgers import reader_of
 from kling_batch.cli.options import ledger_path, options_of, place_options, service_options
+from kling_batch.core.text import count
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.queries import batch_names
 from kling_batch.output.store import OutputStore
@@ -31,9 +32,11 @@ def verify(*, repair: bool, **values: Any) -> int:
     for finding in verdict.findings:
         click.echo(f"{finding.subject}: {finding.message}")
     found = len(verdict.findings)
+    jobs, attempts = count(verdict.jobs, "job"), count(verdict.attempts, "attempt")
+    files = count(verdict.files, "file")
     click.echo(
-        f"{verdict.jobs} jobs, {verdict.attempts} attempts, {verdict.files} files: "
-        + (f"{found} finding{'s' * (found != 1)}" if found else "everything fits"),
+        f"{jobs}, {attempts}, {files}: "
+        + (count(found, "finding") if found else "everything fits"),
         err=True,
     )
     wanted = {f.repairable for f in verdict.findings if f.repairable is not None}

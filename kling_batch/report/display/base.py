@@ -27,7 +27,7 @@ class Display(Protocol):
         """Show one event."""
 
     def tick(self, now: float) -> None:
-        """Time passes: `now` is seconds on any steady clock, at least one call a second."""
+        """Update what depends on the time; called each second with a monotonic time in seconds."""
 
     def finish(self, report: RunReport) -> None:
         """The run has ended: show the summary."""

@@ -164,7 +164,7 @@ class JsonDisplay:
         self._out.drain()
 
     def close(self) -> None:
-        """Write what is left, as far as somebody reads."""
+        """Write what is left, as far as the reader takes it."""
         self._out.drain(0.5)
 
     def _event(self, event: str, **fields: JSON) -> None:

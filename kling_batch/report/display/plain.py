@@ -21,7 +21,7 @@ from kling_batch.report.summary import StyledLine, brief, closing, opening
 
 #: Seconds between heartbeat lines; CI systems kill silent jobs.
 HEARTBEAT = 60.0
-#: Seconds that closing waits for a reader who takes nothing.
+#: Seconds that closing waits for a reader that takes nothing.
 AT_ONCE = 0.5
 
 
@@ -61,7 +61,7 @@ class PlainDisplay:
             self._stamped(StyledLine(opening(started)))
 
     def notify(self, event: RunEvent) -> None:
-        """Log one line, unless quiet and the event needs nobody."""
+        """Log one line; when quiet, only that of a notable event."""
         self._progress.fold(event, 0.0)
         if not self._quiet or EVENT_STYLES[event.kind].notable:
             self._stamped(event_line(event, several=self._progress.several_batches))
@@ -84,7 +84,7 @@ class PlainDisplay:
         self._err.drain()
 
     def close(self) -> None:
-        """Write what is left, as far as somebody reads."""
+        """Write what is left, as far as the reader takes it."""
         self._err.drain(AT_ONCE)
 
     def _stamped(self, line: StyledLine) -> None:

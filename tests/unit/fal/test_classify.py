@@ -20,6 +20,7 @@ from kling_batch.core.outcomes import (
     FailureKind,
     Finished,
     Handle,
+    Listed,
     NotSent,
     Refused,
     RemoteFile,
@@ -35,6 +36,7 @@ from kling_batch.fal.classify import (
     is_lock,
     trusted,
     unread,
+    verdict_of_listed,
     verdict_of_status,
 )
 from kling_batch.fal.responses import Answer, billable_units, files_in, message_of, retry_after
@@ -197,14 +199,18 @@ def test_a_throttled_post_carries_how_long_fal_asked_to_wait() -> None:
     [
         (401, {"detail": "Invalid key credentials"}, FailureKind.AUTH),
         (403, {"detail": "Cannot access application"}, FailureKind.AUTH),
-        (403, None, FailureKind.AUTH),
-        (403, HTML, FailureKind.AUTH),
+        (401, HTML, FailureKind.UNROUTED),
+        (403, None, FailureKind.UNROUTED),
+        (403, HTML, FailureKind.UNROUTED),
+        (403, "Your request was blocked: account locked, top up", FailureKind.UNROUTED),
+        (403, {"message": "Forbidden"}, FailureKind.UNROUTED),
+        (403, {"detail": "This prompt was blocked"}, FailureKind.AUTH),
         (403, {"detail": LOCK}, FailureKind.LOCKED),
         (403, {"detail": "User is locked. Reason: TOP_UP."}, FailureKind.LOCKED),
         (403, {"detail": "USER BUDGET EXCEEDED"}, FailureKind.LOCKED),
         (403, {"error": {"message": "Exhausted balance"}}, FailureKind.LOCKED),
         (402, {"detail": "Payment required"}, FailureKind.LOCKED),
-        (402, None, FailureKind.LOCKED),
+        (402, None, FailureKind.UNROUTED),
         (401, {"detail": LOCK}, FailureKind.AUTH),
         (400, {"detail": "malformed"}, FailureKind.INVALID),
         (404, {"detail": "no such app"}, FailureKind.INVALID),
@@ -341,7 +347,9 @@ def test_no_other_http_status_of_a_status_read_is_a_verdict(body: Any) -> None:
 
         assert isinstance(outcome, Unread), status
         assert outcome.not_found == (status == 404)
-        assert outcome.refused == (status in (401, 402, 403))
+        # A page of a firewall or proxy is no refusal of fal's.
+        fals = isinstance(body, dict) and "detail" in body
+        assert outcome.refused == (status in (401, 402, 403) and fals)
         assert not outcome.empty
 
 
@@ -454,6 +462,43 @@ def test_a_422_with_details_is_a_verdict_by_itself(finished: Finished) -> None:
     assert failed.failure.error_type == "content_policy_violation"
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "error_type"),
+    [
+        (499, {"detail": "Request was cancelled"}, "client_cancelled"),
+        (499, HTML, "client_cancelled"),
+        (400, {"detail": "The request was cancelled"}, "client_cancelled"),
+        (410, {"detail": "gone"}, ""),
+    ],
+)
+def test_a_refused_result_of_what_we_cancelled_is_a_verdict(
+    status: int, body: Any, error_type: str
+) -> None:
+    outcome = classify_result(answer(status, body), Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Failed)
+    failure = outcome.failure
+    assert (failure.kind, failure.error_type) == (FailureKind.ABANDONED, error_type)
+    assert failure.charged is Charged.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"detail": "Request is still in progress"}),
+        (400, HTML),
+        (403, {"detail": "User is locked."}),
+        (404, {"detail": "Not Found"}),
+        (429, {"detail": "slow down"}),
+        (502, HTML),
+    ],
+)
+def test_a_blind_read_of_what_we_cancelled_is_no_verdict(status: int, body: Any) -> None:
+    outcome = classify_result(answer(status, body), Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Unread)
+
+
 # -- every error fal documents -----------------------------------------------------------------
 
 T, A, V, P = (
@@ -479,9 +524,9 @@ REQUEST_LEVEL = [
     ("internal_error", 500, T, NO, RETRY),
     ("client_disconnected", 499, A, UNKNOWN, GIVE_UP),
     ("client_cancelled", 499, A, UNKNOWN, GIVE_UP),
-    ("bad_request", 400, V, NO, GIVE_UP),
+    ("bad_request", 400, V, UNKNOWN, GIVE_UP),
     ("some_future_type", 500, T, NO, RETRY),
-    ("some_future_type", 400, V, NO, GIVE_UP),
+    ("some_future_type", 400, V, UNKNOWN, GIVE_UP),
     ("some_future_type", 418, V, UNKNOWN, GIVE_UP),
 ]
 
@@ -524,7 +569,7 @@ NEVER_AGAIN = """
     unsupported_audio_format:422:no unsupported_image_format:422:no
     unsupported_video_format:422:no missing:422:no string_too_long:422:no
     string_too_short:422:no enum:422:no literal_error:422:no int_parsing:422:no
-    url_parsing:422:no partner_validation_failed:422:unknown never_seen_before:422:no
+    url_parsing:422:no partner_validation_failed:422:unknown never_seen_before:422:unknown
 """
 
 MODEL_LEVEL = [
@@ -816,3 +861,21 @@ def test_no_answer_breaks_the_reader(
     ):
         # Whatever it was, the ledger can keep it.
         json.dumps(repr(outcome), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "charged"),
+    [
+        (500, FailureKind.TRANSIENT, Charged.NO),
+        (503, FailureKind.TRANSIENT, Charged.NO),
+        (422, FailureKind.INVALID, Charged.UNKNOWN),
+    ],
+)
+def test_a_listed_failure_without_details_is_free_only_at_500_and_above(
+    status: int, kind: FailureKind, charged: Charged
+) -> None:
+    item = Listed(request_id="r", endpoint="e", sent_at="", payload=None, status_code=status)
+
+    failure = verdict_of_listed(item)
+
+    assert (failure.kind, failure.charged, failure.status) == (kind, charged, status)

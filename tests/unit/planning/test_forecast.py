@@ -145,7 +145,7 @@ def test_of_what_is_open_or_in_doubt_all_say_the_same(tmp_path: Path, fault: str
 
     ((action, told),) = agreed(rig, jobs)
     assert action is (Action.RECONCILE if fault else Action.COLLECT)
-    assert ("on_doubt: resubmit" in told) is bool(fault)
+    assert ("does not send it again" in told) is bool(fault)
 
 
 def test_a_file_that_is_gone_is_downloaded_for_nothing_and_all_say_so(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from support.reports import CENT, line, report
 
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import ExitCode, Place, Problem
@@ -20,37 +21,11 @@ from kling_batch.report.github import (
 )
 from kling_batch.report.junit import junit
 from kling_batch.report.markdown import code, markdown_summary
-from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
+from kling_batch.report.run_report import JobOutcome, RunReport
 
-CENT = 10_000
 HOSTILE = (
     "\x1b[31m<b>&\"'</b> ]]> a|b `c` ``d`` [e](http://f) $1$ \ufffe\udc80\x00\r\n::error::x 雪"
 )
-
-
-def line(name: str, outcome: JobOutcome, **more: Any) -> JobLine:
-    fields = {"batch": "spring", "job": name, "outcome": outcome, "cost": MicroUSD(70 * CENT)}
-    return JobLine(**{**fields, **more})
-
-
-def report(*lines: JobLine, **more: Any) -> RunReport:
-    fields: dict[str, Any] = {
-        "exit_code": ExitCode.OK,
-        "reasons": (),
-        "batches": ("spring",),
-        "started_at": "2026-11-23T06:00:00.000Z",
-        "ended_at": "2026-11-23T06:04:12.000Z",
-        "seconds": 252.0,
-        "lines": lines,
-        "charged": MicroUSD(560 * CENT),
-        "exposed": MicroUSD(0),
-        "spent_now": MicroUSD(140 * CENT),
-        "cap": None,
-        "output": "outputs",
-        "ledger": "outputs/ledger.db",
-        "emulated": False,
-    }
-    return RunReport(**{**fields, **more})
 
 
 def mixed(**more: Any) -> RunReport:

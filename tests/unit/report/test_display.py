@@ -15,9 +15,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from support.reports import CENT, job, line, report
 
 from kling_batch.core.events import EventKind, RunEvent
-from kling_batch.core.jobs import Job, job_key
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD, clock, duration
 from kling_batch.core.text import clean
@@ -30,58 +30,16 @@ from kling_batch.report.display.live import LiveDisplay
 from kling_batch.report.display.ndjson import JsonDisplay
 from kling_batch.report.display.plain import PlainDisplay, inert
 from kling_batch.report.display.stream import SafeStream
-from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, RunStarted
+from kling_batch.report.run_report import JobOutcome, RunStarted
 from kling_batch.report.summary import StyledLine, Tone, brief, closing, opening
 
-CENT = 10_000
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red]\r\nline two\x9b31m \u202egpj.exe\x00"
-
-
-def job(name: str) -> Job:
-    arguments = {"prompt": name}
-    return Job(
-        key=job_key("e", arguments),
-        endpoint="e",
-        arguments=arguments,
-        take=1,
-        id=name,
-        batch="spring",
-        mode="text-to-video",
-        tier="pro",
-        path=f"{name}{{output}}{{ext}}",
-        estimate=MicroUSD(70 * CENT),
-    )
 
 
 def plan(number: int = 2) -> Plan:
     kept = PlannedJob(job("kept"), Action.KEEP, "unchanged")
     bought = (PlannedJob(job(f"clip-{n}"), Action.SUBMIT, "new") for n in range(number))
     return Plan((kept, *bought))
-
-
-def line(name: str, outcome: JobOutcome, **more: Any) -> JobLine:
-    fields = {"batch": "spring", "job": name, "outcome": outcome, "cost": MicroUSD(70 * CENT)}
-    return JobLine(**{**fields, **more})
-
-
-def report(*lines: JobLine, **more: Any) -> RunReport:
-    fields: dict[str, Any] = {
-        "exit_code": ExitCode.OK,
-        "reasons": (),
-        "batches": ("spring",),
-        "started_at": "2026-11-23T06:00:00.000Z",
-        "ended_at": "2026-11-23T06:04:12.000Z",
-        "seconds": 252.0,
-        "lines": lines,
-        "charged": MicroUSD(560 * CENT),
-        "exposed": MicroUSD(0),
-        "spent_now": MicroUSD(140 * CENT),
-        "cap": None,
-        "output": "outputs",
-        "ledger": "outputs/ledger.db",
-        "emulated": False,
-    }
-    return RunReport(**{**fields, **more})
 
 
 def told(kind: str, name: str = "clip-0", message: str = "", **data: Any) -> RunEvent:
@@ -791,8 +749,8 @@ def test_the_opening_names_money_and_place() -> None:
     said = opening(RunStarted(plan=Plan(items), cap=None, output="out\x1b[2Jputs", emulated=False))
 
     assert said == (
-        "9 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 3 to download,"
-        " 1 unchanged, 2 failed before or blocked; files in outputs"
+        "10 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 1 recovered,"
+        " 3 to download, 1 unchanged, 2 failed before or blocked; files in outputs"
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.reports import job
 
 from kling_batch.core.events import EventKind, RunEvent
-from kling_batch.core.jobs import Job, job_key
+from kling_batch.core.jobs import Job
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Action, Plan, PlannedJob
@@ -15,22 +16,6 @@ from kling_batch.report.display.phases import EVENT_STYLES, MOVING, OF_ACTION, P
 from kling_batch.report.display.progress import Progress, longest
 
 PRICE = MicroUSD(700_000)
-
-
-def job(name: str, batch: str = "spring", prompt: str | None = None) -> Job:
-    arguments = {"prompt": prompt or name}
-    return Job(
-        key=job_key("e", arguments),
-        endpoint="e",
-        arguments=arguments,
-        take=1,
-        id=name,
-        batch=batch,
-        mode="text-to-video",
-        tier="pro",
-        path=f"{name}{{output}}{{ext}}",
-        estimate=PRICE,
-    )
 
 
 def planned(*items: tuple[Job, Action], duplicates: tuple[str, ...] = ()) -> Plan:
@@ -133,6 +118,7 @@ def test_the_names_of_the_kinds_are_those_of_the_contract() -> None:
         *("unreachable", "throttled", "locked", "braking", "submitted", "in_doubt", "adopted"),
         *("held", "progress", "unreadable", "unheard", "rendered", "download_again"),
         *("undelivered", "saved", "retrying", "failed", "blocked", "warning", "stopping"),
+        "recovered",
     }
 
 

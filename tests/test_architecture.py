@@ -254,6 +254,7 @@ CATCH_ALL = {
     "manifest.templating": 2,  # a user's template may raise anything
     "manifest.inputs": 2,  # decoders raise anything over a strange file
     "output.download": 1,  # a group, where no connection to such an address can be tried
+    "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
     "fal.upload": 1,  # fal-client over an answer that it does not expect
     "cli.main": 1,  # what several tasks raised at once, in words
     "emulator.app": 1,  # a server answers

@@ -26,6 +26,7 @@ from kling_batch.errors import (
     Place,
     Problem,
 )
+from kling_batch.report.display.stream import guard
 from kling_batch.report.github import from_workspace, problem_annotations
 
 _HELP = """Run batches of paid Kling O3 generations on fal.ai, and pay for nothing twice.
@@ -55,6 +56,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
     _complete_streams()
+    guard(sys.stdout)
+    guard(sys.stderr)
     try:
         code = _invoke()
     except ManifestError as error:

@@ -13,13 +13,38 @@ from typing import Any, TypeVar
 
 import click
 
-from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate, parse_usd
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, RunOptions
+from kling_batch.core.quantities import (
+    FailureLimit,
+    MicroUSD,
+    parse_duration,
+    parse_failure_limit,
+    parse_rate,
+    parse_usd,
+    parse_window,
+)
+from kling_batch.settings import (
+    DEFAULT_OUTPUT,
+    EMULATOR_OUTPUT,
+    LEDGER_NAME,
+    RunOptions,
+    typed_path,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class TypedPath(click.Path):
+    """A path from the command line or the environment; `~` is a home folder also in `--x=~/y`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, its home folder filled in."""
+        if isinstance(value, str) and value.startswith("~"):
+            value = str(typed_path(value))
+        return super().convert(value, param, ctx)
+
+
 #: The same file type everywhere: existence is checked by whoever opens it, with a message.
-PATH = click.Path(path_type=Path)
+PATH = TypedPath(path_type=Path)
 
 #: The job a command is about.
 JOB = click.argument("job", metavar="JOB")
@@ -37,10 +62,22 @@ def duration(text: str) -> float:
         return parse_duration(text)
 
 
+def _window(text: str) -> float:
+    """`7d`, `12h`, `0` → seconds."""
+    with _usage_errors():
+        return parse_window(text)
+
+
 def _rate(text: str) -> float:
     """`5/s`, `60/min`, `500/h` → per second."""
     with _usage_errors():
         return parse_rate(text)
+
+
+def _failures(text: str) -> FailureLimit:
+    """`5`, `20%`."""
+    with _usage_errors():
+        return parse_failure_limit(text)
 
 
 @contextmanager
@@ -103,11 +140,24 @@ def limit_options(command: F) -> F:
                 help="Never spend more than this on the batch",
             ),
             option(
+                "--max-failures",
+                type=_failures,
+                metavar="N|N%",
+                help="Buy nothing more after N failures in a row of a kind, or N% of the jobs",
+            ),
+            option(
                 "--timeout",
                 type=duration,
                 metavar="DURATION",
                 help="Leave after this long (exit 6 where requests are still open at fal)",
             ),
+            option(
+                "--reuse",
+                type=_window,
+                metavar="DURATION",
+                help="Collect what was paid for so long ago, also by another ledger [default: 7d]",
+            ),
+            click.option("--no-reuse", is_flag=True, help="The same as --reuse 0: buy it anew"),
         )
     ):
         command = decorate(command)
@@ -146,16 +196,39 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         max_cost=values.get("max_cost"),
         timeout=values.get("timeout"),
         limit=values.get("limit"),
+        max_failures=values.get("max_failures"),
         retry_failed=bool(values.get("retry_failed")),
         yes=bool(values.get("yes")),
         detach=bool(values.get("detach")),
+        collect=bool(values.get("collect")),
         emulator=address,
+        reuse=0.0 if values.get("no_reuse") else values.get("reuse"),
+        offline=bool(values.get("offline")),
     )
 
 
-def ledger_path(places: Mapping[str, Path | None]) -> Path:
-    """The ledger that `--ledger` and `--output` name."""
-    return places.get("ledger") or (places.get("output") or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
+def ledger_path(places: Mapping[str, Any]) -> Path:
+    """The ledger that `--ledger`, `--output` and `--emulator` name.
+
+    Where none of them is given and only the emulator has been tried here, the emulator's.
+    """
+    ledger: Path | None = places.get("ledger")
+    output: Path | None = places.get("output")
+    if ledger is not None or output is not None:
+        return ledger or (output or Path()) / LEDGER_NAME
+    if places.get("emulator"):
+        return _EMULATED_LEDGER
+    real = Path(DEFAULT_OUTPUT) / LEDGER_NAME
+    return real if places.get("emulator_url") else or_emulated(real)
+
+
+def or_emulated(ledger: Path) -> Path:
+    """The ledger; the emulator's where there is none and only the emulator has been tried."""
+    return _EMULATED_LEDGER if _EMULATED_LEDGER.exists() and not ledger.exists() else ledger
+
+
+#: Where `--emulator` without `--output` keeps its ledger.
+_EMULATED_LEDGER = Path(EMULATOR_OUTPUT) / LEDGER_NAME
 
 
 def pairs(texts: tuple[str, ...], flag: str) -> dict[str, str]:

@@ -29,6 +29,8 @@ class EventKind(StrEnum):
     IN_DOUBT = "in_doubt"
     #: fal's request list shows a submission that was in doubt.
     ADOPTED = "adopted"
+    #: Paid for before, under a ledger that is not this one: taken over or collected, not bought.
+    RECOVERED = "recovered"
     #: Still in doubt, and this run can learn nothing more about it.
     HELD = "held"
     #: The message is fal's own status, `IN_QUEUE` or `IN_PROGRESS`.

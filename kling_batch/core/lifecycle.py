@@ -45,6 +45,9 @@ class Event(StrEnum):
     ARTIFACT_LOST = "artifact_lost"
     ARTIFACT_MISSING = "artifact_missing"
     FILE_ADOPTED = "file_adopted"
+    #: Paid for under another ledger, and found again: the file, or the request.
+    FILE_RECOVERED = "file_recovered"
+    REQUEST_RECOVERED = "request_recovered"
     COST_LEARNT = "cost_learnt"
     RETRY_GRANTED = "retry_granted"
 
@@ -53,6 +56,8 @@ class Event(StrEnum):
 TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (None, Event.SUBMIT_INTENDED): State.SUBMITTING,
     (None, Event.FILE_ADOPTED): State.SUCCEEDED,
+    (None, Event.FILE_RECOVERED): State.SUCCEEDED,
+    (None, Event.REQUEST_RECOVERED): State.SUBMITTED,
     (State.SUBMITTING, Event.SUBMIT_ACCEPTED): State.SUBMITTED,
     (State.SUBMITTING, Event.SUBMIT_REFUSED): State.FAILED,
     (State.SUBMITTING, Event.SUBMIT_UNCONFIRMED): State.IN_DOUBT,

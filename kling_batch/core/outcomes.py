@@ -34,13 +34,13 @@ class FailureKind(StrEnum):
     LOCKED = "locked"
     #: Key missing, refused, or without access to the endpoint.
     AUTH = "auth"
-    #: The files are gone from fal's storage: paid and lost.
+    #: Rendered and paid, and its files given up, which only a person does (`retry JOB`).
     EXPIRED = "expired"
     #: An input could not be prepared (upload failed, the parent's file is gone).
     INPUT = "input"
     #: A person declared with `resolve` that it never reached fal.
     NOT_SUBMITTED = "not_submitted"
-    #: No trace of it within `doubt_wait`, and the manifest says `on_doubt: resubmit`.
+    #: Given up for want of a trace; in ledgers of earlier versions only (`on_doubt: resubmit`).
     NO_TRACE = "no_trace"
 
 

@@ -59,15 +59,15 @@ class Facts(TypedDict, total=False):
     by: str
     #: fal's answer to a request to cancel.
     answer: CancelAnswer
-    #: Stored names of saved files, and outputs that fal no longer has.
+    #: Stored names of saved files.
     paths: list[str]
-    lost: list[int]
     #: The adopted file.
     path: str
     sha256: str
 
 
-Placement: TypeAlias = tuple[int, str, str]
+Placement: TypeAlias = tuple[int, str, str, int]
+"""A file that should be on the disk: output index, extension, stored path, size."""
 
 
 class Standing(NamedTuple):
@@ -79,7 +79,7 @@ class Standing(NamedTuple):
     failure: Failure | None = None
     #: A person has asked for another attempt since.
     granted: bool = False
-    #: Where the files of a succeeded one lie: (output index, extension, stored path).
+    #: Where the files of a succeeded one lie.
     placed: tuple[Placement, ...] = ()
 
 

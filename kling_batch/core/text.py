@@ -40,6 +40,31 @@ def clean(text: str) -> str:
     return " ".join("".join(map(_visible, text)).split())
 
 
+#: What steers or deceives a terminal: controls but for tab and line ends, bidi marks and overrides,
+#: characters without width (but for joiners), line separators, tags, half characters.
+_STEERING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]|\r(?!\n)"
+)
+
+
+def escaped(text: str) -> str:
+    r"""The text with everything that could steer a terminal as `\uXXXX`.
+
+    Such an escape means the same inside JSON, so that data keep their content. Cheap for text that
+    has none: all output passes through it.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _STEERING.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    # `\x7f` to `\x9f` may stand in JSON as they are, so that `json.dumps` alone would keep them.
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
 def as_typed(command: str) -> str:
     """A command for display: unchanged, unless it could steer a terminal."""
     return command if command.isprintable() else clean(command)
@@ -57,6 +82,16 @@ def _visible(char: str) -> str:
             return char if char in "\u200c\u200d" else ""
         case _:
             return char
+
+
+def with_certificate_hint(message: str) -> str:
+    """The message of a network error, with what to do about an unknown certificate."""
+    if "CERTIFICATE_VERIFY_FAILED" not in message:
+        return message
+    return (
+        f"{message}; where a proxy inspects TLS, set SSL_CERT_FILE to a file with the certificate "
+        "of its authority"
+    )
 
 
 def count(number: int, noun: str) -> str:

@@ -23,7 +23,7 @@ from kling_batch.core.outcomes import (
     StatusOutcome,
     SubmitOutcome,
 )
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
 from kling_batch.ledger.ledger import Ledger
@@ -67,8 +67,8 @@ class Queue(Protocol):
 class Uploader(Protocol):
     """Uploads local files to fal's storage."""
 
-    async def upload(self, path: Path, content_type: str) -> str:
-        """The URL of the uploaded file. Raises `UploadError`."""
+    async def upload(self, path: Path, data: bytes, content_type: str) -> str:
+        """The URL of the uploaded bytes; `path` only names them. Raises `UploadError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +79,13 @@ class RunPolicy:
     #: Submissions per second. An older fal FAQ names 10 requests a second per user.
     rate: float = 5.0
     caps: tuple[Cap, ...] = ()
-    #: What becomes of a submission in doubt without a trace: `hold` or `resubmit`.
-    on_doubt: str = "hold"
     #: Seconds since the intent for which a trace of a submission in doubt is looked for.
     doubt_wait: float = 3600.0
     attempts: int = 3
     #: Seconds within which fal must begin a request, its queue included; None: no limit.
     start_timeout: float | None = None
+    #: After which failures nothing more is submitted.
+    max_failures: FailureLimit | None = None
     #: End the run once everything allowed is submitted.
     detach: bool = False
     #: Whether this run was approved to pay for a job: what was only to be collected may fail, and a

@@ -13,13 +13,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
-    Charged,
-    Failure,
-    FailureKind,
     Fetched,
     Gone,
     RemoteFile,
@@ -31,7 +27,7 @@ from kling_batch.engine.file_fetch import FileFetch, token_of
 from kling_batch.fal.responses import files_in
 from kling_batch.ledger.ledger import Placed
 from kling_batch.output.files import digest_of
-from kling_batch.output.sidecar import sidecar
+from kling_batch.output.sidecar import Part, sidecar
 from kling_batch.output.store import sidecar_of
 
 
@@ -47,8 +43,6 @@ class _FetchResults:
     """Results of fetching the outputs of a render, by index."""
 
     fetched: dict[int, Fetched] = field(default_factory=dict)
-    #: Why an output is gone from fal.
-    lost: dict[int, str] = field(default_factory=dict)
     #: Why an output is still to come, or empty.
     pending: str = ""
 
@@ -77,22 +71,11 @@ class Delivery:
             return State.SUCCEEDED
         present = self._present(attempt_id)  # all but one that was deleted, or came late
         results = await self._fetch_all(attempt, job, files, present)
-        if results.lost and self._fetch.promised(attempt):
-            results.pending = (
-                f"paid, and it looks lost: {next(iter(results.lost.values()))}; every run asks for"
-                f" it again until fal's seven days are over, or: kling-batch retry {job.label}"
-            )
-        if not (results.pending or results.fetched or present):
-            return self._record_lost(attempt, results.lost[0])
         placed = self._publish_all(attempt, job, results.fetched, files)
         if results.pending:
             ledger.save_some(attempt, placed)
             return Undelivered(results.pending)
-        if results.lost:
-            reason = next(iter(results.lost.values()))
-            message = f"{len(results.lost)} of {len(files)} files are paid and lost: {reason}"
-            self._context.emit(EventKind.WARNING, job, message)
-        ledger.save_artifacts(attempt, placed, lost=[*results.lost])
+        ledger.save_artifacts(attempt, placed)
         if present:
             self.place(attempt_id, job)  # under the names that this job has now
         return State.SUCCEEDED
@@ -109,7 +92,10 @@ class Delivery:
                 case Fetched() as fetched:
                     results.fetched[index] = fetched
                 case Gone(reason):
-                    results.lost[index] = reason
+                    results.pending = (
+                        f"paid, and it looks lost: {reason}; every run asks for it again, and only "
+                        f"`kling-batch retry {job.label}` gives it up and pays for another render"
+                    )
                 case Unfetched(reason):
                     results.pending = reason
         return results
@@ -137,14 +123,6 @@ class Delivery:
             content_type="application/json",
         )
 
-    def _record_lost(self, attempt: Attempt, reason: str) -> State:
-        failure = Failure(
-            kind=FailureKind.EXPIRED,
-            message=f"paid and lost: {reason}",
-            charged=Charged.YES,
-        )
-        return self._context.ledger.record(attempt.id, Event.ARTIFACT_LOST, failure=failure)
-
     # -- publishing ----------------------------------------------------------------------------
 
     def _publish_all(
@@ -169,7 +147,7 @@ class Delivery:
             Path(item.temporary),
             final,
             sha256=item.sha256,
-            record=sidecar(job, attempt, item, url, self._context.now()),
+            record=self._record_of(attempt, job, index, item, url),
             superseded=self._supersede,
         )
         return Placed(index=index, path=path, fetched=item, url=url)
@@ -190,7 +168,7 @@ class Delivery:
         by_index = self._files(attempt_id, superseded=True)
         for index, files in by_index.items():
             final = store.prepare(job.batch, job.output_path(index, files[0].ext))
-            if store.stored(final) in {file.path for file in files} and final.is_file():
+            if store.stored(final) in {file.path for file in files} and _whole(final, files[0]):
                 continue
             source = self._intact(files)
             if source is None:
@@ -218,7 +196,12 @@ class Delivery:
             ext=file.ext,
             content_type=file.content_type,
         )
-        return sidecar(job, attempt, item, file.url or "", self._context.now())
+        return self._record_of(attempt, job, file.index, item, file.url or "")
+
+    def _record_of(self, attempt: Attempt, job: Job, index: int, item: Fetched, url: str) -> JSON:
+        outputs = max(1, len(files_in(attempt.output)))
+        part = Part(index=index, outputs=outputs, service=self._context.ledger.service)
+        return sidecar(job, attempt, part, item, url=url, saved_at=self._context.now())
 
     async def restore(self, attempt_id: int, job: Job) -> State | Undelivered:
         """Put every file back under each name that the ledger has for it.
@@ -271,13 +254,17 @@ class Delivery:
         """The first of these files that still has the content that was paid for."""
         for file in files:
             path = self._context.store.located(file.path)
-            same_size = path.is_file() and path.stat().st_size == file.size
-            if same_size and digest_of(path) == file.sha256:
+            if _whole(path, file) and digest_of(path) == file.sha256:
                 return path
         return None
 
     def mark_missing(self, attempt_id: int) -> None:
         """Go back to rendered: the file is missing, its render is not."""
         self._context.ledger.record(
-            attempt_id, Event.ARTIFACT_MISSING, reason="the file is no longer on the disk"
+            attempt_id, Event.ARTIFACT_MISSING, reason="the file is missing or changed on the disk"
         )
+
+
+def _whole(path: Path, file: File) -> bool:
+    """Whether a file is there with the size that was paid for."""
+    return path.is_file() and path.stat().st_size == file.size

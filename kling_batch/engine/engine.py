@@ -11,6 +11,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from kling_batch.core.events import RunResult
+from kling_batch.core.lifecycle import IllegalTransitionError
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.delivery import Delivery
 from kling_batch.engine.gate import SubmissionGate
@@ -56,7 +57,7 @@ class Engine:
     async def run(self, plan: Plan) -> RunResult:
         """Carry out the plan to its end, or until the run is stopped."""
         self._queue.load(plan)
-        self._gate.open_for(item.job.batch for item in plan.items)
+        self._gate.open_for(plan)
         if alarm := self._context.policy.alarm:
             self._gate.close(ExitCode.BUDGET, alarm)
         with self._work:
@@ -73,7 +74,7 @@ class Engine:
         while self._queue.left and not context.submit_stop.is_set:
             if not self._queue.ready or context.window.full:
                 if context.policy.detach and not self._running:
-                    break  # nobody collects, so nothing can become ready or leave the window
+                    break  # nobody collects, so nothing can become ready
                 await context.feeder.wait()
                 continue
             item = self._queue.ready.popleft()
@@ -102,6 +103,10 @@ class Engine:
         except KlingBatchError as error:
             # The ledger cannot record what happens: nothing more may happen.
             self._gate.leave(error.exit_code, f"{item.job.label}: {error}")
+        except IllegalTransitionError as error:
+            # Only where a second run writes the same ledger, after its lock file was deleted.
+            reason = f"{item.job.label}: the ledger was changed by another program ({error})"
+            self._gate.leave(ExitCode.LEDGER, reason)
         finally:
             self._running -= 1
             self._context.feeder.wake()

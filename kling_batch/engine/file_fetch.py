@@ -6,7 +6,6 @@ publish files or write to the ledger.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -16,7 +15,6 @@ import anyio
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import Job
 from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
-from kling_batch.core.quantities import parse_time
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
@@ -27,13 +25,9 @@ PARALLEL = 8
 #: the same where the network or the server fails: a night's run must not end with a short outage.
 FETCH_TRIES = 8
 OUTAGE_SECONDS = 3600.0
-#: Seconds of nothing but 404 before a file counts as gone, which is final: storage and gateways
-#: answer 404 in outages, too.
-GONE_SECONDS = 300.0
-#: fal keeps files for at least seven days (docs/fal-api.md#file-retention). One that it denies
-#: before is missing, not gone: this run asks for `BLIP_SECONDS`, and the next one again.
-KEPT = timedelta(days=7)
-BLIP_SECONDS = 60.0
+#: Seconds of nothing but 404 before a run reports a file as missing at fal. That is never final,
+#: because storage and gateways answer 404 in outages, too: the next run asks again.
+GONE_SECONDS = 60.0
 
 
 class FileFetch:
@@ -43,11 +37,6 @@ class FileFetch:
         """Nothing is being fetched."""
         self._context = context
         self._parallel = anyio.Semaphore(PARALLEL)
-
-    def promised(self, attempt: Attempt) -> bool:
-        """Whether fal must still have the files, so that a 404 is an outage."""
-        rendered = attempt.rendered_at
-        return rendered is not None and self._context.now() - parse_time(rendered) < KEPT
 
     async def fetch(
         self, attempt: Attempt, job: Job, index: int, file: RemoteFile, final: Path
@@ -65,8 +54,7 @@ class FileFetch:
             now = anyio.current_time()
             if isinstance(outcome, Gone):
                 gone_since = now if gone_since is None else gone_since
-                patience = BLIP_SECONDS if self.promised(attempt) else GONE_SECONDS
-                if now - gone_since >= patience:
+                if now - gone_since >= GONE_SECONDS:
                     temporary.unlink(missing_ok=True)
                     return outcome
             else:

@@ -24,6 +24,7 @@ from kling_batch.engine.gate import SubmissionGate
 from kling_batch.engine.job_endings import JobEndings
 from kling_batch.engine.polling import Poller, Unresponsive
 from kling_batch.engine.reconciler import Reconciler
+from kling_batch.engine.recovery import record_recovery
 from kling_batch.engine.submission import Attempted, InputsFailed, Submitter, SubmittingEnded
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action, PlannedJob
@@ -61,9 +62,7 @@ class JobFlow:
         self._start = start
         self._submitter = Submitter(context)
         self._poller = Poller(context, locked=partial(gate.close, ExitCode.BUDGET))
-        self._reconciler = Reconciler(
-            context, adopted=self._adopted, absent=self._absent, held=self._held
-        )
+        self._reconciler = Reconciler(context, adopted=self._adopted, held=self._held)
 
     async def proceed(
         self, item: PlannedJob, attempt_id: int, state: State, since: float | None = None
@@ -86,6 +85,9 @@ class JobFlow:
 
     def resume(self, item: PlannedJob) -> None:
         """Go on with what an earlier run left open."""
+        if item.action is Action.RECOVER:
+            self._recover(item)
+            return
         assert item.attempt_id is not None
         match item.action:
             case Action.RECONCILE if not self._reconciler.reopened(item.attempt_id):
@@ -98,14 +100,25 @@ class JobFlow:
                 self._start(self._place, item, item.attempt_id)
             case Action.RESTORE:
                 self._start(self._restore, item, item.attempt_id)
-            case Action.SUBMIT | Action.KEEP | Action.SETTLED | Action.BLOCKED:
+            case Action.SUBMIT | Action.RECOVER | Action.KEEP | Action.SETTLED | Action.BLOCKED:
                 raise AssertionError(f"{item.action} resumes nothing")
+
+    def _recover(self, item: PlannedJob) -> None:
+        """Record a render that is paid for already, before anything is bought: it counts."""
+        attempt_id, state = record_recovery(self._context, item)
+        if state is State.SUCCEEDED:
+            self._start(self._place, item, attempt_id)
+        else:
+            self._start_collecting(item, attempt_id)
 
     # -- submission ----------------------------------------------------------------------------
 
     async def submit_and_follow(self, item: PlannedJob, tries: int) -> None:
         """Submit and follow the job; its window place is held while a request is open."""
         try:
+            # Before it is paid for: a file that cannot be named would be left at fal.
+            store = self._context.store
+            store.check_name(store.wanted(item.job.batch, item.job.output_path(0, ".part")))
             result = await self._submitter.submit_job(item.job, tries)
         except BaseException:
             self._context.leave_window()
@@ -130,9 +143,12 @@ class JobFlow:
     async def _accepted(self, item: PlannedJob, attempt_id: int) -> None:
         message = f"accepted, {format_usd(item.job.estimate)}"
         self._context.emit(EventKind.SUBMITTED, item.job, message)
+        if self._context.policy.detach:
+            # fal's queue is durable and unlimited: what is accepted takes no place here.
+            self._context.leave_window()
+            return
         self._context.feeder.wake()
-        if not self._context.policy.detach:
-            await self.proceed(item, attempt_id, State.SUBMITTED)
+        await self.proceed(item, attempt_id, State.SUBMITTED)
 
     async def _retry_or_end(self, item: PlannedJob, attempt_id: int) -> None:
         """A settled attempt without files: try again, give up, leave it, or stop the run."""
@@ -168,8 +184,6 @@ class JobFlow:
         message = f"{failure.message}; a new attempt in {pause:.0f} s"
         context.emit(EventKind.RETRYING, item.job, message)
         await anyio.sleep(pause)
-        if context.policy.detach and context.window.full:
-            return False  # nobody collects, so no place will be free
         await context.window.enter()
         if context.submit_stop.is_set:
             context.leave_window()
@@ -183,8 +197,8 @@ class JobFlow:
 
     def _start_collecting(self, item: PlannedJob, attempt_id: int) -> None:
         """Follow a request that is open already; it counts even if the window is full."""
-        self._context.window.enter_now()
         if not self._context.policy.detach:
+            self._context.window.enter_now()
             self._start(self._collect, item, attempt_id)
 
     async def _collect(self, item: PlannedJob, attempt_id: int) -> None:
@@ -223,7 +237,10 @@ class JobFlow:
     async def _download_again(self, item: PlannedJob, attempt_id: int) -> None:
         attempt = self._context.ledger.attempt(attempt_id)
         if attempt.origin == "adopted":
-            message = "the adopted file is gone, and fal never had it; put it back"
+            message = (
+                "the adopted file is gone or changed, and fal never had it; put it back, or adopt "
+                "the new one"
+            )
             self._endings.failed(item, Failure(kind=FailureKind.INPUT, message=message))
             return
         if attempt.state is State.SUCCEEDED:
@@ -266,10 +283,6 @@ class JobFlow:
         """The reconciler found the request."""
         self._context.emit(EventKind.ADOPTED, item.job, "found in fal's request list; collecting")
         self._start_collecting(item, attempt_id)
-
-    def _absent(self, item: PlannedJob, attempt_id: int) -> None:
-        """No trace for `doubt_wait`, and the manifest accepts a possible second charge."""
-        self._start(self._retry_or_end, item, attempt_id)
 
     def _held(self, item: PlannedJob, attempt_id: int) -> None:
         """This run can learn nothing more about it."""

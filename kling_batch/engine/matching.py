@@ -41,9 +41,10 @@ class Matches:
     found: Mapping[int, str]
     #: Further requests with the payload of a found one, claimed by no attempt: possibly lost money.
     surplus: tuple[str, ...]
-    #: Attempts without a match that an unclaimed request may belong to all the same: one without
-    #: payload, or one of the same payload while a POST of it is under way.
-    open: frozenset[int]
+    #: Attempts without a match → an unclaimed request that may be theirs all the same: one without
+    #: payload, one of the same payload while a POST of it is under way, or one whose payload
+    #: contains theirs.
+    open: Mapping[int, str]
 
 
 def comparable(payload: JSON) -> str:
@@ -64,6 +65,7 @@ def match(
     listed: Iterable[Listed],
     *,
     claimed: Collection[str],
+    defaults: Mapping[str, JSON] | None = None,
     in_flight: Collection[str] = (),
     fresh: Collection[int] = (),
 ) -> Matches:
@@ -73,21 +75,23 @@ def match(
         submissions: of one endpoint.
         listed: the endpoint's requests.
         claimed: request ids that some attempt owns.
+        defaults: what the endpoint fills in; a payload is compared without it where equality is not
+            found.
         in_flight: `comparable` payloads of POSTs under way; their requests may be listed before
             their answer has come, so submissions with such payloads wait.
         fresh: attempts so young that a request listed before their intent is not theirs yet.
     """
     free: dict[str, list[tuple[datetime, str]]] = {}
-    blank: list[datetime] = []
+    unclaimed: list[tuple[datetime, Listed]] = []
     earliest = min((s.intended_at for s in submissions), default=None)
     for item in listed:
         sent = _parsed(item.sent_at)
         if item.request_id in claimed or (earliest and sent and sent < earliest - SKEW):
             continue
         when = sent or _LATE  # without a time it fits, but after all others
+        unclaimed.append((when, item))
         if item.payload is None:
-            blank.append(when)  # stored without payload, or not yet indexed: cannot be compared
-            continue
+            continue  # stored without payload, or not yet indexed: cannot be compared
         free.setdefault(comparable(item.payload), []).append((when, item.request_id))
     found: dict[int, str] = {}
     touched: set[str] = set()
@@ -96,9 +100,9 @@ def match(
         submissions, key=lambda s: (s.intended_at, s.attempt_id), reverse=True
     ):
         wanted = comparable(submission.payload)
-        candidates = sorted(free.get(wanted, ()))
+        listed_as = sorted(free.get(wanted, ()))
         tolerance = NEAR if submission.attempt_id in fresh else SKEW
-        fitting = [c for c in candidates if c[0] >= submission.intended_at - tolerance]
+        fitting = [c for c in listed_as if c[0] >= submission.intended_at - tolerance]
         if wanted in in_flight or not fitting:
             continue
         # The nearest after the intent; one a little before it only where the clocks differ.
@@ -108,13 +112,43 @@ def match(
         touched.add(wanted)
     surplus = tuple(request_id for payload in touched for _, request_id in free[payload])
     missing = [item for item in submissions if item.attempt_id not in found]
-    maybe = frozenset(
-        item.attempt_id
-        for item in missing
-        for when in (*blank, *(when for when, _ in free.get(comparable(item.payload), ())))
-        if when >= item.intended_at - SKEW
-    )
+    taken = set(found.values())
+    rest = [(when, item) for when, item in unclaimed if item.request_id not in taken]
+    candidates = ((one, _candidate(one, rest, defaults or {})) for one in missing)
+    maybe = {one.attempt_id: request_id for one, request_id in candidates if request_id}
     return Matches(found, surplus, maybe)
+
+
+def _candidate(
+    submission: UnconfirmedSubmission,
+    unclaimed: Iterable[tuple[datetime, Listed]],
+    defaults: Mapping[str, JSON],
+) -> str | None:
+    """The id of a request that may be this one, although its payload does not prove it."""
+    payload = submission.payload
+    if isinstance(payload, Mapping):
+        payload = {k: v for k, v in payload.items() if k not in defaults or v != defaults[k]}
+    wanted = _plain(payload)
+    for when, item in unclaimed:
+        early = when < submission.intended_at - SKEW
+        if not early and (item.payload is None or _contains(_plain(item.payload), wanted)):
+            return item.request_id
+    return None
+
+
+def _contains(listed: JSON, ours: JSON) -> bool:
+    """Whether a listed payload has everything that ours has, and perhaps more."""
+    if isinstance(ours, Mapping):
+        return isinstance(listed, Mapping) and all(
+            key in listed and _contains(listed[key], value) for key, value in ours.items()
+        )
+    if isinstance(ours, list):
+        return (
+            isinstance(listed, list)
+            and len(listed) == len(ours)
+            and all(map(_contains, listed, ours))
+        )
+    return canonical_json(listed) == canonical_json(ours)
 
 
 def _parsed(text: str) -> datetime | None:

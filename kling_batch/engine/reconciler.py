@@ -1,23 +1,22 @@
 """Reconciler: looks up submissions in doubt in fal's request list, and adopts what it finds.
 
-A submission in doubt takes no window place: everything else goes on. Must not submit; whether one
-without a trace is submitted again is the manifest's choice (`on_doubt`), carried out by the engine.
+A submission in doubt takes no window place: everything else goes on. One without a trace stays in
+doubt until a person decides: silence of a list is no proof. Must not submit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import anyio
 
+from kling_batch.catalog.registry import by_id
 from kling_batch.core.events import EventKind
+from kling_batch.core.jobs import JSON
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
-    Charged,
-    Failure,
-    FailureKind,
     Listed,
     ListForbidden,
     Listing,
@@ -56,8 +55,6 @@ class _Lookup:
     added: float
     #: Why it is still in doubt; shown if the run ends so.
     reason: str = NO_TRACE
-    #: Whether the latest listing was complete, so that it would have shown the request.
-    asked: bool = False
 
 
 class Reconciler:
@@ -66,7 +63,6 @@ class Reconciler:
     Args:
         context: of the run.
         adopted: called when a submission was found in the list.
-        absent: called when one without a trace is to be submitted again.
         held: called when one stays in doubt for the rest of the run.
     """
 
@@ -75,12 +71,11 @@ class Reconciler:
         context: RunContext,
         *,
         adopted: Callable[[PlannedJob, int], None],
-        absent: Callable[[PlannedJob, int], None],
         held: Callable[[PlannedJob, int], None],
     ) -> None:
         """Nothing is in doubt yet."""
         self._context = context
-        self._on_adopted, self._on_absent, self._on_held = adopted, absent, held
+        self._on_adopted, self._on_held = adopted, held
         self._lookups: dict[int, _Lookup] = {}
         self._held: dict[int, _Lookup] = {}
         self._forbidden = ""
@@ -131,7 +126,7 @@ class Reconciler:
         return lookup.reason if lookup else NO_TRACE
 
     async def run(self) -> None:
-        """Ask until every submission is found, held, or may be submitted again."""
+        """Ask until every submission is found or held."""
         self.running = True
         try:
             while self._lookups:
@@ -155,7 +150,7 @@ class Reconciler:
                 self._forbid("fal stores no payloads for this key")
             case Listing(items):
                 self._refusals = 0
-                self._claim(endpoint, items, complete=listing.complete)
+                self._claim(endpoint, items)
             case ListForbidden(reason):
                 # Once or twice may be a blip of the gateway (docs/fal-api.md#account-lock), like
                 # any refused read.
@@ -208,23 +203,22 @@ class Reconciler:
         return min(lookup.submission.intended_at, by_fal - LOOK_BACK if lookup.future else by_fal)
 
     def _clocks_differ(self, lookup: _Lookup) -> bool:
-        """Whether the clocks differ, so that a list without this one proves nothing."""
+        """Whether the clocks differ, so that the age of a submission is not certain."""
         return lookup.future or self._clock.differs(SKEW)
 
     def _unread(self, endpoint: str, reason: str) -> None:
         for lookup in self._of(endpoint):
-            lookup.asked, lookup.reason = False, f"the request list cannot be read: {reason}"
+            lookup.reason = f"the request list cannot be read: {reason}"
 
     def _of(self, endpoint: str) -> list[_Lookup]:
         return [item for item in self._lookups.values() if item.submission.endpoint == endpoint]
 
-    def _claim(self, endpoint: str, items: tuple[Listed, ...], *, complete: bool) -> None:
+    def _claim(self, endpoint: str, items: tuple[Listed, ...]) -> None:
         """Adopt what the list shows; no await between reading the ledger and writing it."""
         ledger = self._context.ledger
         lookups = self._of(endpoint)
         for lookup in lookups:
-            # That something is not in the list is known of a complete list only.
-            lookup.asked, lookup.reason = complete and not self._clocks_differ(lookup), NO_TRACE
+            lookup.reason = NO_TRACE
             if self._clocks_differ(lookup):
                 lookup.reason = f"{NO_TRACE}; this machine's clock differs, or differed, from fal's"
         in_flight = {comparable(a.payload) for a in ledger.attempts_in(State.SUBMITTING)}
@@ -232,13 +226,12 @@ class Reconciler:
             [replace(lookup.submission, intended_at=self._sent(lookup)) for lookup in lookups],
             items,
             claimed=ledger.request_ids(),
+            defaults=_defaults(endpoint),
             in_flight=in_flight,
             fresh={n.submission.attempt_id for n in lookups if self._age(n) < FRESH_SECONDS},
         )
-        for attempt_id in matches.open:
-            lookup = self._lookups[attempt_id]
-            lookup.asked = False
-            lookup.reason = "fal lists a request that may be it, without its input"
+        for attempt_id, request_id in matches.open.items():
+            self._lookups[attempt_id].reason = f"fal lists a request that may be it: {request_id}"
         for attempt_id, request_id in matches.found.items():
             handle = self._context.queue.handle(endpoint, request_id)
             ledger.record(attempt_id, Event.RECONCILED_FOUND, handle=handle)
@@ -251,21 +244,10 @@ class Reconciler:
             )
 
     def _expire(self) -> None:
-        """After `doubt_wait`: hold, or let the engine submit again where the manifest says so."""
+        """Hold what is older than `doubt_wait`."""
         for attempt_id, lookup in list(self._lookups.items()):
-            if self._age(lookup) < self._context.policy.doubt_wait:
-                continue
-            del self._lookups[attempt_id]
-            if self._context.policy.on_doubt == "resubmit" and lookup.asked:
-                failure = Failure(
-                    kind=FailureKind.NO_TRACE,
-                    message=f"no trace of it in {self._context.policy.doubt_wait:.0f} s",
-                    # The list proves nothing, so the attempt still counts against every cap.
-                    charged=Charged.UNKNOWN,
-                )
-                self._context.ledger.record(attempt_id, Event.RECONCILED_ABSENT, failure=failure)
-                self._on_absent(lookup.item, attempt_id)
-            else:
+            if self._age(lookup) >= self._context.policy.doubt_wait:
+                del self._lookups[attempt_id]
                 self._hold(lookup, lookup.reason)
 
     def _age(self, lookup: _Lookup) -> float:
@@ -296,3 +278,8 @@ class Reconciler:
 
     def _warn(self, message: str) -> None:
         self._context.emit(EventKind.WARNING, None, message)
+
+
+def _defaults(endpoint: str) -> Mapping[str, JSON]:
+    known = by_id(endpoint)
+    return known.defaults if known else {}

@@ -17,7 +17,7 @@ from anyio import CancelScope
 
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import JSON, Job, substitute
-from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.lifecycle import Event, IllegalTransitionError, State
 from kling_batch.core.outcomes import (
     Accepted,
     Failure,
@@ -48,18 +48,22 @@ class Repetition(NamedTuple):
     event: EventKind
 
 
-#: About a minute without connection, some of 429, a few seconds of a locked account (seen answered
-#: once in a burst with a healthy balance, docs/fal-api.md#account-lock).
+#: About a minute without connection, some of 429, a few seconds of a locked account or a refused
+#: key: one refusal among good answers (docs/fal-api.md#account-lock) must not end a night.
 REPETITIONS: dict[FailureKind, Repetition] = {
     FailureKind.UNREACHABLE: Repetition(8, pacing.SUBMIT, EventKind.UNREACHABLE),
     FailureKind.THROTTLED: Repetition(14, pacing.SUBMIT, EventKind.THROTTLED),
     FailureKind.LOCKED: Repetition(3, pacing.LOCKED, EventKind.LOCKED),
+    FailureKind.AUTH: Repetition(2, pacing.LOCKED, EventKind.RETRYING),
 }
 #: A lock may flip on and off although there is credit (docs/fal-api.md#account-lock). Where fal has
 #: accepted something in this run, so many slower attempts follow before the lock is believed.
 SECOND_ROUND = 4
 #: Seconds for all repetitions together, also where fal asks for longer pauses.
 PATIENCE = 3600.0
+
+#: Seconds between looks at a ledger that another program holds.
+LEDGER_SECONDS = 1.0
 
 #: Circuit breaker: after this many unconfirmed submissions in a row, submit one at a time with
 #: growing pauses until fal confirms or refuses one.
@@ -161,6 +165,7 @@ class Submitter:
         self, job: Job, tries: int, payload: JSON
     ) -> Attempted | OverCap | SubmittingEnded:
         context = self._context
+        await self._ledger_free()
         if context.submit_stop.is_set:
             return SubmittingEnded()
         # No await from here to the POST: the caps were checked against exactly what is spent.
@@ -190,6 +195,20 @@ class Submitter:
         failure, hint = _not_accepted(outcome)
         state = self._record(intended, job, outcome, failure)
         return Attempted(intended, state, intended_at, failure, hint)
+
+    async def _ledger_free(self) -> None:
+        """Wait while another program writes to the ledger: before a POST there is no hurry."""
+        context = self._context
+        reported = False
+        while not context.ledger.is_free():
+            if context.submit_stop.is_set:
+                return
+            if not reported:
+                message = "another program holds the ledger; submitting goes on when it lets go"
+                context.emit(EventKind.WARNING, None, message)
+            reported = True
+            with context.submit_stop.cuts_short():
+                await anyio.sleep(LEDGER_SECONDS)
 
     def _wall_time(self) -> datetime:
         """Wall time, limited by monotonic time since the start.
@@ -221,7 +240,7 @@ class Submitter:
             # own request is still unclaimed there, and can be adopted for this one.
             reason = f"request {handle.request_id} was claimed by an identical take"
             return ledger.record(attempt_id, Event.SUBMIT_UNCONFIRMED, reason=reason)
-        except LedgerError as error:
+        except (LedgerError, IllegalTransitionError) as error:
             # Paid, and not recorded: the person must get the id.
             raise LedgerError(
                 f"{error}\n{job.label} was accepted by fal as request {handle.request_id}; "

@@ -103,7 +103,10 @@ def trusted(url: object) -> bool:
 
 def _refusal(answer: Answer, body: JSON) -> Failure:
     message = message_of(body, answer)
-    if answer.status == 402 or is_lock(answer.status, message):
+    if answer.status in (401, 402, 403) and not is_fals(body):
+        # A firewall or a proxy refuses this request; that says nothing about key or account.
+        kind = FailureKind.UNROUTED
+    elif answer.status == 402 or is_lock(answer.status, message):
         kind = FailureKind.LOCKED
     elif answer.status in (401, 403):
         kind = FailureKind.AUTH
@@ -123,10 +126,19 @@ def _refusal(answer: Answer, body: JSON) -> Failure:
 
 def is_lock(status: int, message: str) -> bool:
     """An exhausted or locked account says so in a 403's text (docs/fal-api.md#account-lock)."""
-    lowered = message.lower()
-    return status == 403 and any(
-        word in lowered for word in ("locked", "exhausted balance", "top up", "budget exceeded")
-    )
+    return status == 403 and _LOCK.search(message) is not None
+
+
+#: Whole words: "locked" is a part of "blocked".
+_LOCK = re.compile(r"\b(?:locked|exhausted balance|top up|budget exceeded)\b", re.IGNORECASE)
+
+
+def is_fals(body: JSON) -> bool:
+    """Whether a refusal is fal's own: JSON with `detail` or `error`, and not a gateway's page."""
+    if not isinstance(body, dict):
+        return False
+    detail = body.get("detail", body.get("error"))
+    return bool(detail) and isinstance(detail, str | list | dict)
 
 
 _ADMIN_LOCK = re.compile(
@@ -172,7 +184,7 @@ def unread(answer: Answer) -> Unread:
         f"HTTP {answer.status}: {message}",
         retry_after=retry_after(answer),
         not_found=answer.status == 404,
-        refused=answer.status in (401, 402, 403),
+        refused=answer.status in (401, 402, 403) and is_fals(answer.json()),
     )
 
 

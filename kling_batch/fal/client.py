@@ -40,6 +40,7 @@ from kling_batch.core.outcomes import (
     Unconfirmed,
     Unread,
 )
+from kling_batch.core.text import with_certificate_hint
 from kling_batch.fal.classify import (
     classify_result,
     classify_status,
@@ -139,9 +140,9 @@ class FalQueue:
             answer = await self._ask(request, SUBMIT_PATIENCE)
         except NEVER_SENT as error:
             return NotSent(self._message(error))
-        except (httpx.HTTPError, OSError) as error:
-            # The type of a read or write error does not tell whether the body had arrived; that it
-            # never began to leave is certain. What breaks inside TLS comes as the system's error.
+        except Exception as error:  # noqa: BLE001 - a port that cannot be is an OverflowError
+            # The type of an error does not tell whether the body had arrived; that it never began
+            # to leave is certain, whatever the exception.
             message = self._message(error)
             return NotSent(message) if departure.never_began else Unconfirmed(message)
         outcome = classify_submit(answer, partial(handle_of, endpoint))
@@ -276,7 +277,7 @@ class FalQueue:
             return await self._ask(self._api.build_request(method, url, **options), READ_PATIENCE)
         except (httpx.InvalidURL, UnicodeError) as error:
             return Unread(f"unusable address: {error}")
-        except (httpx.HTTPError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - as in `submit`
             return Unread(self._message(error))
 
     async def _ask(self, request: httpx.Request, patience: float) -> Answer:
@@ -299,7 +300,7 @@ class FalQueue:
         host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
         # h11 quotes the header that it does not like: on the way out that may be the key.
         text = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
-        text = " ".join(redact(text, self._secrets).split())[:200]
+        text = with_certificate_hint(" ".join(redact(text, self._secrets).split())[:200])
         name = type(error).__name__
         return f"{name}: {text}{host}" if text else f"{name}{host}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -96,7 +97,22 @@ def authorization() -> str:
         ) from None
     except httpx.HTTPError as error:
         raise AuthError(f"the fal login could not be refreshed ({type(error).__name__})") from None
-    header = header.strip()
+    scheme, _, key = header.strip().partition(" ")
+    key = _typed(key)
+    if not key:
+        raise AuthError("the fal key is empty; set FAL_KEY to the key from the fal dashboard")
+    header = f"{scheme} {key}"
     if not header.isascii() or not header.isprintable():
         raise AuthError("the fal key holds characters that no key has; check FAL_KEY")
     return header
+
+
+#: Quotes around a pasted key, straight and curly.
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
+
+
+def _typed(key: str) -> str:
+    """A pasted key without surrounding blanks and quotes, and without invisible characters."""
+    visible = "".join(char for char in key if unicodedata.category(char) != "Cf").strip()
+    parts = visible.strip(_QUOTES).split(":")
+    return ":".join(part.strip().strip(_QUOTES).strip() for part in parts)

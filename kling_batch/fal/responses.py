@@ -16,6 +16,7 @@ from typing import Any
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import RemoteFile
+from kling_batch.core.urls import without_signatures
 
 #: What the platform calls its rows (docs/fal-api.md#platform-api).
 ROWS = ("items", "requests", "results", "prices", "billing_events")
@@ -52,9 +53,16 @@ class Answer:
         return value
 
     def text(self) -> str:
-        """The start of the body for a message; never long."""
+        """The start of the body for a message; never long. Of a web page only its title."""
+        if self.body[:400].lstrip().lower().startswith((b"<!doctype", b"<html")):
+            title = _TITLE.search(self.body[:4096].decode("utf-8", "replace"))
+            if title:
+                name = " ".join(title[1].split())[:80]
+                return f'a web page ("{name}"), as a proxy or firewall sends it, not fal'
         return " ".join(self.body[:400].decode("utf-8", "replace").split())[:200]
 
+
+_TITLE = re.compile(r"<(?:title|h1|center)>([^<]+)", re.IGNORECASE)
 
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -118,18 +126,21 @@ def billable_units(answer: Answer) -> float | None:
 
 
 def message_of(body: JSON, answer: Answer) -> str:
-    """Fal's message in one line, without the echoed input (it may hold a whole data URI)."""
+    """Fal's message in one line, without the echoed input (it may hold a whole data URI).
+
+    URLs in it lose their signatures.
+    """
     if isinstance(body, dict):
         detail = body.get("detail", body.get("error"))
         if isinstance(detail, list):
             parts = [_detail_text(item) for item in detail if isinstance(item, dict)]
             if parts:
-                return "; ".join(parts)[:500]
+                return without_signatures("; ".join(parts))[:500]
         if isinstance(detail, dict):
             detail = detail.get("message")
         if isinstance(detail, str) and detail:
-            return detail[:500]
-    return answer.text() or "no text"
+            return without_signatures(detail)[:500]
+    return without_signatures(answer.text()) or "no text"
 
 
 def _detail_text(item: dict[str, Any]) -> str:

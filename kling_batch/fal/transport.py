@@ -5,11 +5,13 @@ Must not know what is asked over them; that is for `client` and `output.download
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.request import getproxies
 
 import httpx
 from fal_client.client import USER_AGENT, AsyncBackupDomainTransport
@@ -89,23 +91,28 @@ async def connections(
     # httpx logs every URL at INFO; signed URLs are secrets.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     agent = {"User-Agent": USER_AGENT}
-    with _environment_errors():
-        api = httpx.AsyncClient(
-            transport=transport or AsyncBackupDomainTransport(transport=_EnvironmentTransport()),
-            headers=agent | {"Authorization": auth},
-            timeout=READ_TIMEOUT,
-        )
-        files = httpx.AsyncClient(
-            transport=transport,
-            headers=agent | {"Accept-Encoding": "identity"},
-            timeout=READ_TIMEOUT,
-            limits=LIMITS,
-            follow_redirects=True,
-            max_redirects=5,
-            event_hooks={"request": [_encrypted]},
-        )
-    async with api, files:
-        yield api, files
+    # For the whole run: fal-client makes clients of its own for uploads.
+    with _usable_no_proxy():
+        with _environment_errors():
+            if transport is None:
+                _check_proxies()
+            api = httpx.AsyncClient(
+                transport=transport
+                or AsyncBackupDomainTransport(transport=_EnvironmentTransport()),
+                headers=agent | {"Authorization": auth},
+                timeout=READ_TIMEOUT,
+            )
+            files = httpx.AsyncClient(
+                transport=transport,
+                headers=agent | {"Accept-Encoding": "identity"},
+                timeout=READ_TIMEOUT,
+                limits=LIMITS,
+                follow_redirects=True,
+                max_redirects=5,
+                event_hooks={"request": [_encrypted]},
+            )
+        async with api, files:
+            yield api, files
 
 
 class _EnvironmentTransport(httpx.AsyncBaseTransport):
@@ -132,9 +139,59 @@ def _environment_errors() -> Iterator[None]:
         raise UsageError(
             f"the certificates of {names[0] if names else 'httpx'}: {reason}"
         ) from None
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
+    except ImportError:
+        raise UsageError(
+            "the proxy that the environment names is a SOCKS proxy, which needs: "
+            "pip install 'kling-batch[socks]'"
+        ) from None
+    except (ValueError, httpx.InvalidURL) as error:
         reason = str(error).partition("\n")[0]
         raise UsageError(f"the proxy that the environment names cannot be used: {reason}") from None
+
+
+def _check_proxies() -> None:
+    """Raise `ValueError` for a proxy whose address cannot exist; its password is not repeated."""
+    for scheme, address in getproxies().items():
+        if scheme not in ("http", "https", "all") or not address:
+            continue
+        url = httpx.URL(address if "://" in address else f"http://{address}")
+        if url.scheme not in ("http", "https", "socks5", "socks5h"):
+            raise ValueError(f"{scheme}: a proxy cannot be reached by `{url.scheme}`")
+        if not url.host:
+            raise ValueError(f"{scheme}: there is no host in the address")
+        if not 0 < (url.port or 1) < 65536:
+            raise ValueError(f"{scheme}: there is no port {url.port}")
+
+
+@contextmanager
+def _usable_no_proxy() -> Iterator[None]:
+    """NO_PROXY without what httpx makes an impossible address of, for as long as this lasts.
+
+    IPv6 ranges (`fd00::/8`) are such: fal's hosts are names, so nothing is lost.
+    """
+    before = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
+    for name, value in before.items():
+        hosts = (host.strip() for host in value.split(","))
+        os.environ[name] = ",".join(host for host in hosts if _is_usable(host))
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+def _is_usable(host: str) -> bool:
+    """Whether httpx can use an entry of NO_PROXY."""
+    if not host or host == "*":
+        return True
+    try:
+        address = ipaddress.ip_interface(host)
+    except ValueError:
+        try:
+            httpx.URL(host if "://" in host else f"all://*{host}")
+        except httpx.InvalidURL:
+            return False
+        return True
+    return address.version == 4 or "/" not in host
 
 
 async def _encrypted(request: httpx.Request) -> None:

@@ -1,6 +1,7 @@
 """Bringing local inputs to fal by fal-client's own upload. Free of charge, so it may be retried.
 
-Must not know jobs or the ledger: one upload per content is `submission.py`'s business.
+Must not know jobs or the ledger, nor read the file: the caller has compared these very bytes with
+the job's key.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import httpx
 from fal_client import AsyncClient
 
 from kling_batch.core.outcomes import Failure, FailureKind, UploadError
+from kling_batch.core.text import with_certificate_hint
 from kling_batch.fal.classify import is_lock
 from kling_batch.fal.credentials import redact, secrets_of
 
@@ -39,18 +41,17 @@ class FalUploader:
             fal_client.client.REST_URL = f"{gateway}/rest.fal.ai"
             fal_client.client.CDN_URL = f"{gateway}/v3.fal.media"
 
-    async def upload(self, path: Path, content_type: str) -> str:
-        """The file's URL at fal. Raises `UploadError` in words; nothing was paid."""
+    async def upload(self, path: Path, data: bytes, content_type: str) -> str:
+        """The URL of these bytes at fal; `path` only names them.
+
+        Raises `UploadError` with a message; nothing was paid.
+        """
         try:
-            data = path.read_bytes()
-            # The name travels in a header, and headers are ASCII.
-            name = path.name.encode("ascii", "replace").decode().replace("?", "_")
+            name = _file_name(path, content_type)
             # Only the one way: the others fall back to a foreign host, and take the key with them.
             url = await self._client.upload(
                 data, content_type, file_name=name, repository="fal_v3", fallback_repository=[]
             )
-        except OSError as error:
-            raise UploadError(f"{path}: {error.strerror or error}") from error
         except httpx.LocalProtocolError:
             # h11 quotes the header that it does not like, and that is the key.
             raise UploadError(
@@ -70,6 +71,30 @@ class FalUploader:
         return url
 
 
+#: The suffixes of a content type, the usual one first.
+_SUFFIXES = {
+    "image/jpeg": (".jpg", ".jpeg"),
+    "image/png": (".png",),
+    "image/webp": (".webp",),
+    "image/gif": (".gif",),
+    "image/avif": (".avif",),
+    "video/mp4": (".mp4", ".m4v"),
+    "video/quicktime": (".mov",),
+    "video/webm": (".webm",),
+    "audio/mpeg": (".mp3",),
+    "audio/wav": (".wav",),
+}
+
+
+def _file_name(path: Path, content_type: str) -> str:
+    """The name at fal: in ASCII, as it travels in a header, and with the suffix of its content."""
+    suffixes = _SUFFIXES.get(content_type, ())
+    name = path.name
+    if suffixes and path.suffix.lower() not in suffixes:
+        name = path.stem + suffixes[0]
+    return name.encode("ascii", "replace").decode().replace("?", "_")
+
+
 def _message(error: Exception) -> str:
     """The error in one line: of fal's answer only its own sentence, never a page or an echo."""
     if isinstance(error, fal_client.client.FalClientHTTPError):
@@ -83,6 +108,7 @@ def _message(error: Exception) -> str:
         return _status(error.response.status_code, message)
     if isinstance(error, httpx.HTTPError):
         text = " ".join(str(error).split())[:200]
+        text = with_certificate_hint(text)
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"fal's answer makes no sense ({type(error).__name__})"
 
@@ -110,6 +136,8 @@ def _passing(error: Exception) -> bool:
 def _failure(error: Exception, message: str) -> Failure | None:
     """A refused key or a locked account; a key that only may not upload is no such thing."""
     code = _code(error)
+    if message == _status(code, None):
+        return None  # without a sentence of fal's: a page of a proxy or firewall
     if code == 402 or is_lock(code, message):
         return Failure(kind=FailureKind.LOCKED, message=message, status=code)
     return Failure(kind=FailureKind.AUTH, message=message, status=code) if code == 401 else None

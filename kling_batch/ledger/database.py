@@ -20,8 +20,9 @@ from sqlite_utils import Database
 from kling_batch.errors import LedgerError
 from kling_batch.ledger.migrations import APPLICATION_ID, migrations
 
-#: Readers and the writer of another machine's copy may hold the file for a moment.
-BUSY_SECONDS = 30.0
+#: A person's `sqlite3` or Datasette may hold the file for a minute. A run asks `is_free` before it
+#: pays, so that only other writes wait here.
+BUSY_SECONDS = 120.0
 #: Up to this size a run checks the whole ledger for damage first; a larger one (100,000 jobs) is
 #: checked page by page as it is used, and by `verify`.
 CHECKED_BYTES = 64 * 1024 * 1024
@@ -90,6 +91,40 @@ def connect(path: Path, *, writable: bool) -> Database:
         db.close()
         raise
     return db
+
+
+class FileIdentity:
+    """The file that a name stood for when it was opened; it may be moved or replaced since."""
+
+    def __init__(self, path: Path) -> None:
+        """Of the file that is there now."""
+        self._path = path.absolute()
+        self._identity = self._look()
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the name still stands for that file; an open file keeps its number."""
+        return self._look() == self._identity
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
+def checkpoint(db: Database) -> bool:
+    """Write the log into the file itself, as far as no reader needs it; whether all is there.
+
+    A copy of the file alone then has what was committed. Nothing depends on it, so a failure is
+    none.
+    """
+    try:
+        busy, logged, written = db.execute("pragma wal_checkpoint(passive)").fetchone()
+    except sqlite3.Error:
+        return False
+    return not busy and logged == written
 
 
 def _writable(folder: Path) -> bool:
@@ -175,6 +210,22 @@ def transaction(db: Database, path: Path) -> Iterator[None]:
             raise
 
 
+def is_free(db: Database, path: Path) -> bool:
+    """Whether the write lock can be had at once."""
+    with explained(path):
+        db.execute("pragma busy_timeout = 0")
+        try:
+            db.conn.execute("begin immediate")
+            db.conn.execute("rollback")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+        finally:
+            db.execute(f"pragma busy_timeout = {round(BUSY_SECONDS * 1000)}")
+    return True
+
+
 class RunLock:
     """One writer per ledger: an advisory file lock, released by the system at process end."""
 
@@ -183,6 +234,8 @@ class RunLock:
         self._path = path
         # Resolved, so that a symbolic link to the ledger takes the same lock.
         self._lock = FileLock(f"{path.resolve()}.lock", mode=0o600)
+        #: Device and number of the file that was locked.
+        self._identity: tuple[int, int] | None = None
 
     def acquire(self) -> None:
         """Take the lock at once or raise `LedgerError` naming the run that has it."""
@@ -195,6 +248,22 @@ class RunLock:
                     f"{self._path}: another run is using this ledger{self._lock_owner()}; "
                     "wait for it, or look with: kling-batch status"
                 ) from None
+            self._identity = self._current_identity()
+
+    def must_be_held(self) -> None:
+        """Raise `LedgerError` where the lock file was deleted: a second run may have its own."""
+        if self._current_identity() != self._identity:
+            raise LedgerError(
+                f"{self._path}: its lock file was deleted or replaced during this run, so another "
+                "run may be using the ledger; nothing more is sent. Run again when no other runs"
+            )
+
+    def _current_identity(self) -> tuple[int, int] | None:
+        try:
+            found = Path(self._lock.lock_file).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def release(self) -> None:
         """Release it; the file stays, so that nobody locks a deleted one."""

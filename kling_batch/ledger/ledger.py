@@ -29,7 +29,15 @@ from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger import artifacts as placements
 from kling_batch.ledger.artifacts import Placed
 from kling_batch.ledger.cap_sums import CapSums
-from kling_batch.ledger.database import RunLock, connect, this_host, transaction
+from kling_batch.ledger.database import (
+    FileIdentity,
+    RunLock,
+    checkpoint,
+    connect,
+    is_free,
+    this_host,
+    transaction,
+)
 from kling_batch.ledger.names import write_names
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import MOMENTS, columns_of, plain
@@ -55,6 +63,7 @@ class Ledger(Reader):
     def __init__(self, path: Path, *, service: str | None, now: Callable[[], datetime]) -> None:
         """Take the lock, then open the file; where either fails, nothing has changed."""
         self._now = now
+        self.service = service
         self._lock = RunLock(path)
         self._lock.acquire()
         try:
@@ -69,6 +78,8 @@ class Ledger(Reader):
             self.close()
             raise
         self.run_id = 0
+        self._file = FileIdentity(path)
+        self._checkpointed = -1
 
     @cached_property
     def cap_sums(self) -> CapSums:
@@ -94,6 +105,15 @@ class Ledger(Reader):
                     f"a run on {_SERVICE[service]} needs another --output or --ledger"
                 )
 
+    def is_free(self) -> bool:
+        """Whether a transaction can begin at once: no other program is writing.
+
+        Raises:
+            LedgerError: the lock file is gone, so that another run may use this ledger.
+        """
+        self._lock.must_be_held()
+        return is_free(self.db, self.path)
+
     def must_belong_to(self, service: str) -> None:
         """Raise `UsageError` where this ledger's requests live elsewhere."""
         self._claim(service)
@@ -103,6 +123,25 @@ class Ledger(Reader):
         """All or nothing; see `database.transaction`."""
         with transaction(self.db, self.path):
             yield self.db
+
+    # -- the file ------------------------------------------------------------------------------
+
+    @property
+    def displaced(self) -> str:
+        """Why nothing may be bought any more; empty while the ledger is where it was opened."""
+        if self._file.unchanged:
+            return ""
+        return (
+            f"{self.path}: the ledger was renamed, replaced or deleted while this run used it; "
+            "nothing more is bought. Put it back, or run again without it: what is paid for is "
+            "found beside the files and in fal's request list"
+        )
+
+    def checkpoint(self) -> None:
+        """Bring the file itself up to date, so that a copy of it alone is never old."""
+        changes = self.db.conn.total_changes
+        if changes != self._checkpointed and checkpoint(self.db):
+            self._checkpointed = changes
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -166,11 +205,14 @@ class Ledger(Reader):
         `moment`: from where the windows of caps reach back, if not now.
 
         Raises:
-            LedgerError: a live or paid attempt at this job exists (the unique index says so).
+            LedgerError: a live or paid attempt at this job exists (the unique index says so), or
+                the file is no longer the ledger: what is written would be lost.
         """
         ratios, moment = cost_ratios or {}, moment or self._now()
         try:
             with self.transaction() as db:
+                if displaced := self.displaced:
+                    raise LedgerError(displaced)
                 for cap in caps:
                     if cap.covers(job) and (over := self._over(cap, job, ratios, moment)):
                         return over
@@ -284,21 +326,15 @@ class Ledger(Reader):
 
     # -- files ---------------------------------------------------------------------------------
 
-    def save_artifacts(
-        self, attempt: Attempt, placed: Sequence[Placed], *, lost: Sequence[int] = ()
-    ) -> None:
+    def save_artifacts(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
         """Record that every file of the attempt is safe under its name: it has succeeded.
 
         Call only after rename and folder sync. A file saved before under the same index (it went
-        missing and was fetched again) keeps its row. `lost`: outputs that fal no longer has; they
-        are expected nowhere from now on.
+        missing and was fetched again) keeps its row.
         """
         facts: Facts = {"paths": [item.path for item in placed]}
-        if lost:
-            facts["lost"] = list(lost)
         with self.transaction() as db:
             placements.save(db, attempt.id, placed, self.stamp())
-            placements.forget(db, attempt.id, lost)
             self.move(attempt.id, Event.ARTIFACTS_SAVED, facts)
 
     def save_some(self, attempt: Attempt, placed: Sequence[Placed]) -> None:

@@ -22,7 +22,7 @@ from kling_batch.ledger.database import connect, explained, query
 from kling_batch.ledger.rows import attempt_of, failure_of
 
 _STANDING_DONE = (
-    "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path from attempts a"
+    "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path, x.size from attempts a"
     " left join artifacts x on x.attempt_id = a.id left join files f on f.artifact_id = x.id"
     " where a.state = 'succeeded'"
 )
@@ -81,8 +81,8 @@ class Reader:
         done: dict[JobKey, Standing] = {}
         rest, failed = _STANDING_REST
         with explained(self.path):
-            for key, i, tries, index, ext, path in self.db.execute(_STANDING_DONE):
-                file = () if path is None else ((index, ext, path),)
+            for key, i, tries, index, ext, path, size in self.db.execute(_STANDING_DONE):
+                file = () if path is None else ((index, ext, path, size),)
                 known = done.get(key)
                 placed = known.placed + file if known else file
                 done[key] = Standing(i, State.SUCCEEDED, tries, placed=placed)
@@ -224,12 +224,14 @@ class Reader:
         return MicroUSD(money.charged + money.exposed)
 
     def spent_by(self, run_id: int) -> MicroUSD:
-        """Charged plus exposed by the attempts that one run made."""
+        """Charged plus exposed by the attempts that one run paid for, not by what it recovered."""
         sql = (
             "select coalesce(sum(charged_micro_usd + exposed_micro_usd), 0) as spent"
             " from attempt_money where attempt_id in (select id from attempts where run_id = ?)"
+            " and not exists (select 1 from events e where e.attempt_id = attempt_money.attempt_id"
+            " and e.event in (?, ?))"
         )
-        (row,) = self._rows(sql, [run_id])
+        (row,) = self._rows(sql, [run_id, Event.FILE_RECOVERED, Event.REQUEST_RECOVERED])
         return MicroUSD(row["spent"])
 
     def money(

@@ -22,6 +22,7 @@ from kling_batch.core.outcomes import (
 )
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Attempt, Facts
+from kling_batch.core.urls import without_signatures
 
 #: The column that holds the time of an event.
 MOMENTS: dict[Event, str] = {
@@ -62,9 +63,16 @@ def columns_of(facts: Facts) -> dict[str, Any]:
 
 
 def plain(value: Any) -> JSON:
-    """The facts as JSON for the event; the output is left out, it has a column of its own."""
-    if isinstance(value, Handle | Failure):
+    """The facts as JSON for the event; the output is left out, it has a column of its own.
+
+    What fal says may quote an input's URL, whose signature the ledger must not keep.
+    """
+    if isinstance(value, Handle):
+        return asdict(value)
+    if isinstance(value, Failure):
         return plain(asdict(value))
+    if isinstance(value, str):
+        return without_signatures(value)
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items() if k != "output" and v is not None}
     if isinstance(value, list | tuple):

@@ -81,9 +81,14 @@ def between(low: int, high: int) -> Callable[[JSON], int]:
 
 
 def on_doubt(value: JSON) -> JSON:
-    """`hold` or `resubmit`."""
-    if value not in ("hold", "resubmit"):
-        raise InvalidValue(f"{show(value)} is neither hold nor resubmit")
+    """`hold`; `resubmit`, which earlier versions had, is named."""
+    if value == "resubmit":
+        raise InvalidValue(
+            "`resubmit` could pay twice and exists no more: a submission without a trace stays in "
+            "doubt until `kling-batch resolve` settles it; remove `on_doubt`, or write hold"
+        )
+    if value != "hold":
+        raise InvalidValue(f"{show(value)} is not hold")
     return value
 
 
@@ -158,6 +163,21 @@ SECONDS: Schema = {
     ],
     "examples": ["90s", "30m", "3h"],
 }
+WINDOW: Schema = {
+    "anyOf": [
+        {"type": "string", "pattern": _DURATION},
+        {"type": "number", "minimum": 0, "maximum": _YEAR},
+        {"enum": [False, "0"]},
+    ],
+    "examples": ["7d", "12h", 0],
+}
+FAILURES: Schema = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": 100_000},
+        {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%?\s*$"},
+    ]
+}
+
 MONEY: Schema = {
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": 10_000_000},

@@ -1,13 +1,22 @@
-"""The plan of a run, made without one: reads manifests, ledger and disk, sends nothing."""
+"""The plan of a run, made without one: reads manifests, ledger and disk, and fal's request list.
+
+Must not pay or change anything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from kling_batch.core.jobs import Batch
+from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.operations.nearby import ledgers_nearby
+from kling_batch.operations.recovery import ListSearch
+from kling_batch.operations.services import coverage_now, gateway_of
 from kling_batch.planning.builder import build_plan, with_granted_takes
+from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
 from kling_batch.settings import RunOptions, Settings, resolve
 
@@ -20,6 +29,10 @@ class PlannedRun:
     settings: Settings
     #: Median seconds of a render by endpoint, as far as the ledger knows.
     typical_seconds: Mapping[str, float]
+    #: How far the caps reach in the plan; None: to its end.
+    coverage: Coverage | None = None
+    #: Other ledgers that have these jobs, and why fal's request list was not asked, in sentences.
+    warnings: tuple[str, ...] = ()
 
 
 def plan_run(
@@ -34,11 +47,22 @@ def plan_run(
         KlingBatchError: the ledger cannot be read, or the options contradict each other.
     """
     settings = resolve(batches, options)
-    if not settings.ledger.exists():
-        plan = build_plan(None, [select(batch) for batch in batches], settings)
-        return PlannedRun(plan=plan, settings=settings, typical_seconds={})
-    with Reader.open(settings.ledger) as reader:
+    with ExitStack() as stack:
+        reader = None
+        if settings.ledger.exists():
+            reader = stack.enter_context(Reader.open(settings.ledger))
         whole = with_granted_takes(reader, batches)
-        plan = build_plan(reader, [select(batch) for batch in whole], settings, whole=whole)
-        seconds = reader.typical_seconds()
-    return PlannedRun(plan=plan, settings=settings, typical_seconds=seconds)
+        selected = [select(batch) for batch in whole]
+        search = ListSearch(settings, reader, lambda: stack.enter_context(gateway_of(settings)))
+        plan = build_plan(reader, selected, settings, whole=whole, recover=search.recover)
+        # The emulator's seconds say nothing about fal's.
+        same = reader is not None and service_of(reader) in (None, settings.service)
+        seconds = reader.typical_seconds() if reader and same else {}
+        coverage = coverage_now(reader, plan, settings)
+    return PlannedRun(
+        plan=plan,
+        settings=settings,
+        typical_seconds=seconds,
+        coverage=coverage,
+        warnings=(*search.notices, *ledgers_nearby(batches, settings, plan)),
+    )

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 
 import anyio
 
 from kling_batch import __version__
-from kling_batch.core.events import RunResult
+from kling_batch.core.events import EventKind, RunEvent, RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
 from kling_batch.core.quantities import MicroUSD
@@ -24,14 +24,24 @@ from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
-from kling_batch.operations.services import authorization_for, gateway_of, now, run_context
+from kling_batch.operations.nearby import ledgers_nearby
+from kling_batch.operations.recovery import ListSearch
+from kling_batch.operations.services import (
+    authorization_for,
+    coverage_now,
+    gateway_of,
+    now,
+    run_context,
+)
 from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
 from kling_batch.planning.approval import Approval
 from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
+from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
+from kling_batch.report.plan_view import left_out_lines
 from kling_batch.report.run_report import RunReport, RunStarted
 from kling_batch.settings import RunOptions, Settings, resolve
 
@@ -49,8 +59,16 @@ class Run:
     display: Display
     signals: Signals
     check_plan: Callable[[Plan], None] | None
+    #: Other ledgers that have these jobs, a sentence each.
+    warnings: tuple[str, ...]
+    #: How far the caps reach in the plan; None: to its end.
+    coverage: Coverage | None
     run_id: int
     started: datetime
+    #: Address of the emulator, or None for fal; opened once.
+    gateway: Callable[[], str | None]
+    #: What people should know before the run begins.
+    notices: Sequence[str] = ()
     exit_code: ExitCode = ExitCode.SOME_FAILED
 
     def carry_out(self) -> RunReport:
@@ -72,14 +90,17 @@ class Run:
     @contextmanager
     def _services(self) -> Iterator[tuple[str | None, str]]:
         """Address of the emulator, or None, and the authorization; the folders are checked."""
-        with gateway_of(self.settings) as gateway:
-            auth = authorization_for(self.settings, self.plan)
-            for item in self.plan.items:
-                if item.action in (Action.SUBMIT, Action.PLACE):
-                    _check_folder(self.settings, item.job)
-            yield gateway, auth
+        gateway = self.gateway()
+        auth = authorization_for(self.settings, self.plan)
+        for item in self.plan.items:
+            if item.action in (Action.SUBMIT, Action.RECOVER, Action.PLACE):
+                _check_folder(self.settings, item.job)
+        yield gateway, auth
 
     def _report(self, result: RunResult) -> RunReport:
+        displaced = self.ledger.displaced
+        if displaced and ExitCode.LEDGER not in result.stopped_by():
+            result.stops.append(StopReason(ExitCode.LEDGER, displaced))
         report = build_report(
             self.ledger,
             self.plan,
@@ -133,7 +154,12 @@ def open_run(
         KlingBatchError: the run cannot begin.
     """
     settings = resolve(batches, options, single=single)
-    with Ledger(settings.ledger, service=settings.service, now=now) as ledger:
+    with (
+        Ledger(settings.ledger, service=settings.service, now=now) as ledger,
+        ExitStack() as stack,
+    ):
+        gateway = cache(lambda: stack.enter_context(gateway_of(settings)))
+        search = ListSearch(settings, ledger, gateway)
         started = now()
         run_id = ledger.begin_run(
             command=str(command),
@@ -148,16 +174,31 @@ def open_run(
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:
-                plan = _planned(ledger, grown, settings, select, retry=retry, single=single)
+                plan = build_plan(
+                    ledger,
+                    [select(batch) for batch in grown],
+                    settings,
+                    retry=retry,
+                    whole=() if single else grown,
+                    recover=search.recover,
+                )
             if check_plan is not None:
                 check_plan(plan)
+            warnings = () if single else ledgers_nearby(batches, settings, plan)
+            coverage = coverage_now(ledger, plan, settings)
+            notes = [*(f"warning: {each}" for each in warnings), *left_out_lines(plan, coverage)]
             approval = Approval(
-                settings, single=single, reviewed=check_plan is not None, ask=ask, confirm=confirm
+                settings,
+                single=single,
+                reviewed=check_plan is not None,
+                ask=None if ask is None else partial(_ask_with, ask, notes),
+                confirm=confirm,
             )
             if not plan.idle:
                 approval.require(plan, ledger)
             if plan_maker is None:
                 _register(ledger, grown, single=single)
+            ledger.checkpoint()
             run = Run(
                 batches=batches,
                 settings=settings,
@@ -168,8 +209,12 @@ def open_run(
                 display=display,
                 signals=signals,
                 check_plan=check_plan,
+                warnings=warnings,
+                coverage=coverage,
                 run_id=run_id,
                 started=started,
+                gateway=gateway,
+                notices=search.notices,
             )
             yield run
         except BaseException as error:
@@ -179,22 +224,14 @@ def open_run(
         ledger.end_run(run.exit_code)
 
 
-def _planned(
-    ledger: Ledger,
-    batches: Sequence[Batch],
-    settings: Settings,
-    select: Callable[[Batch], Batch],
-    *,
-    retry: Callable[[Job], bool] | None,
-    single: bool,
-) -> Plan:
-    selected = [select(batch) for batch in batches]
-    return build_plan(ledger, selected, settings, retry=retry, whole=() if single else batches)
-
-
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
     for batch in batches:
         ledger.register(batch, whole=not single)
+
+
+def _ask_with(ask: Callable[[str], bool], notes: Sequence[str], question: str) -> bool:
+    """Ask, after what a person should know before the answer."""
+    return ask("\n".join([*notes, question]))
 
 
 def _exit_code(error: BaseException) -> ExitCode:
@@ -221,7 +258,11 @@ def _plain_errors() -> Iterator[None]:
 def _check_folder(settings: Settings, job: Job) -> None:
     """Prove before paying that the file can be written."""
     try:
-        folder = store_of(settings).prepare(job.batch, job.output_path(0, ".part")).parent
+        store = store_of(settings)
+        relative = job.output_path(0, ".part")
+        if not store.can_be_named(job.batch, relative):
+            return  # the engine says so of this job alone, and pays nothing for it
+        folder = store.prepare(job.batch, relative).parent
         writable = os.access(folder, os.W_OK)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
@@ -242,8 +283,11 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
                 emulated=settings.service == "emulator",
                 committed=_committed(run),
+                coverage=run.coverage,
             )
         )
+        for warning in (*run.notices, *run.warnings):
+            display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings,
             run.ledger,
@@ -260,7 +304,7 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 elif signals is not None:
                     last_message = partial(_last_message, run)
                     tasks.start_soon(listen, signals, engine, display, last_message)
-                tasks.start_soon(_tick, display)
+                tasks.start_soon(_tick, display, run.ledger)
                 if settings.deadline is not None:
                     tasks.start_soon(_leave_after, engine, settings.deadline)
                 # Where the caller cancels this, a POST in flight is shielded and gets its answer.
@@ -291,10 +335,12 @@ def _policy(run: Run) -> RunPolicy:
         concurrency=settings.concurrency,
         rate=settings.rate,
         caps=settings.budget.caps,
-        on_doubt=settings.on_doubt,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
-        payable=run.approval.payable(run.plan).__contains__,
+        max_failures=settings.max_failures,
+        payable=(
+            frozenset() if settings.options.collect else run.approval.payable(run.plan)
+        ).__contains__,
         alarm=run.approval.alarm(run.plan, run.ledger),
         detach=settings.options.detach,
     )
@@ -312,7 +358,8 @@ async def _leave_after(engine: Engine, seconds: float) -> None:
     engine.leave(ExitCode.STILL_RUNNING, f"the time of this run ({seconds:.0f} s) is over")
 
 
-async def _tick(display: Display) -> None:
+async def _tick(display: Display, ledger: Ledger) -> None:
     while True:
         display.tick(anyio.current_time())
+        ledger.checkpoint()
         await anyio.sleep(0.25)

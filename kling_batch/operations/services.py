@@ -16,6 +16,8 @@ from random import Random
 from kling_batch import __version__
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.events import RunEvent
+from kling_batch.core.quantities import MicroUSD, format_time
+from kling_batch.core.records import Cap
 from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.fal.client import connect
@@ -26,7 +28,8 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
 from kling_batch.planning.builder import store_of
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.planning.coverage import Coverage, coverage_of
+from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
 
 #: Actions that need the key; output files are public to whoever has their URL.
@@ -36,6 +39,19 @@ _KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
 def now() -> datetime:
     """Wall clock."""
     return datetime.now(UTC)
+
+
+def coverage_now(reader: Reader | None, plan: Plan, settings: Settings) -> Coverage | None:
+    """How far the caps reach in this plan now; None: to its end, or nobody has set one."""
+
+    def committed(cap: Cap) -> MicroUSD:
+        if reader is None:
+            return MicroUSD(0)
+        since = None if cap.window is None else format_time(now() - cap.window)
+        return reader.committed(cap.batches, since, cap.key)
+
+    ratios = {} if reader is None else reader.highest_cost_ratios()
+    return coverage_of(plan, settings.budget, committed, ratios)
 
 
 @contextmanager
@@ -50,8 +66,7 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
     from kling_batch.emulator import Settings as EmulatorSettings  # noqa: PLC0415
     from kling_batch.emulator.server import running  # noqa: PLC0415
 
-    # Beside the ledger, so that an interrupted run finds its requests again.
-    state = settings.ledger.with_name("emulator.db")
+    state = emulator_state(settings)
     try:
         # Without the ledger's folder there is nothing to find again: `doctor` makes none.
         world = World(
@@ -66,15 +81,28 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
         raise UsageError(f"the emulator cannot start: {error}") from error
 
 
+def emulator_state(settings: Settings) -> Path:
+    """Where an emulator that is started here keeps its requests and books.
+
+    Beside the ledger, so that an interrupted run finds its requests again.
+    """
+    return settings.ledger.with_name("emulator.db")
+
+
 def authorization_for(settings: Settings, plan: Plan) -> str:
     """The `Authorization` header; a dummy where the plan needs no key.
 
     Raises:
         AuthError: there is no key, and the plan needs one.
     """
-    if settings.service == "emulator" or not plan.count(*_KEYED):
+    if settings.service == "emulator" or not any(map(_needs_key, plan.items)):
         return DUMMY_AUTHORIZATION
     return authorization()
+
+
+def _needs_key(item: PlannedJob) -> bool:
+    fetched = item.found is not None and not item.found.files
+    return item.action in _KEYED or (item.action is Action.RECOVER and fetched)
 
 
 @asynccontextmanager

@@ -13,13 +13,14 @@ import shutil
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 import anyio
 import httpx
 
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
+from kling_batch.core.text import with_certificate_hint
 from kling_batch.output.files import digest_of_open
 from kling_batch.output.filetype import HEAD, Kind, looks_like_page, sniff, whole
 
@@ -86,8 +87,8 @@ class Downloader:
         """`http` must not carry the key: files are public to whoever has the URL."""
         self._http = http
         self._room = Room()
-        #: Digests of files of the declared size that look truncated by their format.
-        self._truncated: dict[Path, str] = {}
+        #: Digests of complete downloads that do not look like what fal's result describes.
+        self._doubted: dict[Path, str] = {}
 
     async def fetch(self, file: RemoteFile, temporary: Path) -> FetchOutcome:
         """One try; what is already at `temporary` is continued by a Range request.
@@ -111,8 +112,10 @@ class Downloader:
                 temporary.unlink(missing_ok=True)
             return Unfetched(str(error), outage=error.outage)
         except httpx.HTTPError as error:
-            return Unfetched(f"{type(error).__name__}: {error}", outage=True)
-        except (httpx.InvalidURL, UnicodeError, ExceptionGroup):  # an impossible host or port
+            message = with_certificate_hint(f"{type(error).__name__}: {error}")
+            return Unfetched(message, outage=True)
+        except (httpx.InvalidURL, UnicodeError, OverflowError, ExceptionGroup):
+            # An impossible host or port.
             return Unfetched("fal gave an unusable file address")
         except ssl.SSLError as error:  # an `OSError`, but not the disk's
             return Unfetched(f"{type(error).__name__}: {error}", outage=True)
@@ -143,24 +146,34 @@ class Downloader:
                 raise Broken(f"HTTP {answer.status_code} from the file server", outage=True)
             start = _start(answer, have)
             total = _total(answer, start)
-            if None not in (total, file.size) and total != file.size:
-                # Before space is reserved: one wrong size of gigabytes would stop all downloads.
-                raise Broken(f"the server declares {total} bytes, fal's result {file.size}")
+            sizes = Sizes(total, file.size)
             # In pieces as they come: a buffer would be lost with the connection.
-            await _append(answer.aiter_raw(), temporary, start, total or file.size, self._room)
+            await _append(answer.aiter_raw(), temporary, start, sizes, self._room)
         return None
 
     def _checked(self, file: RemoteFile, temporary: Path) -> Fetched:
-        """Check size, first bytes and end; take the digest; sync to disk."""
+        """Check what came against what fal's result describes; take the digest; sync to disk.
+
+        One rule for size, type and end: what differs is downloaded again from the start, and a
+        second complete download of the same content is the file. It is paid for, fal's metadata or
+        our idea of the format is wrong, and a third download would not differ.
+        """
         with temporary.open("r+b") as opened:
             size = opened.seek(0, os.SEEK_END)
             opened.seek(0)
             head = opened.read(HEAD)
             kind = sniff(head)
-            _refuse(file, size, head, kind)
+            if size == 0:
+                raise Broken("the file is empty", restart=True)
+            if kind is None and looks_like_page(head):
+                raise Broken(f"this is no {file.content_type or 'media'} file", restart=True)
             digest = digest_of_open(opened)
-            if kind is not None and not whole(opened, kind):
-                self._reject_truncated(file, temporary, digest)
+            doubt = _difference(file, size, kind)
+            if not doubt and kind is not None and not whole(opened, kind):
+                doubt = "the file is cut short, or has no proper end"
+            if doubt and self._doubted.get(temporary) != digest:
+                self._doubted[temporary] = digest
+                raise Broken(doubt, restart=True)
             # Durable before it gets its name: a final name never shows half a file.
             os.fsync(opened.fileno())
         named = file.content_type or "application/octet-stream"
@@ -168,16 +181,6 @@ class Downloader:
         return Fetched(
             temporary=str(temporary), sha256=digest, size=size, ext=ext, content_type=content_type
         )
-
-    def _reject_truncated(self, file: RemoteFile, temporary: Path, digest: str) -> None:
-        """Raise `Broken` for a file that looks truncated, unless it came so twice.
-
-        A file of fal's declared size with the same content twice is complete: something follows
-        its end that we do not know. It is paid for, and another download would not differ.
-        """
-        if file.size is None or self._truncated.get(temporary) != digest:
-            self._truncated[temporary] = digest
-            raise Broken("the file is cut short, or has no proper end", restart=True)
 
 
 def _start(answer: httpx.Response, have: int) -> int:
@@ -204,14 +207,39 @@ def _whole_size(answer: httpx.Response) -> int | None:
     return int(tail) if tail.isdecimal() else None
 
 
+class Sizes(NamedTuple):
+    """Sizes of a file as they are stated; each may be missing or wrong."""
+
+    #: By the server that sends it.
+    server: int | None
+    #: By fal's result.
+    fal: int | None
+
+    @property
+    def limit(self) -> int:
+        """More bytes than this are not taken."""
+        if self.server is not None:
+            return self.server
+        return MAX_SIZE if self.fal is None else min(MAX_SIZE, 2 * self.fal + LOOK_BYTES)
+
+    @property
+    def agreed(self) -> int | None:
+        """The size for which space is reserved; None where the two differ.
+
+        One wrong size of gigabytes would stop all downloads.
+        """
+        stated = {size for size in self if size is not None}
+        return stated.pop() if len(stated) == 1 else None
+
+
 async def _append(
-    chunks: AsyncIterator[bytes], temporary: Path, start: int, total: int | None, room: Room
+    chunks: AsyncIterator[bytes], temporary: Path, start: int, sizes: Sizes, room: Room
 ) -> None:
-    limit = total if total is not None else MAX_SIZE
+    limit = sizes.limit
     if limit > MAX_SIZE:
         raise Broken(f"the server declares {limit} bytes; nothing that fal makes is as large")
     # Before the bytes on the disk are touched: they stay for when there is more room.
-    room.hold(temporary, _ahead(total, start))
+    room.hold(temporary, _ahead(sizes.agreed, start))
     with temporary.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
@@ -222,7 +250,7 @@ async def _append(
             if written > limit:
                 raise Broken(f"more than the declared {limit} bytes came", restart=True)
             if written - looked >= LOOK_BYTES:
-                room.hold(temporary, _ahead(total, written - len(chunk)))
+                room.hold(temporary, _ahead(sizes.agreed, written - len(chunk)))
                 looked = written
             file.write(chunk)
             room.used(temporary, len(chunk))
@@ -230,8 +258,10 @@ async def _append(
                 if written - mark < DRIP_BYTES:
                     raise Broken(f"only {written - mark} bytes came in {now - since:.0f} s")
                 since, mark = now, written
-    if total is not None and written != total:
-        raise Broken(f"{written} of {total} bytes came")
+    # Where the server states no size, fewer bytes than fal states may be a connection that was cut.
+    wanted = sizes.server if sizes.server is not None else max(written, sizes.fal or 0)
+    if written != wanted:
+        raise Broken(f"{written} of {wanted} bytes came")
 
 
 def _ahead(total: int | None, written: int) -> int:
@@ -239,21 +269,18 @@ def _ahead(total: int | None, written: int) -> int:
     return LOOK_BYTES if total is None else max(0, total - written)
 
 
-def _refuse(file: RemoteFile, size: int, head: bytes, kind: Kind | None) -> None:
-    if size == 0:
-        raise Broken("the file is empty", restart=True)
+def _difference(file: RemoteFile, size: int, kind: Kind | None) -> str:
+    """How this file differs from what fal's result describes; empty where it does not."""
     if file.size is not None and size != file.size:
-        # A server may truncate the file and declare that length: fal's own figure decides.
-        raise Broken(f"{size} bytes came where fal's result says {file.size}", restart=True)
+        return f"{size} bytes came where fal's result says {file.size}"
     family = file.content_type.partition("/")[0]
-    if kind is None and (family in ("image", "video") or looks_like_page(head)):
-        raise Broken(f"this is no {file.content_type or 'media'} file", restart=True)
-    if (
-        kind is not None
-        and family in ("image", "video")
-        and not kind.content_type.startswith(family)
-    ):
-        raise Broken(f"{kind.content_type} came instead of {file.content_type}", restart=True)
+    if family not in ("image", "video"):
+        return ""
+    if kind is None:
+        return f"this is no {file.content_type} file"
+    if not kind.content_type.startswith(family):
+        return f"{kind.content_type} came instead of {file.content_type}"
+    return ""
 
 
 def _named_ext(file: RemoteFile) -> str:

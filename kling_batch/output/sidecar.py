@@ -7,6 +7,7 @@ hold a signature.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,8 +18,19 @@ from kling_batch.core.quantities import usd_number
 from kling_batch.core.records import Attempt
 
 
-def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datetime) -> JSON:
-    """The record of one output of an attempt."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Which output of how many a file is, and the service that rendered it."""
+
+    index: int
+    outputs: int
+    service: str | None
+
+
+def sidecar(
+    job: Job, attempt: Attempt, part: Part, item: Fetched, *, url: str, saved_at: datetime
+) -> JSON:
+    """The record of one output of an attempt; a run without its ledger recovers the file by it."""
     cost = attempt.cost if attempt.cost is not None else attempt.estimate
     return {
         "schema_version": 1,
@@ -29,6 +41,9 @@ def sidecar(job: Job, attempt: Attempt, item: Fetched, url: str, saved_at: datet
         "mode": job.mode or None,
         "tier": job.tier or None,
         "endpoint": job.endpoint,
+        "service": part.service,
+        "output": part.index,
+        "outputs": part.outputs,
         "prompt": job.arguments.get("prompt"),
         "arguments": json.loads(canonical_json(job.arguments)),
         "request_id": attempt.handle.request_id if attempt.handle else None,

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TypeAlias
 
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import UsageError
-from kling_batch.output.files import digest_of, sync_folder
+from kling_batch.output.files import digest_of, relative_to, sync_folder
 
 Superseded: TypeAlias = Callable[[str, str, str], None]
 """Commits to the ledger that a file has a second name, before it is replaced under its first.
@@ -48,7 +49,7 @@ class OutputStore:
 
     def stored(self, path: Path) -> str:
         """A path as the ledger stores it: relative to the ledger, with forward slashes."""
-        return Path(os.path.relpath(path, self._base)).as_posix()
+        return relative_to(path, self._base)
 
     def located(self, stored: str) -> Path:
         """The reverse of `stored`."""
@@ -65,10 +66,31 @@ class OutputStore:
             UsageError: the folder leads out of the output folder (a symlink, `..`).
         """
         final = self.wanted(batch, relative)
+        self.check_name(final)
         self._check_inside(batch, final)  # before a folder is made outside
         final.parent.mkdir(parents=True, exist_ok=True)
         self._check_inside(batch, final)
         return final
+
+    def can_be_named(self, batch: str, relative: str) -> bool:
+        """Whether this system's file names can hold the name of an output."""
+        try:
+            self.check_name(self.wanted(batch, relative))
+        except UsageError:
+            return False
+        return True
+
+    def check_name(self, path: Path) -> None:
+        """Raise `UsageError` for a name that this system's file names cannot hold."""
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError as error:
+            encoding = sys.getfilesystemencoding()
+            raise UsageError(
+                f"{path}: `{error.object[error.start : error.end]}` cannot be part of a file name "
+                f"here (encoding {encoding}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8, or choose "
+                "another id"
+            ) from None
 
     def _check_inside(self, batch: str, final: Path) -> None:
         root = self._roots[batch].resolve()
@@ -123,7 +145,9 @@ class OutputStore:
 
     def _set_aside(self, final: Path, incoming: str, superseded: Superseded) -> None:
         """Keep what lies at `final` under a second name, unless it has the incoming content."""
-        if not final.exists() or (present := digest_of(final)) == incoming:
+        if not final.exists() or (final.is_file() and not final.stat().st_size):
+            return  # nothing is lost with an empty file
+        if (present := digest_of(final)) == incoming:
             return
         kept = self.back_up(final)
         if kept is not None:
@@ -178,20 +202,28 @@ def _is_sidecar(path: Path) -> bool:
     return isinstance(record, dict) and {"schema_version", "key"} <= record.keys()
 
 
+#: What systems answer on disks without hard links: FAT and exFAT each in its own way.
+_NO_LINKS = frozenset(
+    {
+        errno.EPERM,
+        errno.EOPNOTSUPP,
+        errno.ENOTSUP,
+        errno.EXDEV,
+        errno.EMLINK,
+        errno.ENOSYS,
+        errno.EINVAL,
+    }
+)
+
+
 def _second_name(source: Path, target: Path) -> None:
     """A hard link, or a synced copy on a disk without them."""
     try:
-        os.link(source, target)
+        target.hardlink_to(source)
     except FileExistsError:
         return
-    except OSError as error:
-        if error.errno not in (
-            errno.EPERM,
-            errno.EOPNOTSUPP,
-            errno.EXDEV,
-            errno.EMLINK,
-            errno.ENOSYS,
-        ):
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
             raise
         temporary = target.with_name(f".{target.name}.part")
         shutil.copyfile(source, temporary)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from kling_batch.catalog.registry import ALARM
 from kling_batch.core.jobs import Job, JobKey
 from kling_batch.core.quantities import MicroUSD, format_usd
+from kling_batch.core.text import count
 from kling_batch.errors import UsageError
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.plan import Action, Plan, PlannedJob
@@ -63,7 +64,7 @@ class Approval:
                 f"this would cost up to {total}; with no terminal to ask, paying needs --yes or a "
                 "cap (--max-cost USD, or limits: max_cost in the manifest). Nothing was sent"
             )
-        if not self.ask(f"{len(payable)} jobs, up to {total}. Pay?"):
+        if not self.ask(f"{count(len(payable), 'job')}, up to {total}. Pay?"):
             raise UsageError("not confirmed; nothing was sent")
 
     def alarm(self, plan: Plan, ledger: Reader) -> str:
@@ -91,11 +92,7 @@ class Approval:
         showed: it waits where there is neither cap nor --yes, with --limit, or with a saved plan.
         """
         bounded = self.settings.options.limit is not None or self.reviewed
-        agreed = [
-            item
-            for item in plan.items
-            if self._may_pay(item) and not (bounded and item.action is Action.RECONCILE)
-        ]
+        agreed = [item for item in plan.items if self._may_pay(item)]
         if not bounded and (self._bounded_by_money or self.settings.options.yes):
             agreed += [item for item in plan.items if not self._uncapped(item.job)]
         return frozenset(item.job.key for item in agreed)
@@ -107,9 +104,8 @@ class Approval:
         return emulated or self.single or self.settings.budget.total is not None
 
     def _may_pay(self, item: PlannedJob) -> bool:
-        """Whether this is a payment; a submission in doubt is one where it may be sent again."""
-        again = item.action is Action.RECONCILE and self.settings.on_doubt == "resubmit"
-        return item.action is Action.SUBMIT or (again and not item.orphaned)
+        """Whether this is a payment."""
+        return item.action is Action.SUBMIT
 
     def _uncapped(self, job: Job) -> bool:
         """Whether a cap covers this job and cannot hold, because its price is unknown."""

@@ -17,7 +17,9 @@ from kling_batch.core.jobs import Job, JobKey, parents
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Standing
-from kling_batch.planning.retry import Decision, decide, may_try_again
+from kling_batch.core.recovery import Recovery
+from kling_batch.core.text import count
+from kling_batch.planning.retry import Decision, decide, is_rendered, may_try_again
 
 
 class Action(StrEnum):
@@ -29,6 +31,8 @@ class Action(StrEnum):
     COLLECT = "collect"
     #: A submission is in doubt: look for its trace.
     RECONCILE = "reconcile"
+    #: Paid for under another ledger, and found: take over or collect; costs nothing.
+    RECOVER = "recover"
     #: Paid and rendered: download (again); costs nothing.
     DOWNLOAD = "download"
     #: The file is here under another name: give it this one.
@@ -49,6 +53,8 @@ class OnDisk(StrEnum):
     HERE = "here"
     ELSEWHERE = "elsewhere"
     MISSING = "missing"
+    #: A file lies there, and not with the size that was paid for.
+    CHANGED = "changed"
 
 
 class PlannedJob(NamedTuple):
@@ -65,6 +71,19 @@ class PlannedJob(NamedTuple):
     duplicate: bool = False
     #: Paid for, and no longer in the manifest: collected, and never bought again.
     orphaned: bool = False
+    #: What RECOVER takes over.
+    found: Recovery | None = None
+
+
+class LeftOut(NamedTuple):
+    """Jobs that an option keeps out of the plan."""
+
+    #: The option, as a person writes it.
+    option: str
+    jobs: int
+
+    def __str__(self) -> str:
+        return f"{count(self.jobs, 'job')} by {self.option}"
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,8 @@ class Plan:
     """Every job with its action, parents first."""
 
     items: tuple[PlannedJob, ...]
+    #: What the selection, `--limit` or `--collect` leaves to other runs.
+    left_out: tuple[LeftOut, ...] = ()
 
     @cached_property
     def counts(self) -> Counter[Action]:
@@ -102,6 +123,7 @@ def make_plan(
     on_disk: Callable[[Job], OnDisk],
     changed: Callable[[Job], str] = lambda _: "",
     retry: Callable[[Job], bool] = lambda _: False,
+    recovered: Callable[[Job], Recovery | None] = lambda _: None,
     attempts: int = 3,
 ) -> Plan:
     """Decide for every job.
@@ -112,6 +134,7 @@ def make_plan(
         on_disk: where the files of a succeeded job are.
         changed: what differs from the job that had this name before; empty where nothing had.
         retry: whether a person asked to try this failed job again.
+        recovered: what lies beside the target of a job that would be paid for.
         attempts: how many attempts one permission to try allows.
     """
     items: list[PlannedJob] = []
@@ -122,11 +145,21 @@ def make_plan(
             continue
         standing = standings.get(job.key)
         item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
+        # Also what failed or was cancelled, as far as this ledger knows: another try at it may
+        # have succeeded since.
+        unpaid = item.action in (Action.SUBMIT, Action.SETTLED)
+        if unpaid and (found := recovered(job)) is not None:
+            item = recovering(item, found)
         if item.action is Action.SUBMIT and (reason := _blocked(job, seen, standings)):
             item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
         seen[job.key] = item
         items.append(item)
     return Plan(tuple(items))
+
+
+def recovering(item: PlannedJob, found: Recovery) -> PlannedJob:
+    """The same job, not bought but recovered."""
+    return item._replace(action=Action.RECOVER, reason=found.reason, found=found)
 
 
 def _decide(
@@ -164,12 +197,16 @@ def _succeeded(job: Job, attempt: int, where: OnDisk) -> PlannedJob:
             return PlannedJob(job, Action.PLACE, "paid already, under another name", attempt)
         case OnDisk.MISSING:
             return PlannedJob(job, Action.DOWNLOAD, "paid already, the file is missing", attempt)
+        case OnDisk.CHANGED:
+            reason = "paid already, the file is empty or has another size"
+            return PlannedJob(job, Action.DOWNLOAD, reason, attempt)
 
 
 def _again(job: Job, standing: Standing, asked: bool, attempts: int) -> PlannedJob:
     attempt, failure = standing.attempt_id, standing.failure
     message = failure.message if failure else standing.state
-    if asked or standing.granted:
+    # What is rendered and paid is given up by a person who names the job, and by nothing else.
+    if standing.granted or (asked and not is_rendered(failure)):
         return PlannedJob(job, Action.SUBMIT, f"retry after: {message}", attempt)
     if standing.state is State.CANCELLED or failure is None:
         return PlannedJob(job, Action.SETTLED, f"cancelled: {message}", attempt)

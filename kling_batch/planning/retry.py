@@ -30,6 +30,7 @@ _FIXED: dict[FailureKind, Decision] = {
     FailureKind.POLICY: Decision.GIVE_UP,
     FailureKind.ABANDONED: Decision.GIVE_UP,
     FailureKind.EXPIRED: Decision.GIVE_UP,
+    FailureKind.NO_TRACE: Decision.GIVE_UP,
     FailureKind.UNREACHABLE: Decision.NEXT_RUN,
     FailureKind.UNROUTED: Decision.NEXT_RUN,
     FailureKind.THROTTLED: Decision.NEXT_RUN,
@@ -48,11 +49,21 @@ def decide(failure: Failure, tries: int, attempts: int) -> Decision:
     """
     if (fixed := _FIXED.get(failure.kind)) is not None:
         return fixed
-    if failure.kind is FailureKind.NO_TRACE:
-        return Decision.RETRY if tries < attempts else Decision.GIVE_UP
     if failure.charged is not Charged.NO or failure.retryable is False:
         return Decision.GIVE_UP
     return Decision.RETRY if tries < attempts else Decision.GIVE_UP
+
+
+#: Failures that the same request meets again, and what has to change.
+_UNCHANGED_FAILS: dict[FailureKind, str] = {
+    FailureKind.POLICY: "the prompt or the inputs",
+    FailureKind.INVALID: "the parameters or the inputs",
+}
+
+
+def to_change(failure: Failure | None) -> str:
+    """What has to change before another payment can help; empty where the same may pass."""
+    return "" if failure is None else _UNCHANGED_FAILS.get(failure.kind, "")
 
 
 def may_try_again(kind: FailureKind | None) -> bool:
@@ -60,3 +71,8 @@ def may_try_again(kind: FailureKind | None) -> bool:
     if kind is None:
         return False
     return _FIXED.get(kind) in (Decision.NEXT_RUN, Decision.STOP_RUN)
+
+
+def is_rendered(failure: Failure | None) -> bool:
+    """Whether this was a finished render whose files were given up."""
+    return failure is not None and failure.kind is FailureKind.EXPIRED

@@ -9,7 +9,11 @@ from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import duration, format_usd, usd_number
 from kling_batch.core.text import clean
+from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.report.costs import ROUNDED, is_rounded
+from kling_batch.report.markdown import escaped
+from kling_batch.report.request_view import as_arguments, as_lines
 from kling_batch.settings import Settings
 
 #: At most so many lines; jobs that are kept are only counted.
@@ -19,6 +23,7 @@ _LABELS: dict[Action, str] = {
     Action.SUBMIT: "pay",
     Action.COLLECT: "collect",
     Action.RECONCILE: "look up",
+    Action.RECOVER: "recover",
     Action.DOWNLOAD: "download",
     Action.PLACE: "copy",
     Action.RESTORE: "put back",
@@ -34,13 +39,25 @@ History = Mapping[str, float]
 _UNKNOWN_SECONDS = {"image": 15.0, "video": 180.0}
 
 
-def as_text(plan: Plan, settings: Settings, history: History) -> str:
-    """A line for each job that is not kept, then the totals."""
+def as_text(
+    plan: Plan,
+    settings: Settings,
+    history: History,
+    coverage: Coverage | None = None,
+    *,
+    prompts: bool = False,
+) -> str:
+    """A line for each job that is not kept, with its request if `prompts`; then the totals."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
-    lines = [_line(item) for item in moving[:MANY]]
+    lines = []
+    for item in moving[:MANY]:
+        lines.append(_line(item))
+        if prompts:
+            lines += [f"{'':>21}{line}" for line in as_lines(item.job)]
     if len(moving) > MANY:
         lines.append(f"… and {len(moving) - MANY} more (--json lists all)")
-    return "\n".join([*lines, _totals(plan, settings), *_footnotes(plan, settings, history)])
+    notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
+    return "\n".join([*lines, _totals(plan, settings), *notes])
 
 
 def _line(item: PlannedJob) -> str:
@@ -63,10 +80,18 @@ def _totals(plan: Plan, settings: Settings) -> str:
     return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}"
 
 
+def left_out_lines(plan: Plan, coverage: Coverage | None) -> list[str]:
+    """What this run would leave to others, by options and by caps."""
+    notes = [f"left out: {', '.join(map(str, plan.left_out))}"] if plan.left_out else []
+    return notes + ([str(coverage)] if coverage else [])
+
+
 def _footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
     if not plan.count(Action.SUBMIT):
         return []
     notes = [f"prices of {dated}" for dated in (_dated(plan),) if dated]
+    if is_rounded(item.job.estimate for item in plan.items if _paid(item)):
+        notes.append(ROUNDED)
     seconds = wall_time(plan, settings, history)
     basis = "from earlier renders" if history else "from fal's model pages"
     notes.append(f"about {duration(seconds)} with {settings.concurrency} at once, {basis}")
@@ -96,7 +121,9 @@ def _seconds(endpoint_id: str, history: History) -> float:
     return float(endpoint.typical_seconds or _UNKNOWN_SECONDS[endpoint.output])
 
 
-def as_markdown(plan: Plan, settings: Settings, history: History) -> str:
+def as_markdown(
+    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+) -> str:
     """For a comment on a pull request."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
     lines = [f"**kling-batch plan:** {_totals(plan, settings)}", ""]
@@ -109,7 +136,20 @@ def as_markdown(plan: Plan, settings: Settings, history: History) -> str:
         )
     if len(moving) > MANY:
         lines.append(f"| | … and {len(moving) - MANY} more | | |")
-    return "\n".join([*lines, "", *_footnotes(plan, settings, history)]).rstrip()
+    notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
+    lines += ["", *notes]
+    return "\n".join([*lines, *_requests(moving[:MANY])]).rstrip()
+
+
+def _requests(items: list[PlannedJob]) -> list[str]:
+    """Prompt and arguments of each job, folded away."""
+    if not items:
+        return []
+    lines = ["", "<details><summary>prompts and arguments</summary>", ""]
+    for item in items:
+        lines.append(f"- **{escaped(item.job.label)}** {escaped(item.job.endpoint)}")
+        lines += [f"  - {escaped(line)}" for line in as_lines(item.job)]
+    return [*lines, "", "</details>"]
 
 
 def _cell(text: str) -> str:
@@ -117,7 +157,9 @@ def _cell(text: str) -> str:
     return safe.replace("`", "\\`")
 
 
-def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
+def as_json(
+    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+) -> JSON:
     """Everything, for machines."""
     return {
         "schema_version": 1,
@@ -126,6 +168,8 @@ def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
         "prices_dated": _dated(plan) or None,
         "wall_time_seconds": round(wall_time(plan, settings, history)),
         "idle": plan.idle,
+        "left_out": [{"by": option, "jobs": jobs} for option, jobs in plan.left_out],
+        "covered_by_caps": coverage.jobs if coverage else None,
         "counts": {action.value: plan.count(action) for action in Action if plan.count(action)},
         "jobs": [
             {
@@ -135,12 +179,15 @@ def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
                 "key": item.job.key,
                 "action": item.action.value,
                 "reason": item.reason,
+                "paid_since": (item.found.since or None) if item.found else None,
+                "request_id": (item.found.request_id or None) if item.found else None,
                 "endpoint": item.job.endpoint,
                 "mode": item.job.mode or None,
                 "tier": item.job.tier or None,
                 "estimate_usd": usd_number(item.job.estimate),
                 "estimate_note": item.job.estimate_note or None,
                 "path": item.job.path.format(output="", ext=""),
+                "arguments": as_arguments(item.job),
             }
             for item in plan.items
         ],

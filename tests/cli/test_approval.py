@@ -7,10 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.cli import MANIFEST, ONE, Desk, invoke
+from support.cli import MANIFEST, ONE, invoke
 from support.process import tls_stand_in
-
-from kling_batch.emulator import Fault
 
 
 @pytest.mark.parametrize(
@@ -25,27 +23,11 @@ def test_a_collected_failure_pays_nothing_more_than_was_agreed_to(
     with tls_stand_in(tmp_path, "--profile", "instant", "--faults", str(faults)) as env:
         (tmp_path / "m.yaml").write_text(ONE)
         invoke("run", "m.yaml", "--yes", "--detach", cwd=tmp_path, env=env)
-        made = invoke("plan", "m.yaml", "-o", "plan.json", cwd=tmp_path, env=env)
+        made = invoke("plan", "m.yaml", "--save", "plan.json", cwd=tmp_path, env=env)
         assert "up to $0.00" in made.stdout
         invoke("run", "m.yaml", *more, cwd=tmp_path, env=env)
     with closing(sqlite3.connect(tmp_path / "outputs/ledger.db")) as db:
         assert db.execute("select count(*) from attempts").fetchone() == (1,)
-
-
-@pytest.mark.parametrize("more", [("--limit", "0"), ("--plan", "plan.json")])
-def test_a_doubt_that_is_let_go_pays_nothing_more_than_was_agreed_to(
-    desk: Desk, more: tuple[str, ...]
-) -> None:
-    desk.put(ONE + "limits: {on_doubt: resubmit, doubt_wait: 2s}\n")
-    desk.world.faults.add(Fault(stage="submit.before", what="reset", times=1))
-    desk.run("--detach", code=5)
-    desk.say("plan", "desk.yaml", "--emulator-url", desk.url, "-o", "plan.json")
-
-    invoke("run", "desk.yaml", "--emulator-url", desk.url, *more, cwd=desk.folder)
-
-    assert len(desk.world.books.posts) == 1
-    desk.run()
-    assert len(desk.world.books.posts) == 2
 
 
 def test_after_an_alarm_only_a_cap_is_a_word(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_failed_leftover_points_at_nobody_elses_prompt(studio: Desk) -> None:
 def test_a_reviewed_plan_fits_beside_an_open_leftover(studio: Desk) -> None:
     studio.world.settings.profile = "realistic"
     left(studio)
-    studio.say("plan", "m.yaml", "-o", "plan.json")
+    studio.say("plan", "m.yaml", "--save", "plan.json")
     told = studio.run("--plan", "plan.json", "--timeout", "3s", code=6)
     assert "no longer fits" not in told
 
@@ -132,8 +132,8 @@ def test_its_doubt_is_looked_up_told_and_resolved_by_its_name(studio: Desk) -> N
 
 
 def test_it_is_never_bought_again(studio: Desk) -> None:
-    """Neither after a failure that a job would be retried for, nor by `on_doubt: resubmit`."""
-    limits = "limits: {on_doubt: resubmit, doubt_wait: 1s}\n"
+    """Neither after a failure that a job would be retried for, nor after a silent list."""
+    limits = "limits: {doubt_wait: 1s}\n"
     studio.world.faults.add(
         Fault(stage="submit.before", what="reset", prompt="first"),
         Fault(stage="job", what="fail", error="internal_error", prompt="second"),
@@ -145,8 +145,8 @@ def test_it_is_never_bought_again(studio: Desk) -> None:
     )
     posts = len(studio.world.books.posts)
 
-    studio.run(code=1)
-    studio.run()
+    studio.run(code=5)
+    studio.run(code=5)
 
     assert len(studio.world.books.posts) == posts + 1
     assert studio.pictures() == ["new.png"]
@@ -156,7 +156,7 @@ def test_a_reviewed_plan_does_not_drift_by_what_is_only_collected(studio: Desk) 
     studio.write(HERO)
     studio.run("--detach", code=6)
     studio.write(HERO.replace("first", "changed"))
-    studio.say("plan", "m.yaml", "-o", "plan.json")
+    studio.say("plan", "m.yaml", "--save", "plan.json")
 
     studio.run("--plan", "plan.json")
 

@@ -91,7 +91,7 @@ def test_an_id_that_was_taken_back_may_be_given_to_its_own_job(desk: Desk) -> No
 def test_an_id_that_was_taken_back_is_found_in_the_list_by_its_own_job(desk: Desk) -> None:
     mixed_up(desk)
     desk.world.settings.list_allowed = True
-    desk.put(MANIFEST + "limits: {on_doubt: resubmit, doubt_wait: 8s}\n")
+    desk.put(MANIFEST + "limits: {doubt_wait: 8s}\n")
     desk.run()
     paid_once(desk, 2)
 

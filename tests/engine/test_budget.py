@@ -92,22 +92,6 @@ def test_a_job_far_over_its_estimate_stops_further_submissions(tmp_path: Path) -
     assert len(rig.world.books.posts) == 1
 
 
-# -- doubts ------------------------------------------------------------------------------------
-
-
-def test_a_second_charge_by_permission_still_counts_against_the_cap(tmp_path: Path) -> None:
-    """A silent list proves nothing: what was given up may be billed."""
-    late = account(list_delay=5000.0)
-    rig = Rig(tmp_path, late, [Fault(stage="submit.after", what="reset", nth=1)])
-    job = make_job("a")
-    cap = Cap(limit=MicroUSD(job.estimate * 2 - 1))
-
-    run_result = rig.run([job], on_doubt="resubmit", doubt_wait=300.0, caps=(cap,))
-
-    assert run_result.stopped_by() == (ExitCode.BUDGET,)
-    assert rig.world.books.total_committed_micro_usd <= cap.limit
-
-
 # -- the end of buying -------------------------------------------------------------------------
 
 

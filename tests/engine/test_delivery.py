@@ -24,8 +24,11 @@ from support.engine import (
 )
 
 from kling_batch.core.jobs import Batch, Job
-from kling_batch.core.lifecycle import State
+from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
+    Charged,
+    Failure,
+    FailureKind,
     Fetched,
     RemoteFile,
     Unfetched,
@@ -37,6 +40,7 @@ from kling_batch.errors import ExitCode, LedgerError
 from kling_batch.ledger.artifacts import Placed
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.overrides import adopt
+from kling_batch.operations.retry import allow_retries
 from kling_batch.output.download import Downloader
 
 
@@ -55,21 +59,107 @@ def test_files_that_fal_denies_before_their_time_are_asked_for_again(tmp_path: P
     paid_once(rig, 2)
 
 
-def test_expired_files_are_lost_money_and_never_rendered_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("days", [0, 8, 400])
+def test_a_file_that_fal_has_no_more_is_reported_by_every_run_and_never_rendered_again(
+    tmp_path: Path, days: int
+) -> None:
+    """Nor by `--retry-failed`; only a person gives it up, by the name of its job."""
     rig = Rig(tmp_path, faults=[Fault(stage="download", what="expired", request=1)])
     jobs = make_jobs(2)
 
+    for retry in (False, False, True):
+        run_result = rig.run(jobs, retry=retry)
+        rig.epoch += timedelta(days=days)
+        assert "paid, and it looks lost" in run_result.reasons["test", "job-0", 1]
+        assert "retry job-0" in run_result.reasons["test", "job-0", 1]
+
+    assert rig.states(jobs) == [State.RENDERED, State.SUCCEEDED]
+    paid_once(rig, 2)
+    with rig.ledger() as ledger:
+        allow_retries(ledger, ["job-0"])
     rig.run(jobs)
-    rig.epoch += timedelta(days=8)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    assert len(rig.world.books.posts) == 3
+
+
+def test_an_output_disk_that_is_away_for_weeks_costs_nothing(tmp_path: Path) -> None:
+    """fal has deleted the files meanwhile; when the disk is back, so are they."""
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(3)
     rig.run(jobs)
+    (tmp_path / "test").rename(tmp_path / "unmounted")
+    rig.world.faults.add(Fault(stage="download", what="expired"))
+
+    for _ in range(2):
+        rig.epoch += timedelta(days=20)
+        rig.run(jobs, retry=True)
+        assert rig.states(jobs) == [State.RENDERED] * 3
+    shutil.rmtree(tmp_path / "test", ignore_errors=True)
+    (tmp_path / "unmounted").rename(tmp_path / "test")
     rig.run(jobs)
 
-    assert rig.states(jobs) == [State.FAILED, State.SUCCEEDED]
+    assert rig.states(jobs) == [State.SUCCEEDED] * 3
+    paid_once(rig, 3)
+
+
+def test_what_an_earlier_version_gave_up_is_bought_by_name_only(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(2)
+    rig.run(jobs)
     with rig.ledger() as ledger:
-        (lost,) = ledger.attempts_in(State.FAILED)
-    assert lost.failure is not None
-    assert "paid and lost" in lost.failure.message
+        (attempt, _) = ledger.attempts_in(State.SUCCEEDED)
+        lost = Failure(kind=FailureKind.EXPIRED, message="paid and lost", charged=Charged.YES)
+        ledger.record(attempt.id, Event.ARTIFACT_MISSING)
+        ledger.record(attempt.id, Event.ARTIFACT_LOST, failure=lost)
+        assert allow_retries(ledger, None) == []
+
+    rig.run(jobs, retry=True)
+
     paid_once(rig, 2)
+
+
+@pytest.mark.parametrize("content", [b"", b"edited", None], ids=["empty", "edited", "directory"])
+def test_a_file_that_is_not_whole_is_fetched_again(tmp_path: Path, content: bytes | None) -> None:
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(2)
+    rig.run(jobs)
+    damaged = tmp_path / "test/job-0.mp4"
+    paid = damaged.read_bytes()
+    damaged.unlink()
+    if content is None:
+        damaged.mkdir()
+    else:
+        damaged.write_bytes(content)
+
+    run_result = rig.run(jobs)
+
+    if content is None:  # nothing can be written there, and the run says so
+        assert run_result.reasons["test", "job-0", 1]
+        damaged.rmdir()
+        rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    assert damaged.read_bytes() == paid
+    kept = [name for name in rig.files() if name not in ("test/job-0.mp4", "test/job-1.mp4")]
+    assert [(tmp_path / name).read_bytes() for name in kept] == ([content] if content else [])
+    with rig.ledger() as ledger:
+        assert rig.plan(ledger, jobs).idle
+    paid_once(rig, 2)
+
+
+def test_a_damaged_file_is_restored_from_its_second_name_without_fal(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    one, two = make_job("one", prompt="same"), make_job("two", prompt="same")
+    rig.run([one, two])
+    paid = (tmp_path / "test/two.mp4").read_bytes()
+    (tmp_path / "test/one.mp4").unlink()
+    (tmp_path / "test/one.mp4").write_bytes(b"half")
+    rig.world.faults.add(Fault(stage="download", what="expired"))
+
+    rig.run([one, two])
+
+    assert (tmp_path / "test/one.mp4").read_bytes() == paid
+    assert rig.states([one]) == [State.SUCCEEDED]
+    paid_once(rig, 1)
 
 
 def test_identical_jobs_are_one_payment_and_two_files(tmp_path: Path) -> None:
@@ -167,7 +257,9 @@ def test_a_copy_whose_entry_was_lost_leaves_no_second_temporary(tmp_path: Path) 
     assert names(tmp_path / "test") == ["one.mp4", "one.mp4.json", "two.mp4", "two.mp4.json"]
 
 
-def test_two_new_names_for_a_file_that_was_edited_get_the_paid_one(tmp_path: Path) -> None:
+def test_all_names_of_a_file_that_was_edited_get_the_paid_one_and_the_edit_is_kept(
+    tmp_path: Path,
+) -> None:
     rig = Rig(tmp_path, account())
     one = make_job("one", prompt="same")
     rig.run([one])
@@ -177,7 +269,9 @@ def test_two_new_names_for_a_file_that_was_edited_get_the_paid_one(tmp_path: Pat
 
     rig.run(jobs)
 
-    assert (tmp_path / "test/one.mp4").read_bytes() == b"cut by hand"
+    kept = set(rig.files()) - {f"test/{name}.mp4" for name in ("one", "two", "three")}
+    assert [(tmp_path / name).read_bytes() for name in kept] == [b"cut by hand"]
+    assert (tmp_path / "test/one.mp4").read_bytes() == paid
     assert (tmp_path / "test/two.mp4").read_bytes() == paid
     assert (tmp_path / "test/three.mp4").read_bytes() == paid
     paid_once(rig, 1)
@@ -245,26 +339,24 @@ def test_of_three_images_only_the_missing_one_is_fetched_again(tmp_path: Path) -
 
 
 def test_of_three_images_one_is_missing_and_fal_has_it_no_longer(tmp_path: Path) -> None:
-    """It is told once as lost; the other two are not, and nobody asks for it again."""
+    """Every run reports it, the other two stay, and it is taken when it is back."""
     rig = Rig(tmp_path, account())
     job = three_images(rig)
     first, gone, last = rig.files()
     (tmp_path / gone).unlink()
     rig.world.faults.add(Fault(stage="download", what="expired"))
 
-    rig.run([job])
-    assert rig.states([job]) == [State.RENDERED]  # for a week it may come back
-    assert rig.files() == [first, last]
-    rig.epoch += timedelta(days=8)
+    for _ in range(2):
+        rig.epoch += timedelta(days=8)
+        run_result = rig.run([job])
+        assert rig.states([job]) == [State.RENDERED]
+        assert rig.files() == [first, last]
+        assert "paid, and it looks lost" in run_result.reasons["test", "a", 1]
+    rig.world.faults.clear()
     rig.run([job])
 
     assert rig.states([job]) == [State.SUCCEEDED]
-    assert rig.files() == [first, last]
-    warnings = [h.message for h in rig.happenings if h.kind == "warning"]
-    assert len(warnings) == 1
-    assert "1 of 3 files are paid and lost" in warnings[0]
-    with rig.ledger() as ledger:
-        assert rig.plan(ledger, [job]).idle
+    assert rig.files() == [first, gone, last]
     paid_once(rig, 1)
 
 
@@ -366,6 +458,33 @@ def test_one_odd_file_address_ends_no_run(tmp_path: Path) -> None:
     jobs = make_jobs(6)
     rig.run(jobs, transport=Odd(rig.world), concurrency=2)
     assert rig.states(jobs).count(State.SUCCEEDED) == 5
+
+
+# -- wrong metadata ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", [-1, 1, 10_000])
+@pytest.mark.parametrize("content_type", ["video/mp4", "image/png", "video/x-unknown"])
+def test_a_paid_file_that_fal_describes_wrongly_is_saved(
+    tmp_path: Path, off: int, content_type: str
+) -> None:
+    class Wrong(Bent):
+        def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            if not is_result(request) or answer.status_code != 200:
+                return answer
+            video = answer.json()["video"]
+            facts = {"file_size": video["file_size"] + off, "content_type": content_type}
+            return httpx.Response(200, json={"video": video | facts})
+
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(2)
+
+    rig.run(jobs, transport=Wrong(rig.world))
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    assert rig.files() == ["test/job-0.mp4", "test/job-1.mp4"]
+    paid_once(rig, 2)
 
 
 # -- a lie about a size ------------------------------------------------------------------------

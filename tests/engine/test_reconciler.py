@@ -76,25 +76,12 @@ def test_a_doubt_is_held_over_later_runs_too(tmp_path: Path) -> None:
     assert len(rig.world.books.posts) == 1
 
 
-def test_on_doubt_resubmit_pays_again_only_after_the_list_stayed_silent(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, faults=[Fault(stage="submit.before", what="reset", nth=1)])
-    jobs = make_jobs(1)
-
-    rig.run(jobs, on_doubt="resubmit", doubt_wait=300.0)
-
-    first, second = (post.at for post in rig.world.books.posts)
-    assert second - first >= 300
-    assert rig.states(jobs) == [State.SUCCEEDED]
-    paid_once(rig, 1)
-
-
-@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
-def test_a_forbidden_list_leaves_doubt_to_a_person_at_once(tmp_path: Path, on_doubt: str) -> None:
+def test_a_forbidden_list_leaves_doubt_to_a_person_at_once(tmp_path: Path) -> None:
     settings = Settings(concurrency=4, media="template", list_allowed=False)
     rig = Rig(tmp_path, settings, [Fault(stage="submit.after", what="reset", nth=(2, 4))])
     jobs = make_jobs(6)
 
-    rig.run(jobs, on_doubt=on_doubt)
+    rig.run(jobs)
 
     assert rig.states(jobs).count(State.IN_DOUBT) == 2
     assert rig.states(jobs).count(State.SUCCEEDED) == 4
@@ -169,7 +156,6 @@ def test_an_unfinished_request_listed_without_payload_blinds_nobody(tmp_path: Pa
 
 
 def test_a_list_without_end_is_no_proof_that_a_request_is_not_in_it(tmp_path: Path) -> None:
-    """`on_doubt: resubmit` needs a list that was read to its end and was silent."""
     circle = Fault(
         stage="list",
         what="status",
@@ -179,7 +165,7 @@ def test_a_list_without_end_is_no_proof_that_a_request_is_not_in_it(tmp_path: Pa
     rig = Rig(tmp_path, account(), [LOST, circle])
     jobs = make_jobs(1)
 
-    rig.run(jobs, on_doubt="resubmit", doubt_wait=120.0)
+    rig.run(jobs, doubt_wait=120.0)
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     assert len(rig.world.books.posts) == 1
@@ -190,22 +176,10 @@ def test_a_list_that_cannot_be_read_is_no_proof_either(tmp_path: Path, status: i
     rig = Rig(tmp_path, account(), [LOST, Fault(stage="list", what="status", status=status)])
     jobs = make_jobs(1)
 
-    rig.run(jobs, on_doubt="resubmit", doubt_wait=120.0)
+    rig.run(jobs, doubt_wait=120.0)
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     assert len(rig.world.books.posts) == 1
-
-
-def test_the_exposure_of_a_doubt_that_was_given_up_is_kept(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
-    job = make_job("a")
-
-    rig.run([job], on_doubt="resubmit", doubt_wait=60.0)
-
-    with rig.ledger() as ledger:
-        money = ledger.money()
-    assert rig.states([job]) == [State.SUCCEEDED]
-    assert money.exposed == job.estimate
 
 
 # -- outages -------------------------------------------------------------------------------------
@@ -239,7 +213,7 @@ def test_an_identical_take_on_its_way_is_no_silence(tmp_path: Path) -> None:
     rig = Rig(tmp_path, account(), [Fault(stage="submit.after", what="reset", nth=1), late])
     jobs = [make_job("same"), make_job("same", take=2)]
 
-    rig.run(jobs, on_doubt="resubmit", doubt_wait=300.0)
+    rig.run(jobs, doubt_wait=300.0)
     rig.run(jobs)
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 2
@@ -260,7 +234,7 @@ def test_a_request_that_is_listed_without_its_payload_yet_is_no_silence(
     rig = Rig(tmp_path, settings, [Fault(stage="submit.after", what="reset", nth=1)])
     jobs = make_jobs(1)
 
-    rig.run(jobs, on_doubt="resubmit", doubt_wait=3600.0)
+    rig.run(jobs, doubt_wait=3600.0)
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     rig.epoch += timedelta(hours=2)
@@ -280,6 +254,45 @@ def test_a_request_of_another_program_without_payload_blinds_nobody(tmp_path: Pa
     assert rig.states(jobs) == [State.SUCCEEDED]
 
 
+def test_a_listed_request_with_more_than_our_input_is_named_and_keeps_the_doubt_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fal may list an input with values filled in, or with defaults left out."""
+    whole = platform_api._item
+
+    def filled_in(*parts: Any) -> dict[str, Any]:
+        row = whole(*parts)
+        given = {k: v for k, v in row["json_input"].items() if k != "shot_type"}
+        return row | {"json_input": given | {"watermark": False}}
+
+    monkeypatch.setattr(platform_api, "_item", filled_in)
+    rig = Rig(tmp_path, account(), [LOST])
+    jobs = make_jobs(2)
+
+    run_result = rig.run(jobs, doubt_wait=600.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT] * 2
+    for n, request in enumerate(rig.world.books.accepted):
+        assert request.request_id in run_result.reasons["test", f"job-{n}", 1]
+    rig.run(jobs, doubt_wait=600.0)
+    assert len(rig.world.books.posts) == 2
+    paid_once(rig, 2)
+
+
+@pytest.mark.parametrize("wait", [0.0, 60.0, 86400.0])
+def test_silence_of_the_list_never_sends_again(tmp_path: Path, wait: float) -> None:
+    """A list that is later than any wait, and a render that is longer than any."""
+    rig = Rig(tmp_path, account(list_delay=200_000.0), [LOST])
+    jobs = make_jobs(1)
+
+    for _ in range(2):
+        rig.run(jobs, doubt_wait=wait)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    assert len(rig.world.books.posts) == 1
+    paid_once(rig, 1)
+
+
 # -- clocks ------------------------------------------------------------------------------------
 
 
@@ -297,15 +310,14 @@ def jump(hours: float, after: float = 5.0) -> Any:
 
 
 @pytest.mark.parametrize("hours", [-30, -5, 5, 30])
-@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
-def test_a_clock_that_jumps_buys_nothing_twice(tmp_path: Path, hours: float, on_doubt: str) -> None:
+def test_a_clock_that_jumps_buys_nothing_twice(tmp_path: Path, hours: float) -> None:
     """fal's list needs ten minutes; an hour that passed on the clock alone is no hour."""
     rig = Rig(
         tmp_path, account(list_delay=600.0), [Fault(stage="submit.after", what="reset", nth=2)]
     )
     jobs = make_jobs(4)
 
-    rig.run(jobs, stop=jump(hours), on_doubt=on_doubt, doubt_wait=3600.0)
+    rig.run(jobs, stop=jump(hours), doubt_wait=3600.0)
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 4
     paid_once(rig, 4)
@@ -350,23 +362,22 @@ class Askew(Rig):
 
 
 @pytest.mark.parametrize("hours", [-7, 7])
-@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
 def test_a_machine_whose_clock_is_wrong_finds_its_lost_requests(
-    tmp_path: Path, hours: float, on_doubt: str
+    tmp_path: Path, hours: float
 ) -> None:
     """By the clock that fal's answers show: the list is asked from the true moment on."""
     rig = Askew(tmp_path, account(list_delay=60.0), [LOST])
     rig.put(hours)
     jobs = make_jobs(3)
 
-    rig.run(jobs, on_doubt=on_doubt, doubt_wait=600.0)
+    rig.run(jobs, doubt_wait=600.0)
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 3
     paid_once(rig, 3)
 
 
 @pytest.mark.parametrize("hours", [-7, 7])
-def test_a_clock_that_is_wrong_is_no_witness_that_a_request_was_not_made(
+def test_a_wrong_clock_is_no_proof_that_a_request_was_not_made(
     tmp_path: Path, hours: float
 ) -> None:
     """The list is silent for longer than `doubt_wait`, and nothing is sent again all the same."""
@@ -374,17 +385,14 @@ def test_a_clock_that_is_wrong_is_no_witness_that_a_request_was_not_made(
     rig.put(hours)
     jobs = make_jobs(2)
 
-    run_result = rig.run(jobs, on_doubt="resubmit", doubt_wait=600.0)
+    run_result = rig.run(jobs, doubt_wait=600.0)
 
     assert rig.states(jobs) == [State.IN_DOUBT] * 2
     assert "clock" in run_result.reasons["test", "job-0", 1]
     paid_once(rig, 2)
 
 
-@pytest.mark.parametrize("on_doubt", ["hold", "resubmit"])
-def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(
-    tmp_path: Path, on_doubt: str
-) -> None:
+def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(tmp_path: Path) -> None:
     """The submission lies in the future, and nobody knows when it was: a whole day is searched."""
     rig = Askew(tmp_path, account(list_delay=300.0), [LOST])
     rig.put(7)
@@ -394,8 +402,8 @@ def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(
     rig.world.faults.clear()
     rig.put(0)
 
-    rig.run(jobs, on_doubt=on_doubt, doubt_wait=30.0)
-    rig.run(jobs, on_doubt=on_doubt, doubt_wait=900.0)
+    rig.run(jobs, doubt_wait=30.0)
+    rig.run(jobs, doubt_wait=900.0)
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 2
     paid_once(rig, 2)

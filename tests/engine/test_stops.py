@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from support.books import paid_once
-from support.engine import Rig, account, make_jobs
+from support.engine import LOCK, Rig, account, make_jobs
 
 from kling_batch.catalog.registry import cost_of
 from kling_batch.core.jobs import Batch, Job
@@ -34,6 +36,108 @@ def test_a_refused_key_stops_the_run_and_marks_nothing_failed(tmp_path: Path) ->
     rig.world.faults.clear()
     rig.run(jobs)
     paid_once(rig, 8)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "nth"),
+    [
+        (401, {"detail": "Invalid key"}, 3),
+        (403, {"detail": "Cannot access application"}, 3),
+        (403, LOCK, 3),
+    ],
+)
+def test_one_refusal_among_good_answers_ends_no_run(
+    tmp_path: Path, status: int, body: Any, nth: int
+) -> None:
+    fault = Fault(stage="submit.before", what="status", status=status, body=body, nth=nth)
+    rig = Rig(tmp_path, account(), [fault])
+    jobs = make_jobs(8)
+
+    run_result = rig.run(jobs, concurrency=2)
+
+    assert not run_result.stops
+    assert rig.states(jobs) == [State.SUCCEEDED] * 8
+    paid_once(rig, 8)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_firewalls_page_about_one_prompt_stops_no_other_job(tmp_path: Path, status: int) -> None:
+    page = "<html><title>Blocked</title>This request was blocked; the account is locked</html>"
+    fault = Fault(
+        stage="submit.before", what="status", status=status, body=page, prompt="prompt of job-1"
+    )
+    rig = Rig(tmp_path, account(), [fault])
+    jobs = make_jobs(5)
+
+    for _ in range(2):
+        run_result = rig.run(jobs, concurrency=1)
+        assert not run_result.stops
+        assert rig.states(jobs).count(State.SUCCEEDED) == 4
+        assert rig.states(jobs)[1] is State.FAILED
+    rig.world.faults.clear()
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 5
+    paid_once(rig, 5)
+
+
+def test_a_person_who_holds_the_ledger_delays_the_first_payment(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(3)
+
+    async def hold(_: Engine) -> None:
+        with closing(sqlite3.connect(rig.ledger_path, isolation_level=None)) as person:
+            person.execute("begin immediate")
+            await anyio.sleep(45)
+            assert not rig.world.books.posts
+            person.execute("rollback")
+
+    run_result = rig.run(jobs, stop=hold)
+
+    assert not run_result.stops
+    assert rig.states(jobs) == [State.SUCCEEDED] * 3
+    assert rig.kinds().count("warning") >= 1
+    paid_once(rig, 3)
+
+
+def test_a_lock_file_that_is_deleted_stops_the_next_payment(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(4)
+
+    async def delete(_: Engine) -> None:
+        while not rig.world.books.posts:  # noqa: ASYNC110 - nobody reports when
+            await anyio.sleep(0.01)
+        rig.ledger_path.with_name("ledger.db.lock").unlink()
+
+    run_result = rig.run(jobs, stop=delete, concurrency=1)
+
+    assert run_result.stopped_by() == (ExitCode.LEDGER,)
+    assert "lock file" in run_result.stops[0].reason
+    assert len(rig.world.books.posts) == 1
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 4
+    paid_once(rig, 4)
+
+
+def test_a_second_run_beside_this_one_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    """Its lock file was deleted, and the other run took what was in flight for a doubt."""
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.after", what="delay", seconds=5)])
+    jobs = make_jobs(1)
+
+    async def second(_: Engine) -> None:
+        while not rig.world.books.accepted:  # noqa: ASYNC110 - nobody reports when
+            await anyio.sleep(0.01)
+        rig.ledger_path.with_name("ledger.db.lock").unlink()
+        with rig.ledger() as ledger:
+            ledger.recover()
+
+    run_result = rig.run(jobs, stop=second)
+
+    assert run_result.stopped_by() == (ExitCode.LEDGER,)
+    assert rig.world.books.accepted[0].request_id in run_result.stops[0].reason
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
 
 
 def test_leaving_lets_posts_in_flight_get_their_answer(tmp_path: Path) -> None:
@@ -109,7 +213,7 @@ def test_every_request_that_the_ledger_could_not_keep_is_named(tmp_path: Path) -
 def test_a_refused_key_leaves_no_sibling_without_its_answer(tmp_path: Path) -> None:
     """One POST is refused at once; the others are in flight, and each may be a paid render."""
     faults = [
-        Fault(stage="submit.before", what="status", status=401, nth=2),
+        Fault(stage="submit.before", what="status", status=401, nth=(2, 6)),
         Fault(stage="submit.after", what="delay", seconds=5),
     ]
     rig = Rig(tmp_path, account(), faults)

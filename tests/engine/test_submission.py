@@ -5,20 +5,14 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
 from support.books import paid_once
 from support.engine import CountingUploads, Rig, account, make_job, make_jobs, slow
 
 from kling_batch.core.jobs import LocalFile
 from kling_batch.core.lifecycle import State
-from kling_batch.core.outcomes import (
-    FailureKind,
-)
 from kling_batch.emulator import Fault, Settings
-from kling_batch.errors import ExitCode
 
 
 def test_submissions_keep_the_manifests_order(rig: Rig) -> None:
@@ -133,8 +127,8 @@ def test_an_input_that_changed_since_it_was_priced_is_not_uploaded_under_its_old
         def __init__(self) -> None:
             self.contents: list[bytes] = []
 
-        async def upload(self, path: Path, content_type: str) -> str:
-            self.contents.append(path.read_bytes())
+        async def upload(self, path: Path, data: bytes, content_type: str) -> str:
+            self.contents.append(data)
             return "https://v3b.fal.media/files/b/x.png"
 
     photo = tmp_path / "photo.png"
@@ -204,28 +198,6 @@ def test_what_is_put_off_for_longer_than_an_hour_is_left_to_the_next_run(tmp_pat
 
 
 # -- estimates -------------------------------------------------------------------------------------
-
-
-def test_tries_are_counted_over_a_pause_that_nobody_lived_through(tmp_path: Path) -> None:
-    """`attempts: 2`: no trace, then a 429, Ctrl-C in its pause, and the next run."""
-    lost = [Fault(stage="submit.before", what="reset", nth=n) for n in (1, 3, 4, 5)]
-    busy = Fault(
-        stage="submit.before", what="status", status=429, headers={"Retry-After": "600"}, nth=2
-    )
-    rig = Rig(tmp_path, faults=[*lost, busy])
-    jobs = make_jobs(1)
-
-    async def leave(engine: Any) -> None:
-        while "throttled" not in rig.kinds():  # noqa: ASYNC110 - nobody tells when
-            await anyio.sleep(1)
-        engine.leave(ExitCode.INTERRUPTED, "stop")
-
-    for stop in (leave, None):
-        rig.run(jobs, stop=stop, on_doubt="resubmit", doubt_wait=20.0, attempts=2)
-
-    with rig.ledger() as ledger:
-        kinds = [a.failure.kind for a in ledger.attempts_of(jobs[0].key) if a.failure]
-    assert kinds.count(FailureKind.NO_TRACE) == 2
 
 
 # -- headers ---------------------------------------------------------------------------------------

@@ -115,11 +115,9 @@ class FaultyLedger(Ledger):
         self._label = event
         return super().record(attempt_id, event, **data)
 
-    def save_artifacts(
-        self, attempt: Attempt, placed: Sequence[Placed], *, lost: Sequence[int] = ()
-    ) -> None:
+    def save_artifacts(self, attempt: Attempt, placed: Sequence[Placed]) -> None:
         self._label = Event.ARTIFACTS_SAVED
-        super().save_artifacts(attempt, placed, lost=lost)
+        super().save_artifacts(attempt, placed)
 
 
 class FaultyStore(OutputStore):

@@ -34,7 +34,6 @@ DEFAULTS: dict[str, Any] = {
     "rate": 5.0,
     "max_cost": None,
     "max_cost_per_day": None,
-    "on_doubt": "hold",
     "doubt_wait": 3600.0,
     "attempts": 3,
     "deadline": None,
@@ -78,9 +77,6 @@ def test_the_flag_outranks_the_manifest_and_the_manifest_the_default(
         ("doubt_wait", {"doubt_wait": 0.0}, {}, 0.0),
         ("max_cost_per_day", {"max_cost_per_day": 5}, {"max_cost_per_day": 9}, 5),
         ("max_cost_per_day", {"max_cost_per_day": 5}, {}, 5),
-        ("on_doubt", {"on_doubt": "resubmit"}, {"on_doubt": "resubmit"}, "resubmit"),
-        ("on_doubt", {"on_doubt": "resubmit"}, {"on_doubt": "hold"}, "hold"),
-        ("on_doubt", {"on_doubt": "resubmit"}, {}, "hold"),
     ],
 )
 def test_among_manifests_the_more_careful_word_holds(

@@ -81,6 +81,7 @@ OF_ACTION: dict[Action, Phase] = {
     Action.SUBMIT: Phase.WAITING,
     Action.COLLECT: Phase.SUBMITTED,
     Action.RECONCILE: Phase.LOOKING,
+    Action.RECOVER: Phase.DOWNLOADING,
     Action.DOWNLOAD: Phase.DOWNLOADING,
     Action.PLACE: Phase.DOWNLOADING,
     Action.RESTORE: Phase.DOWNLOADING,
@@ -130,6 +131,7 @@ EVENT_STYLES: dict[EventKind, EventStyle] = {
     EventKind.SUBMITTED: EventStyle(Phase.SUBMITTED),
     EventKind.IN_DOUBT: _notable(Phase.LOOKING, "", Tone.WARNING),
     EventKind.ADOPTED: EventStyle(Phase.SUBMITTED, stays=True),
+    EventKind.RECOVERED: EventStyle(Phase.DOWNLOADING, stays=True),
     EventKind.HELD: _notable(Phase.IN_DOUBT, "", Tone.WARNING),
     EventKind.PROGRESS: EventStyle(),  # its phase is in `OF_STATUS`
     EventKind.UNREADABLE: _notable(None, "", Tone.WARNING),

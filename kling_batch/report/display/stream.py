@@ -8,10 +8,14 @@ Must not know what it writes.
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import select
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO, cast
+
+from kling_batch.core.text import escaped
 
 #: Replacements for encodings that lack these characters.
 _PLAINER = str.maketrans({"…": "...", "→": "->", "·": "-", "—": "-", "–": "-", "×": "x", "’": "'"})
@@ -19,6 +23,30 @@ _PLAINER = str.maketrans({"…": "...", "→": "->", "·": "-", "—": "-", "–
 _CHUNK = getattr(select, "PIPE_BUF", 512)
 #: Seconds that the last output waits for a terminal that takes nothing.
 _HUNG = 30.0
+
+
+def guard(stream: TextIO | None) -> None:
+    """Make a standard stream safe for any text: the one way out of everything that is printed.
+
+    What its encoding lacks is replaced, and what could steer a terminal is escaped, whatever a
+    prompt, a table, fal or a file name holds. Displays write through `SafeStream`, whose texts are
+    cleaned before, because their own colours must pass.
+    """
+    if not isinstance(stream, io.TextIOWrapper) or hasattr(stream, "unguarded"):
+        return
+    encoding = stream.encoding
+    # click writes UTF-8 where the encoding is ASCII, around this object; so it goes through it.
+    stream.reconfigure(encoding="utf-8" if _is_ascii(encoding) else None, errors="replace")
+    guarded = cast("Any", stream)
+    guarded.unguarded, guarded.display_encoding = stream.write, encoding
+    guarded.write = lambda text: guarded.unguarded(escaped(text))
+
+
+def _is_ascii(encoding: str) -> bool:
+    try:
+        return codecs.lookup(encoding).name == "ascii"
+    except LookupError:
+        return True
 
 
 class SafeStream:
@@ -41,7 +69,9 @@ class SafeStream:
     @property
     def encoding(self) -> str:
         """The encoding of the stream."""
-        return getattr(self._stream, "encoding", None) or "utf-8"
+        stream = self._stream
+        before = getattr(stream, "display_encoding", None)  # as it was before `guard`
+        return before or getattr(stream, "encoding", None) or "utf-8"
 
     @property
     def ready(self) -> bool:
@@ -67,7 +97,7 @@ class SafeStream:
             self._backlog += self._encoded(text)
             return len(text)
         try:
-            self._stream.write(text)
+            getattr(self._stream, "unguarded", self._stream.write)(text)
         except UnicodeEncodeError:
             self.write(self._encoded(text).decode(self.encoding))
         except (OSError, ValueError):

@@ -199,14 +199,18 @@ def test_a_throttled_post_carries_how_long_fal_asked_to_wait() -> None:
     [
         (401, {"detail": "Invalid key credentials"}, FailureKind.AUTH),
         (403, {"detail": "Cannot access application"}, FailureKind.AUTH),
-        (403, None, FailureKind.AUTH),
-        (403, HTML, FailureKind.AUTH),
+        (401, HTML, FailureKind.UNROUTED),
+        (403, None, FailureKind.UNROUTED),
+        (403, HTML, FailureKind.UNROUTED),
+        (403, "Your request was blocked: account locked, top up", FailureKind.UNROUTED),
+        (403, {"message": "Forbidden"}, FailureKind.UNROUTED),
+        (403, {"detail": "This prompt was blocked"}, FailureKind.AUTH),
         (403, {"detail": LOCK}, FailureKind.LOCKED),
         (403, {"detail": "User is locked. Reason: TOP_UP."}, FailureKind.LOCKED),
         (403, {"detail": "USER BUDGET EXCEEDED"}, FailureKind.LOCKED),
         (403, {"error": {"message": "Exhausted balance"}}, FailureKind.LOCKED),
         (402, {"detail": "Payment required"}, FailureKind.LOCKED),
-        (402, None, FailureKind.LOCKED),
+        (402, None, FailureKind.UNROUTED),
         (401, {"detail": LOCK}, FailureKind.AUTH),
         (400, {"detail": "malformed"}, FailureKind.INVALID),
         (404, {"detail": "no such app"}, FailureKind.INVALID),
@@ -343,7 +347,9 @@ def test_no_other_http_status_of_a_status_read_is_a_verdict(body: Any) -> None:
 
         assert isinstance(outcome, Unread), status
         assert outcome.not_found == (status == 404)
-        assert outcome.refused == (status in (401, 402, 403))
+        # A page of a firewall or proxy is no refusal of fal's.
+        fals = isinstance(body, dict) and "detail" in body
+        assert outcome.refused == (status in (401, 402, 403) and fals)
         assert not outcome.empty
 
 

@@ -768,7 +768,7 @@ def test_an_upload_that_fails_does_not_show_the_key(
     with serving(broken) as server:
         uploader = FalUploader(gateway=server.url)
         with pytest.raises(UploadError) as caught:
-            anyio.run(partial(uploader.upload, photo, "image/png"))
+            anyio.run(partial(uploader.upload, photo, b"x", "image/png"))
 
     shown = str(caught.value)
     assert "photo.png" in shown

@@ -9,7 +9,8 @@ import pytest
 from support.cli import invoke
 from support.process import environment
 
-from kling_batch.fal.credentials import KEYS, key_file_warning, read_key_file
+from kling_batch.errors import AuthError
+from kling_batch.fal.credentials import KEYS, authorization, key_file_warning, read_key_file
 
 SECRET = "key-id:very-secret"
 MANIFEST = "version: 1\ndefaults: {mode: text-to-image}\njobs:\n  - {id: a, prompt: x}\n"
@@ -96,3 +97,37 @@ def test_doctor_warns_and_is_otherwise_content(folder: Path, extra: dict[str, st
     assert "secret" not in done.stdout + done.stderr
     write(folder, 0o600)
     assert "warning" not in invoke("doctor", "--emulator", cwd=folder).stdout
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        " an-id:a-secret",
+        "an-id:a-secret \t",
+        '"an-id:a-secret"',
+        "'an-id:a-secret'\r",
+        "\u201can-id:a-secret\u201d",
+        "\ufeffan-id:a-\u200bsecret",
+        "\u00a0an-id: a-secret",
+        '"an-id":"a-secret"',
+    ],
+    ids=ascii,
+)
+def test_a_pasted_key_is_used_without_what_no_key_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAL_KEY", typed)
+
+    assert authorization() == "Key an-id:a-secret"
+
+
+@pytest.mark.parametrize("typed", [" ", '""', "\u200b"], ids=ascii)
+def test_a_key_of_nothing_is_no_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAL_KEY", typed)
+
+    with pytest.raises(AuthError, match="fal key"):
+        authorization()

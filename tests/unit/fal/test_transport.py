@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
@@ -19,9 +20,17 @@ from support.cli import invoke
 from support.engine import T2V
 from support.process import environment
 
-from kling_batch.core.outcomes import NotSent, SubmitOutcome, Unconfirmed
+from kling_batch.core.outcomes import (
+    FailureKind,
+    NotSent,
+    Refused,
+    SubmitOutcome,
+    Unconfirmed,
+)
+from kling_batch.fal.classify import classify_submit
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, secrets_of
+from kling_batch.fal.responses import Answer
 from kling_batch.fal.transport import SendTracker, connections
 
 OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -141,7 +150,12 @@ def test_a_transport_that_tells_nothing_leaves_it_open() -> None:
     ("name", "value", "said"),
     [
         ("HTTPS_PROXY", "socks5://127.0.0.1:1", "the proxy that the environment names"),
+        ("HTTPS_PROXY", "socks5://127.0.0.1:1", "pip install 'kling-batch[socks]'"),
         ("HTTPS_PROXY", "::::", "the proxy that the environment names"),
+        ("HTTPS_PROXY", "http://127.0.0.1:99999", "there is no port 99999"),
+        ("ALL_PROXY", "http://127.0.0.1:0x50", "the proxy that the environment names"),
+        ("https_proxy", "ftp://proxy.example", "cannot be reached by `ftp`"),
+        ("HTTPS_PROXY", "http://", "there is no host"),
         ("SSL_CERT_FILE", "nowhere.pem", "SSL_CERT_FILE: No such file"),
         ("SSL_CERT_FILE", "m.yaml", "SSL_CERT_FILE: "),
     ],
@@ -159,6 +173,87 @@ def test_surroundings_that_cannot_be_used_are_one_sentence(
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["fd00::/8,localhost", "[::1]", "::1,10.0.0.0/8", "*.example.com, fe80::1%eth0", "a b,[", "*"],
+)
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_no_entry_of_no_proxy_is_an_obstacle(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    async def ask() -> None:
+        async with connections("Key an-id:a-secret-key"):
+            httpx.AsyncClient()  # as fal-client makes them for uploads
+
+    anyio.run(ask)
+
+    assert os.environ[name] == value
+
+
+def test_an_entry_of_no_proxy_that_can_be_used_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "fd00::/8,queue.fal.run,fd01::/16")
+
+    async def ask() -> bool:
+        async with connections("Key an-id:a-secret-key") as (_, files):
+            direct = files._transport_for_url(httpx.URL("https://queue.fal.run/x"))
+            other = files._transport_for_url(httpx.URL("https://v3.fal.media/x"))
+            return direct is files._transport and other is not files._transport
+
+    assert anyio.run(ask)
+
+
+@pytest.mark.parametrize("error", [OverflowError, ValueError, RuntimeError, KeyError])
+@pytest.mark.parametrize("left", [False, True])
+def test_what_never_left_is_no_doubt_whatever_the_exception(
+    error: type[Exception], left: bool
+) -> None:
+    class Breaking(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            trace = request.extensions["trace"]
+            await trace("connection.connect_tcp.started", {})
+            if left:
+                await trace("http11.send_request_headers.started", {})
+            raise error("broken")
+
+    async def ask() -> SubmitOutcome:
+        async with connections("Key an-id:a-secret-key", Breaking()) as (api, _):
+            return await FalQueue(api).submit(T2V, {"prompt": "x"})
+
+    assert isinstance(anyio.run(ask), Unconfirmed if left else NotSent)
+
+
+def test_an_unknown_certificate_names_the_variable_that_makes_it_known(
+    tmp_path: Path, through: Callable[[str], None]
+) -> None:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("queue.fal.run").configure_cert(server)
+
+    def inspect(client: socket.socket) -> None:
+        client.sendall(OPEN)
+        with suppress(ssl.SSLError), server.wrap_socket(client, server_side=True) as tunnel:
+            tunnel.recv(65536)
+
+    with proxy(inspect) as url:
+        through(url)
+        (outcome,) = submit()
+
+    assert isinstance(outcome, NotSent)
+    assert "set SSL_CERT_FILE" in outcome.reason
+
+
+def test_a_page_of_a_proxy_is_named_as_one() -> None:
+    page = b"<!DOCTYPE html><html><head><title>Access\n denied</title></head>" + b"x" * 9000
+
+    outcome = classify_submit(Answer(403, {}, page), lambda _: pytest.fail("no request"))
+
+    assert isinstance(outcome, Refused)
+    assert outcome.failure.kind is FailureKind.UNROUTED
+    assert outcome.failure.message.startswith('HTTP 403: a web page ("Access denied")')
 
 
 def test_what_the_emulator_is_shown_is_cut_out_of_nothing() -> None:

@@ -135,7 +135,6 @@ def test_the_manifest_of_the_design(tmp_path):
         rate=1.0,
         max_cost=parse_usd("40"),
         deadline=10_800.0,
-        on_doubt="hold",
         doubt_wait=3600.0,
     )
     assert made.jobs[0].arguments["prompt"] == "Studio shot of the Acme sneaker"
@@ -164,6 +163,10 @@ def test_the_manifest_of_the_design(tmp_path):
         ("limits: {deadline: soon}\njobs: [{id: a}]", "1:20: `deadline` is wrong"),
         ("limits: {concurrency: 0}\njobs: [{id: a}]", "1:23: `concurrency` is wrong"),
         ("limits: {on_doubt: pay}\njobs: [{id: a}]", "1:20: `on_doubt` is wrong"),
+        (
+            "limits: {on_doubt: resubmit}\njobs: [{id: a}]",
+            "1:20: `on_doubt` is wrong: `resubmit` could pay twice and exists no more",
+        ),
         ("vars: {a-b: 1}\njobs: [{id: a}]", "1:7: `vars` is wrong: `a-b` is no name"),
         ("vars: [1]\njobs: [{id: a}]", "1:7: `vars` must be a mapping"),
         ("env: {a: FAL_KEY}\njobs: [{id: a}]", "1:6: `env` is wrong: FAL_KEY is a secret"),
@@ -277,7 +280,6 @@ def test_duplicate_ids_are_told_with_the_first(tmp_path):
     ("path", "ids"),
     [
         ("{job}{suffix}{ext}", ["hero", "Hero"]),
-        ("{job}{suffix}{ext}", ["café", "cafe\u0301"]),
         ("{job}{suffix}{ext}", ["two", "two-2"]),
     ],
 )
@@ -288,6 +290,15 @@ def test_two_jobs_never_share_a_file(tmp_path, path, ids):
     (problem,) = problems(tmp_path, text)
     assert problem.code == "path-collision"
     assert problem.place.line == 5
+
+
+def test_two_unicode_forms_of_an_id_are_one_id(tmp_path):
+    text = "defaults: {mode: text-to-image}\njobs:\n- {id: café, prompt: x}\n"
+
+    (problem,) = problems(tmp_path, text + "- {id: cafe\u0301, prompt: y}\n")
+
+    assert problem.code == "duplicate-id"
+    assert problem.place.line == 4
 
 
 def test_takes_without_a_suffix_collide(tmp_path):

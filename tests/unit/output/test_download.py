@@ -276,7 +276,7 @@ def test_a_line_that_drips_is_dropped_and_one_that_is_slow_is_not(
 def test_what_stands_after_the_end_of_a_whole_file_does_not_lose_it(
     tmp_path: Path, body: bytes, content_type: str
 ) -> None:
-    """fal's own size, and the same content twice, say more than our idea of the format."""
+    """The same content twice says more than our idea of the format, or than fal's size."""
     file = video(content_type=content_type, size=len(body))
     temporary = tmp_path / "part"
 
@@ -287,12 +287,19 @@ def test_what_stands_after_the_end_of_a_whole_file_does_not_lose_it(
 
     with serving(good(body, content_type)) as server:
         first, second = anyio.run(main, file, server.url, 2)
-        unknown = anyio.run(main, video(content_type=content_type, size=None), server.url, 3)
+        others = [
+            anyio.run(main, video(content_type=content_type, size=size), server.url, 2)
+            for size in (None, len(body) - 1, len(body) + 1, 7)
+        ]
 
     assert isinstance(first, Unfetched)
     assert isinstance(second, Fetched)
     assert second.sha256 == sha256(body).hexdigest()
-    assert all(isinstance(outcome, Unfetched) for outcome in unknown)
+    for first, second in others:
+        assert isinstance(first, Unfetched)
+        assert isinstance(second, Fetched)
+        assert second.size == len(body)
+    assert temporary.read_bytes() == body
 
 
 def test_a_reset_leaves_nothing_that_could_not_be_continued(tmp_path: Path) -> None:
@@ -387,6 +394,41 @@ def test_nor_does_it_pass_where_nobody_declared_a_size(tmp_path: Path, wrong: Ha
 
     assert isinstance(outcome, Unfetched)
     assert not temporary.exists()
+
+
+@pytest.mark.parametrize("wrong", [page, nothing, endless], ids=lambda w: w.__name__)
+def test_what_is_no_file_at_all_does_not_become_one_by_coming_again(
+    tmp_path: Path, wrong: Handler
+) -> None:
+    temporary = tmp_path / "part"
+
+    async def main(url: str) -> list[Any]:
+        async with connections("Key a:secret", GatewayTransport(url)) as (_, files):
+            downloader = Downloader(files)
+            return [await downloader.fetch(video(), temporary) for _ in range(4)]
+
+    with serving(wrong) as server:
+        outcomes = anyio.run(main, server.url)
+
+    assert all(isinstance(outcome, Unfetched) for outcome in outcomes)
+
+
+def test_content_that_differs_each_time_is_not_believed(tmp_path: Path) -> None:
+    bodies = [MP4[:HALF], MP4[: HALF + 1], MP4[: HALF + 2], MP4[: HALF + 2]]
+    temporary = tmp_path / "part"
+
+    def changing(exchange: Exchange) -> None:
+        exchange.answer(200, bodies[len(server.requests) - 1])
+
+    async def main(url: str) -> list[Any]:
+        async with connections("Key a:secret", GatewayTransport(url)) as (_, files):
+            downloader = Downloader(files)
+            return [await downloader.fetch(video(), temporary) for _ in bodies]
+
+    with serving(changing) as server:
+        outcomes = anyio.run(main, server.url)
+
+    assert [type(outcome) for outcome in outcomes] == [Unfetched] * 3 + [Fetched]
 
 
 def test_an_absurd_size_is_refused_without_a_byte(tmp_path: Path) -> None:

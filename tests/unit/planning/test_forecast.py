@@ -145,7 +145,7 @@ def test_of_what_is_open_or_in_doubt_all_say_the_same(tmp_path: Path, fault: str
 
     ((action, told),) = agreed(rig, jobs)
     assert action is (Action.RECONCILE if fault else Action.COLLECT)
-    assert ("on_doubt: resubmit" in told) is bool(fault)
+    assert ("does not send it again" in told) is bool(fault)
 
 
 def test_a_file_that_is_gone_is_downloaded_for_nothing_and_all_say_so(tmp_path: Path) -> None:
@@ -184,11 +184,11 @@ def test_after_retry_why_and_plan_announce_the_payment_that_follows(
         return done.stdout
 
     say("run", "m.yaml", "--emulator-url", url, code=1)
-    assert "stays so: only `run --retry-failed`" in say("why", "bad")
+    assert "stays so: fal would refuse the same request again" in say("why", "bad")
     say("retry", "bad")
 
-    assert "the next run pays up to $0.028 for another attempt" in say("why", "bad")
-    assert "the next run pays up to $0.028 for another attempt" in say("show", "bad")
+    assert "the next run pays up to $0.03 for another attempt" in say("why", "bad")
+    assert "the next run pays up to $0.03 for another attempt" in say("show", "bad")
     assert json.loads(say("show", "bad", "--json"))["next"]["action"] == "submit"
     assert "1 to pay" in say("plan", "m.yaml", "--emulator-url", url)
     say("run", "m.yaml", "--emulator-url", url)

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from support.engine import make_job, make_jobs
 
 from kling_batch.core.jobs import Job, JobKey, OutputOf
-from kling_batch.core.lifecycle import State
+from kling_batch.core.lifecycle import LIVE_OR_PAID, State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind
 from kling_batch.core.records import Standing
+from kling_batch.core.recovery import Recovery
 from kling_batch.planning.plan import Action, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.retry import Decision, decide, may_try_again
 from kling_batch.planning.selection import limited
+
+FOUND = Recovery(request_id="r-1", since="2026-11-20T14:03:05.000Z", listed=True)
 
 
 def failure(kind: FailureKind = FailureKind.INVALID, **facts: Any) -> Failure:
@@ -132,7 +135,10 @@ def test_a_persons_word_is_a_new_permission_from_one(
 
     item = one(standing, retry=lambda _: word == "asked")
 
-    assert (item.action, item.tries, item.attempt_id) == (Action.SUBMIT, 1, 7)
+    # What was rendered is given up by the name of its job only.
+    by_name_only = kind is FailureKind.EXPIRED and word == "asked"
+    action = Action.SETTLED if by_name_only else Action.SUBMIT
+    assert (item.action, item.tries, item.attempt_id) == (action, 1, 7)
 
 
 def test_a_cancelled_job_stays_cancelled() -> None:
@@ -339,12 +345,34 @@ def test_no_plan_buys_what_is_live_or_paid(
     assert [item.job for item in made.items] == jobs
 
 
+def test_what_is_paid_for_under_another_ledger_is_recovered_and_costs_nothing() -> None:
+    jobs = [make_job("a"), make_job("a")._replace(id="b", path="b{output}{ext}"), make_job("c")]
+    made = plan(jobs, recovered=lambda job: FOUND if job.id in "ab" else None)
+
+    assert [item.action for item in made.items] == [Action.RECOVER, Action.RECOVER, Action.SUBMIT]
+    assert [item.duplicate for item in made.items] == [False, True, False]
+    assert made.items[0].reason == "recovered: paid on 2026-11-20 14:03 UTC, in fal's request list"
+    assert made.cost == jobs[2].estimate
+
+
+@pytest.mark.parametrize("state", sorted(LIVE_OR_PAID))
+def test_nothing_is_recovered_that_the_ledger_has(state: State) -> None:
+    found = one(Standing(1, state, 1), recovered=lambda _: FOUND)
+    assert found.action is not Action.RECOVER
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
+def test_what_failed_by_this_ledger_and_is_here_all_the_same_is_recovered(state: State) -> None:
+    item = one(Standing(1, state, 1, failure()), recovered=lambda _: FOUND)
+    assert item.action is Action.RECOVER
+
+
 def test_every_action_is_reached_by_this_table() -> None:
     reached = {
         one(Standing(1, state, 1, failure() if state is State.FAILED else None), disk).action
         for state, disk in product(State, OnDisk)
         if state is not State.CANCELLED
-    } | {one(None).action}
+    } | {one(None).action, one(None, recovered=lambda _: FOUND).action}
 
     # A child's parent blocks it; only `verify` asks to restore.
     assert reached == set(Action) - {Action.BLOCKED, Action.RESTORE}

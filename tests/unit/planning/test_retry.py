@@ -21,7 +21,7 @@ FIRST = {
     FailureKind.EXPIRED: Decision.GIVE_UP,
     FailureKind.INPUT: Decision.NEXT_RUN,
     FailureKind.NOT_SUBMITTED: Decision.NEXT_RUN,
-    FailureKind.NO_TRACE: Decision.RETRY,
+    FailureKind.NO_TRACE: Decision.GIVE_UP,
 }
 
 
@@ -48,7 +48,7 @@ def test_a_transient_failure_is_tried_again_until_the_last_attempt(attempts: int
     assert followed.count(Decision.RETRY) == attempts - 1
 
 
-@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.NO_TRACE}))
+@pytest.mark.parametrize("kind", FailureKind)
 @pytest.mark.parametrize("charged", [Charged.YES, Charged.UNKNOWN])
 @pytest.mark.parametrize("retryable", [True, False, None])
 def test_what_may_be_billed_is_never_bought_again_by_itself(
@@ -59,20 +59,12 @@ def test_what_may_be_billed_is_never_bought_again_by_itself(
     assert decide(why, 1, 3) is not Decision.RETRY
 
 
-def test_only_the_manifests_word_buys_again_what_may_be_billed() -> None:
-    """`on_doubt: resubmit` is that word, and `no_trace` exists only where it was given."""
-    why = failure(FailureKind.NO_TRACE, Charged.UNKNOWN)
-
-    assert decide(why, 1, 3) is Decision.RETRY
-    assert decide(why, 3, 3) is Decision.GIVE_UP
-
-
 @pytest.mark.parametrize("kind", FailureKind)
 def test_fals_no_is_a_no_and_its_yes_changes_no_verdict_on_the_input(kind: FailureKind) -> None:
     refused = decide(failure(kind, retryable=False), 1, 3)
     invited = decide(failure(kind, retryable=True), 1, 3)
 
-    assert refused is not Decision.RETRY or kind is FailureKind.NO_TRACE
+    assert refused is not Decision.RETRY
     assert invited is FIRST[kind]
 
 

@@ -137,7 +137,7 @@ def test_jobs_carry_their_batch_where_there_are_several(err: io.StringIO) -> Non
     display.notify(RunEvent(kind=EventKind.SAVED, job="clip", batch="summer", message="x.mp4"))
 
     opened, saved = err.getvalue().splitlines()
-    assert "on the emulator (nothing is charged)" in opened
+    assert "on the emulator (nothing is paid)" in opened
     assert saved == "06:00:01Z summer/clip: saved x.mp4"
 
 
@@ -175,6 +175,8 @@ def test_json_is_one_object_a_line_and_the_report_is_the_last() -> None:
         "cap_usd": 40.0,
         "output": "outputs",
         "emulated": False,
+        "left_out": [],
+        "covered_by_caps": None,
     }
     assert progress == {
         "schema_version": 1,
@@ -747,8 +749,8 @@ def test_the_opening_names_money_and_place() -> None:
     said = opening(RunStarted(plan=Plan(items), cap=None, output="out\x1b[2Jputs", emulated=False))
 
     assert said == (
-        "9 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 3 to download,"
-        " 1 unchanged, 2 failed before or blocked; files in outputs"
+        "10 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 1 recovered,"
+        " 3 to download, 1 unchanged, 2 failed before or blocked; files in outputs"
     )
 
 

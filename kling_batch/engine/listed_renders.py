@@ -1,0 +1,342 @@
+"""Search of fal's request list for renders that are paid for, and that no attempt of ours owns.
+
+Whoever has another ledger, or none, finds here what was bought before, free of charge
+(docs/fal-api.md#request-list). A request fits a job by the rules of the job key: equal input once
+fal's defaults are filled in, local files by their content, other jobs' outputs by theirs. Must not
+submit, and must not read or write the ledger once the search runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import anyio
+
+from kling_batch.catalog.registry import by_id, examine
+from kling_batch.core.jobs import (
+    JSON,
+    Job,
+    JobKey,
+    LocalFile,
+    OutputOf,
+    canonical_json,
+    local_files,
+    parents,
+)
+from kling_batch.core.lifecycle import State
+from kling_batch.core.outcomes import Fetched, Listed, ListForbidden, Listing, RemoteFile
+from kling_batch.core.quantities import format_time, parse_time
+from kling_batch.core.recovery import Recovery
+from kling_batch.engine.context import Queue
+from kling_batch.engine.matching import SKEW, UnconfirmedSubmission, comparable, match
+from kling_batch.fal.responses import files_in, first_detail
+from kling_batch.ledger.reader import Reader
+from kling_batch.output.download import Fetcher
+
+#: Reads of a list that fails, and seconds between them: a run must begin in the end.
+LIST_TRIES = 3
+LIST_PAUSE = 0.5
+#: Where fal keeps uploads and outputs; nothing is downloaded from elsewhere to be compared.
+FILE_HOST = "fal.media"
+_HOLE = "\0url"
+
+_Reference: TypeAlias = LocalFile | OutputOf
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An output of a job that has one already: its URL at fal and its digest, where known."""
+
+    url: str
+    sha256: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Known:
+    """What the ledger knows about the jobs that are looked for; read before the search."""
+
+    #: Request ids that attempts own.
+    claimed: set[str] = field(default_factory=set)
+    in_doubt: list[UnconfirmedSubmission] = field(default_factory=list)
+    #: Digest of a local file → the URL of fal's copy.
+    uploads: dict[str, str] = field(default_factory=dict)
+    outputs: dict[JobKey, tuple[Output, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, reader: Reader | None, jobs: Sequence[Job]) -> Known:
+        """Read it for these jobs; nothing, where there is no ledger."""
+        if reader is None:
+            return cls()
+        files = {file.sha256 for job in jobs for file in local_files(job.arguments)}
+        needed = {parent.key for job in jobs for parent in parents(job.arguments)}
+        uploads = {sha256: reader.upload(sha256) for sha256 in files}
+        return cls(
+            claimed=reader.request_ids(),
+            in_doubt=[
+                UnconfirmedSubmission(a.id, a.endpoint, a.payload, parse_time(a.intended_at))
+                for a in reader.attempts_in(State.SUBMITTING, State.IN_DOUBT)
+            ],
+            uploads={sha256: known[0] for sha256, known in uploads.items() if known},
+            outputs={key: tuple(_saved(reader, key)) for key in needed},
+        )
+
+    def add(self, key: JobKey, found: Recovery) -> None:
+        """One more render, with its outputs as far as they are known."""
+        self.claimed.add(found.request_id)
+        if found.files:
+            self.outputs[key] = tuple(Output(file.url, file.sha256) for file in found.files)
+        else:
+            self.outputs[key] = tuple(Output(file.url) for file in files_in(found.output))
+
+
+def _saved(reader: Reader, key: JobKey) -> list[Output]:
+    """The outputs of a job that has succeeded."""
+    for attempt in reader.attempts_of(key):
+        if attempt.state is State.SUCCEEDED:
+            files = {file.index: file for file in reader.files_of(attempt.id)}
+            return [Output(file.url or "", file.sha256) for _, file in sorted(files.items())]
+    return []
+
+
+@dataclass(slots=True)
+class Search:
+    """What was found, by job, and what people should know about the search."""
+
+    found: dict[JobKey, Recovery] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+
+class ListedRenders:
+    """One search, before the first payment of a run: one listing per endpoint.
+
+    Args:
+        queue: fal's list.
+        fetcher: downloads inputs to compare them.
+        known: what the ledger knows.
+        scratch: an empty folder for those downloads.
+        now: the wall clock.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        fetcher: Fetcher,
+        known: Known,
+        scratch: Path,
+        now: Callable[[], datetime],
+    ) -> None:
+        """Nothing is asked yet."""
+        self._queue, self._fetcher, self._known = queue, fetcher, known
+        self._scratch, self._now = scratch, now
+        self._digests: dict[str, str | None] = {}
+        self._search = Search()
+
+    async def find(self, wanted: Sequence[Job], reuse: Mapping[str, float]) -> Search:
+        """Find a request for each job, parents before children; each serves one job.
+
+        Args:
+            wanted: jobs that would be paid for.
+            reuse: by batch, how many seconds back a request may have been sent.
+        """
+        by_endpoint: dict[str, list[Job]] = {}
+        for job in wanted:
+            by_endpoint.setdefault(job.endpoint, []).append(job)
+        pools: dict[str, _Pool] = {}
+        for endpoint, jobs in by_endpoint.items():
+            longest = max(reuse[job.batch] for job in jobs)
+            listing = await self._listed(endpoint, self._now() - timedelta(seconds=longest))
+            if listing is None:
+                break  # said; what one list refuses, the others refuse as well
+            pools[endpoint] = _Pool(endpoint, self._usable(endpoint, listing))
+        for job in wanted:
+            if (pool := pools.get(job.endpoint)) is not None:
+                await self._claim(job, pool, self._now() - timedelta(seconds=reuse[job.batch]))
+        return self._search
+
+    async def _listed(self, endpoint: str, since: datetime) -> Listing | None:
+        """The list, or None where it cannot be had, which is said once."""
+        reason = ""
+        for n in range(LIST_TRIES):
+            if n:
+                await anyio.sleep(LIST_PAUSE)
+            outcome = await self._queue.listing(endpoint, since=format_time(since - SKEW))
+            if isinstance(outcome, Listing):
+                return outcome
+            refused = isinstance(outcome, ListForbidden)
+            reason = outcome.reason if refused else f"fal's list cannot be read: {outcome.reason}"
+        self._search.notices.append(
+            f"{reason}; what another ledger has paid for is not looked for there"
+        )
+        return None
+
+    def _usable(self, endpoint: str, listing: Listing) -> list[Listed]:
+        """The requests that can be collected and that nobody owns, oldest first."""
+        ended = [item for item in listing.items if item.status_code is not None]
+        if ended and all(item.payload is None for item in listing.items):
+            notice = "fal stores no payloads for this key, so what was paid for is not found there"
+            if notice not in self._search.notices:
+                self._search.notices.append(notice)
+        owned = self._known.claimed | self._in_doubt(endpoint, listing)
+        usable = [
+            item
+            for item in listing.items
+            if item.request_id not in owned and isinstance(item.payload, Mapping) and _good(item)
+        ]
+        return sorted(usable, key=lambda item: (item.sent_at, item.request_id))
+
+    def _in_doubt(self, endpoint: str, listing: Listing) -> set[str]:
+        """Requests that belong to submissions in doubt, which look for them first."""
+        submissions = [each for each in self._known.in_doubt if each.endpoint == endpoint]
+        if not submissions:
+            return set()
+        matches = match(submissions, listing.items, claimed=self._known.claimed)
+        return set(matches.found.values())
+
+    # -- one job -------------------------------------------------------------------------------
+
+    async def _claim(self, job: Job, pool: _Pool, oldest: datetime) -> None:
+        for candidate in pool.candidates(job):
+            sent = _moment(candidate.sent_at)
+            if sent is not None and sent < oldest:
+                continue
+            pairs = _pairs(job.arguments, pool.canonical(candidate))
+            if pairs is not None and await self._same_inputs(pairs):
+                pool.take(job, candidate)
+                since = format_time(sent) if sent is not None else ""
+                found = Recovery(
+                    request_id=candidate.request_id,
+                    since=since,
+                    estimate=job.estimate,
+                    payload=candidate.payload,
+                    output=candidate.output,
+                    listed=True,
+                )
+                self._search.found[job.key] = found
+                self._known.add(job.key, found)
+                return
+
+    async def _same_inputs(self, pairs: Sequence[tuple[_Reference, str]]) -> bool:
+        for reference, url in pairs:
+            if isinstance(reference, LocalFile):
+                same = await self._is_upload_of(reference, url)
+            else:
+                same = await self._is_output(reference, url)
+            if not same:
+                return False
+        return True
+
+    async def _is_upload_of(self, file: LocalFile, url: str) -> bool:
+        known = self._known.uploads.get(file.sha256)
+        return known == url or await self._digest(url) == file.sha256
+
+    async def _is_output(self, parent: OutputOf, url: str) -> bool:
+        outputs = self._known.outputs.get(parent.key, ())
+        if parent.index >= len(outputs):
+            return False  # the parent is yet to be rendered, so nothing can have been made of it
+        output = outputs[parent.index]
+        if url == output.url:
+            return True
+        digest = output.sha256 or await self._digest(output.url)
+        return digest is not None and await self._digest(url) == digest
+
+    async def _digest(self, url: str) -> str | None:
+        """The digest of what lies at a URL of fal's storage; None where it cannot be told."""
+        host = urlsplit(url).hostname or ""
+        if host != FILE_HOST and not host.endswith(f".{FILE_HOST}"):
+            return None
+        if url not in self._digests:
+            temporary = self._scratch / str(len(self._digests))
+            fetched = await self._fetcher.fetch(RemoteFile(url=url), temporary)
+            self._digests[url] = fetched.sha256 if isinstance(fetched, Fetched) else None
+            temporary.unlink(missing_ok=True)
+        return self._digests[url]
+
+
+class _Pool:
+    """Listed requests of one endpoint that nobody owns, by everything in them but their URLs."""
+
+    def __init__(self, endpoint: str, listed: Sequence[Listed]) -> None:
+        self._canonical = {each.request_id: _filled_in(endpoint, each.payload) for each in listed}
+        self._by_outline: dict[str, list[Listed]] = {}
+        for each in listed:
+            outline = comparable(_outline(self._canonical[each.request_id]))
+            self._by_outline.setdefault(outline, []).append(each)
+
+    def canonical(self, listed: Listed) -> JSON:
+        """Its payload with fal's defaults filled in."""
+        return self._canonical[listed.request_id]
+
+    def candidates(self, job: Job) -> tuple[Listed, ...]:
+        """Requests that differ from the job at most in their URLs, oldest first."""
+        return tuple(self._by_outline.get(comparable(_outline(job.arguments)), ()))
+
+    def take(self, job: Job, listed: Listed) -> None:
+        """It belongs to a job from now on."""
+        self._by_outline[comparable(_outline(job.arguments))].remove(listed)
+
+
+def _good(item: Listed) -> bool:
+    """Whether the request may still give files: it renders, or it has ended well with output."""
+    if item.status_code is None:
+        return True
+    return item.status_code < 400 and item.output is not None and not first_detail(item.output)
+
+
+def _filled_in(endpoint_id: str, payload: JSON) -> JSON:
+    """A payload as the key of a job has it: fal's defaults filled in, spellings unified."""
+    endpoint = by_id(endpoint_id)
+    if endpoint is None:
+        return payload
+    found, problems = examine(endpoint, payload, through=tuple(payload))
+    # What the catalogue cannot read is compared as it stands.
+    return {**endpoint.defaults, **payload} if problems.errors else found
+
+
+def _outline(value: JSON) -> JSON:
+    """The same with a placeholder for everything that may be an address of a file."""
+    if isinstance(value, LocalFile | OutputOf) or _is_address(value):
+        return _HOLE
+    if isinstance(value, Mapping):
+        return {name: _outline(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_outline(item) for item in value]
+    return value
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(("https://", "http://", "data:"))
+
+
+def _pairs(ours: JSON, theirs: JSON) -> list[tuple[_Reference, str]] | None:
+    """Our references with the URLs in their places; None where anything else differs."""
+    if isinstance(ours, LocalFile | OutputOf):
+        return [(ours, theirs)] if isinstance(theirs, str) else None
+    if isinstance(ours, Mapping):
+        names = [name for name, value in ours.items() if value is not None]
+        nested = [(ours[name], theirs.get(name)) for name in names]
+    elif isinstance(ours, list | tuple):
+        nested = list(zip(ours, theirs, strict=True))
+    else:
+        # A newly signed URL is the same input.
+        same = not _is_address(ours) or canonical_json(ours) == canonical_json(theirs)
+        return [] if same else None
+    pairs: list[tuple[_Reference, str]] = []
+    for mine, other in nested:
+        inner = _pairs(mine, other)
+        if inner is None:
+            return None
+        pairs += inner
+    return pairs
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parse_time(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None

@@ -1,0 +1,236 @@
+"""Recovery from sidecars: renders that lie beside the targets of jobs, unknown to the ledger.
+
+A sidecar names the key, the request and the digest of its file, so that a lost or older ledger
+buys nothing again. Reads only. Must not ask fal; its request list is read by
+`engine/listed_renders.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kling_batch.core.jobs import JSON, Job, JobKey
+from kling_batch.core.quantities import MicroUSD, format_time, micro_usd, parse_time
+from kling_batch.core.records import Standing
+from kling_batch.core.recovery import RecoveredFile, Recovery
+from kling_batch.output.files import digest_of
+from kling_batch.output.store import OutputStore
+
+#: A sidecar is a few kilobytes; a larger JSON file is somebody's data.
+LARGEST = 1024 * 1024
+#: No request has more outputs.
+OUTPUTS = 9
+_SUFFIX = ".json"
+
+
+class _Sidecar(NamedTuple):
+    """A record with the file that it is about, whether that is there or not."""
+
+    record: Mapping[str, Any]
+    file: Path
+
+    @property
+    def request_id(self) -> str:
+        value = self.record.get("request_id")
+        return value if isinstance(value, str) else ""
+
+
+class SidecarIndex:
+    """The sidecars in the folders of jobs, by key; each folder is read once, when it is needed.
+
+    Args:
+        store: the output folders.
+        standings: what the ledger knows; the sidecars of its files are not read.
+        claimed: request ids that attempts of the ledger own.
+        service: `fal` or `emulator`; one never takes over what the other rendered.
+    """
+
+    def __init__(
+        self,
+        store: OutputStore,
+        standings: Mapping[JobKey, Standing],
+        claimed: Collection[str],
+        service: str,
+    ) -> None:
+        """Nothing is read yet."""
+        self._store = store
+        self._service = service
+        self._claimed = claimed
+        self._standings = standings
+        self._known: set[str] | None = None
+        self._by_key: dict[str, list[_Sidecar]] = {}
+
+    def read(self, jobs: Iterable[Job]) -> None:
+        """Read the folders of these jobs, so that a file is found under any of their names."""
+        by_folder: dict[Path, list[Job]] = {}
+        for job in jobs:
+            folder = self._store.wanted(job.batch, job.output_path(0, ".x")).parent
+            by_folder.setdefault(folder, []).append(job)
+        for folder, wanted in by_folder.items():
+            for found in self._sidecars(folder, wanted):
+                self._by_key.setdefault(found.record["key"], []).append(found)
+
+    def find(self, job: Job) -> Recovery | None:
+        """The paid render of this job, or None.
+
+        Whole files are taken over; of a request whose files are not all here, the id is enough.
+        """
+        by_request: dict[str, list[_Sidecar]] = {}
+        for found in self._by_key.get(job.key, ()):
+            if found.request_id not in self._claimed:
+                by_request.setdefault(found.request_id, []).append(found)
+        candidates = sorted(
+            (_recovery(job, group) for group in by_request.values()),
+            key=lambda each: (not each.files, each.since),
+        )
+        return next((each for each in candidates if each.files or each.paid), None)
+
+    def _sidecars(self, folder: Path, jobs: Sequence[Job]) -> Iterator[_Sidecar]:
+        """The sidecars of a folder; those of the ledger's own files only where a job wants it.
+
+        An older ledger may know a file under a name that a later render has taken since.
+        """
+        try:
+            names = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIX))
+        except OSError:
+            return
+        targets = _targets(jobs) if names else frozenset()
+        for path in names:
+            file = path.with_name(path.name.removesuffix(_SUFFIX))
+            if file.stem not in targets and self._store.stored(file) in self._known_paths():
+                continue
+            record = _read(path)
+            # Records of earlier versions do not name the service.
+            if record is not None and record.get("service", self._service) == self._service:
+                yield _Sidecar(record, file)
+
+    def _known_paths(self) -> set[str]:
+        if self._known is None:
+            placed = (standing.placed for standing in self._standings.values())
+            self._known = {path for files in placed for _, _, path, _ in files}
+        return self._known
+
+
+def _targets(jobs: Iterable[Job]) -> frozenset[str]:
+    """Names of the outputs of these jobs, without what follows the last dot."""
+    names = (job.output_path(index, ".x") for job in jobs for index in range(OUTPUTS))
+    return frozenset(Path(name).stem for name in names)
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    """The record in a sidecar; None where the file is something else."""
+    try:
+        if path.name.startswith(".") or path.stat().st_size > LARGEST:
+            return None
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or record.get("schema_version") != 1:
+        return None
+    return record if isinstance(record.get("key"), str) else None
+
+
+def _recovery(job: Job, group: list[_Sidecar]) -> Recovery:
+    """What the sidecars of one request say, and the files where all of them are whole."""
+    record = group[0].record
+    cost = _money(record.get("cost_usd"))
+    charged = record.get("cost_is") == "charged"
+    units = record.get("billable_units")
+    files = _files(job, group)
+    return Recovery(
+        request_id=group[0].request_id,
+        since=_time(record.get("submitted_at")) or "",
+        rendered_at=_time(record.get("rendered_at")),
+        cost=cost if charged else None,
+        estimate=cost or MicroUSD(0),
+        billable_units=float(units) if isinstance(units, int | float) else None,
+        files=files,
+        output=_output(files),
+    )
+
+
+def _files(job: Job, group: list[_Sidecar]) -> tuple[RecoveredFile, ...]:
+    """Every output of the request; empty where one is missing or changed."""
+    whole: dict[int, RecoveredFile] = {}
+    for found in group:
+        index = _index(job, found)
+        if index is not None and index not in whole and (file := _whole(found, index)):
+            whole[index] = file
+    outputs = group[0].record.get("outputs")
+    if not isinstance(outputs, int):
+        outputs = _images(group[0].record)
+    if not outputs or set(whole) != set(range(outputs)):
+        return ()
+    return tuple(whole[index] for index in range(outputs))
+
+
+def _index(job: Job, found: _Sidecar) -> int | None:
+    """Which output the file is; by its name where the record is of an earlier version."""
+    index = found.record.get("output")
+    if isinstance(index, int):
+        return index
+    suffix = found.file.suffix
+    names = {Path(job.output_path(n, suffix)).name: n for n in range(OUTPUTS)}
+    return names.get(found.file.name)
+
+
+def _images(record: Mapping[str, Any]) -> int:
+    """How many outputs a record of an earlier version is one of; 0: it cannot be told."""
+    arguments = record.get("arguments")
+    if not isinstance(arguments, dict) or "series_amount" in arguments:
+        return 0
+    number = arguments.get("num_images", 1)
+    return number if isinstance(number, int) else 0
+
+
+def _whole(found: _Sidecar, index: int) -> RecoveredFile | None:
+    """The file, where it has the digest of its record."""
+    record, path = found
+    digest, size = record.get("sha256"), record.get("size")
+    try:
+        if not path.is_file() or path.stat().st_size != size or digest_of(path) != digest:
+            return None
+    except OSError:
+        return None
+    return RecoveredFile(
+        index=index,
+        path=path,
+        sha256=str(digest),
+        size=int(str(size)),
+        ext=path.suffix,
+        content_type=str(record.get("content_type") or ""),
+        url=str(record.get("url") or "data:"),
+    )
+
+
+def _output(files: tuple[RecoveredFile, ...]) -> JSON:
+    """fal's output as far as its files tell it, so that one that is deleted can be had again."""
+    if not files:
+        return None
+    if files[0].content_type == "application/json":
+        try:
+            return json.loads(files[0].path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+    shown = [
+        {"url": file.url, "content_type": file.content_type, "file_size": file.size}
+        for file in files
+    ]
+    video = files[0].content_type.startswith("video/") and len(files) == 1
+    return {"video": shown[0]} if video else {"images": shown}
+
+
+def _money(value: object) -> MicroUSD | None:
+    return micro_usd(value) if isinstance(value, int | float) and value >= 0 else None
+
+
+def _time(value: object) -> str | None:
+    """A time of a record in the ledger's format, or None."""
+    try:
+        moment = parse_time(str(value))
+    except ValueError:
+        return None
+    return format_time(moment) if moment.tzinfo else None

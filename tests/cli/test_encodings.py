@@ -1,0 +1,103 @@
+"""Encodings and foreign text: no traceback, no control of the terminal, nothing paid left open."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.books import paid_once
+from support.cli import Desk
+from support.process import environment
+
+MANIFEST = """\
+version: 1
+name: trial
+defaults: {mode: text-to-image}
+jobs:
+  - {id: fox, prompt: "\U0001f98a \u00fcber \u2026"}
+  - {id: red, prompt: "A \\e[31mred \\e]0;owned\\a \\u202Efox"}
+"""
+
+COMMANDS = [
+    ["plan", "desk.yaml"],
+    ["list"],
+    ["list", "--json"],
+    ["status"],
+    ["show", "fox"],
+    ["why", "red"],
+    ["report"],
+    ["verify"],
+    ["validate", "desk.yaml"],
+    ["show", "no-\u00e4"],
+]
+
+#: The environment of a machine whose file names are ASCII.
+PLAIN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def say(folder: Path, words: list[str], **env: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "kling_batch", *words],
+        cwd=folder,
+        env=environment(**env),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "C"])
+def test_no_command_fails_for_an_encoding(desk: Desk, encoding: str) -> None:
+    env = PLAIN_C if encoding == "C" else {"PYTHONIOENCODING": encoding}
+    desk.put(MANIFEST)
+    run = ["run", "desk.yaml", "--emulator-url", desk.url]
+
+    done = say(desk.folder, run, **env)
+
+    assert done.returncode == 0, done.stderr
+    for words in COMMANDS:
+        done = say(desk.folder, words, **env)
+        assert b"Traceback" not in done.stderr, (words, done.stderr)
+        # The data of a program are the same; everything else is about a name that is not there.
+        assert done.returncode == (2 if "no-" in words[-1] else 0), (words, done.stderr)
+        assert not set(done.stdout + done.stderr) & {0x1B, 0x07}, words
+        assert "\u202e".encode() not in done.stdout + done.stderr, words
+    paid_once(desk, 2)
+
+
+def test_json_keeps_the_content_of_a_prompt(desk: Desk) -> None:
+    desk.put(MANIFEST)
+    desk.run()
+
+    rows = [json.loads(line) for line in say(desk.folder, ["list", "--json"]).stdout.splitlines()]
+
+    assert {row["prompt"] for row in rows} == {
+        "\U0001f98a \u00fcber \u2026",
+        "A \x1b[31mred \x1b]0;owned\x07 \u202efox",
+    }
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are Unicode there")
+def test_a_name_that_cannot_be_written_is_not_paid_for_and_the_others_go_on(desk: Desk) -> None:
+    names = ["\u00e4", *"bcdefghi"]
+    desk.write(*(f"  - {{id: {name}, prompt: p-{name}}}\n" for name in names))
+    run = ["run", "desk.yaml", "--emulator-url", desk.url]
+
+    done = say(desk.folder, run, **PLAIN_C)
+
+    assert done.returncode == 1, done.stderr
+    assert b"cannot be part of a file name" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert desk.pictures() == [f"{name}.png" for name in "bcdefghi"]
+    paid_once(desk, 8)
+    desk.run()
+    paid_once(desk, 9)
+    again = say(desk.folder, run, **PLAIN_C)
+    assert b"Traceback" not in again.stderr
+    desk.run()
+    assert len(desk.pictures()) == 9
+    paid_once(desk, 9)

@@ -12,10 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from kling_batch.core.jobs import Batch, Job
+from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
+from kling_batch.typed_path import typed_path
 
 DEFAULT_OUTPUT = "outputs"
 LEDGER_NAME = "ledger.db"
@@ -101,7 +102,8 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
     """
     limits = [batch.limits for batch in batches]
     roots = {
-        batch.name: options.output or Path(batch.output or DEFAULT_OUTPUT) for batch in batches
+        batch.name: options.output or typed_path(batch.output or DEFAULT_OUTPUT)
+        for batch in batches
     }
     folder = next(iter(roots.values()), options.output or Path(DEFAULT_OUTPUT))
     if options.ledger is None and len(set(roots.values())) > 1:
@@ -132,10 +134,16 @@ def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool
     if max_cost is not None:
         key = batches[0].jobs[0].key if single else None
         names = None if single else tuple(batch.name for batch in batches)
-        caps = [Cap(limit=max_cost, batches=names, key=key, name="--max-cost")]
+        keys = frozenset[JobKey]() if single else _keys(*batches)
+        caps = [Cap(limit=max_cost, batches=names, keys=keys, key=key, name="--max-cost")]
     else:
         caps = [
-            Cap(limit=batch.limits.max_cost, batches=(batch.name,), name="max_cost")
+            Cap(
+                limit=batch.limits.max_cost,
+                batches=(batch.name,),
+                keys=_keys(batch),
+                name="max_cost",
+            )
             for batch in batches
             if batch.limits.max_cost is not None
         ]
@@ -145,6 +153,11 @@ def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool
     if per_day is not None:
         caps.append(Cap(limit=per_day, window=timedelta(days=1), name=PER_DAY))
     return Budget(caps=tuple(caps), total=total)
+
+
+def _keys(*batches: Batch) -> frozenset[JobKey]:
+    """Every job of the batches: what was paid for them counts, whatever the batch was called."""
+    return frozenset(job.key for batch in batches for job in batch.jobs)
 
 
 def _set(values: Sequence[T | None]) -> list[T]:

@@ -18,6 +18,7 @@ from kling_batch.ledger import names
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.store import OutputStore
 from kling_batch.settings import LEDGER_NAME
+from kling_batch.typed_path import typed_path
 
 #: State of a job that was never submitted.
 PENDING = "pending"
@@ -159,5 +160,5 @@ def open_ledger(path: StrPath) -> LedgerView:
     Raises:
         LedgerError: there is none, it is damaged, or newer than this version.
     """
-    file = Path(path).expanduser()
+    file = typed_path(path)
     return LedgerView(Reader.open(file / LEDGER_NAME if file.is_dir() else file))

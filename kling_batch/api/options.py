@@ -22,6 +22,7 @@ from kling_batch.core.quantities import (
 from kling_batch.errors import UsageError
 from kling_batch.report.command_line import Command
 from kling_batch.settings import RunOptions
+from kling_batch.typed_path import typed_path
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -130,7 +131,7 @@ def _plain_usd(micro: MicroUSD) -> str:
 
 
 def _path(path: StrPath | None) -> Path | None:
-    return None if path is None else Path(path).expanduser()
+    return None if path is None else typed_path(path)
 
 
 def _parsed(name: str, parse: Callable[[Any], Value], value: object) -> Value | None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import anyio.lowlevel
@@ -23,6 +22,7 @@ from kling_batch.operations.signals import Signals, signals_of_caller
 from kling_batch.planning import plan as planning
 from kling_batch.planning.selection import select
 from kling_batch.settings import resolve
+from kling_batch.typed_path import typed_path
 
 
 def load(
@@ -39,7 +39,7 @@ def load(
     """
     paths = [manifests] if isinstance(manifests, str | PathLike) else manifests
     values = {name: _text(value) for name, value in (variables or {}).items()}
-    return loader.load_all([Path(path).expanduser() for path in paths], variables=values)
+    return loader.load_all([typed_path(path) for path in paths], variables=values)
 
 
 def plan(batches: Batch | Sequence[Batch], options: Options | None = None) -> Plan:

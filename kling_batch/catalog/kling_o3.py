@@ -218,7 +218,8 @@ _IMAGE_RULES = (
     rules.kept_in_history,
 )
 _SHOTS = (PROMPT, MULTI_PROMPT, DURATION)
-_SHOT_RULES = (rules.prompt_or_shots, rules.shots_add_up, rules.mentions)
+_CLIP_RULES = (rules.prompt_or_shots, rules.shots_add_up, rules.shots_alone)
+_SHOT_RULES = (*_CLIP_RULES, rules.mentions)
 _SOURCE_RULES = (rules.mentions, rules.references_with_video, rules.elements_complete)
 _FROM_VIDEO = (PROMPT_NEEDED, VIDEO_URL, IMAGE_URLS, IMAGE_ELEMENTS, KEEP_AUDIO, SHOT_TYPE)
 
@@ -234,7 +235,7 @@ _VIDEO_MODES = {
         "image-to-video",
         "A clip that begins with a picture and keeps its aspect ratio.",
         (IMAGE_URL, END_IMAGE_URL, *_SHOTS, AUDIO, SHOT_TYPE),
-        _SHOT_RULES,
+        (*_CLIP_RULES, rules.mentions_of_frames),
     ),
     "reference-to-video": (
         "reference-to-video",
@@ -252,7 +253,7 @@ _VIDEO_MODES = {
         (
             *_SHOT_RULES,
             rules.references_of_clip,
-            rules.elements_complete,
+            rules.elements_of_clip,
             rules.end_needs_start,
         ),
     ),
@@ -281,6 +282,9 @@ _FROM_SOURCE = {
     "pro": PerSecond("0.168"),
     "4k": PerSecond("0.42"),
 }
+#: The same with a clip in an element: the only figures found are those of video-to-video
+#: (docs/fal-api.md#prices).
+_WITH_CLIP = {tier: replace(price, clip=_FROM_SOURCE[tier].silent) for tier, price in _MADE.items()}
 #: US dollars per billable unit by tier (docs/fal-api.md#billing-units): standard and pro are billed
 #: in credits of $0.14, a standard silent second being 0.6 of one; 4k is billed by the second.
 _UNIT = {"standard": "0.14", "pro": "0.14", "4k": "0.42"}
@@ -291,6 +295,8 @@ _TYPICAL = {("image-to-video", "standard"): 94, ("image-to-video", "pro"): 318}
 def _video_endpoints() -> Iterator[Endpoint]:
     for mode, (below, doc, parameters, mode_rules) in _VIDEO_MODES.items():
         prices = _FROM_SOURCE if VIDEO_URL in parameters else _MADE
+        if COMBO_ELEMENTS in parameters:
+            prices = _WITH_CLIP
         for tier, price in prices.items():
             endpoint_id = f"fal-ai/kling-video/o3/{tier}/{below}"
             yield Endpoint(

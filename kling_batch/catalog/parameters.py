@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
+from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, nearest, show
 from kling_batch.core.jobs import JSON, JobKey, LocalFile, OutputOf
+from kling_batch.core.urls import unreachable
 from kling_batch.errors import ArgumentPath
 
 #: The key of an `OutputOf` that names a job whose key is not computed yet.
@@ -30,6 +32,8 @@ _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _REMOTE = re.compile(r"(?:https?://[^\s/]|data:)", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+#: Spreadsheet programs write 5.0 for 5.
+_WHOLE = re.compile(r"\s*(-?[0-9]{1,18})(?:\.0*)?\s*")
 _REFERENCE_KEYS = ("job", "take", "output")
 
 
@@ -159,6 +163,8 @@ def _choice(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Col
     else:
         return _wrong_type(parameter, value, path, problems, f"one of {parameter.allowed}")
     choice = parameter.spellings.get(word) or parameter.spellings.get(word.strip().lower())
+    if choice is None and (number := whole_number(word)) is not None:
+        choice = parameter.spellings.get(str(number))
     if choice is not None:
         return choice
     word = word.strip()
@@ -208,6 +214,9 @@ def _url(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collec
         hint = "write the path alone" if scheme[1].lower() == "file" else "give an https address"
         message = f"fal cannot fetch {show(value)}: {scheme[1]}:// is not http(s)://"
         problems.error(path, message, "wrong-value", hint)
+    elif why := unreachable(value):
+        hint = "give a public address, or the file itself"
+        problems.error(path, f"{show(value)} {why}", "unreachable", hint)
     elif _wrong_data(parameter, value):
         message = f"`{parameter.name}` wants {parameter.media} data, not {show(value[:30])}"
         problems.error(path, message, "wrong-value")
@@ -235,7 +244,10 @@ def reference(
     if len(problems.errors) > before:
         return None
     return OutputOf(
-        key=UNRESOLVED, job_id=str(job), take=counts["take"], index=counts["output"] - 1
+        key=UNRESOLVED,
+        job_id=normalize("NFC", str(job)),
+        take=counts["take"],
+        index=counts["output"] - 1,
     )
 
 
@@ -289,9 +301,9 @@ READERS: Mapping[str, Callable[[Parameter, JSON, ArgumentPath, Collector], JSON]
 
 
 def whole_number(value: JSON) -> int | None:
-    """The whole number that 3, 3.0 and "3" mean; None for anything else."""
-    if isinstance(value, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", value):
-        return int(value)
+    """The whole number that 3, 3.0, "3", "3.0" and "03" mean; None for anything else."""
+    if isinstance(value, str) and (digits := _WHOLE.fullmatch(value)):
+        return int(digits[1])
     if _is_number(value) and value == value // 1 and abs(value) < 1e18:
         return int(value)
     return None

@@ -32,6 +32,8 @@ class PerSecond:
     silent: str
     #: Empty where sound costs nothing.
     audio: str = ""
+    #: With a clip in an element; empty where that is impossible or makes no difference.
+    clip: str = ""
 
     @cached_property
     def rates(self) -> tuple[MicroUSD, MicroUSD]:
@@ -68,9 +70,21 @@ def estimate_video(
 ) -> Estimate:
     """Seconds of output × the price of one; an edit is as long as its source."""
     rate = price.rates[arguments.get("generate_audio") is True]
+    note = ""
+    if price.clip and _has_clip(arguments):
+        rate = max(rate, parse_usd(price.clip))
+        note = "a clip in an element, priced as video-to-video; fal publishes no price for it"
     if "duration" in arguments:
-        return Estimate(MicroUSD(rate * int(arguments["duration"])))
+        return Estimate(MicroUSD(rate * int(arguments["duration"])), note)
     if source_seconds is None:
         return Estimate(MicroUSD(rate * LONGEST), f"length not known beforehand: up to {LONGEST} s")
     exact = Decimal(rate) * Decimal(repr(source_seconds))
     return Estimate(MicroUSD(int(exact.to_integral_value(ROUND_CEILING))))
+
+
+def _has_clip(arguments: Arguments) -> bool:
+    elements = arguments.get("elements")
+    return isinstance(elements, list) and any(
+        isinstance(element, Mapping) and element.get("video_url") is not None
+        for element in elements
+    )

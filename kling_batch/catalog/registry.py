@@ -193,6 +193,11 @@ def exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:
     return 0 < estimate * ROUNDING < cost
 
 
+def falls_short(cost: MicroUSD, estimate: MicroUSD) -> bool:
+    """Whether a render cost less than its estimate, rounding apart."""
+    return cost * ROUNDING < estimate
+
+
 def far_exceeds_estimate(cost: MicroUSD, estimate: MicroUSD) -> bool:
     """Whether a render cost so much more than its estimate that submissions must stop."""
     return 0 < ALARM * estimate <= cost

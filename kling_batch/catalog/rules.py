@@ -60,6 +60,18 @@ def shot_seconds(arguments: Arguments) -> int | None:
     return sum(int(each) for each in seconds if each is not None)
 
 
+def mentions_of_frames(arguments: Arguments, problems: Collector) -> None:
+    """As `mentions`, but fal's own page offers `@Image1` for the frames of image-to-video."""
+    found = Collector()
+    mentions(arguments, found)
+    for problem in found.errors:
+        if "@Image" in problem.message:
+            message = "`@Image1` is not documented to name a frame of image-to-video"
+            problems.warn(problem.path, message, "undocumented", "describe the picture instead")
+        else:
+            problems.error(problem.path, problem.message, problem.code, problem.hint)
+
+
 def mentions(arguments: Arguments, problems: Collector) -> None:
     """Every `@Image3`, `@Element1` and `@Video1` of a prompt names something that is there."""
     if "multi_prompt" not in arguments and "@" not in str(arguments.get("prompt")):
@@ -91,6 +103,9 @@ def references_of_clip(arguments: Arguments, problems: Collector) -> None:
         problems.error(("elements", videos[1], "video_url"), message, "too-many")
     most = _REFERENCES_WITH_VIDEO if videos else _REFERENCES
     _cap(arguments, problems, most, " when an element carries a video" if videos else "")
+    if len(elements) > _REFERENCES_WITH_VIDEO:
+        message = f"users report errors with more than {_REFERENCES_WITH_VIDEO} elements"
+        problems.warn(("elements",), message, "reported")
 
 
 def references_with_video(arguments: Arguments, problems: Collector) -> None:
@@ -100,16 +115,50 @@ def references_with_video(arguments: Arguments, problems: Collector) -> None:
 
 def elements_complete(arguments: Arguments, problems: Collector) -> None:
     """An element shows something, and its main view does not stand alone."""
-    elements = arguments.get("elements")
-    for n, element in enumerate(elements if isinstance(elements, list) else []):
-        if not isinstance(element, Mapping):
-            continue
-        views = element.get("reference_image_urls")
-        if not views and "frontal_image_url" not in element and "video_url" not in element:
+    for n, element in _readable_elements(arguments):
+        if not _views(element) and "frontal_image_url" not in element:
             problems.error(("elements", n), "the element has no image", "missing")
-        elif not views and "frontal_image_url" in element:
-            message = "users report that fal refuses a main view without `reference_image_urls`"
-            problems.warn(("elements", n), message, "reported-limit", "add at least one")
+        elif not _views(element):
+            message = "reference-to-video refuses a main view without `reference_image_urls`"
+            hint = "add at least one; it may be the same picture"
+            problems.warn(("elements", n), f"{message}; here it is not known", "reported", hint)
+
+
+def elements_of_clip(arguments: Arguments, problems: Collector) -> None:
+    """An element is a clip, or a main view and further views; a voice belongs to a clip.
+
+    fal checks the views only when the result is made: recorded answers (docs/fal-api.md
+    #video-inputs). What it makes of voices is reported by users.
+    """
+    silent = arguments.get("generate_audio") is not True
+    for n, element in _readable_elements(arguments):
+        path = ("elements", n)
+        clip, voice = "video_url" in element, "voice_id" in element
+        main = "frontal_image_url" in element
+        if not clip and not main and not _views(element):
+            problems.error(path, "the element has no image and no clip", "missing")
+        elif not clip and not (main and _views(element)):
+            lacking = "`reference_image_urls`" if main else "`frontal_image_url`"
+            message = f"fal refuses an element of pictures without {lacking}"
+            problems.error(path, message, "missing", "the same picture may stand in both")
+        if voice and not clip:
+            message = "users report that `voice_id` works only on an element with a clip"
+            problems.warn(path, message, "reported", "give the element a `video_url`")
+        elif voice and silent:
+            message = "users report that a voice is not heard without `generate_audio: true`"
+            problems.warn(path, message, "reported")
+
+
+def shots_alone(arguments: Arguments, problems: Collector) -> None:
+    """What users report that fal refuses or ignores beside `multi_prompt`."""
+    if "multi_prompt" not in arguments:
+        return
+    if "end_image_url" in arguments:
+        message = "users report that fal refuses `end_image_url` with `multi_prompt`"
+        problems.warn(("end_image_url",), message, "reported", "leave one of them out")
+    if arguments.get("shot_type") == "intelligent":
+        message = "users report that `shot_type: intelligent` is for a single prompt"
+        problems.warn(("shot_type",), message, "reported", "leave it out, or use `prompt`")
 
 
 def end_needs_start(arguments: Arguments, problems: Collector) -> None:
@@ -136,6 +185,19 @@ def kept_in_history(arguments: Arguments, problems: Collector) -> None:
             "`sync_mode` keeps the result out of fal's history: a lost one cannot be recovered"
         )
         problems.warn(("sync_mode",), message, "not-recoverable")
+
+
+def _readable_elements(arguments: Arguments) -> Iterator[tuple[int, Mapping[str, JSON]]]:
+    """Every element that could be read, with its number."""
+    elements = arguments.get("elements")
+    for n, element in enumerate(elements if isinstance(elements, list) else []):
+        if isinstance(element, Mapping):
+            yield n, element
+
+
+def _views(element: Mapping[str, JSON]) -> bool:
+    """Whether the element has further views, or some that could not be read."""
+    return bool(element.get("reference_image_urls"))
 
 
 def _prompts(arguments: Arguments) -> Iterator[tuple[ArgumentPath, str]]:

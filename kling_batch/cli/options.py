@@ -21,11 +21,23 @@ from kling_batch.core.quantities import (
     parse_window,
 )
 from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, RunOptions
+from kling_batch.typed_path import typed_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class TypedPath(click.Path):
+    """A path from the command line or the environment; `~` is a home folder also in `--x=~/y`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, its home folder filled in."""
+        if isinstance(value, str) and value.startswith("~"):
+            value = str(typed_path(value))
+        return super().convert(value, param, ctx)
+
+
 #: The same file type everywhere: existence is checked by whoever opens it, with a message.
-PATH = click.Path(path_type=Path)
+PATH = TypedPath(path_type=Path)
 
 #: The job a command is about.
 JOB = click.argument("job", metavar="JOB")

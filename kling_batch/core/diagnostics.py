@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
+from kling_batch.core.urls import without_signatures
 from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem
 
 
@@ -115,13 +116,13 @@ def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def show(value: object) -> str:
-    """A value as quoted in a message: shortened, and close to how it was written."""
+    """A value as quoted in a message: shortened, unsigned, and close to how it was written."""
     if isinstance(value, int) and value.bit_length() > 128:
         return "a huge number"
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = without_signatures(value) if isinstance(value, str) else json.dumps(value, default=str)
     text = text if len(text) <= 60 else text[:57] + "…"
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text

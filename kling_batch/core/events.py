@@ -82,6 +82,8 @@ class StopReason:
     reason: str
     #: Where a cap set it (a flag, a manifest); empty where the reason is no cap.
     cap: str = ""
+    #: Only fal's support can remove the reason.
+    support: bool = False
 
 
 @dataclass(slots=True)

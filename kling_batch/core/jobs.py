@@ -7,12 +7,15 @@ again. A future algorithm gets a new prefix. Must not do I/O or read the clock. 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple, NewType, TypeAlias
+from unicodedata import is_normalized, normalize
 
 from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.urls import unsigned
 from kling_batch.errors import ArgumentPath, Place, Problem
 
 JobKey = NewType("JobKey", str)
@@ -158,9 +161,32 @@ _encode = json.JSONEncoder(
 ).encode
 
 
+#: The start of a URL in JSON text.
+_HOLDS_URL = re.compile(r'"https?://', re.IGNORECASE)
+
+
 def canonical_json(value: JSON) -> str:
-    """One spelling for equal values: sorted keys, no spaces, references by content."""
-    return _encode(value)
+    """One spelling for equal values: sorted keys, no spaces, references by content.
+
+    URLs lose what only signs them, and text is in Unicode's form NFC, so this never holds a
+    signature or a password.
+    """
+    text = _encode(value)
+    composed = text.isascii() or is_normalized("NFC", text)
+    if composed and ("://" not in text or _HOLDS_URL.search(text) is None):
+        return text
+    return _encode(_canonical(value))
+
+
+def _canonical(value: JSON) -> JSON:
+    """A value whose texts have one spelling; names of arguments are fal's and stay."""
+    if isinstance(value, str):
+        return unsigned(normalize("NFC", value))
+    if isinstance(value, Mapping):
+        return {name: _canonical(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return value
 
 
 def job_key(endpoint: str, arguments: Arguments, take: int = 1) -> JobKey:
@@ -168,7 +194,7 @@ def job_key(endpoint: str, arguments: Arguments, take: int = 1) -> JobKey:
 
     `arguments` must be normalised (defaults filled in, spellings unified) by the catalogue.
     """
-    return keyed(endpoint, _encode(arguments), take)
+    return keyed(endpoint, canonical_json(arguments), take)
 
 
 def keyed(endpoint: str, canonical: str, take: int) -> JobKey:

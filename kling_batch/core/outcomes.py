@@ -184,6 +184,8 @@ class CancelAnswer(StrEnum):
     """fal's answer to a cancellation (docs/fal-api.md#cancel), which is no promise of a refund."""
 
     REQUESTED = "CANCELLATION_REQUESTED"
+    #: Removed from the queue before it began.
+    REMOVED = "OK"
     ALREADY_COMPLETED = "ALREADY_COMPLETED"
     NOT_FOUND = "NOT_FOUND"
     #: fal refuses the key.

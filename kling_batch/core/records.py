@@ -38,8 +38,9 @@ class Attempt:
     cost: MicroUSD | None
     rendered_at: str | None
     origin: str
-    #: When fal took a request to cancel it.
+    #: When fal took a request to cancel it, and its answer.
     cancel_asked_at: str | None
+    cancel_answer: CancelAnswer | None = None
 
 
 class Facts(TypedDict, total=False):
@@ -248,6 +249,10 @@ class Cap:
 
     limit: MicroUSD
     batches: tuple[str, ...] | None = None
+    #: The jobs that the batches have now: what was attempted for them under another name of the
+    #: batch counts too.
+    keys: frozenset[JobKey] = frozenset()
+    #: The one job that the cap is about, or None.
     key: JobKey | None = None
     #: Back from the moment of each attempt, or None.
     window: timedelta | None = None
@@ -256,8 +261,12 @@ class Cap:
 
     def covers(self, job: Job) -> bool:
         """Whether this job's money counts against it."""
-        mine = self.batches is None or job.batch in self.batches
-        return mine and self.key in (None, job.key)
+        return self.counts(job.batch, job.key)
+
+    def counts(self, batch: str, key: JobKey) -> bool:
+        """Whether an attempt that was made for a batch and a job counts against it."""
+        mine = self.batches is None or batch in self.batches or key in self.keys
+        return mine and self.key in (None, key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ What = Literal[
     "html",  # 200 with an HTML page instead of a file or JSON
     "ignore_range",  # 200 with the whole file although a range was requested
     "headers",  # the regular response with these `headers` changed
+    "units",  # result only: billable units times `scale`; the charge in dollars is as ever
     "fail",  # job only: end with the error named in `error`
 ]
 _JOB = ("fail", "delay", "hang", "garbage")
@@ -92,6 +93,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | Mapping[str, Any] | None = None
     seconds: float | None = None  # for `hang` and `delay`; a delay before the other faults
+    scale: float | None = None  # for `units`: a scale that no price belongs to
     error: str | None = None
     http: int | None = None  # job: HTTP code, if not the usual one of this error
     billed: bool | None = None  # job: charged although it fails
@@ -128,6 +130,8 @@ class Fault:
             f"a job can only {', '.join(_JOB)}": job and self.what not in _JOB,
             f"unknown error {self.error!r}": self.what == "fail" and self.error not in _ERRORS,
             "needs a status code": self.what == "status" and self.status is None,
+            "only a result has units": self.what == "units" and self.stage != "result",
+            "needs a scale": self.what == "units" and self.scale is None,
             "needs seconds": self.what == "delay" and self.seconds is None,
         }
         return next((text for text, holds in problems.items() if holds), None)

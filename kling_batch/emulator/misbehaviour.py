@@ -14,6 +14,8 @@ from .faults import Call, ConnectionDropped, Fault
 from .http import Incoming
 from .world import LOCK_TEXT
 
+_UNITS = "x-fal-billable-units"
+
 Answer = Callable[[], Awaitable[Response]]
 
 _NGINX = (
@@ -112,6 +114,8 @@ def _worsened(fault: Fault, good: Response) -> Response:
             return _reworked(good, lambda body: body[::-1])
         case "headers":
             good.headers.update(fault.headers)
+        case "units" if _UNITS in good.headers:
+            good.headers[_UNITS] = f"{float(good.headers[_UNITS]) * (fault.scale or 0.0):.10g}"
         case _:  # delayed, or the whole file instead of a range
             pass
     return good

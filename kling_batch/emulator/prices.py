@@ -72,6 +72,10 @@ def charge_for(
 
 
 def _per_second(endpoint: Endpoint, payload: Mapping[str, Any]) -> int:
-    if endpoint.operation.startswith("video-to-video"):
+    elements = payload.get("elements")
+    with_clip = isinstance(elements, list) and any(
+        isinstance(each, Mapping) and each.get("video_url") for each in elements
+    )
+    if endpoint.operation.startswith("video-to-video") or with_clip:
         return _PER_SECOND_EDITED[endpoint.tier]
     return _PER_SECOND[endpoint.tier, is_on(payload.get("generate_audio"))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -147,11 +148,15 @@ def _accept(incoming: Incoming, endpoint_id: str, payload: object) -> Request:
     if not isinstance(payload, dict):
         raise refused(400, "The body must be a JSON object", error_type="bad_request")
     headers = incoming.http.headers
+    tags = headers.get("x-fal-tags", "")
+    if tags and world.settings.refuse_tags:
+        raise refused(403, "X-Fal-Tags: request tags are not enabled for this account")
     return world.accept(
         endpoint,
         payload,
         start_timeout=_start_timeout(headers),
         store_io=headers.get("x-fal-store-io") != "0",
+        tags=read_tags(tags),
     )
 
 
@@ -167,7 +172,12 @@ def _usable(world: World, endpoint_id: str) -> Endpoint:
 
 
 def _start_timeout(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("x-fal-request-timeout")
+    # The name of autumn 2026 wins over the older one.
+    name = "X-Fal-Request-Start-Timeout"
+    text = headers.get(name)
+    if text is None:
+        name = "X-Fal-Request-Timeout"
+        text = headers.get(name)
     if text is None:
         return None
     try:
@@ -175,8 +185,19 @@ def _start_timeout(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         seconds = 0.0
     if seconds <= 0.1:
-        raise refused(400, "Invalid X-Fal-Request-Timeout header", error_type="bad_request")
+        raise refused(400, f"Invalid {name} header", error_type="bad_request")
     return seconds
+
+
+_TAG = re.compile(r"\s*([a-z0-9._-]{1,64})=([\x20-\x2b\x2d-\x7e]{1,256})")
+
+
+def read_tags(text: str) -> dict[str, str]:
+    """The valid pairs of an X-Fal-Tags header; the others are dropped without a word."""
+    if len(text) > 1024:
+        return {}
+    found = [_TAG.fullmatch(pair) for pair in text.split(",")[:10]]
+    return {m[1]: m[2] for m in found if m is not None and not m[1].startswith("fal.")}
 
 
 def _accepted(world: World, request: Request) -> Response:
@@ -270,9 +291,14 @@ async def _result(incoming: Incoming, request: Request) -> Response:
 
 async def _cancel(incoming: Incoming, request: Request) -> Response:
     world = incoming.world
+    queued = request.state is State.IN_QUEUE
     accepted = world.cancel(request)
+    removed = accepted and queued and world.settings.cancel_removes
     answer = "CANCELLATION_REQUESTED" if accepted else "ALREADY_COMPLETED"
+    answer = "OK" if removed else answer
     world.books.cancel(Cancel(at=world.now(), request_id=request.request_id, answer=answer))
+    if removed:  # the reference of autumn 2026
+        return JSONResponse({"status": answer}, 200, _marks(request))
     if world.settings.cancel_http == 200:  # the form in the OpenAPI documents of the endpoints
         return JSONResponse({"success": accepted}, 200, _marks(request))
     return JSONResponse({"status": answer}, 202 if accepted else 400, _marks(request))

@@ -39,6 +39,7 @@ class Request:
     price_units: float = 0.0
     start_by: float | None = None
     store_io: bool = True
+    tags: dict[str, str] = field(default_factory=dict)
     state: State = State.IN_QUEUE
     started_at: float | None = None
     due_at: float = math.inf

@@ -71,12 +71,14 @@ class Settings:
     balance: float | None = None  # US$; the account is locked when it is spent
     forbidden: tuple[str, ...] = ()  # globs of endpoints without access
     bill_content_policy: bool = False
+    refuse_tags: bool = False  # request tags (X-Fal-Tags) are not enabled
 
     # -- HTTP --
     submit_http: int = 200
     status_http: int = 202  # while unfinished
     early_result_http: int = 400
     cancel_http: Literal[200, 202] = 202
+    cancel_removes: bool = False  # a queued request is answered 200 `OK` instead
     url_form: Literal["app", "endpoint", "response"] = "app"
     declare_sizes: bool = True  # file_size in results
     stream_interval: float = 0.5

@@ -24,6 +24,7 @@ def complaints(endpoint: Endpoint, payload: Mapping[str, Any], *, strict: bool) 
         found += _field(rule, payload.get(name), (name,), payload)
     found += _prompts(endpoint, payload)
     found += _references(endpoint, payload)
+    found += _views(endpoint, payload)
     if strict:
         found += [
             detail("extra_forbidden", "Extra inputs are not permitted", [name], given=value)
@@ -170,6 +171,19 @@ def _references(endpoint: Endpoint, payload: Mapping[str, Any]) -> Iterator[Deta
     lists = [payload.get(name) for name in ("elements", "image_urls") if name in endpoint.fields]
     if sum(len(each) for each in lists if isinstance(each, list)) > endpoint.references:
         yield _too_many(endpoint.references, ("image_urls",), lists)
+
+
+def _views(endpoint: Endpoint, payload: Mapping[str, Any]) -> Iterator[Detail]:
+    """In reference-to-video an element is a clip, or a frontal image and a reference image."""
+    elements = payload.get("elements")
+    if endpoint.operation != "reference-to-video" or not isinstance(elements, list):
+        return
+    for index, each in enumerate(elements):
+        if not isinstance(each, Mapping) or each.get("video_url"):
+            continue
+        if not each.get("frontal_image_url") or not each.get("reference_image_urls"):
+            msg = "Value error, an image element needs a frontal image and a reference image"
+            yield detail("value_error", msg, ["elements", index], given=dict(each))
 
 
 def _too_many(limit: int, path: Path, value: object) -> Detail:

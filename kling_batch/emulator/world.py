@@ -143,6 +143,7 @@ class World:
         *,
         start_timeout: float | None = None,
         store_io: bool = True,
+        tags: dict[str, str] | None = None,
     ) -> Request:
         """Accept a submission: it will be rendered, and charged if it succeeds."""
         with self.lock:
@@ -150,6 +151,7 @@ class World:
             self.queue.advance(now)
             request = self._new_request(endpoint, payload, now)
             request.store_io = store_io
+            request.tags = tags or {}
             if start_timeout is not None:
                 request.start_by = now + start_timeout
             self._decide(request, endpoint, now)

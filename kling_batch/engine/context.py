@@ -5,7 +5,7 @@ The engine knows the outside only through these protocols. Must decide nothing a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -34,13 +34,22 @@ from kling_batch.output.store import OutputStore
 class Queue(Protocol):
     """fal's queue and request list, as the engine needs them; implemented by `FalQueue`."""
 
-    async def submit(self, endpoint: str, payload: JSON) -> SubmitOutcome:
+    async def submit(
+        self,
+        endpoint: str,
+        payload: JSON,
+        *,
+        tags: Mapping[str, str] | None = None,
+        start_timeout: float | None = None,
+    ) -> SubmitOutcome:
         """Send the paid POST, once."""
 
     async def status(self, handle: Handle) -> StatusOutcome:
         """The status of a request."""
 
-    async def result(self, handle: Handle, finished: Finished, *, media: bool) -> ResultOutcome:
+    async def result(
+        self, handle: Handle, finished: Finished, *, media: bool, cancelled: bool = False
+    ) -> ResultOutcome:
         """The result of a finished request."""
 
     async def cancel(self, handle: Handle) -> CancelAnswer:
@@ -58,8 +67,8 @@ class Queue(Protocol):
 class Uploader(Protocol):
     """Uploads local files to fal's storage."""
 
-    async def upload(self, path: Path, content_type: str) -> str:
-        """The URL of the uploaded file. Raises `UploadError`."""
+    async def upload(self, path: Path, data: bytes, content_type: str) -> str:
+        """The URL of the uploaded bytes; `path` only names them. Raises `UploadError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +82,8 @@ class RunPolicy:
     #: Seconds since the intent for which a trace of a submission in doubt is looked for.
     doubt_wait: float = 3600.0
     attempts: int = 3
+    #: Seconds within which fal must begin a request, its queue included; None: no limit.
+    start_timeout: float | None = None
     #: End the run once everything allowed is submitted.
     detach: bool = False
     #: Whether this run was approved to pay for a job: what was only to be collected may fail, and a
@@ -99,6 +110,8 @@ class RunContext:
     cost_of: Callable[[str, float], MicroUSD | None] = lambda _endpoint, _units: None
     #: Whether an endpoint's result must hold files.
     media: Callable[[str], bool] = lambda _endpoint: True
+    #: Endpoints whose unit price at fal is above the catalogue's, and how many times it.
+    price_factors: dict[str, float] = field(default_factory=dict)
     #: Endpoints whose renders cost more than was estimated, and how many times that.
     cost_ratios: dict[str, float] = field(default_factory=dict)
     window: Window = field(init=False)

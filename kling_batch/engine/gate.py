@@ -16,6 +16,10 @@ from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.records import Attempt, OverCap
 from kling_batch.engine.context import RunContext
 from kling_batch.errors import ExitCode
+from kling_batch.fal.classify import is_admin_lock
+
+#: What helps against an administrator's lock (docs/fal-api.md#account-lock).
+SUPPORT = "only fal's support can lift an administrator's lock (support@fal.ai)"
 
 
 class SubmissionGate:
@@ -42,6 +46,10 @@ class SubmissionGate:
         self._capped_batches: set[str] = set()
         known = context.ledger.highest_cost_ratios().items()
         context.cost_ratios |= {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
+        for endpoint, factor in context.price_factors.items():
+            context.cost_ratios[endpoint] = max(context.cost_ratios.get(endpoint, 1.0), factor)
+            message = f"fal's unit price of {endpoint} is {factor:.2f} times the catalogue's"
+            context.emit(EventKind.WARNING, None, f"{message}; caps count with it")
 
     def open_for(self, batches: Iterable[str]) -> None:
         """Name the batches of this run."""
@@ -66,7 +74,10 @@ class SubmissionGate:
         # One reason a code is enough, but for the ledger's: each may hold a paid request's id.
         known = [stop.reason for stop in self._stops if stop.code is code]
         if not known or (code is ExitCode.LEDGER and reason not in known):
-            self._stops.append(StopReason(code, reason, cap))
+            support = is_admin_lock(reason)
+            if support:
+                reason = f"{reason}; {SUPPORT}"
+            self._stops.append(StopReason(code, reason, cap, support=support))
             self._context.emit(EventKind.STOPPING, None, reason)
 
     def over_cap(self, job: Job, over: OverCap) -> None:
@@ -77,7 +88,12 @@ class SubmissionGate:
         )
         if over.estimate > job.estimate:
             times = over.estimate / job.estimate
-            reason += f" (renders of {job.endpoint} have cost {times:.1f} times their estimate)"
+            by_price = times <= self._context.price_factors.get(job.endpoint, 1.0) * ROUNDING
+            reason += (
+                f" (fal's unit price of {job.endpoint} is {times:.1f} times the catalogue's)"
+                if by_price
+                else f" (renders of {job.endpoint} have cost {times:.1f} times their estimate)"
+            )
         if over.cap.batches is None or self._batches <= set(over.cap.batches):
             self.close(ExitCode.BUDGET, reason, cap=over.cap.name)
         else:

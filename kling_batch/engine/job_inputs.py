@@ -6,6 +6,7 @@ Free of charge, so failures are tried again. Must not submit.
 from __future__ import annotations
 
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import anyio
@@ -16,7 +17,6 @@ from kling_batch.core.outcomes import FailureKind, UploadError
 from kling_batch.core.quantities import parse_time
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
-from kling_batch.output.files import digest_of
 
 #: Tries at one upload: about two minutes.
 UPLOAD_TRIES = 10
@@ -56,21 +56,16 @@ class JobInputs:
             known = context.ledger.upload(file.sha256)
             if known and context.now() - known[1] < UPLOAD_LASTS:
                 return known[0]
-            try:
-                same = digest_of(Path(file.path)) == file.sha256
-            except OSError as error:
-                raise UploadError(f"{file.path}: {error.strerror or error}") from error
-            if not same:
-                raise UploadError(f"{file.path} has changed since it was read; run again")
-            url = await self._upload(Path(file.path), file.content_type)
+            url = await self._upload(file, _content(file))
             context.ledger.remember_upload(file, url)
             return url
 
-    async def _upload(self, path: Path, content_type: str) -> str:
-        refusals = 0
+    async def _upload(self, file: LocalFile, data: bytes) -> str:
+        """Upload the same bytes until it succeeds, whatever becomes of the file meanwhile."""
+        path, refusals = Path(file.path), 0
         for n in range(1, UPLOAD_TRIES + 1):
             try:
-                return await self._context.uploader.upload(path, content_type)
+                return await self._context.uploader.upload(path, data, file.content_type)
             except UploadError as error:
                 # One refusal of the key or the account among good answers is no proof.
                 refusals += error.failure.kind is not FailureKind.INPUT
@@ -105,3 +100,18 @@ class JobInputs:
                 )
                 return await self._uploaded(local)
         raise UploadError(f"the file of {parent.job_id} is no longer on the disk")
+
+
+def _content(file: LocalFile) -> bytes:
+    """The bytes that the job's key was made of.
+
+    Raises `UploadError` where they are no longer there. The file is read once: what is compared is
+    what is uploaded, so that an edit in between cannot buy other content under this key.
+    """
+    try:
+        data = Path(file.path).read_bytes()
+    except OSError as error:
+        raise UploadError(f"{file.path}: {error.strerror or error}") from error
+    if sha256(data).hexdigest() != file.sha256:
+        raise UploadError(f"{file.path} has changed since it was read; run again")
+    return data

@@ -18,7 +18,16 @@ from urllib.parse import urlsplit
 import anyio
 
 from kling_batch.catalog.registry import by_id, examine
-from kling_batch.core.jobs import JSON, Job, JobKey, LocalFile, OutputOf, local_files, parents
+from kling_batch.core.jobs import (
+    JSON,
+    Job,
+    JobKey,
+    LocalFile,
+    OutputOf,
+    canonical_json,
+    local_files,
+    parents,
+)
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Fetched, Listed, ListForbidden, Listing, RemoteFile
 from kling_batch.core.quantities import format_time, parse_time
@@ -313,7 +322,9 @@ def _pairs(ours: JSON, theirs: JSON) -> list[tuple[_Reference, str]] | None:
     elif isinstance(ours, list | tuple):
         nested = list(zip(ours, theirs, strict=True))
     else:
-        return [] if not _is_address(ours) or ours == theirs else None
+        # A newly signed URL is the same input.
+        same = not _is_address(ours) or canonical_json(ours) == canonical_json(theirs)
+        return [] if same else None
     pairs: list[tuple[_Reference, str]] = []
     for mine, other in nested:
         inner = _pairs(mine, other)

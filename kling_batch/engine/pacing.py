@@ -134,6 +134,9 @@ SUBMIT = Backoff(first=0.5, ceiling=30.0)
 #: The same, where fal says that the account is locked: a moment, to distinguish a blip from a lock.
 LOCKED = Backoff(first=1.0)
 
+#: The second round after that, for a lock that flips on and off.
+LOCKED_AGAIN = Backoff(first=15.0, ceiling=60.0)
+
 #: Between submissions while fal answers none of them for certain.
 PROBE = Backoff(first=2.0, ceiling=120.0)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import anyio
 from anyio import CancelScope
 
+from kling_batch.catalog.registry import falls_short
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import Event, State
@@ -24,13 +25,13 @@ from kling_batch.core.outcomes import (
     Unread,
     Waiting,
 )
-from kling_batch.core.quantities import parse_time
+from kling_batch.core.quantities import MicroUSD, format_usd, parse_time
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
-from kling_batch.engine.request_lookup import Lost, RequestLookup
+from kling_batch.engine.request_lookup import Lost, RequestLookup, cancelled_free
 from kling_batch.errors import AuthError, BudgetError
-from kling_batch.fal.classify import is_lock, verdict_of_status
+from kling_batch.fal.classify import CANCELLED, is_lock, verdict_of_status
 
 #: Seconds for which fal may refuse the key on every read of a request before the run gives it up.
 REFUSED_PATIENCE = 300.0
@@ -141,7 +142,7 @@ class Poller:
             else:
                 outcome = await self._result(attempt, attempt.handle, finished, job)
             if not isinstance(outcome, Unread):
-                return self._settle(attempt, outcome, finished)
+                return self._settle(attempt, job, outcome, finished)
             if denied_since is None:
                 denied_since = anyio.current_time()
             patient = anyio.current_time() - denied_since < LOST_SECONDS
@@ -154,7 +155,7 @@ class Poller:
                 case Lost(reason):
                     return self._context.ledger.record(attempt_id, Event.REMOTE_LOST, reason=reason)
                 case Rendered() | Failed():
-                    return self._settle(attempt, verdict, finished)
+                    return self._settle(attempt, job, verdict, finished)
 
     async def _finish(
         self, attempt: Attempt, handle: Handle, job: Job, silence: CancelScope
@@ -195,7 +196,11 @@ class Poller:
         media = self._context.media(attempt.endpoint)
         while True:
             await self._context.read_rate.take()
-            outcome = await self._context.queue.result(handle, finished, media=media)
+            # Read again: its cancellation may have been asked for meanwhile.
+            asked = self._context.ledger.attempt(attempt.id).cancel_asked_at is not None
+            outcome = await self._context.queue.result(
+                handle, finished, media=media, cancelled=asked
+            )
             if not isinstance(outcome, Unread):
                 return outcome
             failing.note(outcome)
@@ -236,7 +241,9 @@ class Poller:
 
     # -- verdicts ------------------------------------------------------------------------------
 
-    def _settle(self, attempt: Attempt, outcome: Rendered | Failed, finished: Finished) -> State:
+    def _settle(
+        self, attempt: Attempt, job: Job, outcome: Rendered | Failed, finished: Finished
+    ) -> State:
         units = outcome.billable_units
         cost = None if units is None else self._context.cost_of(attempt.endpoint, units)
         if isinstance(outcome, Rendered):
@@ -245,11 +252,11 @@ class Poller:
                 Event.REMOTE_COMPLETED,
                 output=outcome.output,
                 billable_units=units,
-                cost=cost,
+                cost=self._believed(attempt, job, cost),
                 inference_seconds=finished.inference_seconds,
             )
-        failure = outcome.failure
-        cancelled = failure.error_type == "client_cancelled"
+        failure = cancelled_free(self._context.ledger.attempt(attempt.id), outcome.failure)
+        cancelled = failure.error_type == CANCELLED
         return self._context.ledger.record(
             attempt.id,
             Event.CANCEL_CONFIRMED if cancelled else Event.REMOTE_FAILED,
@@ -257,3 +264,18 @@ class Poller:
             billable_units=units,
             cost=cost,
         )
+
+    def _believed(self, attempt: Attempt, job: Job, cost: MicroUSD | None) -> MicroUSD | None:
+        """The cost of a render as reckoned from its units; None where it cannot be believed.
+
+        Below an exact estimate the scale of the units is in doubt, not the price: the estimate
+        stands until a billing event tells (docs/fal-api.md#billing-units).
+        """
+        if cost is None or job.estimate_note or not falls_short(cost, attempt.estimate):
+            return cost
+        message = (
+            f"fal's units would make it {format_usd(cost)}, its estimate is "
+            f"{format_usd(attempt.estimate)}; the estimate counts until a bill tells"
+        )
+        self._context.emit(EventKind.WARNING, job, message, cost=cost, estimate=attempt.estimate)
+        return None

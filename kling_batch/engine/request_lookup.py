@@ -6,12 +6,13 @@ output for a month. What is in neither may have been paid. Must not write to the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import anyio
 
 from kling_batch.core.outcomes import (
+    CancelAnswer,
     Charged,
     Failed,
     Failure,
@@ -26,7 +27,7 @@ from kling_batch.core.outcomes import (
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
-from kling_batch.fal.classify import verdict_of_listed, verdict_of_status
+from kling_batch.fal.classify import CANCELLED, REMOVED, verdict_of_listed, verdict_of_status
 from kling_batch.fal.responses import files_in, first_detail
 
 #: Reads of the list before it counts as not knowing the request.
@@ -64,7 +65,7 @@ class RequestLookup:
         entry = await self._entry(attempt)
         outcome = _verdict(entry, finished, media=self._context.media(attempt.endpoint))
         if outcome is None and attempt.cancel_asked_at and unread.not_found:
-            outcome = _cancelled(attempt, entry, patient=patient)
+            outcome = _removed(attempt, entry)
         if outcome is not None:
             return outcome
         if isinstance(entry, Unread) or (patient and not unread.empty):
@@ -110,21 +111,29 @@ def _verdict(entry: ListEntry, finished: Finished, *, media: bool) -> Rendered |
     return None
 
 
-def _cancelled(attempt: Attempt, entry: ListEntry, *, patient: bool) -> Failed | None:
-    """The verdict about a request that vanished after its cancellation; None: not certain yet.
+def _removed(attempt: Attempt, entry: ListEntry) -> Failed | None:
+    """The verdict about a request that vanished, where fal had said that it removed it.
 
-    fal drops a request at once that is cancelled while it is queued; running work may go on. The
-    status is the one that was read right before the cancellation was asked for.
+    Without these words of fal's a request that vanished after its cancellation is in doubt: it may
+    be rendering all the same.
     """
-    dropped = attempt.remote_status == "IN_QUEUE" and not isinstance(entry, ListForbidden)
-    if isinstance(entry, Unread) or (patient and not dropped):
+    if attempt.cancel_answer is not CancelAnswer.REMOVED or isinstance(entry, Unread):
         return None
-    # Running work that vanished may be billed all the same.
-    charged = Charged.NO if attempt.remote_status == "IN_QUEUE" else Charged.UNKNOWN
-    failure = Failure(
-        kind=FailureKind.ABANDONED,
-        message="cancelled at fal",
-        charged=charged,
-        error_type="client_cancelled",
+    return Failed(REMOVED)
+
+
+def cancelled_free(attempt: Attempt, failure: Failure) -> Failure:
+    """The failure of a request, free of charge where we cancelled it before it began.
+
+    The ledger's status is the one that was read right before the cancellation was asked for.
+    """
+    if attempt.cancel_asked_at is None:
+        return failure
+    if failure.status == 499:
+        failure = replace(failure, error_type=CANCELLED, kind=FailureKind.ABANDONED)
+    began = (
+        attempt.remote_status != "IN_QUEUE" and attempt.cancel_answer is not CancelAnswer.REMOVED
     )
-    return Failed(failure)
+    if began or failure.error_type != CANCELLED or failure.charged is not Charged.UNKNOWN:
+        return failure
+    return replace(failure, charged=Charged.NO)

@@ -35,6 +35,7 @@ from kling_batch.engine.context import RunContext
 from kling_batch.engine.job_inputs import JobInputs
 from kling_batch.engine.pacing import Backoff
 from kling_batch.errors import LedgerError
+from kling_batch.fal.classify import is_admin_lock
 from kling_batch.ledger.ledger import RequestClaimedError
 
 
@@ -55,6 +56,9 @@ REPETITIONS: dict[FailureKind, Repetition] = {
     FailureKind.LOCKED: Repetition(3, pacing.LOCKED, EventKind.LOCKED),
     FailureKind.AUTH: Repetition(2, pacing.LOCKED, EventKind.RETRYING),
 }
+#: A lock may flip on and off although there is credit (docs/fal-api.md#account-lock). Where fal has
+#: accepted something in this run, so many slower attempts follow before the lock is believed.
+SECOND_ROUND = 4
 #: Seconds for all repetitions together, also where fal asks for longer pauses.
 PATIENCE = 3600.0
 
@@ -100,6 +104,7 @@ class Submitter:
         self._context = context
         self._inputs = JobInputs(context)
         self._unconfirmed_in_a_row = 0
+        self._accepted = False
         self._one_at_a_time = anyio.Lock()
         self._started = context.now(), anyio.current_time()
 
@@ -178,9 +183,15 @@ class Submitter:
         # A cancelled POST is a lost answer, and its attempt would be in doubt: the scope is
         # shielded, and the client's own timeout bounds it.
         with CancelScope(shield=True):
-            outcome = await context.queue.submit(job.endpoint, payload)
+            outcome = await context.queue.submit(
+                job.endpoint,
+                payload,
+                tags={"batch": job.batch, "job": job.label, "attempt": str(intended)},
+                start_timeout=context.policy.start_timeout,
+            )
         unconfirmed = isinstance(outcome, Unconfirmed)
         self._unconfirmed_in_a_row = self._unconfirmed_in_a_row + 1 if unconfirmed else 0
+        self._accepted = self._accepted or isinstance(outcome, Accepted)
         failure, hint = _not_accepted(outcome)
         state = self._record(intended, job, outcome, failure)
         return Attempted(intended, state, intended_at, failure, hint)
@@ -246,9 +257,12 @@ class Submitter:
             return None
         most, backoff, event = REPETITIONS[kind]
         refusals[kind] += 1
-        if refusals[kind] >= most:
+        count = refusals[kind]
+        if count >= most and self._may_flip(failure):
+            most, count, backoff = SECOND_ROUND + 1, count - most + 1, pacing.LOCKED_AGAIN
+        if count >= most:
             return None
-        pause = backoff.delay(refusals[kind], self._context.rng, hint)
+        pause = backoff.delay(count, self._context.rng, hint)
         if kind is not FailureKind.UNREACHABLE:
             # fal told one job to slow down, so all do, but only for as long as fal asked: the
             # growth of the pause is this job's own.
@@ -256,6 +270,11 @@ class Submitter:
         message = f"{failure.message}; again in {pause:.0f} s"
         self._context.emit(event, job, message)
         return pause
+
+    def _may_flip(self, failure: Failure) -> bool:
+        """Whether a lock may be one that comes and goes; an administrator's stays."""
+        locked = failure.kind is FailureKind.LOCKED
+        return locked and self._accepted and not is_admin_lock(failure.message)
 
 
 def _not_accepted(outcome: SubmitOutcome) -> tuple[Failure | None, float | None]:

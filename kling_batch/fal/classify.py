@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import (
@@ -140,6 +141,16 @@ def is_fals(body: JSON) -> bool:
     return bool(detail) and isinstance(detail, str | list | dict)
 
 
+_ADMIN_LOCK = re.compile(
+    r"\badmin(?:istrat\w+)?(?:'s)?[\s_-]+lock|locked by (?:an? )?admin", re.IGNORECASE
+)
+
+
+def is_admin_lock(message: str) -> bool:
+    """Whether fal says that an administrator locked the account: paying does not lift that."""
+    return _ADMIN_LOCK.search(message) is not None
+
+
 # -- status ------------------------------------------------------------------------------------
 
 
@@ -183,13 +194,16 @@ def unread(answer: Answer) -> Unread:
 _NO_VERDICT = frozenset({401, 402, 403, 404, 408, 425, 429})
 
 
-def classify_result(answer: Answer, finished: Finished, *, media: bool) -> ResultOutcome:
+def classify_result(
+    answer: Answer, finished: Finished, *, media: bool, cancelled: bool = False
+) -> ResultOutcome:
     """What the result of a COMPLETED request says.
 
     Args:
         answer: the reply to the result GET.
         finished: what the status said just before; its error makes a structured reply a verdict.
         media: whether this endpoint's output must hold files (every catalogue endpoint's does).
+        cancelled: whether fal took our request to cancel it; any refusal is a verdict then.
     """
     body = answer.json()
     units = billable_units(answer)
@@ -200,15 +214,39 @@ def classify_result(answer: Answer, finished: Finished, *, media: bool) -> Resul
         if first_detail(body):
             return Failed(_verdict(answer, body, finished, units), units)
         return Unread(f"the result holds no file: {answer.text()}", empty=True)
+    if cancelled and _tells_of_cancellation(answer, body):
+        return Failed(_cancellation(answer, body, finished, units), units)
+    if _is_verdict(answer, body, finished):
+        return Failed(_verdict(answer, body, finished, units), units)
+    return unread(answer)
+
+
+def _is_verdict(answer: Answer, body: JSON, finished: Finished) -> bool:
+    """Whether a result without output says that the request failed."""
     if answer.status in _NO_VERDICT or not isinstance(body, dict):
-        return unread(answer)
+        return False
     structured = isinstance(body.get("detail"), list) or bool(
         body.get("error_type") or answer.headers.get("x-fal-error-type")
     )
     status_has_error = bool(finished.error or finished.error_type)
-    if structured and (answer.status == 422 or (answer.status >= 400 and status_has_error)):
-        return Failed(_verdict(answer, body, finished, units), units)
-    return unread(answer)
+    return structured and (answer.status == 422 or (answer.status >= 400 and status_has_error))
+
+
+def _tells_of_cancellation(answer: Answer, body: JSON) -> bool:
+    """Whether a result says how a request ended that we had cancelled."""
+    if answer.status == 499:
+        return True
+    refused = 400 <= answer.status < 500 and answer.status not in _NO_VERDICT
+    unfinished = "in progress" in message_of(body, answer).lower()
+    return refused and isinstance(body, dict) and not first_detail(body) and not unfinished
+
+
+def _cancellation(answer: Answer, body: JSON, finished: Finished, units: float | None) -> Failure:
+    """The verdict about a request that we had cancelled; cancelled only if fal says so."""
+    failure = _verdict(answer, body, finished, units)
+    if answer.status == 499 or "cancel" in failure.message.lower():
+        failure = replace(failure, error_type=CANCELLED)
+    return replace(failure, kind=FailureKind.ABANDONED)
 
 
 def verdict_of_status(finished: Finished) -> Failure:
@@ -235,6 +273,17 @@ def verdict_of_listed(item: Listed) -> Failure:
     )
 
 
+#: fal's type of the error of a request that was cancelled.
+CANCELLED = "client_cancelled"
+
+#: Of a request that fal removed from its queue before it began.
+REMOVED = Failure(
+    kind=FailureKind.ABANDONED,
+    message="cancelled at fal",
+    charged=Charged.NO,
+    error_type=CANCELLED,
+)
+
 #: Request-level errors (docs/fal-api.md#request-errors).
 _ERROR_TYPES: dict[str, FailureKind] = {
     "request_timeout": FailureKind.TRANSIENT,
@@ -248,7 +297,7 @@ _ERROR_TYPES: dict[str, FailureKind] = {
     "runner_server_error": FailureKind.TRANSIENT,
     "internal_error": FailureKind.TRANSIENT,
     "client_disconnected": FailureKind.ABANDONED,
-    "client_cancelled": FailureKind.ABANDONED,
+    CANCELLED: FailureKind.ABANDONED,
     "bad_request": FailureKind.INVALID,
 }
 
@@ -262,23 +311,33 @@ _DETAIL_TYPES: dict[str, FailureKind] = {
     "content_policy_violation": FailureKind.POLICY,
 }
 
-#: Failures found after the runner had worked: whether they are billed is written nowhere
-#: (docs/fal-api.md#billing-of-failures).
-_MAY_BE_BILLED = frozenset(
-    {
-        "content_policy_violation",
-        "no_media_generated",
-        "face_detection_error",
-        "downstream_service_error",
-        "partner_validation_failed",
-    }
-)
+#: Types of a 422 by which a request's validation refuses the input: units are set to 0 then
+#: (docs/fal-api.md#billing-of-failures). Any other type may have cost a run of the model.
+_FREE_TYPES = """
+    image_too_small image_too_large image_aspect_ratio_error image_load_error file_too_large
+    file_download_error audio_duration_too_long audio_duration_too_short video_duration_too_long
+    video_duration_too_short unsupported_audio_format unsupported_image_format
+    unsupported_video_format invalid_archive archive_file_count_below_minimum
+    archive_file_count_exceeds_maximum feature_not_supported one_of sequence_too_short
+    sequence_too_long greater_than greater_than_equal less_than less_than_equal multiple_of
+    finite_number missing extra_forbidden enum literal_error value_error assertion_error
+    too_long too_short string_type string_too_long string_too_short string_pattern_mismatch
+    int_type int_parsing int_parsing_size int_from_float float_type float_parsing bool_type
+    bool_parsing list_type dict_type model_type model_attributes_type json_type json_invalid
+    none_required union_tag_invalid union_tag_not_found url_type url_parsing url_scheme
+    url_too_long url_syntax_violation
+"""
+_KNOWN_FREE = frozenset(_FREE_TYPES.split())
+#: The same as older versions of pydantic name them: `value_error.missing`.
+_FREE_FAMILIES = ("value_error.", "type_error.")
 
 
 def _kind_of(error_type: str, status: int) -> FailureKind:
     kind = _ERROR_TYPES.get(error_type) or _DETAIL_TYPES.get(error_type)
     if kind is not None:
         return kind
+    if status == 499:
+        return FailureKind.ABANDONED
     return FailureKind.TRANSIENT if status >= 500 else FailureKind.INVALID
 
 
@@ -310,7 +369,7 @@ def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None
 
 
 def _charged(status: int, error_type: str, units: float | None) -> Charged:
-    """Who pays for a failure: fal's units where it gives them, else the table.
+    """Who pays for a failure: fal's units where it gives them, else what is known to be free.
 
     Source: docs/fal-api.md#billing-of-failures.
     """
@@ -318,9 +377,8 @@ def _charged(status: int, error_type: str, units: float | None) -> Charged:
         return Charged.YES if units > 0 else Charged.NO
     if status >= 500:
         return Charged.NO
-    if error_type in _MAY_BE_BILLED or status not in (400, 404, 422):
-        return Charged.UNKNOWN
-    return Charged.NO
+    free = error_type in _KNOWN_FREE or error_type.startswith(_FREE_FAMILIES)
+    return Charged.NO if status == 404 or (status in (400, 422) and free) else Charged.UNKNOWN
 
 
 def _retry_hint(answer: Answer) -> bool | None:

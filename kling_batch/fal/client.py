@@ -54,6 +54,7 @@ from kling_batch.fal.credentials import (
     redact_bytes,
     secrets_of,
 )
+from kling_batch.fal.request_headers import START_TIMEOUT, TAGS, refuses_tags, tags_header
 from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
 from kling_batch.fal.transport import GatewayTransport, SendTracker, connections
 
@@ -101,15 +102,35 @@ class FalQueue:
         """`api` carries the key; see `connections`."""
         self._api = api
         self._secrets = secrets_of(api.headers.get("authorization", ""))
+        self._send_tags = True
 
-    async def submit(self, endpoint: str, payload: JSON) -> SubmitOutcome:
+    async def submit(
+        self,
+        endpoint: str,
+        payload: JSON,
+        *,
+        tags: Mapping[str, str] | None = None,
+        start_timeout: float | None = None,
+    ) -> SubmitOutcome:
         """Send the paid POST, once.
 
         Cancelling this call loses the answer: shield it.
+
+        Args:
+            endpoint: id of the endpoint.
+            payload: the input.
+            tags: for fal's billing pages; left out once the account has refused them.
+            start_timeout: seconds within which the work must begin, or fal gives it up.
         """
+        headers = {} if start_timeout is None else {START_TIMEOUT: f"{start_timeout:.10g}"}
+        tagged = tags_header(tags or {}) if self._send_tags else ""
         try:
             request = self._api.build_request(
-                "POST", QUEUE_URL_FORMAT + endpoint, json=payload, timeout=SUBMIT_TIMEOUT
+                "POST",
+                QUEUE_URL_FORMAT + endpoint,
+                json=payload,
+                timeout=SUBMIT_TIMEOUT,
+                headers=headers | ({TAGS: tagged} if tagged else {}),
             )
             departure = SendTracker(request)
         except (httpx.InvalidURL, ValueError, TypeError) as error:
@@ -124,7 +145,11 @@ class FalQueue:
             # to leave is certain, whatever the exception.
             message = self._message(error)
             return NotSent(message) if departure.never_began else Unconfirmed(message)
-        return classify_submit(answer, partial(handle_of, endpoint))
+        outcome = classify_submit(answer, partial(handle_of, endpoint))
+        if tagged and isinstance(outcome, Refused) and refuses_tags(outcome.failure.message):
+            self._send_tags = False
+            return NotSent(f"fal takes no tags from this account ({outcome.failure.message})")
+        return outcome
 
     def handle(self, endpoint: str, request_id: str) -> Handle:
         """The URLs of a request that is known only by its id."""
@@ -135,12 +160,14 @@ class FalQueue:
         answer = await self._read("GET", handle.status_url)
         return answer if isinstance(answer, Unread) else classify_status(answer)
 
-    async def result(self, handle: Handle, finished: Finished, *, media: bool) -> ResultOutcome:
+    async def result(
+        self, handle: Handle, finished: Finished, *, media: bool, cancelled: bool = False
+    ) -> ResultOutcome:
         """What a finished request gave, with the headers that tell its bill."""
         answer = await self._read("GET", handle.response_url)
         if isinstance(answer, Unread):
             return answer
-        return classify_result(answer, finished, media=media)
+        return classify_result(answer, finished, media=media, cancelled=cancelled)
 
     async def cancel(self, handle: Handle) -> CancelAnswer:
         """Ask fal to stop a request; fal's answer, which is not what became of it."""

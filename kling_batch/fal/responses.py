@@ -16,6 +16,7 @@ from typing import Any
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import RemoteFile
+from kling_batch.core.urls import without_signatures
 
 #: What the platform calls its rows (docs/fal-api.md#platform-api).
 ROWS = ("items", "requests", "results", "prices", "billing_events")
@@ -125,18 +126,21 @@ def billable_units(answer: Answer) -> float | None:
 
 
 def message_of(body: JSON, answer: Answer) -> str:
-    """Fal's message in one line, without the echoed input (it may hold a whole data URI)."""
+    """Fal's message in one line, without the echoed input (it may hold a whole data URI).
+
+    URLs in it lose their signatures.
+    """
     if isinstance(body, dict):
         detail = body.get("detail", body.get("error"))
         if isinstance(detail, list):
             parts = [_detail_text(item) for item in detail if isinstance(item, dict)]
             if parts:
-                return "; ".join(parts)[:500]
+                return without_signatures("; ".join(parts))[:500]
         if isinstance(detail, dict):
             detail = detail.get("message")
         if isinstance(detail, str) and detail:
-            return detail[:500]
-    return answer.text() or "no text"
+            return without_signatures(detail)[:500]
+    return without_signatures(answer.text()) or "no text"
 
 
 def _detail_text(item: dict[str, Any]) -> str:

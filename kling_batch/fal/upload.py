@@ -1,6 +1,7 @@
 """Bringing local inputs to fal by fal-client's own upload. Free of charge, so it may be retried.
 
-Must not know jobs or the ledger: one upload per content is `submission.py`'s business.
+Must not know jobs or the ledger, nor read the file: the caller has compared these very bytes with
+the job's key.
 """
 
 from __future__ import annotations
@@ -40,18 +41,17 @@ class FalUploader:
             fal_client.client.REST_URL = f"{gateway}/rest.fal.ai"
             fal_client.client.CDN_URL = f"{gateway}/v3.fal.media"
 
-    async def upload(self, path: Path, content_type: str) -> str:
-        """The file's URL at fal. Raises `UploadError` in words; nothing was paid."""
+    async def upload(self, path: Path, data: bytes, content_type: str) -> str:
+        """The URL of these bytes at fal; `path` only names them.
+
+        Raises `UploadError` with a message; nothing was paid.
+        """
         try:
-            data = path.read_bytes()
-            # The name travels in a header, and headers are ASCII.
-            name = path.name.encode("ascii", "replace").decode().replace("?", "_")
+            name = _file_name(path, content_type)
             # Only the one way: the others fall back to a foreign host, and take the key with them.
             url = await self._client.upload(
                 data, content_type, file_name=name, repository="fal_v3", fallback_repository=[]
             )
-        except OSError as error:
-            raise UploadError(f"{path}: {error.strerror or error}") from error
         except httpx.LocalProtocolError:
             # h11 quotes the header that it does not like, and that is the key.
             raise UploadError(
@@ -69,6 +69,30 @@ class FalUploader:
             # It would go into a paid request, and be remembered for the next ones.
             raise UploadError(f"{path.name} could not be uploaded: fal gave no address for it")
         return url
+
+
+#: The suffixes of a content type, the usual one first.
+_SUFFIXES = {
+    "image/jpeg": (".jpg", ".jpeg"),
+    "image/png": (".png",),
+    "image/webp": (".webp",),
+    "image/gif": (".gif",),
+    "image/avif": (".avif",),
+    "video/mp4": (".mp4", ".m4v"),
+    "video/quicktime": (".mov",),
+    "video/webm": (".webm",),
+    "audio/mpeg": (".mp3",),
+    "audio/wav": (".wav",),
+}
+
+
+def _file_name(path: Path, content_type: str) -> str:
+    """The name at fal: in ASCII, as it travels in a header, and with the suffix of its content."""
+    suffixes = _SUFFIXES.get(content_type, ())
+    name = path.name
+    if suffixes and path.suffix.lower() not in suffixes:
+        name = path.stem + suffixes[0]
+    return name.encode("ascii", "replace").decode().replace("?", "_")
 
 
 def _message(error: Exception) -> str:

@@ -149,7 +149,7 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
         )
     db.execute("pragma foreign_keys = on")
     if not writable:
-        if migrations.pending(db):
+        if any(migration.name in _TO_READ for migration in migrations.pending(db)):
             raise LedgerError(f"{path}: from an older kling-batch; the next `run` upgrades it")
         return
     # WAL lets `status`, Datasette and sqlite3 read during a run; FULL makes each commit durable
@@ -174,6 +174,10 @@ def query(
 def sqlite_version() -> str:
     """The version of the SQLite library in use."""
     return sqlite3.sqlite_version
+
+
+#: Migrations without which a ledger cannot be read; later ones add what only writers need.
+_TO_READ = frozenset({"m001_first_ledger"})
 
 
 def _ours() -> frozenset[str]:

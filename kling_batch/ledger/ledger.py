@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import Unpack
@@ -27,6 +28,7 @@ from kling_batch.core.records import Attempt, Cap, Facts, OverCap
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger import artifacts as placements
 from kling_batch.ledger.artifacts import Placed
+from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.database import (
     FileIdentity,
     RunLock,
@@ -78,6 +80,11 @@ class Ledger(Reader):
         self.run_id = 0
         self._file = FileIdentity(path)
         self._checkpointed = -1
+
+    @cached_property
+    def cap_sums(self) -> CapSums:
+        """What counts against each cap, kept from payment to payment."""
+        return CapSums(self)
 
     def close(self) -> None:
         """Close the file, then release the lock."""
@@ -241,13 +248,9 @@ class Ledger(Reader):
         self, cap: Cap, job: Job, ratios: Mapping[str, float], moment: datetime
     ) -> OverCap | None:
         """The cap, where another attempt at the job would pass it."""
-        since = format_time(moment - cap.window) if cap.window else None
-        committed, needed = self.committed(cap.batches, since, cap.key), job.estimate
-        if ratios:
-            estimates = self.unbilled_estimates(cap.batches, since, cap.key)
-            more = sum(n * (ratios.get(name, 1) - 1) for name, n in estimates.items())
-            committed = MicroUSD(committed + ceil(more))
-            needed = MicroUSD(ceil(needed * ratios.get(job.endpoint, 1)))
+        since = format_time(moment - cap.window) if cap.window else ""
+        committed = self.cap_sums.committed(cap, since, ratios)
+        needed = MicroUSD(ceil(job.estimate * ratios.get(job.endpoint, 1)))
         if committed + needed <= cap.limit:
             return None
         return OverCap(cap=cap, committed=committed, estimate=needed)
@@ -277,8 +280,10 @@ class Ledger(Reader):
         if event is Event.ARTIFACT_LOST:
             placements.forget_all(self.db, attempt_id)
         # A refused cancellation changes nothing about the request.
-        if event is not Event.CANCEL_REQUESTED or facts.get("answer") == CancelAnswer.REQUESTED:
+        if event is not Event.CANCEL_REQUESTED:
             columns |= self._moments(event)
+        elif (answer := facts.get("answer")) in (CancelAnswer.REQUESTED, CancelAnswer.REMOVED):
+            columns |= self._moments(event) | {"cancel_answer": answer}
         if after in (State.RENDERED, State.SUCCEEDED) and event is not Event.FILE_ADOPTED:
             columns.setdefault("charged", Charged.YES)
         elif event is Event.COST_LEARNT and (cost := facts.get("cost")) is not None:
@@ -309,6 +314,7 @@ class Ledger(Reader):
         facts: Facts,
     ) -> None:
         """Store an event, inside the caller's transaction."""
+        self.cap_sums.changed(attempt_id)
         self.db.execute(
             "insert into events (attempt_id, run_id, at, event, from_state, to_state, data)"
             " values (?, ?, ?, ?, ?, ?, ?)",

@@ -276,3 +276,38 @@ select a.id as attempt_id, n.batch, n.job_id, n.take, a.failure_kind,
 from attempts a left join names n on n.job_key = a.job_key and n.retired_at is null
 where a.state in ('failed', 'cancelled')
 """
+
+
+@migrations(name="m002_bills_and_cancel_answers")
+def m002_bills_and_cancel_answers(db: Database) -> None:
+    """Which costs are fal's own bills, what fal answered to a cancellation, what caps count.
+
+    Until a billing event tells the cost of an attempt, caps count the larger of its estimate and
+    the cost that was reckoned from its units, because the scale of a unit can be wrong.
+    """
+    for statement in _M002.split(";;"):
+        db.execute(statement)
+
+
+_M002 = """
+alter table attempts add column billed_at text
+;;
+alter table attempts add column cancel_answer text
+;;
+update attempts set billed_at = (select max(at) from events
+  where attempt_id = attempts.id and event = 'cost_learnt')
+;;
+update attempts set cancel_answer = 'CANCELLATION_REQUESTED' where cancel_asked_at is not null
+;;
+-- What caps count of an attempt: never less than may be owed. `scaled`: the part of it that is an
+-- estimate nobody has confirmed, and grows with what other renders of the endpoint have cost.
+create view attempt_counted as
+select m.attempt_id, m.job_key, m.batch, m.intended_at, a.endpoint,
+  m.exposed_micro_usd + case
+    when a.origin <> 'adopted' and a.billed_at is null
+      and (m.state in ('rendered', 'succeeded') or a.charged = 'yes')
+    then max(m.charged_micro_usd, a.estimate_micro_usd)
+    else m.charged_micro_usd end as counted_micro_usd,
+  m.exposed_micro_usd + m.unbilled_micro_usd as scaled_micro_usd
+from attempt_money m join attempts a on a.id = m.attempt_id
+"""

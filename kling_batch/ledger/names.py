@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
+from unicodedata import normalize
 
 from sqlite_utils import Database
 
@@ -90,7 +91,9 @@ def find(reader: Reader, word: str) -> LedgerJob:
     if word.startswith("k1:"):
         rows = _rows(reader, f"{_SQL} n.job_key = ? {_LAST}", [word])
     else:
-        rows = _rows(reader, f"{_CURRENT} and n.job_id = ? and n.take = ?", [name, take])
+        # A terminal may write é as two characters; ids are stored with one, but once were not.
+        sql, forms = f"{_CURRENT} and n.job_id = ? and n.take = ?", {name, normalize("NFC", name)}
+        rows = [row for form in forms for row in _rows(reader, sql, [form, take])]
         rows = [row for row in rows or _marked(reader, name) if batch in ("", row["batch"])]
     if not rows:
         raise UsageError(f"no job {word!r} in {reader.path}{_nearest(reader, name)}")

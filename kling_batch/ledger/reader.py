@@ -268,18 +268,6 @@ class Reader:
         )
         return {row["endpoint"]: row["ratio"] for row in self._rows(sql)}
 
-    def unbilled_estimates(
-        self, batches: Sequence[str] | None, since: str | None, key: JobKey | None
-    ) -> dict[str, MicroUSD]:
-        """By endpoint: the sum of the estimates that stand in for costs not billed yet."""
-        where, parameters = _money_filter(batches, since, key)
-        sql = (
-            "select a.endpoint, sum(m.exposed_micro_usd + m.unbilled_micro_usd) as sum"  # noqa: S608
-            " from attempt_money m join attempts a on a.id = m.attempt_id"
-            f" where {where} group by a.endpoint"
-        )
-        return {row["endpoint"]: MicroUSD(row["sum"]) for row in self._rows(sql, parameters)}
-
 
 def _money_filter(
     batches: Sequence[str] | None, since: str | None, key: JobKey | None

@@ -13,9 +13,16 @@ from typing import Any
 
 from kling_batch.core.jobs import JSON, Job, JobKey, canonical_json
 from kling_batch.core.lifecycle import Event, State
-from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
+from kling_batch.core.outcomes import (
+    CancelAnswer,
+    Charged,
+    Failure,
+    FailureKind,
+    Handle,
+)
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Attempt, Facts
+from kling_batch.core.urls import without_signatures
 
 #: The column that holds the time of an event.
 MOMENTS: dict[Event, str] = {
@@ -30,6 +37,7 @@ MOMENTS: dict[Event, str] = {
     Event.ARTIFACT_LOST: "settled_at",
     Event.RETRY_GRANTED: "retry_granted_at",
     Event.CANCEL_REQUESTED: "cancel_asked_at",
+    Event.COST_LEARNT: "billed_at",
 }
 
 
@@ -55,9 +63,16 @@ def columns_of(facts: Facts) -> dict[str, Any]:
 
 
 def plain(value: Any) -> JSON:
-    """The facts as JSON for the event; the output is left out, it has a column of its own."""
-    if isinstance(value, Handle | Failure):
+    """The facts as JSON for the event; the output is left out, it has a column of its own.
+
+    What fal says may quote an input's URL, whose signature the ledger must not keep.
+    """
+    if isinstance(value, Handle):
+        return asdict(value)
+    if isinstance(value, Failure):
         return plain(asdict(value))
+    if isinstance(value, str):
+        return without_signatures(value)
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items() if k != "output" and v is not None}
     if isinstance(value, list | tuple):
@@ -122,6 +137,8 @@ def attempt_of(row: dict[str, Any]) -> Attempt:
         rendered_at=row["rendered_at"],
         origin=row["origin"],
         cancel_asked_at=row["cancel_asked_at"],
+        # Readers take ledgers that no run has migrated yet.
+        cancel_answer=CancelAnswer(answer) if (answer := row.get("cancel_answer")) else None,
     )
 
 

@@ -13,23 +13,32 @@ from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.errors import ArgumentPath, Place, Problem
 from kling_batch.manifest.schema import JOB_KEYS
-from kling_batch.manifest.tables import Table
+from kling_batch.manifest.tables import BLANK, FlawedRow, Table
 from kling_batch.manifest.templating import (
+    ROW,
     Render,
+    RowVariable,
     Scope,
     compile_condition,
     compile_value,
     is_template,
     names_in,
     truth,
+    unguarded_names,
 )
 from kling_batch.manifest.yaml_source import Tree
 
 #: Keys that decide how many jobs there are, not what one of them is like.
 _FRAME = ("from", "matrix", "when")
 _RAW_ONLY = ("input", "price")
+_TEXT_KEYS = frozenset({"id", "prompt", "multi_prompt", "elements", "input"})
 #: Keys that may differ while the request stays the same but for its prompt.
 _OUTSIDE_FORM = frozenset({"id", "prompt", "takes", "tags"})
+
+
+def _is_text_key(name: str) -> bool:
+    """Whether a key is an id, a prompt or an input, of which a blank cell would spoil a part."""
+    return name in _TEXT_KEYS or name.endswith(("_url", "_urls"))
 
 
 class Origin(NamedTuple):
@@ -99,12 +108,16 @@ class Entry:
         self._renders: list[tuple[str, Render]] = []
         #: Keys whose template names a variable that no row has.
         self._hopeless: set[str] = set()
+        #: Key → the columns its template names, and those of them that must not be blank.
+        self._needed: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         #: Key → the first column its template names; empty for the row, None for neither.
         self._columns_behind: dict[str, str | None] = {}
         for name, value in {**self.defaults, **self.own}.items():
             self._compile(name, value)
         self._rendered = [name for name, _ in self._renders if name not in _OUTSIDE_FORM]
         self._when = self._condition(self.frame.get("when"))
+        templates = {**self.defaults, **self.own, "when": self._condition_text()}
+        self._wants_row = any(ROW in names_in(value) for value in templates.values())
 
     @property
     def columns(self) -> set[str]:
@@ -121,8 +134,12 @@ class Entry:
         for line, row in self.table.rows if self.table else [(0, {})]:
             for combination in self.combinations:
                 scope = row if alone else {**base, **row, **combination}
+                if self._wants_row and self.table and ROW not in scope:
+                    scope = {**scope, ROW: RowVariable(row)}
                 keys = self._open_keys(row.keys() | combination.keys()) if varied else fixed
                 if self._when is not None and not self._holds(scope, line):
+                    continue
+                if isinstance(row, FlawedRow) and not self._usable(row, combination, keys, line):
                     continue
                 values = self._values(scope, keys, line)
                 if values is not None:
@@ -159,8 +176,7 @@ class Entry:
 
     def check_columns(self) -> None:
         """Warn of unused columns whose names are close to a key of jobs."""
-        condition = f"{{{{ {self.frame.get('when')} }}}}"
-        used = names_in([self.own, self.defaults, self.frame, condition])
+        used = names_in([self.own, self.defaults, self.frame, self._condition_text()])
         for column in self.table.header if self.table else ():
             near = nearest(column.lower(), JOB_KEYS, cutoff=0.85)
             if near and column not in JOB_KEYS and column not in used:
@@ -221,6 +237,46 @@ class Entry:
         except InvalidValue as error:
             self._report(error, 0)
             return None
+
+    def _condition_text(self) -> str:
+        """`when:` as a template, for the names in it."""
+        text = str(self.frame.get("when", ""))
+        return text if is_template(text) else f"{{{{ {text} }}}}"
+
+    def _usable(
+        self, row: FlawedRow, combination: Mapping[str, JSON], keys: list[str], line: int
+    ) -> bool:
+        """Whether no key needs a cell that is blank or a spreadsheet's error; else report it."""
+        needed: dict[str, None] = {}
+        for name in keys:
+            if row.flaws.get(name, BLANK) != BLANK:
+                needed[name] = None
+        for name, _ in self._renders:
+            if name in keys and row.get(name) != "":
+                continue  # a default's template, overridden by the row
+            for column in self._needs(name):
+                flaw = "" if column in combination else row.flaws.get(column, "")
+                if flaw and (flaw != BLANK or column in self._needs_text(name)):
+                    needed[column] = None
+        for column in needed:
+            hint = "fill it in, or remove the row"
+            self._collector.error(
+                self._cell(line, column), f"the cell {row.flaws[column]}", "flawed-cell", hint
+            )
+        return not needed
+
+    def _needs(self, name: str) -> frozenset[str]:
+        """The columns that the template of a key names."""
+        if name not in self._needed:
+            value = self.own[name] if name in self.own else self.defaults.get(name)
+            blank = unguarded_names(value) if _is_text_key(name) else ()
+            self._needed[name] = frozenset(names_in(value)), frozenset(blank)
+        return self._needed[name][0]
+
+    def _needs_text(self, name: str) -> frozenset[str]:
+        """Those of them that must not be blank."""
+        self._needs(name)
+        return self._needed[name][1]
 
     def _holds(self, scope: Scope, line: int) -> bool:
         assert self._when is not None
@@ -290,6 +346,8 @@ class Entry:
 
     def _hint(self, error: InvalidValue) -> str:
         if self.table and error.suggestion in self.table.header:
+            if not error.suggestion.isidentifier():
+                return f'write {{{{ {ROW}["{error.suggestion}"] }}}} for this column'
             return f"did you mean the column `{error.suggestion}` of {self.table.file}?"
         return error.hint
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from typing import TypeVar
+from unicodedata import normalize
 
 from kling_batch.catalog.parameters import UNRESOLVED
 from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
@@ -133,7 +134,7 @@ class Expansion:
 
 def _unusual_id(value: JSON, origin: Origin) -> str | None:
     try:
-        job_id = fields.text(value)
+        job_id = normalize("NFC", fields.text(value))
     except InvalidValue as error:
         origin.error(("id",), f"`id` {error}", "wrong-type")
         return None

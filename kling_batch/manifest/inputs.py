@@ -1,5 +1,7 @@
 """Local inputs: files found, hashed once each, and checked against fal's limits for media.
 
+A file is judged by its content; its suffix only says whether a text means a file.
+
 Must not upload anything or know manifests.
 """
 
@@ -8,17 +10,24 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, show
 from kling_batch.core.jobs import LocalFile
-from kling_batch.errors import ArgumentPath
+from kling_batch.errors import ArgumentPath, UsageError
+from kling_batch.manifest.content import HEAD, Content, ends_as_it_should, misfit, recognise
+from kling_batch.typed_path import typed_path
+
+T = TypeVar("T")
 
 #: Content types by suffix: what fal's endpoints accept, and what people often give by mistake.
-#: Not by content (filetype, puremagic): whether a text means a file must be known for missing files
-#: too, and the real format is checked by Pillow and PyAV.
+#: Whether a text means a file must be known for missing files, too; what is uploaded has the type
+#: of its content.
 _TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -62,24 +71,44 @@ class Files:
         return True
 
     def _look(self, written: str) -> LocalFile | InvalidValue:
+        try:
+            return self._read(written)
+        except InvalidValue as problem:
+            return problem
+
+    def _read(self, written: str) -> LocalFile:
         name = f"`{written}`" if written.isprintable() and len(written) < 200 else show(written)
         try:
-            path = self.folder / Path(written).expanduser()
-            if not path.exists():
-                return InvalidValue(f"there is no file {name}", self._elsewhere(written))
-            if not path.is_file():
-                kind = "a folder" if path.is_dir() else "a device"
-                return InvalidValue(f"{name} is {kind}, not a file")
-            size = path.stat().st_size
-            if size == 0:
-                return InvalidValue(f"{name} is empty (0 bytes)")
+            path, size = self._found(written, name)
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except (OSError, RuntimeError, ValueError) as error:
+                content, why = _judged(file)
+        except InvalidValue:
+            raise
+        except UsageError as error:
+            raise InvalidValue(str(error)) from None
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            return InvalidValue(f"{name} cannot be read: {reason}")
+            raise InvalidValue(f"{name} cannot be read: {reason}") from None
+        if why is not None:
+            raise InvalidValue(f"{name} {why[0]}", why[1])
         kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
+        if content is not None:
+            kind = content.content_type
         return LocalFile(path=str(path), sha256=digest, size=size, content_type=kind)
+
+    def _found(self, written: str, name: str) -> tuple[Path, int]:
+        """The file and its size."""
+        path = as_on_disk(self.folder / typed_path(written))
+        if not path.exists():
+            raise InvalidValue(f"there is no file {name}", self._elsewhere(written))
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "a device"
+            raise InvalidValue(f"{name} is {kind}, not a file")
+        size = path.stat().st_size
+        if size == 0:
+            raise InvalidValue(f"{name} is empty (0 bytes)")
+        return path, size
 
     def _elsewhere(self, written: str) -> str:
         """A hint for paths written relative to the working folder instead of the manifest."""
@@ -88,6 +117,59 @@ class Files:
         if Path(written).exists():
             return f"it is in the working folder, but paths start at {self.folder}{os.sep}"
         return f"paths start at {self.folder}{os.sep}, where the manifest is"
+
+
+def as_on_disk(path: Path) -> Path:
+    """The path, in the Unicode form that the disk has: macOS writes é as two characters."""
+    if str(path).isascii() or path.exists():
+        return path
+    forms = (Path(normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return next((form for form in forms if form.exists()), path)
+
+
+def _judged(file: BinaryIO) -> tuple[Content | None, tuple[str, str] | None]:
+    """What an opened file is; and why it cannot be an input, with a hint."""
+    file.seek(0)
+    head = file.read(HEAD)
+    if why := misfit(head):
+        return None, why
+    content = recognise(head)
+    if content is None or ends_as_it_should(file, content) or not _cut_short(file, content):
+        return content, None
+    noun = "the picture" if content.content_type.startswith("image/") else "the clip"
+    return content, (f"is cut short: {noun} is not complete", "save or download it again")
+
+
+#: Formats whose end is a mark, which other bytes may follow; the others say how long they are.
+_END_BY_MARK = ("image/jpeg", "image/png", "image/gif")
+#: Pictures with more pixels are not decoded.
+_MOST_PIXELS = 100_000_000
+
+
+def _cut_short(file: BinaryIO, content: Content) -> bool:
+    """Whether a picture that does not end as it should is incomplete: some have bytes behind it."""
+    if content.content_type not in _END_BY_MARK:
+        return True
+    pixels = _with_picture(file, lambda image: image.width * image.height)
+    if isinstance(pixels, str) or pixels > _MOST_PIXELS:
+        return False  # `check_media` says what is wrong with it
+    return isinstance(_with_picture(file, lambda image: bool(image.load())), str)
+
+
+def _with_picture(source: str | BinaryIO, use: Callable[[Any], T]) -> T | str:
+    """What `use` makes of the image in a file, or why it cannot be read."""
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only where there are files
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source) as image:
+                return use(image)
+    except UnidentifiedImageError:
+        return "is no image that can be read"
+    # A broken file makes Pillow raise nearly anything.
+    except Exception as error:  # noqa: BLE001
+        return f"is no image that can be read: {error}"
 
 
 _MB = 1_000_000
@@ -108,6 +190,10 @@ _TOLERANCE = 0.05
 
 def check_media(file: LocalFile, media: str, path: ArgumentPath, problems: Collector) -> None:
     """Report every error and warning about a local file at `path` of a job."""
+    claimed = _TYPES.get(Path(file.path).suffix.lower(), "")
+    if claimed not in ("", file.content_type):
+        message = f"`{file.path}` is {file.content_type} by its content, and uploaded as that"
+        problems.warn(path, message, "wrong-suffix", "give it the right suffix")
     if media == "image":
         _check_image(file, path, problems)
     elif media == "video":
@@ -123,6 +209,8 @@ def seconds_of(file: LocalFile) -> float | None:
 def _check_image(file: LocalFile, path: ArgumentPath, problems: Collector) -> None:
     found = picture(file)
     if isinstance(found, str):
+        if file.content_type not in (*_TYPES.values(), "application/octet-stream"):
+            found = f"{found}; by its content it is {file.content_type}"
         problems.error(path, f"`{file.path}` {found}", "media", "give a JPEG or a PNG")
         return
     name = f"`{file.path}` ({found.width}×{found.height} {found.format})"
@@ -208,20 +296,10 @@ class Clip:
 
 @lru_cache(maxsize=4096)
 def picture(file: LocalFile) -> Picture | str:
-    """The image in a file, or why it cannot be read."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - only where there are files
-
-    try:
-        with warnings.catch_warnings():
-            # Only the size is read; nothing is decoded here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file.path) as image:
-                return Picture(str(image.format), image.width, image.height)
-    except UnidentifiedImageError:
-        return "is no image that can be read"
-    # A broken header makes Pillow raise nearly anything.
-    except Exception as error:  # noqa: BLE001
-        return f"is no image that can be read: {error}"
+    """The image in a file, or why it cannot be read; only its header is read."""
+    return _with_picture(
+        file.path, lambda image: Picture(str(image.format), image.width, image.height)
+    )
 
 
 @lru_cache(maxsize=4096)

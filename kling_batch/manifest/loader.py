@@ -15,22 +15,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, by_place, fatal, nearest, summary
 from kling_batch.core.jobs import JSON, Batch, Job, JobKey
-from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem
+from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem, UsageError
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import Entry
 from kling_batch.manifest.expand import Expansion, combinations
 from kling_batch.manifest.graph import resolve
-from kling_batch.manifest.inputs import Files
+from kling_batch.manifest.inputs import Files, as_on_disk
 from kling_batch.manifest.paths import PathTemplate, folded, problem_of_id
 from kling_batch.manifest.request import Requests
 from kling_batch.manifest.schema import Manifest, read_manifest
 from kling_batch.manifest.single import single
-from kling_batch.manifest.tables import TABLE_SUFFIXES, open_table
+from kling_batch.manifest.tables import TABLE_SUFFIXES, check_is_file, open_table
 from kling_batch.manifest.templating import compile_value
 from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse, scalar
+from kling_batch.typed_path import typed_path
 
 __all__ = ["load", "load_all", "single"]
 
@@ -102,6 +104,7 @@ def _gc_paused() -> Iterator[None]:
 def _open(
     path: Path, variables: Mapping[str, str] | None, environ: Mapping[str, str] | None
 ) -> _Loading:
+    check_is_file(str(path), Place(str(path)))
     if path.suffix.lower() in TABLE_SUFFIXES:
         tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), Collector())
     else:
@@ -216,7 +219,7 @@ class _Loading:
         return base
 
     def _name(self) -> str:
-        name = self._text(("name",), self._manifest.name) or self._path.stem
+        name = normalize("NFC", self._text(("name",), self._manifest.name) or self._path.stem)
         why = problem_of_id(name)
         if why:
             message = f"the batch's name cannot be used: {why.replace('the id', 'it')}"
@@ -253,11 +256,15 @@ class _Loading:
         name = self._text(path, entry.frame["from"])
         if name is None:
             return False
-        place = self._path.parent / name
         try:
+            check_is_file(name, self._tree.place(path))
+            place = as_on_disk(self._path.parent / typed_path(name))
             entry.table = open_table(place, str(place), self._collector)
         except ManifestError as error:
             self._collector.errors += error.problems
+            return False
+        except (UsageError, OSError) as error:
+            self._error(path, str(error), "unreadable")
             return False
         entry.check_columns()
         return True

@@ -18,6 +18,7 @@ from kling_batch.catalog.registry import Endpoint
 from kling_batch.core.diagnostics import Collector, InvalidValue, show
 from kling_batch.core.jobs import JSON, LocalFile, OutputOf
 from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.urls import unreachable
 from kling_batch.errors import ArgumentPath
 from kling_batch.manifest.fields import money
 from kling_batch.manifest.inputs import Files, check_media, seconds_of
@@ -215,6 +216,8 @@ class _Inputs:
             return [self.walk(each, (*path, n), url=url) for n, each in enumerate(value)]
         if url and isinstance(value, str) and not remote(value) and self._files.plausible(value):
             return self._local(value, path)
+        if url and isinstance(value, str) and (why := unreachable(value)):
+            self._findings.warn(path, f"{show(value)} {why}", "unreachable")
         return value
 
     def _local(self, written: str, path: ArgumentPath) -> LocalFile | None:

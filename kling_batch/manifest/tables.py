@@ -1,25 +1,32 @@
 """Tables: the rows of a CSV, TSV or JSONL file, one at a time, each with its line.
 
-Must not know what a column means. A row that cannot be read is reported and left out; a table that
-cannot be read raises `ManifestError`.
+Must not know what a column means. A blank row is no row. A row that cannot be read is reported and
+left out; a table that cannot be read raises `ManifestError`.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from kling_batch.catalog.parameters import MOST_DEPTH, deeper_than
 from kling_batch.core.diagnostics import Collector, fatal
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ManifestError, Place
+from kling_batch.manifest.encoding import wide_encoding
 
 #: What may be given instead of a manifest, or as `from:`.
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+#: What holds tables, but not as text.
+SPREADSHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
+_AS_CSV = 'save it as "CSV UTF-8" in the spreadsheet program'
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")
 _MOST_CELL = 1_000_000
 
 CsvReader = Any  # `_csv.reader` has no public name
@@ -27,6 +34,30 @@ CsvReader = Any  # `_csv.reader` has no public name
 MOST_BYTES = 500_000_000
 
 Row = tuple[int, dict[str, JSON]]
+
+#: What spreadsheet programs write into the cell of a formula that failed.
+_ERRORS = frozenset(
+    {
+        *("#REF!", "#N/A", "#N/A!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!"),
+        *("#CALC!", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#BUSY!", "#UNKNOWN!", "#PYTHON!"),
+        *("#EXTERNAL!", "#GETTING_DATA", "#ERROR!"),
+        *(f"Err:{code}" for code in range(501, 541)),
+    }
+)
+_FLAWS = _ERRORS | {""}
+
+
+class FlawedRow(dict[str, JSON]):
+    """A row with cells that nothing can be made of; `flaws` says why, by column."""
+
+    __slots__ = ("flaws",)
+
+    def __init__(self, row: Mapping[str, JSON], flaws: dict[str, str]) -> None:
+        super().__init__(row)
+        self.flaws = flaws
+
+
+BLANK = "is blank"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +71,7 @@ class Table:
 
 def open_table(path: Path, name: str, problems: Collector) -> Table:
     """The table at `path`; messages call it `name`."""
+    check_is_file(name, Place(name))
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         hint = f"give one of {', '.join(TABLE_SUFFIXES)}"
@@ -50,21 +82,45 @@ def open_table(path: Path, name: str, problems: Collector) -> Table:
     return _csv_table(lines, name, problems, "\t" if suffix == ".tsv" else "")
 
 
+def check_is_file(written: str, place: Place) -> None:
+    """Refuse addresses and spreadsheets, given as a manifest or a table."""
+    if _ADDRESS.match(written):
+        message = "this is an address; manifests and tables are files here"
+        raise fatal(place, message, "unreadable", "download it first, a spreadsheet as CSV")
+    suffix = Path(written).suffix.lower()
+    if suffix in SPREADSHEETS:
+        raise fatal(place, f"a table cannot be a `{suffix}` file", "unreadable", _AS_CSV)
+
+
 def _lines(path: Path, name: str) -> Iterator[str]:
-    """The decoded lines, their ends kept: a quoted cell may go over several of them."""
+    """The decoded lines, each ended by a line feed; a quoted cell may go over several.
+
+    Line ends in cells must not depend on the system that wrote the file: a prompt would be another
+    one, and paid for again.
+    """
     try:
         if path.stat().st_size > MOST_BYTES:
             most = f"{MOST_BYTES // 1_000_000} MB"
             raise fatal(Place(name), f"the table is larger than {most}", "too-large")
         if path.is_char_device():
             raise fatal(Place(name), "is a device, not a table", "unreadable")  # without an end
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open("rb") as binary:
+            _check_head(binary.read(64), name)
+        with path.open(encoding="utf-8-sig") as file:
             yield from file
     except UnicodeDecodeError:
         # The decoder reads in blocks and cannot say in which line it stopped.
         raise _not_utf8(path, name) from None
     except OSError as error:
         raise fatal(Place(name), f"cannot be read: {error.strerror}", "unreadable") from None
+
+
+def _check_head(head: bytes, name: str) -> None:
+    """Refuse what is no UTF-8 text, though some of it could be decoded."""
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise fatal(Place(name), "is a spreadsheet by its content, not text", "encoding", _AS_CSV)
+    if wide_encoding(head):
+        raise fatal(Place(name), f"the table is {wide_encoding(head)}", "encoding", _AS_CSV)
 
 
 def _not_utf8(path: Path, name: str) -> ManifestError:
@@ -80,7 +136,10 @@ def _not_utf8(path: Path, name: str) -> ManifestError:
 
 
 def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: str) -> Table:
-    first = next(lines, "")
+    first, before = next(lines, ""), 0
+    if told := re.fullmatch(r'"?sep=(.)\1*"?', first.strip("\n")):
+        # Excel's own mark, and no row of the table.
+        delimiter, first, before = told[1], next(lines, ""), 1
     if not first.strip():
         raise fatal(Place(name), "the table has no header", "empty")
     if not delimiter:
@@ -89,11 +148,11 @@ def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: 
     csv.field_size_limit(_MOST_CELL)
     reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
     try:
-        header = tuple(cell.strip() for cell in next(reader))
+        header = tuple(normalize("NFC", cell.strip()) for cell in next(reader))
     except csv.Error as error:
-        raise fatal(Place(name, 1), f"not CSV: {error}", "syntax") from None
-    _check_header(header, name, problems)
-    return Table(name, header, _csv_rows(reader, header, name, problems))
+        raise fatal(Place(name, 1 + before), f"not CSV: {error}", "syntax") from None
+    _check_header(header, Place(name, 1 + before), problems)
+    return Table(name, header, _csv_rows(reader, header, Place(name, before), problems))
 
 
 def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
@@ -101,19 +160,21 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def _check_header(header: tuple[str, ...], name: str, problems: Collector) -> None:
+def _check_header(header: tuple[str, ...], place: Place, problems: Collector) -> None:
     for n, column in enumerate(header):
         if not column and any(header[n:]):
-            problems.error(Place(name, 1), f"column {n + 1} has no name", "header")
+            problems.error(place, f"column {n + 1} has no name", "header")
         elif column and column in header[:n]:
-            problems.error(Place(name, 1, cell=column), "stands twice in the header", "header")
+            cell = Place(place.file, place.line, cell=column)
+            problems.error(cell, "stands twice in the header", "header")
 
 
 def _csv_rows(
-    reader: CsvReader, header: tuple[str, ...], name: str, problems: Collector
+    reader: CsvReader, header: tuple[str, ...], before: Place, problems: Collector
 ) -> Iterator[Row]:
-    width = len(header)
-    line = reader.line_num + 1
+    """The rows; `before` is the last line that `reader` has not seen."""
+    width, name = len(header), before.file
+    line = before.line + reader.line_num + 1
     rows = iter(reader)
     while True:
         try:
@@ -123,11 +184,25 @@ def _csv_rows(
             return
         if cells is None:
             return
-        if len(cells) == width:
-            yield line, dict(zip(header, cells, strict=True))
-        elif cells:
+        if not any(map(str.strip, cells)):
+            pass  # spreadsheet programs write rows of nothing but delimiters
+        elif len(cells) != width:
             _check_width(cells, header, Place(name, line), problems)
-        line = reader.line_num + 1
+        elif _FLAWS.isdisjoint(map(str.strip, cells)):
+            yield line, dict(zip(header, cells, strict=True))
+        else:
+            yield line, _flawed(dict(zip(header, cells, strict=True)))
+        line = before.line + reader.line_num + 1
+
+
+def _flawed(row: dict[str, JSON]) -> dict[str, JSON]:
+    """The row with its blank cells emptied and its flaws named."""
+    flaws: dict[str, str] = {}
+    for column, cell in row.items():
+        if isinstance(cell, str) and (word := cell.strip()) in _FLAWS:
+            flaws[column] = f"is {word}, an error of the spreadsheet" if word else BLANK
+            row[column] = word
+    return FlawedRow(row, flaws) if flaws else row
 
 
 def _check_width(
@@ -145,7 +220,9 @@ def _json_rows(lines: Iterator[str], name: str, problems: Collector) -> Iterator
         if not text.strip():
             continue
         try:
-            yield number, _json_row(text.strip())
+            row = _flawed(_json_row(text.strip()))
+            if not isinstance(row, FlawedRow) or len(row.flaws) < len(row) or any(row.values()):
+                yield number, row
         except json.JSONDecodeError as error:
             place = Place(name, number, error.colno)
             problems.error(place, f"not JSON: {error.msg}", "syntax")
@@ -166,12 +243,18 @@ def _json_row(text: str) -> dict[str, JSON]:
 
 
 def _pairs(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
-    row = dict(pairs)
+    row = {normalize("NFC", name): _one_line_end(value) for name, value in pairs}
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"`{twice}` stands twice")
     return row
+
+
+def _one_line_end(value: JSON) -> JSON:
+    if isinstance(value, str) and "\r" in value:
+        return value.replace("\r\n", "\n").replace("\r", "\n")
+    return value
 
 
 def _no_constant(word: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from operator import itemgetter
 from typing import Any
+from unicodedata import normalize
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
 from jinja2.exceptions import SecurityError, UndefinedError
@@ -25,8 +26,12 @@ from kling_batch.errors import ArgumentPath
 Scope = Mapping[str, JSON]
 Render = Callable[[Scope], JSON]
 
+#: The variable that holds the whole row of a table.
+ROW = "row"
 _OPENS = re.compile(r"\{[{%#]")
 _WHOLE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
+#: Two or more words, as people write the name of a column.
+_SPACED = re.compile(r"\{\{-?\s*([^\W\d]\w*(?:[ -]+\w+)+)\s*-?\}\}")
 _MOST_CHARACTERS = 1_000_000
 #: Two nested loops of this length still end at once.
 _LONGEST_RANGE = 1000
@@ -100,9 +105,81 @@ def names_in(value: JSON) -> set[str]:
     if not is_template(value):
         return set()
     try:
-        return set(find_undeclared_variables(_ENVIRONMENT.parse(value)))
+        tree = _ENVIRONMENT.parse(normalize("NFC", value))
+        return {*find_undeclared_variables(tree), *_columns(tree)}
     except (TemplateError, RecursionError):
         return set()
+
+
+def unguarded_names(value: JSON) -> set[str]:
+    """The variables of `names_in` that no condition, comparison or default of a template is about.
+
+    Where there is one, the author has thought of an empty value.
+    """
+    if isinstance(value, Mapping):
+        return {name for inner in value.values() for name in unguarded_names(inner)}
+    if isinstance(value, list | tuple):
+        return {name for inner in value for name in unguarded_names(inner)}
+    if not is_template(value):
+        return set()
+    try:
+        tree = _ENVIRONMENT.parse(normalize("NFC", value))
+        guards = [part for node in tree.find_all(_GUARDS) for part in _guarding(node)]
+        guarded = {each.name for part in guards for each in _names(part)}
+        guarded |= {column for part in guards for column in _columns(part)}
+        return names_in(value) - guarded
+    except (TemplateError, RecursionError):
+        return set()
+
+
+_GUARDS = (
+    nodes.If,
+    nodes.CondExpr,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.Compare,
+    nodes.Test,
+    nodes.For,
+    nodes.Filter,
+)
+
+
+def _guarding(node: nodes.Node) -> list[nodes.Node]:
+    """The part of a node that decides by a value, or the whole of it."""
+    if isinstance(node, nodes.If | nodes.CondExpr):
+        return [node.test]
+    if isinstance(node, nodes.For):
+        return [node.iter]
+    if isinstance(node, nodes.Filter):
+        return [node] if node.name in ("default", "d") else []
+    return [node]
+
+
+def _names(node: nodes.Node) -> list[nodes.Name]:
+    return [*([node] if isinstance(node, nodes.Name) else []), *node.find_all(nodes.Name)]
+
+
+def _columns(node: nodes.Node) -> set[str]:
+    """The columns that are reached as `row["Product ID"]` or `row.title`."""
+    found: set[str] = set()
+    for each in (node, *node.find_all((nodes.Getitem, nodes.Getattr))):
+        if isinstance(each, nodes.Getitem | nodes.Getattr) and isinstance(each.node, nodes.Name):
+            column = each.attr if isinstance(each, nodes.Getattr) else _constant(each.arg)
+            if each.node.name == ROW and isinstance(column, str):
+                found.add(column)
+    return found
+
+
+def _constant(node: nodes.Node) -> object:
+    return node.value if isinstance(node, nodes.Const) else None
+
+
+class RowVariable(dict[str, JSON]):
+    """The variable `row`: every column, also those whose names no variable could have."""
+
+    def __missing__(self, name: object) -> JSON:
+        raise _unknown(str(name), self, (), "column")
 
 
 def compile_value(value: JSON, path: ArgumentPath = ()) -> Render | None:
@@ -142,6 +219,7 @@ def _compile_mapping(value: Mapping[str, JSON], path: ArgumentPath) -> Render:
 
 
 def _compile_text(text: str, path: ArgumentPath) -> Render:
+    text = normalize("NFC", text)  # names of columns are, too
     try:
         body = _ENVIRONMENT.parse(text).body
         parts = body[0].nodes if len(body) == 1 and isinstance(body[0], nodes.Output) else []
@@ -157,6 +235,8 @@ def _compile_text(text: str, path: ArgumentPath) -> Render:
     except TemplateSyntaxError as error:
         message = f"template: {error.message}"
         hint = "for braces as text write {% raw %}…{% endraw %}"
+        if spaced := _SPACED.search(text):
+            hint = f'for a column of this name write {{{{ {ROW}["{spaced[1]}"] }}}}'
         raise _invalid(message, path, "template", hint) from None
     # Compiling runs Python's own compiler on what Jinja makes of the text: too deep, too large…
     except Exception as error:  # noqa: BLE001
@@ -214,11 +294,18 @@ def _invalid(
     return InvalidValue(message, hint, code=code, path=path, suggestion=suggestion)
 
 
-def _unknown(name: str, scope: Scope, path: ArgumentPath) -> InvalidValue:
-    close = next(iter(get_close_matches(name, list(scope), n=1)), "")
-    known = f"known: {', '.join(list(scope)[:12]) or 'none'}"
+def _unknown(name: str, scope: Scope, path: ArgumentPath, noun: str = "variable") -> InvalidValue:
+    names = [each for each in scope if each != ROW]
+    alike = (each for each in names if _folded(each) == _folded(name))
+    close = next(alike, "") or next(iter(get_close_matches(name, names, n=1)), "")
+    known = f"known: {', '.join(names[:12]) or 'none'}"
     hint = f"did you mean `{close}`?" if close else known
-    return _invalid(f"there is no variable `{name}`", path, "unknown-variable", hint, close)
+    return _invalid(f"there is no {noun} `{name}`", path, "unknown-variable", hint, close)
+
+
+def _folded(name: str) -> str:
+    """A name without what people see as spelling: case, blanks, hyphens."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
 
 
 def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> Render:
@@ -232,6 +319,8 @@ def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> 
             if missing and f"'{missing[0]}'" in str(error):
                 raise _unknown(missing[0], scope, path) from None
             raise _invalid(f"template: {error}", path, "unknown-variable") from None
+        except InvalidValue as error:
+            raise _invalid(error.message, path, error.code, error.hint, error.suggestion) from None
         # A template runs what its author wrote: division by zero, text plus number…
         except Exception as error:  # noqa: BLE001
             raise _invalid(f"template: {_sentence(error)}", path) from None

@@ -13,9 +13,10 @@ from typing import Any, Final
 import yaml
 
 from kling_batch.catalog.parameters import MOST_DEPTH
-from kling_batch.core.diagnostics import Collector, fatal
+from kling_batch.core.diagnostics import Collector, fatal, show
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem
+from kling_batch.manifest.encoding import wide_encoding
 
 #: Limits against accidents and attacks; large batches belong into tables.
 MOST_BYTES = 64_000_000
@@ -34,6 +35,11 @@ _WORDS: Final[dict[str, JSON]] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_COMMENT = re.compile(r"[ \t]+(#[^\r\n]+)")
+#: A value whose first character means something to YAML.
+_SPECIAL_START = re.compile(r"(?:[:,{]|^\s*-)\s+([\[{*>|\"\'?-])")
+#: Marks of YAML with which a plain text cannot begin.
+_RESERVED = "@`%"
 _CORE = "tag:yaml.org,2002:"
 _RESOLVED_TAGS = frozenset(_CORE + name for name in ("int", "float", "bool", "null"))
 
@@ -97,7 +103,7 @@ def parse(data: bytes, file: str) -> Tree:
     text = decode(data, file)
     if not text.strip():
         raise fatal(Place(file), "the file is empty", "empty", "`kling-batch init` writes a start")
-    builder = _Builder(file, yaml.parse(text, Loader=yaml.CSafeLoader))
+    builder = _Builder(file, text, yaml.parse(text, Loader=yaml.CSafeLoader))
     try:
         root = builder.document()
     except yaml.YAMLError as error:
@@ -107,8 +113,8 @@ def parse(data: bytes, file: str) -> Tree:
 
 def decode(data: bytes, file: str) -> str:
     """The text of UTF-8, with or without a byte order mark; `ManifestError` with a place if not."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise fatal(Place(file, 1, 1), "the file is UTF-16", "encoding", "save it as UTF-8")
+    if wide := wide_encoding(data[:64]):
+        raise fatal(Place(file, 1, 1), f"the file is {wide}", "encoding", "save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -143,11 +149,16 @@ class _Builder:
     have to be checked in a second pass. ruamel.yaml takes 14 times as long.
     """
 
-    def __init__(self, file: str, events: Iterator[Any]) -> None:
+    def __init__(self, file: str, text: str, events: Iterator[Any]) -> None:
         self.file = file
+        self._text = text
+        #: The innermost mapping's key whose value is being read.
+        self._key_of_value = ""
         self.problems = Collector()
         self._events = events
         self._anchors: dict[str, Node | None] = {}
+        #: The places of texts with an anchor that no alias has named yet.
+        self._unused: dict[str, Place] = {}
         self._values = 0
 
     def document(self) -> Node:
@@ -163,6 +174,9 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 message = "a second document starts here; a manifest is one document"
                 raise fatal(self._place(event), message, "syntax", "remove the line `---`")
+        for anchor, place in self._unused.items():
+            message = f"`&{anchor}` is left out of the text: YAML takes it for an anchor"
+            self.problems.warn(place, message, "anchor", "quote the text if it is part of it")
         return root
 
     def _next(self) -> Any:
@@ -178,6 +192,8 @@ class _Builder:
             self._anchors[event.anchor] = None
         if isinstance(event, yaml.ScalarEvent):
             node.value = self._scalar(event)
+            if event.anchor is not None and isinstance(node.value, str):
+                self._unused[event.anchor] = self._place(event)
         else:
             self._allow(event, depth)
             inside = self._mapping if isinstance(event, yaml.MappingStartEvent) else self._sequence
@@ -188,6 +204,7 @@ class _Builder:
         return node
 
     def _alias(self, event: Any, depth: int) -> Node:
+        self._unused.pop(event.anchor, None)
         node = self._anchors.get(event.anchor)
         if node is None:
             known = "refers to itself" if event.anchor in self._anchors else "is not defined above"
@@ -211,8 +228,27 @@ class _Builder:
             message = f"tag {event.tag.replace(_CORE, '!!')} means nothing here"
             self._problem(event, message, "syntax", "remove it")
         elif event.implicit[0] or event.tag in _RESOLVED_TAGS:
-            return scalar(event.value)
+            value = scalar(event.value)
+            if isinstance(value, str):
+                self._warn_of_comment(event, value)
+            return value
         return event.value
+
+    def _warn_of_comment(self, event: Any, value: str) -> None:
+        """Warn where a comment may have been meant as the rest of a plain text.
+
+        Behind a prompt any comment may be; elsewhere one like `#1`, as comments begin with a space.
+        """
+        comment = _COMMENT.match(self._text, event.end_mark.index)
+        if comment is None:
+            return
+        rest = comment[1].rstrip()
+        if self._key_of_value.endswith("prompt") or not rest[1:2].isspace():
+            message = f"the text ends before ` #`: {show(value)}; the rest is a comment"
+            place = self._place(event)
+            self.problems.warn(
+                place, message, "comment", "quote the text if the rest is part of it"
+            )
 
     def _mapping(self, node: Node, depth: int) -> None:
         value: dict[str, JSON] = {}
@@ -220,6 +256,7 @@ class _Builder:
         merged: list[Node] = []
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             name = self._key(event, depth)
+            self._key_of_value = name or ""
             inner = self._node(self._next(), depth + 1)
             node.take_in(inner)
             if name is None:
@@ -292,7 +329,10 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
         return Problem(Place(file, mark.line + 1, mark.column + 1), TOO_DEEP, "too-deep")
     line = ([*text.split("\n"), ""])[mark.line] if mark.line < text.count("\n") + 1 else ""
     hint = ""
-    if (
+    found = line[mark.column : mark.column + 1]
+    if found and found in _RESERVED and message.endswith("cannot start any token"):
+        message = f"quote it: a plain value cannot begin with {found}"
+    elif (
         line[mark.column : mark.column + 1] == "\t"
         or "\t" in line[: len(line) - len(line.lstrip())]
     ):
@@ -301,6 +341,8 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
         hint = "text with `: ` in it needs quotes"
     elif line.lstrip()[:1] in ("%", "@", "`"):
         hint = "text that starts like this needs quotes"
+    elif begins := _SPECIAL_START.search(line):
+        hint = f"text that begins with {begins[1]} needs quotes around all of it"
     return Problem(
         Place(file, mark.line + 1, mark.column + 1), f"not YAML: {message}", "syntax", hint
     )

@@ -15,6 +15,7 @@ from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import CancelAnswer, Finished, StatusOutcome, Unread, Waiting
 from kling_batch.core.records import Attempt
+from kling_batch.fal.classify import REMOVED
 from kling_batch.fal.client import connect
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.names import by_key, find
@@ -23,6 +24,7 @@ from kling_batch.settings import Settings
 
 MESSAGES: dict[CancelAnswer, str] = {
     CancelAnswer.REQUESTED: "asked (202); what is rendering already may finish and be billed",
+    CancelAnswer.REMOVED: "removed from the queue before it began (200); nothing is billed",
     CancelAnswer.ALREADY_COMPLETED: "too late (400): it has finished; the next run collects it",
     CancelAnswer.NOT_FOUND: "fal does not know it (404); the next run looks it up",
     CancelAnswer.REFUSED: "fal refuses the key, or shows nothing to a locked account; nothing has "
@@ -78,11 +80,13 @@ async def cancel_requests(
     async with connect(gateway) as fal:
         for attempt in attempts:
             assert attempt.handle is not None
-            # A request that vanishes from the queue never began; of one that was rendering,
-            # nobody can say whether it is billed. Only a look right before tells them apart.
+            # What is cancelled in the queue never began; of what was rendering, nobody can say
+            # whether it is billed. Only a look right before tells them apart.
             status = _status(await fal.queue.status(attempt.handle), attempt)
             answer = await fal.queue.cancel(attempt.handle)
             ledger.record(attempt.id, Event.CANCEL_REQUESTED, answer=answer, remote_status=status)
+            if answer is CancelAnswer.REMOVED and status == "IN_QUEUE":
+                ledger.record(attempt.id, Event.CANCEL_CONFIRMED, failure=REMOVED)
             answers.append(answer)
             notify(attempt, MESSAGES[answer])
     return set(answers)

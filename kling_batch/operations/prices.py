@@ -1,4 +1,4 @@
-"""Live prices from fal's pricing API, compared with the catalogue. Must not decide anything.
+"""Live prices from fal's pricing API, compared with the catalogue. Must not pay or stop anything.
 
 The API gives the price of a *billable unit*, which need not be a second of the model page's price
 (docs/fal-api.md#billing-units): it is compared with the catalogue's unit price of the endpoint.
@@ -13,13 +13,12 @@ import anyio
 from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.outcomes import Unread
-from kling_batch.core.quantities import format_usd, micro_usd, parse_usd
+from kling_batch.core.quantities import format_usd, parse_usd
 from kling_batch.errors import KlingBatchError
 from kling_batch.fal.client import connect
 from kling_batch.operations.services import gateway_of
+from kling_batch.operations.unit_prices import AT_ONCE, unit_factor
 from kling_batch.settings import Settings
-
-_BATCH = 50  # endpoints a call, docs/fal-api.md#pricing
 
 
 def live_price_changes(endpoints: Sequence[str], settings: Settings) -> list[str]:
@@ -42,8 +41,8 @@ async def live_prices(
     """
     found: dict[str, tuple[float, str]] = {}
     async with connect(gateway) as fal:
-        for start in range(0, len(endpoints), _BATCH):
-            answer = await fal.queue.prices(list(endpoints[start : start + _BATCH]))
+        for start in range(0, len(endpoints), AT_ONCE):
+            answer = await fal.queue.prices(list(endpoints[start : start + AT_ONCE]))
             if isinstance(answer, Unread):
                 raise KlingBatchError(f"fal's pricing API gave no prices: {answer.reason}")
             found.update(answer)
@@ -71,7 +70,7 @@ def _line(name: str, price: tuple[float, str] | None) -> str:
     text = f"${amount:g} per {unit or 'unit'}"
     if endpoint is None:
         return f"{name}: {text}"
-    factor = micro_usd(amount) / parse_usd(endpoint.unit_price)
+    factor = unit_factor(endpoint, amount)
     if abs(factor - 1) < 0.001:
         return f"{name}: {text}, as in the catalogue"
     return (

@@ -19,6 +19,7 @@ from kling_batch import __version__
 from kling_batch.core.events import EventKind, RunEvent, RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
@@ -254,13 +255,19 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 cap=settings.budget.total,
                 output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
                 emulated=settings.service == "emulator",
-                committed=run.ledger.committed([batch.name for batch in run.batches]),
+                committed=_committed(run),
             )
         )
         for notice in run.notices:
             display.notify(RunEvent(kind=EventKind.WARNING, message=notice))
         async with run_context(
-            settings, run.ledger, _policy(run), gateway=gateway, auth=auth, notify=display.notify
+            settings,
+            run.ledger,
+            _policy(run),
+            gateway=gateway,
+            auth=auth,
+            notify=display.notify,
+            priced=_priced(run),
         ) as context:
             engine = Engine(context)
             async with anyio.create_task_group() as tasks:
@@ -276,6 +283,22 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 result = await engine.run(run.plan)
                 tasks.cancel_scope.cancel()
     return result
+
+
+def _priced(run: Run) -> list[str]:
+    """Endpoints that a capped run pays for: a cap is held against the dearer price."""
+    if not run.settings.budget.caps:
+        return []
+    submitted = (item.job.endpoint for item in run.plan.items if item.action is Action.SUBMIT)
+    return sorted(set(submitted))
+
+
+def _committed(run: Run) -> MicroUSD:
+    """What counts against the caps already; without a cap, what the batches have cost."""
+    caps = [cap for cap in run.settings.budget.caps if cap.window is None]
+    if caps:
+        return MicroUSD(sum(run.ledger.cap_sums.committed(cap) for cap in caps))
+    return run.ledger.committed([batch.name for batch in run.batches])
 
 
 def _policy(run: Run) -> RunPolicy:

@@ -6,14 +6,15 @@ Opens what the engine needs. Must not decide about jobs or money.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from kling_batch import __version__
-from kling_batch.catalog.registry import by_id, cost_of
+from kling_batch.catalog.registry import by_id
 from kling_batch.core.events import RunEvent
 from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.errors import ExitCode, UsageError
@@ -22,6 +23,7 @@ from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.upload import FalUploader
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
+from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
@@ -96,9 +98,14 @@ async def run_context(
     gateway: str | None,
     auth: str,
     notify: Callable[[RunEvent], None],
+    priced: Sequence[str] = (),
 ) -> AsyncIterator[RunContext]:
-    """The engine's context with open connections."""
+    """The engine's context with open connections.
+
+    `priced`: endpoints whose unit prices are asked of fal, for the caps.
+    """
     async with connect(gateway, auth) as fal:
+        factors = await dearer_units(fal.queue, priced)
         yield RunContext(
             ledger=ledger,
             queue=fal.queue,
@@ -109,7 +116,8 @@ async def run_context(
             now=now,
             rng=Random(),  # noqa: S311 - jitter, not a secret
             notify=notify,
-            cost_of=cost_of,
+            cost_of=partial(dearer_cost, factors),
+            price_factors=factors,
             media=lambda endpoint: by_id(endpoint) is not None,
         )
 

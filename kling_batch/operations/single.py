@@ -12,6 +12,7 @@ from typing import Any
 from kling_batch.core.jobs import JSON, Batch, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.records import File
+from kling_batch.core.urls import unsigned
 from kling_batch.ledger.reader import Reader
 from kling_batch.manifest.loader import single
 from kling_batch.output.files import shown
@@ -40,7 +41,9 @@ def _id(mode: str, tier: str, arguments: Mapping[str, str]) -> str:
     """Readable id: words of the prompt, and a digest of everything."""
     words = re.findall(r"[a-z0-9]+", arguments.get("prompt", "").lower())
     slug = "-".join(words)[:40].strip("-") or mode
-    text = json.dumps([mode, tier, sorted(arguments.items())])
+    # A newly signed URL is the same input.
+    given = sorted((name, unsigned(value)) for name, value in arguments.items())
+    text = json.dumps([mode, tier, given])
     return f"{slug}-{sha256(text.encode()).hexdigest()[:6]}"
 
 

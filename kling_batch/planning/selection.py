@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from unicodedata import normalize
 
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import Batch, Job, JobKey, job_key, parents, take_suffix
@@ -73,7 +74,8 @@ def _misses(batch: Batch, flag: str, globs: Sequence[str]) -> Iterator[Problem]:
 
 
 def _fits(job: Job, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(job.id, glob) or fnmatchcase(job.label, glob) for glob in globs)
+    wanted = [normalize("NFC", glob) for glob in globs]
+    return any(fnmatchcase(job.id, glob) or fnmatchcase(job.label, glob) for glob in wanted)
 
 
 def _name(job: Job) -> _Name:

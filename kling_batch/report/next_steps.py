@@ -70,6 +70,9 @@ def _rerun_with_more_money(run: EndedRun, command: Command) -> Iterator[str]:
     if run.stops and all(stop.cap == PER_DAY for stop in run.stops):
         yield from _rerun(run, command, f"a day later, or after raising {PER_DAY}")
         return
+    if any(stop.support for stop in run.stops):
+        yield from _rerun(run, command, "once fal's support has unlocked the account")
+        return
     raised = command.having("--max-cost", "USD") if command.can("--max-cost") else command
     yield from _rerun(run, raised, "after raising the cap or topping up")
 

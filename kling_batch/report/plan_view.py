@@ -10,6 +10,8 @@ from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import duration, format_usd, usd_number
 from kling_batch.core.text import clean
 from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.report.markdown import escaped
+from kling_batch.report.request_view import as_arguments, as_lines
 from kling_batch.settings import Settings
 
 #: At most so many lines; jobs that are kept are only counted.
@@ -35,10 +37,14 @@ History = Mapping[str, float]
 _UNKNOWN_SECONDS = {"image": 15.0, "video": 180.0}
 
 
-def as_text(plan: Plan, settings: Settings, history: History) -> str:
-    """A line for each job that is not kept, then the totals."""
+def as_text(plan: Plan, settings: Settings, history: History, *, prompts: bool = False) -> str:
+    """A line for each job that is not kept, with its request if `prompts`; then the totals."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
-    lines = [_line(item) for item in moving[:MANY]]
+    lines = []
+    for item in moving[:MANY]:
+        lines.append(_line(item))
+        if prompts:
+            lines += [f"{'':>21}{line}" for line in as_lines(item.job)]
     if len(moving) > MANY:
         lines.append(f"… and {len(moving) - MANY} more (--json lists all)")
     return "\n".join([*lines, _totals(plan, settings), *_footnotes(plan, settings, history)])
@@ -110,7 +116,19 @@ def as_markdown(plan: Plan, settings: Settings, history: History) -> str:
         )
     if len(moving) > MANY:
         lines.append(f"| | … and {len(moving) - MANY} more | | |")
-    return "\n".join([*lines, "", *_footnotes(plan, settings, history)]).rstrip()
+    lines += ["", *_footnotes(plan, settings, history)]
+    return "\n".join([*lines, *_requests(moving[:MANY])]).rstrip()
+
+
+def _requests(items: list[PlannedJob]) -> list[str]:
+    """Prompt and arguments of each job, folded away."""
+    if not items:
+        return []
+    lines = ["", "<details><summary>prompts and arguments</summary>", ""]
+    for item in items:
+        lines.append(f"- **{escaped(item.job.label)}** {escaped(item.job.endpoint)}")
+        lines += [f"  - {escaped(line)}" for line in as_lines(item.job)]
+    return [*lines, "", "</details>"]
 
 
 def _cell(text: str) -> str:
@@ -144,6 +162,7 @@ def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
                 "estimate_usd": usd_number(item.job.estimate),
                 "estimate_note": item.job.estimate_note or None,
                 "path": item.job.path.format(output="", ext=""),
+                "arguments": as_arguments(item.job),
             }
             for item in plan.items
         ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from support.cli import Desk
 
+from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Fault
+from kling_batch.ledger.reader import Reader
 
 
 def test_cancel_says_what_fal_said(desk: Desk) -> None:
@@ -18,6 +20,20 @@ def test_cancel_says_what_fal_said(desk: Desk) -> None:
     desk.run(code=1)
     charged = sum(desk.world.books.charges().values())
     assert charged == len(desk.pictures()) <= 1
+
+
+def test_what_fal_removed_from_its_queue_is_settled_at_once(desk: Desk) -> None:
+    desk.world.settings.concurrency = 0
+    desk.world.settings.cancel_removes = True
+    desk.run("--detach", code=6)
+
+    told = desk.say("cancel", "--all", "--emulator-url", desk.url)
+
+    assert told.count("removed from the queue") == 2
+    with Reader.open(desk.folder / "outputs" / "ledger.db") as reader:
+        assert reader.money().exposed == 0
+        assert len(reader.attempts_in(State.CANCELLED)) == 2
+    assert desk.world.books.total_committed_micro_usd == 0
 
 
 def test_a_key_that_is_refused_at_the_cancellation_is_told_as_such(desk: Desk) -> None:

@@ -334,6 +334,30 @@ def test_the_second_name_of_a_doubt_is_in_doubt(desk: Desk) -> None:
     assert len(steps(told)) == 2
 
 
+# -- a locked account --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("Admin lock", "once fal's support has unlocked the account"),
+        ("Exhausted balance", "after raising the cap or topping up"),
+    ],
+)
+def test_who_can_unlock_an_account_is_told_by_the_kind_of_lock(
+    desk: Desk, reason: str, advice: str
+) -> None:
+    body = {"detail": f"User is locked. Reason: {reason}."}
+    desk.world.faults.add(Fault(stage="submit.before", what="status", status=403, body=body))
+    desk.videos(ABC[1])
+
+    told = desk.run(code=4)
+
+    assert advice in told
+    assert ("topping up" in told) == (reason != "Admin lock")
+    assert desk.charges() == []
+
+
 # -- a deadline --------------------------------------------------------------------------------
 
 

@@ -17,6 +17,15 @@ CREATE TABLE artifacts (
   unique (attempt_id, output_index)
 ) strict
 ;
+CREATE VIEW attempt_counted as
+select m.attempt_id, m.job_key, m.batch, m.intended_at, a.endpoint,
+  m.exposed_micro_usd + case
+    when a.origin <> 'adopted' and a.billed_at is null
+      and (m.state in ('rendered', 'succeeded') or a.charged = 'yes')
+    then max(m.charged_micro_usd, a.estimate_micro_usd)
+    else m.charged_micro_usd end as counted_micro_usd,
+  m.exposed_micro_usd + m.unbilled_micro_usd as scaled_micro_usd
+from attempt_money m join attempts a on a.id = m.attempt_id;
 CREATE VIEW attempt_money as
 select id as attempt_id, job_key, batch, state, intended_at,
   case when origin = 'adopted' then 0
@@ -61,7 +70,7 @@ CREATE TABLE attempts (
   failure_kind text,
   failure text check (failure is null or json_valid(failure)),
   retry_granted_at text,
-  cancel_asked_at text,
+  cancel_asked_at text, billed_at text, cancel_answer text,
   check (state not in ('submitted', 'rendered', 'succeeded')
          or request_id is not null or origin = 'adopted'),
   check ((state in ('failed', 'cancelled')) = (failure_kind is not null)),

@@ -21,6 +21,7 @@ T2I = "fal-ai/kling-image/o3/text-to-image"
         (T2V, {"generate_audio": True}, 10, 1_400_000, 10.0),
         (T2V, {"generate_audio": False}, 5, 560_000, 4.0),
         (f"{O3}/4k/text-to-video", {}, 5, 2_100_000, 5.0),
+        (f"{O3}/pro/reference-to-video", {"elements": [{"video_url": "u"}]}, 5, 840_000, 6.0),
         (f"{O3}/4k/reference-to-video", {"generate_audio": True}, 5, 2_100_000, 5.0),
         (f"{O3}/pro/video-to-video/edit", {}, 10, 1_680_000, 12.0),
         (f"{O3}/standard/video-to-video/reference", {}, 5.041667, 635_250, 4.5375),

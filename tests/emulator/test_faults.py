@@ -103,6 +103,8 @@ class TestThePlan:
             ({"stage": "job", "what": "fail", "error": "tuesday"}, "unknown error 'tuesday'"),
             ({"stage": "status", "what": "status"}, "needs a status code"),
             ({"stage": "status", "what": "delay"}, "needs seconds"),
+            ({"stage": "result", "what": "units"}, "needs a scale"),
+            ({"stage": "status", "what": "units", "scale": 2}, "only a result"),
             ({"stage": "status"}, "a fault needs what"),
             ({"stage": "status", "what": "reset", "nth": "3"}, "nth cannot be '3'"),
             ({"stage": "status", "what": "reset", "nth": [True]}, "nth cannot be"),
@@ -338,6 +340,17 @@ class TestOnTheWire:
         assert bad.headers["content-type"] == "video/mp4"
         assert len(bad.content) == len(good.content)
         assert good.content[4:8] == b"ftyp" != bad.content[4:8]
+
+    async def test_units_on_another_scale_leave_the_charge_alone(self, fal, world):
+        world.faults.add(Fault(stage="result", what="units", scale=0.5))
+        body = (await submit(fal)).json()
+        await anyio.sleep(60)
+
+        answer = await fal.get(body["response_url"])
+
+        [request] = world.books.accepted
+        assert float(answer.headers["x-fal-billable-units"]) == request.charged_units / 2
+        assert world.books.total_charged_micro_usd == 560_000
 
     async def test_headers_can_lie(self, fal, world):
         _, video = await rendered(fal)

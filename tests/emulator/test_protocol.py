@@ -257,6 +257,37 @@ async def test_start_deadlines(fal, world, clock):
     assert result.headers["x-fal-request-timeout-type"] == "user"
 
 
+async def test_the_start_deadline_of_the_newer_name_wins(fal, world, clock):
+    world.change_settings({"concurrency": 0})
+    newer = {"X-Fal-Request-Start-Timeout": "5", "X-Fal-Request-Timeout": "500"}
+    broken = await submit(fal, headers={"X-Fal-Request-Start-Timeout": "0"})
+    accepted = await submit(fal, headers=newer)
+    clock.now += 6
+
+    assert broken.status_code == 400
+    assert "X-Fal-Request-Start-Timeout" in broken.text
+    assert (await fal.get(accepted.json()["response_url"])).status_code == 504
+
+
+async def test_tags_are_kept_and_broken_ones_dropped(fal, world):
+    tags = "batch=spring,job=a b,fal.x=1,Upper=1,empty="
+    await submit(fal, headers={"X-Fal-Tags": tags})
+    world.change_settings({"refuse_tags": True})
+    refused = await submit(fal, headers={"X-Fal-Tags": tags})
+
+    assert [request.tags for request in world.books.accepted] == [{"batch": "spring", "job": "a b"}]
+    assert refused.status_code == 403
+
+
+async def test_a_cancelled_request_can_be_answered_as_removed(fal, world):
+    world.change_settings({"concurrency": 0, "cancel_removes": True})
+    body = (await submit(fal)).json()
+    answer = await fal.put(body["cancel_url"])
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "OK"})
+    assert world.books.total_committed_micro_usd == 0
+
+
 async def test_a_body_that_is_no_object_is_refused(fal):
     garbled = await fal.post(f"{QUEUE}/{T2V}", content=b"{nonsense")
     listed = await fal.post(f"{QUEUE}/{T2V}", json=["prompt"])

@@ -74,7 +74,10 @@ def test_good_input_passes(endpoint, payload):
         (R2V, {"prompt": "x", "image_urls": IMG}, ("image_urls", "list_type")),
         (
             R2V,
-            {"prompt": "x", "elements": [{"reference_image_urls": [IMG] * 4}]},
+            {
+                "prompt": "x",
+                "elements": [{"frontal_image_url": IMG, "reference_image_urls": [IMG] * 4}],
+            },
             ("elements.0.reference_image_urls", "sequence_too_long"),
         ),
         (EDIT, {"prompt": "x"}, ("video_url", "missing")),

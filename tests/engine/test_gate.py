@@ -84,6 +84,55 @@ def test_one_lock_answer_in_a_burst_is_taken_as_a_blip(tmp_path: Path) -> None:
     paid_once(rig, 4)
 
 
+def locked(*calls: int, reason: str = "Exhausted balance. Top up your balance.") -> Fault:
+    body = {"detail": f"User is locked. Reason: {reason}"}
+    return Fault(stage="submit.before", what="status", status=403, body=body, nth=calls or None)
+
+
+def test_a_lock_that_flips_gets_a_slower_second_round(tmp_path: Path) -> None:
+    """One job at a time: locked five times in a row, and open again after half a minute."""
+    rig = Rig(tmp_path, account(), [locked(2, 3, 4, 5, 6)])
+    jobs = make_jobs(4)
+
+    run_result = rig.run(jobs, concurrency=1)
+
+    assert run_result.stops == []
+    paid_once(rig, 4)
+    times = [post.at for post in rig.world.books.posts[1:7]]
+    assert times[2] - times[0] < 5
+    assert times[5] - times[2] > 30
+
+
+def test_a_lock_that_stays_ends_the_run_after_minutes(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(), [locked(*range(2, 60))])
+    jobs = make_jobs(4)
+
+    run_result = rig.run(jobs, concurrency=1)
+
+    assert run_result.stopped_by() == (ExitCode.BUDGET,)
+    times = [post.at for post in rig.world.books.posts]
+    assert 60 < times[-1] - times[1] < 300
+    assert len(times) == 1 + 3 + 4
+    paid_once(rig, 1)
+
+
+@pytest.mark.parametrize(
+    ("calls", "reason"),
+    [((), "Exhausted balance."), (tuple(range(2, 60)), "Admin lock"), ((), "Administrator lock")],
+)
+def test_a_lock_without_a_sign_of_flipping_is_believed_at_once(
+    tmp_path: Path, calls: tuple[int, ...], reason: str
+) -> None:
+    rig = Rig(tmp_path, account(), [locked(*calls, reason=reason)])
+
+    run_result = rig.run(make_jobs(4), concurrency=1)
+
+    (stop,) = run_result.stops
+    times = [post.at for post in rig.world.books.refused]
+    assert times[-1] - times[0] < 10
+    assert stop.support == ("fal's support" in stop.reason) == ("Admin" in reason)
+
+
 def test_the_bad_luck_of_one_job_holds_nobody_for_long(tmp_path: Path) -> None:
     """Refused ten times in a row, it waits longer and longer; the others are accepted meanwhile."""
     unlucky = Fault(stage="submit.before", what="status", status=429, prompt="job-0", times=10)

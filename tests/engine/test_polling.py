@@ -22,13 +22,15 @@ from support.engine import (
     slow,
 )
 
-from kling_batch.core.jobs import job_key
+from kling_batch.core.jobs import JSON, Job, job_key
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
     CancelAnswer,
     Charged,
     FailureKind,
 )
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
@@ -259,15 +261,10 @@ def test_an_answer_without_files_is_collected_from_the_list(tmp_path: Path) -> N
     assert json.loads((tmp_path / "test/raw.json").read_text()) == {"text": "forty-two"}
 
 
-@pytest.mark.parametrize("status", ["IN_QUEUE", ""])
-def test_what_was_cancelled_and_vanished_is_free_only_if_it_was_still_in_its_queue(
-    tmp_path: Path, status: str
-) -> None:
-    """What the polls saw hours ago says nothing; the look right before the cancellation does."""
-    rig = Rig(
-        tmp_path, account(concurrency=1, status_ttl=3600.0, list_allowed=status == "IN_QUEUE")
-    )
-    jobs = make_jobs(2)
+def cancelled_while(
+    rig: Rig, jobs: list[Job], status: str, answer: CancelAnswer, *, honoured: bool
+) -> int:
+    """Leave two requests open and have the second one cancelled, last seen as `status`; its id."""
 
     async def stop(engine: Engine) -> None:
         await anyio.sleep(5)
@@ -276,25 +273,78 @@ def test_what_was_cancelled_and_vanished_is_free_only_if_it_was_still_in_its_que
     rig.run(jobs, stop=stop)
     with rig.ledger() as ledger:
         last = ledger.attempts_in(State.SUBMITTED)[-1]
-        assert last.remote_status == "IN_QUEUE"
-        ledger.record(
-            last.id,
-            Event.CANCEL_REQUESTED,
-            answer=CancelAnswer.REQUESTED,
-            remote_status=status,
-        )
         assert last.handle is not None
-        if status:
-            rig.world.cancel(rig.world.find(last.handle.request_id))
+        ledger.record(last.id, Event.CANCEL_REQUESTED, answer=answer, remote_status=status)
+        if honoured:
+            request = rig.world.find(last.handle.request_id)
+            assert request is not None
+            rig.world.cancel(request)
+    return last.id
+
+
+def test_what_vanished_after_its_cancellation_may_be_rendering_all_the_same(tmp_path: Path) -> None:
+    """Last seen queued, and 404 from then on: no answer of fal says that it was cancelled."""
+    rig = Rig(tmp_path, slow(concurrency=1))
+    jobs = make_jobs(2)
+    attempt_id = cancelled_while(rig, jobs, "IN_QUEUE", CancelAnswer.REQUESTED, honoured=False)
     rig.world.faults.add(Fault(stage="status", what="expired", request=2))
-    rig.epoch += timedelta(hours=2)
+    cap = Cap(limit=MicroUSD(1_120_000), batches=("test",))
+
+    for expected in (State.IN_DOUBT, State.SUCCEEDED):
+        rig.run([*jobs, make_job("third")], caps=(cap,))
+        with rig.ledger() as ledger:
+            assert ledger.attempt(attempt_id).state is expected
+
+    assert rig.world.books.total_committed_micro_usd == 840_000
+    paid_once(rig, 2)
+
+
+def test_what_fal_removed_from_its_queue_is_free(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, slow(concurrency=1, list_allowed=False))
+    jobs = make_jobs(2)
+    attempt_id = cancelled_while(rig, jobs, "UNKNOWN", CancelAnswer.REMOVED, honoured=True)
+    rig.world.faults.add(Fault(stage="status", what="expired", request=2))
 
     rig.run(jobs)
 
     with rig.ledger() as ledger:
-        attempt = ledger.attempt(last.id)
-    assert attempt.state is State.CANCELLED
-    assert attempt.charged is (Charged.NO if status else Charged.UNKNOWN)
+        attempt = ledger.attempt(attempt_id)
+    assert (attempt.state, attempt.charged) == (State.CANCELLED, Charged.NO)
+    paid_once(rig, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "charged"),
+    [
+        ("IN_QUEUE", CancelAnswer.REQUESTED, Charged.NO),
+        ("IN_PROGRESS", CancelAnswer.REQUESTED, Charged.UNKNOWN),
+        ("UNKNOWN", CancelAnswer.REMOVED, Charged.NO),
+    ],
+)
+@pytest.mark.parametrize("body", [{"detail": "Request was cancelled"}, {}])
+def test_a_499_of_what_we_cancelled_is_a_verdict_and_free_if_it_had_not_begun(
+    tmp_path: Path, status: str, answer: CancelAnswer, charged: Charged, body: JSON
+) -> None:
+    class Terse(Bent):
+        """Neither a structured body nor units, and no error in the status."""
+
+        def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            if answer.status_code == 499:
+                return httpx.Response(499, json=body)
+            if request.url.path.endswith("/status") and "client_cancelled" in answer.text:
+                return httpx.Response(200, json={"status": "COMPLETED"})
+            return answer
+
+    rig = Rig(tmp_path, slow(concurrency=1))
+    jobs = make_jobs(2)
+    attempt_id = cancelled_while(rig, jobs, status, answer, honoured=True)
+
+    rig.run(jobs, transport=Terse(rig.world))
+
+    with rig.ledger() as ledger:
+        attempt = ledger.attempt(attempt_id)
+    assert (attempt.state, attempt.charged) == (State.CANCELLED, charged)
+    paid_once(rig, 1)
 
 
 # -- a run that never ends ----------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.books import paid_once
-from support.engine import CountingUploads, Rig, account, make_job, make_jobs
+from support.engine import CountingUploads, Rig, account, make_job, make_jobs, slow
 
 from kling_batch.core.jobs import LocalFile
 from kling_batch.core.lifecycle import State
@@ -127,8 +127,8 @@ def test_an_input_that_changed_since_it_was_priced_is_not_uploaded_under_its_old
         def __init__(self) -> None:
             self.contents: list[bytes] = []
 
-        async def upload(self, path: Path, content_type: str) -> str:
-            self.contents.append(path.read_bytes())
+        async def upload(self, path: Path, data: bytes, content_type: str) -> str:
+            self.contents.append(data)
             return "https://v3b.fal.media/files/b/x.png"
 
     photo = tmp_path / "photo.png"
@@ -198,3 +198,44 @@ def test_what_is_put_off_for_longer_than_an_hour_is_left_to_the_next_run(tmp_pat
 
 
 # -- estimates -------------------------------------------------------------------------------------
+
+
+# -- headers ---------------------------------------------------------------------------------------
+
+
+def test_fals_billing_pages_can_be_read_by_batch_job_and_attempt(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    jobs = [make_job("Äpfel"), make_job("hero", take=2)]
+
+    rig.run(jobs)
+
+    assert [request.tags for request in rig.world.books.accepted] == [
+        {"batch": "test", "job": "Apfel", "attempt": "1"},
+        {"batch": "test", "job": "hero#2", "attempt": "2"},
+    ]
+
+
+def test_an_account_that_takes_no_tags_pays_without_them(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(refuse_tags=True))
+    jobs = make_jobs(3)
+
+    run_result = rig.run(jobs, concurrency=1)
+
+    assert run_result.stops == []
+    assert [request.tags for request in rig.world.books.accepted] == [{}] * 3
+    assert len(rig.world.books.refused) == 1
+    paid_once(rig, 3)
+    with rig.ledger() as ledger:
+        attempts = sum(len(ledger.attempts_of(job.key)) for job in jobs)
+    assert attempts == len(rig.world.books.posts) == 4
+
+
+def test_what_does_not_begin_in_time_is_given_up_unbilled(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, slow(concurrency=1))
+    jobs = make_jobs(2)
+
+    rig.run(jobs, start_timeout=60.0)
+
+    assert rig.states(jobs) == [State.SUCCEEDED, State.FAILED]
+    assert len(rig.world.books.posts) == 2
+    paid_once(rig, 1)

@@ -106,7 +106,7 @@ def is_result(request: httpx.Request) -> bool:
 
 
 class NoUploads:
-    async def upload(self, path: Path, content_type: str) -> str:
+    async def upload(self, path: Path, data: bytes, content_type: str) -> str:
         raise AssertionError(f"nothing should be uploaded: {path}")
 
 
@@ -116,7 +116,7 @@ class CountingUploads:
     def __init__(self) -> None:
         self.paths: list[Path] = []
 
-    async def upload(self, path: Path, content_type: str) -> str:
+    async def upload(self, path: Path, data: bytes, content_type: str) -> str:
         await anyio.sleep(1)
         self.paths.append(path)
         return f"https://v3b.fal.media/files/b/test/{len(self.paths)}.png"

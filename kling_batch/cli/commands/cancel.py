@@ -35,7 +35,8 @@ def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
         click.echo("no open requests among them", err=True)
     if CancelAnswer.REFUSED in answers:
         return ExitCode.AUTH
-    return ExitCode.OK if answers <= {CancelAnswer.REQUESTED} else ExitCode.SOME_FAILED
+    taken = {CancelAnswer.REQUESTED, CancelAnswer.REMOVED}
+    return ExitCode.OK if answers <= taken else ExitCode.SOME_FAILED
 
 
 def _print(label: str, message: str) -> None:

@@ -53,7 +53,10 @@ def price_text(price: Price) -> str:
         factors = "".join(f", {name} ×{factor}" for name, factor in price.factors.items())
         return f"{price.image} an image{factors}"
     audio = f", {price.audio} with audio" if price.audio and price.audio != price.silent else ""
-    return f"{price.silent} a second{audio}"
+    clip = (
+        f", {price.clip} with a clip in an element" if price.clip not in ("", price.silent) else ""
+    )
+    return f"{price.silent} a second{audio}{clip}"
 
 
 def details(endpoints: Iterable[Endpoint]) -> str:

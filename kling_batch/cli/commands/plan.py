@@ -34,6 +34,11 @@ from kling_batch.report.plan_view import as_json, as_markdown, as_text
 @selection_options
 @service_options
 @click.option("--retry-failed", is_flag=True, help="Count failed jobs as to be tried again")
+@click.option(
+    "--show",
+    type=click.Choice(["prompts"]),
+    help="Also list what will be sent: prompt and arguments (JSON and Markdown always do)",
+)
 @click.option("--json", "as_json", is_flag=True, help="The plan as one JSON document")
 @click.option("--markdown", is_flag=True, help="The plan as Markdown, for a pull request")
 @click.option("--live-prices", is_flag=True, help="Ask fal's pricing API, too (needs a key)")
@@ -56,7 +61,7 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     elif values["markdown"]:
         click.echo(as_markdown(*view))
     else:
-        click.echo(as_text(*view))
+        click.echo(as_text(*view, prompts=values["show"] == "prompts"))
     if values["live_prices"]:
         endpoints = sorted({item.job.endpoint for item in planned.plan.items})
         for line in operations.live_price_changes(endpoints, planned.settings):

@@ -36,6 +36,8 @@ T2I = find("text-to-image")
 I2I = find("image-to-image")
 URL = "https://example.com/a.png"
 CLIP = "https://example.com/a.mp4"
+PICTURES = {"frontal_image_url": URL, "reference_image_urls": [URL]}
+WITH_CLIP = {"elements": [{"video_url": CLIP}]}
 
 
 def errors_of(endpoint, arguments):
@@ -372,7 +374,7 @@ def test_source_clip_is_video_1():
     ],
 )
 def test_caps_of_references(endpoint, images, plain, with_video, expected):
-    elements = [{"reference_image_urls": [URL]}] * plain + [{"video_url": CLIP}] * with_video
+    elements = [PICTURES] * plain + [{"video_url": CLIP}] * with_video
     arguments = {"prompt": "x", "image_urls": [URL] * images, "elements": elements}
     if "video_url" in endpoint.by_name:
         arguments["video_url"] = CLIP
@@ -383,7 +385,7 @@ def test_caps_of_references(endpoint, images, plain, with_video, expected):
 def test_an_element_shows_something():
     assert codes(R2V, {"prompt": "x", "elements": [{}]}) == ["missing"]
     assert codes(R2V, {"prompt": "x", "elements": [{"voice_id": "v"}]}) == ["missing"]
-    four = {"reference_image_urls": [URL] * 4}
+    four = {"frontal_image_url": URL, "reference_image_urls": [URL] * 4}
     assert codes(R2V, {"prompt": "x", "elements": [four]}) == ["wrong-count"]
     assert codes(T2I, {"prompt": "x", "elements": [{"video_url": CLIP}]})[0] == "unknown-parameter"
 
@@ -392,7 +394,22 @@ def test_an_element_shows_something():
     ("endpoint", "arguments", "expected"),
     [
         (T2V, {"prompt": "x", "shot_type": "wild"}, "undocumented-value"),
-        (R2V, {"prompt": "x", "elements": [{"frontal_image_url": URL}]}, "reported-limit"),
+        (
+            EDIT,
+            {"prompt": "x", "video_url": CLIP, "elements": [{"frontal_image_url": URL}]},
+            "reported",
+        ),
+        (T2I, {"prompt": "x", "elements": [{"frontal_image_url": URL}]}, "reported"),
+        (I2V, {"prompt": "@Image1 walks", "image_url": URL}, "undocumented"),
+        (
+            I2V,
+            {"multi_prompt": [{"prompt": "x"}], "image_url": URL, "end_image_url": URL},
+            "reported",
+        ),
+        (T2V, {"multi_prompt": [{"prompt": "x"}], "shot_type": "intelligent"}, "reported"),
+        (R2V, {"prompt": "x", "elements": [{**PICTURES, "voice_id": "v"}]}, "reported"),
+        (R2V, {"prompt": "x", "elements": [{"video_url": CLIP, "voice_id": "v"}]}, "reported"),
+        (R2V, {"prompt": "x", "elements": [PICTURES] * 5}, "reported"),
         (R2V, {"prompt": "x", "end_image_url": URL}, "undocumented"),
         (T2I, {"prompt": "x", "result_type": "series", "num_images": 3}, "without-effect"),
         (T2I, {"prompt": "x", "series_amount": 3}, "without-effect"),
@@ -402,6 +419,35 @@ def test_an_element_shows_something():
 def test_what_is_doubtful_only_warns(endpoint, arguments, expected):
     assert codes(endpoint, arguments) == []
     assert expected in warnings(endpoint, arguments)
+
+
+@pytest.mark.parametrize(
+    ("element", "expected"),
+    [
+        ({"frontal_image_url": URL}, ["missing"]),
+        ({"reference_image_urls": [URL]}, ["missing"]),
+        ({"frontal_image_url": URL, "reference_image_urls": [URL]}, []),
+        ({"video_url": CLIP}, []),
+        ({"video_url": CLIP, "frontal_image_url": URL}, []),
+    ],
+)
+def test_reference_to_video_wants_two_views_or_a_clip(element, expected):
+    """fal says so only after the request was accepted."""
+    assert codes(R2V, {"prompt": "x", "elements": [element]}) == expected
+
+
+def test_a_voice_on_a_clip_that_is_heard_is_in_order():
+    element = {"video_url": CLIP, "voice_id": "v"}
+    arguments = {"prompt": "x", "elements": [element], "generate_audio": True}
+
+    assert codes(R2V, arguments) == []
+    assert warnings(R2V, arguments) == []
+
+
+def test_other_mentions_in_image_to_video_stay_errors():
+    arguments = {"prompt": "@Element1 and @Video1", "image_url": URL}
+
+    assert codes(I2V, arguments) == ["unknown-mention"] * 2
 
 
 def test_all_problems_come_at_once():
@@ -510,6 +556,10 @@ def test_every_url_is_visited_with_its_place():
         ("text-to-video", "4k", {"generate_audio": True}, "2.10"),
         ("image-to-video", "pro", {"image_url": URL, "duration": 3}, "0.336"),
         ("reference-to-video", "standard", {"generate_audio": True}, "0.56"),
+        ("reference-to-video", "standard", WITH_CLIP, "0.63"),
+        ("reference-to-video", "standard", {**WITH_CLIP, "generate_audio": True}, "0.63"),
+        ("reference-to-video", "pro", {**WITH_CLIP, "duration": 10}, "1.68"),
+        ("reference-to-video", "4k", WITH_CLIP, "2.10"),
         ("remix", "standard", {"video_url": CLIP, "duration": 4}, "0.504"),
         ("text-to-image", "pro", {}, "0.028"),
         ("text-to-image", "pro", {"num_images": 4, "resolution": "2K"}, "0.112"),

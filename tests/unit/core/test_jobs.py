@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from unicodedata import is_normalized
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kling_batch.catalog.registry import find, normalise
@@ -74,6 +75,7 @@ def test_order_does_not_matter(arguments, chance):
 @given(plain)
 def test_the_kept_scanner_writes_what_json_writes(value):
     expected = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assume(is_normalized("NFC", expected))  # the other form of a letter is spelt in this one
 
     assert expected == canonical_json(value)
 

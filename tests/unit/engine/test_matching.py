@@ -165,6 +165,8 @@ def test_nothing_in_doubt_finds_nothing() -> None:
         ({"a": 5}, {"a": 5.0}),
         ({"a": [0.5, {"x": -0.0}]}, {"a": [0.5, {"x": 0}]}),
         ({"p": "ü"}, {"p": "\u00fc"}),
+        ({"p": "é"}, {"p": "e\u0301"}),
+        ({"u": "https://h/a?sig=1&sv=2"}, {"u": "https://me:pw@h/a?sig=3&sv=4"}),
     ],
 )
 def test_payloads_that_mean_the_same_are_equal(sent: Any, stored: Any) -> None:
@@ -183,7 +185,6 @@ def test_payloads_that_mean_the_same_are_equal(sent: Any, stored: Any) -> None:
         ({"a": [None]}, {"a": []}),
         ({"a": 0.5}, {"a": 0.25}),
         ({"p": "x"}, {"p": "x "}),
-        ({"p": "é"}, {"p": "e\u0301"}),
     ],
 )
 def test_payloads_that_may_mean_something_else_are_not(one: Any, other: Any) -> None:

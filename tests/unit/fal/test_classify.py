@@ -462,6 +462,43 @@ def test_a_422_with_details_is_a_verdict_by_itself(finished: Finished) -> None:
     assert failed.failure.error_type == "content_policy_violation"
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "error_type"),
+    [
+        (499, {"detail": "Request was cancelled"}, "client_cancelled"),
+        (499, HTML, "client_cancelled"),
+        (400, {"detail": "The request was cancelled"}, "client_cancelled"),
+        (410, {"detail": "gone"}, ""),
+    ],
+)
+def test_a_refused_result_of_what_we_cancelled_is_a_verdict(
+    status: int, body: Any, error_type: str
+) -> None:
+    outcome = classify_result(answer(status, body), Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Failed)
+    failure = outcome.failure
+    assert (failure.kind, failure.error_type) == (FailureKind.ABANDONED, error_type)
+    assert failure.charged is Charged.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"detail": "Request is still in progress"}),
+        (400, HTML),
+        (403, {"detail": "User is locked."}),
+        (404, {"detail": "Not Found"}),
+        (429, {"detail": "slow down"}),
+        (502, HTML),
+    ],
+)
+def test_a_blind_read_of_what_we_cancelled_is_no_verdict(status: int, body: Any) -> None:
+    outcome = classify_result(answer(status, body), Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Unread)
+
+
 # -- every error fal documents -----------------------------------------------------------------
 
 T, A, V, P = (
@@ -487,9 +524,9 @@ REQUEST_LEVEL = [
     ("internal_error", 500, T, NO, RETRY),
     ("client_disconnected", 499, A, UNKNOWN, GIVE_UP),
     ("client_cancelled", 499, A, UNKNOWN, GIVE_UP),
-    ("bad_request", 400, V, NO, GIVE_UP),
+    ("bad_request", 400, V, UNKNOWN, GIVE_UP),
     ("some_future_type", 500, T, NO, RETRY),
-    ("some_future_type", 400, V, NO, GIVE_UP),
+    ("some_future_type", 400, V, UNKNOWN, GIVE_UP),
     ("some_future_type", 418, V, UNKNOWN, GIVE_UP),
 ]
 
@@ -532,7 +569,7 @@ NEVER_AGAIN = """
     unsupported_audio_format:422:no unsupported_image_format:422:no
     unsupported_video_format:422:no missing:422:no string_too_long:422:no
     string_too_short:422:no enum:422:no literal_error:422:no int_parsing:422:no
-    url_parsing:422:no partner_validation_failed:422:unknown never_seen_before:422:no
+    url_parsing:422:no partner_validation_failed:422:unknown never_seen_before:422:unknown
 """
 
 MODEL_LEVEL = [

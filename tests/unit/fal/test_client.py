@@ -550,6 +550,7 @@ def test_a_listed_status_code_counts_only_where_it_is_a_number(code: Any, known:
     ("answer", "word"),
     [
         (httpx.Response(202, json={"status": "CANCELLATION_REQUESTED"}), CancelAnswer.REQUESTED),
+        (httpx.Response(200, json={"status": "OK"}), CancelAnswer.REMOVED),
         (httpx.Response(400, json={"status": "ALREADY_COMPLETED"}), CancelAnswer.ALREADY_COMPLETED),
         (httpx.Response(404, json={"status": "NOT_FOUND"}), CancelAnswer.NOT_FOUND),
         (httpx.Response(200, json={"success": True}), CancelAnswer.REQUESTED),
@@ -767,7 +768,7 @@ def test_an_upload_that_fails_does_not_show_the_key(
     with serving(broken) as server:
         uploader = FalUploader(gateway=server.url)
         with pytest.raises(UploadError) as caught:
-            anyio.run(partial(uploader.upload, photo, "image/png"))
+            anyio.run(partial(uploader.upload, photo, b"x", "image/png"))
 
     shown = str(caught.value)
     assert "photo.png" in shown

@@ -19,7 +19,7 @@ from support.sockets import Exchange, serving
 from kling_batch.core.outcomes import UploadError
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
-from kling_batch.fal.upload import FalUploader
+from kling_batch.fal.upload import FalUploader, _file_name
 
 ADDRESS = "https://v3.fal.media/files/b/in/photo.png"
 SECRET = "a:very-secret-key"
@@ -39,7 +39,6 @@ seen: list[Exchange] = []
 def upload(folder: Path, status: int, body: bytes, file_url: object = None) -> str:
     """One upload; every answer is `body`, or with `file_url` a good one that gives it."""
     photo = folder / "photo.png"
-    photo.write_bytes(b"pixels-of-the-input")
 
     def handle(exchange: Exchange) -> None:
         seen.append(exchange)
@@ -57,7 +56,7 @@ def upload(folder: Path, status: int, body: bytes, file_url: object = None) -> s
 
     with serving(handle) as server:
         uploader = FalUploader(f"Key {SECRET}", gateway=server.url)
-        return anyio.run(partial(uploader.upload, photo, "image/png"))
+        return anyio.run(partial(uploader.upload, photo, b"pixels-of-the-input", "image/png"))
 
 
 NONSENSE = [
@@ -109,6 +108,23 @@ def test_what_is_no_address_never_gets_into_a_paid_request(tmp_path: Path, odd: 
 
     with pytest.raises(UploadError, match="no address"):
         upload(tmp_path, 500, b"", odd)
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "expected"),
+    [
+        ("a.png", "image/png", "a.png"),
+        ("a.JPEG", "image/jpeg", "a.JPEG"),
+        ("a.jpg", "image/png", "a.png"),
+        ("é.tar.jpg", "video/mp4", "_.tar.mp4"),
+        ("plain", "image/jpeg", "plain.jpg"),
+        ("a.bin", "application/octet-stream", "a.bin"),
+    ],
+)
+def test_the_name_at_fal_has_the_suffix_of_the_content(
+    name: str, content_type: str, expected: str
+) -> None:
+    assert _file_name(Path(name), content_type) == expected
 
 
 @pytest.mark.parametrize("status", [403, 500, 502])
@@ -169,7 +185,7 @@ def test_an_upload_refused_with_an_echo_tells_no_key(
         def log_message(self, *_: Any) -> None:
             pass
 
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 100)
+    data = b"\x89PNG\r\n\x1a\n" + b"0" * 100
     with HTTPServer(("127.0.0.1", 0), Echo) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
@@ -177,7 +193,7 @@ def test_an_upload_refused_with_an_echo_tells_no_key(
             url = f"http://127.0.0.1:{server.server_port}"
             uploader = FalUploader("Key an-id:very-secret", gateway=url)
             with pytest.raises(UploadError) as caught:
-                await uploader.upload(tmp_path / "a.png", "image/png")
+                await uploader.upload(tmp_path / "a.png", data, "image/png")
             return str(caught.value)
 
         told = anyio.run(upload)

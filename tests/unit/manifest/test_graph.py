@@ -37,7 +37,9 @@ def test_an_output_stands_wherever_an_address_may(tmp_path):
             prompt: "@Image1 @Image2 @Element1"
             start_image_url: {{job: still}}
             image_urls: ["https://a.example/1.png", {{job: still, take: 2, output: 2}}]
-            elements: [{{reference_image_urls: [{{job: still, take: 2}}]}}]
+            elements:
+              - frontal_image_url: {{job: still}}
+                reference_image_urls: [{{job: still, take: 2}}]
           - id: raw
             endpoint: a/b
             input: {{deep: [{{job: still, output: 2}}]}}

@@ -84,7 +84,7 @@ def test_files_stand_in_lists_elements_and_raw_inputs(tmp_path):
             mode: reference-to-video
             prompt: x
             image_urls: [one.png, "https://a.example/two.png"]
-            elements: [{reference_image_urls: [one.png]}]
+            elements: [{frontal_image_url: one.png, reference_image_urls: [one.png]}]
           - id: b
             endpoint: a/b
             input: {image_url: one.png, deep: [{mask_urls: [one.png]}], name: one.png}
@@ -263,3 +263,102 @@ def test_a_changed_file_is_looked_at_again(tmp_path):
     picture(tmp_path / "p.png", 500, 500)
 
     assert batch(tmp_path, text).jobs[0].key != before
+
+
+# -- judged by content ---------------------------------------------------------------------------
+
+
+def noise(path, **options):
+    """A picture of many bytes, as photos are."""
+    import random
+
+    Image.frombytes("RGB", (400, 300), random.Random(1).randbytes(360_000)).save(path, **options)
+    return path
+
+
+def half(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
+@pytest.mark.parametrize("raw", [False, True])
+def test_half_a_picture_is_refused(tmp_path, format_, raw):
+    text = (
+        I2V if not raw else "jobs:\n- {id: a, endpoint: a/b, input: {image_url: FILE}, price: 1}\n"
+    )
+    noise(tmp_path / "t.jpg", format=format_)
+    assert problems(tmp_path, text.replace("FILE", "t.jpg")) == []
+
+    half(tmp_path / "t.jpg")
+
+    (line,) = said(tmp_path, text.replace("FILE", "t.jpg"))
+    assert "`t.jpg` is cut short: the picture is not complete" in line
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+def test_a_whole_picture_with_bytes_behind_it_is_whole(tmp_path, format_):
+    """Telephones put depth maps and clips there."""
+    path = noise(tmp_path / "p", format=format_)
+    path.write_bytes(path.read_bytes() + b"more" * 100)
+
+    check(tmp_path, I2V.replace("FILE", "p"), [], [])
+
+
+def test_a_clip_that_was_cut_is_refused_and_one_with_bytes_behind_it_is_not(tmp_path):
+    path = clip(tmp_path / "a.mp4")
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"appended by somebody")
+    assert problems(tmp_path, EDIT.replace("FILE", "a.mp4")) == []
+
+    path.write_bytes(whole[: len(whole) // 2])
+
+    (line,) = said(tmp_path, EDIT.replace("FILE", "a.mp4"))
+    assert "`a.mp4` is cut short: the clip is not complete" in line
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 600
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (POINTER, "is a Git LFS pointer, not the file itself (fetch the files: git lfs pull)"),
+        (b"/annex/objects/SHA256E-s1--a.jpg\n", "is a git-annex pointer, not the file itself"),
+        (b"\n<!DOCTYPE html><html>", "is a web page, not the file itself"),
+        (HEIC, "by its content it is image/heic (give a JPEG or a PNG)"),
+        (b"%PDF-1.7" + b"\0" * 99, "by its content it is application/pdf"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_picture_is_named(tmp_path, data, expected):
+    (tmp_path / "p.jpg").write_bytes(data)
+
+    (line,) = said(tmp_path, I2V.replace("FILE", "p.jpg"))
+
+    assert expected in line
+
+
+def test_a_picture_under_a_wrong_suffix_is_named_and_has_its_real_type(tmp_path):
+    picture(tmp_path / "p.jpg", format="PNG")
+    text = I2V.replace("FILE", "p.jpg")
+
+    check(tmp_path, text, [], ["is image/png by its content, and uploaded as that"])
+    (job,) = batch(tmp_path, text).jobs
+    assert job.arguments["image_url"].content_type == "image/png"
+
+
+def test_a_picture_without_a_suffix_has_its_real_type_too(tmp_path):
+    picture(tmp_path / "p", format="JPEG")
+
+    (job,) = batch(tmp_path, I2V.replace("FILE", "p")).jobs
+
+    assert job.arguments["image_url"].content_type == "image/jpeg"
+
+
+def test_an_avif_whose_brand_is_general_is_one(tmp_path):
+    from kling_batch.manifest.content import recognise
+
+    assert recognise(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf").content_type == "image/avif"
+    assert recognise(b"\0\0\0\x18ftypqt  \0\0\0\0qt  ").content_type == "video/quicktime"
+    assert recognise(b"\0\0\0\x18ftypisom\0\0\0\0isommp41").content_type == "video/mp4"

@@ -44,7 +44,12 @@ PLAIN = {
             "mode": "reference-to-video",
             "prompt": "{{ c }}",
             "image_urls": ["https://a.example/1.png"],
-            "elements": [{"reference_image_urls": ["https://a.example/2.png"]}],
+            "elements": [
+                {
+                    "frontal_image_url": "https://a.example/2.png",
+                    "reference_image_urls": ["https://a.example/2.png"],
+                }
+            ],
             "aspect_ratio": "portrait",
             "params": {"new": 1},
             "tags": ["t"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from kling_batch.errors import ManifestError
@@ -154,3 +156,72 @@ def test_aliases_cannot_nest_too_deep():
 
 def test_a_giant_file_is_refused_before_it_is_read():
     assert "put the jobs into a table" in refusal(b"a" * 64_000_001)
+
+
+# -- text that YAML silently takes away ------------------------------------------------------------
+
+
+def warnings(text):
+    return [str(each) for each in parse(text.encode(), "f.yaml").problems.warnings]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "kept"),
+    [
+        ("prompt: Shot #1 of the shoe\n", "1:9", "Shot"),
+        ("a:\n  - prompt: é🦊 fox   # note\n", "2:13", "é🦊 fox"),
+        ("a: {negative_prompt: blur #2\n}\n", "1:22", "blur"),
+        ("multi_prompt:\n - a fox # x\n - b\n", "2:4", "a fox"),
+        ("prompt: a\r\n  b\t#1\r\n", "1:9", "a b"),
+        ("vars: {brand: Acme #1\n}\n", "1:15", "Acme"),
+        ("id: hero #1\n", "1:5", "hero"),
+    ],
+)
+def test_a_text_that_ends_at_a_comment_is_warned_of_with_its_place(text, place, kept):
+    (line,) = warnings(text)
+
+    assert line.startswith(
+        f"f.yaml:{place}: the text ends before ` #`: {json.dumps(kept)[:1]}{kept}"
+    )
+    assert "quote the text" in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "duration: 5 #seconds\n",
+        "tier: pro # or standard\n",
+        "prompt: 'Shot #1'\n",
+        'prompt: "Shot" # a comment\n',
+        "prompt: >\n  Shot #1\n",
+        "prompt: Shot#1 of it\n",
+        "# Shot\nprompt: a fox\n#1\n",
+        "prompt: a fox\n    # a comment of its own\nid: b\n",
+    ],
+)
+def test_other_comments_are_nobodys_business(text):
+    assert warnings(text) == []
+
+
+@pytest.mark.parametrize("sign", "@`%")
+@pytest.mark.parametrize("text", ["prompt: {}Image1 walks", "- {}x", "a: [{}x]", "a:\n  b: {}x"])
+def test_a_text_that_cannot_begin_so_is_to_be_quoted(text, sign):
+    said = refusal(text.format(sign).encode())
+
+    assert f"quote it: a plain value cannot begin with {sign}" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[brand] shoe", "{brand} shoe", '"Fox" runs', "'Fox' runs", "> runs", "| runs", "*bold* x"],
+)
+def test_a_text_that_begins_like_something_else_is_to_be_quoted(text):
+    said = refusal(f"prompt: {text}\n".encode())
+
+    assert f"text that begins with {text[0]} needs quotes" in said
+
+
+def test_an_anchor_that_nothing_refers_to_was_probably_text():
+    (line,) = warnings("prompt: &fish and chips\n")
+    assert line.startswith("f.yaml:1:9: `&fish` is left out of the text: YAML takes it for an anch")
+    assert warnings("a: &x some text\nb: *x\nc: &unused [1]\n") == []

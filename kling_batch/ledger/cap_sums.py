@@ -1,0 +1,135 @@
+"""Sums that caps are held against, kept from payment to payment.
+
+A sum is read from the ledger once; after that only the attempts that have changed are read again,
+so that the check before a payment takes the same time however many attempts there are. Must not
+write, and must not decide whether a cap holds.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import NamedTuple
+
+from kling_batch.core.jobs import JobKey
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
+from kling_batch.ledger.database import query
+from kling_batch.ledger.reader import Reader, placeholders
+
+#: Attempts read by one select; SQLite limits the parameters of a statement.
+_AT_ONCE = 500
+
+
+class _Row(NamedTuple):
+    """A row of the view `attempt_counted`."""
+
+    attempt_id: int
+    job_key: JobKey
+    batch: str
+    intended_at: str
+    endpoint: str
+    counted_micro_usd: int
+    scaled_micro_usd: int
+
+
+@dataclass(slots=True)
+class _CapSum:
+    """The attempts that one cap counts, and their sums."""
+
+    cap: Cap
+    #: Start of the cap's window, or empty.
+    since: str
+    rows: dict[int, _Row] = field(default_factory=dict)
+    counted: int = 0
+    #: By endpoint: estimates that nobody has confirmed.
+    scaled: Counter[str] = field(default_factory=Counter)
+    #: (time of intent, attempt) of each row, the earliest first; only for caps with a window.
+    by_time: list[tuple[str, int]] = field(default_factory=list)
+
+    def put(self, row: _Row) -> None:
+        """Count an attempt, or count it anew."""
+        self._drop(row.attempt_id)
+        if row.intended_at < self.since or not self.cap.counts(row.batch, row.job_key):
+            return
+        self.rows[row.attempt_id] = row
+        self.counted += row.counted_micro_usd
+        self.scaled[row.endpoint] += row.scaled_micro_usd
+        if self.cap.window is not None:
+            heapq.heappush(self.by_time, (row.intended_at, row.attempt_id))
+
+    def move_to(self, since: str) -> None:
+        """Move the start of the window on; what is before it counts no more."""
+        self.since = since
+        while self.by_time and self.by_time[0][0] < since:
+            self._drop(heapq.heappop(self.by_time)[1])
+
+    def _drop(self, attempt_id: int) -> None:
+        row = self.rows.pop(attempt_id, None)
+        if row is not None:
+            self.counted -= row.counted_micro_usd
+            self.scaled[row.endpoint] -= row.scaled_micro_usd
+
+
+class CapSums:
+    """The sum of every cap that has been asked about."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Nothing is read before the first question."""
+        self._reader = reader
+        self._sums: dict[Cap, _CapSum] = {}
+        self._changed: set[int] = set()
+        #: SQLite's number of the file's content as other connections have left it.
+        self._version = 0
+
+    def changed(self, attempt_id: int) -> None:
+        """Note that an attempt is new or has changed, or will be once a transaction commits."""
+        self._changed.add(attempt_id)
+
+    def committed(
+        self, cap: Cap, since: str = "", ratios: Mapping[str, float] | None = None
+    ) -> MicroUSD:
+        """What counts against a cap.
+
+        Args:
+            cap: whose attempts are summed.
+            since: start of the cap's window; empty where it has none.
+            ratios: by endpoint, how many times their estimates renders have cost; estimates that
+                no bill has confirmed count that many times.
+        """
+        self._refresh()
+        found = self._sums.get(cap)
+        if found is None or since < found.since:  # a window that went back has lost rows
+            found = self._sums[cap] = _CapSum(cap, since)
+            for row in self._read("intended_at >= ?", [since]):
+                found.put(row)
+        found.move_to(since)
+        more = sum(found.scaled[name] * (ratio - 1) for name, ratio in (ratios or {}).items())
+        return MicroUSD(found.counted + ceil(more))
+
+    def _refresh(self) -> None:
+        """Read the attempts again that have changed since the last question."""
+        changed, self._changed = sorted(self._changed), set()
+        (version,) = self._reader.db.execute("pragma data_version").fetchone()
+        if version != self._version:  # somebody else has written, so every sum is made anew
+            self._version = version
+            self._sums.clear()
+        if not self._sums:
+            return
+        for start in range(0, len(changed), _AT_ONCE):
+            some = changed[start : start + _AT_ONCE]
+            for row in self._read(f"attempt_id in ({placeholders(some)})", some):
+                for each in self._sums.values():
+                    each.put(row)
+
+    def _read(self, where: str, parameters: Iterable[str | int]) -> Iterator[_Row]:
+        columns = ", ".join(_Row._fields)
+        sql = f"select {columns} from attempt_counted where {where}"  # noqa: S608
+        for row in query(self._reader.db, self._reader.path, sql, list(parameters)):
+            yield _Row(**row)
+
+
+__all__ = ["CapSums"]

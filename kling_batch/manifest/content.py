@@ -1,0 +1,121 @@
+"""Content of local inputs, recognised by its bytes, and whether a file was cut short.
+
+The suffix of a name is only a claim. Must not decode media: `inputs.py` does where structure alone
+cannot tell.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO, NamedTuple
+
+
+class Content(NamedTuple):
+    """What a file is: its name for people, and its content type."""
+
+    name: str
+    content_type: str
+
+
+#: Bytes that `recognise` and `misfit` need.
+HEAD = 512
+
+_JPEG = Content("JPEG", "image/jpeg")
+_PNG = Content("PNG", "image/png")
+_WEBP = Content("WebP", "image/webp")
+_GIF = Content("GIF", "image/gif")
+_AVIF = Content("AVIF", "image/avif")
+_HEIC = Content("HEIC", "image/heic")
+_MP4 = Content("MP4", "video/mp4")
+_MOV = Content("QuickTime", "video/quicktime")
+
+_MAGIC: tuple[tuple[int, bytes, Content], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", _PNG),
+    (0, b"\xff\xd8\xff", _JPEG),
+    (0, b"GIF8", _GIF),
+    (8, b"WEBP", _WEBP),
+    (8, b"WAVE", Content("WAV", "audio/wav")),
+    (8, b"AVI ", Content("AVI", "video/x-msvideo")),
+    (0, b"\x1aE\xdf\xa3", Content("WebM or Matroska", "video/webm")),
+    (0, b"ID3", Content("MP3", "audio/mpeg")),
+    (0, b"OggS", Content("Ogg", "audio/ogg")),
+    (0, b"BM", Content("BMP", "image/bmp")),
+    (0, b"II*\0", Content("TIFF", "image/tiff")),
+    (0, b"MM\0*", Content("TIFF", "image/tiff")),
+    (0, b"8BPS", Content("a Photoshop file", "image/vnd.adobe.photoshop")),
+    (0, b"%PDF", Content("PDF", "application/pdf")),
+    (0, b"PK\x03\x04", Content("a ZIP archive", "application/zip")),
+)
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+#: Boxes of an MP4 at its top level; anything else there was appended by somebody.
+_BOXES = frozenset(
+    (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"sidx", b"styp")
+) | {b"meta", b"uuid", b"udta", b"pnot", b"emsg", b"prft"}
+
+
+def recognise(head: bytes) -> Content | None:
+    """The content that the first bytes show, or None."""
+    if head[4:8] == b"ftyp":
+        return _by_brand(head)
+    found = (content for at, magic, content in _MAGIC if head[at : at + len(magic)] == magic)
+    return next(found, None)
+
+
+def _by_brand(head: bytes) -> Content:
+    """The content of an ISO base media file, by its brands."""
+    (length,) = struct.unpack(">I", head[:4])
+    box = head[8 : max(12, min(length, len(head)))]
+    brands = {box[n : n + 4] for n in range(0, len(box), 4)}
+    if brands & _AVIF_BRANDS:
+        return _AVIF
+    if brands & _HEIC_BRANDS and not head[8:12].startswith((b"isom", b"mp4", b"qt")):
+        return _HEIC
+    return _MOV if head[8:10] == b"qt" else _MP4
+
+
+def misfit(head: bytes) -> tuple[str, str] | None:
+    """Why a file is something put in the place of media, and what to do; None for other files."""
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "is a Git LFS pointer, not the file itself", "fetch the files: git lfs pull"
+    if head.startswith((b"/annex/objects/", b"../.git/annex/objects/", b".git/annex/objects/")):
+        return "is a git-annex pointer, not the file itself", "fetch the files: git annex get"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower().startswith((b"<!doctype html", b"<html")):
+        return "is a web page, not the file itself", "download the file again"
+    return None
+
+
+def ends_as_it_should(file: BinaryIO, content: Content) -> bool:
+    """Whether the end of the format is where the file ends; True where that is not known."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 64))
+    tail = file.read(64)
+    if content is _PNG:
+        return b"IEND\xaeB`\x82" in tail
+    if content is _JPEG:
+        return tail.rstrip(b"\0").endswith(b"\xff\xd9")
+    if content is _GIF:
+        return tail.rstrip(b"\0").endswith(b";")
+    if content is _WEBP:
+        file.seek(4)
+        return int.from_bytes(file.read(4).ljust(4, b"\xff"), "little") + 8 <= size
+    if content in (_AVIF, _MP4, _MOV):
+        return not _box_runs_out(file, size)
+    return True
+
+
+def _box_runs_out(file: BinaryIO, size: int) -> bool:
+    """Whether a top-level box says that it goes on after the end of the file."""
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        length, name = struct.unpack(">I4s", file.read(8))
+        if name not in _BOXES:
+            return False
+        if length == 1:
+            (length,) = struct.unpack(">Q", file.read(8).ljust(8, b"\xff"))
+        if length < 8:
+            return False  # 0: to the end of the file
+        position += length
+    return position > size

@@ -1,0 +1,234 @@
+"""Inputs as people have them: what is seen before paying, and what is paid once."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from PIL import Image
+from support.books import paid_once
+from support.cli import Desk, invoke
+from support.process import environment
+
+TABLE = '{from: p.csv, id: "sku-{{ sku }}", mode: text-to-image, prompt: "{{ title }} on marble"}'
+
+
+def batch(*jobs: str) -> str:
+    return "version: 1\njobs:\n" + "".join(f"  - {job}\n" for job in jobs)
+
+
+def holders(folder: Path, text: str) -> list[str]:
+    """The files that hold a text."""
+    return [p.name for p in folder.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]
+
+
+# -- tables ------------------------------------------------------------------------------------
+
+
+def test_blank_rows_and_cells_are_never_paid(desk: Desk) -> None:
+    desk.put(batch(TABLE))
+    table = desk.folder / "p.csv"
+    for flaw in ("2,", "2,#REF!", "2,  "):
+        table.write_text(f"sku,title\n1,Red shoe\n{flaw}\n")
+        told = desk.run(code=2)
+        assert "p.csv:3: column title: the cell is" in told
+    assert desk.world.books.posts == []
+
+    table.write_text("sku,title\n1,Red shoe\n,\n")
+    desk.run()
+
+    assert desk.prompts() == ["Red shoe on marble"]
+    paid_once(desk, 1)
+
+
+def test_line_ends_of_a_table_buy_nothing_again(desk: Desk) -> None:
+    desk.put(batch("{from: j.csv}"))
+    table = desk.folder / "j.csv"
+    table.write_bytes(b'id,mode,prompt\na,text-to-image,"one\ntwo"\n')
+    desk.run()
+
+    table.write_bytes(table.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert json.loads(desk.say("plan", desk.file, "--json"))["idle"]
+    desk.run()
+    assert desk.prompts() == ["one\ntwo"]
+    paid_once(desk, 1)
+
+
+# -- URLs --------------------------------------------------------------------------------------
+
+CAT = "https://b.s3.amazonaws.com/cat.png?X-Amz-Date=2026&X-Amz-Signature=sign-{0}"
+SECRET = "https://user:pass-{0}@host.example/end.png"
+
+
+def test_a_newly_signed_url_is_kept_and_its_signature_is_nowhere(desk: Desk) -> None:
+    clip = "{{id: cat, mode: image-to-video, tier: standard, prompt: x, {0}}}"
+    inputs = f'image_url: "{CAT}", end_image_url: "{SECRET}"'
+    desk.put(batch(clip.format(inputs.format("A"))))
+    told = desk.run("--json", "--summary", "summary.md", "--junit", "j.xml")
+    desk.put(batch(clip.format(inputs.format("B"))))
+
+    told += desk.say("plan", desk.file, "--show", "prompts")
+    told += desk.say("plan", desk.file, "--json")
+    told += desk.say("plan", desk.file, "--markdown")
+    told += desk.say("why", "cat") + desk.say("show", "cat") + desk.run()
+    told += desk.say("report") + desk.say("list")
+
+    paid_once(desk, 1)
+    (request,) = desk.world.books.accepted
+    assert request.payload["image_url"] == CAT.format("A")
+    assert request.payload["end_image_url"] == SECRET.format("A")
+    (desk.folder / desk.file).unlink()
+    for secret in ("sign-A", "sign-B", "pass-A", "pass-B"):
+        assert secret not in told
+        assert holders(desk.folder, secret) == []
+    assert "https://b.s3.amazonaws.com/cat.png" in told
+
+
+def test_an_address_that_fal_cannot_reach_is_told_before_paying(desk: Desk) -> None:
+    clip = '{{id: a, mode: image-to-video, prompt: x, image_url: "{0}"}}'
+    for url, why in (
+        ("http://127.0.0.1:9000/a.png", "an address of your own network (`127.0.0.1`)"),
+        ("https://me:secret-pw@nas.local/a.png", "an address of your own network"),
+        ("https://host.example/my cat.png", "holds a blank; write %20 for it"),
+    ):
+        desk.put(batch(clip.format(url)))
+        told = desk.run(code=2)
+        assert why in told
+        assert "secret-pw" not in told
+    assert desk.world.books.posts == []
+
+
+# -- what will be sent -------------------------------------------------------------------------
+
+
+def test_a_prompt_that_ends_at_a_comment_is_warned_of_and_shown(desk: Desk) -> None:
+    desk.put(batch("id: a\n    mode: text-to-image\n    prompt: Shot #1 of the shoe"))
+
+    told = desk.say("plan", desk.file, "--show", "prompts")
+
+    assert f"{desk.file}:5:13: warning: the text ends before ` #`" in told
+    assert re.search(r"^ +prompt: Shot$", told, re.MULTILINE)
+    assert re.search(r"^ +aspect_ratio: 1:1$", told, re.MULTILINE)
+    assert " prompt: " not in desk.say("plan", desk.file)
+
+
+def test_json_and_markdown_show_what_will_be_sent(desk: Desk) -> None:
+    desk.put(batch('{id: a, mode: text-to-image, prompt: "a *red* fox"}'))
+
+    (job,) = json.loads(desk.say("plan", desk.file, "--json"))["jobs"]
+    assert job["arguments"]["prompt"] == "a *red* fox"
+    assert job["arguments"]["aspect_ratio"] == "1:1"
+    assert "prompt: a \\*red\\* fox" in desk.say("plan", desk.file, "--markdown")
+
+
+def test_an_unquoted_reference_says_what_to_do(desk: Desk) -> None:
+    desk.put("version: 1\njobs:\n  - id: a\n    prompt: @Image1 walks\n")
+
+    told = desk.say("plan", desk.file, code=2)
+
+    assert f"{desk.file}:4:13: not YAML: quote it: a plain value cannot begin with @" in told
+
+
+# -- home folders ------------------------------------------------------------------------------
+
+
+def in_home(desk: Desk, *words: str, **variables: str) -> Path:
+    """One command of somebody whose home folder is not the working folder; that folder."""
+    home = desk.folder.parent / "home"
+    env = environment(HOME=str(home), **variables)
+    done = invoke(*words, cwd=desk.folder, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_written(desk: Desk) -> None:
+    home = desk.folder.parent / "home"
+    home.mkdir()
+    (home / "t.csv").write_text("id,mode,prompt\na,text-to-image,fox\n")
+    Image.new("RGB", (400, 400)).save(home / "p.png")
+    desk.put(
+        "version: 1\nname: b\noutput: ~/renders\njobs:\n"
+        "  - {from: ~/t.csv}\n"
+        "  - {id: c, mode: image-to-video, tier: standard, prompt: x, image_url: ~/p.png}\n"
+    )
+    run = ("run", desk.file, "--emulator-url", desk.url)
+
+    in_home(desk, *run, "--junit=~/j.xml", "--summary=~/s.md")
+
+    assert (home / "renders/b/text-to-image/a.png").is_file()
+    assert (home / "renders/b/image-to-video/c.mp4").is_file()
+    assert (home / "renders/ledger.db").is_file()
+    assert (home / "j.xml").is_file()
+    assert (home / "s.md").is_file()
+    paid_once(desk, 2)
+
+    in_home(desk, *run, "--output=~/other", "--ledger=~/renders/ledger.db")
+    assert (home / "other/b/text-to-image/a.png").is_file()
+    in_home(desk, *run, KLING_BATCH_OUTPUT="~/third", KLING_BATCH_LEDGER="~/renders/ledger.db")
+    assert (home / "third/b/text-to-image/a.png").is_file()
+    assert list(desk.folder.rglob("~*")) == []
+    paid_once(desk, 2)
+
+
+def test_a_home_folder_that_is_none_costs_nothing(desk: Desk) -> None:
+    for words in (("--output=~nobody-here/x",), ("--junit=~nobody-here/j.xml",)):
+        assert "`~nobody-here` is no home folder here" in desk.run(*words, code=2)
+    desk.put(batch("{from: ~nobody-here/t.csv}"))
+    assert "`~nobody-here` is no home folder here" in desk.run(code=2)
+    desk.put("version: 1\noutput: ~nobody-here\njobs: [{id: a, mode: text-to-image, prompt: x}]\n")
+    assert "`~nobody-here` is no home folder here" in desk.run(code=2)
+    assert desk.world.books.posts == []
+
+
+# -- one letter, two spellings -------------------------------------------------------------------
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_names_and_prompts_in_another_unicode_form_buy_nothing_again(desk: Desk) -> None:
+    job = '{{id: {0}, mode: text-to-image, prompt: "{0} au lait"}}'
+    desk.put(batch(job.format(COMPOSED)))
+    desk.run()
+
+    desk.put(batch(job.format(DECOMPOSED)))
+
+    assert json.loads(desk.say("plan", desk.file, "--json"))["idle"]
+    desk.run("--only", DECOMPOSED)
+    assert COMPOSED in desk.say("show", DECOMPOSED)
+    assert desk.prompts() == [f"{COMPOSED} au lait"]
+    assert desk.pictures() == [f"{COMPOSED}.png"]
+    paid_once(desk, 1)
+
+
+def test_a_file_is_found_in_the_form_that_the_disk_has(desk: Desk) -> None:
+    Image.new("RGB", (400, 400)).save(desk.folder / f"{DECOMPOSED}.png")
+    header = f"id,mode,tier,prompt,image_url,{DECOMPOSED}"
+    row = f"a,image-to-video,standard,x,{COMPOSED}.png,noir"
+    (desk.folder / f"{COMPOSED}.csv").write_text(f"{header}\n{row}\n")
+    desk.put(batch(f'{{from: {DECOMPOSED}.csv, prompt: "un {{{{ {COMPOSED} }}}}"}}'))
+
+    desk.run()
+
+    assert desk.prompts() == ["un noir"]
+    paid_once(desk, 1)
+
+
+def test_a_lost_ledger_is_made_up_for_by_a_newly_signed_job(desk: Desk) -> None:
+    clip = '{{id: cat, mode: image-to-video, tier: standard, prompt: x, image_url: "{0}"}}'
+    desk.put(batch(clip.format(CAT.format("A"))))
+    desk.run()
+    for file in (desk.folder / "outputs").glob("ledger.db*"):
+        file.unlink()
+    desk.put(batch(clip.format(CAT.format("B"))))
+    desk.run()
+    paid_once(desk, 1)
+
+    shutil.rmtree(desk.folder / "outputs")
+    desk.put(batch(clip.format(CAT.format("C"))))
+    desk.run()
+
+    paid_once(desk, 1)
+    assert holders(desk.folder / "outputs", "sign-") == []

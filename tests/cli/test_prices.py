@@ -1,0 +1,58 @@
+"""fal's own unit prices: what `plan --live-prices` says of them, and what caps make of them."""
+
+from __future__ import annotations
+
+import pytest
+from support.cli import Desk
+
+from kling_batch.emulator import Fault
+
+T2V = "fal-ai/kling-video/o3/standard/text-to-video"
+JOBS = [f"id: j{n}, mode: text-to-video, tier: standard, prompt: word {n}" for n in range(6)]
+
+
+def unit_price(usd: float) -> Fault:
+    row = {"endpoint_id": T2V, "unit_price": usd, "unit": "second", "currency": "USD"}
+    return Fault(stage="pricing", what="status", status=200, body={"prices": [row]})
+
+
+@pytest.mark.parametrize(
+    ("fault", "paid"),
+    [
+        (unit_price(0.28), 1),
+        (unit_price(0.07), 2),
+        (Fault(stage="pricing", what="status", status=503), 2),
+        (Fault(stage="pricing", what="garbage"), 2),
+    ],
+)
+def test_a_cap_is_held_against_the_dearer_of_two_prices(
+    desk: Desk, fault: Fault, paid: int
+) -> None:
+    """A clip of five seconds is three units: $0.42 by the catalogue."""
+    desk.videos(*JOBS)
+    desk.world.faults.add(fault)
+
+    for _ in range(2):
+        told = desk.run("--max-cost", "1.12", code=4, manifest="trial.yaml")
+
+    assert ("2.00 times the catalogue's" in told) == (paid == 1)
+    assert desk.charges() == [1] * paid
+
+
+def test_without_a_cap_nobody_is_asked_for_prices(desk: Desk) -> None:
+    desk.videos(*JOBS[:1])
+    desk.world.faults.add(unit_price(0.28))
+
+    told = desk.run(manifest="trial.yaml")
+
+    assert "times the catalogue" not in told
+    assert desk.world.faults.report()[0]["seen"] == 0
+
+
+def test_live_prices_compare_unit_with_unit(desk: Desk) -> None:
+    desk.videos(*JOBS[:1], "id: u, mode: text-to-video, tier: 4k, prompt: x")
+
+    told = desk.say("plan", "trial.yaml", "--live-prices", "--emulator-url", desk.url)
+
+    assert told.count("as in the catalogue") == 2
+    assert "$0.42 per second" in told

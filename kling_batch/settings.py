@@ -6,6 +6,7 @@ Options and environment arrive merged (the command line does that). Must not ope
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,15 +14,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from kling_batch.core.jobs import Batch, Job, JobKey
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
-from kling_batch.typed_path import typed_path
 
 DEFAULT_OUTPUT = "outputs"
+#: Service of an emulated run or ledger; the other one is `fal`.
+EMULATOR = "emulator"
+#: Folder of `--emulator`, so that a trial never stands in the way of the real run.
+EMULATOR_OUTPUT = "outputs-emulator"
 LEDGER_NAME = "ledger.db"
 #: Name of the cap that covers all batches of the last 24 hours.
 PER_DAY = "max_cost_per_day"
+#: Name of the limit of failures, as the cap that ended a run.
+MAX_FAILURES = "max_failures"
 #: Paid attempts of a job without asking again, where the manifest sets none.
 DEFAULT_ATTEMPTS = 3
 #: Seconds back in which paid requests are looked for in fal's list, where the manifest sets none.
@@ -43,9 +49,12 @@ class RunOptions:
     #: Seconds.
     timeout: float | None = None
     limit: int | None = None
+    max_failures: FailureLimit | None = None
     retry_failed: bool = False
     yes: bool = False
     detach: bool = False
+    #: Collect what is open, buy nothing.
+    collect: bool = False
     #: None: fal. Empty: the emulator inside this process. Else the address of one on a port.
     emulator: str | None = None
     #: Seconds back in which paid requests are looked for; 0: buy everything anew.
@@ -80,6 +89,8 @@ class Settings:
     budget: Budget
     doubt_wait: float
     attempts: int
+    #: After which failures the run buys nothing more, or None.
+    max_failures: FailureLimit | None
     #: Seconds until the run leaves, or None.
     deadline: float | None
     #: By batch: seconds back in which paid requests are looked for in fal's list.
@@ -100,12 +111,12 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         options: what command line, environment or Python set.
         single: a single-shot command, whose cap covers its one job only.
     """
+    if options.collect and options.detach:
+        raise UsageError("--collect waits for what --detach leaves: say one of them")
     limits = [batch.limits for batch in batches]
-    roots = {
-        batch.name: options.output or typed_path(batch.output or DEFAULT_OUTPUT)
-        for batch in batches
-    }
-    folder = next(iter(roots.values()), options.output or Path(DEFAULT_OUTPUT))
+    output = options.output or (Path(EMULATOR_OUTPUT) if options.emulator == "" else None)
+    roots = {batch.name: output or typed_path(batch.output or DEFAULT_OUTPUT) for batch in batches}
+    folder = next(iter(roots.values()), output or Path(DEFAULT_OUTPUT))
     if options.ledger is None and len(set(roots.values())) > 1:
         # The order of the manifests must not decide where it is written what was paid.
         folders = ", ".join(sorted(str(root) for root in set(roots.values())))
@@ -114,12 +125,13 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
     return Settings(
         roots=roots,
         ledger=options.ledger or folder / LEDGER_NAME,
-        service="fal" if options.emulator is None else "emulator",
+        service="fal" if options.emulator is None else EMULATOR,
         concurrency=options.concurrency or _least([lim.concurrency for lim in limits]) or 8,
         rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
         budget=_budget(batches, options.max_cost, single=single),
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
         attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
+        max_failures=options.max_failures or _strictest([lim.max_failures for lim in limits]),
         deadline=min(deadlines) if deadlines else None,
         reuse={
             batch.name: _first(options.reuse, _first(batch.limits.reuse, DEFAULT_REUSE))
@@ -160,6 +172,16 @@ def _keys(*batches: Batch) -> frozenset[JobKey]:
     return frozenset(job.key for batch in batches for job in batch.jobs)
 
 
+def _strictest(limits: Sequence[FailureLimit | None]) -> FailureLimit | None:
+    given = _set(limits)
+    if not given:
+        return None
+    return FailureLimit(
+        in_a_row=_least([limit.in_a_row for limit in given]),
+        share=_least([limit.share for limit in given]),
+    )
+
+
 def _set(values: Sequence[T | None]) -> list[T]:
     return [value for value in values if value is not None]
 
@@ -174,3 +196,21 @@ def _most(values: Sequence[T | None]) -> T | None:
 
 def _first(value: T | None, default: T) -> T:
     return default if value is None else value
+
+
+def typed_path(written: str | os.PathLike[str]) -> Path:
+    """The path that was meant. Raises `UsageError` where there is no such home folder.
+
+    A file whose own name begins with `~` is written `./~name`.
+    """
+    text = os.fspath(written)
+    if not text.startswith("~"):
+        return Path(text)
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - see above
+    if expanded == text:
+        user = text.partition("/")[0].partition(os.sep)[0]
+        raise UsageError(
+            f"{text}: cannot be read: `{user}` is no home folder here; "
+            f"a file of this name is written ./{text}"
+        )
+    return Path(expanded)

@@ -17,8 +17,7 @@ from kling_batch.errors import UsageError
 from kling_batch.ledger import names
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.store import OutputStore
-from kling_batch.settings import LEDGER_NAME
-from kling_batch.typed_path import typed_path
+from kling_batch.settings import LEDGER_NAME, typed_path
 
 #: State of a job that was never submitted.
 PENDING = "pending"

@@ -12,8 +12,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from kling_batch.core.quantities import (
     MicroUSD,
-    format_usd,
+    exact_usd,
     parse_duration,
+    parse_failure_limit,
     parse_rate,
     parse_usd,
     parse_window,
@@ -21,8 +22,7 @@ from kling_batch.core.quantities import (
 )
 from kling_batch.errors import UsageError
 from kling_batch.report.command_line import Command
-from kling_batch.settings import RunOptions
-from kling_batch.typed_path import typed_path
+from kling_batch.settings import RunOptions, typed_path
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -41,12 +41,15 @@ class Options:
         rate: submissions at most: `"60/min"`, or a number per second.
         timeout: leave after this long: `"90m"`, seconds, or a `timedelta`.
         limit: submit at most so many jobs.
+        max_failures: buy nothing more after so many failures in a row of the same kind, or after
+            that share of the jobs: `"20%"`.
         only: run only jobs whose id fits one of these globs.
         exclude: leave out jobs whose id fits one of these globs.
         tags: run only jobs with one of these tags.
         retry_failed: try failed and cancelled jobs again.
         yes: pay without a cap and without asking.
-        detach: submit, then leave; a later run collects.
+        detach: submit everything, then leave; a later run collects.
+        collect: collect what is open, buy nothing.
         reuse: collect what was paid for so long ago, also by another ledger: `"7d"`, seconds, 0
             to buy it anew; default: the manifest's, else seven days.
         offline: `plan` asks nobody, not even fal's request list.
@@ -63,12 +66,14 @@ class Options:
     rate: str | float | None = None
     timeout: str | float | timedelta | None = None
     limit: int | None = None
+    max_failures: int | str | None = None
     only: str | Sequence[str] = ()
     exclude: str | Sequence[str] = ()
     tags: str | Sequence[str] = ()
     retry_failed: bool = False
     yes: bool = False
     detach: bool = False
+    collect: bool = False
     emulator: bool | str = False
     reuse: str | float | timedelta | None = None
     offline: bool = False
@@ -92,9 +97,11 @@ def run_options(options: Options) -> RunOptions:
         rate=_parsed("rate", _rate, options.rate),
         timeout=_parsed("timeout", _seconds, options.timeout),
         limit=_at_least("limit", 0, options.limit),
+        max_failures=_parsed("max_failures", parse_failure_limit, options.max_failures),
         retry_failed=options.retry_failed,
         yes=options.yes,
         detach=options.detach,
+        collect=options.collect,
         reuse=_parsed("reuse", _window, options.reuse),
         offline=options.offline,
         emulator=emulator if isinstance(emulator, str) else "" if emulator else None,
@@ -117,17 +124,21 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
         "--rate": None if parsed.rate is None else rate_text(parsed.rate),
         "--limit": parsed.limit,
         "--reuse": None if parsed.reuse is None else f"{parsed.reuse:.0f}s",
+        "--max-failures": parsed.max_failures,
         "--emulator-url": parsed.emulator or None,
     }
     command = Command(("kling-batch", "run", *sources))
     for name, value in values.items():
         if value is not None:
             command = command.having(name, str(value))
-    return command.having("--emulator") if parsed.emulator == "" else command
+    flags = {"--collect": parsed.collect, "--emulator": parsed.emulator == ""}
+    for name in (name for name, given in flags.items() if given):
+        command = command.having(name)
+    return command
 
 
 def _plain_usd(micro: MicroUSD) -> str:
-    return format_usd(micro).replace("$", "").replace(",", "")
+    return exact_usd(micro).replace("$", "").replace(",", "")
 
 
 def _path(path: StrPath | None) -> Path | None:

@@ -21,8 +21,7 @@ from kling_batch.operations.run import Run, open_run
 from kling_batch.operations.signals import Signals, signals_of_caller
 from kling_batch.planning import plan as planning
 from kling_batch.planning.selection import select
-from kling_batch.settings import resolve
-from kling_batch.typed_path import typed_path
+from kling_batch.settings import resolve, typed_path
 
 
 def load(
@@ -53,7 +52,7 @@ def plan(batches: Batch | Sequence[Batch], options: Options | None = None) -> Pl
     planned = plan_run(
         _tuple(batches), run_options(options), select=partial(_select, options, warnings.append)
     )
-    return Plan.of(planned, (*warnings, *planned.notices))
+    return Plan.of(planned, (*warnings, *planned.warnings))
 
 
 def run(

@@ -41,7 +41,7 @@ class Plan:
     cap: USD | None
     #: Where the run would keep its ledger.
     ledger: Path
-    #: Warnings about the selection of jobs.
+    #: Warnings about the selection of jobs, and other ledgers that have them.
     warnings: tuple[str, ...] = ()
     _text: str = field(repr=False, default="")
 
@@ -54,8 +54,8 @@ class Plan:
             cost=USD.of(plan.cost),
             cap=_usd(settings.budget.total),
             ledger=settings.ledger,
-            warnings=tuple(warnings),
-            _text=as_text(plan, settings, planned.typical_seconds),
+            warnings=(*warnings, *planned.warnings),
+            _text=as_text(plan, settings, planned.typical_seconds, planned.coverage),
         )
 
     def __iter__(self) -> Iterator[PlannedJob]:

@@ -14,14 +14,21 @@ from typing import Any, TypeVar
 import click
 
 from kling_batch.core.quantities import (
+    FailureLimit,
     MicroUSD,
     parse_duration,
+    parse_failure_limit,
     parse_rate,
     parse_usd,
     parse_window,
 )
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, RunOptions
-from kling_batch.typed_path import typed_path
+from kling_batch.settings import (
+    DEFAULT_OUTPUT,
+    EMULATOR_OUTPUT,
+    LEDGER_NAME,
+    RunOptions,
+    typed_path,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,6 +72,12 @@ def _rate(text: str) -> float:
     """`5/s`, `60/min`, `500/h` → per second."""
     with _usage_errors():
         return parse_rate(text)
+
+
+def _failures(text: str) -> FailureLimit:
+    """`5`, `20%`."""
+    with _usage_errors():
+        return parse_failure_limit(text)
 
 
 @contextmanager
@@ -127,6 +140,12 @@ def limit_options(command: F) -> F:
                 help="Never spend more than this on the batch",
             ),
             option(
+                "--max-failures",
+                type=_failures,
+                metavar="N|N%",
+                help="Buy nothing more after N failures in a row of a kind, or N% of the jobs",
+            ),
+            option(
                 "--timeout",
                 type=duration,
                 metavar="DURATION",
@@ -177,18 +196,39 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         max_cost=values.get("max_cost"),
         timeout=values.get("timeout"),
         limit=values.get("limit"),
+        max_failures=values.get("max_failures"),
         retry_failed=bool(values.get("retry_failed")),
         yes=bool(values.get("yes")),
         detach=bool(values.get("detach")),
+        collect=bool(values.get("collect")),
         emulator=address,
         reuse=0.0 if values.get("no_reuse") else values.get("reuse"),
         offline=bool(values.get("offline")),
     )
 
 
-def ledger_path(places: Mapping[str, Path | None]) -> Path:
-    """The ledger that `--ledger` and `--output` name."""
-    return places.get("ledger") or (places.get("output") or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
+def ledger_path(places: Mapping[str, Any]) -> Path:
+    """The ledger that `--ledger`, `--output` and `--emulator` name.
+
+    Where none of them is given and only the emulator has been tried here, the emulator's.
+    """
+    ledger: Path | None = places.get("ledger")
+    output: Path | None = places.get("output")
+    if ledger is not None or output is not None:
+        return ledger or (output or Path()) / LEDGER_NAME
+    if places.get("emulator"):
+        return _EMULATED_LEDGER
+    real = Path(DEFAULT_OUTPUT) / LEDGER_NAME
+    return real if places.get("emulator_url") else or_emulated(real)
+
+
+def or_emulated(ledger: Path) -> Path:
+    """The ledger; the emulator's where there is none and only the emulator has been tried."""
+    return _EMULATED_LEDGER if _EMULATED_LEDGER.exists() and not ledger.exists() else ledger
+
+
+#: Where `--emulator` without `--output` keeps its ledger.
+_EMULATED_LEDGER = Path(EMULATOR_OUTPUT) / LEDGER_NAME
 
 
 def pairs(texts: tuple[str, ...], flag: str) -> dict[str, str]:

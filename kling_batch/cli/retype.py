@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from kling_batch.core.quantities import format_usd, rate_text
+from kling_batch.core.quantities import exact_usd, rate_text
 from kling_batch.report.command_line import Command, TypedOption
 
 #: Options of this invocation only: how it is shown and ends, and what it may pay for (`--yes`, and
@@ -75,7 +75,7 @@ def _argument(text: str) -> str:
 
 
 def _dollars(micro: int) -> str:
-    return format_usd(micro).replace("$", "").replace(",", "")
+    return exact_usd(micro).replace("$", "").replace(",", "")
 
 
 #: Formats of values that are kept in other units than they are typed in.

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple, NewType, TypeAlias
 from unicodedata import is_normalized, normalize
 
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.urls import unsigned
 from kling_batch.errors import ArgumentPath, Place, Problem
 
@@ -122,6 +122,7 @@ class Limits:
     retry_attempts: int | None = None
     #: Seconds back in which a request that fal lists is collected instead of bought again.
     reuse: float | None = None
+    max_failures: FailureLimit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

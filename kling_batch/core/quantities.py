@@ -6,6 +6,7 @@ Money is whole millionths of a dollar, so that sums against a cap are exact.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, NewType, Self, overload
@@ -55,8 +56,21 @@ def parse_usd(text: str) -> MicroUSD:
     return MicroUSD(int(micro))
 
 
+_CENT = 10_000
+
+
 def format_usd(micro: int) -> str:
-    """`$0.56`; decimals beyond the cent are shown only where there are any."""
+    """`$0.56`: an amount as people read it, with two decimals.
+
+    A fraction of a cent is rounded up, so that no cost looks smaller than it is.
+    """
+    sign, amount = ("-", -micro) if micro < 0 else ("", micro)
+    dollars, cents = divmod(-(-amount // _CENT), 100)
+    return f"{sign}${dollars:,}.{cents:02}"
+
+
+def exact_usd(micro: int) -> str:
+    """`$0.028`: to the last decimal, for prices of a unit and for what is typed again."""
     sign, amount = ("-", -micro) if micro < 0 else ("", micro)
     dollars, rest = divmod(amount, int(_MICRO))
     decimals = f"{rest:06}".rstrip("0").ljust(2, "0")
@@ -151,6 +165,35 @@ def parse_rate(value: object) -> float:
     if not 0 < rate <= 10_000:
         raise InvalidValue(f"{show(value)} is not between 0 and 10,000 a second")
     return rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureLimit:
+    """How many failures end the buying of a run; None: not limited in this way."""
+
+    #: In a row, of the same kind.
+    in_a_row: int | None = None
+    #: Of the jobs that the run works on, 0 to 1.
+    share: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.share * 100:g}%" if self.share is not None else str(self.in_a_row)
+
+
+_PERCENT = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*$"
+
+
+def parse_failure_limit(value: object) -> FailureLimit:
+    """`5`, `20%` as a limit; `InvalidValue` says what is wrong."""
+    number = (
+        int(value) if isinstance(value, str) and re.match(r"^\s*[0-9]{1,6}\s*$", value) else value
+    )
+    if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 100_000:
+        return FailureLimit(in_a_row=number)
+    match = re.match(_PERCENT, value) if isinstance(value, str) else None
+    if match is not None and 0 < float(match[1]) <= 100:
+        return FailureLimit(share=float(match[1]) / 100)
+    raise InvalidValue(f"{show(value)} is no number of failures; write 5, or 20% of the jobs")
 
 
 def rate_text(rate: float) -> str:

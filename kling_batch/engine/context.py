@@ -23,7 +23,7 @@ from kling_batch.core.outcomes import (
     StatusOutcome,
     SubmitOutcome,
 )
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
 from kling_batch.ledger.ledger import Ledger
@@ -84,6 +84,8 @@ class RunPolicy:
     attempts: int = 3
     #: Seconds within which fal must begin a request, its queue included; None: no limit.
     start_timeout: float | None = None
+    #: After which failures nothing more is submitted.
+    max_failures: FailureLimit | None = None
     #: End the run once everything allowed is submitted.
     detach: bool = False
     #: Whether this run was approved to pay for a job: what was only to be collected may fail, and a

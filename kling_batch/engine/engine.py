@@ -57,7 +57,7 @@ class Engine:
     async def run(self, plan: Plan) -> RunResult:
         """Carry out the plan to its end, or until the run is stopped."""
         self._queue.load(plan)
-        self._gate.open_for(item.job.batch for item in plan.items)
+        self._gate.open_for(plan)
         if alarm := self._context.policy.alarm:
             self._gate.close(ExitCode.BUDGET, alarm)
         with self._work:
@@ -74,7 +74,7 @@ class Engine:
         while self._queue.left and not context.submit_stop.is_set:
             if not self._queue.ready or context.window.full:
                 if context.policy.detach and not self._running:
-                    break  # nobody collects, so nothing can become ready or leave the window
+                    break  # nobody collects, so nothing can become ready
                 await context.feeder.wait()
                 continue
             item = self._queue.ready.popleft()

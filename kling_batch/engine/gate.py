@@ -6,7 +6,7 @@ collected, unless the run leaves. Must not submit, wait or read anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from kling_batch.catalog.registry import ROUNDING, exceeds_estimate, far_exceeds_estimate
 from kling_batch.core.events import EventKind, StopReason
@@ -15,8 +15,11 @@ from kling_batch.core.outcomes import Failure, FailureKind
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.records import Attempt, OverCap
 from kling_batch.engine.context import RunContext
+from kling_batch.engine.failures import Failures
 from kling_batch.errors import ExitCode
 from kling_batch.fal.classify import is_admin_lock
+from kling_batch.planning.plan import Action, Plan
+from kling_batch.settings import MAX_FAILURES
 
 #: What helps against an administrator's lock (docs/fal-api.md#account-lock).
 SUPPORT = "only fal's support can lift an administrator's lock (support@fal.ai)"
@@ -44,6 +47,7 @@ class SubmissionGate:
         self._batches: set[str] = set()
         #: Batches whose own cap is reached, while others go on.
         self._capped_batches: set[str] = set()
+        self._failures = Failures(None, 0)
         known = context.ledger.highest_cost_ratios().items()
         context.cost_ratios |= {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
         for endpoint, factor in context.price_factors.items():
@@ -51,9 +55,10 @@ class SubmissionGate:
             message = f"fal's unit price of {endpoint} is {factor:.2f} times the catalogue's"
             context.emit(EventKind.WARNING, None, f"{message}; caps count with it")
 
-    def open_for(self, batches: Iterable[str]) -> None:
-        """Name the batches of this run."""
-        self._batches = set(batches)
+    def open_for(self, plan: Plan) -> None:
+        """Learn what the run is about."""
+        self._batches = {item.job.batch for item in plan.items}
+        self._failures = Failures(self._context.policy.max_failures, _renders(plan))
 
     def allows(self, job: Job) -> bool:
         """Whether the job may be submitted, as far as its batch's cap is known to be reached."""
@@ -100,6 +105,11 @@ class SubmissionGate:
             self._capped_batches |= set(over.cap.batches)
             self._note(ExitCode.BUDGET, reason, over.cap.name)
 
+    def ended(self, failure: Failure | None) -> None:
+        """Count the end of a render, and stop where too many have failed; None: it succeeded."""
+        if reason := self._failures.count(failure):
+            self.close(ExitCode.SOME_FAILED, reason, cap=MAX_FAILURES)
+
     def refused(self, failure: Failure) -> None:
         """Stop after a refusal that is not about the job; a refused key ends collecting, too."""
         if failure.kind is FailureKind.LOCKED:
@@ -125,3 +135,11 @@ class SubmissionGate:
             )
             self.close(ExitCode.BUDGET, f"{job.label} {message}: {reason}")
         return message
+
+
+def _renders(plan: Plan) -> int:
+    """How many renders may end in this run."""
+    return sum(
+        item.action in (Action.SUBMIT, Action.COLLECT, Action.RECONCILE) and not item.duplicate
+        for item in plan.items
+    )

@@ -16,7 +16,10 @@ from kling_batch.engine.gate import SubmissionGate
 from kling_batch.engine.job_queue import JobQueue
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.output.files import Extent, describe_error, extent_of, shown
-from kling_batch.planning.plan import PlannedJob
+from kling_batch.planning.plan import Action, PlannedJob
+
+#: Actions that end with a render of this run.
+_RENDERS = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
 
 
 class JobEndings:
@@ -45,6 +48,8 @@ class JobEndings:
         known = self._context.ledger.files_of(attempt_id)
         files = [shown(self._context.store.located(f.path)) for f in known if not f.superseded]
         self._context.emit(EventKind.SAVED, item.job, ", ".join(files), files=files)
+        if item.action in _RENDERS:
+            self._gate.ended(None)
         self._settle(item.job.key, succeeded=True)
         self._place_duplicates(item, attempt_id)
 
@@ -59,6 +64,7 @@ class JobEndings:
             failure=failure.kind,
             charged=failure.charged,
         )
+        self._gate.ended(failure)
         self._settle(item.job.key, succeeded=False)
 
     def left_open(self, item: PlannedJob, kind: EventKind, reason: str, message: str) -> None:

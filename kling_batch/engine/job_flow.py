@@ -143,9 +143,12 @@ class JobFlow:
     async def _accepted(self, item: PlannedJob, attempt_id: int) -> None:
         message = f"accepted, {format_usd(item.job.estimate)}"
         self._context.emit(EventKind.SUBMITTED, item.job, message)
+        if self._context.policy.detach:
+            # fal's queue is durable and unlimited: what is accepted takes no place here.
+            self._context.leave_window()
+            return
         self._context.feeder.wake()
-        if not self._context.policy.detach:
-            await self.proceed(item, attempt_id, State.SUBMITTED)
+        await self.proceed(item, attempt_id, State.SUBMITTED)
 
     async def _retry_or_end(self, item: PlannedJob, attempt_id: int) -> None:
         """A settled attempt without files: try again, give up, leave it, or stop the run."""
@@ -181,8 +184,6 @@ class JobFlow:
         message = f"{failure.message}; a new attempt in {pause:.0f} s"
         context.emit(EventKind.RETRYING, item.job, message)
         await anyio.sleep(pause)
-        if context.policy.detach and context.window.full:
-            return False  # nobody collects, so no place will be free
         await context.window.enter()
         if context.submit_stop.is_set:
             context.leave_window()
@@ -196,8 +197,8 @@ class JobFlow:
 
     def _start_collecting(self, item: PlannedJob, attempt_id: int) -> None:
         """Follow a request that is open already; it counts even if the window is full."""
-        self._context.window.enter_now()
         if not self._context.policy.detach:
+            self._context.window.enter_now()
             self._start(self._collect, item, attempt_id)
 
     async def _collect(self, item: PlannedJob, attempt_id: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kling_batch.core.jobs import JobKey, Render
 from kling_batch.core.lifecycle import State
@@ -114,6 +114,23 @@ def named_renders(reader: Reader) -> list[NamedRender]:
         )
         for row in _rows(reader, _NAMED_RENDERS)
     ]
+
+
+class LastRun(NamedTuple):
+    """The latest run that was about a batch."""
+
+    id: int
+    command: str
+    started_at: str
+
+
+def last_run(reader: Reader, batch: str) -> LastRun | None:
+    """The latest run that was about a batch; None where there was none."""
+    sql = (
+        "select id, command, started_at from runs"
+        " where exists (select 1 from json_each(batches) where value = ?) order by id desc limit 1"
+    )
+    return next((LastRun(**row) for row in _rows(reader, sql, [batch])), None)
 
 
 # -- the ledger as a whole ---------------------------------------------------------------------

@@ -171,6 +171,13 @@ WINDOW: Schema = {
     ],
     "examples": ["7d", "12h", 0],
 }
+FAILURES: Schema = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": 100_000},
+        {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%?\s*$"},
+    ]
+}
+
 MONEY: Schema = {
     "anyOf": [
         {"type": "number", "minimum": 0, "maximum": 10_000_000},

@@ -21,7 +21,7 @@ from kling_batch.core.diagnostics import Collector, InvalidValue, show
 from kling_batch.core.jobs import LocalFile
 from kling_batch.errors import ArgumentPath, UsageError
 from kling_batch.manifest.content import HEAD, Content, ends_as_it_should, misfit, recognise
-from kling_batch.typed_path import typed_path
+from kling_batch.settings import typed_path
 
 T = TypeVar("T")
 

@@ -32,7 +32,7 @@ from kling_batch.manifest.single import single
 from kling_batch.manifest.tables import TABLE_SUFFIXES, check_is_file, open_table
 from kling_batch.manifest.templating import compile_value
 from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse, scalar
-from kling_batch.typed_path import typed_path
+from kling_batch.settings import typed_path
 
 __all__ = ["load", "load_all", "single"]
 

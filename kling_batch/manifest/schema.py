@@ -36,7 +36,14 @@ from kling_batch.catalog.registry import MODES, PARAMETER_MODES, TIERS
 from kling_batch.core import jobs as core
 from kling_batch.core.diagnostics import nearest, show
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import MicroUSD, parse_duration, parse_rate, parse_window
+from kling_batch.core.quantities import (
+    FailureLimit,
+    MicroUSD,
+    parse_duration,
+    parse_failure_limit,
+    parse_rate,
+    parse_window,
+)
 from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest import fields
 from kling_batch.manifest.paths import DEFAULT_PATH
@@ -54,6 +61,9 @@ Attempts = Annotated[
     int, BeforeValidator(fields.between(1, 100)), WithJsonSchema(fields.whole(1, 100))
 ]
 OnDoubt = Annotated[str, BeforeValidator(fields.on_doubt), WithJsonSchema({"const": "hold"})]
+Failures = Annotated[
+    FailureLimit, BeforeValidator(parse_failure_limit), WithJsonSchema(fields.FAILURES)
+]
 Version = Annotated[int, BeforeValidator(fields.version), WithJsonSchema({"const": 1})]
 Text = Annotated[str, BeforeValidator(fields.text), WithJsonSchema(fields.TEXT)]
 Word = Annotated[str, BeforeValidator(fields.text), WithJsonSchema(fields.WORD)]
@@ -108,6 +118,9 @@ class Limits(_Model):
         "How old a request may be to be collected, not bought again; 7d if not said, 0: none."
     )
     retry_attempts: Attempts | None = _key("The same as `retry: {attempts: 3}`.")
+    max_failures: Failures | None = _key(
+        "Buy nothing more after so many failures in a row of the same kind, or a share: 20%."
+    )
 
 
 #: API parameters, which stand in a job (or in `defaults:`) under their API names.
@@ -230,7 +243,10 @@ def _copy(value: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
-    limits = {} if document.limits is None else document.limits.model_dump(exclude={"on_doubt"})
+    given = document.limits
+    limits = {
+        name: getattr(given, name, None) for name in Limits.model_fields if name != "on_doubt"
+    }
     if limits.get("retry_attempts") is None:
         limits["retry_attempts"] = document.retry
     return Manifest(

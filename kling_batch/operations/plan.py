@@ -10,10 +10,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from kling_batch.core.jobs import Batch
+from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.operations.nearby import ledgers_nearby
 from kling_batch.operations.recovery import ListSearch
-from kling_batch.operations.services import gateway_of
+from kling_batch.operations.services import coverage_now, gateway_of
 from kling_batch.planning.builder import build_plan, with_granted_takes
+from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
 from kling_batch.settings import RunOptions, Settings, resolve
 
@@ -26,8 +29,10 @@ class PlannedRun:
     settings: Settings
     #: Median seconds of a render by endpoint, as far as the ledger knows.
     typical_seconds: Mapping[str, float]
-    #: Why fal's request list was not asked for renders that are paid for already.
-    notices: tuple[str, ...] = ()
+    #: How far the caps reach in the plan; None: to its end.
+    coverage: Coverage | None = None
+    #: Other ledgers that have these jobs, and why fal's request list was not asked, in sentences.
+    warnings: tuple[str, ...] = ()
 
 
 def plan_run(
@@ -50,7 +55,14 @@ def plan_run(
         selected = [select(batch) for batch in whole]
         search = ListSearch(settings, reader, lambda: stack.enter_context(gateway_of(settings)))
         plan = build_plan(reader, selected, settings, whole=whole, recover=search.recover)
-        seconds = reader.typical_seconds() if reader else {}
+        # The emulator's seconds say nothing about fal's.
+        same = reader is not None and service_of(reader) in (None, settings.service)
+        seconds = reader.typical_seconds() if reader and same else {}
+        coverage = coverage_now(reader, plan, settings)
     return PlannedRun(
-        plan=plan, settings=settings, typical_seconds=seconds, notices=tuple(search.notices)
+        plan=plan,
+        settings=settings,
+        typical_seconds=seconds,
+        coverage=coverage,
+        warnings=(*search.notices, *ledgers_nearby(batches, settings, plan)),
     )

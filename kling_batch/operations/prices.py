@@ -13,7 +13,7 @@ import anyio
 from kling_batch.catalog.endpoint import Endpoint
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.outcomes import Unread
-from kling_batch.core.quantities import format_usd, parse_usd
+from kling_batch.core.quantities import exact_usd, parse_usd
 from kling_batch.errors import KlingBatchError
 from kling_batch.fal.client import connect
 from kling_batch.operations.services import gateway_of
@@ -74,6 +74,6 @@ def _line(name: str, price: tuple[float, str] | None) -> str:
     if abs(factor - 1) < 0.001:
         return f"{name}: {text}, as in the catalogue"
     return (
-        f"{name}: {text}; the catalogue's unit is {format_usd(parse_usd(endpoint.unit_price))}, so "
+        f"{name}: {text}; the catalogue's unit is {exact_usd(parse_usd(endpoint.unit_price))}, so "
         f"expect {factor:.2f} times the planned cost"
     )

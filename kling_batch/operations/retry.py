@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kling_batch.core.lifecycle import State, status_of
+from kling_batch.core.records import Standing
 from kling_batch.errors import UsageError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.names import LedgerJob, all_named, find
 from kling_batch.ledger.overrides import grant_retries, grant_take
-from kling_batch.planning.retry import is_rendered
+from kling_batch.planning.retry import is_rendered, to_change
 
 _ENDED = (State.FAILED, State.CANCELLED)
 
@@ -44,11 +45,15 @@ def allow_retries(ledger: Ledger, names: Sequence[str] | None) -> list[str]:
         if state is not State.RENDERED:
             _must_be_in_a_manifest(job)
     grant_retries(ledger, [standings[key].attempt_id for key in wanted])
-    return [
-        f"{job.label}: "
-        + ("its files are given up" if job.gone else "the next run pays for another attempt")
-        for job in wanted.values()
-    ]
+    return [_allowed(job, standings[key]) for key, job in wanted.items()]
+
+
+def _allowed(job: LedgerJob, standing: Standing) -> str:
+    if job.gone:
+        return f"{job.label}: its files are given up"
+    change = to_change(standing.failure)
+    hint = f", which fal would refuse again: change {change} first" if change else ""
+    return f"{job.label}: the next run pays for another attempt{hint}"
 
 
 def allow_take(ledger: Ledger, name: str) -> str:

@@ -24,15 +24,24 @@ from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
+from kling_batch.operations.nearby import ledgers_nearby
 from kling_batch.operations.recovery import ListSearch
-from kling_batch.operations.services import authorization_for, gateway_of, now, run_context
+from kling_batch.operations.services import (
+    authorization_for,
+    coverage_now,
+    gateway_of,
+    now,
+    run_context,
+)
 from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
 from kling_batch.planning.approval import Approval
 from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
+from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
+from kling_batch.report.plan_view import left_out_lines
 from kling_batch.report.run_report import RunReport, RunStarted
 from kling_batch.settings import RunOptions, Settings, resolve
 
@@ -50,6 +59,10 @@ class Run:
     display: Display
     signals: Signals
     check_plan: Callable[[Plan], None] | None
+    #: Other ledgers that have these jobs, a sentence each.
+    warnings: tuple[str, ...]
+    #: How far the caps reach in the plan; None: to its end.
+    coverage: Coverage | None
     run_id: int
     started: datetime
     #: Address of the emulator, or None for fal; opened once.
@@ -171,8 +184,15 @@ def open_run(
                 )
             if check_plan is not None:
                 check_plan(plan)
+            warnings = () if single else ledgers_nearby(batches, settings, plan)
+            coverage = coverage_now(ledger, plan, settings)
+            notes = [*(f"warning: {each}" for each in warnings), *left_out_lines(plan, coverage)]
             approval = Approval(
-                settings, single=single, reviewed=check_plan is not None, ask=ask, confirm=confirm
+                settings,
+                single=single,
+                reviewed=check_plan is not None,
+                ask=None if ask is None else partial(_ask_with, ask, notes),
+                confirm=confirm,
             )
             if not plan.idle:
                 approval.require(plan, ledger)
@@ -189,6 +209,8 @@ def open_run(
                 display=display,
                 signals=signals,
                 check_plan=check_plan,
+                warnings=warnings,
+                coverage=coverage,
                 run_id=run_id,
                 started=started,
                 gateway=gateway,
@@ -205,6 +227,11 @@ def open_run(
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
     for batch in batches:
         ledger.register(batch, whole=not single)
+
+
+def _ask_with(ask: Callable[[str], bool], notes: Sequence[str], question: str) -> bool:
+    """Ask, after what a person should know before the answer."""
+    return ask("\n".join([*notes, question]))
 
 
 def _exit_code(error: BaseException) -> ExitCode:
@@ -256,10 +283,11 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
                 emulated=settings.service == "emulator",
                 committed=_committed(run),
+                coverage=run.coverage,
             )
         )
-        for notice in run.notices:
-            display.notify(RunEvent(kind=EventKind.WARNING, message=notice))
+        for warning in (*run.notices, *run.warnings):
+            display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings,
             run.ledger,
@@ -309,7 +337,10 @@ def _policy(run: Run) -> RunPolicy:
         caps=settings.budget.caps,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
-        payable=run.approval.payable(run.plan).__contains__,
+        max_failures=settings.max_failures,
+        payable=(
+            frozenset() if settings.options.collect else run.approval.payable(run.plan)
+        ).__contains__,
         alarm=run.approval.alarm(run.plan, run.ledger),
         detach=settings.options.detach,
     )

@@ -16,6 +16,8 @@ from random import Random
 from kling_batch import __version__
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.events import RunEvent
+from kling_batch.core.quantities import MicroUSD, format_time
+from kling_batch.core.records import Cap
 from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.fal.client import connect
@@ -26,6 +28,7 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
 from kling_batch.planning.builder import store_of
+from kling_batch.planning.coverage import Coverage, coverage_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
 
@@ -36,6 +39,19 @@ _KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
 def now() -> datetime:
     """Wall clock."""
     return datetime.now(UTC)
+
+
+def coverage_now(reader: Reader | None, plan: Plan, settings: Settings) -> Coverage | None:
+    """How far the caps reach in this plan now; None: to its end, or nobody has set one."""
+
+    def committed(cap: Cap) -> MicroUSD:
+        if reader is None:
+            return MicroUSD(0)
+        since = None if cap.window is None else format_time(now() - cap.window)
+        return reader.committed(cap.batches, since, cap.key)
+
+    ratios = {} if reader is None else reader.highest_cost_ratios()
+    return coverage_of(plan, settings.budget, committed, ratios)
 
 
 @contextmanager

@@ -59,9 +59,20 @@ def describe_error(error: Exception) -> str:
     return str(error)
 
 
+def relative_to(path: Path, folder: Path | str) -> str:
+    """A path seen from a folder, with forward slashes; absolute where it is on another drive."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # Windows has no way from one drive to another
+        return path.absolute().as_posix()
+
+
 def shown(path: Path) -> str:
     """A path for messages: relative where it is below the working folder."""
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # on another drive
+        return str(path)
     return str(path) if relative.startswith("..") else relative
 
 
@@ -80,6 +91,10 @@ def digest_of_open(file: BufferedIOBase) -> str:
     return file_digest(file, "sha256").hexdigest()
 
 
+#: What network and foreign file systems answer who cannot sync a folder.
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut, where the system can sync folders."""
     try:
@@ -89,7 +104,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+        if error.errno not in _NO_SYNC:
             raise
     finally:
         os.close(handle)

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import UsageError
-from kling_batch.output.files import digest_of, sync_folder
+from kling_batch.output.files import digest_of, relative_to, sync_folder
 
 Superseded: TypeAlias = Callable[[str, str, str], None]
 """Commits to the ledger that a file has a second name, before it is replaced under its first.
@@ -49,7 +49,7 @@ class OutputStore:
 
     def stored(self, path: Path) -> str:
         """A path as the ledger stores it: relative to the ledger, with forward slashes."""
-        return Path(os.path.relpath(path, self._base)).as_posix()
+        return relative_to(path, self._base)
 
     def located(self, stored: str) -> Path:
         """The reverse of `stored`."""
@@ -202,20 +202,28 @@ def _is_sidecar(path: Path) -> bool:
     return isinstance(record, dict) and {"schema_version", "key"} <= record.keys()
 
 
+#: What systems answer on disks without hard links: FAT and exFAT each in its own way.
+_NO_LINKS = frozenset(
+    {
+        errno.EPERM,
+        errno.EOPNOTSUPP,
+        errno.ENOTSUP,
+        errno.EXDEV,
+        errno.EMLINK,
+        errno.ENOSYS,
+        errno.EINVAL,
+    }
+)
+
+
 def _second_name(source: Path, target: Path) -> None:
     """A hard link, or a synced copy on a disk without them."""
     try:
-        os.link(source, target)
+        target.hardlink_to(source)
     except FileExistsError:
         return
-    except OSError as error:
-        if error.errno not in (
-            errno.EPERM,
-            errno.EOPNOTSUPP,
-            errno.EXDEV,
-            errno.EMLINK,
-            errno.ENOSYS,
-        ):
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
             raise
         temporary = target.with_name(f".{target.name}.part")
         shutil.copyfile(source, temporary)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from kling_batch.catalog.registry import ALARM
 from kling_batch.core.jobs import Job, JobKey
 from kling_batch.core.quantities import MicroUSD, format_usd
+from kling_batch.core.text import count
 from kling_batch.errors import UsageError
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.plan import Action, Plan, PlannedJob
@@ -63,7 +64,7 @@ class Approval:
                 f"this would cost up to {total}; with no terminal to ask, paying needs --yes or a "
                 "cap (--max-cost USD, or limits: max_cost in the manifest). Nothing was sent"
             )
-        if not self.ask(f"{len(payable)} jobs, up to {total}. Pay?"):
+        if not self.ask(f"{count(len(payable), 'job')}, up to {total}. Pay?"):
             raise UsageError("not confirmed; nothing was sent")
 
     def alarm(self, plan: Plan, ledger: Reader) -> str:

@@ -16,10 +16,13 @@ from kling_batch.ledger.names import by_key, job_of, orphan_name
 from kling_batch.ledger.queries import render_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.store import OutputStore
-from kling_batch.planning.plan import OnDisk, Plan, PlannedJob, make_plan
+from kling_batch.planning.plan import LeftOut, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.recovery import SidecarIndex
 from kling_batch.planning.selection import limited, with_extra_takes
 from kling_batch.settings import Settings
+
+#: The options that select jobs, for messages.
+SELECTION = "--only, --exclude or --tag"
 
 
 def store_of(settings: Settings) -> OutputStore:
@@ -50,6 +53,7 @@ def build_plan(
     `recover`: finds further renders that are paid for already, before `--limit` counts.
     """
     jobs = [job for batch in batches for job in batch.jobs]
+    unselected = max(0, sum(len(batch.jobs) for batch in whole) - len(jobs))
     if retry is None:
         retry = lambda _: settings.options.retry_failed  # noqa: E731
     store = store_of(settings)
@@ -72,9 +76,14 @@ def build_plan(
             recovered=_sidecars(jobs, standings, reader.request_ids(), settings).find,
             attempts=settings.attempts,
         )
-        if len(jobs) == sum(len(batch.jobs) for batch in whole):
+        if whole and not unselected:
             plan = Plan((*plan.items, *orphaned_requests(reader, whole)))
-    return limited(recover(plan), settings.options.limit)
+    plan = recover(plan)
+    if unselected:
+        plan = Plan(plan.items, (LeftOut(SELECTION, unselected),))
+    if settings.options.collect:
+        return limited(plan, 0, "--collect")
+    return limited(plan, settings.options.limit)
 
 
 def _sidecars(

@@ -18,6 +18,7 @@ from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Standing
 from kling_batch.core.recovery import Recovery
+from kling_batch.core.text import count
 from kling_batch.planning.retry import Decision, decide, is_rendered, may_try_again
 
 
@@ -74,11 +75,24 @@ class PlannedJob(NamedTuple):
     found: Recovery | None = None
 
 
+class LeftOut(NamedTuple):
+    """Jobs that an option keeps out of the plan."""
+
+    #: The option, as a person writes it.
+    option: str
+    jobs: int
+
+    def __str__(self) -> str:
+        return f"{count(self.jobs, 'job')} by {self.option}"
+
+
 @dataclass(frozen=True)
 class Plan:
     """Every job with its action, parents first."""
 
     items: tuple[PlannedJob, ...]
+    #: What the selection, `--limit` or `--collect` leaves to other runs.
+    left_out: tuple[LeftOut, ...] = ()
 
     @cached_property
     def counts(self) -> Counter[Action]:

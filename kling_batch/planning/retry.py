@@ -54,6 +54,18 @@ def decide(failure: Failure, tries: int, attempts: int) -> Decision:
     return Decision.RETRY if tries < attempts else Decision.GIVE_UP
 
 
+#: Failures that the same request meets again, and what has to change.
+_UNCHANGED_FAILS: dict[FailureKind, str] = {
+    FailureKind.POLICY: "the prompt or the inputs",
+    FailureKind.INVALID: "the parameters or the inputs",
+}
+
+
+def to_change(failure: Failure | None) -> str:
+    """What has to change before another payment can help; empty where the same may pass."""
+    return "" if failure is None else _UNCHANGED_FAILS.get(failure.kind, "")
+
+
 def may_try_again(kind: FailureKind | None) -> bool:
     """Whether a later run may, unasked, make another attempt after a failure of this kind."""
     if kind is None:

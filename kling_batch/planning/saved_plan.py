@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import format_usd
+from kling_batch.core.quantities import exact_usd
 from kling_batch.errors import PlanDriftError, UsageError
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 
@@ -27,7 +27,7 @@ def read(text: str, source: str) -> JSON:
             raise UsageError(f"{source}: a plan of another version ({document['format']})")
         return dict(document["binds"])
     except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{source}: this is no plan; make one with: plan -o FILE") from None
+        raise UsageError(f"{source}: this is no plan; make one with: plan --save FILE") from None
 
 
 def _name(item: PlannedJob) -> str:
@@ -54,7 +54,7 @@ def check(plan: Plan, bound: JSON, source: str) -> None:
         more = f"\n  and {len(drift) - 20} more" if len(drift) > 20 else ""
         raise PlanDriftError(
             f"{source}: the plan no longer fits; nothing was sent\n{shown}{more}\n"
-            "review a new one: kling-batch plan -o FILE"
+            "review a new one: kling-batch plan --save FILE"
         )
 
 
@@ -72,5 +72,5 @@ def _drift(plan: Plan, bound: JSON) -> Iterator[str]:
         elif item.action is Action.SUBMIT and price is None:
             yield f"{name} was not to be paid, and is now ({item.reason})"
         elif item.action is Action.SUBMIT and item.job.estimate != price:
-            now, then = format_usd(item.job.estimate), format_usd(price)
+            now, then = exact_usd(item.job.estimate), exact_usd(price)
             yield f"{name} costs {now}, planned {then}"

@@ -13,7 +13,7 @@ from unicodedata import normalize
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import Batch, Job, JobKey, job_key, parents, take_suffix
 from kling_batch.errors import Problem
-from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.planning.plan import Action, LeftOut, Plan, PlannedJob
 
 _Name = tuple[str, int]
 
@@ -111,8 +111,11 @@ def _another(job: Job, take: int) -> Job:
     )
 
 
-def limited(plan: Plan, limit: int | None) -> Plan:
-    """The plan with at most `limit` paid submissions; what is cut stays pending."""
+def limited(plan: Plan, limit: int | None, option: str = "") -> Plan:
+    """The plan with at most `limit` paid submissions; what is cut stays pending.
+
+    `option`: which one cuts it, for people; `--limit` where none is named.
+    """
     if limit is None:
         return plan
     kept: list[PlannedJob] = []
@@ -127,4 +130,7 @@ def limited(plan: Plan, limit: int | None) -> Plan:
                 continue
             paid.add(key)
         kept.append(item)
-    return Plan(tuple(kept))
+    left_out = plan.left_out
+    if cut_jobs := len(plan.items) - len(kept):
+        left_out = (*left_out, LeftOut(option or f"--limit {limit}", cut_jobs))
+    return Plan(tuple(kept), left_out)

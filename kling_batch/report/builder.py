@@ -18,7 +18,8 @@ from kling_batch.ledger.queries import job_totals
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import shown
 from kling_batch.planning.builder import store_of
-from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.planning.plan import Action, LeftOut, Plan, PlannedJob
+from kling_batch.planning.retry import to_change
 from kling_batch.report.command_line import Command
 from kling_batch.report.next_steps import EndedRun, next_steps
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
@@ -82,7 +83,15 @@ def build_report(
         ledger=shown(settings.ledger),
         emulated=settings.service == "emulator",
         next_steps=next_steps(ended_run),
+        left_out=(*plan.left_out, *_left_by_caps(lines, run_result)),
     )
+
+
+def _left_by_caps(lines: Sequence[JobLine], run_result: RunResult) -> tuple[LeftOut, ...]:
+    """The jobs that were not submitted because a cap was reached."""
+    caps = dict.fromkeys(stop.cap for stop in run_result.stops if stop.cap)
+    jobs = sum(line.outcome is JobOutcome.NOT_STARTED for line in lines)
+    return (LeftOut(" and ".join(caps), jobs),) if caps and jobs else ()
 
 
 #: Above this many, jobs that were done before are only counted, so that a run with nothing to do
@@ -142,6 +151,7 @@ class _Lines:
             cost=totals.cost if totals and item is self._firsts[job.key] else MicroUSD(0),
             seconds=_seconds(totals),
             request_id=(totals and totals.request_id) or "",
+            to_change=to_change(standing.failure) if standing else "",
             place=_failure_place(batch, job, standing),
         )
 

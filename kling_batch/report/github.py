@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from kling_batch.core.text import clean, full_name
 from kling_batch.errors import Place, Problem
+from kling_batch.output.files import relative_to
 from kling_batch.report.run_report import JobOutcome, RunReport
 
 #: GitHub shows this many of a step and drops the rest.
@@ -90,7 +90,7 @@ def from_workspace(environ: Mapping[str, str]) -> Callable[[str], str]:
     root = environ.get("GITHUB_WORKSPACE", "")
 
     def locate(file: str) -> str:
-        inside = os.path.relpath(Path(file).absolute(), root) if root else file
-        return file if inside.startswith("..") else Path(inside).as_posix()
+        inside = relative_to(Path(file).absolute(), root) if root else Path(file).as_posix()
+        return file if inside.startswith("..") else inside
 
     return locate

@@ -6,20 +6,24 @@ What comes next is the plan's decision (`outlook`). Must not write, and must not
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from kling_batch.core.jobs import JSON, Render, differences
+from kling_batch.core.jobs import JSON, Render, canonical_json, differences
 from kling_batch.core.lifecycle import NEXT, State, status_of
-from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.core.records import Attempt, LoggedEvent, Standing
 from kling_batch.ledger import queries
 from kling_batch.ledger.names import LedgerJob
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
-from kling_batch.planning.plan import Action
+from kling_batch.planning.plan import Action, PlannedJob
+from kling_batch.planning.retry import to_change
+from kling_batch.report.costs import attempt_cost
+from kling_batch.settings import EMULATOR
 
-#: Text of each event; `by person`: of one that a person reported.
+#: Text of each event; `by person`: of one that a person reported; `emulated`: on the emulator.
 _EVENTS: dict[str, str] = {
     "submit_intended": "intent committed, price {estimate}",
     "submit_accepted": "accepted by fal as {request_id}",
@@ -40,32 +44,49 @@ _EVENTS: dict[str, str] = {
     "artifact_missing": "{reason}; downloading again",
     "file_adopted": "{path} adopted as the result",
     "cost_learnt": "fal billed {cost}",
+    "cost_learnt emulated": "would have cost {cost}",
     "retry_granted": "another paid attempt allowed",
 }
 
 
-def history(reader: Reader, job: LedgerJob) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """What the job's manifest says now, or as of when the ledger speaks instead."""
+
+    #: The job as a run would meet it now; None where the manifest is not known.
+    planned: PlannedJob | None = None
+    #: As of when, for people.
+    as_of: str = ""
+    #: Whether the manifest was read and does not have the job any more.
+    dropped: bool = False
+
+
+_UNKNOWN = Current()
+
+
+def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str]:
     """Every attempt at a job with its events and files, a line each."""
     lines = [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
     lines += [f"  {name}: {_value(value)}" for name, value in json.loads(job.arguments).items()]
     attempts = reader.attempts_of(job.key)
+    emulated = queries.service_of(reader) == EMULATOR
     for number, attempt in enumerate(attempts, 1):
         status = status_of(attempt.state, attempt.remote_status)
-        lines += ["", f"attempt {number}: {status}, {_money(attempt)}"]
+        lines += ["", f"attempt {number}: {status}, {attempt_cost(attempt, emulated=emulated)}"]
         events = queries.events_of(reader, attempt.id)
-        lines += [f"  {event.at}  {_text(event, attempt)}" for event in events]
+        lines += [f"  {event.at}  {_text(event, attempt, emulated=emulated)}" for event in events]
         lines += [
             f"  file {file.path} ({file.size} bytes, sha256 {file.sha256[:12]}…)"
             + (" superseded" if file.superseded else "")
             for file in reader.files_of(attempt.id)
         ]
-    lines += ["", *why(reader, job)]
+    lines += ["", *why(reader, job, current)]
     return lines
 
 
-def as_data(reader: Reader, job: LedgerJob) -> JSON:
+def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON:
     """The same for machines."""
-    coming = outlook(reader, job).planned
+    coming = current.planned or outlook(reader, job).planned
     return {
         "schema_version": 1,
         "batch": job.batch,
@@ -74,7 +95,9 @@ def as_data(reader: Reader, job: LedgerJob) -> JSON:
         "key": job.key,
         "endpoint": job.endpoint,
         "arguments": json.loads(job.arguments),
+        "emulated": queries.service_of(reader) == EMULATOR,
         "next": {"action": coming.action.value, "reason": coming.reason},
+        "as_of": current.as_of or None,
         "attempts": [
             {
                 "attempt": attempt.id,
@@ -92,9 +115,14 @@ def as_data(reader: Reader, job: LedgerJob) -> JSON:
     }
 
 
-def why(reader: Reader, job: LedgerJob) -> list[str]:
+def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str]:
     """What the next run would do with the job, why, and what has changed about it."""
-    lines = [_next(reader, job)]
+    planned = current.planned
+    if planned is not None and planned.job.key != job.key:
+        return [*_changed(reader, job, planned), f"({current.as_of})"]
+    lines = [_next(reader, job, planned)]
+    if current.dropped:
+        lines = [f"{job.label} is in no manifest now, so no run pays for it."]
     for key, retired_at in job.earlier[:3]:
         before = queries.render_of(reader, key)
         now = Render(job.endpoint, json.loads(job.arguments))
@@ -103,7 +131,28 @@ def why(reader: Reader, job: LedgerJob) -> list[str]:
         lines += [
             f"  {name}: {_short(old)} → {_short(new)}" for name, (old, new) in changes.items()
         ]
-    return lines
+    return [*lines, f"({current.as_of})"] if current.as_of else lines
+
+
+def why_new(planned: PlannedJob) -> list[str]:
+    """The same for a job that the ledger does not know."""
+    return [f"{planned.job.label} is {planned.reason}: {_coming(planned)}."]
+
+
+def _changed(reader: Reader, job: LedgerJob, planned: PlannedJob) -> Iterator[str]:
+    """What differs between the manifest's job and the one that the ledger has under its name."""
+    yield f"{planned.job.label} has changed ({planned.reason}): {_coming(planned)}."
+    before = queries.render_of(reader, job.key)
+    now = Render(planned.job.endpoint, json.loads(canonical_json(planned.job.arguments)))
+    for name, (old, new) in (differences(before, now) if before else {}).items():
+        yield f"  {name}: {_short(old)} → {_short(new)}"
+
+
+def _coming(planned: PlannedJob) -> str:
+    """What the next run does with a job that is not the ledger's."""
+    if planned.action is Action.SUBMIT and not planned.duplicate:
+        return f"the next run pays up to {format_usd(planned.job.estimate)} for it"
+    return f"the next run pays nothing for it ({planned.reason})"
 
 
 def _short(value: JSON) -> str:
@@ -111,9 +160,11 @@ def _short(value: JSON) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-def _next(reader: Reader, job: LedgerJob) -> str:
+def _next(reader: Reader, job: LedgerJob, planned: PlannedJob | None) -> str:
     """One sentence made of the plan's decision, so that it agrees with `plan` about payments."""
     coming = outlook(reader, job)
+    if planned is not None:  # of the manifest itself, which decides how often is tried
+        coming = replace(coming, planned=planned, by_limit=False)
     price = format_usd(job.estimate)
     if coming.standing is not None:
         return f"{job.label} {_then(reader, coming, coming.standing, price)}."
@@ -134,11 +185,7 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
                 f"{ended} ({reason}): the next run pays up to {price} for another attempt{unless}"
             )
         case Action.SETTLED:
-            unless = ", unless the manifest's `retry` allows more attempts"
-            return (
-                f"{ended} ({_failure(standing)}) and stays so{unless if coming.by_limit else ''}: "
-                "only `run --retry-failed` or `retry` pays for it again"
-            )
+            return f"{ended} ({_failure(standing)}) and stays so{_until(coming, standing)}"
         case Action.BLOCKED | Action.RECOVER:
             return f"{ended} and {reason}: the next run does not pay for it"
         case Action.RECONCILE:
@@ -155,6 +202,17 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
             return _collected(reader.attempt(standing.attempt_id))
 
 
+def _until(coming: Outlook, standing: Standing) -> str:
+    """What pays for a settled job again."""
+    if change := to_change(standing.failure):
+        return (
+            f": fal would refuse the same request again, so change {change}; "
+            "`retry` pays for it unchanged"
+        )
+    unless = ", unless the manifest's `retry` allows more attempts" if coming.by_limit else ""
+    return f"{unless}: only `run --retry-failed` or `retry` pays for it again"
+
+
 def _failure(standing: Standing) -> str:
     return standing.failure.message if standing.failure else status_of(standing.state)
 
@@ -169,7 +227,7 @@ def _collected(attempt: Attempt) -> str:
     return "is paid, but its file is missing: the next run downloads it, which costs nothing"
 
 
-def _text(event: LoggedEvent, attempt: Attempt) -> str:
+def _text(event: LoggedEvent, attempt: Attempt, *, emulated: bool) -> str:
     data = event.data or {}
     fields = {
         **data,
@@ -182,6 +240,8 @@ def _text(event: LoggedEvent, attempt: Attempt) -> str:
     if isinstance(fields.get("cost"), int):
         fields["cost"] = format_usd(fields["cost"])
     name = f"{event.event} by {data['by']}" if "by" in data else event.event
+    if emulated and f"{name} emulated" in _EVENTS:
+        name = f"{name} emulated"
     template: str = _EVENTS.get(name) or _EVENTS.get(event.event, event.event)
     return template.format_map(_Lenient(fields))
 
@@ -191,20 +251,6 @@ class _Lenient(dict[str, Any]):
 
     def __missing__(self, key: str) -> str:
         return "?"
-
-
-def _money(attempt: Attempt) -> str:
-    if attempt.origin == "adopted":
-        return "adopted, nothing paid"
-    if attempt.charged is Charged.NO:
-        return "nothing charged"
-    if attempt.cost is not None:
-        return f"{format_usd(attempt.cost)} charged (estimated {format_usd(attempt.estimate)})"
-    estimate = format_usd(attempt.estimate)
-    if attempt.state in (State.FAILED, State.CANCELLED) and attempt.charged is not None:
-        lost = attempt.charged is Charged.YES
-        return f"{estimate} charged and lost" if lost else f"{estimate} possibly charged"
-    return f"{estimate} estimated"
 
 
 def _value(value: JSON) -> str:

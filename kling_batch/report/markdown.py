@@ -49,6 +49,8 @@ def _page(report: RunReport) -> Iterator[str]:
     parts = [f"{number:,} {word}" for word, number in report.status_counts().items()]
     yield f"- Jobs: {', '.join(parts) or 'none'}"
     yield f"- Cost: {_cost(report)}"
+    if report.left_out:
+        yield f"- Left out: {', '.join(map(str, report.left_out))}"
     files = sum(len(line.files) for line in report.lines)
     if files:
         yield f"- Files: {files:,} in {code(report.output)}"

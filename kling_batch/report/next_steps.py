@@ -20,7 +20,7 @@ from kling_batch.planning.builder import build_plan
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobLine, JobOutcome
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, PER_DAY, Settings
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, MAX_FAILURES, PER_DAY, Settings
 
 #: Jobs named in one command; `retry --all` would be about other jobs too.
 NAMED = 20
@@ -54,15 +54,30 @@ def _steps(run: EndedRun) -> Iterator[str]:
     untried, settled = _failed_jobs(run) if JobOutcome.FAILED in outcomes else ([], [])
     if JobOutcome.IN_DOUBT in outcomes:
         yield from _resolve_commands(run)
+    if run.settings.options.collect:
+        untried, settled = [], []  # this run was to buy nothing
+    hopeless = [line for line in settled if line.to_change]
+    settled = [line for line in settled if not line.to_change]
     pending = JobOutcome.NOT_STARTED in outcomes or (untried and command.can("--retry-failed"))
+    stopped = hopeless and any(stop.cap == MAX_FAILURES for stop in run.stops)
     if outcomes & {JobOutcome.RUNNING, JobOutcome.UNDELIVERED} or (
-        pending and run.code is not ExitCode.BUDGET
+        pending and run.code is not ExitCode.BUDGET and not stopped
     ):
         yield from _rerun(run, command)
     if run.code is ExitCode.BUDGET:
         yield from _rerun_with_more_money(run, command)
     if settled:
-        yield from _retry_commands(run, command, settled)
+        yield from _retry_commands(run, command, settled, all_of_them=not hopeless)
+    if hopeless:
+        yield from _rerun(run, command, _change_first(hopeless))
+
+
+def _change_first(lines: Sequence[JobLine]) -> str:
+    """What to do before another payment can help: the same request would be refused again."""
+    what = " and ".join(dict.fromkeys(line.to_change for line in lines))
+    names = ", ".join(line.job for line in lines[:3])
+    more = f" and {len(lines) - 3:,} more" if len(lines) > 3 else ""
+    return f"after changing {what} of {names}{more}"
 
 
 def _rerun_with_more_money(run: EndedRun, command: Command) -> Iterator[str]:
@@ -148,7 +163,7 @@ def _rerun(run: EndedRun, command: Command, remark: str = "") -> Iterator[str]:
             paid = {item.job.key for item in plan.items if item.action is Action.SUBMIT}
             command = command.having("--limit", str(len(paid)))
         if not _approved(run, plan):
-            review = command.without("--plan").as_command("plan").having("--out", file)
+            review = command.without("--plan").as_command("plan").having("--save", file)
             yield f"{review}   (the plan no longer fits: review a new one)"
     yield f"{command}   ({remark})" if remark else str(command)
 
@@ -176,8 +191,11 @@ def _approved(run: EndedRun, plan: Plan) -> bool:
 # -- another payment ---------------------------------------------------------------------------
 
 
-def _retry_commands(run: EndedRun, command: Command, failed: Sequence[JobLine]) -> Iterator[str]:
-    if command.can("--retry-failed"):
+def _retry_commands(
+    run: EndedRun, command: Command, failed: Sequence[JobLine], *, all_of_them: bool
+) -> Iterator[str]:
+    """Commands that pay for these again; for others nothing is paid."""
+    if all_of_them and command.can("--retry-failed"):
         retry = command.having("--retry-failed")
         yield from _rerun(run, retry, "pays for the failed ones again")
         return

@@ -9,7 +9,9 @@ from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import duration, format_usd, usd_number
 from kling_batch.core.text import clean
+from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.report.costs import ROUNDED, is_rounded
 from kling_batch.report.markdown import escaped
 from kling_batch.report.request_view import as_arguments, as_lines
 from kling_batch.settings import Settings
@@ -37,7 +39,14 @@ History = Mapping[str, float]
 _UNKNOWN_SECONDS = {"image": 15.0, "video": 180.0}
 
 
-def as_text(plan: Plan, settings: Settings, history: History, *, prompts: bool = False) -> str:
+def as_text(
+    plan: Plan,
+    settings: Settings,
+    history: History,
+    coverage: Coverage | None = None,
+    *,
+    prompts: bool = False,
+) -> str:
     """A line for each job that is not kept, with its request if `prompts`; then the totals."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
     lines = []
@@ -47,7 +56,8 @@ def as_text(plan: Plan, settings: Settings, history: History, *, prompts: bool =
             lines += [f"{'':>21}{line}" for line in as_lines(item.job)]
     if len(moving) > MANY:
         lines.append(f"… and {len(moving) - MANY} more (--json lists all)")
-    return "\n".join([*lines, _totals(plan, settings), *_footnotes(plan, settings, history)])
+    notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
+    return "\n".join([*lines, _totals(plan, settings), *notes])
 
 
 def _line(item: PlannedJob) -> str:
@@ -70,10 +80,18 @@ def _totals(plan: Plan, settings: Settings) -> str:
     return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}"
 
 
+def left_out_lines(plan: Plan, coverage: Coverage | None) -> list[str]:
+    """What this run would leave to others, by options and by caps."""
+    notes = [f"left out: {', '.join(map(str, plan.left_out))}"] if plan.left_out else []
+    return notes + ([str(coverage)] if coverage else [])
+
+
 def _footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
     if not plan.count(Action.SUBMIT):
         return []
     notes = [f"prices of {dated}" for dated in (_dated(plan),) if dated]
+    if is_rounded(item.job.estimate for item in plan.items if _paid(item)):
+        notes.append(ROUNDED)
     seconds = wall_time(plan, settings, history)
     basis = "from earlier renders" if history else "from fal's model pages"
     notes.append(f"about {duration(seconds)} with {settings.concurrency} at once, {basis}")
@@ -103,7 +121,9 @@ def _seconds(endpoint_id: str, history: History) -> float:
     return float(endpoint.typical_seconds or _UNKNOWN_SECONDS[endpoint.output])
 
 
-def as_markdown(plan: Plan, settings: Settings, history: History) -> str:
+def as_markdown(
+    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+) -> str:
     """For a comment on a pull request."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
     lines = [f"**kling-batch plan:** {_totals(plan, settings)}", ""]
@@ -116,7 +136,8 @@ def as_markdown(plan: Plan, settings: Settings, history: History) -> str:
         )
     if len(moving) > MANY:
         lines.append(f"| | … and {len(moving) - MANY} more | | |")
-    lines += ["", *_footnotes(plan, settings, history)]
+    notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
+    lines += ["", *notes]
     return "\n".join([*lines, *_requests(moving[:MANY])]).rstrip()
 
 
@@ -136,7 +157,9 @@ def _cell(text: str) -> str:
     return safe.replace("`", "\\`")
 
 
-def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
+def as_json(
+    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+) -> JSON:
     """Everything, for machines."""
     return {
         "schema_version": 1,
@@ -145,6 +168,8 @@ def as_json(plan: Plan, settings: Settings, history: History) -> JSON:
         "prices_dated": _dated(plan) or None,
         "wall_time_seconds": round(wall_time(plan, settings, history)),
         "idle": plan.idle,
+        "left_out": [{"by": option, "jobs": jobs} for option, jobs in plan.left_out],
+        "covered_by_caps": coverage.jobs if coverage else None,
         "counts": {action.value: plan.count(action) for action in Action if plan.count(action)},
         "jobs": [
             {

@@ -13,7 +13,8 @@ from enum import StrEnum
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode, Place
-from kling_batch.planning.plan import Plan
+from kling_batch.planning.coverage import Coverage
+from kling_batch.planning.plan import LeftOut, Plan
 
 
 class JobOutcome(StrEnum):
@@ -68,6 +69,8 @@ class RunStarted:
     emulated: bool
     #: What the ledger counts against the cap at this moment; None if unknown.
     committed: MicroUSD | None = None
+    #: How far the caps reach in the plan; None: to its end.
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,8 @@ class JobLine:
     #: From intent to the render's end, where both are known.
     seconds: float | None = None
     request_id: str = ""
+    #: What has to change before another payment can help; empty where the same may pass.
+    to_change: str = ""
     place: Place = field(default=Place(""))
 
     @property
@@ -124,6 +129,8 @@ class RunReport:
     unlisted: int = 0
     #: Complete commands to type next.
     next_steps: tuple[str, ...] = ()
+    #: Jobs that options or a cap left to other runs.
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def total(self) -> int:

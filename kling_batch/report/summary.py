@@ -64,9 +64,12 @@ def opening(started: RunStarted) -> str:
     parts = [f"{number:,} {what}" for number, what in counts if number]
     if started.cap is not None:
         parts.append(f"cap {format_usd(started.cap)}")
-    where = " on the emulator (nothing is charged)" if started.emulated else ""
+    where = " on the emulator (nothing is paid)" if started.emulated else ""
     files = clean(started.output)
-    return f"{count(len(plan.items), 'job')}{where}: {', '.join(parts)}; files in {files}"
+    notes = [f"left out: {', '.join(map(str, plan.left_out))}"] if plan.left_out else []
+    notes += [str(started.coverage)] if started.coverage else []
+    more = "".join(f"; {note}" for note in notes)
+    return f"{count(len(plan.items), 'job')}{where}: {', '.join(parts)}; files in {files}{more}"
 
 
 def closing(report: RunReport, *, width: int | None = None) -> list[StyledLine]:
@@ -92,7 +95,10 @@ def brief(report: RunReport) -> list[StyledLine]:
     if report.exit_code is not ExitCode.OK:
         return closing(report)
     title = _title(report)
-    return [title if _idle(report) else StyledLine(f"{title.text}; {_cost(report)}", Tone.GOOD)]
+    if _idle(report):
+        return [title]
+    left = f"; left out: {_left_out(report)}" if report.left_out else ""
+    return [StyledLine(f"{title.text}; {_cost(report)}{left}", Tone.GOOD)]
 
 
 def _idle(report: RunReport) -> bool:
@@ -108,7 +114,8 @@ def _title(report: RunReport) -> StyledLine:
     if _idle(report):
         before = f", {count(total, 'job')} done before" if total else ", no job"
         where = f"; files in {clean(report.output)}" if total else ""
-        return StyledLine(f"{name}: nothing to do{before}{where}", Tone.GOOD)
+        left = f"; left out: {_left_out(report)}" if report.left_out else ""
+        return StyledLine(f"{name}: nothing to do{before}{where}{left}", Tone.GOOD)
     took = duration(report.seconds)
     text = f"{name}: {done:,} of {count(total, 'job')} done in {took}"
     return StyledLine(text, Tone.GOOD if done == total else Tone.TITLE)
@@ -123,6 +130,12 @@ def _facts(report: RunReport) -> Iterator[StyledLine]:
     parts = [f"{number:,} {word}" for word, number in report.status_counts().items()]
     yield StyledLine(f"  jobs   {', '.join(parts) or 'none'}", hang=9)
     yield StyledLine(f"  cost   {_cost(report)}", hang=9)
+    if report.left_out:
+        yield StyledLine(f"  left   {_left_out(report)}", hang=9)
+
+
+def _left_out(report: RunReport) -> str:
+    return ", ".join(map(str, report.left_out))
 
 
 def _cost(report: RunReport) -> str:

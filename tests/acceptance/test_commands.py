@@ -18,7 +18,7 @@ STEPS = (
     (0, "schema"),
     (0, "catalog"),
     (0, "doctor --emulator-url {url}"),
-    (0, "plan desk.yaml -o plan.json"),
+    (0, "plan desk.yaml --save plan.json"),
     (1, "run desk.yaml --emulator-url {url} --plan plan.json"),
     (0, "why one"),
     (0, "retry one"),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import ssl
-import urllib.request
 from pathlib import Path
-from typing import Any
 
+from support.books import books
 from support.process import environment, run, start, tls_stand_in
 
 MANIFEST = """\
@@ -25,15 +23,8 @@ def write_manifest(folder: Path, count: int, extra: str = "") -> Path:
     return path
 
 
-def books(env: dict[str, str]) -> dict[str, Any]:
-    context = ssl.create_default_context(cafile=env["SSL_CERT_FILE"])
-    with urllib.request.urlopen(env["EMULATOR"] + "/_emulator/books", context=context) as answer:
-        found: dict[str, Any] = json.load(answer)
-    return found
-
-
 def media(folder: Path) -> list[Path]:
-    return sorted(p for p in (folder / "outputs").rglob("*.mp4") if not p.name.startswith("."))
+    return sorted(p for p in folder.rglob("*.mp4") if not p.name.startswith("."))
 
 
 def test_thirty_jobs_over_tls_end_as_thirty_files_and_are_paid_once(tmp_path: Path) -> None:
@@ -121,7 +112,7 @@ def test_emulator_run_needs_neither_key_nor_consent(tmp_path: Path) -> None:
 
 def test_emulated_and_real_renders_never_share_a_ledger(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path, 1)
-    run("run", manifest, "--emulator", cwd=tmp_path)
+    run("run", manifest, "--emulator", "-o", "outputs", cwd=tmp_path)
 
     done = run("run", manifest, "--yes", cwd=tmp_path, env=environment(FAL_KEY="a:b"))
 

@@ -139,7 +139,7 @@ def test_links_in_the_output_folder_lead_nowhere(tmp_path: Path) -> None:
         (pictures / name).symlink_to(elsewhere / "mine.png")
     write(folder, "  - {id: a, prompt: x}\n")
 
-    done = run("run", "safe.yaml", "--emulator", cwd=folder)
+    done = run("run", "safe.yaml", "--emulator", "-o", "outputs", cwd=folder)
 
     assert done.returncode == 0, done.stderr
     assert everything(elsewhere) == {"mine.png": b"mine"}
@@ -151,7 +151,7 @@ def test_links_in_the_output_folder_lead_nowhere(tmp_path: Path) -> None:
     before = everything(elsewhere)
     write(folder, "  - {id: b, prompt: y}\n")
 
-    done = run("run", "safe.yaml", "--emulator", cwd=folder)
+    done = run("run", "safe.yaml", "--emulator", "-o", "outputs", cwd=folder)
 
     assert done.returncode == 2, done.stderr
     assert "leads out of the output folder" in done.stderr

@@ -23,7 +23,7 @@ def test_a_collected_failure_pays_nothing_more_than_was_agreed_to(
     with tls_stand_in(tmp_path, "--profile", "instant", "--faults", str(faults)) as env:
         (tmp_path / "m.yaml").write_text(ONE)
         invoke("run", "m.yaml", "--yes", "--detach", cwd=tmp_path, env=env)
-        made = invoke("plan", "m.yaml", "-o", "plan.json", cwd=tmp_path, env=env)
+        made = invoke("plan", "m.yaml", "--save", "plan.json", cwd=tmp_path, env=env)
         assert "up to $0.00" in made.stdout
         invoke("run", "m.yaml", *more, cwd=tmp_path, env=env)
     with closing(sqlite3.connect(tmp_path / "outputs/ledger.db")) as db:

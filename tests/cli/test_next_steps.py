@@ -21,7 +21,8 @@ from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobOutcome
 
 SLOW = {"standard": 600.0, "image": 600.0}
-REFUSED = "content_policy_violation"
+#: A failure after which the same request may pass, and which is not tried again unasked.
+DROPPED = "client_disconnected"
 
 
 def steps(told: str) -> list[str]:
@@ -82,8 +83,8 @@ def test_raising_the_cap_says_it_once_and_keeps_the_rest(desk: Desk) -> None:
 def test_a_retry_is_advised_for_once_and_keeps_the_selection(desk: Desk) -> None:
     desk.videos(*ABC, head="vars: {brand: Acme}\n")
     desk.finish()
-    desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, prompt="hat", times=1))
-    desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, prompt="bag", times=2))
+    desk.world.faults.add(Fault(stage="job", what="fail", error=DROPPED, prompt="hat", times=1))
+    desk.world.faults.add(Fault(stage="job", what="fail", error=DROPPED, prompt="bag", times=2))
     told = desk.run("--only", "b", "--only", "c", code=1)
 
     (step,) = steps(told)
@@ -102,7 +103,7 @@ def test_a_retry_is_advised_for_once_and_keeps_the_selection(desk: Desk) -> None
 
 def test_a_plan_half_carried_out_is_gone_on_with(desk: Desk) -> None:
     desk.videos(*ABC, head="vars: {brand: Acme}\n")
-    desk.say("plan", "trial.yaml", "--only", "[ab]", "-o", "reviewed.json")
+    desk.say("plan", "trial.yaml", "--only", "[ab]", "--save", "reviewed.json")
     told = desk.run("--plan", "reviewed.json", "--only", "[ab]", "--timeout", "1s", code=6)
     desk.finish()
 
@@ -116,7 +117,7 @@ def test_a_plan_half_carried_out_is_gone_on_with(desk: Desk) -> None:
 
 def test_a_plan_with_a_limit_is_gone_on_with_and_no_further(desk: Desk) -> None:
     desk.videos(*ABC, head="vars: {brand: Acme}\n")
-    desk.say("plan", "trial.yaml", "--limit", "2", "-o", "reviewed.json")
+    desk.say("plan", "trial.yaml", "--limit", "2", "--save", "reviewed.json")
     words = ("--plan", "reviewed.json", "--limit", "2", "--concurrency", "1")
     told = desk.run(*words, "--timeout", "1s", code=6)
     assert len(desk.world.books.accepted) == 1
@@ -134,9 +135,9 @@ def test_where_the_plan_would_be_refused_a_new_one_comes_first(desk: Desk) -> No
     """The plan has no price for what had failed before: a retry is another plan."""
     desk.videos(*ABC[1:])
     desk.finish()
-    desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, prompt="hat", times=1))
+    desk.world.faults.add(Fault(stage="job", what="fail", error=DROPPED, prompt="hat", times=1))
     desk.run("--only", "b", code=1)
-    desk.say("plan", "trial.yaml", "-o", "reviewed.json")
+    desk.say("plan", "trial.yaml", "--save", "reviewed.json")
     told = desk.run("--plan", "reviewed.json", code=1)
 
     review, again = steps(told)
@@ -176,7 +177,7 @@ def test_a_single_shot_is_collected_by_the_command_it_prints(desk: Desk, command
 
 def test_a_failed_shot_is_paid_again_only_by_the_word_for_it(desk: Desk) -> None:
     desk.finish()
-    desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, times=1))
+    desk.world.faults.add(Fault(stage="job", what="fail", error=DROPPED, times=1))
     told = desk.say("generate", "-p", "a cat", "--emulator-url", desk.url, code=1)
 
     (step,) = steps(told)
@@ -232,7 +233,7 @@ def test_nothing_is_advised_for_an_adopted_file_that_is_gone(desk: Desk) -> None
     """fal never had it: no payment brings it back under its own name."""
     desk.finish()
     desk.videos("id: x, prompt: refused", "id: z, prompt: good")
-    desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, prompt="refused"))
+    desk.world.faults.add(Fault(stage="job", what="fail", error=DROPPED, prompt="refused"))
     desk.run(code=1)
     desk.say("adopt", "x", "outputs/trial/text-to-video/z.mp4")
     (desk.folder / "outputs/trial/text-to-video/x.mp4").unlink()
@@ -303,7 +304,7 @@ def test_a_name_that_two_batches_have_is_typed_with_its_batch(desk: Desk) -> Non
 def test_the_second_name_of_a_failed_render_has_failed_too(desk: Desk) -> None:
     desk.finish()
     desk.videos("id: x, prompt: same", "id: y, prompt: same")
-    desk.world.faults.add(Fault(stage="job", what="fail", error=REFUSED, times=1))
+    desk.world.faults.add(Fault(stage="job", what="fail", error=DROPPED, times=1))
     told = desk.run(code=1)
 
     assert "2 failed" in told

@@ -34,7 +34,7 @@ def test_a_failed_leftover_points_at_nobody_elses_prompt(studio: Desk) -> None:
 def test_a_reviewed_plan_fits_beside_an_open_leftover(studio: Desk) -> None:
     studio.world.settings.profile = "realistic"
     left(studio)
-    studio.say("plan", "m.yaml", "-o", "plan.json")
+    studio.say("plan", "m.yaml", "--save", "plan.json")
     told = studio.run("--plan", "plan.json", "--timeout", "3s", code=6)
     assert "no longer fits" not in told
 
@@ -156,7 +156,7 @@ def test_a_reviewed_plan_does_not_drift_by_what_is_only_collected(studio: Desk) 
     studio.write(HERO)
     studio.run("--detach", code=6)
     studio.write(HERO.replace("first", "changed"))
-    studio.say("plan", "m.yaml", "-o", "plan.json")
+    studio.say("plan", "m.yaml", "--save", "plan.json")
 
     studio.run("--plan", "plan.json")
 

@@ -22,7 +22,7 @@ def test_show_and_why_tell_the_story(desk: Desk) -> None:
 
     told = desk.say("show", "one")
 
-    assert "attempt 1: failed, nothing charged" in told
+    assert "attempt 1: failed, would have cost nothing" in told
     assert "attempt 2: done" in told
     assert json.loads(desk.say("show", "one", "--json"))["attempts"][1]["state"] == "succeeded"
     assert "is done and paid" in desk.say("why", "one")

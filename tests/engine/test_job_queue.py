@@ -14,6 +14,8 @@ from support.engine import (
 
 from kling_batch.core.jobs import OutputOf
 from kling_batch.core.lifecycle import State
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault
 
 
@@ -43,16 +45,28 @@ def test_a_failed_parent_blocks_its_children(tmp_path: Path) -> None:
     assert len(rig.world.books.posts) == 1
 
 
-def test_detach_submits_what_the_window_allows_and_the_next_run_collects(tmp_path: Path) -> None:
+def test_detach_submits_everything_and_the_next_run_collects(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
-    jobs = make_jobs(6)
+    jobs = make_jobs(62)
 
-    rig.run(jobs, detach=True, concurrency=4)
+    rig.run(jobs, detach=True, concurrency=12)
 
-    assert rig.states(jobs).count(State.SUBMITTED) == 4
+    assert rig.states(jobs) == [State.SUBMITTED] * 62
     rig.run(jobs)
-    assert rig.states(jobs) == [State.SUCCEEDED] * 6
-    paid_once(rig, 6)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 62
+    paid_once(rig, 62)
+
+
+def test_a_detached_run_keeps_the_rate_and_the_cap(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    jobs = make_jobs(20)
+    cap = Cap(limit=MicroUSD(15 * 420_000))
+
+    rig.run(jobs, detach=True, concurrency=2, rate=1.0, caps=(cap,))
+
+    accepted = [request.accepted_at for request in rig.world.books.accepted]
+    assert len(accepted) == 15
+    assert accepted[-1] - accepted[0] >= 13
 
 
 # -- endings -----------------------------------------------------------------------------------
@@ -96,10 +110,11 @@ def test_a_detached_run_waits_for_a_download_that_a_child_needs(tmp_path: Path) 
     assert rig.states([parent, child]) == [State.SUCCEEDED, State.SUBMITTED]
 
 
-def test_a_detached_run_with_a_full_window_leaves_a_retry_to_the_next(tmp_path: Path) -> None:
-    lock = Fault(stage="submit.before", what="status", status=429, nth=tuple(range(1, 15)))
-    rig = Rig(tmp_path, account(), [lock])
+def test_a_detached_run_submits_again_what_fal_did_not_accept(tmp_path: Path) -> None:
+    busy = Fault(stage="submit.before", what="status", status=429, nth=tuple(range(1, 15)))
+    rig = Rig(tmp_path, account(), [busy])
 
     rig.run(make_jobs(6), detach=True, concurrency=2)
 
-    assert rig.states(make_jobs(6)).count(State.SUBMITTED) == 2
+    assert rig.states(make_jobs(6)) == [State.SUBMITTED] * 6
+    assert len(rig.world.books.accepted) == 6

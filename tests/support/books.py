@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+import ssl
+import urllib.request
+from typing import Any, Protocol
 
 from kling_batch.emulator import World
 
@@ -16,3 +19,11 @@ class Emulated(Protocol):
 def paid_once(place: Emulated, count: int) -> None:
     """So many distinct payloads were charged, each exactly once."""
     assert list(place.world.books.charges().values()) == [1] * count
+
+
+def books(env: dict[str, str]) -> dict[str, Any]:
+    """The books of an emulator that `tls_stand_in` serves."""
+    context = ssl.create_default_context(cafile=env["SSL_CERT_FILE"])
+    with urllib.request.urlopen(env["EMULATOR"] + "/_emulator/books", context=context) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found

@@ -14,6 +14,7 @@ from kling_batch.cli.options import (
     PATH,
     limit_options,
     options_of,
+    place_options,
     selection_options,
     service_options,
 )
@@ -25,11 +26,11 @@ from kling_batch.report.plan_view import as_json, as_markdown, as_text
 
 @click.command(epilog="Example: kling-batch plan manifest.yaml")
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
+@place_options
 @click.option(
-    "--output", type=PATH, envvar="KLING_BATCH_OUTPUT", help="Folder of the outputs of the run"
+    "--save", type=PATH, metavar="FILE", help="Write the plan to FILE, for `run --plan FILE`"
 )
-@click.option("--ledger", type=PATH, envvar="KLING_BATCH_LEDGER", help="The ledger of the run")
-@click.option("-o", "--out", type=PATH, help="Write the plan to FILE, for `run --plan FILE`")
+@click.option("--out", "save", type=PATH, hidden=True, help="The former name of --save")
 @limit_options
 @selection_options
 @service_options
@@ -39,6 +40,7 @@ from kling_batch.report.plan_view import as_json, as_markdown, as_text
     type=click.Choice(["prompts"]),
     help="Also list what will be sent: prompt and arguments (JSON and Markdown always do)",
 )
+@click.option("--collect", is_flag=True, help="Without what would be paid for")
 @click.option("--json", "as_json", is_flag=True, help="The plan as one JSON document")
 @click.option("--markdown", is_flag=True, help="The plan as Markdown, for a pull request")
 @click.option("--live-prices", is_flag=True, help="Ask fal's pricing API, too (needs a key)")
@@ -51,11 +53,11 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     """
     batches = load_manifests(manifests, values["variables"])
     planned = operations.plan_run(batches, options_of(values), select=selection_of(values))
-    for notice in planned.notices:
-        click.echo(f"warning: {notice}", err=True)
-    view = (planned.plan, planned.settings, planned.typical_seconds)
-    if values["out"]:
-        _write(values["out"], planned.plan, as_json(*view))
+    view = (planned.plan, planned.settings, planned.typical_seconds, planned.coverage)
+    for warning in planned.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if values["save"]:
+        _write(values["save"], planned.plan, as_json(*view))
     if values["as_json"]:
         click.echo(json.dumps(as_json(*view), ensure_ascii=False, indent=2))
     elif values["markdown"]:

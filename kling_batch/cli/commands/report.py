@@ -10,10 +10,11 @@ import click
 from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_of, reader_of
 from kling_batch.cli.options import options_of, place_options, service_options
-from kling_batch.core.quantities import usd_number
+from kling_batch.core.quantities import format_usd, micro_usd, usd_number
 from kling_batch.errors import ExitCode
 from kling_batch.ledger import queries
-from kling_batch.settings import resolve
+from kling_batch.report import costs
+from kling_batch.settings import EMULATOR, resolve
 
 
 @click.command(epilog="Example: kling-batch report --json")
@@ -30,9 +31,11 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
     with reader_of(values) as reader:
         spend, drift = queries.spend(reader), queries.drift(reader)
         money = reader.money()
+        emulated = queries.service_of(reader) == EMULATOR
     if as_json:
         document = {
             "schema_version": 1,
+            "emulated": emulated,
             "charged_usd": usd_number(money.charged),
             "exposed_usd": usd_number(money.exposed),
             "unknown_usd": usd_number(money.unknown),
@@ -41,20 +44,20 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return ExitCode.OK
-    for row in spend:
-        click.echo(
-            f"{row.day}  {row.batch:<24} {row.attempts:>5} attempts"
-            f"  ${row.charged_usd:.3f} charged  ${row.exposed_usd:.3f} possibly owed"
-        )
-    click.echo(
-        f"in all  ${usd_number(money.charged):.3f} charged,"
-        f" ${usd_number(money.exposed - money.unknown):.3f} open,"
-        f" ${usd_number(money.unknown):.3f} over and perhaps billed (--billing may tell)"
-    )
+    amounts = [micro_usd(usd) for row in spend for usd in (row.charged_usd, row.exposed_usd)]
+    for row, charged, exposed in zip(spend, amounts[::2], amounts[1::2], strict=True):
+        cost = costs.parts(charged, exposed, emulated=emulated)
+        click.echo(f"{row.day}  {row.batch:<24} {row.attempts:>5} attempts  {cost}")
+    click.echo(f"in all  {costs.overall(money, emulated=emulated)}")
+    if costs.is_rounded(amounts):
+        click.echo(f"({costs.ROUNDED})")
     for entry in drift:
         ratio = "" if entry.ratio is None else f" (×{entry.ratio})"
+        cost, estimate = (
+            format_usd(micro_usd(usd)) for usd in (entry.cost_usd, entry.estimated_usd)
+        )
+        verb = "would have cost" if emulated else "cost"
         click.echo(
-            f"{entry.endpoint}: {entry.renders} renders cost ${entry.cost_usd:.3f},"
-            f" estimated ${entry.estimated_usd:.3f}{ratio}"
+            f"{entry.endpoint}: {entry.renders} renders {verb} {cost}, estimated {estimate}{ratio}"
         )
     return ExitCode.OK

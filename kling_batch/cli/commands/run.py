@@ -36,7 +36,10 @@ from kling_batch.report.display.choose import choose
 @selection_options
 @click.option("--retry-failed", is_flag=True, help="Try failed and cancelled jobs again")
 @click.option("--yes", "-y", is_flag=True, envvar="KLING_BATCH_YES", help="Pay without asking")
-@click.option("--detach", is_flag=True, help="Submit, then leave (exit 6); run again to collect")
+@click.option(
+    "--detach", is_flag=True, help="Submit everything, then leave (exit 6); collect later"
+)
+@click.option("--collect", is_flag=True, help="Collect what is open at fal, buy nothing")
 @click.option("--json", "as_json", is_flag=True, help="Events as NDJSON on standard output")
 @click.option("--quiet", "-q", is_flag=True, help="Only failures and the summary")
 @click.option(

@@ -7,40 +7,62 @@ from pathlib import Path
 
 import click
 
-from kling_batch.cli.ledgers import reader_of
-from kling_batch.cli.options import JOB, place_options
-from kling_batch.errors import ExitCode
+from kling_batch.cli.current import current_of, new_job
+from kling_batch.cli.ledgers import ledger_of_manifests, reader_of
+from kling_batch.cli.options import JOB, PATH, place_options
+from kling_batch.core.quantities import format_usd, micro_usd
+from kling_batch.errors import ExitCode, KlingBatchError
 from kling_batch.ledger.names import find
-from kling_batch.ledger.queries import job_status
-from kling_batch.report.history import as_data, history
+from kling_batch.ledger.queries import job_status, service_of
+from kling_batch.ledger.reader import Reader
+from kling_batch.report.history import as_data, history, why_new
 from kling_batch.report.history import why as explain
+from kling_batch.settings import EMULATOR
+
+_MANIFESTS = click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST...]")
 
 
 @click.command(epilog="Example: kling-batch show hero-clip")
 @JOB
+@_MANIFESTS
 @place_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
-def show(job: str, *, as_json: bool, **places: Path | None) -> int:
-    """Show the history of a job: attempts, costs, files."""
-    with reader_of(places) as reader:
+def show(job: str, manifests: tuple[Path, ...], *, as_json: bool, **places: Path | None) -> int:
+    """Show the history of a job: attempts, costs, files.
+
+    What comes next is said of MANIFEST as it stands now; without one, of that of the last run.
+    """
+    with Reader.open(ledger_of_manifests(manifests, places)) as reader:
         named = find(reader, job)
+        current = current_of(reader, named, manifests, places)
         if as_json:
-            click.echo(json.dumps(as_data(reader, named), ensure_ascii=False, indent=2))
+            click.echo(json.dumps(as_data(reader, named, current), ensure_ascii=False, indent=2))
         else:
-            click.echo("\n".join(history(reader, named)))
+            click.echo("\n".join(history(reader, named, current)))
     return ExitCode.OK
 
 
 @click.command(epilog="Example: kling-batch why hero-clip")
 @JOB
+@_MANIFESTS
 @place_options
-def why(job: str, **places: Path | None) -> int:
+def why(job: str, manifests: tuple[Path, ...], **places: Path | None) -> int:
     """Explain what the next run would do with a job.
 
-    Says why, and what has changed about it.
+    Says why, and what has changed about it, of MANIFEST as it stands now; without one, of that of
+    the last run.
     """
-    with reader_of(places) as reader:
-        click.echo("\n".join(explain(reader, find(reader, job))))
+    ledger = ledger_of_manifests(manifests, places)
+    try:
+        with Reader.open(ledger) as reader:
+            named = find(reader, job)
+            lines = explain(reader, named, current_of(reader, named, manifests, places))
+    except KlingBatchError:
+        planned = new_job(job, manifests, places, ledger) if manifests else None
+        if planned is None:
+            raise
+        lines = why_new(planned)
+    click.echo("\n".join(lines))
     return ExitCode.OK
 
 
@@ -51,13 +73,15 @@ def why(job: str, **places: Path | None) -> int:
 def list_(state: tuple[str, ...], *, as_json: bool, **places: Path | None) -> int:
     """List the jobs: state, price, name, prompt."""
     with reader_of(places) as reader:
+        emulated = service_of(reader) == EMULATOR
         for row in job_status(reader):
             if state and row.state not in state and row.status not in state:
                 continue
             if as_json:
-                click.echo(json.dumps(row._asdict(), ensure_ascii=False))
+                click.echo(json.dumps({**row._asdict(), "emulated": emulated}, ensure_ascii=False))
                 continue
             prompt = " ".join((row.prompt or "").split())[:60]
             price = row.estimate_usd if row.cost_usd is None else row.cost_usd
-            click.echo(f"{row.status:>11}  ${price:<7.3f} {row.batch}/{row.label}  {prompt}")
+            cost = ("would have cost " if emulated else "") + format_usd(micro_usd(price))
+            click.echo(f"{row.status:>11}  {cost:<8} {row.batch}/{row.label}  {prompt}")
     return ExitCode.OK

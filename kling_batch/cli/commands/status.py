@@ -8,14 +8,16 @@ from pathlib import Path
 
 import click
 
+from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, place_options
 from kling_batch.core.lifecycle import JobStatus
-from kling_batch.core.quantities import format_usd, usd_number
+from kling_batch.core.quantities import usd_number
 from kling_batch.errors import ExitCode
-from kling_batch.ledger.queries import job_status
+from kling_batch.ledger.queries import job_status, service_of
 from kling_batch.ledger.reader import Reader
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, RunOptions, resolve
+from kling_batch.report.costs import totals
+from kling_batch.settings import EMULATOR
 
 
 @click.command(epilog="Example: kling-batch status manifest.yaml")
@@ -26,19 +28,18 @@ def status(
     manifests: tuple[Path, ...], output: Path | None, ledger: Path | None, *, as_json: bool
 ) -> int:
     """Show the state of every job, and the costs."""
-    names: tuple[str, ...] = ()
-    if manifests:
-        batches = load_manifests(manifests, ())
-        ledger = resolve(batches, RunOptions(output=output, ledger=ledger)).ledger
-        names = tuple(batch.name for batch in batches)
-    path = ledger or (output or Path(DEFAULT_OUTPUT)) / LEDGER_NAME
+    batches = load_manifests(manifests, ()) if manifests else ()
+    names = tuple(batch.name for batch in batches)
+    path = ledger_of_manifests(manifests, {"output": output, "ledger": ledger}, batches)
     with Reader.open(path) as reader:
+        emulated = service_of(reader) == EMULATOR
         rows = [row for row in job_status(reader) if not names or row.batch in names]
         money = reader.money(names or None)
     if as_json:
         document = {
             "schema_version": 1,
             "ledger": str(path),
+            "emulated": emulated,
             "charged_usd": usd_number(money.charged),
             "exposed_usd": usd_number(money.exposed),
             "unknown_usd": usd_number(money.unknown),
@@ -52,9 +53,5 @@ def status(
         click.echo(f"{row.status:>11}  {row.label}  {details or ''}".rstrip())
     counts = Counter(row.status for row in rows)
     summary = ", ".join(f"{counts[word]} {word}" for word in JobStatus if counts[word])
-    click.echo(
-        f"{summary or 'no jobs'}; charged {format_usd(money.charged)}, "
-        f"possibly owed {format_usd(money.exposed)}"
-        + (f", {format_usd(money.unknown)} of it for what is over" if money.unknown else "")
-    )
+    click.echo(f"{summary or 'no jobs'}; {totals(money, emulated=emulated)}")
     return ExitCode.OK

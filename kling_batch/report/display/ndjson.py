@@ -8,13 +8,13 @@ raises `SCHEMA_VERSION`. Event names are those of `EventKind`, and `started`, `h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import format_time, usd_number
-from kling_batch.planning.plan import Action
+from kling_batch.planning.plan import Action, LeftOut
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import JobLine, RunReport, RunStarted
@@ -48,7 +48,13 @@ def started_record(started: RunStarted) -> JSON:
         "cap_usd": usd_number(started.cap),
         "output": started.output,
         "emulated": started.emulated,
+        "left_out": _left_out(plan.left_out),
+        "covered_by_caps": started.coverage.jobs if started.coverage else None,
     }
+
+
+def _left_out(left_out: Sequence[LeftOut]) -> JSON:
+    return [{"by": option, "jobs": jobs} for option, jobs in left_out]
 
 
 def report_record(report: RunReport) -> JSON:
@@ -75,6 +81,7 @@ def report_record(report: RunReport) -> JSON:
         "next_steps": list(report.next_steps),
         "jobs": [job_record(line) for line in report.lines],
         "unlisted_unchanged_jobs": report.unlisted,
+        "left_out": _left_out(report.left_out),
     }
 
 

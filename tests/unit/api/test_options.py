@@ -83,7 +83,7 @@ def test_dollars_print_with_their_sign_and_count_as_decimals() -> None:
     assert pickle.loads(pickle.dumps(amount)) == amount
     assert [str(USD.of(micro)) for micro in (0, 28_000, 1_234_500_000, -500_000)] == [
         "$0.00",
-        "$0.028",
+        "$0.03",
         "$1,234.50",
         "-$0.50",
     ]

@@ -116,11 +116,11 @@ def test_a_manifest_with_problems_raises_them_all(folder: Path) -> None:
 def test_a_plan_has_items_with_reasons_and_prices_and_prints_dollars() -> None:
     made = plan(load("trial.yaml"), Options(max_cost="10"))
 
-    assert str(made.cost) == "$0.056"
+    assert str(made.cost) == "$0.06"
     assert str(made.cap) == "$10.00"
     assert [(i.job.label, i.action, i.reason, str(i.price)) for i in made] == [
-        ("one", Action.SUBMIT, "new", "$0.028"),
-        ("two", Action.SUBMIT, "new", "$0.028"),
+        ("one", Action.SUBMIT, "new", "$0.03"),
+        ("two", Action.SUBMIT, "new", "$0.03"),
     ]
     assert len(made) == 2
     assert "new" in str(made)
@@ -143,7 +143,7 @@ def test_a_selection_plans_only_its_jobs_and_warns_where_it_fits_none() -> None:
 def test_without_consent_nothing_is_sent(world: World, url: str, monkeypatch) -> None:
     monkeypatch.setenv("FAL_KEY", "a:b")
 
-    with pytest.raises(UsageError, match=r"2 jobs, up to \$0\.056.*max_cost"):
+    with pytest.raises(UsageError, match=r"2 jobs, up to \$0\.06.*max_cost"):
         run(load("trial.yaml"))
 
 
@@ -157,7 +157,7 @@ def test_a_plan_that_is_refused_is_not_run(world: World, url: str) -> None:
     with pytest.raises(UsageError, match="not confirmed; nothing was sent"):
         run(load("trial.yaml"), Options(max_cost=10, emulator=url), approve=refuse)
 
-    assert str(shown[0].cost) == "$0.056"
+    assert str(shown[0].cost) == "$0.06"
     assert charges(world) == []
 
 
@@ -182,7 +182,7 @@ def test_the_cap_stops_the_run_with_a_report(world: World, url: str) -> None:
     assert report.exit_code is ExitCode.BUDGET
     assert charges(world) == [1]
     assert str(report.cap) == "$0.03"
-    assert str(report.spent) == "$0.028"
+    assert str(report.spent) == "$0.03"
 
 
 # -- run ---------------------------------------------------------------------------------------

@@ -20,12 +20,11 @@ from kling_batch.catalog.registry import (
     exceeds_estimate,
     far_exceeds_estimate,
     find,
-    format_usd,
     normalise,
     parse_usd,
 )
 from kling_batch.core.jobs import LocalFile, OutputOf, job_key
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import MicroUSD, exact_usd
 
 T2V = find("text-to-video")
 I2V = find("image-to-video")
@@ -622,12 +621,12 @@ def test_what_is_no_amount_is_refused(text):
     ],
 )
 def test_dollars_are_shown_without_losing_any(micro, text):
-    assert format_usd(micro) == text
+    assert exact_usd(micro) == text
 
 
 @given(st.integers(min_value=0, max_value=10**12))
 def test_shown_dollars_read_back(micro):
-    assert parse_usd(format_usd(micro).replace(",", "")) == micro
+    assert parse_usd(exact_usd(micro).replace(",", "")) == micro
 
 
 @pytest.mark.parametrize(

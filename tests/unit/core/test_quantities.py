@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_batch.core.quantities import format_time, micro_usd, parse_time, usd_number
+from kling_batch.core.quantities import (
+    exact_usd,
+    format_time,
+    format_usd,
+    micro_usd,
+    parse_time,
+    usd_number,
+)
 
 
 @given(st.integers(min_value=0, max_value=10**12))
@@ -24,3 +32,24 @@ def test_times_read_back_to_the_millisecond(naive: datetime) -> None:
     moment = naive.replace(tzinfo=UTC)
 
     assert timedelta(0) <= moment - parse_time(format_time(moment)) < timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("micro", "text"),
+    [
+        (0, "$0.00"),
+        (1, "$0.01"),
+        (28_000, "$0.03"),
+        (196_000, "$0.20"),
+        (420_000, "$0.42"),
+        (999_999, "$1.00"),
+        (1_234_567_890, "$1,234.57"),
+        (-500_000, "-$0.50"),
+    ],
+)
+def test_people_read_two_decimals_and_never_less_than_it_costs(micro: int, text: str) -> None:
+    assert format_usd(micro) == text
+
+
+def test_what_is_typed_again_keeps_every_decimal() -> None:
+    assert exact_usd(28_000) == "$0.028"

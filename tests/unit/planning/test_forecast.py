@@ -184,11 +184,11 @@ def test_after_retry_why_and_plan_announce_the_payment_that_follows(
         return done.stdout
 
     say("run", "m.yaml", "--emulator-url", url, code=1)
-    assert "stays so: only `run --retry-failed`" in say("why", "bad")
+    assert "stays so: fal would refuse the same request again" in say("why", "bad")
     say("retry", "bad")
 
-    assert "the next run pays up to $0.028 for another attempt" in say("why", "bad")
-    assert "the next run pays up to $0.028 for another attempt" in say("show", "bad")
+    assert "the next run pays up to $0.03 for another attempt" in say("why", "bad")
+    assert "the next run pays up to $0.03 for another attempt" in say("show", "bad")
     assert json.loads(say("show", "bad", "--json"))["next"]["action"] == "submit"
     assert "1 to pay" in say("plan", "m.yaml", "--emulator-url", url)
     say("run", "m.yaml", "--emulator-url", url)

@@ -137,7 +137,7 @@ def test_jobs_carry_their_batch_where_there_are_several(err: io.StringIO) -> Non
     display.notify(RunEvent(kind=EventKind.SAVED, job="clip", batch="summer", message="x.mp4"))
 
     opened, saved = err.getvalue().splitlines()
-    assert "on the emulator (nothing is charged)" in opened
+    assert "on the emulator (nothing is paid)" in opened
     assert saved == "06:00:01Z summer/clip: saved x.mp4"
 
 
@@ -175,6 +175,8 @@ def test_json_is_one_object_a_line_and_the_report_is_the_last() -> None:
         "cap_usd": 40.0,
         "output": "outputs",
         "emulated": False,
+        "left_out": [],
+        "covered_by_caps": None,
     }
     assert progress == {
         "schema_version": 1,

@@ -345,7 +345,7 @@ def test_entries_are_what_the_manifest_wants_and_what_it_once_wanted(rig: Rig) -
     assert "reset" in by_label["lost"].message
     assert by_label["lost"].cost == "up to $0.42"
     assert by_label["later"].cost == "about $0.42"
-    assert by_label["still"].cost == "$0.056"
+    assert by_label["still"].cost == "$0.06"
 
 
 def test_every_file_that_the_page_names_is_there(rig: Rig) -> None:
@@ -356,7 +356,7 @@ def test_every_file_that_the_page_names_is_there(rig: Rig) -> None:
     sources = [a["src"] or "" for _, a in shown.tags if a.get("src")]
     assert len(sources) == 8
     assert all((rig.folder / unquote(source)).is_file() for source in sources)
-    assert "8 jobs, would have cost $2.212 on fal; the emulator charges nothing" in shown.text
+    assert "8 jobs, would have cost $2.22 on fal; the emulator charges nothing" in shown.text
     assert "as of 2026-05-01 12:30 UTC" in shown.text
 
 

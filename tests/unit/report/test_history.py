@@ -27,7 +27,7 @@ def test_every_attempt_is_listed_with_its_end_and_its_money(tmp_path: Path) -> N
     assert lines[:3] == ["test/hero", f"  {job.endpoint}", f"  key {job.key}"]
     attempts = [line for line in lines if line.startswith("attempt ")]
     assert len(attempts) == 2
-    assert attempts[0] == "attempt 1: failed, nothing charged"
+    assert attempts[0] == "attempt 1: failed, would have cost nothing"
     assert attempts[1].startswith("attempt 2: done, $0.42")
     requests = [request.request_id for request in rig.world.books.accepted]
     assert all(any(request_id in line for line in lines) for request_id in requests)

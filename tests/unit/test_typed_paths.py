@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kling_batch.errors import UsageError
-from kling_batch.typed_path import typed_path
+from kling_batch.settings import typed_path
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_a_command_in_this_process_leaves_the_process_as_it_was(
     done = invoke("run", "m.yaml", "--emulator", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "outputs/ledger.db").is_file()
+    assert (tmp_path / "outputs-emulator/ledger.db").is_file()
     assert state() == before
 
 

@@ -48,7 +48,7 @@ def test_report_learns_bills_that_are_not_what_was_reckoned_from_units(desk: Des
     assert billed(desk) == "2 of 2 open bills learnt, 1 of them other than reckoned"
 
     assert charged(desk) == round(desk.world.books.total_charged_micro_usd / 1e6, 6)
-    assert "fal billed $0.014" in desk.say("show", "one")
+    assert "would have cost $0.02" in desk.say("show", "one")
     # A bill is learnt once.
     assert billed(desk) == "0 of 0 open bills learnt"
     assert "everything fits" in desk.say("verify")

@@ -55,7 +55,7 @@ def test_a_missing_manifest_is_exit_2(tmp_path: Path) -> None:
 )
 def test_a_damaged_ledger_is_exit_7_and_left_alone(tmp_path: Path, content: bytes) -> None:
     manifest = write_manifest(tmp_path)
-    ledger = tmp_path / "outputs/ledger.db"
+    ledger = tmp_path / "outputs-emulator/ledger.db"
     ledger.parent.mkdir()
     ledger.write_bytes(content)
 
@@ -68,7 +68,7 @@ def test_a_damaged_ledger_is_exit_7_and_left_alone(tmp_path: Path, content: byte
 
 def test_an_output_that_is_no_folder_is_a_sentence(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path)
-    (tmp_path / "outputs").write_text("a file")
+    (tmp_path / "outputs-emulator").write_text("a file")
 
     done = invoke("run", manifest, "--emulator", cwd=tmp_path)
 
@@ -78,8 +78,8 @@ def test_an_output_that_is_no_folder_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_an_emulator_that_cannot_start_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "outputs").mkdir()
-    (tmp_path / "outputs/emulator.db").write_text("no database at all")
+    (tmp_path / "outputs-emulator").mkdir()
+    (tmp_path / "outputs-emulator/emulator.db").write_text("no database at all")
     (tmp_path / "one.yaml").write_text(
         "version: 1\ndefaults: {mode: text-to-image}\njobs: [{id: a, prompt: a}]\n"
     )

@@ -102,6 +102,7 @@ SPELT: dict[str, list[str]] = {
     "--param": ["seed=1", "note=two  blanks"],
     "--prompt": ["-p is\nno option"],
     "--take": ["2"],
+    "--max-failures": ["20%"],
     "--mode": ["edit"],
     "--tier": ["pro"],
 }

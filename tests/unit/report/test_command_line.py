@@ -103,6 +103,7 @@ SPELT: dict[str, list[str]] = {
     "--prompt": ["-p is\nno option"],
     "--take": ["2"],
     "--max-failures": ["20%"],
+    "--reuse": ["36h"],
     "--mode": ["edit"],
     "--tier": ["pro"],
 }

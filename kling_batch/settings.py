@@ -6,12 +6,11 @@ Options and environment arrive merged (the command line does that). Must not ope
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.quantities import FailureLimit, MicroUSD
@@ -198,19 +197,29 @@ def _first(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
-def typed_path(written: str | os.PathLike[str]) -> Path:
-    """The path that was meant. Raises `UsageError` where there is no such home folder.
+class SupportsPath(Protocol):
+    """What `os.PathLike` is."""
 
-    A file whose own name begins with `~` is written `./~name`.
+    def __fspath__(self) -> str: ...
+
+
+def typed_path(written: str | SupportsPath) -> Path:
+    """The path that a person meant, a leading `~` or `~user` being a home folder.
+
+    A file whose own name begins with `~` is written `./~name`. Text is looked at before it becomes
+    a `Path`, since `Path("./~x")` and `Path("~x")` are equal.
+
+    Raises:
+        UsageError: there is no such home folder.
     """
-    text = os.fspath(written)
+    text = written if isinstance(written, str) else written.__fspath__()
     if not text.startswith("~"):
         return Path(text)
-    expanded = os.path.expanduser(text)  # noqa: PTH111 - see above
-    if expanded == text:
-        user = text.partition("/")[0].partition(os.sep)[0]
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = Path(text).parts[0]
         raise UsageError(
             f"{text}: cannot be read: `{user}` is no home folder here; "
             f"a file of this name is written ./{text}"
-        )
-    return Path(expanded)
+        ) from None

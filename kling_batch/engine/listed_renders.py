@@ -273,6 +273,8 @@ class _Pool:
 
     def candidates(self, job: Job) -> tuple[Listed, ...]:
         """Requests that differ from the job at most in their URLs, oldest first."""
+        if not self._by_outline:
+            return ()
         return tuple(self._by_outline.get(comparable(_outline(job.arguments)), ()))
 
     def take(self, job: Job, listed: Listed) -> None:

@@ -236,9 +236,12 @@ def _tells_of_cancellation(answer: Answer, body: JSON) -> bool:
     """Whether a result says how a request ended that we had cancelled."""
     if answer.status == 499:
         return True
-    refused = 400 <= answer.status < 500 and answer.status not in _NO_VERDICT
-    unfinished = "in progress" in message_of(body, answer).lower()
-    return refused and isinstance(body, dict) and not first_detail(body) and not unfinished
+    if not 400 <= answer.status < 500 or answer.status in _NO_VERDICT or first_detail(body):
+        return False
+    message = message_of(body, answer).lower()
+    # Without the id it may be a proxy's answer, which says nothing about the request.
+    from_fal = "x-fal-request-id" in answer.headers or "cancel" in message
+    return isinstance(body, dict) and from_fal and "in progress" not in message
 
 
 def _cancellation(answer: Answer, body: JSON, finished: Finished, units: float | None) -> Failure:

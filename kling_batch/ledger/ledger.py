@@ -109,8 +109,10 @@ class Ledger(Reader):
         """Whether a transaction can begin at once: no other program is writing.
 
         Raises:
-            LedgerError: the lock file is gone, so that another run may use this ledger.
+            LedgerError: the ledger or its lock file is gone, so that what is written is lost, or
+                another run may use this ledger.
         """
+        self._must_be_in_place()
         self._lock.must_be_held()
         return is_free(self.db, self.path)
 
@@ -136,6 +138,10 @@ class Ledger(Reader):
             "nothing more is bought. Put it back, or run again without it: what is paid for is "
             "found beside the files and in fal's request list"
         )
+
+    def _must_be_in_place(self) -> None:
+        if displaced := self.displaced:
+            raise LedgerError(displaced)
 
     def checkpoint(self) -> None:
         """Bring the file itself up to date, so that a copy of it alone is never old."""
@@ -211,8 +217,7 @@ class Ledger(Reader):
         ratios, moment = cost_ratios or {}, moment or self._now()
         try:
             with self.transaction() as db:
-                if displaced := self.displaced:
-                    raise LedgerError(displaced)
+                self._must_be_in_place()
                 for cap in caps:
                     if cap.covers(job) and (over := self._over(cap, job, ratios, moment)):
                         return over

@@ -143,6 +143,15 @@ class Reader:
             found.setdefault(row["endpoint"], []).append(row["seconds"])
         return {endpoint: median(seconds) for endpoint, seconds in found.items()}
 
+    def typical_sizes(self) -> dict[str, float]:
+        """By endpoint: the average bytes of all files of a render."""
+        sql = (
+            "select endpoint, avg(size) as size from (select a.endpoint, sum(x.size) as size"
+            " from artifacts x join attempts a on a.id = x.attempt_id group by a.id)"
+            " group by endpoint"
+        )
+        return {row["endpoint"]: row["size"] for row in self._rows(sql)}
+
     # -- the engine ----------------------------------------------------------------------------
 
     def attempt(self, attempt_id: int) -> Attempt:

@@ -41,6 +41,8 @@ class Expansion:
     broken: list[tuple[Request, Origin]] = field(default_factory=list)
     #: Every id, also of jobs that have an error, with its place.
     ids: dict[str, Place] = field(default_factory=dict)
+    #: Ids outside ASCII as they were first written.
+    _written: dict[str, JSON] = field(default_factory=dict)
     _paths: dict[str, Job] = field(default_factory=dict)
 
     def add(self, entries: Iterable[Given]) -> None:
@@ -110,6 +112,11 @@ class Expansion:
         if job_id is None:
             return None
         first = self.ids.setdefault(job_id, place)
+        if not job_id.isascii() and self._written.setdefault(job_id, value) != value:
+            message = f"`{job_id}` would land in the same file as the job of {first}"
+            hint = "it is the same id, in another Unicode form; give it another one"
+            origin.error((), message, "path-collision", hint)
+            return None
         if first is not place:
             hint = origin.entry.hint_for_duplicate(job_id)
             origin.error(("id",), f"the id `{job_id}` is taken by {first}", "duplicate-id", hint)

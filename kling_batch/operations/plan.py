@@ -15,6 +15,7 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.operations.nearby import ledgers_nearby
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import coverage_now, gateway_of
+from kling_batch.operations.targets import check_inside, room_warnings
 from kling_batch.planning.builder import build_plan, with_granted_takes
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
@@ -31,7 +32,7 @@ class PlannedRun:
     typical_seconds: Mapping[str, float]
     #: How far the caps reach in the plan; None: to its end.
     coverage: Coverage | None = None
-    #: Other ledgers that have these jobs, and why fal's request list was not asked, in sentences.
+    #: Other ledgers that have these jobs, why fal's request list was not asked, a full disk.
     warnings: tuple[str, ...] = ()
 
 
@@ -58,11 +59,14 @@ def plan_run(
         # The emulator's seconds say nothing about fal's.
         same = reader is not None and service_of(reader) in (None, settings.service)
         seconds = reader.typical_seconds() if reader and same else {}
+        sizes = reader.typical_sizes() if reader and same else {}
         coverage = coverage_now(reader, plan, settings)
+    check_inside(plan, settings)
+    warnings = (*search.notices, *ledgers_nearby(batches, settings, plan))
     return PlannedRun(
         plan=plan,
         settings=settings,
         typical_seconds=seconds,
         coverage=coverage,
-        warnings=(*search.notices, *ledgers_nearby(batches, settings, plan)),
+        warnings=(*warnings, *room_warnings(plan, settings, sizes)),
     )

@@ -20,6 +20,7 @@ from kling_batch.core.events import EventKind, RunEvent, RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
 from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.urls import without_signatures
 from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
@@ -34,6 +35,7 @@ from kling_batch.operations.services import (
     run_context,
 )
 from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
+from kling_batch.operations.targets import WRITING, check_room
 from kling_batch.planning.approval import Approval
 from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
 from kling_batch.planning.coverage import Coverage
@@ -92,8 +94,9 @@ class Run:
         """Address of the emulator, or None, and the authorization; the folders are checked."""
         gateway = self.gateway()
         auth = authorization_for(self.settings, self.plan)
+        check_room(self.plan, self.settings, self.ledger.typical_sizes())
         for item in self.plan.items:
-            if item.action in (Action.SUBMIT, Action.RECOVER, Action.PLACE):
+            if item.action in WRITING:
                 _check_folder(self.settings, item.job)
         yield gateway, auth
 
@@ -162,7 +165,7 @@ def open_run(
         search = ListSearch(settings, ledger, gateway)
         started = now()
         run_id = ledger.begin_run(
-            command=str(command),
+            command=without_signatures(str(command)),
             batches=[batch.name for batch in batches],
             pid=os.getpid(),
             version=__version__,

@@ -76,7 +76,7 @@ def _histories(reader: Reader, attempts: Sequence[AttemptCheck]) -> Iterator[Fin
 
 
 def _sums(reader: Reader, attempts: Sequence[AttemptCheck]) -> Iterator[Finding]:
-    """The view that every cap is held against, computed a second way."""
+    """The sums of every report, computed a second way."""
     charged = exposed = 0
     for attempt in attempts:
         if attempt.origin == "adopted":

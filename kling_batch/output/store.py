@@ -92,10 +92,17 @@ class OutputStore:
                 "another id"
             ) from None
 
+    def check_inside(self, batch: str, relative: str) -> None:
+        """Raise `UsageError` where the folder of an output leads out of the output folder."""
+        self._check_inside(batch, self.wanted(batch, relative))
+
     def _check_inside(self, batch: str, final: Path) -> None:
         root = self._roots[batch].resolve()
         if not final.parent.resolve().is_relative_to(root):
-            raise UsageError(f"{final}: leads out of the output folder {root}; nothing written")
+            raise UsageError(
+                f"{final}: leads out of the output folder {root}; nothing written; remove the link "
+                f"in it, or give the folder behind it as --output"
+            )
 
     def temporary(self, final: Path, token: str, index: int) -> Path:
         """The temporary path of a download: hidden in the final folder, the same after a crash."""

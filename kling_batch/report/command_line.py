@@ -10,6 +10,8 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from kling_batch.core.urls import without_signatures
+
 
 class TypedOption(NamedTuple):
     """One option as typed; a flag has no value."""
@@ -63,7 +65,8 @@ class Command:
         arguments = [*self.head]
         for name, value in self.options:
             arguments += [name] if value is None else [name, value]
-        return " ".join(map(quoted, arguments))
+        # A signature must not get into logs; the URL without it is the same job.
+        return " ".join(quoted(without_signatures(argument)) for argument in arguments)
 
 
 def quoted(argument: str) -> str:

@@ -19,7 +19,7 @@ from kling_batch.ledger.names import LedgerJob
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
 from kling_batch.planning.plan import Action, PlannedJob
-from kling_batch.planning.retry import to_change
+from kling_batch.planning.retry import is_rendered, to_change
 from kling_batch.report.costs import attempt_cost
 from kling_batch.settings import EMULATOR
 
@@ -209,6 +209,8 @@ def _until(coming: Outlook, standing: Standing) -> str:
             f": fal would refuse the same request again, so change {change}; "
             "`retry` pays for it unchanged"
         )
+    if is_rendered(standing.failure):
+        return ": only `retry` with its name pays for another render"
     unless = ", unless the manifest's `retry` allows more attempts" if coming.by_limit else ""
     return f"{unless}: only `run --retry-failed` or `retry` pays for it again"
 

@@ -232,3 +232,15 @@ def test_a_lost_ledger_is_made_up_for_by_a_newly_signed_job(desk: Desk) -> None:
 
     paid_once(desk, 1)
     assert holders(desk.folder / "outputs", "sign-") == []
+
+
+def test_a_single_shot_keeps_no_signature_and_is_paid_once(desk: Desk) -> None:
+    words = ("video", "-p", "go", "--mode", "image-to-video", "--emulator-url", desk.url)
+    told = desk.say(*words, "--image-url", CAT.format("A"))
+
+    told += desk.say(*words, "--image-url", CAT.format("B"))
+
+    paid_once(desk, 1)
+    for secret in ("sign-A", "sign-B"):
+        assert secret not in told
+        assert holders(desk.folder / "outputs", secret) == []

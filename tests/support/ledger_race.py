@@ -18,7 +18,7 @@ from kling_batch.core.jobs import Batch
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.errors import LedgerError
-from kling_batch.ledger.database import connect
+from kling_batch.ledger.database import FileIdentity, connect
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from support.engine import make_job
@@ -35,6 +35,7 @@ class Unlocked(Ledger):
         Reader.__init__(self, path, connect(path, writable=True))
         self._now = now
         self.run_id = 1
+        self._file = FileIdentity(path)
 
     def close(self) -> None:
         Reader.close(self)

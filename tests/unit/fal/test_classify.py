@@ -474,7 +474,8 @@ def test_a_422_with_details_is_a_verdict_by_itself(finished: Finished) -> None:
 def test_a_refused_result_of_what_we_cancelled_is_a_verdict(
     status: int, body: Any, error_type: str
 ) -> None:
-    outcome = classify_result(answer(status, body), Finished(), media=True, cancelled=True)
+    reply = answer(status, body, x_fal_request_id="r-1")
+    outcome = classify_result(reply, Finished(), media=True, cancelled=True)
 
     assert isinstance(outcome, Failed)
     failure = outcome.failure
@@ -486,6 +487,7 @@ def test_a_refused_result_of_what_we_cancelled_is_a_verdict(
     ("status", "body"),
     [
         (400, {"detail": "Request is still in progress"}),
+        (400, {"message": "Bad request"}),
         (400, HTML),
         (403, {"detail": "User is locked."}),
         (404, {"detail": "Not Found"}),

@@ -83,6 +83,22 @@ def test_what_was_rolled_back_does_not_count(ledger: Ledger) -> None:
     assert ledger.cap_sums.committed(ALL) == 2 * one.estimate
 
 
+def test_only_what_has_changed_is_read_again(ledger: Ledger) -> None:
+    """Sums over all attempts took 0.13 s before each payment at 20,000 of them."""
+    one, two, *_ = make_jobs(4)
+    intend(ledger, one)
+    ledger.cap_sums.committed(ALL)
+    statements: list[str] = []
+    ledger.db.conn.set_trace_callback(statements.append)
+
+    intend(ledger, two, ALL)
+    assert ledger.cap_sums.committed(ALL) == 2 * one.estimate
+
+    ledger.db.conn.set_trace_callback(None)
+    sums = [text for text in statements if "from attempt_counted" in text]
+    assert [text.partition("where ")[2] for text in sums] == ["attempt_id in (2)"]
+
+
 def test_another_writer_is_noticed(tmp_path: Path) -> None:
     with opened(tmp_path / "ledger.db") as ledger:
         attempt = intend(ledger, make_jobs(1)[0])

@@ -1,0 +1,101 @@
+"""Targets of a plan, checked before anything is paid: inside the output folder, and with room.
+
+Must not write anything: `plan` does the same as `run`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from kling_batch.catalog.parameters import whole_number
+from kling_batch.catalog.registry import by_id
+from kling_batch.core.jobs import Job
+from kling_batch.errors import UsageError
+from kling_batch.output.download import SPARE
+from kling_batch.planning.builder import store_of
+from kling_batch.planning.plan import Action, Plan
+from kling_batch.settings import Settings
+
+_MB = 1_000_000
+#: Bytes of an output where the ledger has none yet: a picture, and a second of a clip.
+_PICTURE, _SECOND, _SECOND_4K = 4 * _MB, 2 * _MB, 8 * _MB
+
+#: Actions after which a file is written.
+WRITING = (Action.SUBMIT, Action.RECOVER, Action.PLACE)
+
+
+def check_inside(plan: Plan, settings: Settings) -> None:
+    """Raise `UsageError` where a folder of an output leads out of the output folder."""
+    store = store_of(settings)
+    seen: set[Path] = set()
+    for item in plan.items:
+        if item.action not in WRITING:
+            continue
+        relative = item.job.output_path(0, ".part")
+        folder = store.wanted(item.job.batch, relative).parent
+        if folder not in seen and store.can_be_named(item.job.batch, relative):
+            seen.add(folder)
+            store.check_inside(item.job.batch, relative)
+
+
+def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> None:
+    """Raise `UsageError` where a disk has no room for what the plan buys.
+
+    Args:
+        plan: what is to be bought.
+        settings: where the files go.
+        usual: bytes of an attempt's files by endpoint, as the ledger knows them.
+    """
+    needed: defaultdict[int, int] = defaultdict(int)
+    jobs: defaultdict[int, int] = defaultdict(int)
+    folders: dict[int, Path] = {}
+    for item in plan.items:
+        if item.action is Action.SUBMIT and not item.duplicate:
+            folder = _existing(settings.roots[item.job.batch])
+            try:
+                disk = os.stat(folder).st_dev  # noqa: PTH116 - the device, not the path
+            except OSError:
+                continue
+            folders[disk] = folder
+            needed[disk] += _size(item.job, usual, real=settings.service == "fal")
+            jobs[disk] += 1
+    for disk, folder in folders.items():
+        free = shutil.disk_usage(folder).free - SPARE
+        if needed[disk] and needed[disk] > free:
+            raise UsageError(
+                f"{folder}: {max(free, 0) / _MB:,.0f} MB are free, and the files of "
+                f"{jobs[disk]:,} jobs usually take {needed[disk] / _MB:,.0f} MB; make room, give "
+                "another --output, or buy less at once with --limit; nothing was sent"
+            )
+
+
+def room_warnings(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> tuple[str, ...]:
+    """The message of `check_room`, where a run would be refused."""
+    try:
+        check_room(plan, settings, usual)
+    except UsageError as error:
+        return (str(error),)
+    return ()
+
+
+def _size(job: Job, usual: Mapping[str, float], *, real: bool) -> int:
+    """Bytes that the files of a job usually take; 0 where nothing is known."""
+    if job.endpoint in usual:
+        return int(usual[job.endpoint])
+    endpoint = by_id(job.endpoint)
+    if endpoint is None or not real:
+        return 0  # the emulator's files are tiny
+    if endpoint.output == "image":
+        return _PICTURE * (whole_number(job.arguments.get("num_images")) or 1)
+    second = _SECOND_4K if endpoint.tier == "4k" else _SECOND
+    return second * (whole_number(job.arguments.get("duration")) or 5)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or its nearest parent that exists already."""
+    whole = folder.absolute()
+    return next((each for each in (whole, *whole.parents) if each.exists()), whole)

@@ -1,0 +1,99 @@
+"""Targets of a run, checked before anything is paid: inside the output folder, and with room."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.books import paid_once
+from support.cli import MANIFEST, ONE, Desk
+
+from kling_batch.core.jobs import Batch
+from kling_batch.errors import UsageError
+from kling_batch.manifest.loader import load
+from kling_batch.operations import targets
+from kling_batch.output.download import SPARE
+from kling_batch.planning.builder import build_plan
+from kling_batch.settings import RunOptions, resolve
+
+
+def test_a_link_that_leads_out_is_told_by_plan_and_by_run(desk: Desk) -> None:
+    outside = desk.folder.parent / "outside"
+    outside.mkdir()
+    (desk.folder / "outputs").mkdir()
+    (desk.folder / "outputs/desk").symlink_to(outside)
+
+    for told in (desk.say("plan", desk.file, code=2), desk.run(code=2)):
+        assert "leads out of the output folder" in told
+        assert "remove the link in it, or give the folder behind it as --output" in told
+    assert list(outside.iterdir()) == []
+    assert desk.world.books.posts == []
+
+
+def test_a_link_inside_the_output_folder_is_fine(desk: Desk) -> None:
+    (desk.folder / "outputs/elsewhere").mkdir(parents=True)
+    (desk.folder / "outputs/desk").symlink_to("elsewhere")
+
+    desk.say("plan", desk.file)
+    desk.run()
+
+    paid_once(desk, 2)
+
+
+def with_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    real = shutil.disk_usage
+
+    def usage(path: Any) -> Any:
+        return real(path)._replace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+
+
+def test_a_disk_without_room_for_the_usual_size_costs_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.put(ONE)
+    desk.run()
+    desk.put(MANIFEST)
+    with_free(monkeypatch, SPARE + 100)
+
+    for told in (desk.say("plan", desk.file), desk.run(code=2)):
+        assert "MB are free, and the files of 1 jobs usually take" in told
+        assert "make room" in told
+    paid_once(desk, 1)
+
+    with_free(monkeypatch, SPARE + 10_000_000)
+    desk.run()
+    paid_once(desk, 2)
+
+
+def clips(folder: Path, job: str) -> Batch:
+    (folder / "b.yaml").write_text(f"version: 1\njobs:\n  - {{id: a, prompt: x, {job}}}\n")
+    return load(folder / "b.yaml")
+
+
+@pytest.mark.parametrize(
+    ("job", "megabytes"),
+    [
+        ("mode: text-to-image", 4),
+        ("mode: text-to-image, num_images: 3", 12),
+        ("mode: text-to-video, duration: 10", 20),
+        ("mode: text-to-video, tier: 4k", 40),
+        ("mode: text-to-video, takes: 3", 30),
+    ],
+)
+def test_sizes_where_the_ledger_knows_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, megabytes: int
+) -> None:
+    batch = clips(tmp_path, job)
+    settings = resolve([batch], RunOptions(output=tmp_path / "out"))
+    plan = build_plan(None, [batch], settings)
+
+    with_free(monkeypatch, SPARE + megabytes * 1_000_000)
+    targets.check_room(plan, settings, {})
+
+    with_free(monkeypatch, SPARE + megabytes * 1_000_000 - 1)
+    with pytest.raises(UsageError, match=f"usually take {megabytes} MB"):
+        targets.check_room(plan, settings, {})

@@ -14,15 +14,16 @@ from pathlib import Path
 from random import Random
 
 from kling_batch import __version__
-from kling_batch.catalog.registry import by_id
+from kling_batch.catalog.registry import ROUNDING, by_id
 from kling_batch.core.events import RunEvent
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap
 from kling_batch.engine.context import RunContext, RunPolicy
-from kling_batch.errors import ExitCode, UsageError
+from kling_batch.errors import ExitCode, LedgerError, UsageError
 from kling_batch.fal.client import connect
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.fal.upload import FalUploader
+from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.operations.unit_prices import dearer_cost, dearer_units
@@ -43,14 +44,19 @@ def now() -> datetime:
 
 def coverage_now(reader: Reader | None, plan: Plan, settings: Settings) -> Coverage | None:
     """How far the caps reach in this plan now; None: to its end, or nobody has set one."""
+    if reader is None:
+        return coverage_of(plan, settings.budget, lambda _cap: MicroUSD(0), {})
+    known = reader.highest_cost_ratios().items()
+    ratios = {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
+    sums = CapSums(reader)
 
     def committed(cap: Cap) -> MicroUSD:
-        if reader is None:
-            return MicroUSD(0)
-        since = None if cap.window is None else format_time(now() - cap.window)
-        return reader.committed(cap.batches, since, cap.key)
+        since = "" if cap.window is None else format_time(now() - cap.window)
+        try:
+            return sums.committed(cap, since, ratios)
+        except LedgerError:  # a ledger of an older version, which the next run upgrades
+            return reader.committed(cap.batches, since or None, cap.key)
 
-    ratios = {} if reader is None else reader.highest_cost_ratios()
     return coverage_of(plan, settings.budget, committed, ratios)
 
 

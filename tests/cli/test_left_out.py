@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from support.cli import Desk, invoke
@@ -19,6 +21,8 @@ from kling_batch.report.display.plain import PlainDisplay
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.settings import RunOptions
 
+#: A ledger of the first version.
+OLDER = Path(__file__).parents[1] / "data/ledger-v1.db"
 CLIPS = tuple(f"id: clip-{n}, prompt: clip {n}" for n in range(5))
 
 
@@ -106,6 +110,15 @@ def test_machines_get_the_counts_of_a_run(desk: Desk) -> None:
         {"by": "--limit 3", "jobs": 2},
         {"by": "--max-cost", "jobs": 2},
     ]
+
+
+def test_a_ledger_of_an_older_version_is_planned_with_under_a_cap(desk: Desk) -> None:
+    (desk.folder / "outputs").mkdir()
+    shutil.copy(OLDER, desk.folder / "outputs/ledger.db")
+
+    told = desk.say("plan", "desk.yaml", "--offline", "--max-cost", "0.03")
+
+    assert "--max-cost covers 1 of 2 jobs to pay for" in told
 
 
 # -- detached runs -----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fal_client.client
 import hypothesis  # noqa: F401 - before anything that makes its warnings errors
 import pytest
 
@@ -32,6 +33,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name in ("CI", "NO_COLOR", "FORCE_COLOR", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _storage_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run on an emulator in this process leaves fal-client's storage hosts as they were."""
+    for name in ("REST_URL", "CDN_URL"):
+        monkeypatch.setattr(fal_client.client, name, getattr(fal_client.client, name))
 
 
 @pytest.fixture

@@ -18,6 +18,13 @@ from kling_batch.core.text import with_certificate_hint
 from kling_batch.fal.classify import is_lock
 from kling_batch.fal.credentials import redact, secrets_of
 
+#: fal-client's addresses of fal's storage, before a run on an emulator replaces them.
+_FAL_HOSTS = (fal_client.client.REST_URL, fal_client.client.CDN_URL)
+
+
+def _hosts_behind(gateway: str) -> tuple[str, str]:
+    return f"{gateway}/rest.fal.ai", f"{gateway}/v3.fal.media"
+
 
 class FalUploader:
     """Uploads through fal-client, to fal's own storage.
@@ -35,11 +42,11 @@ class FalUploader:
         # Its retry warnings would break into the live table; failures come back as `UploadError`.
         logging.getLogger("fal_client").setLevel(logging.ERROR)
         self._client = AsyncClient(key=key)
-        if gateway is not None:
-            # fal-client has no setting for its storage hosts: plain constants
-            # (docs/fal-api.md#fal-client-environment).
-            fal_client.client.REST_URL = f"{gateway}/rest.fal.ai"
-            fal_client.client.CDN_URL = f"{gateway}/v3.fal.media"
+        # fal-client has no setting for its storage hosts: plain constants
+        # (docs/fal-api.md#fal-client-environment). They are set for every run, so that a run on
+        # fal after one on an emulator, in the same process, uploads to fal again.
+        rest, cdn = _FAL_HOSTS if gateway is None else _hosts_behind(gateway)
+        fal_client.client.REST_URL, fal_client.client.CDN_URL = rest, cdn
 
     async def upload(self, path: Path, data: bytes, content_type: str) -> str:
         """The URL of these bytes at fal; `path` only names them.

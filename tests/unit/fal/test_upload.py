@@ -199,3 +199,13 @@ def test_an_upload_refused_with_an_echo_tells_no_key(
         told = anyio.run(upload)
         server.shutdown()
     assert "very-secret" not in told
+
+
+def test_a_run_on_fal_after_one_on_an_emulator_uploads_to_fal() -> None:
+    fals = (fal_client.client.REST_URL, fal_client.client.CDN_URL)
+
+    FalUploader(gateway="http://127.0.0.1:1")
+    assert fal_client.client.REST_URL.startswith("http://127.0.0.1:1/")
+
+    FalUploader("Key id:secret")
+    assert fals == (fal_client.client.REST_URL, fal_client.client.CDN_URL)

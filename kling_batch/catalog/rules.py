@@ -114,7 +114,7 @@ def references_with_video(arguments: Arguments, problems: Collector) -> None:
 
 
 def elements_complete(arguments: Arguments, problems: Collector) -> None:
-    """An element shows something, and its main view does not stand alone."""
+    """An element has an image or a clip, and its main view has further views."""
     for n, element in _readable_elements(arguments):
         if not _views(element) and "frontal_image_url" not in element:
             problems.error(("elements", n), "the element has no image", "missing")

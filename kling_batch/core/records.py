@@ -85,7 +85,7 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A verified file: which output of which attempt, and every name it lies under."""
+    """A verified file: which output of which attempt, and one of its names."""
 
     attempt_id: int
     index: int

@@ -241,7 +241,7 @@ class Submitter:
             reason = f"request {handle.request_id} was claimed by an identical take"
             return ledger.record(attempt_id, Event.SUBMIT_UNCONFIRMED, reason=reason)
         except (LedgerError, IllegalTransitionError) as error:
-            # Paid, and not recorded: the person must get the id.
+            # Paid, and not recorded: the message must contain the id.
             raise LedgerError(
                 f"{error}\n{job.label} was accepted by fal as request {handle.request_id}; "
                 "the next run looks it up, or: kling-batch resolve "

@@ -3,8 +3,8 @@
 The paid POST is ours and is sent once: fal-client's `submit` repeats it up to ten times
 (docs/fal-api.md#fal-client-retries). fal-client supplies credentials, the backup-domain transport,
 the request URLs and uploads. Its `status` and `get` are not used: they retry on a wall clock,
-reject answers that lack a key, and hide the headers that tell the bill. Must not know the ledger,
-the manifest or a display.
+reject answers that lack a field, and hide the headers with the billable units. Must not know the
+ledger, the manifest or a display.
 """
 
 from __future__ import annotations
@@ -65,12 +65,13 @@ PLATFORM_URL = "https://api.fal.ai/v1"
 #: alternative to its answer is doubt about money.
 SUBMIT_TIMEOUT = httpx.Timeout(120.0, connect=15.0, pool=60.0)
 
-#: For the whole of an answer: httpx's own limits count from byte to byte, and a line that drips
-#: would hold a shielded POST, and with it the program, for ever. Above the sum of those limits.
+#: Seconds for an entire answer: httpx's own limits restart with every byte, so a server that sends
+#: byte by byte would hold a shielded POST, and with it the program, for ever. Above the sum of
+#: those limits.
 SUBMIT_PATIENCE = 240.0
 READ_PATIENCE = 180.0
 
-#: Nobody's status or result is larger; a body without end must not fill the memory.
+#: No status or result is larger; an endless body must not fill the memory.
 MAX_BODY = 64 * 1024 * 1024
 
 #: Raised before a byte of the request left: no connection, no tunnel, no free connection.
@@ -91,7 +92,7 @@ class _Pages:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     #: fal's own clock at its first answer, or None where it did not say.
     asked_at: datetime | None = None
-    #: False where it had no end, or went in a circle.
+    #: False where it had no end, or its pages repeated.
     complete: bool = False
 
 
@@ -163,14 +164,14 @@ class FalQueue:
     async def result(
         self, handle: Handle, finished: Finished, *, media: bool, cancelled: bool = False
     ) -> ResultOutcome:
-        """What a finished request gave, with the headers that tell its bill."""
+        """What a finished request gave, with the headers about its cost."""
         answer = await self._read("GET", handle.response_url)
         if isinstance(answer, Unread):
             return answer
         return classify_result(answer, finished, media=media, cancelled=cancelled)
 
     async def cancel(self, handle: Handle) -> CancelAnswer:
-        """Ask fal to stop a request; fal's answer, which is not what became of it."""
+        """Ask fal to stop a request; fal's answer, which is not the final state of the request."""
         answer = await self._read("PUT", handle.cancel_url)
         if isinstance(answer, Unread):
             return CancelAnswer.UNREAD
@@ -193,9 +194,8 @@ class FalQueue:
     ) -> ListOutcome:
         """Every request of an endpoint since a moment, with its payload.
 
-        Source: docs/fal-api.md#request-list.
-        Pages are numbered, so new arrivals may shift them; an item seen twice is kept once. A list
-        that goes in a circle or does not end is marked incomplete.
+        Source: docs/fal-api.md#request-list. Pages are numbered, so new arrivals may shift them; an
+        item seen twice is kept once. A list whose pages repeat or do not end is marked incomplete.
         """
         parameters: dict[str, str] = {"endpoint_id": endpoint, "expand": "payloads", "limit": "100"}
         parameters |= {"request_id": request_id} if request_id else {"start": since}
@@ -238,7 +238,7 @@ class FalQueue:
     async def prices(self, endpoints: list[str]) -> Mapping[str, tuple[float, str]] | Unread:
         """Unit price in USD and unit per endpoint (docs/fal-api.md#pricing).
 
-        Mind its unit trap: docs/fal-api.md#billing-units.
+        The unit need not be a second: docs/fal-api.md#billing-units.
         """
         answer = await self._read(
             "GET", f"{PLATFORM_URL}/models/pricing", params={"endpoint_id": ",".join(endpoints)}
@@ -268,7 +268,7 @@ class FalQueue:
         if isinstance(pages, Answer):
             return unread(pages)
         if not pages.complete:
-            return Unread("the list of billing events has no end")  # nobody knows what is missing
+            return Unread("the list of billing events has no end")  # bills may be missing
         return bills(pages.bodies)
 
     async def _read(self, method: str, url: str, **options: Any) -> Answer | Unread:
@@ -298,7 +298,7 @@ class FalQueue:
         """Message for an error, without anything of the request but its host."""
         request = getattr(error, "_request", None)
         host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
-        # h11 quotes the header that it does not like: on the way out that may be the key.
+        # h11 quotes the header that it rejects, and in a request that may be the key.
         text = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
         text = with_certificate_hint(" ".join(redact(text, self._secrets).split())[:200])
         name = type(error).__name__

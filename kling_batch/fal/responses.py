@@ -1,6 +1,6 @@
 """An HTTP answer of fal, and what can be read from its headers and body without judging it. Pure.
 
-Everything outside is hostile until read here: odd JSON, half characters, endless nesting.
+Input from outside is untrusted: malformed JSON, lone surrogates, deep nesting.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Answer:
     def json(self) -> JSON:
         """The body as JSON that the ledger can keep, or None where it is something else.
 
-        JSON has no NaN and UTF-8 no half characters (JavaScript cuts emoji in two). Python reads
+        JSON has no NaN and UTF-8 no lone surrogates (JavaScript cuts emoji in two). Python reads
         both and SQLite refuses them, as it refuses what is nested too deep: a paid result must not
         fail on its way into the ledger.
         """
@@ -68,7 +68,7 @@ _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _level(value: JSON) -> None:
-    """Cut off, in place, what is nested deeper than anything that fal means or that we sent."""
+    """Remove, in place, what is nested deeper than any answer of fal or request of ours."""
     todo = [(value, 1)]
     while todo:
         outer, depth = todo.pop()
@@ -126,7 +126,7 @@ def billable_units(answer: Answer) -> float | None:
 
 
 def message_of(body: JSON, answer: Answer) -> str:
-    """Fal's message in one line, without the echoed input (it may hold a whole data URI).
+    """The message in one line, without the echoed input (it may hold a whole data URI).
 
     URLs in it lose their signatures.
     """

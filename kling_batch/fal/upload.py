@@ -1,4 +1,4 @@
-"""Bringing local inputs to fal by fal-client's own upload. Free of charge, so it may be retried.
+"""Upload of local inputs by fal-client. Free of charge, so it may be retried.
 
 Must not know jobs or the ledger, nor read the file: the caller has compared these very bytes with
 the job's key.
@@ -55,7 +55,8 @@ class FalUploader:
         """
         try:
             name = _file_name(path, content_type)
-            # Only the one way: the others fall back to a foreign host, and take the key with them.
+            # One way only: fal-client's other ways fall back to another host, and send the key
+            # there.
             url = await self._client.upload(
                 data, content_type, file_name=name, repository="fal_v3", fallback_repository=[]
             )
@@ -133,7 +134,7 @@ def _code(error: Exception) -> int:
 
 
 def _passing(error: Exception) -> bool:
-    """Whether another try may work: what the line did, and what servers say in a bad minute."""
+    """Whether another try may work: network errors, and temporary errors of the server."""
     code = _code(error)
     return (
         code in (408, 425, 429) or code >= 500 or (not code and isinstance(error, httpx.HTTPError))
@@ -141,7 +142,7 @@ def _passing(error: Exception) -> bool:
 
 
 def _failure(error: Exception, message: str) -> Failure | None:
-    """A refused key or a locked account; a key that only may not upload is no such thing."""
+    """A refused key or a locked account, but not a key that only lacks upload permission."""
     code = _code(error)
     if message == _status(code, None):
         return None  # without a sentence of fal's: a page of a proxy or firewall

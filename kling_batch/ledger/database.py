@@ -1,6 +1,6 @@
 """Opening the ledger's SQLite file: durability settings, migrations, the run lock.
 
-The only module that knows how the file is opened. Driver errors become a `LedgerError` with a
+The only module that opens it. Driver errors become a `LedgerError` with a
 message for people. Must not know jobs, fal or the manifest.
 """
 
@@ -30,7 +30,7 @@ CHECKED_BYTES = 64 * 1024 * 1024
 
 @contextmanager
 def explained(path: Path | str) -> Iterator[None]:
-    """Turn errors of SQLite and the disk into a `LedgerError` that says what to do."""
+    """Turn errors of SQLite and the disk into a `LedgerError` with the next step in its message."""
     try:
         yield
     except sqlite3.IntegrityError:

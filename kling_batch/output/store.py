@@ -121,7 +121,7 @@ class OutputStore:
     ) -> str:
         """Give a complete, synced temporary file its final name; the name as the ledger stores it.
 
-        What lies at `final` with other content keeps a second name beside it. Without a `record`
+        A file at `final` with other content keeps a second name beside it. Without a `record`
         no sidecar is written. The caller commits the artifact at once, without an `await` between.
         """
         self._set_aside(final, sha256, superseded)
@@ -151,7 +151,7 @@ class OutputStore:
         return self.stored(final)
 
     def _set_aside(self, final: Path, incoming: str, superseded: Superseded) -> None:
-        """Keep what lies at `final` under a second name, unless it has the incoming content."""
+        """Keep the file at `final` under a second name, unless it has the incoming content."""
         if not final.exists() or (final.is_file() and not final.stat().st_size):
             return  # nothing is lost with an empty file
         if (present := digest_of(final)) == incoming:
@@ -161,7 +161,7 @@ class OutputStore:
             superseded(self.stored(final), self.stored(kept), present)
 
     def back_up(self, final: Path) -> Path | None:
-        """Give what lies at `final` a second name beside it; None where nothing does.
+        """Give the file at `final` a second name beside it; None where there is none.
 
         The first name stays until the rename replaces it, so that no crash loses the file.
         """

@@ -85,7 +85,7 @@ def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list
 
 
 def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON:
-    """The same for machines."""
+    """The same as JSON values."""
     coming = current.planned or outlook(reader, job).planned
     return {
         "schema_version": 1,

@@ -35,7 +35,7 @@ _LABELS: dict[Action, str] = {
 #: Seconds of a render by endpoint, from the ledger's own history.
 History = Mapping[str, float]
 
-#: Where neither history nor the model's page says how long a render takes.
+#: Seconds of a render where neither history nor the model's page has a figure.
 _UNKNOWN_SECONDS = {"image": 15.0, "video": 180.0}
 
 
@@ -160,7 +160,7 @@ def _cell(text: str) -> str:
 def as_json(
     plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
 ) -> JSON:
-    """Everything, for machines."""
+    """The whole plan as JSON values."""
     return {
         "schema_version": 1,
         "cost_usd": usd_number(plan.cost),

@@ -49,7 +49,7 @@ def show(job: str, manifests: tuple[Path, ...], *, as_json: bool, **places: Path
 def why(job: str, manifests: tuple[Path, ...], **places: Path | None) -> int:
     """Explain what the next run would do with a job.
 
-    Says why, and what has changed about it, of MANIFEST as it stands now; without one, of that of
+    Also why, and what has changed about it, of MANIFEST as it stands now; without one, of that of
     the last run.
     """
     ledger = ledger_of_manifests(manifests, places)

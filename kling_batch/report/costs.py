@@ -6,12 +6,13 @@ Must not read the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.records import Attempt, Money
+from kling_batch.report.run_report import RunReport
 
 #: For lists in which some amount is no whole number of cents, so that the sum of what is shown may
 #: be more than the total.
@@ -73,3 +74,18 @@ def attempt_cost(attempt: Attempt, *, emulated: bool) -> str:
         lost = f"{estimate} charged and lost"
         return f"would have cost {estimate}, lost" if emulated else lost
     return f"might have cost {estimate}" if emulated else f"{estimate} possibly charged"
+
+
+def run_cost(report: RunReport, usd: Callable[[int], str] = format_usd) -> str:
+    """The cost of a run and of its batches over all runs; `usd` writes an amount."""
+    owed = report.charged + report.exposed
+    now, total = usd(report.spent_now), usd(owed)
+    if report.emulated:
+        over_all = f" ({total} over all runs)" if owed != report.spent_now else ""
+        return f"would have cost {now} on fal{over_all}; the emulator charges nothing"
+    amounts = [f"{now} this run", f"{total} in all"]
+    if report.exposed:
+        amounts.append(f"{usd(report.exposed)} of it not certain yet")
+    if report.cap is not None:
+        amounts.append(f"cap {usd(report.cap)}")
+    return ", ".join(amounts)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from kling_batch.core.quantities import duration, format_usd
 from kling_batch.core.text import as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
+from kling_batch.report.costs import run_cost
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
 
 #: Rows of one table; GitHub throws away a summary of more than a megabyte.
@@ -48,7 +49,7 @@ def _page(report: RunReport) -> Iterator[str]:
         yield ""
     parts = [f"{number:,} {word}" for word, number in report.status_counts().items()]
     yield f"- Jobs: {', '.join(parts) or 'none'}"
-    yield f"- Cost: {_cost(report)}"
+    yield f"- Cost: {run_cost(report, _usd)}"
     if report.left_out:
         yield f"- Left out: {', '.join(map(str, report.left_out))}"
     files = sum(len(line.files) for line in report.lines)
@@ -60,18 +61,6 @@ def _page(report: RunReport) -> Iterator[str]:
     yield from _done_jobs(report)
     if report.next_steps:
         yield from ("", "Next:", "", "````sh", *map(as_typed, report.next_steps), "````")
-
-
-def _cost(report: RunReport) -> str:
-    now, total = _usd(report.spent_now), _usd(report.charged + report.exposed)
-    if report.emulated:
-        return f"would have been {now} on fal; the emulator charges nothing"
-    parts = [f"{now} this run", f"{total} in all"]
-    if report.exposed:
-        parts.append(f"{_usd(report.exposed)} of it not certain yet")
-    if report.cap is not None:
-        parts.append(f"cap {_usd(report.cap)}")
-    return ", ".join(parts)
 
 
 def _open_jobs(report: RunReport) -> Iterator[str]:

@@ -13,6 +13,7 @@ from kling_batch.core.quantities import duration, format_usd
 from kling_batch.core.text import Tone, as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action
+from kling_batch.report.costs import run_cost
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, RunStarted
 
 
@@ -98,7 +99,7 @@ def brief(report: RunReport) -> list[StyledLine]:
     if _idle(report):
         return [title]
     left = f"; left out: {_left_out(report)}" if report.left_out else ""
-    return [StyledLine(f"{title.text}; {_cost(report)}{left}", Tone.GOOD)]
+    return [StyledLine(f"{title.text}; {run_cost(report)}{left}", Tone.GOOD)]
 
 
 def _idle(report: RunReport) -> bool:
@@ -129,27 +130,13 @@ def _stops(report: RunReport) -> Iterator[StyledLine]:
 def _facts(report: RunReport) -> Iterator[StyledLine]:
     parts = [f"{number:,} {word}" for word, number in report.status_counts().items()]
     yield StyledLine(f"  jobs   {', '.join(parts) or 'none'}", hang=9)
-    yield StyledLine(f"  cost   {_cost(report)}", hang=9)
+    yield StyledLine(f"  cost   {run_cost(report)}", hang=9)
     if report.left_out:
         yield StyledLine(f"  left   {_left_out(report)}", hang=9)
 
 
 def _left_out(report: RunReport) -> str:
     return ", ".join(map(str, report.left_out))
-
-
-def _cost(report: RunReport) -> str:
-    now, owed = format_usd(report.spent_now), report.charged + report.exposed
-    total = format_usd(owed)
-    if report.emulated:
-        over_all = f" ({total} over all runs)" if owed != report.spent_now else ""
-        return f"would have cost {now} on fal{over_all}; the emulator charges nothing"
-    parts = [f"{now} this run", f"{total} in all"]
-    if report.exposed:
-        parts.append(f"{format_usd(report.exposed)} of it not certain yet")
-    if report.cap is not None:
-        parts.append(f"cap {format_usd(report.cap)}")
-    return ", ".join(parts)
 
 
 def _files(report: RunReport) -> Iterator[StyledLine]:

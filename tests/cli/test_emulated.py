@@ -78,7 +78,7 @@ def test_no_face_calls_emulated_money_charged(desk: Desk) -> None:
     for name in ("status", "report", "list", "show one", "gallery"):
         assert "would have cost" in told[name], name
     assert "would have cost $0.06 on fal" in told["status"]
-    assert "would have been USD 0.06 on fal" in told["summary"]
+    assert "would have cost USD 0.06 on fal" in told["summary"]
     assert desk.charges() == [1, 1]
 
 

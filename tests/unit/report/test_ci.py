@@ -217,9 +217,10 @@ def test_a_huge_run_keeps_a_page_that_github_takes() -> None:
 
 
 def test_the_emulators_page_says_that_nothing_was_charged() -> None:
-    assert "- Cost: would have been USD 1.40 on fal; the emulator charges nothing\n" in (
-        markdown_summary(report(emulated=True))
-    )
+    assert (
+        "- Cost: would have cost USD 1.40 on fal (USD 5.60 over all runs);"
+        " the emulator charges nothing\n"
+    ) in markdown_summary(report(emulated=True))
 
 
 # -- annotations -------------------------------------------------------------------------------

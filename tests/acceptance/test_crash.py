@@ -7,19 +7,23 @@ interpreter that still starts proves nothing.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from random import Random
 
 import pytest
-from support.process import run, start
+from support.process import environment, run, start
 
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
@@ -67,6 +71,36 @@ class Night:
         self.kills += killed
         judge(self.folder, self.world)
         return not killed
+
+    def killed_at(self, calls: str, n: int) -> bool:
+        """Run the program under strace, which kills it at the n-th of these system calls."""
+        inject = f"inject={calls}:signal=SIGKILL:when={n}"
+        program = [sys.executable, "-m", "kling_batch", *self.words]
+        done = subprocess.run(
+            [
+                "strace",
+                "-f",
+                "-qq",
+                "-o",
+                os.devnull,
+                "-e",
+                f"trace={calls}",
+                "-e",
+                inject,
+                *program,
+            ],
+            cwd=self.folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        killed = done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        assert killed or done.returncode == 0, done.stderr
+        judge(self.folder, self.world)
+        return killed
 
     def to_the_end(self, *codes: int) -> str:
         """Everything renders at once now; one more run."""
@@ -244,3 +278,35 @@ def test_killed_a_hundred_times(tmp_path: Path, seed: int) -> None:
         if many.a_person_looks():
             many.to_the_end()
         many.all_is_here()
+
+
+#: Every system call by which the program changes a disk or talks to fal, in groups of some length.
+CALLS = (
+    "sendto,recvfrom,connect",
+    "rename,renameat2,link,linkat,unlink,unlinkat,mkdir,ftruncate,fsync",
+    "fdatasync",
+    "write",
+    "pwrite64",
+)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("calls", CALLS)
+def test_killed_at_every_system_call_of_three_jobs(tmp_path: Path, calls: str) -> None:
+    """In a new folder with a new account each time: killed at the n-th call, then run again."""
+    kills = 0
+    for n in count(1):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        with night(folder, 3) as place:
+            if not place.killed_at(calls, n):
+                break  # it has made fewer such calls
+            kills += 1
+            place.to_the_end(0, 5)
+            if place.a_person_looks():
+                place.to_the_end()
+            place.all_is_here()
+        shutil.rmtree(folder)
+    assert kills > 3

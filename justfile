@@ -41,4 +41,4 @@ emulator *args:
 
 # Measure the cost of large batches
 bench:
-    .venv/bin/python -m pytest -q -n0 -m "long or not long" benchmarks
+    .venv/bin/python benchmarks/scale.py

@@ -42,3 +42,7 @@ emulator *args:
 # Measure the cost of large batches
 bench:
     .venv/bin/python benchmarks/scale.py
+
+# Look for slips in the money code that no test notices; hours, or minutes for one module
+mutants *args:
+    .venv/bin/pip install -q -e '.[dev,mutation]' && .venv/bin/mutmut run {{ args }} && .venv/bin/mutmut results

@@ -298,9 +298,8 @@ def test_configuration_files_parse(name: str) -> None:
 
 def test_recipes_and_hooks_run_tools_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    tools = {
-        re.split(r"[><=]", each)[0] for each in project["project"]["optional-dependencies"]["dev"]
-    }
+    extras = project["project"]["optional-dependencies"]
+    tools = {re.split(r"[><=]", each)[0] for name in ("dev", "mutation") for each in extras[name]}
     known = {"python", "pip", "kling-batch", "lint-imports", *tools}
     for name in ("justfile", ".pre-commit-config.yaml"):
         used = set(re.findall(r"\.venv/bin/([\w-]+)", (ROOT / name).read_text()))

@@ -20,6 +20,8 @@ from kling_batch.emulator import Fault, Settings
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
 
+LOCKED = {"detail": "User is locked. Reason: Exhausted balance. Top up your balance."}
+
 
 def test_concurrency_bounds_open_requests(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Settings(concurrency=50, media="template"))
@@ -178,3 +180,14 @@ def test_the_brake_is_loosened_by_the_first_certain_answer(tmp_path: Path) -> No
 
     assert rig.states(jobs).count(State.SUCCEEDED) == 36
     assert rig.kinds().count("braking") <= 2
+
+
+def test_several_refusals_of_one_kind_are_one_reason_to_stop(tmp_path: Path) -> None:
+    locked = Fault(stage="submit.before", what="status", status=403, body=LOCKED)
+    rig = Rig(tmp_path, faults=[locked])
+
+    run_result = rig.run(make_jobs(6), concurrency=6)
+
+    assert [stop.code for stop in run_result.stops] == [ExitCode.BUDGET]
+    assert rig.kinds().count("stopping") == 1
+    assert sum(rig.charges) == 0

@@ -435,3 +435,74 @@ def test_a_deep_payload_in_the_list_breaks_no_run(tmp_path: Path) -> None:
     jobs = make_jobs(3)
     rig.run(jobs, transport=Deep(rig.world), doubt_wait=60.0)
     assert sorted(map(str, rig.states(jobs))) == ["in_doubt", "succeeded", "succeeded"]
+
+
+# -- how long and how often the list is asked ------------------------------------------------------
+
+
+def took(rig: Rig, jobs: list[Any], **options: Any) -> float:
+    """Virtual seconds of a run."""
+    before = rig.world.now()
+    rig.run(jobs, **options)
+    return float(rig.world.now() - before)
+
+
+def test_the_list_is_asked_three_times_before_it_counts_as_forbidden(tmp_path: Path) -> None:
+    refused = Fault(stage="list", what="status", status=403)
+    rig = Rig(tmp_path, account(), [LOST, refused])
+    jobs = make_jobs(1)
+
+    seconds = took(rig, jobs)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    assert [each["fired"] for each in rig.world.faults.report()][1] == 3
+    assert seconds < 30, "a second between refusals"
+
+
+def test_refusals_of_the_list_count_in_a_row_only(tmp_path: Path) -> None:
+    refused = Fault(stage="list", what="status", status=403, nth=(1, 2, 4, 5))
+    rig = Rig(tmp_path, account(list_delay=60.0), [LOST, refused])
+    jobs = make_jobs(1)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
+
+
+def test_our_own_request_without_payload_shows_at_once_that_fal_stores_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = platform_api._item
+    monkeypatch.setattr(
+        platform_api, "_item", lambda *args, **named: item(*args, **named) | {"json_input": None}
+    )
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=2)])
+    jobs = make_jobs(2)
+
+    seconds = took(rig, jobs, concurrency=1)
+
+    assert rig.states(jobs) == [State.SUCCEEDED, State.IN_DOUBT]
+    assert seconds < 250
+
+
+def test_other_requests_without_payload_show_it_after_five_minutes(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
+    rig.world.accept(rig.world.endpoint(T2V), {"prompt": "foreign"}, store_io=False)
+    rig.epoch += timedelta(seconds=30)
+    jobs = make_jobs(1)
+
+    seconds = took(rig, jobs, doubt_wait=3000.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    assert 300 <= seconds < 600
+
+
+def test_the_last_look_is_when_the_wait_is_over(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
+    jobs = make_jobs(1)
+
+    seconds = took(rig, jobs, doubt_wait=50.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    assert 49 <= seconds < 51

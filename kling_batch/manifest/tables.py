@@ -45,6 +45,8 @@ _ERRORS = frozenset(
     }
 )
 _FLAWS = _ERRORS | {""}
+#: Blanks, and characters without width that web pages leave in copied cells.
+_UNSEEN = re.compile(r"[\s\u00ad\u200b\u200e\u200f\u2060\ufeff]")
 
 
 class FlawedRow(dict[str, JSON]):
@@ -184,9 +186,9 @@ def _csv_rows(
             return
         if cells is None:
             return
-        if len(cells) == width and _FLAWS.isdisjoint(map(str.strip, cells)):
+        if len(cells) == width and _FLAWS.isdisjoint(map(_visible, cells)):
             yield line, dict(zip(header, cells, strict=True))
-        elif not any(map(str.strip, cells)):
+        elif not any(map(_visible, cells)):
             pass  # spreadsheet programs write rows of nothing but delimiters
         elif len(cells) != width:
             _check_width(cells, header, Place(name, line), problems)
@@ -195,11 +197,17 @@ def _csv_rows(
         line = before.line + reader.line_num + 1
 
 
+def _visible(cell: str) -> str:
+    """The cell without surrounding blanks; empty if nothing in it can be seen."""
+    text = cell.strip()
+    return text if text.isascii() or _UNSEEN.sub("", text) else ""
+
+
 def _flawed(row: dict[str, JSON]) -> dict[str, JSON]:
     """The row with its blank cells emptied and its flaws named."""
     flaws: dict[str, str] = {}
     for column, cell in row.items():
-        if isinstance(cell, str) and (word := cell.strip()) in _FLAWS:
+        if isinstance(cell, str) and (word := _visible(cell)) in _FLAWS:
             flaws[column] = f"is {word}, an error of the spreadsheet" if word else BLANK
             row[column] = word
     return FlawedRow(row, flaws) if flaws else row

@@ -341,6 +341,8 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
         hint = "text with `: ` in it needs quotes"
     elif line.lstrip()[:1] in ("%", "@", "`"):
         hint = "text that starts like this needs quotes"
+    elif found == "," and message == "did not find expected node content":
+        hint = "text that begins with , needs quotes around all of it"
     elif begins := _SPECIAL_START.search(line):
         hint = f"text that begins with {begins[1]} needs quotes around all of it"
     return Problem(

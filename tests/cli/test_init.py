@@ -15,3 +15,12 @@ def test_init_writes_a_manifest_that_runs_and_its_schema(desk: Desk) -> None:
     assert json.loads(desk.say("schema")) == json.loads(
         (desk.folder / "kling-batch.schema.json").read_text()
     )
+
+
+def test_validate_counts_the_jobs(desk: Desk) -> None:
+    job = "  - {id: %s, mode: text-to-image, prompt: fox}\n"
+    one = desk.folder / "one.yaml"
+    one.write_text("version: 1\njobs:\n" + job % "a")
+    assert "one.yaml: 1 job, no problems" in desk.say("validate", "one.yaml")
+    one.write_text(one.read_text() + job % "b")
+    assert "one.yaml: 2 jobs, no problems" in desk.say("validate", "one.yaml")

@@ -11,6 +11,7 @@ from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_of, reader_of
 from kling_batch.cli.options import options_of, place_options, service_options
 from kling_batch.core.quantities import format_usd, micro_usd, usd_number
+from kling_batch.core.text import count
 from kling_batch.errors import ExitCode
 from kling_batch.ledger import queries
 from kling_batch.report import costs
@@ -57,7 +58,6 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
             format_usd(micro_usd(usd)) for usd in (entry.cost_usd, entry.estimated_usd)
         )
         verb = "would have cost" if emulated else "cost"
-        click.echo(
-            f"{entry.endpoint}: {entry.renders} renders {verb} {cost}, estimated {estimate}{ratio}"
-        )
+        renders = count(entry.renders, "render")
+        click.echo(f"{entry.endpoint}: {renders} {verb} {cost}, estimated {estimate}{ratio}")
     return ExitCode.OK

@@ -9,6 +9,7 @@ import click
 
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH
+from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, ManifestError, Problem
 
 
@@ -24,7 +25,7 @@ def validate(manifests: tuple[Path, ...], variables: tuple[str, ...], *, as_json
     if not as_json:
         batches = load_manifests(manifests, variables)
         for batch in batches:
-            click.echo(f"{batch.source}: {len(batch.jobs)} jobs, no problems")
+            click.echo(f"{batch.source}: {count(len(batch.jobs), 'job')}, no problems")
         return ExitCode.OK
     problems: tuple[Problem, ...] = ()
     warnings: list[Problem] = []

@@ -24,7 +24,9 @@ def prompts(folder: Path, text: str = SHOES) -> list[str]:
 # -- blank rows and cells ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("blank", [",", ",,,", " , \t", '"",""', "\n\n", "\r\n,\r\n"])
+@pytest.mark.parametrize(
+    "blank", [",", ",,,", " , \t", '"",""', "\n\n", "\r\n,\r\n", "\u200b,\xa0\ufeff"]
+)
 def test_a_blank_row_is_no_job(tmp_path: Path, blank: str) -> None:
     write(tmp_path, f"sku,title\n1,Red shoe\n{blank}\n2,Blue shoe\n", "p.csv")
 
@@ -40,7 +42,7 @@ def test_a_blank_row_of_jsonl_is_no_job(tmp_path: Path) -> None:
 BLANK = "p.csv:3: column title: the cell is blank"
 
 
-@pytest.mark.parametrize("cell", ["", "  ", '""', '"\n"'])
+@pytest.mark.parametrize("cell", ["", "  ", '""', '"\n"', "\u200b", "\xa0\ufeff "])
 def test_a_blank_cell_that_a_prompt_needs_is_an_error_at_the_cell(
     tmp_path: Path, cell: str
 ) -> None:

@@ -213,7 +213,16 @@ def test_a_text_that_cannot_begin_so_is_to_be_quoted(text, sign):
 
 @pytest.mark.parametrize(
     "text",
-    ["[brand] shoe", "{brand} shoe", '"Fox" runs', "'Fox' runs", "> runs", "| runs", "*bold* x"],
+    [
+        "[brand] shoe",
+        "{brand} shoe",
+        '"Fox" runs',
+        "'Fox' runs",
+        "> runs",
+        "| runs",
+        "*bold* x",
+        ", runs",
+    ],
 )
 def test_a_text_that_begins_like_something_else_is_to_be_quoted(text):
     said = refusal(f"prompt: {text}\n".encode())

@@ -7,6 +7,7 @@ kept. Must not store or print the key.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable
@@ -111,8 +112,13 @@ def authorization() -> str:
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d"
 
 
+#: What a key is copied with from a shell, a `.env` file or a header.
+_COPIED = re.compile(r"(?:export\s+)?FAL_KEY\s*=\s*|Key\s+")
+
+
 def _typed(key: str) -> str:
-    """A pasted key without surrounding blanks and quotes, and without invisible characters."""
+    """A pasted key alone: without what surrounds it where it was copied, or is invisible."""
     visible = "".join(char for char in key if unicodedata.category(char) != "Cf").strip()
-    parts = visible.strip(_QUOTES).split(":")
+    copied = _COPIED.match(visible)
+    parts = visible[copied.end() if copied else 0 :].strip(_QUOTES).split(":")
     return ":".join(part.strip().strip(_QUOTES).strip() for part in parts)

@@ -23,6 +23,8 @@ EMULATOR = "emulator"
 #: Folder of `--emulator`, so that a trial never stands in the way of the real run.
 EMULATOR_OUTPUT = "outputs-emulator"
 LEDGER_NAME = "ledger.db"
+#: Where the emulator without an output folder keeps its ledger.
+EMULATED_LEDGER = Path(EMULATOR_OUTPUT) / LEDGER_NAME
 #: Name of the cap that covers all batches of the last 24 hours.
 PER_DAY = "max_cost_per_day"
 #: Name of the limit of failures, as the cap that ended a run.
@@ -223,3 +225,8 @@ def typed_path(written: str | SupportsPath) -> Path:
             f"{text}: cannot be read: `{user}` is no home folder here; "
             f"a file of this name is written ./{text}"
         ) from None
+
+
+def or_emulated(ledger: Path) -> Path:
+    """The ledger; the emulator's where there is none and only the emulator has been tried."""
+    return EMULATED_LEDGER if EMULATED_LEDGER.exists() and not ledger.exists() else ledger

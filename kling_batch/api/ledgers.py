@@ -17,7 +17,7 @@ from kling_batch.errors import UsageError
 from kling_batch.ledger import names
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.store import OutputStore
-from kling_batch.settings import LEDGER_NAME, typed_path
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, or_emulated, typed_path
 
 #: State of a job that was never submitted.
 PENDING = "pending"
@@ -156,8 +156,14 @@ def _state(standing: Standing | None) -> str:
 def open_ledger(path: StrPath) -> LedgerView:
     """Open a ledger to be read: `ledger.db`, or the output folder that holds it.
 
+    Where only the emulator has been tried, `outputs/ledger.db` is the emulator's, which lies in
+    `outputs-emulator/`.
+
     Raises:
         LedgerError: there is none, it is damaged, or newer than this version.
     """
     file = typed_path(path)
-    return LedgerView(Reader.open(file / LEDGER_NAME if file.is_dir() else file))
+    file = file / LEDGER_NAME if file.is_dir() else file
+    return LedgerView(
+        Reader.open(or_emulated(file) if file == Path(DEFAULT_OUTPUT, LEDGER_NAME) else file)
+    )

@@ -10,11 +10,11 @@ import click
 
 from kling_batch import operations
 from kling_batch.cli.manifests import load_manifests
-from kling_batch.cli.options import ledger_path, or_emulated
+from kling_batch.cli.options import ledger_path
 from kling_batch.core.jobs import Batch
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
-from kling_batch.settings import RunOptions, resolve
+from kling_batch.settings import RunOptions, or_emulated, resolve
 
 
 def reader_of(places: Mapping[str, Path | None]) -> Reader:

@@ -24,9 +24,10 @@ from kling_batch.core.quantities import (
 )
 from kling_batch.settings import (
     DEFAULT_OUTPUT,
-    EMULATOR_OUTPUT,
+    EMULATED_LEDGER,
     LEDGER_NAME,
     RunOptions,
+    or_emulated,
     typed_path,
 )
 
@@ -217,18 +218,9 @@ def ledger_path(places: Mapping[str, Any]) -> Path:
     if ledger is not None or output is not None:
         return ledger or (output or Path()) / LEDGER_NAME
     if places.get("emulator"):
-        return _EMULATED_LEDGER
+        return EMULATED_LEDGER
     real = Path(DEFAULT_OUTPUT) / LEDGER_NAME
     return real if places.get("emulator_url") else or_emulated(real)
-
-
-def or_emulated(ledger: Path) -> Path:
-    """The ledger; the emulator's where there is none and only the emulator has been tried."""
-    return _EMULATED_LEDGER if _EMULATED_LEDGER.exists() and not ledger.exists() else ledger
-
-
-#: Where `--emulator` without `--output` keeps its ledger.
-_EMULATED_LEDGER = Path(EMULATOR_OUTPUT) / LEDGER_NAME
 
 
 def pairs(texts: tuple[str, ...], flag: str) -> dict[str, str]:

@@ -369,3 +369,21 @@ def test_a_cancelled_scope_lets_a_post_in_flight_get_its_answer(
     anyio.run(main, backend=backend)
 
     answered_and_never_paid_twice(world, url)
+
+
+def test_the_ledger_of_a_trial_is_found_where_a_real_one_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "campaign.yaml").write_text("jobs: [{id: a, mode: text-to-image, prompt: x}]\n")
+    monkeypatch.chdir(tmp_path)
+
+    report = kling_batch.run(
+        kling_batch.load("campaign.yaml"), kling_batch.Options(max_cost="10", emulator=True)
+    )
+
+    assert report.exit_code == 0
+    for place in ("outputs/ledger.db", "outputs-emulator"):
+        with kling_batch.open_ledger(place) as ledger:
+            assert [job.id for job in ledger.jobs(state="succeeded")] == ["a"]
+    with pytest.raises(kling_batch.LedgerError):
+        kling_batch.open_ledger("elsewhere/ledger.db")

@@ -154,7 +154,7 @@ class Downloader:
     def _checked(self, file: RemoteFile, temporary: Path) -> Fetched:
         """Check what came against what fal's result describes; take the digest; sync to disk.
 
-        One rule for size, type and end: what differs is downloaded again from the start, and a
+        One rule for size, kind and end: what differs is downloaded again from the start, and a
         second complete download of the same content is the file. It is paid for, fal's metadata or
         our idea of the format is wrong, and a third download would not differ.
         """
@@ -165,7 +165,8 @@ class Downloader:
             kind = sniff(head)
             if size == 0:
                 raise Broken("the file is empty", restart=True)
-            if kind is None and looks_like_page(head):
+            if kind is None and (_is_media(file) or looks_like_page(head)):
+                # No picture and no clip, however often it comes.
                 raise Broken(f"this is no {file.content_type or 'media'} file", restart=True)
             digest = digest_of_open(opened)
             doubt = _difference(file, size, kind)
@@ -269,16 +270,16 @@ def _ahead(total: int | None, written: int) -> int:
     return LOOK_BYTES if total is None else max(0, total - written)
 
 
+def _is_media(file: RemoteFile) -> bool:
+    return file.content_type.partition("/")[0] in ("image", "video")
+
+
 def _difference(file: RemoteFile, size: int, kind: Kind | None) -> str:
     """How this file differs from what fal's result describes; empty where it does not."""
     if file.size is not None and size != file.size:
         return f"{size} bytes came where fal's result says {file.size}"
     family = file.content_type.partition("/")[0]
-    if family not in ("image", "video"):
-        return ""
-    if kind is None:
-        return f"this is no {file.content_type} file"
-    if not kind.content_type.startswith(family):
+    if kind is not None and _is_media(file) and not kind.content_type.startswith(family):
         return f"{kind.content_type} came instead of {file.content_type}"
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.cookies  # noqa: F401 - what is imported later may not be readable without rights
 import os
 import tempfile
 from collections.abc import Iterator

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import http.cookies  # noqa: F401 - what is imported later may not be readable without rights
+import importlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+#: Imported beforehand: without rights the interpreter's own files may not be readable.
+for _name in ("encodings.idna", "encodings.latin_1", "encodings.utf_8_sig", "http.cookies"):
+    importlib.import_module(_name)
 
 
 @contextmanager

@@ -264,7 +264,8 @@ async def _stream(incoming: Incoming, request: Request) -> Response:
             if body != last:
                 yield f"data: {json.dumps(body)}\n\n"
                 last = body
-            if request.state is State.COMPLETED:
+            # What was sent decides: the request may have completed while it was on its way.
+            if body["status"] == State.COMPLETED:
                 return
             await anyio.sleep(incoming.world.settings.stream_interval)
 

@@ -99,6 +99,11 @@ class Settings:
     options: RunOptions = field(repr=False)
 
     @property
+    def sets_aside(self) -> bool:
+        """Whether a trial's ledger makes way: for a real run, unless `--ledger` names the file."""
+        return self.service != EMULATOR and self.options.ledger is None
+
+    @property
     def max_cost(self) -> MicroUSD | None:
         """The cap over all batches, as displays show it."""
         return self.budget.total
@@ -225,8 +230,3 @@ def typed_path(written: str | SupportsPath) -> Path:
             f"{text}: cannot be read: `{user}` is no home folder here; "
             f"a file of this name is written ./{text}"
         ) from None
-
-
-def or_emulated(ledger: Path) -> Path:
-    """The ledger; the emulator's where there is none and only the emulator has been tried."""
-    return EMULATED_LEDGER if EMULATED_LEDGER.exists() and not ledger.exists() else ledger

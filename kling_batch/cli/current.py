@@ -23,13 +23,14 @@ from kling_batch.errors import KlingBatchError, ManifestError
 from kling_batch.ledger.names import LedgerJob
 from kling_batch.ledger.queries import LastRun, last_run
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.trial import is_trial
 from kling_batch.planning.plan import Plan, PlannedJob
 from kling_batch.report.history import Current
 from kling_batch.settings import RunOptions
 
 
 def current_of(
-    reader: Reader, job: LedgerJob, manifests: Sequence[Path], places: Mapping[str, Path | None]
+    reader: Reader, job: LedgerJob, manifests: Sequence[Path], places: Mapping[str, Any]
 ) -> Current:
     """What the manifest says about the job now, or as of which run the ledger speaks.
 
@@ -37,7 +38,7 @@ def current_of(
         ManifestError: a manifest that was typed has problems.
     """
     if manifests:
-        options = replace(options_of({**places}), ledger=reader.path)
+        options = _options(places, reader.path)
         return _current(job, load_manifests(manifests, (), warn=False), options)
     run = last_run(reader, job.batch)
     if run is None:
@@ -51,13 +52,21 @@ def current_of(
 
 
 def new_job(
-    word: str, manifests: Sequence[Path], places: Mapping[str, Path | None], ledger: Path
+    word: str, manifests: Sequence[Path], places: Mapping[str, Any], ledger: Path
 ) -> PlannedJob | None:
     """The job of these manifests that `word` names, where the ledger does not know it yet."""
     batches = load_manifests(manifests, (), warn=False)
-    plan = _plan(batches, replace(options_of({**places}), ledger=ledger))
+    plan = _plan(batches, _options(places, ledger))
     named = (item for item in plan.items if word in (item.job.label, _full(item)))
     return next(named, None)
+
+
+def _options(places: Mapping[str, Any], ledger: Path) -> RunOptions:
+    """The options with this ledger, and with the service that it belongs to."""
+    options = replace(options_of({**places}), ledger=ledger)
+    if not is_trial(ledger):
+        return options
+    return replace(options, emulator="", output=options.output or ledger.parent)
 
 
 def _full(item: PlannedJob) -> str:

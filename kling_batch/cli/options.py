@@ -6,7 +6,7 @@ Environment variables come after flags and before the manifest: `KLING_BATCH_MAX
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,11 +23,7 @@ from kling_batch.core.quantities import (
     parse_window,
 )
 from kling_batch.settings import (
-    DEFAULT_OUTPUT,
-    EMULATED_LEDGER,
-    LEDGER_NAME,
     RunOptions,
-    or_emulated,
     typed_path,
 )
 
@@ -107,6 +103,12 @@ def place_options(command: F) -> F:
     ):
         command = decorate(command)
     return command
+
+
+def ledger_options(command: F) -> F:
+    """Which ledger a command that asks nobody is about."""
+    trial = click.option("--emulator", is_flag=True, help="The trial in outputs-emulator")
+    return place_options(trial(command))
 
 
 def service_options(command: F) -> F:
@@ -206,21 +208,6 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         reuse=0.0 if values.get("no_reuse") else values.get("reuse"),
         offline=bool(values.get("offline")),
     )
-
-
-def ledger_path(places: Mapping[str, Any]) -> Path:
-    """The ledger that `--ledger`, `--output` and `--emulator` name.
-
-    Where none of them is given and only the emulator has been tried here, the emulator's.
-    """
-    ledger: Path | None = places.get("ledger")
-    output: Path | None = places.get("output")
-    if ledger is not None or output is not None:
-        return ledger or (output or Path()) / LEDGER_NAME
-    if places.get("emulator"):
-        return EMULATED_LEDGER
-    real = Path(DEFAULT_OUTPUT) / LEDGER_NAME
-    return real if places.get("emulator_url") else or_emulated(real)
 
 
 def pairs(texts: tuple[str, ...], flag: str) -> dict[str, str]:

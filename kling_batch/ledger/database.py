@@ -127,6 +127,14 @@ def checkpoint(db: Database) -> bool:
     return not busy and logged == written
 
 
+def remove(path: Path) -> None:
+    """Remove a ledger that nobody has written to, with its log."""
+    resolved = path.resolve()
+    for file in (path, *(resolved.with_name(f"{resolved.name}-{end}") for end in ("wal", "shm"))):
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
 def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 

@@ -45,6 +45,12 @@ def ledgers_nearby(batches: Sequence[Batch], settings: Settings, plan: Plan) -> 
     return tuple(warnings)
 
 
+def trial_warning(ledger: Path, kept: Path | None = None) -> str:
+    """What happens to the ledger of a trial where a real run begins; `kept`: what has happened."""
+    where = f"it is kept as {clean(shown(kept))}" if kept else "a run keeps it beside its own"
+    return f"{clean(shown(ledger))} is of a trial on the emulator, where nothing was paid; {where}"
+
+
 def _is_new(action: Action, reason: str) -> bool:
     return action is Action.BLOCKED or (action is Action.SUBMIT and reason == "new")
 

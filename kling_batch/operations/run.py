@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
@@ -25,7 +25,8 @@ from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
-from kling_batch.operations.nearby import ledgers_nearby
+from kling_batch.ledger.trial import set_aside
+from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import (
     authorization_for,
@@ -158,6 +159,7 @@ def open_run(
     """
     settings = resolve(batches, options, single=single)
     with (
+        set_aside(settings.ledger) if settings.sets_aside else nullcontext() as trial,
         Ledger(settings.ledger, service=settings.service, now=now) as ledger,
         ExitStack() as stack,
     ):
@@ -188,6 +190,8 @@ def open_run(
             if check_plan is not None:
                 check_plan(plan)
             warnings = () if single else ledgers_nearby(batches, settings, plan)
+            if trial is not None:
+                warnings = (*warnings, trial_warning(settings.ledger, trial))
             coverage = coverage_now(ledger, plan, settings)
             notes = [*(f"warning: {each}" for each in warnings), *left_out_lines(plan, coverage)]
             approval = Approval(
@@ -223,6 +227,7 @@ def open_run(
         except BaseException as error:
             with suppress(LedgerError):  # the error itself says more than a ledger that is full
                 ledger.end_run(_exit_code(error))
+                ledger.discard_new()
             raise
         ledger.end_run(run.exit_code)
 

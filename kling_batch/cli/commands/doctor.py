@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from kling_batch import __version__, operations
-from kling_batch.cli.options import ledger_path, options_of, place_options, service_options
+from kling_batch.cli.ledgers import ledger_path
+from kling_batch.cli.options import options_of, place_options, service_options
 from kling_batch.errors import ExitCode, KlingBatchError
 from kling_batch.ledger.database import sqlite_version
 from kling_batch.ledger.queries import attempt_count, service_of

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kling_batch.cli.current import current_of, new_job
 from kling_batch.cli.ledgers import ledger_of_manifests, reader_of
-from kling_batch.cli.options import JOB, PATH, place_options
+from kling_batch.cli.options import JOB, PATH, ledger_options
 from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.errors import ExitCode, KlingBatchError
 from kling_batch.ledger.names import find
@@ -25,9 +26,9 @@ _MANIFESTS = click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST
 @click.command(epilog="Example: kling-batch show hero-clip")
 @JOB
 @_MANIFESTS
-@place_options
+@ledger_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
-def show(job: str, manifests: tuple[Path, ...], *, as_json: bool, **places: Path | None) -> int:
+def show(job: str, manifests: tuple[Path, ...], *, as_json: bool, **places: Any) -> int:
     """Show the history of a job: attempts, costs, files.
 
     What comes next is said of MANIFEST as it stands now; without one, of that of the last run.
@@ -45,8 +46,8 @@ def show(job: str, manifests: tuple[Path, ...], *, as_json: bool, **places: Path
 @click.command(epilog="Example: kling-batch why hero-clip")
 @JOB
 @_MANIFESTS
-@place_options
-def why(job: str, manifests: tuple[Path, ...], **places: Path | None) -> int:
+@ledger_options
+def why(job: str, manifests: tuple[Path, ...], **places: Any) -> int:
     """Explain what the next run would do with a job.
 
     Also why, and what has changed about it, of MANIFEST as it stands now; without one, of that of
@@ -68,9 +69,9 @@ def why(job: str, manifests: tuple[Path, ...], **places: Path | None) -> int:
 
 @click.command("list", epilog="Example: kling-batch list --state failed")
 @click.option("--state", multiple=True, help="Only jobs in this state (failed, in doubt, …)")
-@place_options
+@ledger_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line")
-def list_(state: tuple[str, ...], *, as_json: bool, **places: Path | None) -> int:
+def list_(state: tuple[str, ...], *, as_json: bool, **places: Any) -> int:
     """List the jobs: state, price, name, prompt."""
     with reader_of(places) as reader:
         emulated = service_of(reader) == EMULATOR

@@ -49,6 +49,8 @@ class RunOptions:
     max_cost: MicroUSD | None = None
     #: Seconds.
     timeout: float | None = None
+    #: Seconds within which fal must begin a request.
+    start_timeout: float | None = None
     limit: int | None = None
     max_failures: FailureLimit | None = None
     retry_failed: bool = False
@@ -89,6 +91,8 @@ class Settings:
     rate: float
     budget: Budget
     doubt_wait: float
+    #: Seconds within which fal must begin a request, or None.
+    start_timeout: float | None
     attempts: int
     #: After which failures the run buys nothing more, or None.
     max_failures: FailureLimit | None
@@ -136,6 +140,7 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
         budget=_budget(batches, options.max_cost, single=single),
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
+        start_timeout=options.start_timeout or _least([lim.start_timeout for lim in limits]),
         attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
         max_failures=options.max_failures or _strictest([lim.max_failures for lim in limits]),
         deadline=min(deadlines) if deadlines else None,

@@ -19,6 +19,7 @@ from kling_batch.core.quantities import (
     parse_duration,
     parse_failure_limit,
     parse_rate,
+    parse_start_timeout,
     parse_usd,
     parse_window,
 )
@@ -63,6 +64,12 @@ def _window(text: str) -> float:
     """`7d`, `12h`, `0` → seconds."""
     with _usage_errors():
         return parse_window(text)
+
+
+def _start_timeout(text: str) -> float:
+    """`10m`, `1h` → seconds."""
+    with _usage_errors():
+        return parse_start_timeout(text)
 
 
 def _rate(text: str) -> float:
@@ -146,13 +153,19 @@ def limit_options(command: F) -> F:
                 "--max-failures",
                 type=_failures,
                 metavar="N|N%",
-                help="Buy nothing more after N failures in a row of a kind, or N% of the jobs",
+                help="End a run's buying after N failures of a kind in a row, or N% of its jobs",
             ),
             option(
                 "--timeout",
                 type=duration,
                 metavar="DURATION",
                 help="Leave after this long (exit 6 where requests are still open at fal)",
+            ),
+            option(
+                "--start-timeout",
+                type=_start_timeout,
+                metavar="DURATION",
+                help="Give up, unpaid, what fal has not begun after this long",
             ),
             option(
                 "--reuse",
@@ -198,6 +211,7 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         rate=values.get("rate"),
         max_cost=values.get("max_cost"),
         timeout=values.get("timeout"),
+        start_timeout=values.get("start_timeout"),
         limit=values.get("limit"),
         max_failures=values.get("max_failures"),
         retry_failed=bool(values.get("retry_failed")),

@@ -39,10 +39,17 @@ def ledgers_nearby(batches: Sequence[Batch], settings: Settings, plan: Plan) -> 
         if found := _paid_there(path, settings.service, wanted):
             output = quoted(shown(path.parent))
             warnings.append(
-                f"{clean(shown(path))} has {found:,} of {count(len(wanted), 'job')} to pay for; "
-                f"this run would pay for them again. To go on with that ledger: --output {output}"
+                f"{clean(shown(path))} has {_share(found, len(wanted))} to pay for; this run would "
+                f"pay for {'it' if found == 1 else 'them'} again. To go on with that ledger: "
+                f"--output {output}"
             )
     return tuple(warnings)
+
+
+def _share(found: int, wanted: int) -> str:
+    if wanted == 1:
+        return "the job"
+    return f"{found:,} of {count(wanted, 'job')}"
 
 
 def trial_warning(ledger: Path, kept: Path | None = None) -> str:

@@ -16,7 +16,7 @@ from kling_batch.ledger.trial import is_trial
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import coverage_now, gateway_of
-from kling_batch.operations.targets import check_inside, room_warnings
+from kling_batch.operations.targets import check_folders, room_warnings
 from kling_batch.planning.builder import build_plan, with_granted_takes
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
@@ -63,7 +63,7 @@ def plan_run(
         seconds = reader.typical_seconds() if reader and same else {}
         sizes = reader.typical_sizes() if reader and same else {}
         coverage = coverage_now(reader, plan, settings)
-    check_inside(plan, settings)
+    check_folders(plan, settings)
     warnings = (*search.notices, *ledgers_nearby(batches, settings, plan))
     if trial:
         warnings = (*warnings, trial_warning(settings.ledger))

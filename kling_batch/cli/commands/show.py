@@ -12,7 +12,7 @@ from kling_batch.cli.current import current_of, new_job
 from kling_batch.cli.ledgers import ledger_of_manifests, reader_of
 from kling_batch.cli.options import JOB, PATH, ledger_options
 from kling_batch.core.quantities import format_usd, micro_usd
-from kling_batch.errors import ExitCode, KlingBatchError
+from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.ledger.names import find
 from kling_batch.ledger.queries import job_status, service_of
 from kling_batch.ledger.reader import Reader
@@ -33,13 +33,21 @@ def show(job: str, manifests: tuple[Path, ...], *, as_json: bool, **places: Any)
 
     What comes next is said of MANIFEST as it stands now; without one, of that of the last run.
     """
-    with Reader.open(ledger_of_manifests(manifests, places)) as reader:
-        named = find(reader, job)
-        current = current_of(reader, named, manifests, places)
-        if as_json:
-            click.echo(json.dumps(as_data(reader, named, current), ensure_ascii=False, indent=2))
-        else:
-            click.echo("\n".join(history(reader, named, current)))
+    ledger = ledger_of_manifests(manifests, places)
+    try:
+        with Reader.open(ledger) as reader:
+            named = find(reader, job)
+            current = current_of(reader, named, manifests, places)
+            if as_json:
+                document = as_data(reader, named, current)
+                click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+            else:
+                click.echo("\n".join(history(reader, named, current)))
+    except KlingBatchError as error:
+        if not manifests:
+            raise
+        label = new_job(job, manifests, places, ledger).job.label
+        raise UsageError(f"{label} has no history yet: no run has submitted it") from error
     return ExitCode.OK
 
 
@@ -59,10 +67,9 @@ def why(job: str, manifests: tuple[Path, ...], **places: Any) -> int:
             named = find(reader, job)
             lines = explain(reader, named, current_of(reader, named, manifests, places))
     except KlingBatchError:
-        planned = new_job(job, manifests, places, ledger) if manifests else None
-        if planned is None:
+        if not manifests:
             raise
-        lines = why_new(planned)
+        lines = why_new(new_job(job, manifests, places, ledger))
     click.echo("\n".join(lines))
     return ExitCode.OK
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support.books import books
 from support.cli import MANIFEST, Desk, invoke
-from support.process import environment, tls_stand_in
+from support.process import tls_stand_in
 
 import kling_batch
 from kling_batch import Options
 from kling_batch.errors import KlingBatchError
+
+TRIAL = "outputs-emulator"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "m.yaml").write_text(MANIFEST)
     return tmp_path
+
+
+@pytest.fixture
+def tried(desk: Desk) -> Desk:
+    """A trial where `run --emulator` has it, without its waiting times."""
+    desk.run("-o", TRIAL)
+    return desk
 
 
 def test_a_run_without_a_key_leaves_no_ledger(folder: Path) -> None:
@@ -53,91 +65,79 @@ def test_nor_one_that_a_program_refuses(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_ledger_that_was_there_stays(desk: Desk) -> None:
-    desk.run()
-    desk.put(MANIFEST.replace("the first", "another"))
-    before = desk.say("show", "one")
+    desk.run("--only", "one")
+    desk.plan("--save", "p.json")
+    desk.put(MANIFEST.replace("the second", "another"))
 
-    desk.say("run", "desk.yaml", "--ledger", "outputs/ledger.db", code=2)
+    desk.run("--plan", "p.json", code=8)
 
-    assert desk.say("show", "one") == before
+    assert "1 done" in desk.say("status")
+    assert desk.charges() == [1]
 
 
-def test_the_trial_is_found_after_a_real_run_without_a_key(folder: Path) -> None:
-    invoke("run", "m.yaml", "--emulator", cwd=folder)
-    assert invoke("run", "m.yaml", "--yes", cwd=folder).returncode == 3
+def test_the_trial_is_found_after_a_real_run_without_a_key(tried: Desk) -> None:
+    tried.say("run", "desk.yaml", "--yes", code=3)
 
-    told = invoke("status", cwd=folder).stdout
+    told = tried.say("status")
 
     assert "2 done" in told
     assert "would have cost" in told
 
 
-def test_an_empty_ledger_hides_no_trial(folder: Path) -> None:
-    invoke("run", "m.yaml", "--emulator", cwd=folder)
-    empty = invoke("run", "m.yaml", "--yes", "--limit", "0", cwd=folder)
-    assert empty.returncode == 0, empty.stderr
-    assert (folder / "outputs/ledger.db").exists()
+def test_an_empty_ledger_hides_no_trial(tried: Desk) -> None:
+    tried.say("run", "desk.yaml", "--yes", "--limit", "0")
+    assert (tried.folder / "outputs/ledger.db").exists()
 
-    for words in (["status"], ["status", "m.yaml"], ["list"], ["show", "one"], ["report"]):
-        assert "would have cost" in invoke(*words, cwd=folder).stdout, words
-    with kling_batch.open_ledger(folder / "outputs") as ledger:
-        assert not list(ledger.jobs(state="succeeded"))
+    for words in (["status"], ["status", "desk.yaml"], ["list"], ["show", "one"], ["report"]):
+        assert "would have cost" in tried.say(*words), words
 
 
-def test_commands_speak_of_the_trial_where_they_are_told_to(folder: Path) -> None:
-    invoke("run", "m.yaml", "--emulator", cwd=folder)
-    with tls_stand_in(folder, "--profile", "instant") as env:
-        real = invoke("run", "m.yaml", "--max-cost", "1", cwd=folder, env=env)
-    assert real.returncode == 0, real.stderr
+def test_commands_speak_of_the_trial_where_they_are_told_to(tried: Desk) -> None:
+    shutil.copytree(tried.folder / TRIAL, tried.folder / "outputs")
+    with closing(sqlite3.connect(tried.folder / "outputs/ledger.db")) as db, db:
+        db.execute("update ledger set service = 'fal'")
 
     for words in (
         ["status"],
-        ["status", "m.yaml"],
+        ["status", "desk.yaml"],
         ["list"],
         ["show", "one"],
-        ["show", "one", "m.yaml"],
+        ["show", "one", "desk.yaml"],
         ["report"],
     ):
-        assert "would have cost" not in invoke(*words, cwd=folder).stdout, words
-        done = invoke(*words, "--emulator", cwd=folder)
-        assert done.returncode == 0, (words, done.stderr)
-        assert "would have cost" in done.stdout, words
-    for words in (["why", "one"], ["why", "one", "m.yaml"], ["verify"], ["reroll", "one"]):
-        done = invoke(*words, "--emulator", cwd=folder)
-        assert done.returncode == 0, (words, done.stderr)
-    page = invoke("gallery", "--emulator", cwd=folder)
-    assert page.stdout.strip() == "outputs-emulator/gallery.html"
+        assert "would have cost" not in tried.say(*words), words
+        assert "would have cost" in tried.say(*words, "--emulator"), words
+    for words in (["why", "one"], ["why", "one", "desk.yaml"], ["verify"], ["reroll", "one"]):
+        tried.say(*words, "--emulator")
+    assert tried.say("gallery", "--emulator").strip() == f"{TRIAL}/gallery.html"
 
 
-def test_a_trial_in_the_same_folder_makes_way_for_the_real_run(folder: Path) -> None:
-    trial = invoke("run", "m.yaml", "--emulator", "-o", "outputs", cwd=folder)
-    assert trial.returncode == 0, trial.stderr
+def test_a_trial_in_the_same_folder_makes_way_for_the_real_run(desk: Desk) -> None:
+    desk.run()
 
-    told = invoke("plan", "m.yaml", cwd=folder)
-    assert "2 to pay" in told.stdout
-    assert "a trial on the emulator" in told.stderr
-    refused = invoke("run", "m.yaml", "--yes", cwd=folder)
-    assert refused.returncode == 3
-    assert "2 done" in invoke("status", cwd=folder).stdout
-    with tls_stand_in(folder, "--profile", "instant") as env:
-        real = invoke("run", "m.yaml", "--max-cost", "1", cwd=folder, env=env)
-        again = invoke("run", "m.yaml", "--max-cost", "1", cwd=folder, env=env)
+    told = desk.say("plan", "desk.yaml")
+    assert "2 to pay" in told
+    assert "is of a trial on the emulator" in told
+    desk.say("run", "desk.yaml", "--yes", code=3)
+    assert "2 done; would have cost" in desk.say("status")
+    with tls_stand_in(desk.folder, "--profile", "instant") as env:
+        real = invoke("run", "desk.yaml", "--max-cost", "1", cwd=desk.folder, env=env)
+        again = invoke("run", "desk.yaml", "--max-cost", "1", cwd=desk.folder, env=env)
         paid = books(env)
 
     assert real.returncode == 0, real.stderr
     assert "it is kept as outputs/ledger.emulator.db" in real.stderr
     assert "nothing to do" in again.stderr
     assert sum(paid["charges"].values()) == 2
-    kept = invoke("status", "--ledger", "outputs/ledger.emulator.db", cwd=folder)
-    assert "would have cost" in kept.stdout
-    assert "charged $0.06" in invoke("status", cwd=folder).stdout
+    kept = desk.say("status", "--ledger", "outputs/ledger.emulator.db")
+    assert "would have cost" in kept
+    assert "charged $0.06" in desk.say("status")
 
 
-def test_a_ledger_that_is_named_is_not_set_aside(folder: Path) -> None:
-    invoke("run", "m.yaml", "--emulator", "--ledger", "l.db", cwd=folder)
+def test_a_ledger_that_is_named_is_not_set_aside(desk: Desk) -> None:
+    desk.run("--ledger", "l.db")
 
-    done = invoke("run", "m.yaml", "--yes", "--ledger", "l.db", cwd=folder, env=environment())
+    told = desk.say("run", "desk.yaml", "--yes", "--ledger", "l.db", code=2)
 
-    assert done.returncode == 2
-    assert "belongs to the emulator" in done.stderr
-    assert (folder / "l.db").exists()
+    assert "belongs to the emulator" in told
+    assert (desk.folder / "l.db").exists()

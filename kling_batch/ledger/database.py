@@ -130,9 +130,9 @@ def checkpoint(db: Database) -> bool:
 def remove(path: Path) -> None:
     """Remove a ledger that nobody has written to, with its log."""
     resolved = path.resolve()
-    for file in (path, *(resolved.with_name(f"{resolved.name}-{end}") for end in ("wal", "shm"))):
+    for end in ("", "-wal", "-shm"):
         with suppress(OSError):
-            file.unlink(missing_ok=True)
+            resolved.with_name(f"{resolved.name}{end}").unlink(missing_ok=True)
 
 
 def _writable(folder: Path) -> bool:

@@ -24,7 +24,7 @@ from kling_batch.core.text import count
 from kling_batch.core.urls import without_signatures
 from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
-from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
+from kling_batch.errors import ExitCode, KlingBatchError, LedgerError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.trial import set_aside
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
@@ -32,15 +32,22 @@ from kling_batch.operations.plan import PlannedRun
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import (
     authorization_for,
+    counted_by_caps,
     coverage_now,
     gateway_of,
     now,
     run_context,
 )
 from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
-from kling_batch.operations.targets import WRITING, check_folders, check_room
+from kling_batch.operations.targets import (
+    WRITING,
+    check_folders,
+    check_room,
+    check_writable,
+    must_be_folder,
+)
 from kling_batch.planning.approval import Approval
-from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
+from kling_batch.planning.builder import build_plan, with_granted_takes
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
@@ -101,7 +108,7 @@ class Run:
         check_room(self.plan, self.settings, self.ledger.typical_sizes())
         for item in self.plan.items:
             if item.action in WRITING:
-                _check_folder(self.settings, item.job)
+                check_writable(self.settings, item.job)
         yield gateway, auth
 
     def _report(self, result: RunResult) -> RunReport:
@@ -119,7 +126,7 @@ class Run:
             ended=now(),
             command=self.command,
             approve=self.check_plan,
-            counted=_counted(self),
+            counted=counted_by_caps(self.ledger, self.settings),
         )
         self.display.finish(report)
         self.exit_code = report.exit_code
@@ -162,6 +169,7 @@ def open_run(
         KlingBatchError: the run cannot begin.
     """
     settings = resolve(batches, options, single=single)
+    must_be_folder(settings.ledger.parent)
     with (
         set_aside(settings.ledger) if settings.sets_aside else nullcontext() as trial,
         Ledger(settings.ledger, service=settings.service, now=now) as ledger,
@@ -244,6 +252,7 @@ def open_run(
         except BaseException as error:
             with suppress(LedgerError):  # the error itself says more than a ledger that is full
                 ledger.end_run(_exit_code(error))
+            with suppress(LedgerError):
                 ledger.discard_new()
             raise
         ledger.end_run(run.exit_code)
@@ -278,21 +287,6 @@ def _plain_errors() -> Iterator[None]:
         if error is None:
             raise
         raise error from group
-
-
-def _check_folder(settings: Settings, job: Job) -> None:
-    """Prove before paying that the file can be written."""
-    try:
-        store = store_of(settings)
-        relative = job.output_path(0, ".part")
-        if not store.can_be_named(job.batch, relative):
-            return  # the engine says so of this job alone, and pays nothing for it
-        folder = store.prepare(job.batch, relative).parent
-        writable = os.access(folder, os.W_OK)
-    except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
-    if not writable:
-        raise UsageError(f"{folder}: cannot write here; nothing was sent")
 
 
 # -- the engine's frame ------------------------------------------------------------------------
@@ -348,17 +342,9 @@ def _priced(run: Run) -> list[str]:
 
 def _committed(run: Run) -> MicroUSD:
     """What counts against the caps already; without a cap, what the batches have cost."""
-    if (counted := _counted(run)) is not None:
+    if (counted := counted_by_caps(run.ledger, run.settings)) is not None:
         return counted
     return run.ledger.committed([batch.name for batch in run.batches])
-
-
-def _counted(run: Run) -> MicroUSD | None:
-    """What counts against the caps; None where there is none."""
-    caps = [cap for cap in run.settings.budget.caps if cap.window is None]
-    if not caps:
-        return None
-    return MicroUSD(sum(run.ledger.cap_sums.committed(cap) for cap in caps))
 
 
 def _policy(run: Run) -> RunPolicy:

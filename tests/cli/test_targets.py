@@ -51,10 +51,10 @@ def with_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", usage)
 
 
-@pytest.mark.parametrize("name", ["outputs/desk", "outputs/desk/text-to-image"])
+@pytest.mark.parametrize("name", ["outputs", "outputs/desk", "outputs/desk/text-to-image"])
 def test_a_file_in_the_place_of_a_folder_is_told_by_plan_and_run(desk: Desk, name: str) -> None:
     file = desk.folder / name
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("notes")
 
     for told in (desk.say("plan", desk.file, code=2), desk.run(code=2)):

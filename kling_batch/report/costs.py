@@ -86,7 +86,7 @@ def run_cost(report: RunReport, usd: Callable[[int], str] = format_usd) -> str:
     if report.emulated:
         over_all = f" ({total} over all runs)" if owed != report.spent_now else ""
         cost = f"would have cost {now} on fal{over_all}; the emulator charges nothing"
-        return f"{cost}; {cap}" if report.counted is not None else cost
+        return f"{cost}; {cap}" if cap and report.counted is not None else cost
     amounts = [f"{now} this run", f"{total} in all"]
     if report.exposed:
         amounts.append(f"{usd(report.exposed)} of it not certain yet")

@@ -24,7 +24,7 @@ from kling_batch.core.text import count
 from kling_batch.core.urls import without_signatures
 from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
-from kling_batch.errors import ExitCode, KlingBatchError, LedgerError
+from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.trial import set_aside
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
@@ -43,11 +43,10 @@ from kling_batch.operations.targets import (
     WRITING,
     check_folders,
     check_room,
-    check_writable,
     must_be_folder,
 )
 from kling_batch.planning.approval import Approval
-from kling_batch.planning.builder import build_plan, with_granted_takes
+from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
@@ -108,7 +107,7 @@ class Run:
         check_room(self.plan, self.settings, self.ledger.typical_sizes())
         for item in self.plan.items:
             if item.action in WRITING:
-                check_writable(self.settings, item.job)
+                _check_folder(self.settings, item.job)
         yield gateway, auth
 
     def _report(self, result: RunResult) -> RunReport:
@@ -287,6 +286,21 @@ def _plain_errors() -> Iterator[None]:
         if error is None:
             raise
         raise error from group
+
+
+def _check_folder(settings: Settings, job: Job) -> None:
+    """Prove before paying that the file can be written."""
+    try:
+        store = store_of(settings)
+        relative = job.output_path(0, ".part")
+        if not store.can_be_named(job.batch, relative):
+            return  # the engine says so of this job alone, and pays nothing for it
+        folder = store.prepare(job.batch, relative).parent
+        writable = os.access(folder, os.W_OK)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
+    if not writable:
+        raise UsageError(f"{folder}: cannot write here; nothing was sent")
 
 
 # -- the engine's frame ------------------------------------------------------------------------

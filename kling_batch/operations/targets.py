@@ -1,6 +1,6 @@
 """Targets of a plan, checked before anything is paid: inside the output folder, and with room.
 
-`plan` does the same as `run`, and makes nothing; only `check_writable` makes folders, for a run.
+Must not write anything: `plan` does the same as `run`.
 """
 
 from __future__ import annotations
@@ -57,21 +57,6 @@ def must_be_folder(folder: Path) -> None:
             f"{shown(there)}: is no folder, and outputs go below it; nothing was sent. "
             "Rename it, or give another --output"
         )
-
-
-def check_writable(settings: Settings, job: Job) -> None:
-    """Make the folder of an output and prove, before a run pays, that it can be written to."""
-    try:
-        store = store_of(settings)
-        relative = job.output_path(0, ".part")
-        if not store.can_be_named(job.batch, relative):
-            return  # the engine says so of this job alone, and pays nothing for it
-        folder = store.prepare(job.batch, relative).parent
-        writable = os.access(folder, os.W_OK)
-    except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
-    if not writable:
-        raise UsageError(f"{folder}: cannot write here; nothing was sent")
 
 
 def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> None:

@@ -48,7 +48,7 @@ PATH = TypedPath(path_type=Path)
 JOB = click.argument("job", metavar="JOB")
 
 
-def _usd(text: str) -> MicroUSD:
+def usd(text: str) -> MicroUSD:
     """`12.50` → 12_500_000."""
     with _usage_errors():
         return parse_usd(text)
@@ -145,7 +145,7 @@ def limit_options(command: F) -> F:
             ),
             option(
                 "--max-cost",
-                type=_usd,
+                type=usd,
                 metavar="USD",
                 help="Never spend more than this on the batch",
             ),

@@ -7,12 +7,12 @@ not decide which service a command is about.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
 from kling_batch.errors import LedgerError
-from kling_batch.ledger.database import RunLock, connect, explained
+from kling_batch.ledger.database import RunLock, connect, explained, log_of
 from kling_batch.ledger.queries import attempt_count, service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.settings import EMULATED_LEDGER, EMULATOR
@@ -53,30 +53,45 @@ def set_aside(ledger: Path) -> Iterator[Path | None]:
     own, because it was refused, the trial's gets its name back.
 
     Raises:
-        LedgerError: the trial is running, or the folder is not writable.
+        LedgerError: the trial is running or open in another program, or the folder is not writable.
     """
-    if not is_trial(ledger):
-        yield None
-        return
-    kept = _put_aside(ledger)
+    kept = _put_aside(ledger) if is_trial(ledger) else None
     try:
         yield kept
     finally:
-        if not ledger.exists():
-            with suppress(OSError):
-                kept.rename(ledger)
+        if kept is not None:
+            _put_back(kept, ledger)
 
 
-def _put_aside(ledger: Path) -> Path:
+def _put_aside(ledger: Path) -> Path | None:
     marks = ("" if n == 1 else f"-{n}" for n in count(1))
     names = (ledger.with_name(f"{ledger.stem}.{EMULATOR}{m}{ledger.suffix}") for m in marks)
+    with _locked(ledger), explained(ledger):
+        if not is_trial(ledger):
+            return None  # another run was faster
+        # Whoever closes a ledger last moves its log into it. One that is left would be taken for
+        # the log of the next file of this name.
+        connect(ledger, writable=True).close()
+        if log_of(ledger).exists():
+            raise LedgerError(
+                f"{ledger}: another program has this ledger of a trial open, which is to make way "
+                "for the real one; close it and run again"
+            )
+        return ledger.rename(next(name for name in names if not name.exists()))
+
+
+def _put_back(kept: Path, ledger: Path) -> None:
+    with suppress(LedgerError), _locked(ledger), explained(ledger):
+        if not ledger.exists():
+            kept.rename(ledger)
+
+
+@contextmanager
+def _locked(ledger: Path) -> Iterator[None]:
+    """The lock of the ledger, without which no run makes or opens one."""
     lock = RunLock(ledger)
     lock.acquire()
     try:
-        # Whoever closes a ledger last moves its log into it: without one, a rename takes it all.
-        with closing(connect(ledger, writable=True)):
-            pass
-        with explained(ledger):
-            return ledger.rename(next(name for name in names if not name.exists()))
+        yield
     finally:
         lock.release()

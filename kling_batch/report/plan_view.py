@@ -98,6 +98,9 @@ def footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
     seconds = wall_time(plan, settings, history)
     basis = "from earlier renders" if history else "from fal's model pages"
     notes.append(f"about {duration(seconds)} with {settings.concurrency} at once, {basis}")
+    if settings.start_timeout is not None:
+        limit = duration(settings.start_timeout)
+        notes.append(f"what fal has not begun after {limit} is given up, unpaid")
     return [f"({'; '.join(notes)})"]
 
 
@@ -134,6 +137,7 @@ def as_json(
         "cap_usd": usd_number(settings.max_cost),
         "prices_dated": _dated(plan) or None,
         "wall_time_seconds": round(wall_time(plan, settings, history)),
+        "start_timeout_seconds": settings.start_timeout,
         "idle": plan.idle,
         "left_out": [{"by": option, "jobs": jobs} for option, jobs in plan.left_out],
         "covered_by_caps": coverage.jobs if coverage else None,

@@ -107,7 +107,7 @@ class Fal:
         method, target, _ = line.decode("latin-1").split(" ", 2)
         path, _, query = target.partition("?")
         if path.startswith("/files/"):
-            return self._file(path, fields)
+            return self._file(path, b"\r\n" + fields)
         if method == "POST":
             return self._submit(path, body)
         _, found, rest = path.partition("/requests/")

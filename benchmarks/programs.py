@@ -87,7 +87,9 @@ def measure(
         output.seek(0)
         text = output.read().decode(errors="replace")
     if not late and process.returncode not in codes:
-        raise FailedError(f"{words[0]} … ended with {process.returncode}: {text[-2000:]}")
+        raise FailedError(
+            f"{Path(words[0]).name} … ended with {process.returncode}: {text[-2000:]}"
+        )
     scale = 1024**2 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
     return Usage(
         code=None if late else process.returncode,
@@ -101,11 +103,9 @@ def measure(
 class StandIn:
     """A running stand-in: how programs reach it, and its books."""
 
-    def __init__(self, port: int, bundle: str, loop: str) -> None:
+    def __init__(self, port: int, bundle: str) -> None:
         self.port = port
         self.bundle = bundle
-        #: The module of its event loop.
-        self.loop = loop
         self.env = environment(
             FAL_KEY="bench-key-id:bench-key-secret",
             SSL_CERT_FILE=bundle,

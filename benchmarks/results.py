@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 #: Packages whose versions can change a figure.
-PACKAGES = ("kling-batch", "fal-client", "httpx", "aiohttp", "anyio", "uvloop", "sqlite-utils")
+PACKAGES = ("kling-batch", "fal-client", "httpx", "aiohttp", "anyio", "sqlite-utils")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "processor": _processor(),
         "memory_gb": round(memory / 1024**3, 1),
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.machine()}",
         "load": [round(each, 2) for each in os.getloadavg()],
     }
 

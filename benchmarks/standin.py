@@ -18,9 +18,9 @@ import json
 import signal
 import ssl
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import trustme
 
@@ -52,7 +52,6 @@ class Entry(asyncio.Protocol):
         self._upgrade: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have no common class with asyncio's.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -190,20 +189,10 @@ async def serve(fal: Fal, folder: Path) -> None:
         loop.add_signal_handler(number, over.set)
     server = await loop.create_server(lambda: Entry(fal, tls), "127.0.0.1", 0, backlog=4096)
     port = server.sockets[0].getsockname()[1]
-    print(json.dumps({"port": port, "bundle": str(bundle), "loop": type(loop).__module__}))
+    print(json.dumps({"port": port, "bundle": str(bundle)}))
     sys.stdout.flush()
     await over.wait()
     server.close()
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """On uvloop where there is one: its TLS takes a third of the processor time."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
 
 
 def main() -> None:
@@ -217,7 +206,7 @@ def main() -> None:
     fal = Fal(
         Slots(options.slots), ServiceTimes(options.service, options.spread), Clips(options.size)
     )
-    run(serve(fal, options.folder))
+    asyncio.run(serve(fal, options.folder))
 
 
 if __name__ == "__main__":

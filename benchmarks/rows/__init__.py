@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.rows import (
+    clients,
     files,
     growth,
     idle,
@@ -23,6 +24,7 @@ ROWS: tuple[Row, ...] = (
     *makespan.ROWS,
     *files.ROWS,
     *loop.ROWS,
+    *clients.ROWS,
     *promises.ROWS,
     *open_requests.ROWS,
     *growth.ROWS,

@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import ssl
 import sys
@@ -180,6 +181,13 @@ def certificates(folder: Path) -> tuple[ssl.SSLContext, Path]:
     return context, bundle
 
 
+def allow_many_connections() -> None:
+    """As many open files as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS calls unlimited what it does not allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 async def serve(fal: Fal, folder: Path) -> None:
     """Listen until SIGTERM."""
     tls, bundle = certificates(folder)
@@ -206,6 +214,7 @@ def main() -> None:
     fal = Fal(
         Slots(options.slots), ServiceTimes(options.service, options.spread), Clips(options.size)
     )
+    allow_many_connections()
     asyncio.run(serve(fal, options.folder))
 
 

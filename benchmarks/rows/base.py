@@ -95,8 +95,8 @@ class Load:
     spread: float = 0.0
     #: Open requests at most; None: as many as there are slots.
     window: int | None = None
-    #: Submissions a second; high enough not to be what is measured.
-    rate: float = 2000.0
+    #: Submissions a second, high enough not to be what is measured; None: the program's default.
+    rate: float | None = 2000.0
     timeout: float = 600.0
 
 
@@ -122,8 +122,8 @@ class RunResult(NamedTuple):
 def run_words(load: Load) -> list[str | Path]:
     """The command line of a run of the program."""
     window = str(load.window or load.slots)
-    rate = f"{load.rate:g}/s"
-    return kling_batch("run", "m.yaml", "--yes", "--quiet", "-j", window, "--rate", rate)
+    rate = () if load.rate is None else ("--rate", f"{load.rate:g}/s")
+    return kling_batch("run", "m.yaml", "--yes", "--quiet", "-j", window, *rate)
 
 
 def run_on_stand_in(

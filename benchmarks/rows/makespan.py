@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -108,14 +109,18 @@ def longer_renders(place: Place) -> Measured:
     best = ideal(load.jobs, load.slots, load.service, load.spread)
     ours = run_on_stand_in(place, load)
     ratio, note = times_ideal(ours, best, load.jobs)
+    by_default = run_on_stand_in(place, replace(load, rate=None))
+    default_ratio, default_note = times_ideal(by_default, best, load.jobs)
     figures = [
         Figure(name="first submission to last file ÷ ideal", value=ratio, bound=1.03, note=note),
+        Figure(name="the same without `--rate`", value=default_ratio, note=default_note),
         Figure(name="requests a job", value=ours.requests / load.jobs),
         Figure(
             name="an end is noticed late by, of its service time", value=_late(ours), bound=0.02
         ),
     ]
-    return Measured(figures, {"load": load_of(load), "ours": explained(ours)})
+    details = {"ours": explained(ours), "by_default": explained(by_default)}
+    return Measured(figures, {"load": load_of(load), **details})
 
 
 def long_renders(place: Place) -> Measured:

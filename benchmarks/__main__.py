@@ -13,7 +13,7 @@ from benchmarks.rows.base import Place, Row
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the words on the command line."""
+    """Parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure kling-batch and its references in turn, on a stand-in for fal.",
@@ -57,7 +57,7 @@ def chosen(names: list[str]) -> list[Row]:
 
 
 def run(rows: list[Row], place: Place) -> list[RowResult]:
-    """One after the other, each printed when it is there."""
+    """Results of the rows, one after the other; each is printed when it is there."""
     results = []
     for row in rows:
         results.append(row.run(place))
@@ -66,7 +66,7 @@ def run(rows: list[Row], place: Place) -> list[RowResult]:
 
 
 def main() -> int:
-    """0: every bound is kept (with `--scale tiny`: every row runs)."""
+    """Exit code: 0 where every bound is kept (with `--scale tiny`: where every row runs)."""
     options = parser().parse_args()
     if options.list:
         print("\n".join(f"{row.name:<16}{row.title}" for row in ROWS))

@@ -55,7 +55,7 @@ class Figure:
 
 
 def format_number(value: float | None, unit: str = "") -> str:
-    """Three digits that matter, and the unit."""
+    """Number with three digits that matter, and its unit."""
     if value is None:
         return "–"
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -135,7 +135,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the C libraries and the packages that are installed."""
+    """Versions of Python, the C libraries and the packages that are installed."""
     found = {
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,

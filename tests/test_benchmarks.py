@@ -16,7 +16,7 @@ import pytest
 from support.process import environment
 
 from benchmarks import document
-from benchmarks.answers import Fal, FileAnswer
+from benchmarks.answers import Fal, FileAnswer, Later
 from benchmarks.clips import Clips
 from benchmarks.plot import Panel, svg
 from benchmarks.results import Figure, RowResult, from_json, write_json
@@ -129,6 +129,21 @@ def test_a_rendered_request_has_a_result_and_a_file() -> None:
     (item,) = listed[1]["items"]
     assert item["json_input"] == {"prompt": "a lamp"}
     assert item["json_output"] == result
+
+
+def test_a_stream_of_statuses_ends_with_the_render() -> None:
+    waiting = Fal(Slots(1), ServiceTimes(1000), Clips(5000))
+    done = Fal(Slots(1), ServiceTimes(0), Clips(5000))
+
+    first = waiting.answer(f"GET {submit(waiting)}/stream HTTP/1.1\r\n".encode(), b"")
+    whole = done.answer(f"GET {submit(done)}/stream HTTP/1.1\r\n".encode(), b"")
+
+    assert isinstance(first, Later)
+    assert 999 < first.seconds < 1001
+    assert b"IN_PROGRESS" in first.start
+    assert isinstance(whole, bytes)
+    assert b"COMPLETED" in whole
+    assert whole.endswith(b"0\r\n\r\n")
 
 
 @pytest.mark.parametrize("size", [3000, 2_500_000])

@@ -27,7 +27,7 @@ class Point(NamedTuple):
 
 
 def sizes(place: Place) -> tuple[int, ...]:
-    """Of the batches."""
+    """Sizes of the batches."""
     return place.pick((100, 1000, 10_000, 100_000), (100, 1000, 10_000), (4, 8, 16))
 
 

@@ -53,6 +53,12 @@ class FileAnswer:
     head: bytes
     position: int
     end: int
+    #: Where the connection breaks, if it does.
+    cut: int | None = None
+
+
+class Reset(NamedTuple):
+    """No answer: the connection breaks."""
 
 
 class Later(NamedTuple):
@@ -60,10 +66,10 @@ class Later(NamedTuple):
 
     seconds: float
     start: bytes
-    rest: Callable[[], bytes | FileAnswer | Later]
+    rest: Callable[[], bytes | FileAnswer | Reset | Later]
 
 
-Answer = bytes | FileAnswer | Later
+Answer = bytes | FileAnswer | Reset | Later
 
 
 class Fal:
@@ -309,6 +315,7 @@ class Fal:
         late = [(r.noticed - r.end, r.end - r.start) for r in self._requests if r.noticed]
         return {
             "submitted": len(self._requests),
+            "submitted_again": len(self._requests) - len({r.payload for r in self._requests}),
             "asked": dict(self._asked),
             "files": self._whole,
             "bytes": self._bytes,

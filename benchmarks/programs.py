@@ -128,12 +128,24 @@ class StandIn:
 
 @contextmanager
 def stand_in(
-    folder: Path, *, slots: int, service: float, size: int, spread: float = 0.0
+    folder: Path,
+    *,
+    slots: int,
+    service: float,
+    size: int,
+    spread: float = 0.0,
+    trouble: float = 0.0,
 ) -> Iterator[StandIn]:
     """Start one of its own for each program, so that nothing is shared between them."""
     place = folder / "stand-in"
     place.mkdir(exist_ok=True)
-    numbers = {"--slots": slots, "--service": service, "--size": size, "--spread": spread}
+    numbers = {
+        "--slots": slots,
+        "--service": service,
+        "--size": size,
+        "--spread": spread,
+        "--trouble": trouble,
+    }
     words = [str(word) for pair in numbers.items() for word in pair]
     with (place / "errors.txt").open("w") as errors:
         process = subprocess.Popen(

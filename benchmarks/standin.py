@@ -1,12 +1,12 @@
 """Stand-in for fal on one port: fal's protocol over TLS, made to cost little; a process of its own.
 
-    python -m benchmarks.standin FOLDER [--slots 40] [--service 2] [--spread 0] [--size 500000]
+    python -m benchmarks.standin FOLDER [--slots 40] [--service 2] [--size 500000] …
 
 It is an HTTP proxy as well: CONNECT to any host is answered by the stand-in itself, which then
 speaks TLS as that host on the same connection. A program reaches it as it reaches fal from behind
 a proxy, with HTTPS_PROXY and SSL_CERT_FILE. `GET /books` without CONNECT gives its books, and the
-first line of its output says where it listens. Everything is accepted and nothing fails; faults
-are the business of `kling_batch.emulator`.
+first line of its output says where it listens. Everything is accepted and nothing fails,
+except with `--trouble`; other faults are the business of `kling_batch.emulator`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from typing import cast
 
 import trustme
 
-from benchmarks.answers import Fal, FileAnswer, Later
+from benchmarks.answers import Answer, Fal, FileAnswer, Later, Reset
 from benchmarks.clips import Clips
 from benchmarks.schedule import ServiceTimes, Slots
+from benchmarks.trouble import TroubledFal
 
 HOSTS = (
     "queue.fal.run",
@@ -118,7 +119,7 @@ class Conversation(asyncio.Protocol):
             del self._buffer[:whole]
             self._send(self._fal.answer(head, body))
 
-    def _send(self, answer: bytes | FileAnswer | Later) -> None:
+    def _send(self, answer: Answer) -> None:
         assert self._transport is not None
         match answer:
             case bytes():
@@ -127,13 +128,15 @@ class Conversation(asyncio.Protocol):
                 self._transport.write(answer.head)
                 self._file = answer
                 self._pump()
+            case Reset():
+                self._transport.abort()
             case Later(seconds, start, rest):
                 if start:
                     self._transport.write(start)
                 loop = asyncio.get_running_loop()
                 self._later = loop.call_later(seconds, self._send_later, rest)
 
-    def _send_later(self, rest: Callable[[], bytes | FileAnswer | Later]) -> None:
+    def _send_later(self, rest: Callable[[], Answer]) -> None:
         self._later = None
         self._send(rest())
         self.data_received(b"")
@@ -152,10 +155,9 @@ class Conversation(asyncio.Protocol):
         assert file is not None
         assert transport is not None
         self._pumping = True
-        while not self._paused and file.position < file.end and not transport.is_closing():
-            piece = file.clips.piece(
-                file.number, file.position, min(PIECE, file.end - file.position)
-            )
+        end = file.end if file.cut is None else file.cut
+        while not self._paused and file.position < end and not transport.is_closing():
+            piece = file.clips.piece(file.number, file.position, min(PIECE, end - file.position))
             file.position += len(piece)
             transport.write(piece)
         self._pumping = False
@@ -163,6 +165,8 @@ class Conversation(asyncio.Protocol):
             self._file = None
             self._fal.file_ended(file, whole=True)
             self.data_received(b"")
+        elif file.position >= end:
+            transport.close()  # after what is written
 
 
 def _length_of(head: bytes) -> int:
@@ -210,10 +214,14 @@ def main() -> None:
     parser.add_argument("--service", type=float, default=2.0, help="seconds of a render")
     parser.add_argument("--spread", type=float, default=0.0, help="fraction by which they differ")
     parser.add_argument("--size", type=int, default=500_000, help="bytes of a file")
+    parser.add_argument("--trouble", type=float, default=0.0, help="fraction of answers that fail")
     options = parser.parse_args()
-    fal = Fal(
-        Slots(options.slots), ServiceTimes(options.service, options.spread), Clips(options.size)
+    parts = (
+        Slots(options.slots),
+        ServiceTimes(options.service, options.spread),
+        Clips(options.size),
     )
+    fal = TroubledFal(*parts, options.trouble) if options.trouble else Fal(*parts)
     allow_many_connections()
     asyncio.run(serve(fal, options.folder))
 

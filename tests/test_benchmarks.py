@@ -16,12 +16,13 @@ import pytest
 from support.process import environment
 
 from benchmarks import document
-from benchmarks.answers import Fal, FileAnswer, Later
+from benchmarks.answers import Fal, FileAnswer, Later, Reset
 from benchmarks.clips import Clips
 from benchmarks.plot import Panel, svg
 from benchmarks.results import Figure, RowResult, from_json, write_json
 from benchmarks.rows import ROWS
 from benchmarks.schedule import ServiceTimes, Slots, ideal, makespan
+from benchmarks.trouble import TroubledFal
 from kling_batch.output.filetype import sniff, whole
 
 ROOT = Path(__file__).parents[1]
@@ -144,6 +145,32 @@ def test_a_stream_of_statuses_ends_with_the_render() -> None:
     assert isinstance(whole, bytes)
     assert b"COMPLETED" in whole
     assert whole.endswith(b"0\r\n\r\n")
+
+
+def test_trouble_leaves_no_doubt_about_a_submission() -> None:
+    fal = TroubledFal(Slots(1), ServiceTimes(0), Clips(5000), fraction=0.5)
+    codes = [
+        ask(fal, f"POST /{ENDPOINT}", json.dumps({"prompt": str(n)}).encode())[0]
+        for n in range(100)
+    ]
+
+    assert set(codes) == {200, 429}
+    assert fal.books()["submitted"] == codes.count(200)
+
+
+def test_reads_meet_every_trouble() -> None:
+    fal = TroubledFal(Slots(1), ServiceTimes(0), Clips(5000), fraction=0.5)
+    while fal.books()["submitted"] == 0:
+        fal.answer(f"POST /{ENDPOINT} HTTP/1.1".encode(), b"{}")
+    answers = [fal.answer(b"GET /files/bench/0.mp4 HTTP/1.1\r\nHost: x", b"") for _ in range(200)]
+
+    met = fal.books()["trouble"]
+    assert set(met) == {"slow", "reset", "refused", "broken", "cut"}
+    assert sum(isinstance(each, Reset) for each in answers) == met["reset"]
+    assert sum(isinstance(each, Later) for each in answers) == met["slow"]
+    cut = [each for each in answers if isinstance(each, FileAnswer) and each.cut is not None]
+    assert {each.cut for each in cut} == {2500}
+    assert len(cut) == met["cut"]
 
 
 @pytest.mark.parametrize("size", [3000, 2_500_000])

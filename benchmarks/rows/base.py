@@ -93,6 +93,8 @@ class Load:
     service: float
     size: int
     spread: float = 0.0
+    #: Fraction of the answers that fail.
+    trouble: float = 0.0
     #: Open requests at most; None: as many as there are slots.
     window: int | None = None
     #: Submissions a second, high enough not to be what is measured; None: the program's default.
@@ -107,6 +109,8 @@ class RunResult(NamedTuple):
     books: dict[str, Any]
     #: Processor time of the stand-in for each request, in seconds.
     answering: float
+    #: Files in the folder at the end.
+    delivered: int
 
     @property
     def requests(self) -> int:
@@ -133,7 +137,12 @@ def run_on_stand_in(
     with place.fresh() as folder:
         write_batch(folder, load.jobs)
         with stand_in(
-            folder, slots=load.slots, service=load.service, size=load.size, spread=load.spread
+            folder,
+            slots=load.slots,
+            service=load.service,
+            size=load.size,
+            spread=load.spread,
+            trouble=load.trouble,
         ) as service:
             idle = service.books()["cpu"]
             usage = measure(
@@ -143,8 +152,9 @@ def run_on_stand_in(
                 timeout=load.timeout,
             )
             books = service.books()
+        delivered = sum(not file.name.startswith(".") for file in folder.rglob("*.mp4"))
     asked = max(1, sum(books["asked"].values()))
-    return RunResult(usage, books, (books["cpu"] - idle) / asked)
+    return RunResult(usage, books, (books["cpu"] - idle) / asked, delivered)
 
 
 def explained(run: RunResult) -> dict[str, Any]:
@@ -155,6 +165,7 @@ def explained(run: RunResult) -> dict[str, Any]:
         "wall": usage.wall,
         "cpu": usage.cpu,
         "memory_mb": usage.memory,
+        "delivered": run.delivered,
         "stand_in_ms_a_request": 1000 * run.answering,
         "books": run.books,
     }
@@ -162,7 +173,7 @@ def explained(run: RunResult) -> dict[str, Any]:
 
 def times_ideal(run: RunResult, seconds: float, jobs: int) -> tuple[float, str]:
     """First submission to last file as a multiple of the ideal; a note where files are missing."""
-    got = run.books["files"]
+    got = run.delivered
     if got >= jobs and run.complete:
         return run.books["seconds"] / seconds, f"{run.books['seconds']:.1f} s"
     return max(run.usage.wall, run.books["seconds"]) / seconds, f"{got:,} of {jobs:,} files, ended"

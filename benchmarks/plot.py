@@ -7,7 +7,7 @@ from math import ceil, floor, log10
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 380, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 28, 40
+LEFT, RIGHT, TOP, BOTTOM = 58, 28, 28, 40
 COLOURS = ("#1f6fb4", "#d1495b", "#3a8a5f", "#8a6d3b")
 
 Points = Sequence[tuple[float, float]]

@@ -54,12 +54,12 @@ async def with_aiohttp() -> AsyncIterator[Look]:
     context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
     headers = {"Authorization": f"Key {os.environ['FAL_KEY']}"}
     connector = aiohttp.TCPConnector(limit=0, ssl=context)
-    async with aiohttp.ClientSession(
-        connector=connector, headers=headers, trust_env=True
-    ) as session:
+    # Told to it, because with `trust_env` it searches the environment at each request.
+    proxy = os.environ["HTTPS_PROXY"]
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
 
         async def look() -> object:
-            async with session.get(url) as answer:
+            async with session.get(url, proxy=proxy) as answer:
                 return await answer.read()
 
         yield look

@@ -34,6 +34,7 @@ def sizes(place: Place) -> tuple[int, ...]:
 def growth(points: Sequence[Point], name: str) -> list[Figure]:
     """What a job costs between the largest two sizes, against the step before; and the totals."""
     *_, small, middle, large = points
+    step = f"to {large.jobs:,} jobs, to {middle.jobs:,}"
 
     def steeper(low: float, mid: float, high: float, noise: float) -> float:
         before = max(mid - low, noise) / (middle.jobs - small.jobs)
@@ -41,12 +42,14 @@ def growth(points: Sequence[Point], name: str) -> list[Figure]:
 
     return [
         Figure(
-            name=f"{name}: time a job, {large.jobs:,} ÷ {middle.jobs:,} jobs",
+            name=f"{name}: time a job, largest step ÷ the one before",
+            note=step,
             value=steeper(small.cpu, middle.cpu, large.cpu, NOISE_SECONDS),
             bound=STEEPER,
         ),
         Figure(
-            name=f"{name}: memory a job, {large.jobs:,} ÷ {middle.jobs:,} jobs",
+            name=f"{name}: memory a job, largest step ÷ the one before",
+            note=step,
             value=steeper(small.memory_mb, middle.memory_mb, large.memory_mb, NOISE_MB),
             bound=STEEPER,
         ),

@@ -77,9 +77,13 @@ def main() -> int:
     if options.doc is not None:
         from benchmarks.document import renew
 
+        if options.doc != Path() and not options.doc.is_file():
+            parser().error(f"{options.doc}: there is no such file")
         renew(None if options.doc == Path() else options.doc)
         return 0
     rows = chosen(options.rows)
+    if options.json is not None:
+        write_json(options.json, [])  # rather an error now than after half an hour
     print(
         " · ".join(f"{name} {value}" for name, value in machine().items()), end="\n\n", flush=True
     )

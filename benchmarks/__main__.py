@@ -83,7 +83,10 @@ def main() -> int:
         return 0
     rows = chosen(options.rows)
     if options.json is not None:
-        write_json(options.json, [])  # rather an error now than after half an hour
+        try:
+            write_json(options.json, [])  # rather an error now than after half an hour
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser().error(f"{options.json}: {error}")
     print(
         " · ".join(f"{name} {value}" for name, value in machine().items()), end="\n\n", flush=True
     )

@@ -69,7 +69,7 @@ class Row:
         try:
             figures, details = self.measure(place)
         except Exception as caught:  # noqa: BLE001 - the other rows are measured all the same
-            error = f"{type(caught).__name__}: {caught}"
+            error = f"{type(caught).__name__}: {caught}"[:500]
             print(traceback.format_exc(), file=sys.stderr)
         seconds = time.perf_counter() - start
         return RowResult(

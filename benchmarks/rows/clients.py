@@ -14,7 +14,7 @@ _INSTALLED = "from benchmarks.clients import installed; print(*installed())"
 
 def side_by_side(place: Place) -> Measured:
     """The same look at few and at many connections; the best of alternating rounds."""
-    rounds, requests = place.pick(3, 2, 1), place.pick(2000, 1000, 20)
+    rounds, requests = place.pick(2, 2, 1), place.pick(2000, 1000, 20)
     best: dict[tuple[str, int], float] = {}
     with place.fresh() as folder, stand_in(folder, slots=1, service=3600, size=2000) as service:
         names = measure([sys.executable, "-c", _INSTALLED], folder=folder).output.split()

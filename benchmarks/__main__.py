@@ -27,14 +27,12 @@ def parser() -> argparse.ArgumentParser:
         "--scale",
         choices=("full", "short", "tiny"),
         default="full",
-        help="short: smaller batches, a few minutes; tiny: only whether the rows run",
+        help="short: smaller batches; tiny: only whether the rows run",
     )
     made.add_argument(
         "--times", type=int, default=1, metavar="N", help="each row N times; all must hold"
     )
-    made.add_argument(
-        "--longest", action="store_true", help="a run of 100,000 jobs, too (half an hour and more)"
-    )
+    made.add_argument("--longest", action="store_true", help="a run of 100,000 jobs, too")
     made.add_argument("--folder", type=Path, help="on which disk to work; it needs 6 GB")
     made.add_argument(
         "--doc",

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from benchmarks.programs import Usage, kling_batch, measure, stand_in, write_batch
 from benchmarks.results import Figure, RowResult, now
 
-#: `full`: as the bounds are meant. `short`: the same shapes in a few minutes. `tiny`: whether it
+#: `full`: as the bounds are meant. `short`: the same shapes, smaller. `tiny`: whether it
 #: runs at all.
 Scale = Literal["full", "short", "tiny"]
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Place:
 
     folder: Path
     scale: Scale
-    #: Also the sizes that take an hour.
+    #: Also the sizes that take very long.
     longest: bool = False
 
     def pick(self, full: T, short: T, tiny: T) -> T:

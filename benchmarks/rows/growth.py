@@ -91,7 +91,7 @@ def rendered(place: Place, jobs: int) -> Point:
 
 
 def runs(place: Place) -> Measured:
-    """Runs; the largest size on request only, because it takes half an hour."""
+    """Runs; the largest size on request only, because it takes long."""
     wanted = [each for each in sizes(place) if each <= 10_000 or place.longest]
     if place.scale == "short":
         wanted = [100, 300, 1000]

@@ -1,4 +1,4 @@
-"""Rate limit, window of open requests, backoff and polling intervals.
+"""Rate limit, window of open requests, backoff and pauses between reads of the list.
 
 Time is `anyio.current_time`, so that tests run it virtually. Must not know what it paces.
 """
@@ -148,15 +148,6 @@ DOWNLOAD = Backoff(first=0.5, ceiling=20.0)
 
 #: A new attempt after a transient, unbilled failure.
 ATTEMPT = Backoff(first=2.0, ceiling=60.0)
-
-
-def poll_interval(elapsed: float) -> float:
-    """Seconds until the next look at a request that was accepted `elapsed` seconds ago.
-
-    Renders take seconds (images) to minutes (pro video, docs/fal-api.md#render-times). A tenth of
-    the age notices an end 5 % late on average, with about 60 looks in the first five minutes.
-    """
-    return min(10.0, max(0.4, elapsed * 0.1))
 
 
 def doubt_interval(elapsed: float) -> float:

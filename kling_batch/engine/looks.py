@@ -22,8 +22,8 @@ FARTHEST = 600.0
 #: is learned from these.
 SCOUTS = 4
 #: First interval and growth by age, for these and for the others.
-SCOUTING = (0.25, 0.08)
-FOLLOWING = (0.5, 0.25)
+SCOUTING = (0.25, 0.1)
+FOLLOWING = (0.5, 0.35)
 #: The same, where more of the kind are open than this.
 MANY = 100
 FOLLOWING_MANY = (1.0, 0.5)
@@ -201,7 +201,7 @@ class Look:
         seen, position = self._queued
         last, times = self._last or seen, self._kind.times
         if told is not None and 0 <= told <= at - seen:
-            times.remember(told, told=True)
+            times.remember(told)
         elif self._start is not None:
             times.learn(max(0.0, last - self._start), at - self._start, None)
         elif not times.known:
@@ -236,9 +236,9 @@ class Looks:
         for service in history:
             kind = self._kind(service.endpoint, service.length)
             if service.told is not None:
-                kind.times.remember(service.told, told=True)
+                kind.times.remember(service.told)
             else:
-                kind.times.remember(service.seconds, told=False)
+                kind.times.learn(0.0, service.seconds, None)
 
     def follow(self, endpoint: str, payload: JSON, accepted: float) -> Look:
         """Follow one more request, accepted at this time."""

@@ -15,23 +15,19 @@ from typing import TypeVar
 import anyio
 
 from kling_batch.core.outcomes import Unread
-from kling_batch.engine.pacing import Wakeup
+from kling_batch.engine.pacing import AdaptiveRate, Wakeup
 
 T = TypeVar("T")
 
 #: Reads a second at most: at all, for each open request up to `FEW`, and for each further one.
-#: fal's own client asks ten times a second for each request.
+#: fal's own client asks ten times a second for each.
 BASE_RATE = 50.0
-RATE_EACH = 2.0
+RATE_EACH = 4.0
 FEW = 200
 RATE_EACH_FURTHER = 0.3
 #: Reads a second at the start: requests that a run finds open are not all asked at once.
-START_RATE = 100.0
+START_RATE = 200.0
 LEAST_RATE = 1.0
-#: Part of the most by which the rate grows in a second of good answers.
-GROWTH = 0.1
-#: Seconds from one halving to the next: what was under way meets the same trouble.
-CUT_INTERVAL = 0.25
 #: Seconds for which a `Retry-After` of one read holds all of them at most.
 LONGEST_HOLD = 30.0
 #: Reads under way at once: what bounds connections and memory while fal answers slowly.
@@ -53,10 +49,8 @@ class ReadBudget:
         """The rate of the start."""
         #: Requests that are open.
         self.open = 0
-        self.rate = START_RATE
+        self._rate = AdaptiveRate(START_RATE, LEAST_RATE)
         self._next = 0.0
-        self._cut_at = -math.inf
-        self._grown_at = -math.inf
 
     @property
     def most(self) -> float:
@@ -64,27 +58,27 @@ class ReadBudget:
         few = min(self.open, FEW)
         return BASE_RATE + RATE_EACH * few + RATE_EACH_FURTHER * (self.open - few)
 
+    @property
+    def rate(self) -> float:
+        """Reads a second at this moment."""
+        return min(self._rate.now, self.most)
+
     def pause(self, now: float) -> float:
         """Seconds until the next read may begin."""
-        rate = min(self.rate, self.most)
+        rate = self.rate
         burst = max(8.0, rate / 20) if rate > LEAST_RATE else 1.0
         return max(0.0, self._next - (burst - 1) / rate - now)
 
     def take(self, now: float) -> None:
         """A read begins."""
-        self._next = max(self._next, now) + 1 / min(self.rate, self.most)
+        self._next = max(self._next, now) + 1 / self.rate
 
     def note(self, outcome: object, now: float) -> None:
         """Learn from an answer. A denial (403, 404) is an answer, not a sign of strain."""
         if not isinstance(outcome, Unread) or outcome.not_found or outcome.refused or outcome.empty:
-            passed = min(1.0, now - self._grown_at)
-            self.rate = min(self.most, self.rate + GROWTH * self.most * passed)
-            self._grown_at = now
+            self._rate.grow(now, self.most)
             return
-        self._grown_at = now
-        if now - self._cut_at >= CUT_INTERVAL:
-            self.rate = max(LEAST_RATE, min(self.rate, self.most) / 2)
-            self._cut_at = now
+        self._rate.cut(now)
         if outcome.retry_after:
             self._next = max(self._next, now + min(outcome.retry_after, LONGEST_HOLD))
 

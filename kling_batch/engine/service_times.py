@@ -19,7 +19,7 @@ KEPT = 96
 #: With durations spread evenly over ±15 %, the share means about five looks and 1.5 % lateness; the
 #: constant allows short renders 40 ms more, for fewer than three looks (DESIGN.md, Looks).
 LOOK_COST_SHARE = 0.003
-LOOK_COST_SECONDS = 0.02
+LOOK_COST_SECONDS = 0.03
 #: How far beyond the durations seen the next may lie, as a share of them, after the first one.
 UNSEEN = 0.15
 #: A gap between durations, as a share, from which the lower ones count as a group of their own.
@@ -67,9 +67,9 @@ class ServiceTimes:
         """Whether any duration has been seen."""
         return bool(self._seen)
 
-    def remember(self, seconds: float, *, told: bool) -> None:
-        """A duration of an earlier run; `told`: by fal, so without overhead."""
-        self._add(max(0.0, seconds), told=told)
+    def remember(self, told: float) -> None:
+        """A duration by fal's own measure, of a request whose start is not known so well."""
+        self._add(max(0.0, told), told=True)
 
     def learn(self, lower: float, upper: float, told: float | None) -> None:
         """A request that ended between two ages; `lower` is 0 where there was no earlier look.
@@ -101,24 +101,22 @@ class ServiceTimes:
         self._new += 1
 
     def next_after(self, age: float) -> float:
-        """The age, above this one, of the next look; only where `known`."""
+        """The age, above this one, of the next look; only where `known`.
+
+        A negative age: there was none yet.
+        """
         if self._new > len(self._seen) // 8 or not self._ages:
-            self._ages = self._plan()
+            durations = sorted(seconds + self._overhead * told for seconds, told in self._seen)
+            self._ages = plan(widened(durations))
             self._new = 0
+        if age < 0 and self.typical >= EARLY_FROM:
+            return min(EARLY_SHARE * self._ages[0], EARLY_AT_MOST)
         place = bisect_right(self._ages, age)
         if place < len(self._ages):
             return self._ages[place]
         longest = self._ages[-1]
         grown = TAIL_FIRST * longest + TAIL_GROWTH * (age - longest)
         return age + min(grown, max(TAIL_LIMIT * age, TAIL_FIRST * longest))
-
-    def _plan(self) -> list[float]:
-        durations = sorted(seconds + self._overhead * told for seconds, told in self._seen)
-        ages = plan(widened(durations))
-        if durations[len(durations) // 2] >= EARLY_FROM:
-            early = min(EARLY_SHARE * durations[0], EARLY_AT_MOST)
-            ages = [early, *ages] if early < ages[0] else ages
-        return ages
 
 
 def widened(durations: Sequence[float]) -> list[tuple[float, float]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import duration, format_usd, usd_number
+from kling_batch.core.quantities import duration, format_usd, rate_text, usd_number
 from kling_batch.core.text import clean
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
@@ -95,6 +95,7 @@ def _footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
     seconds = wall_time(plan, settings, history)
     basis = "from earlier renders" if history else "from fal's model pages"
     notes.append(f"about {duration(seconds)} with {settings.concurrency} at once, {basis}")
+    notes.append(f"at most {rate_text(settings.rate)} submitted")
     return [f"({'; '.join(notes)})"]
 
 

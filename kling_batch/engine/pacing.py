@@ -13,8 +13,11 @@ from random import Random
 
 import anyio
 
-#: Part of the most by which an adaptive rate grows in a second of good answers.
-GROWTH = 0.1
+#: Part of the most by which an adaptive rate grows in a second of good answers, where that does not
+#: more than double it; and near the rate that met trouble last, part of that one.
+GROWTH = 0.25
+CAREFUL_GROWTH = 0.03
+NEAR = 0.9
 #: Seconds from one halving to the next: what was under way meets the same trouble.
 CUT_INTERVAL = 0.25
 
@@ -30,17 +33,27 @@ class AdaptiveRate:
     def __init__(self, rate: float, least: float) -> None:
         self.now = rate
         self._least = least
-        self._cut_at = self._grown_at = -math.inf
+        #: The rate at which good answers ended last.
+        self._trouble = math.inf
+        self._good = True
+        self._cut_at = -math.inf
+        self._grown_at: float | None = None
 
     def grow(self, moment: float, most: float) -> None:
         """A good answer; the rate may reach `most`."""
-        passed = min(1.0, moment - self._grown_at)
-        self.now = min(most, self.now + GROWTH * most * passed)
+        passed = 0.0 if self._grown_at is None else min(1.0, moment - self._grown_at)
+        careful = self.now >= NEAR * self._trouble
+        growth = CAREFUL_GROWTH * self._trouble if careful else min(GROWTH * most, self.now)
+        self.now = min(most, self.now + growth * passed)
+        self._trouble = max(self._trouble, self.now)
         self._grown_at = moment
+        self._good = True
 
     def cut(self, moment: float) -> None:
         """A sign of strain."""
         self._grown_at = moment
+        if self._good:  # else it is the same trouble, and the rate says nothing about it
+            self._trouble, self._good = self.now, False
         if moment - self._cut_at >= CUT_INTERVAL:
             self.now = max(self._least, self.now / 2)
             self._cut_at = moment

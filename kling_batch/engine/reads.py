@@ -28,6 +28,8 @@ RATE_EACH_FURTHER = 0.3
 #: Reads a second at the start: requests that a run finds open are not all asked at once.
 START_RATE = 200.0
 LEAST_RATE = 1.0
+#: Seconds whose reads may begin together.
+BURST = 0.05
 #: Seconds for which a `Retry-After` of one read holds all of them at most.
 LONGEST_HOLD = 30.0
 #: Reads under way at once: what bounds connections and memory while fal answers slowly.
@@ -66,8 +68,7 @@ class ReadBudget:
     def pause(self, now: float) -> float:
         """Seconds until the next read may begin."""
         rate = self.rate
-        burst = max(8.0, rate / 20) if rate > LEAST_RATE else 1.0
-        return max(0.0, self._next - (burst - 1) / rate - now)
+        return max(0.0, self._next - max(0.0, BURST - 1 / rate) - now)
 
     def take(self, now: float) -> None:
         """A read begins."""

@@ -217,6 +217,39 @@ def test_signs_of_strain_shrink_the_rate_and_good_answers_bring_it_back(strain: 
     assert after > 0.9 * before
 
 
+def test_a_limit_of_fal_is_met_without_asking_in_vain_all_the_time() -> None:
+    """Ten reads a second are answered; what exceeds them is a 429."""
+    fal = Fal()
+    refused: list[float] = []
+    allowance = [10.0, 0.0]
+
+    async def limited() -> object:
+        now = anyio.current_time()
+        allowance[:] = min(10.0, allowance[0] + 10 * (now - allowance[1])), now
+        await fal()
+        if allowance[0] < 1:
+            refused.append(now)
+            return STRAIN[0]
+        allowance[0] -= 1
+        return GOOD
+
+    async def ask(reads: Reads) -> None:
+        while anyio.current_time() < 120:
+            await reads.read(limited)
+
+    async def work(reads: Reads) -> None:
+        reads.budget.open = 40
+        async with anyio.create_task_group() as tasks:
+            for _ in range(40):
+                tasks.start_soon(ask, reads)
+
+    served(work)
+
+    good = len(fal.begun) - len(refused)
+    assert good > 0.7 * 10 * 120
+    assert len(refused) < 0.25 * good
+
+
 @pytest.mark.parametrize("denial", DENIALS)
 def test_a_denial_is_an_answer_and_no_strain(denial: Unread) -> None:
     budget = ReadBudget()
@@ -237,7 +270,7 @@ def test_one_that_always_fails_slows_the_others_little() -> None:
         if tenth % 100 == 0:
             budget.note(STRAIN[1], tenth / 10)
 
-    assert budget.rate == budget.most
+    assert budget.rate > 0.9 * budget.most
 
 
 @pytest.mark.parametrize(("hint", "held"), [(8.0, 8.0), (86_400.0, LONGEST_HOLD)])
@@ -299,4 +332,4 @@ def test_an_outage_with_ten_thousand_open_is_no_storm_and_nobody_is_forgotten() 
     assert answered == 10_000
     assert fal.since(0, 10) < 150
     assert fal.since(10, 600) <= 600
-    assert max(fal.begun) < 600 + 30
+    assert max(fal.begun) < 600 + 45

@@ -32,6 +32,9 @@ LONG_WAIT = 60.0
 AGAIN_AT = 0.6
 #: A first look is made at this share of the wait that requests before it lead to expect.
 FIRST_AT = 0.5
+#: Part of the expected wait that is believed to have passed where a first look found a request
+#: finished: without that, looks that are late would make the queue look slow, and the next later.
+EAGER = 0.93
 #: Latest movements of a queue that its speed is taken from.
 MOVEMENTS = 24
 #: A change of speed by this share is worth new times for all.
@@ -202,13 +205,14 @@ class Look:
         last, times = self._last or seen, self._kind.times
         if told is not None and 0 <= told <= at - seen:
             times.remember(told)
-        elif self._start is not None:
-            times.learn(max(0.0, last - self._start), at - self._start, None)
         elif not times.known:
+            # Only then: its start is reckoned with what is known, and would confirm any mistake.
             times.learn(0.0, at - min(at, self._expected_start() or seen), None)
         if position is not None:
             service = min(times.typical if told is None else told, at - seen)
             start = max(seen, (max(last, seen + service) + at) / 2 - service)
+            if last == seen:  # found by the first look since: it may have ended long before
+                start = min(start, seen + EAGER * ((self._expected_start() or at) - seen))
             self._kind.line.move(position + 1, start - seen)
             self._looks.speed_changed(self._kind.line)
 

@@ -167,6 +167,23 @@ def test_in_a_queue_a_request_is_asked_when_its_turn_has_come(
     assert later.requests <= most
 
 
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_late_looks_in_a_queue_do_not_make_the_next_ones_later(told: bool, seed: int) -> None:
+    """Constant service times: all slots end at once, and the queue moves in steps of forty."""
+    simulation = Simulation(
+        count=3000, draw=around(2, 0.0), window=400, slots=40, told=told, seed=seed
+    ).run()
+
+    early, late = (
+        Measured.of(simulation.requests[500:1500]),
+        Measured.of(simulation.requests[2000:]),
+    )
+    assert late.lateness <= 0.05 * late.duration
+    assert late.lateness <= early.lateness + 0.3
+    assert late.requests <= 8
+
+
 def test_a_queue_without_positions_is_asked_by_age() -> None:
     draw = around(2, 0.15)
     simulation = Simulation(count=800, draw=draw, window=400, slots=40, positions=False).run()

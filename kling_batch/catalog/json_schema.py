@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kling_batch.catalog.registry import CATALOG, MODES, PARAMETER_MODES, Parameter
+from kling_batch.catalog.parameter import Parameter
+from kling_batch.catalog.registry import index, models, models_with, modes
 from kling_batch.core.jobs import JSON
 
 Schema = dict[str, Any]
@@ -46,25 +47,59 @@ def parameter_schema(parameters: Sequence[Parameter]) -> Schema:
     return {"description": parameters[0].doc, "anyOf": [*options, TEMPLATE, {"type": "null"}]}
 
 
-def parameters_named(name: str, mode: str | None = None) -> list[Parameter]:
-    """Every definition of a parameter, or those of one mode."""
+def parameter_names() -> tuple[str, ...]:
+    """Every name that a parameter of any endpoint has."""
+    return tuple(index().users)
+
+
+def parameters_named(
+    name: str, mode: str | None = None, model: str | None = None
+) -> list[Parameter]:
+    """Every definition of a parameter, or those of one mode, or of one mode of one model.
+
+    A parameter also has the names that other endpoints have for it.
+    """
     found: list[Parameter] = []
-    for endpoint in CATALOG:
-        parameter = endpoint.by_name.get(name)
-        if parameter is not None and mode in (None, endpoint.mode) and parameter not in found:
-            found.append(parameter)
-    return found
+    for endpoint in index().users.get(name, ()):
+        if mode in (None, endpoint.mode) and model in (None, endpoint.model):
+            parameter = endpoint.by_any_name[name]
+            if parameter not in found:
+                found.append(parameter)
+    # The definition under its own name first: it describes the name.
+    return sorted(found, key=lambda parameter: parameter.name != name)
 
 
 def by_mode() -> list[Schema]:
-    """For each mode: a job that names it has that mode's parameters and no others."""
-    return [
+    """A job that names a mode has that mode's parameters, and with a model that model's alone."""
+    narrowed = [
         {
             "if": {"properties": {"mode": {"const": mode}}, "required": ["mode"]},
             "then": {"properties": _narrowed(mode)},
         }
-        for mode in MODES
+        for mode in modes()
     ]
+    for model in models():
+        absent = [mode for mode in modes() if model not in models_with(mode)]
+        narrowed.append(
+            {
+                "if": _is(model=model),
+                "then": {"properties": {"mode": {"not": {"enum": absent}}}},
+            }
+        )
+        narrowed += [
+            {"if": _is(model=model, mode=mode), "then": {"properties": properties}}
+            for mode in modes(model)
+            if (properties := _narrowed(mode, model))
+        ]
+    return narrowed
+
+
+def _is(**words: str) -> Schema:
+    """The condition that a job has these words."""
+    return {
+        "properties": {name: {"const": word} for name, word in words.items()},
+        "required": list(words),
+    }
 
 
 def shared(schema: JSON) -> JSON:
@@ -79,15 +114,19 @@ def shared(schema: JSON) -> JSON:
     return {name: shared(part) for name, part in schema.items()}
 
 
-def _narrowed(mode: str) -> Schema:
-    """Schemas of the parameters for which a mode accepts less than all modes together."""
+def _narrowed(mode: str, model: str | None = None) -> Schema:
+    """Schemas of the parameters for which a mode accepts less than all modes together.
+
+    With a model: for which that model's mode accepts less than the mode.
+    """
     properties: Schema = {}
-    for name, modes in PARAMETER_MODES.items():
-        definitions = parameters_named(name, mode)
-        if mode not in modes:
+    for name in parameter_names():
+        definitions = parameters_named(name, mode, model)
+        wider = parameters_named(name, mode if model else None)
+        if not definitions and wider:
             # Null removes a default, so it is allowed everywhere.
             properties[name] = {"type": "null"}
-        elif definitions != parameters_named(name):
+        elif definitions != wider:
             properties[name] = parameter_schema(definitions)
     return properties
 
@@ -97,13 +136,25 @@ def _options(parameter: Parameter) -> list[Schema]:
 
 
 def _text_options(parameter: Parameter) -> list[Schema]:
-    limit = {} if parameter.maximum is None else {"maxLength": parameter.maximum}
+    limit = _unless_open(parameter, {"maxLength": parameter.maximum})
     return [{"type": "string", "minLength": 1, **limit}, {"type": "number"}]
 
 
 def _whole_options(parameter: Parameter) -> list[Schema]:
-    limits = {"minimum": parameter.minimum, "maximum": parameter.maximum}
+    limits = _unless_open(parameter, {"minimum": parameter.minimum, "maximum": parameter.maximum})
     return [{"type": "integer", **limits}]
+
+
+def _decimal_options(parameter: Parameter) -> list[Schema]:
+    limits = _unless_open(parameter, {"minimum": parameter.minimum, "maximum": parameter.maximum})
+    return [{"type": "number", **limits}]
+
+
+def _unless_open(parameter: Parameter, limits: Schema) -> Schema:
+    """The limits that are known and no mere doubt."""
+    return (
+        {} if parameter.open else {name: each for name, each in limits.items() if each is not None}
+    )
 
 
 def _url_options(parameter: Parameter) -> list[Schema]:
@@ -124,7 +175,7 @@ def _choice_options(parameter: Parameter) -> list[Schema]:
 def _list_options(parameter: Parameter) -> list[Schema]:
     assert parameter.item is not None
     items = _options(parameter.item)
-    limit = {} if parameter.maximum is None else {"maxItems": parameter.maximum}
+    limit = _unless_open(parameter, {"maxItems": parameter.maximum})
     return [{"type": "array", "items": {"anyOf": [*items, TEMPLATE]}, **limit}, *items]
 
 
@@ -143,6 +194,7 @@ _OPTIONS: Mapping[str, Callable[[Parameter], list[Schema]]] = {
     "text": _text_options,
     "choice": _choice_options,
     "whole": _whole_options,
+    "decimal": _decimal_options,
     "flag": lambda _parameter: [{"type": "boolean"}],
     "url": _url_options,
     "list": _list_options,
@@ -152,5 +204,5 @@ _OPTIONS: Mapping[str, Callable[[Parameter], list[Schema]]] = {
 DEFINITIONS: dict[str, Schema] = {
     "template": TEMPLATE,
     "reference": REFERENCE,
-    **{name: parameter_schema(parameters_named(name)) for name in PARAMETER_MODES},
+    **{name: parameter_schema(parameters_named(name)) for name in parameter_names()},
 }

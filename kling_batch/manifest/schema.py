@@ -28,11 +28,12 @@ from kling_batch.catalog.json_schema import (
     DEFINITIONS,
     Schema,
     by_mode,
+    parameter_names,
     parameter_schema,
     parameters_named,
     shared,
 )
-from kling_batch.catalog.registry import MODES, PARAMETER_MODES, TIERS
+from kling_batch.catalog.registry import default_model, models, modes, tiers
 from kling_batch.core import jobs as core
 from kling_batch.core.diagnostics import nearest, show
 from kling_batch.core.jobs import JSON
@@ -83,8 +84,9 @@ Object = Annotated[
 AnyText = Annotated[Any, WithJsonSchema(fields.TEXT)]
 AnyWord = Annotated[Any, WithJsonSchema(fields.WORD)]
 AnyTags = Annotated[Any, WithJsonSchema(fields.TAGS)]
-AnyMode = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*MODES]}))]
-AnyTier = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*TIERS]}))]
+AnyModel = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*models()]}))]
+AnyMode = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*modes()]}))]
+AnyTier = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*tiers()]}))]
 AnyTakes = Annotated[Any, WithJsonSchema(fields.templated(fields.whole(1, fields.MOST_TAKES)))]
 AnyPrice = Annotated[Any, WithJsonSchema(fields.templated(fields.MONEY))]
 Condition = Annotated[Any, WithJsonSchema({"type": ["string", "boolean", "number"]})]
@@ -129,7 +131,7 @@ _PARAMETERS: dict[str, Any] = {
         Annotated[Any, WithJsonSchema(parameter_schema(definitions))] | None,
         _key(definitions[0].doc),
     )
-    for name in PARAMETER_MODES
+    for name in parameter_names()
     if (definitions := parameters_named(name))
 }
 
@@ -137,6 +139,7 @@ _PARAMETERS: dict[str, Any] = {
 class _SharedKeys(_Model):
     """Keys of a job that `defaults:` may have too, without the API parameters."""
 
+    model: AnyModel | None = _key(f"The Kling generation; {default_model()} if not said.")
     mode: AnyMode | None = _key("What kind of render.")
     tier: AnyTier | None = _key("Quality and price; pro if not said.")
     takes: AnyTakes | None = _key("How many renderings of the same job are wanted.")

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 import click
 
 from kling_batch.catalog.endpoint import Endpoint
-from kling_batch.catalog.parameters import Parameter
-from kling_batch.catalog.pricing import PerImage, Price
-from kling_batch.catalog.registry import CATALOG, MODES
+from kling_batch.catalog.parameter import Parameter
+from kling_batch.catalog.pricing import Counted, PerImage, Price, Rate
+from kling_batch.catalog.registry import endpoints as known
+from kling_batch.catalog.registry import modes
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ExitCode, UsageError
 
@@ -23,9 +24,9 @@ def catalog(mode: str | None, *, as_json: bool) -> int:
 
     Parameters and their limits are shown with MODE.
     """
-    endpoints = [e for e in CATALOG if mode in (None, e.mode, e.id)]
+    endpoints = [e for e in known() if mode in (None, e.mode, e.id)]
     if not endpoints:
-        raise UsageError(f"no mode or endpoint {mode!r}; there are: {', '.join(MODES)}")
+        raise UsageError(f"no mode or endpoint {mode!r}; there are: {', '.join(modes())}")
     if as_json:
         click.echo(json.dumps(as_data(endpoints), ensure_ascii=False, indent=2))
     elif mode is None:
@@ -36,27 +37,44 @@ def catalog(mode: str | None, *, as_json: bool) -> int:
 
 
 def overview(endpoints: Sequence[Endpoint]) -> str:
-    """One line an endpoint: mode, tier, price, id."""
-    rows = [(e.mode, e.tier, price_text(e.price), e.id) for e in endpoints]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    """One line an endpoint: model, mode, tier, price, id."""
+    rows = [(e.model, e.mode, e.tier, price_text(e.price), e.id) for e in endpoints]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
         for row in rows
     ]
     sources = sorted({f"{e.price_source} ({e.price_dated})" for e in endpoints})
     return "\n".join([*lines, "", "Prices in US dollars, from:", *(f"  {s}" for s in sources)])
 
 
-def price_text(price: Price) -> str:
+def price_text(price: Price | None) -> str:
     """A price as text."""
+    if price is None:
+        return "price not published"
     if isinstance(price, PerImage):
         factors = "".join(f", {name} ×{factor}" for name, factor in price.factors.items())
         return f"{price.image} an image{factors}"
-    audio = f", {price.audio} with audio" if price.audio and price.audio != price.silent else ""
-    clip = (
-        f", {price.clip} with a clip in an element" if price.clip not in ("", price.silent) else ""
-    )
-    return f"{price.silent} a second{audio}{clip}"
+    return "; ".join(_rate(rate) for rate in price.rates)
+
+
+def _rate(rate: Rate) -> str:
+    """A rate as text: what it is counted on, and when it applies."""
+    words = {True: "with", False: "without"}
+    cases = [
+        f"{words[value]} {name}"
+        for name, value in (("sound", rate.sound), ("a voice", rate.voice), ("a clip", rate.clip))
+        if value is not None
+    ]
+    if rate.resolution is not None:
+        cases.insert(0, f"at {rate.resolution}")
+    second = "a second" if rate.counted is Counted.OUTPUT else f"a second {rate.counted.value}"
+    if rate.least:
+        second += f", at least {rate.least} × the output"
+    if rate.block:
+        second += f", in started {rate.block} s"
+    note = " (not published)" if rate.note else ""
+    return " ".join([rate.usd, second, *cases]) + note
 
 
 def details(endpoints: Iterable[Endpoint]) -> str:

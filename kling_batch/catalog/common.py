@@ -1,7 +1,9 @@
 """Parameters that several model generations share, with their limits.
 
 Data only. What one generation alone has stands in its own module. Where sources disagree, the wider
-limit is the rule and the comment says so.
+limit is the rule and the comment says so. Where fal's defaults differ between generations, a
+missing argument means here what it means for the default one, and is always sent: nobody pays for
+sound that he did not ask for because he changed `model:`.
 """
 
 from __future__ import annotations
@@ -113,7 +115,13 @@ SHOT_TYPE = Parameter(
     doc="How shots are cut.",
 )
 IMAGE_URL = Parameter(
-    name="image_url", kind="url", media="image", limits=IMAGE, required=True, doc="The first frame."
+    name="image_url",
+    kind="url",
+    also=("start_image_url",),
+    media="image",
+    limits=IMAGE,
+    required=True,
+    doc="The first frame.",
 )
 START_IMAGE_URL = Parameter(
     name="start_image_url", kind="url", media="image", limits=IMAGE, doc="The first frame."
@@ -218,4 +226,101 @@ SYNC_MODE = Parameter(
     kind="flag",
     default=False,
     doc="Returns the picture as a data URI instead of a URL.",
+)
+
+# --- of several generations, not of all ---------------------------------------------------------
+
+#: fal states no length; others say 2,500.
+PROMPT_OPEN = replace(PROMPT, open=True)
+PROMPT_OPEN_NEEDED = replace(PROMPT_OPEN, required=True)
+NEGATIVE_PROMPT = Parameter(
+    name="negative_prompt",
+    kind="text",
+    maximum=2500,
+    open=True,
+    default="blur, distort, and low quality",
+    doc="What must not be seen.",
+)
+CFG_SCALE = Parameter(
+    name="cfg_scale",
+    kind="decimal",
+    minimum=0,
+    maximum=1,
+    default=0.5,
+    doc="How closely the prompt is followed, 0 to 1.",
+)
+START_NEEDED = replace(START_IMAGE_URL, required=True, also=("image_url",))
+RESOLUTION_2K = replace(RESOLUTION, choices=("1K", "2K"), doc="Size of the picture.")
+
+#: What a motion-control clip must be; its greatest length depends on `character_orientation`.
+_MOTION_SOFT = Bounds(megabytes=200, seconds=(3, None))
+_MOTION = {
+    word: MediaLimits(
+        hard=Bounds(seconds=(None, most)), soft=_MOTION_SOFT, soft_source="users report"
+    )
+    for word, most in (("image", 10), ("video", 30))
+}
+MOTION_CONTROL = (
+    Parameter(
+        name="image_url",
+        kind="url",
+        media="image",
+        limits=MediaLimits(soft=Bounds(megabytes=10), soft_source="users report"),
+        required=True,
+        doc="The figure: whole or upper body, nothing before it.",
+    ),
+    Parameter(
+        name="video_url",
+        kind="url",
+        media="video",
+        limits=_MOTION["video"],
+        limits_by=("character_orientation", _MOTION),
+        required=True,
+        doc="The movement: one figure, at most 10 s, or 30 s with `character_orientation: video`.",
+    ),
+    Parameter(
+        name="character_orientation",
+        kind="choice",
+        choices=("image", "video"),
+        required=True,
+        doc="Whether the figure faces as in the picture or as in the clip.",
+    ),
+    Parameter(
+        name="keep_original_sound",
+        kind="flag",
+        default=True,
+        doc="Keeps the sound of the clip.",
+    ),
+    PROMPT_OPEN,
+)
+
+#: Of endpoints whose schema fal shows in part, and whose length is a whole number.
+SECONDS = Parameter(
+    name="duration",
+    kind="whole",
+    minimum=3,
+    maximum=30,
+    default=5,
+    doc="Seconds of video, 3 to 30.",
+)
+SHOTS_IN_PART = Parameter(
+    name="multi_prompt",
+    kind="list",
+    maximum=6,
+    open=True,
+    item=Parameter(
+        name="shot",
+        kind="object",
+        doc="One shot of a clip.",
+        fields=(
+            Parameter(name="prompt", kind="text", required=True, doc="What the shot shows."),
+            replace(SECONDS, minimum=1, doc="Seconds of this shot."),
+        ),
+    ),
+    doubt="fal names shots, but not their fields; prompt and duration are inferred",
+    doc="Instead of `prompt`: shots, together as long as the clip.",
+)
+#: The longest that any host states; fal states none.
+PROMPT_LONG = replace(
+    PROMPT, maximum=26_000, open=True, doc="What to make; fal states no greatest length."
 )

@@ -6,10 +6,11 @@ The schema of a whole manifest is made by `manifest/schema.py`. Must not know ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from kling_batch.catalog.parameter import Parameter
-from kling_batch.catalog.registry import index, models, models_with, modes
+from kling_batch.catalog.registry import default_model, index, models, models_with, modes
 from kling_batch.core.jobs import JSON
 
 Schema = dict[str, Any]
@@ -71,30 +72,63 @@ def parameters_named(
 
 def by_mode() -> list[Schema]:
     """A job that names a mode has that mode's parameters, and with a model that model's alone."""
-    narrowed = [
-        {
-            "if": {"properties": {"mode": {"const": mode}}, "required": ["mode"]},
-            "then": {"properties": _narrowed(mode)},
-        }
-        for mode in modes()
+    return [
+        *(_if_mode(mode, _narrowed(mode)) for mode in modes()),
+        *({"if": _has(model=model), "then": _of_model(model)} for model in models()),
     ]
-    for model in models():
-        absent = [mode for mode in modes() if model not in models_with(mode)]
-        narrowed.append(
+
+
+def by_default_model() -> list[Schema]:
+    """For a manifest: the same for jobs that leave the model to `defaults:`, or unsaid."""
+    unsaid = {"not": {"anyOf": [{"required": [name]} for name in ("model", "from", "matrix")]}}
+
+    def jobs_of(model: str) -> Schema:
+        return {"properties": {"jobs": {"items": {"if": unsaid, "then": _of_model(model)}}}}
+
+    said = {"required": ["defaults"], "properties": {"defaults": {"required": ["model"]}}}
+    return [
+        {"if": {"not": said}, "then": jobs_of(default_model())},
+        *(
             {
-                "if": _is(model=model),
-                "then": {"properties": {"mode": {"not": {"enum": absent}}}},
+                "if": {"required": ["defaults"], "properties": {"defaults": _has(model=model)}},
+                "then": jobs_of(model),
             }
-        )
-        narrowed += [
-            {"if": _is(model=model, mode=mode), "then": {"properties": properties}}
-            for mode in modes(model)
-            if (properties := _narrowed(mode, model))
-        ]
-    return narrowed
+            for model in models()
+        ),
+    ]
 
 
-def _is(**words: str) -> Schema:
+def model_definitions() -> dict[str, Schema]:
+    """What by_mode and by_default_model refer to: the jobs of each model."""
+    return {_definition(model): _jobs_of(model) for model in models()}
+
+
+def _of_model(model: str) -> Schema:
+    return {"$ref": f"#/$defs/{_definition(model)}"}
+
+
+def _definition(model: str) -> str:
+    return f"model-{model}"
+
+
+def _jobs_of(model: str) -> Schema:
+    """A job of a model: its modes, and the parameters that it has less of than other models."""
+    # A mode that one other model alone has means that model, where none is said.
+    absent = [each for each in modes() if model not in (found := models_with(each)) and found[1:]]
+    narrowed = [
+        _if_mode(mode, properties)
+        for mode in modes(model)
+        if (properties := _narrowed(mode, model))
+    ]
+    schema: Schema = {"properties": {"mode": {"not": {"enum": absent}}}} if absent else {}
+    return {**schema, "allOf": narrowed} if narrowed else schema
+
+
+def _if_mode(mode: str, properties: Schema) -> Schema:
+    return {"if": _has(mode=mode), "then": {"properties": properties}}
+
+
+def _has(**words: str) -> Schema:
     """The condition that a job has these words."""
     return {
         "properties": {name: {"const": word} for name, word in words.items()},
@@ -108,7 +142,7 @@ def shared(schema: JSON) -> JSON:
         return [shared(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    for name, definition in DEFINITIONS.items():
+    for name, definition in definitions().items():
         if schema == definition:
             return {"$ref": f"#/$defs/{name}"}
     return {name: shared(part) for name, part in schema.items()}
@@ -201,8 +235,18 @@ _OPTIONS: Mapping[str, Callable[[Parameter], list[Schema]]] = {
     "object": _object_options,
 }
 
-DEFINITIONS: dict[str, Schema] = {
-    "template": TEMPLATE,
-    "reference": REFERENCE,
-    **{name: parameter_schema(parameters_named(name)) for name in parameter_names()},
-}
+
+@cache
+def definitions() -> dict[str, Schema]:
+    """Everything that the schema refers to by name, parameters in all their forms included."""
+    found = {"template": TEMPLATE, "reference": REFERENCE}
+    for name in parameter_names():
+        cases = [(mode, model) for mode in modes() for model in (None, *models_with(mode))]
+        forms = [
+            parameter_schema(parameters)
+            for case in [(None, None), *cases]
+            if (parameters := parameters_named(name, *case))
+        ]
+        distinct = [form for n, form in enumerate(forms) if form not in forms[:n]]
+        found |= {f"{name}-{n}" if n else name: form for n, form in enumerate(distinct)}
+    return found

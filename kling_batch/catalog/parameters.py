@@ -177,6 +177,9 @@ def _flag(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Colle
 def _url(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     if isinstance(value, LocalFile | OutputOf):
         return value
+    if isinstance(value, list) and len(value) == 1:
+        # Where another endpoint takes a list of such things, a list of one means the same.
+        (value,) = value
     value = from_json(value.strip(), "{") if isinstance(value, str) else value
     if isinstance(value, Mapping):
         return reference(value, path, problems)

@@ -33,6 +33,7 @@ from kling_batch.catalog.parameter import Parameter
 from kling_batch.catalog.parameters import UNREAD, map_urls, read, whole_number
 from kling_batch.catalog.pricing import (
     Case,
+    Counted,
     Estimate,
     PerImage,
     estimate_images,
@@ -133,6 +134,10 @@ def estimate(endpoint: Endpoint, arguments: Arguments, seconds: Lengths | None =
     notes: list[str] = []
     output = _output_seconds(endpoint, arguments, clips, known, notes)
     inputs = _input_seconds(endpoint, clips, known)
+    if len(known) < len(clips) and any(
+        r.counted is not Counted.OUTPUT for r in endpoint.price.rates
+    ):
+        notes.append(f"seconds of input clips are billed, too: up to {inputs:g} s")
     case = Case(
         sound=arguments.get("generate_audio") is True,
         voice=_has_voice(arguments),

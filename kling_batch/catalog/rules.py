@@ -36,6 +36,27 @@ def prompt_or_shots(arguments: Arguments, problems: Collector) -> None:
         problems.error((), "`prompt` (or `multi_prompt`) is missing", "missing")
 
 
+def prompt_and_shots(arguments: Arguments, problems: Collector) -> None:
+    """At least one of `prompt` and `multi_prompt`; whether both may be given is in doubt."""
+    prompt, shots = "prompt" in arguments, "multi_prompt" in arguments
+    if prompt and shots:
+        message = "that `prompt` and `multi_prompt` may be given together is not documented"
+        problems.warn(("multi_prompt",), message, "undocumented", "keep one of them")
+    elif not prompt and not shots:
+        problems.error((), "`prompt` (or `multi_prompt`) is missing", "missing")
+
+
+def prompt_or_neither(arguments: Arguments, problems: Collector) -> None:
+    """As `prompt_or_shots`, but that one of them is needed is in doubt."""
+    found = Collector()
+    prompt_or_shots(arguments, found)
+    for each in found.errors:
+        if each.code == "missing":
+            problems.warn((), "the clip has no prompt", "undocumented", "say what happens in it")
+        else:
+            problems.errors.append(each)
+
+
 def shots_within(shortest: int, longest: int) -> Rule:
     """A rule: the shots last as long as the clip, and the clip so many seconds."""
 
@@ -184,15 +205,27 @@ def not_with(name: str, other: str, value: JSON, why: str) -> Rule:
 def references_of_clip(arguments: Arguments, problems: Collector) -> None:
     """Elements and images together: 7, or 4 where an element carries a video (one at most)."""
     elements = _mappings(arguments.get("elements"))
-    videos = [n for n, element in enumerate(elements) if "video_url" in element]
-    if len(videos) > 1:
-        message = "only one element of a request may carry a video"
-        problems.error(("elements", videos[1], "video_url"), message, "too-many")
+    videos = _clip_elements(arguments)
+    one_clip(arguments, problems)
     most = _REFERENCES_WITH_VIDEO if videos else _REFERENCES
     _cap(arguments, problems, most, " when an element carries a video" if videos else "")
     if len(elements) > _REFERENCES_WITH_VIDEO:
         message = f"users report errors with more than {_REFERENCES_WITH_VIDEO} elements"
         problems.warn(("elements",), message, "reported")
+
+
+def one_clip(arguments: Arguments, problems: Collector) -> None:
+    """One element with a clip at most."""
+    videos = _clip_elements(arguments)
+    if len(videos) > 1:
+        message = "only one element of a request may carry a video"
+        problems.error(("elements", videos[1], "video_url"), message, "too-many")
+
+
+def _clip_elements(arguments: Arguments) -> list[int]:
+    """The numbers of the elements with a clip."""
+    elements = _mappings(arguments.get("elements"))
+    return [n for n, element in enumerate(elements) if "video_url" in element]
 
 
 def references_with_video(arguments: Arguments, problems: Collector) -> None:
@@ -217,7 +250,15 @@ def elements_of_clip(arguments: Arguments, problems: Collector) -> None:
     fal checks the views only when the result is made: recorded answers (docs/fal-api.md
     #video-inputs). What it makes of voices is reported by users.
     """
-    silent = arguments.get("generate_audio") is not True
+    _check_clip_elements(arguments, problems, silent=arguments.get("generate_audio") is not True)
+
+
+def elements_of_sounding_clip(arguments: Arguments, problems: Collector) -> None:
+    """As `elements_of_clip`, where a clip always has sound."""
+    _check_clip_elements(arguments, problems, silent=False)
+
+
+def _check_clip_elements(arguments: Arguments, problems: Collector, *, silent: bool) -> None:
     for n, element in _readable_elements(arguments):
         path = ("elements", n)
         clip, voice = "video_url" in element, "voice_id" in element

@@ -114,11 +114,12 @@ def _check_video(
     subject = _Subject(name, path, problems)
     _check_length(found.seconds, limits, subject)
     _check_frame(found, limits, subject)
-    rates = _spread(limits.soft.fps, _FPS_TOLERANCE)
-    if found.fps and not _inside(found.fps, rates):
-        message = f"{name} has {found.fps:.2f} frames a second"
-        message = f"{message}; {limits.soft_source} {_words(limits.soft.fps)}"
-        problems.warn(path, message, "dated-limit")
+    hard, soft = limits.hard.fps, limits.soft.fps
+    rate = f"{name} has {found.fps:.2f} frames a second"
+    if found.fps and not _inside(found.fps, _spread(hard, _FPS_TOLERANCE)):
+        problems.error(path, f"{rate}; allowed: {_words(hard)}", "media", "convert it")
+    elif found.fps and not _inside(found.fps, _spread(soft, _FPS_TOLERANCE)):
+        problems.warn(path, f"{rate}; {limits.soft_source} {_words(soft)}", "dated-limit")
 
 
 def _check_sound(

@@ -209,6 +209,13 @@ def _yield_defaults(
     values: dict[str, JSON], defaults: frozenset[str], endpoint: Endpoint, problems: Collector
 ) -> None:
     """Remove the defaults that do not apply to this job."""
+    for name in defaults - endpoint.by_name.keys():
+        # Another name of something that the job itself says.
+        same = endpoint.by_any_name.get(name)
+        if same is not None and any(
+            values.get(each) is not None for each in (same.name, *same.also) if each != name
+        ):
+            values.pop(name, None)
     for name in _foreign(endpoint.by_any_name, defaults):
         if values.pop(name, None) is not None and name in endpoint.refused:
             message = f"`{name}` is left out: {endpoint.refused[name]}"

@@ -25,9 +25,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from kling_batch.catalog.json_schema import (
-    DEFINITIONS,
     Schema,
+    by_default_model,
     by_mode,
+    definitions,
+    model_definitions,
     parameter_names,
     parameter_schema,
     parameters_named,
@@ -128,11 +130,11 @@ class Limits(_Model):
 #: API parameters, which stand in a job (or in `defaults:`) under their API names.
 _PARAMETERS: dict[str, Any] = {
     name: (
-        Annotated[Any, WithJsonSchema(parameter_schema(definitions))] | None,
-        _key(definitions[0].doc),
+        Annotated[Any, WithJsonSchema(parameter_schema(found))] | None,
+        _key(found[0].doc),
     )
     for name in parameter_names()
-    if (definitions := parameters_named(name))
+    if (found := parameters_named(name))
 }
 
 
@@ -336,12 +338,13 @@ def schema() -> Schema:
     job["allOf"] = by_mode()
     job["anyOf"] = [{"required": [name]} for name in ("id", "from", "matrix")]
     made |= {"required": ["jobs"], "patternProperties": {_AUTHORS: True}}
-    definitions = {**made.pop("$defs"), **DEFINITIONS}
+    made["allOf"] = by_default_model()
+    parts = {**made.pop("$defs"), **definitions(), **model_definitions()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **_tidy(made),
         "title": "kling-batch manifest",
-        "$defs": {name: _tidy(part) for name, part in definitions.items()},
+        "$defs": {name: _tidy(part) for name, part in parts.items()},
     }
 
 

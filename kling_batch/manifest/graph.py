@@ -25,6 +25,7 @@ from kling_batch.manifest.media import seconds_of
 _Name = tuple[str, int]
 #: 5 s of video are 121 frames: a clip is about a frame longer than it was ordered.
 _FRAME = 0.05
+_AS_LONG = "as long as its source, about"
 _MOST_SUGGESTIONS = 50
 #: Each further circle costs another sort of the jobs that are left.
 _MOST_CIRCLES = 20
@@ -131,7 +132,8 @@ class _Graph:
         price = catalog.estimate(endpoint, arguments, filled.seconds(endpoint, arguments))
         if price == (job.estimate, job.estimate_note):
             return priced
-        note = price.note or "as long as its source, about"
+        about = "its clips counted, about" if "duration" in arguments else _AS_LONG
+        note = f"{about}; {price.note}" if price.note else about
         return priced._replace(estimate=price.micro, estimate_note=note)
 
     def parent(self, need: OutputOf) -> Job | tuple[str, str] | None:

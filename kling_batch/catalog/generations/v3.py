@@ -15,7 +15,7 @@ from kling_batch.catalog.parameter import Parameter
 from kling_batch.catalog.pricing import PerImage, PerSecond, Rate
 
 _TYPES = "https://github.com/fal-ai/fal-js libs/client/src/types/endpoints.ts"
-_AUDIT = "https://github.com/camgraphe/MaxVideoAi docs/kling-v3-4k-pricing-audit.md"
+_AUDIT = "https://github.com/camgraphe/MaxVideoAi kling-v3-4k-pricing-audit.md"
 
 #: fal's schema states no limits of the frames.
 _FRAME = MediaLimits(

@@ -32,6 +32,16 @@ def numbers(first: int, last: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(first, last + 1))
 
 
+def with_limits(parameter: Parameter, **limits: MediaLimits) -> Parameter:
+    """A parameter with other limits of its files, by their media, inner ones included."""
+    return replace(
+        parameter,
+        limits=limits.get(parameter.media, parameter.limits),
+        item=None if parameter.item is None else with_limits(parameter.item, **limits),
+        fields=tuple(with_limits(each, **limits) for each in parameter.fields),
+    )
+
+
 def urls(name: str, doc: str, *, most: int | None = None, required: bool = False) -> Parameter:
     """A list of images."""
     item = Parameter(name=name, kind="url", media="image", limits=IMAGE, doc="An image.")

@@ -188,16 +188,20 @@ def _lowered(word: str | None) -> str | None:
 def _meant_tier(
     endpoint: Endpoint,
     words: _Words,
-    values: Mapping[str, JSON],
+    values: dict[str, JSON],
     defaults: Collection[str],
     problems: Collector,
 ) -> Endpoint:
-    """The endpoint of the tier that the arguments mean, where tiers are presets of arguments."""
+    """The endpoint of the tier that the arguments mean, where tiers are presets of arguments.
+
+    A tier of the job itself outranks such an argument from `defaults:`, which is removed.
+    """
     meant = catalog.fitting(endpoint, values)
     if meant is endpoint or words.tier is None or "tier" in defaults:
         return meant
     name = next(name for name in endpoint.presets if values.get(name) is not None)
     if name in defaults:
+        del values[name]
         return endpoint
     message = f"`tier: {endpoint.tier}` means `{name}: {endpoint.presets[name]}`"
     hint = f"leave one of them out; `tier: {meant.tier}` means {meant.presets[name]}"

@@ -54,6 +54,7 @@ _SOURCE = (
     ),
     common.IMAGE_URLS,
     _ELEMENTS,
+    # fal's own default is false here.
     common.KEEP_AUDIO,
 )
 _SOURCE_RULES = (rules.mentions, rules.at_most(4, "elements", "image_urls"))

@@ -26,14 +26,9 @@ _VOICES = Parameter(
     doc="Voices: <<<voice_1>>> and <<<voice_2>>> in the prompt.",
 )
 _WITH_VOICE = "with a voice: fal publishes no price for it"
-_MADE = PerSecond(
-    (
-        Rate(usd="0.07"),
-        Rate(usd="0.14", sound=True),
-        # The dearest that is known of the maker's own service.
-        Rate(usd="0.168", voice=True, note=_WITH_VOICE),
-    )
-)
+_MADE = (Rate(usd="0.07"), Rate(usd="0.14", sound=True))
+#: The dearest that is known of the maker's own service.
+_VOICED = Rate(usd="0.168", voice=True, note=_WITH_VOICE)
 
 
 def _clip(
@@ -53,7 +48,7 @@ def _clip(
             replace(common.NEGATIVE_PROMPT, maximum=None),
         ),
         rules=mode_rules,
-        price=_MADE,
+        price=PerSecond((*_MADE, _VOICED) if _VOICES in parameters else _MADE),
         source=_TYPES,
         dated="2026-08",
         price_source="https://github.com/camgraphe/MaxVideoAi kling-2-6.ts",

@@ -13,6 +13,7 @@ from kling_batch.catalog.endpoint import Endpoint, Evidence, Generation
 from kling_batch.catalog.media import Bounds, MediaLimits
 from kling_batch.catalog.parameter import Parameter
 from kling_batch.catalog.pricing import PerImage, PerSecond, Rate
+from kling_batch.catalog.rules import Rule
 
 _TYPES = "https://github.com/fal-ai/fal-js libs/client/src/types/endpoints.ts"
 _AUDIT = "https://github.com/camgraphe/MaxVideoAi kling-v3-4k-pricing-audit.md"
@@ -123,7 +124,9 @@ def _motion_control(tier: str, usd: str, typical: int) -> Endpoint:
     )
 
 
-def _image(mode: str, doc: str, parameters: tuple[Parameter, ...]) -> Endpoint:
+def _image(
+    mode: str, doc: str, parameters: tuple[Parameter, ...], mentions: Rule = rules.mentions
+) -> Endpoint:
     return Endpoint(
         id=f"fal-ai/kling-image/v3/{mode}",
         mode=mode,
@@ -140,7 +143,7 @@ def _image(mode: str, doc: str, parameters: tuple[Parameter, ...]) -> Endpoint:
             common.OUTPUT_FORMAT,
             common.SYNC_MODE,
         ),
-        rules=(rules.mentions, rules.elements_complete, rules.kept_in_history),
+        rules=(mentions, rules.elements_complete, rules.kept_in_history),
         price=PerImage("0.028"),
         source=_TYPES,
         dated="2026-08",
@@ -169,6 +172,11 @@ GENERATION = Generation(
             "A picture from a prompt.",
             (replace(common.NEGATIVE_PROMPT, default=None),),
         ),
-        _image("image-to-image", "A picture from a picture.", (_SOURCE,)),
+        _image(
+            "image-to-image",
+            "A picture from a picture.",
+            (_SOURCE,),
+            rules.doubtful(rules.mentions_through(Image=("image_url",))),
+        ),
     ),
 )

@@ -68,8 +68,9 @@ _CLIPS = replace(
     _list("video_urls", "video", 5, "Reference clips, 3 to 30 s together: @Video1… in the prompt."),
     also=("video_url",),
 )
+_ELEMENT_CLIP = replace(_REFERENCE, soft=replace(_REFERENCE.soft, seconds=(3, 8)))
 _ELEMENTS = replace(
-    common.COMBO_ELEMENTS,
+    common.with_limits(common.COMBO_ELEMENTS, image=_PICTURE, video=_ELEMENT_CLIP),
     maximum=7,
     open=True,
     doubt="fal names elements, but not their fields; those of its other endpoints are sent",

@@ -39,7 +39,12 @@ _CLIPS = replace(
     also=("video_url",),
     doubt=_UNSEEN,
 )
-_ELEMENTS = replace(common.COMBO_ELEMENTS, maximum=7, open=True, doubt=_UNSEEN)
+_ELEMENTS = replace(
+    common.with_limits(common.COMBO_ELEMENTS, image=_PICTURE, video=_CLIP),
+    maximum=7,
+    open=True,
+    doubt=_UNSEEN,
+)
 _SHOT_RULES = (rules.prompt_and_shots, rules.doubtful(rules.shots_within(3, 20)))
 
 #: What three resellers ask for, and one of them with a clip; fal's own price was not found.

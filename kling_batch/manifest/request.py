@@ -99,12 +99,10 @@ def _build(
         return _raw(values, defaults, files)
     problems = Collector()
     values.pop("endpoint", None)
-    for name in _RAW_ONLY:
-        if values.pop(name, None) is not None:
-            message = f"`{name}` belongs to jobs with `endpoint`"
-            problems.error((name,), message, "conflict", "leave it out, or say `endpoint`")
+    said = {name: values.pop(name, None) for name in _RAW_ONLY}
     words = _Words(values.pop("model", None), values.pop("mode", None), values.pop("tier", None))
     endpoint = _endpoint(words, defaults, problems)
+    own_price = _own_price(said, endpoint, problems)
     if endpoint is None:
         return None, problems
     if defaults:
@@ -126,8 +124,20 @@ def _build(
     _as_written(problems, endpoint, values)
     price = Estimate(MicroUSD(0))
     if not problems.errors:
-        price = catalog.estimate(endpoint, arguments, inputs.seconds)
+        price = own_price or catalog.estimate(endpoint, arguments, inputs.seconds)
     return Request(endpoint.id, endpoint, arguments, price, inputs.waiting), problems
+
+
+def _own_price(
+    said: Mapping[str, JSON], endpoint: Endpoint | None, problems: Collector
+) -> Estimate | None:
+    """The price that a job gives, which it may where none is published."""
+    unpriced = endpoint is not None and endpoint.price is None
+    for name, value in said.items():
+        if value is not None and not (name == "price" and unpriced):
+            message = f"`{name}` belongs to jobs with `endpoint`"
+            problems.error((name,), message, "conflict", "leave it out, or say `endpoint`")
+    return _given_price(said["price"], problems) if unpriced else None
 
 
 def _as_written(problems: Collector, endpoint: Endpoint, values: Mapping[str, JSON]) -> None:
@@ -338,11 +348,8 @@ def _raw(
 def _raw_price(
     endpoint_id: str, arguments: dict[str, JSON], price: JSON, problems: Collector
 ) -> Estimate:
-    if price is not None:
-        try:
-            return Estimate(money(price), "as the manifest says")
-        except InvalidValue as error:
-            problems.error(("price",), str(error), "wrong-value")
+    if (given := _given_price(price, problems)) is not None:
+        return given
     known = catalog.by_id(endpoint_id)
     if known is None:
         return Estimate(MicroUSD(0), "price unknown")
@@ -352,3 +359,14 @@ def _raw_price(
     message = f"the catalogue knows this endpoint: {words}"
     problems.warn(("endpoint",), message, "unchecked", "so it would be checked before it is paid")
     return catalog.estimate(known, catalog.normalise(known, arguments))
+
+
+def _given_price(price: JSON, problems: Collector) -> Estimate | None:
+    """The price that a job says, if it says one that can be read."""
+    if price is None:
+        return None
+    try:
+        return Estimate(money(price), "as the manifest says")
+    except InvalidValue as error:
+        problems.error(("price",), str(error), "wrong-value")
+        return None

@@ -146,6 +146,20 @@ GENERATION = Generation(
             price_source="nowhere",
             price_dated="2099-01",
         ),
+        Endpoint(
+            id="acme/v99/dance",
+            mode="dance",
+            tier="pro",
+            output="video",
+            doc="A dance.",
+            parameters=(common.PROMPT_NEEDED,),
+            rules=(),
+            price=None,
+            source="nowhere",
+            dated="2099-01",
+            price_source="nowhere",
+            price_dated="2099-01",
+        ),
     ),
 )
 '''
@@ -179,3 +193,20 @@ def test_a_new_generation_needs_one_data_module(tmp_path: Path) -> None:
     assert (job["endpoint"], job["estimate_usd"]) == ("acme/v99/text-to-video", 3.5)
     assert "acme/v99/text-to-video" in catalog.stdout
     assert "v99" in json.dumps(schema["$defs"]["Job"]["properties"]["model"])
+
+
+def test_an_unpublished_price_stops_a_cap_until_the_job_gives_one(tmp_path: Path) -> None:
+    """A mode that one model alone has needs no `model:`."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "v99.py").write_text(NEW)
+    job = "jobs: [{id: a, mode: dance, prompt: x, PRICE}]\n"
+    (tmp_path / "open.yaml").write_text(job.replace(", PRICE", ""))
+    (tmp_path / "said.yaml").write_text(job.replace("PRICE", "price: 1.5"))
+    refused = kling(tmp_path, "run", "open.yaml", "--emulator", "--max-cost", "5")
+    plan = json.loads(kling(tmp_path, "plan", "said.yaml", "--json").stdout)
+
+    assert refused.returncode == 2
+    assert "a: its price is unknown, so" in refused.stderr
+    assert "give the job a `price:`" in refused.stderr
+    assert (plan["jobs"][0]["endpoint"], plan["cost_usd"]) == ("acme/v99/dance", 1.5)
+    assert "not published" in kling(tmp_path, "catalog", "v99").stdout

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
+from jsonschema import Draft202012Validator
 from support.manifests import batch, jobs, problems, said
 
+from kling_batch.catalog import registry as catalog
 from kling_batch.core.diagnostics import Collector
 from kling_batch.core.jobs import LocalFile
 from kling_batch.core.quantities import parse_usd
@@ -16,6 +19,7 @@ from kling_batch.errors import ManifestError
 from kling_batch.manifest.inputs import Files
 from kling_batch.manifest.loader import single
 from kling_batch.manifest.media import check_media, seconds_of
+from kling_batch.manifest.schema import schema
 
 V4, V3 = "kling/v4", "fal-ai/kling-video/v3"
 
@@ -287,8 +291,8 @@ def test_each_endpoint_has_its_own_limits_of_clips(tmp_path, job, options, expec
 
 
 def test_clips_are_long_together_and_each_is_paid_for(tmp_path):
-    clip(tmp_path / "a.mp4", 18.0)
-    clip(tmp_path / "b.mp4", 14.0, height=768)
+    clip(tmp_path / "a.mp4", 18.0, 704, 704)
+    clip(tmp_path / "b.mp4", 14.0, 720, 704)
     text = """\
     jobs:
     - {id: a, model: v4, mode: reference-to-video, prompt: x, video_urls: [a.mp4, b.mp4]}
@@ -351,3 +355,73 @@ def test_the_campaign_on_another_model_is_valid_or_told_exactly(tmp_path, model)
     assert all(model in each.message or "allowed:" in each.message for each in found)
     assert all(each.hint or "allowed:" in each.message for each in found)
     assert all(each.place.line for each in found)
+
+
+# --- the schema ---------------------------------------------------------------------------------
+
+URL, CLIP_URL = "https://a.example/1.png", "https://a.example/1.mp4"
+#: A value of each parameter that both take, where the endpoint has it.
+VALUES = {
+    "aspect_ratio": "16:9",
+    "cfg_scale": 0.3,
+    "character_orientation": "video",
+    "duration": 5,
+    "elements": [{"frontal_image_url": URL, "reference_image_urls": [URL]}],
+    "end_image_url": URL,
+    "generate_audio": True,
+    "image_url": URL,
+    "image_urls": [URL],
+    "keep_audio": True,
+    "keep_original_sound": False,
+    "middle_image_urls": [URL],
+    "negative_prompt": "x",
+    "num_images": 2,
+    "output_format": "webp",
+    "result_type": "single",
+    "series_amount": 2,
+    "shot_type": "customize",
+    "start_image_url": URL,
+    "sync_mode": False,
+    "video_url": CLIP_URL,
+    "video_urls": [CLIP_URL],
+    "voice_ids": ["v"],
+}
+VALIDATOR = Draft202012Validator(schema())
+MODES = sorted({(each.model, each.mode) for each in catalog.endpoints()})
+
+
+@pytest.mark.parametrize(("model", "mode"), MODES)
+def test_the_schema_and_the_loader_agree_on_every_parameter_of_every_model(tmp_path, model, mode):
+    endpoint = catalog.find(mode, None, model)
+    needed = {name: VALUES[name] for name in endpoint.required if name != "prompt"}
+    known = {name: each.name for name, each in endpoint.by_any_name.items()}
+    foreign = VALUES.keys() - known.keys()
+    further = {name for name in VALUES.keys() - foreign if known[name] not in needed}
+
+    def documents(name):
+        job = {"id": name, "mode": mode, "prompt": "x", **needed, name: VALUES[name]}
+        yield {"jobs": [{**job, "model": model}]}
+        yield {"defaults": {"model": model}, "jobs": [job]}
+
+    def refused(names):
+        jobs = [job for name in sorted(names) for job in next(documents(name))["jobs"]]
+        lines = said(tmp_path, json.dumps({"jobs": jobs})) if jobs else []
+        return {line.partition("has no parameter `")[2].partition("`")[0] for line in lines}
+
+    assert refused(further) == set()
+    assert refused(foreign) == foreign
+    for name in foreign | further:
+        assert {VALIDATOR.is_valid(each) for each in documents(name)} == {name in further}, name
+
+
+def test_the_schema_knows_which_model_a_mode_belongs_to():
+    def valid(job, **more):
+        return VALIDATOR.is_valid({**more, "jobs": [{"id": "a", "prompt": "x", **job}]})
+
+    assert valid({"mode": "text-to-image"})
+    assert not valid({"mode": "text-to-image", "model": "v4"})
+    assert not valid({"mode": "text-to-image"}, defaults={"model": "v4"})
+    assert valid({"mode": "text-to-image", "model": "v3"}, defaults={"model": "v4"})
+    assert not valid({"mode": "text-to-video", "duration": 20})
+    assert valid({"mode": "text-to-video", "duration": 20}, defaults={"model": "v4"})
+    assert not valid({"mode": "text-to-video", "model": "v5"})

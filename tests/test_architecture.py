@@ -84,8 +84,8 @@ HOMES: dict[str, set[str]] = {
     "jinja2": {"manifest.templating", "report.gallery"},
     "rich": {"report.display"},
     "dotenv": {"fal.credentials"},
-    "PIL": {"manifest.inputs"},
-    "av": {"manifest.inputs"},
+    "PIL": {"manifest.probe"},
+    "av": {"manifest.probe"},
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {"engine", "fal.client", "output.download", "operations", "api.runs", "mcp"},
@@ -253,7 +253,7 @@ CATCH_ALL = {
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
-    "manifest.inputs": 2,  # decoders raise anything over a strange file
+    "manifest.probe": 2,  # decoders raise anything over a strange file
     "output.download": 1,  # a group, where no connection to such an address can be tried
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
     "fal.upload": 1,  # fal-client over an answer that it does not expect

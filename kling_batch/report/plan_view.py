@@ -125,7 +125,7 @@ def _seconds(endpoint_id: str, history: History) -> float:
     endpoint = by_id(endpoint_id)
     if endpoint is None:
         return _UNKNOWN_SECONDS["video"]
-    return float(endpoint.typical_seconds or _UNKNOWN_SECONDS[endpoint.output])
+    return float(endpoint.typical_seconds or _UNKNOWN_SECONDS.get(endpoint.output, 30.0))
 
 
 def as_json(

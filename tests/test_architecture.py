@@ -87,7 +87,7 @@ HOMES: dict[str, set[str]] = {
     "PIL": {"manifest.inputs"},
     "av": {"manifest.inputs"},
     "click": {"cli"},
-    "anyio": {"engine", "fal.client", "output.download", "operations", "api.runs"},
+    "anyio": {"engine", "fal.client", "output.download", "output.worker", "operations", "api.runs"},
     "starlette": set(),
     "uvicorn": set(),
     "trio": set(),

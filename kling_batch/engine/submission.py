@@ -194,6 +194,7 @@ class Submitter:
         self._accepted = self._accepted or isinstance(outcome, Accepted)
         failure, hint = _not_accepted(outcome)
         state = self._record(intended, job, outcome, failure)
+        await context.log_sync.done()
         return Attempted(intended, state, intended_at, failure, hint)
 
     async def _ledger_free(self) -> None:

@@ -32,12 +32,12 @@ from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.database import (
     FileIdentity,
     RunLock,
-    checkpoint,
     connect,
     is_free,
     this_host,
     transaction,
 )
+from kling_batch.ledger.durability import DURABILITY, Durability, Log
 from kling_batch.ledger.names import write_names
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import MOMENTS, columns_of, plain
@@ -71,15 +71,18 @@ class Ledger(Reader):
         except BaseException:
             self._lock.release()
             raise
+        #: Whether somebody waits for `log.sync` before acting on a commit (`Durability`).
+        self.synced_apart = False
+        self.run_id = 0
+        self._file = FileIdentity(path)
+        #: To be synced and checkpointed apart from the commits in it.
+        self.log = Log(path)
         try:
             if service is not None:
                 self._claim(service)
         except BaseException:
             self.close()
             raise
-        self.run_id = 0
-        self._file = FileIdentity(path)
-        self._checkpointed = -1
 
     @cached_property
     def cap_sums(self) -> CapSums:
@@ -87,9 +90,12 @@ class Ledger(Reader):
         return CapSums(self)
 
     def close(self) -> None:
-        """Close the file, then release the lock."""
-        super().close()
-        self._lock.release()
+        """Sync what is committed, close the file, then release the lock."""
+        try:
+            self.log.close()
+        finally:
+            super().close()
+            self._lock.release()
 
     def _claim(self, service: str) -> None:
         with self.transaction() as db:
@@ -121,10 +127,15 @@ class Ledger(Reader):
         self._claim(service)
 
     @contextmanager
-    def transaction(self) -> Iterator[Database]:
+    def transaction(self, durability: Durability = Durability.AT_ONCE) -> Iterator[Database]:
         """All or nothing; see `database.transaction`."""
-        with transaction(self.db, self.path):
+        awaited = durability is Durability.BEFORE_NEXT and not self.synced_apart
+        synced = durability is Durability.AT_ONCE or awaited
+        changes = self.db.conn.total_changes
+        with transaction(self.db, self.path, synced=synced):
             yield self.db
+        if self.db.conn.total_changes != changes:  # a commit of nothing syncs nothing
+            self.log.note(synced=synced)
 
     # -- the file ------------------------------------------------------------------------------
 
@@ -143,12 +154,6 @@ class Ledger(Reader):
         if displaced := self.displaced:
             raise LedgerError(displaced)
 
-    def checkpoint(self) -> None:
-        """Bring the file itself up to date, so that a copy of it alone is never old."""
-        changes = self.db.conn.total_changes
-        if changes != self._checkpointed and checkpoint(self.db):
-            self._checkpointed = changes
-
     # -- runs ----------------------------------------------------------------------------------
 
     def begin_run(
@@ -166,7 +171,7 @@ class Ledger(Reader):
 
     def end_run(self, exit_code: int) -> None:
         """Record the end of the run; one without an end was killed."""
-        with self.transaction() as db:
+        with self.transaction(Durability.LATER) as db:
             db.execute(
                 "update runs set ended_at = ?, exit_code = ? where id = ?",
                 [self.stamp(), exit_code, self.run_id],
@@ -218,6 +223,7 @@ class Ledger(Reader):
         try:
             with self.transaction() as db:
                 self._must_be_in_place()
+                self.log.must_be_sound()
                 for cap in caps:
                     if cap.covers(job) and (over := self._over(cap, job, ratios, moment)):
                         return over
@@ -258,13 +264,14 @@ class Ledger(Reader):
     def record(self, attempt_id: int, event: Event, **facts: Unpack[Facts]) -> State:
         """Commit an event of an attempt, with the facts that belong to it; the new state.
 
+        `durability.DURABILITY` says which events are on the disk when this returns.
         The facts are stored with the event; `rows.columns_of` says which are also columns.
 
         Raises:
             RequestClaimedError: the handle's request belongs to another attempt already.
         """
         try:
-            with self.transaction():
+            with self.transaction(DURABILITY.get(event, Durability.AT_ONCE)):
                 return self.move(attempt_id, event, facts)
         except sqlite3.IntegrityError as error:
             if "attempts.request_id" in str(error):
@@ -338,7 +345,7 @@ class Ledger(Reader):
         missing and was fetched again) keeps its row.
         """
         facts: Facts = {"paths": [item.path for item in placed]}
-        with self.transaction() as db:
+        with self.transaction(Durability.BEFORE_NEXT) as db:
             placements.save(db, attempt.id, placed, self.stamp())
             self.move(attempt.id, Event.ARTIFACTS_SAVED, facts)
 
@@ -349,7 +356,7 @@ class Ledger(Reader):
 
     def place(self, attempt_id: int, index: int, path: str) -> None:
         """Record one more name of an artifact."""
-        with self.transaction() as db:
+        with self.transaction(Durability.BEFORE_NEXT) as db:
             placements.name(db, attempt_id, index, path, self.stamp())
 
     def supersede(self, path: str, kept_as: str) -> None:
@@ -361,7 +368,7 @@ class Ledger(Reader):
 
     def remember_upload(self, file: LocalFile, url: str) -> None:
         """Record where fal holds a copy of a local input."""
-        with self.transaction() as db:
+        with self.transaction(Durability.LATER) as db:
             db.execute(
                 "insert into uploads (sha256, url, size, content_type, uploaded_at)"
                 " values (?, ?, ?, ?, ?) on conflict (sha256) do update set url = excluded.url,"

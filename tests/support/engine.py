@@ -31,6 +31,7 @@ from kling_batch.fal.transport import connections
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.output.download import Downloader
 from kling_batch.output.store import OutputStore
+from kling_batch.output.worker import InLoop
 from kling_batch.planning.builder import OutputIndex
 from kling_batch.planning.plan import OnDisk, Plan, make_plan
 from kling_batch.settings import RunOptions, resolve
@@ -203,9 +204,10 @@ class Rig:
                 context = RunContext(
                     ledger=ledger,
                     queue=FalQueue(api),
-                    fetcher=Downloader(files),
+                    fetcher=Downloader(files, InLoop()),
                     uploader=self.uploads,
                     store=self.store(),
+                    worker=InLoop(),
                     policy=policy,
                     now=self.now,
                     rng=Random(7),

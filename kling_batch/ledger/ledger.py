@@ -283,7 +283,7 @@ class Ledger(Reader):
         row = self.db.execute("select state from attempts where id = ?", [attempt_id]).fetchone()
         before = State(row[0])
         after = step(before, event)
-        columns = columns_of(facts) | {"state": after}
+        columns = columns_of(facts)
         if event is Event.ARTIFACT_LOST:
             placements.forget_all(self.db, attempt_id)
         # A refused cancellation changes nothing about the request.
@@ -296,6 +296,9 @@ class Ledger(Reader):
         elif event is Event.COST_LEARNT and (cost := facts.get("cost")) is not None:
             # A bill decides what a failure left open.
             columns["charged"] = Charged.YES if cost else Charged.NO
+        if after is not before or not columns:
+            # A state that stays is not written: five indexes hold it.
+            columns["state"] = after
         assignments = ", ".join(f"{name} = ?" for name in columns)
         cursor = self.db.execute(
             f"update attempts set {assignments} where id = ? and state = ?",  # noqa: S608

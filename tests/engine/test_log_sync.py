@@ -10,27 +10,13 @@ import anyio
 import pytest
 import trio
 import trio.testing
-from support.engine import make_jobs
+from support.engine import SlowDisk, make_jobs
 from support.ledger import handle, intend, opened
 
 from kling_batch.core.lifecycle import Event
 from kling_batch.engine.log_sync import LogSync
 from kling_batch.errors import LedgerError
 from kling_batch.ledger.ledger import Ledger
-from kling_batch.output.worker import InLoop
-
-
-class SlowDisk(InLoop):
-    """Work takes a second of virtual time."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    async def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self.calls += 1
-        result = work(*args, **kwargs)
-        await anyio.sleep(1)
-        return result
 
 
 def on_virtual_time(work: Callable[[], Any]) -> Any:

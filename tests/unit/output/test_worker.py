@@ -59,24 +59,25 @@ def test_an_error_of_the_work_is_raised_where_it_was_asked_for(
 
 
 def test_what_has_begun_ends_although_it_is_cancelled(tmp_path: Path) -> None:
-    begun, gate = threading.Event(), threading.Event()
+    gate = threading.Event()
 
-    def slowly() -> None:
-        begun.set()
-        gate.wait(60)
-        (tmp_path / "done").touch()
-
-    async def cancel(scope: anyio.CancelScope) -> None:
-        while not begun.is_set():
-            await anyio.sleep(0.001)
+    async def cancel(begun: anyio.Event, scope: anyio.CancelScope) -> None:
+        await begun.wait()
         scope.cancel()
         gate.set()
 
     async def work() -> None:
+        worker, begun = Threads(1), anyio.Event()
+
+        def slowly() -> None:
+            worker.in_loop(begun.set)
+            gate.wait(60)
+            (tmp_path / "done").touch()
+
         async with anyio.create_task_group() as tasks:
             with anyio.CancelScope() as scope:
-                tasks.start_soon(cancel, scope)
-                await Threads(1).run(slowly)
+                tasks.start_soon(cancel, begun, scope)
+                await worker.run(slowly)
 
     anyio.run(work)
 

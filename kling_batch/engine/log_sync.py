@@ -17,12 +17,12 @@ class LogSync:
     """Waits until commits are on the disk; one a run."""
 
     def __init__(self, ledger: Ledger, worker: FileWorker) -> None:
-        """From now on, the ledger leaves such commits to this."""
+        """From now on, the ledger leaves its syncs to this."""
         self._log = ledger.log
         self._worker = worker
         # Fair, and without a pause for whoever finds it free.
         self._one_at_a_time = anyio.Lock(fast_acquire=True)
-        ledger.synced_apart = True
+        ledger.leave_syncs()
 
     async def done(self) -> None:
         """Return once everything that is committed now is on the disk.

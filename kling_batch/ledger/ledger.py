@@ -37,7 +37,7 @@ from kling_batch.ledger.database import (
     this_host,
     transaction,
 )
-from kling_batch.ledger.durability import DURABILITY, Durability, Log
+from kling_batch.ledger.durability import DURABILITY, LONG_LOG, Durability, Log
 from kling_batch.ledger.names import write_names
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import MOMENTS, columns_of, plain
@@ -136,6 +136,11 @@ class Ledger(Reader):
             yield self.db
         if self.db.conn.total_changes != changes:  # a commit of nothing syncs nothing
             self.log.note(synced=synced)
+
+    def leave_syncs(self) -> None:
+        """Leave syncs and checkpoints to somebody who calls `log` for them."""
+        self.synced_apart = True
+        self.db.execute(f"pragma wal_autocheckpoint = {LONG_LOG}")
 
     # -- the file ------------------------------------------------------------------------------
 

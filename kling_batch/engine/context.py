@@ -106,8 +106,10 @@ class RunContext:
     fetcher: Fetcher
     uploader: Uploader
     store: OutputStore
-    #: Does what blocks: digests, syncs and names of files, syncs of the ledger.
+    #: Does what blocks: digests, syncs and names of files.
     worker: FileWorker
+    #: Syncs the ledger's log; apart, so that an answer does not wait behind files.
+    log_worker: FileWorker
     policy: RunPolicy
     now: Callable[[], datetime]
     rng: Random
@@ -132,7 +134,7 @@ class RunContext:
     feeder: Wakeup = field(init=False)
 
     def __post_init__(self) -> None:
-        self.log_sync = LogSync(self.ledger, self.worker)
+        self.log_sync = LogSync(self.ledger, self.log_worker)
         self.window = Window(self.policy.concurrency)
         self.submit_stop = StopSwitch()
         self.submit_rate = Rate(self.policy.rate)

@@ -141,6 +141,7 @@ async def run_context(
             uploader=FalUploader(auth, gateway=gateway),
             store=store_of(settings),
             worker=worker,
+            log_worker=Threads(1),
             policy=policy,
             now=now,
             rng=Random(),  # noqa: S311 - jitter, not a secret

@@ -222,6 +222,7 @@ class Rig:
                     uploader=self.uploads,
                     store=self.store(),
                     worker=self.worker,
+                    log_worker=self.worker,
                     policy=policy,
                     now=self.now,
                     rng=Random(7),

@@ -377,6 +377,7 @@ class FaultRig(Rig):
                     uploader=self.uploads,
                     store=self.store(),
                     worker=InLoop(),
+                    log_worker=InLoop(),
                     policy=policy,
                     now=self.now,
                     rng=rng,

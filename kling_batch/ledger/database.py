@@ -98,13 +98,24 @@ class FileIdentity:
 
     def __init__(self, path: Path) -> None:
         """Of the file that is there now."""
-        self._path = path.absolute()
+        self._given, self._path = path, path.absolute()
         self._identity = self._look()
 
     @property
     def unchanged(self) -> bool:
         """Whether the name still stands for that file; an open file keeps its number."""
         return self._look() == self._identity
+
+    @property
+    def displaced(self) -> str:
+        """Why nothing may be bought any more; empty while the ledger is where it was opened."""
+        if self.unchanged:
+            return ""
+        return (
+            f"{self._given}: the ledger was renamed, replaced or deleted while this run used it; "
+            "nothing more is bought. Put it back, or run again without it: what is paid for is "
+            "found beside the files and in fal's request list"
+        )
 
     def _look(self) -> tuple[int, int] | None:
         try:
@@ -120,12 +131,20 @@ def open_beside(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=0, check_same_thread=False)
 
 
+def remove(path: Path) -> None:
+    """Remove a ledger that nobody has written to, with its log."""
+    resolved = path.resolve()
+    for end in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            resolved.with_name(f"{resolved.name}{end}").unlink(missing_ok=True)
+
+
 def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def log_of(path: Path) -> Path:
-    """The write-ahead log of a ledger."""
+    """The write-ahead log of a ledger, whether it is there or not."""
     resolved = path.resolve()
     return resolved.with_name(f"{resolved.name}-wal")
 

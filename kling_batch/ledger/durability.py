@@ -29,6 +29,10 @@ class Durability(Enum):
     #: With whatever is synced next (`synchronous = normal`): fal tells it again.
     LATER = auto()
 
+    def synced(self, *, apart: bool) -> bool:
+        """Whether the transaction syncs; `apart`: somebody else does, and is waited for."""
+        return self is Durability.AT_ONCE or (self is Durability.BEFORE_NEXT and not apart)
+
 
 #: What is not listed is on the disk at once: above all the intent, which the POST follows.
 DURABILITY: dict[Event, Durability] = {

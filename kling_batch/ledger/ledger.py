@@ -34,6 +34,7 @@ from kling_batch.ledger.database import (
     RunLock,
     connect,
     is_free,
+    remove,
     this_host,
     transaction,
 )
@@ -66,9 +67,13 @@ class Ledger(Reader):
         self.service = service
         self._lock = RunLock(path)
         self._lock.acquire()
+        #: Whether this is the program that makes the file, and whether it takes it away again.
+        self._made, self._discarded = not path.exists(), False
         try:
             super().__init__(path, connect(path, writable=True))
         except BaseException:
+            if self._made:
+                remove(path)
             self._lock.release()
             raise
         #: Whether somebody waits for `log.sync` before acting on a commit (`Durability`).
@@ -95,7 +100,16 @@ class Ledger(Reader):
             self.log.close()
         finally:
             super().close()
+            if self._discarded and self._file.unchanged:
+                remove(self.path)
             self._lock.release()
+
+    def discard_new(self) -> None:
+        """Take the file away again when it is closed, where it is new and has no attempt.
+
+        A run that was refused leaves no ledger, which would stand for one that has been paid with.
+        """
+        self._discarded = self._made and not any(self._rows("select 1 from attempts limit 1"))
 
     def _claim(self, service: str) -> None:
         with self.transaction() as db:
@@ -129,8 +143,7 @@ class Ledger(Reader):
     @contextmanager
     def transaction(self, durability: Durability = Durability.AT_ONCE) -> Iterator[Database]:
         """All or nothing; see `database.transaction`."""
-        awaited = durability is Durability.BEFORE_NEXT and not self.synced_apart
-        synced = durability is Durability.AT_ONCE or awaited
+        synced = durability.synced(apart=self.synced_apart)
         changes = self.db.conn.total_changes
         with transaction(self.db, self.path, synced=synced):
             yield self.db
@@ -142,18 +155,10 @@ class Ledger(Reader):
         self.synced_apart = True
         self.db.execute(f"pragma wal_autocheckpoint = {LONG_LOG}")
 
-    # -- the file ------------------------------------------------------------------------------
-
     @property
     def displaced(self) -> str:
         """Why nothing may be bought any more; empty while the ledger is where it was opened."""
-        if self._file.unchanged:
-            return ""
-        return (
-            f"{self.path}: the ledger was renamed, replaced or deleted while this run used it; "
-            "nothing more is bought. Put it back, or run again without it: what is paid for is "
-            "found beside the files and in fal's request list"
-        )
+        return self._file.displaced
 
     def _must_be_in_place(self) -> None:
         if displaced := self.displaced:

@@ -88,7 +88,10 @@ HOMES: dict[str, set[str]] = {
     "av": {"manifest.probe"},
     "click": {"cli"},
     "mcp": {"mcp.server"},
-    "anyio": {"engine", "fal.client", "output.download", "operations", "api.runs", "mcp"},
+    "anyio": {
+        *("engine", "fal.client", "output.download", "output.worker", "operations", "api.runs"),
+        "mcp",
+    },
     "starlette": set(),
     "uvicorn": set(),
     "trio": set(),

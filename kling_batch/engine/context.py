@@ -25,11 +25,13 @@ from kling_batch.core.outcomes import (
 )
 from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
+from kling_batch.engine.log_sync import LogSync
 from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
 from kling_batch.engine.reads import Reads
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.output.download import Fetcher
 from kling_batch.output.store import OutputStore
+from kling_batch.output.worker import FileWorker
 
 
 class Queue(Protocol):
@@ -105,6 +107,10 @@ class RunContext:
     fetcher: Fetcher
     uploader: Uploader
     store: OutputStore
+    #: Does what blocks: digests, syncs and names of files.
+    worker: FileWorker
+    #: Syncs the ledger's log; apart, so that an answer does not wait behind files.
+    log_worker: FileWorker
     policy: RunPolicy
     now: Callable[[], datetime]
     rng: Random
@@ -117,6 +123,8 @@ class RunContext:
     price_factors: dict[str, float] = field(default_factory=dict)
     #: Endpoints whose renders cost more than was estimated, and how many times that.
     cost_ratios: dict[str, float] = field(default_factory=dict)
+    #: Waits until what is committed is on the disk.
+    log_sync: LogSync = field(init=False)
     window: Window = field(init=False)
     #: Set once nothing more may be submitted; jobs that wait for their turn wait no longer.
     submit_stop: StopSwitch = field(init=False)
@@ -127,6 +135,7 @@ class RunContext:
     feeder: Wakeup = field(init=False)
 
     def __post_init__(self) -> None:
+        self.log_sync = LogSync(self.ledger, self.log_worker)
         self.window = Window(self.policy.concurrency)
         self.submit_stop = StopSwitch()
         # A burst of a twentieth of a second: below, timers are too coarse for an even spacing.

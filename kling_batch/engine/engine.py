@@ -100,7 +100,7 @@ class Engine:
             try:
                 await work(item, number)
             except (UsageError, OSError) as error:
-                self._endings.unwritable(item, error)
+                await self._endings.unwritable(item, error)
         except AuthError as error:
             self._gate.leave(error.exit_code, str(error))
         except KlingBatchError as error:

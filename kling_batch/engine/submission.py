@@ -196,6 +196,7 @@ class Submitter:
             context.submit_rate.accepted()
         failure, hint = _not_accepted(outcome)
         state = self._record(intended, job, outcome, failure)
+        await context.log_sync.done()
         return Attempted(intended, state, intended_at, failure, hint)
 
     async def _ledger_free(self) -> None:

@@ -311,3 +311,20 @@ select m.attempt_id, m.job_key, m.batch, m.intended_at, a.endpoint,
   m.exposed_micro_usd + m.unbilled_micro_usd as scaled_micro_usd
 from attempt_money m join attempts a on a.id = m.attempt_id
 """
+
+
+@migrations(name="m003_latest_renders")
+def m003_latest_renders(db: Database) -> None:
+    """Indexes of the latest renders of each endpoint: what they cost, how long they took.
+
+    A run asks for them before it plans, also in a ledger of a million finished jobs.
+    """
+    for statement in _M003.split(";;"):
+        db.execute(statement)
+
+
+_M003 = """
+create index attempts_costed on attempts (endpoint, id) where cost_micro_usd is not null
+;;
+create index attempts_rendered on attempts (endpoint, id) where rendered_at is not null
+"""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, Self
 
 from sqlite_utils import Database
@@ -136,16 +136,9 @@ class Reader:
 
     def typical_seconds(self) -> dict[str, float]:
         """By endpoint: the median duration of the latest fifty renders."""
-        sql = (
-            "select endpoint, seconds from (select endpoint,"
-            " (julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds,"
-            " row_number() over (partition by endpoint order by id desc) as n from attempts"
-            " where rendered_at is not null and submitted_at is not null) where n <= 50"
-        )
-        found: dict[str, list[float]] = {}
-        for row in self._rows(sql):
-            found.setdefault(row["endpoint"], []).append(row["seconds"])
-        return {endpoint: median(seconds) for endpoint, seconds in found.items()}
+        seconds = "(julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds"
+        latest = self._latest(50, f"id, {seconds}", "rendered_at", "submitted_at is not null")
+        return {endpoint: median(row["seconds"] for row in rows) for endpoint, rows in latest}
 
     def services(self) -> Iterator[Service]:
         """How long the latest renders took, oldest first.
@@ -166,13 +159,32 @@ class Reader:
             yield Service(**row)
 
     def typical_sizes(self) -> dict[str, float]:
-        """By endpoint: the average bytes of all files of a render."""
-        sql = (
-            "select endpoint, avg(size) as size from (select a.endpoint, sum(x.size) as size"
-            " from artifacts x join attempts a on a.id = x.attempt_id group by a.id)"
-            " group by endpoint"
-        )
-        return {row["endpoint"]: row["size"] for row in self._rows(sql)}
+        """By endpoint: the average bytes of all files of a render, of the latest fifty."""
+        size = "(select sum(size) from artifacts where attempt_id = attempts.id) as size"
+        latest = self._latest(50, size, "rendered_at")
+        known = {endpoint: [r["size"] for r in rows if r["size"]] for endpoint, rows in latest}
+        return {endpoint: mean(sizes) for endpoint, sizes in known.items() if sizes}
+
+    def _latest(
+        self, most: int, columns: str, known: str, *further: str
+    ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """By endpoint: its latest attempts of which a column is known, newest first.
+
+        `known` is a column that has an index of its own (`m003_latest_renders`), so that the
+        number of all other attempts does not matter.
+        """
+        where = " and ".join([f"{known} is not null", *further])
+        latest = f"where endpoint = ? and {where} order by id desc limit {most}"
+        endpoint = ""
+        while True:
+            sql = f"select min(endpoint) as next from attempts where {known} is not null"  # noqa: S608
+            (row,) = self._rows(f"{sql} and endpoint > ?", [endpoint])
+            if row["next"] is None:
+                return
+            endpoint = row["next"]
+            rows = list(self._rows(f"select {columns} from attempts {latest}", [endpoint]))  # noqa: S608
+            if rows:
+                yield endpoint, rows
 
     # -- the engine ----------------------------------------------------------------------------
 
@@ -287,17 +299,16 @@ class Reader:
 
         An estimate that has been corrected since counts with its present value.
         """
-        sql = (
-            "select endpoint, max(1.0 * cost_micro_usd / expected) as ratio from"
-            " (select a.endpoint, a.cost_micro_usd, max(a.estimate_micro_usd, coalesce(("
-            "  select max(n.estimate_micro_usd) from names n"
-            "  where n.job_key = a.job_key and n.retired_at is null), 0)) as expected,"
-            " row_number() over (partition by a.endpoint order by a.id desc) as latest"
-            " from attempts a where a.cost_micro_usd is not null"
-            " and a.state in ('rendered', 'succeeded'))"
-            " where latest <= 10 and expected > 0 group by endpoint"
+        expected = (
+            "max(estimate_micro_usd, coalesce((select max(n.estimate_micro_usd) from names n"
+            " where n.job_key = attempts.job_key and n.retired_at is null), 0)) as expected"
         )
-        return {row["endpoint"]: row["ratio"] for row in self._rows(sql)}
+        done = "state in ('rendered', 'succeeded')"
+        latest = self._latest(10, f"cost_micro_usd as cost, {expected}", "cost_micro_usd", done)
+        ratios = {
+            e: [r["cost"] / r["expected"] for r in rows if r["expected"]] for e, rows in latest
+        }
+        return {endpoint: max(found) for endpoint, found in ratios.items() if found}
 
 
 def _money_filter(

@@ -22,7 +22,7 @@ from kling_batch.core.lifecycle import OPEN
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.text import count
 from kling_batch.core.urls import without_signatures
-from kling_batch.engine.context import RunPolicy
+from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
@@ -229,7 +229,7 @@ def open_run(
                 approval.require(plan, ledger)
             if plan_maker is None:
                 _register(ledger, grown, single=single)
-            ledger.checkpoint()
+            ledger.log.checkpoint()
             run = Run(
                 batches=batches,
                 settings=settings,
@@ -340,7 +340,7 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 elif signals is not None:
                     last_message = partial(_last_message, run)
                     tasks.start_soon(listen, signals, engine, display, last_message)
-                tasks.start_soon(_tick, display, run.ledger)
+                tasks.start_soon(_tick, display, context)
                 if settings.deadline is not None:
                     tasks.start_soon(_leave_after, engine, settings.deadline)
                 # Where the caller cancels this, a POST in flight is shielded and gets its answer.
@@ -393,8 +393,8 @@ async def _leave_after(engine: Engine, seconds: float) -> None:
     engine.leave(ExitCode.STILL_RUNNING, f"the time of this run ({seconds:.0f} s) is over")
 
 
-async def _tick(display: Display, ledger: Ledger) -> None:
+async def _tick(display: Display, context: RunContext) -> None:
     while True:
         display.tick(anyio.current_time())
-        ledger.checkpoint()
+        await context.worker.run(context.ledger.log.checkpoint)
         await anyio.sleep(0.25)

@@ -28,6 +28,7 @@ from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
+from kling_batch.output.worker import Threads
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.coverage import Coverage, coverage_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
@@ -35,6 +36,10 @@ from kling_batch.settings import Settings
 
 #: Actions that need the key; output files are public to whoever has their URL.
 _KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
+
+#: Threads for file work. Most of it waits for the disk, which is one; a few calls at once let it
+#: write several files in one go.
+FILE_THREADS = 8
 
 
 def now() -> datetime:
@@ -134,12 +139,15 @@ async def run_context(
     """
     async with connect(gateway, auth) as fal:
         factors = await dearer_units(fal.queue, priced)
+        worker = Threads(FILE_THREADS)
         yield RunContext(
             ledger=ledger,
             queue=fal.queue,
-            fetcher=Downloader(fal.files),
+            fetcher=Downloader(fal.files, worker),
             uploader=FalUploader(auth, gateway=gateway),
             store=store_of(settings),
+            worker=worker,
+            log_worker=Threads(1),
             policy=policy,
             now=now,
             rng=Random(),  # noqa: S311 - jitter, not a secret

@@ -91,6 +91,14 @@ def digest_of_open(file: BufferedIOBase) -> str:
     return file_digest(file, "sha256").hexdigest()
 
 
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and make its content durable."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 #: What network and foreign file systems answer who cannot sync a folder.
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
 

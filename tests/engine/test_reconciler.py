@@ -392,7 +392,10 @@ def test_a_wrong_clock_is_no_proof_that_a_request_was_not_made(
     paid_once(rig, 2)
 
 
-def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("later", [0, 6])
+def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(
+    tmp_path: Path, later: float
+) -> None:
     """The submission lies in the future, and nobody knows when it was: a whole day is searched."""
     rig = Askew(tmp_path, account(list_delay=300.0), [LOST])
     rig.put(7)
@@ -401,6 +404,7 @@ def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(tmp_path: P
     assert rig.states(jobs) == [State.IN_DOUBT] * 2
     rig.world.faults.clear()
     rig.put(0)
+    rig.epoch += timedelta(hours=later)
 
     rig.run(jobs, doubt_wait=30.0)
     rig.run(jobs, doubt_wait=900.0)

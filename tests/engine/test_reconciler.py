@@ -293,6 +293,28 @@ def test_silence_of_the_list_never_sends_again(tmp_path: Path, wait: float) -> N
     paid_once(rig, 1)
 
 
+def test_a_second_request_of_the_same_payload_is_told_once(tmp_path: Path) -> None:
+    """Another program's, or a charge without a file: nobody else would tell of it."""
+    rig = Rig(tmp_path, account(list_delay=60.0), [Fault(stage="submit.after", what="reset")])
+    jobs = [make_job("a"), make_job("late")]
+
+    async def another(_: Engine) -> None:
+        while not rig.world.books.accepted:  # noqa: ASYNC110 - nobody reports when
+            await anyio.sleep(0.01)
+        await anyio.sleep(5)
+        rig.world.accept(rig.world.endpoint(T2V), dict(jobs[0].arguments))
+
+    rig.run(jobs, stop=another)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    surplus = rig.world.books.accepted[-1].request_id
+    (told,) = [event.message for event in rig.happenings if event.kind == "warning"]
+    assert told == (
+        f"fal also accepted request {surplus} with the same payload, and no job of this ledger "
+        "owns it: another program's, or a charge without a file"
+    )
+
+
 # -- clocks ------------------------------------------------------------------------------------
 
 

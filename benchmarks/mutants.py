@@ -25,8 +25,9 @@ AIMED = {
     "approval": ("tests/unit/planning/test_approval.py", "tests/cli/test_approval.py"),
     "cap_sums": ("tests/unit/ledger", "tests/engine/test_caps.py"),
     "classify": ("tests/unit/fal",),
-    "delivery": ("tests/engine/test_delivery.py", "tests/engine/test_polling.py"),
+    "delivery": ("tests/engine/test_delivery.py", "tests/cli/test_verify.py"),
     "gate": (
+        "tests/unit/engine/test_gate.py",
         "tests/engine/test_gate.py",
         "tests/engine/test_stops.py",
         "tests/engine/test_budget.py",
@@ -35,7 +36,7 @@ AIMED = {
     "ledger": ("tests/unit/ledger",),
     "matching": ("tests/unit/engine/test_matching.py", "tests/engine/test_reconciler.py"),
     "pricing": ("tests/unit/catalog",),
-    "reconciler": ("tests/engine/test_reconciler.py",),
+    "reconciler": ("tests/engine/test_reconciler.py", "tests/engine/test_polling.py"),
     "retry": ("tests/unit/planning", "tests/cli/test_retry.py"),
     "submission": (
         "tests/engine/test_submission.py",

@@ -214,6 +214,20 @@ def test_a_renamed_job_is_copied_not_paid(tmp_path: Path) -> None:
     paid_once(rig, 1)
 
 
+def test_a_renamed_job_whose_old_file_was_edited_gets_the_paid_one(tmp_path: Path) -> None:
+    """Of the same size: only its content shows that it cannot be copied."""
+    rig = Rig(tmp_path)
+    rig.run([make_job("before", prompt="p")])
+    before = tmp_path / "test/before.mp4"
+    paid = before.read_bytes()
+    before.write_bytes(paid[:-1] + bytes([paid[-1] ^ 1]))
+
+    rig.run([make_job("after", prompt="p")])
+
+    assert (tmp_path / "test/after.mp4").read_bytes() == paid
+    paid_once(rig, 1)
+
+
 # -- files -------------------------------------------------------------------------------------
 
 

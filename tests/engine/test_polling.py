@@ -98,6 +98,26 @@ def test_a_gateway_that_denies_everything_for_minutes_costs_no_render(
     paid_once(rig, 4)
 
 
+def test_a_request_that_fal_no_longer_shows_is_named_and_asked_for_by_the_next_run(
+    tmp_path: Path,
+) -> None:
+    gone = [Fault(stage=stage, what="status", status=404) for stage in ("status", "result")]
+    rig = Rig(tmp_path, account(list_unfinished=False, service_times={"standard": 1e6}), gone)
+    jobs = make_jobs(1)
+
+    run_result = rig.run(jobs)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    (request,) = rig.world.books.accepted
+    told = f"fal no longer shows request {request.request_id}"
+    assert run_result.reasons["test", "job-0", 1] == told
+    rig.world.faults.clear()
+    rig.world.complete_now()
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
+
+
 def test_a_list_that_cannot_be_read_loses_no_request_however_long(tmp_path: Path) -> None:
     rig = Rig(tmp_path, account(list_unfinished=False))
     jobs = make_jobs(2)

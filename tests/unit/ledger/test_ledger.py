@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
@@ -150,6 +151,52 @@ def test_times_of_any_zone_sort_as_text() -> None:
         < format_time(east + timedelta(milliseconds=1))
         < format_time(east + timedelta(hours=1))
     )
+
+
+# -- the file alone ----------------------------------------------------------------------------
+
+
+def attempts_in_a_copy(ledger: Ledger) -> int:
+    """What somebody has who copies the file without its log."""
+    copy = ledger.path.with_name("copy.db")
+    shutil.copy(ledger.path, copy)
+    attempts = count(copy, "attempts")
+    for path in ledger.path.parent.glob("copy.db*"):
+        path.unlink()
+    return attempts
+
+
+def test_each_checkpoint_brings_the_file_itself_up_to_date(ledger: Ledger) -> None:
+    for n, job in enumerate(make_jobs(3), start=1):
+        intend(ledger, job)
+        ledger.checkpoint()
+
+        assert attempts_in_a_copy(ledger) == n
+
+
+def test_what_has_not_changed_is_not_written_again(ledger: Ledger) -> None:
+    intend(ledger, make_jobs(1)[0])
+    ledger.checkpoint()
+    statements: list[str] = []
+    ledger.db.conn.set_trace_callback(statements.append)
+
+    ledger.checkpoint()
+
+    assert statements == []
+
+
+def test_a_checkpoint_that_a_reader_holds_up_is_made_later(ledger: Ledger) -> None:
+    ledger.checkpoint()
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as reader:
+        reader.execute("begin")
+        reader.execute("select count(*) from attempts").fetchone()
+        intend(ledger, make_jobs(1)[0])
+        ledger.checkpoint()
+        assert attempts_in_a_copy(ledger) == 0
+
+    ledger.checkpoint()
+
+    assert attempts_in_a_copy(ledger) == 1
 
 
 # -- facts -------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ class Gate:
     def closed(self) -> bool:
         return self.context.submit_stop.is_set
 
-    def said(self) -> list[tuple[EventKind, str, str]]:
+    def reported(self) -> list[tuple[EventKind, str, str]]:
         return [(event.kind, event.job, event.message) for event in self.events]
 
 
@@ -93,6 +93,7 @@ def test_a_new_gate_is_open_and_says_nothing(ledger: Ledger) -> None:
 
     assert place.gate.allows(make_job("a"))
     assert place.context.cost_ratios == {}
+    place.gate.ended(refusal(FailureKind.INVALID, "before it knows what the run is about"))
     assert (place.closed, place.stops, place.events, place.left) == (False, [], [], 0)
 
 
@@ -112,7 +113,7 @@ def test_a_price_above_the_catalogues_is_told_and_the_dearer_counts(
     place = Gate(ledger, {T2V: factor, PRO: 1.25})
 
     assert place.context.cost_ratios == {T2V: ratio, PRO: 1.25}
-    assert place.said() == [
+    assert place.reported() == [
         (
             EventKind.WARNING,
             "",
@@ -130,7 +131,7 @@ def test_closing_stops_the_buying_and_leaving_the_collecting_too(ledger: Ledger)
     assert place.closed
     assert place.left == 0
     assert place.stops == [StopReason(ExitCode.BUDGET, "enough", "", support=False)]
-    assert place.said() == [(EventKind.STOPPING, "", "enough")]
+    assert place.reported() == [(EventKind.STOPPING, "", "enough")]
 
     place.gate.leave(ExitCode.INTERRUPTED, "stop")
 

@@ -46,6 +46,14 @@ AIMED = {
         "tests/engine/test_job_inputs.py",
     ),
 }
+#: Sets the slip in the process itself: tests of commands clear the environment.
+PYTEST = """
+import sys
+from mutmut.mutation.trampoline import set_mutant_under_test
+set_mutant_under_test(sys.argv.pop(1))
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
 #: Seconds after which a mutant counts as noticed: it goes round for ever.
 TIMEOUT = 300
 
@@ -58,12 +66,12 @@ def names_of(module: str) -> list[str]:
 
 def noticed(name: str, tests: tuple[str, ...]) -> bool:
     """Whether one of the tests fails with this mutant; no name: on the code as it is."""
-    words = ["-m", "pytest", "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]
+    words = ["-c", PYTEST, name, "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(
             [sys.executable, *words],
             cwd="mutants",
-            env=os.environ | {"MUTANT_UNDER_TEST": name, "PYTHONPATH": "."},
+            env=os.environ | {"PYTHONPATH": "."},
             capture_output=True,
             timeout=TIMEOUT,
             check=False,

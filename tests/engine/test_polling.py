@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -272,13 +271,16 @@ def test_an_answer_without_files_is_collected_from_the_list(tmp_path: Path) -> N
     rig.run([job], detach=True)
     rig.epoch += timedelta(seconds=60)
     rig.world.catch_up()
-    rig.world.books.accepted[0].output = {"text": "forty-two"}
+    rig.world.books.accepted[0].output = {"text": "zweiundvierzig €"}
     rig.epoch += timedelta(hours=2)
 
     rig.run([job])
 
     assert rig.states([job]) == [State.SUCCEEDED]
-    assert json.loads((tmp_path / "test/raw.json").read_text()) == {"text": "forty-two"}
+    names = sorted(path.name for path in (tmp_path / "test").iterdir())
+    assert names == ["raw.json", "raw.json.json"]
+    text = (tmp_path / "test/raw.json").read_text(encoding="utf-8")
+    assert text == '{\n  "text": "zweiundvierzig €"\n}\n'
 
 
 def cancelled_while(

@@ -153,6 +153,20 @@ def test_times_of_any_zone_sort_as_text() -> None:
     )
 
 
+def test_a_ledger_that_was_moved_takes_no_intent_and_says_what_to_do(ledger: Ledger) -> None:
+    ledger.path.rename(ledger.path.with_name("moved.db"))
+
+    with pytest.raises(LedgerError) as caught:
+        intend(ledger, make_jobs(1)[0])
+
+    assert str(caught.value) == (
+        f"{ledger.path}: the ledger was renamed, replaced or deleted while this run used it; "
+        "nothing more is bought. Put it back, or run again without it: what is paid for is found "
+        "beside the files and in fal's request list"
+    )
+    assert ledger.displaced == str(caught.value)
+
+
 # -- the file alone ----------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap, OverCap
-from kling_batch.errors import LedgerError
+from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger, RequestClaimedError
 from kling_batch.ledger.overrides import adopt
 
@@ -151,6 +151,13 @@ def test_times_of_any_zone_sort_as_text() -> None:
         < format_time(east + timedelta(milliseconds=1))
         < format_time(east + timedelta(hours=1))
     )
+
+
+def test_a_ledger_belongs_to_one_service(ledger: Ledger) -> None:
+    ledger.must_belong_to("emulator")
+
+    with pytest.raises(UsageError, match=r"this ledger belongs to .*emulator.* a run on fal"):
+        ledger.must_belong_to("fal")
 
 
 def test_a_ledger_that_was_moved_takes_no_intent_and_says_what_to_do(ledger: Ledger) -> None:

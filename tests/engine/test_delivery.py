@@ -280,6 +280,25 @@ def test_what_is_missing_with_its_folder_is_fetched_again(tmp_path: Path) -> Non
     paid_once(rig, 1)
 
 
+def test_the_ledger_knows_where_a_replaced_file_was_kept(tmp_path: Path) -> None:
+    """Back at its first prompt, the job takes the file from there."""
+    rig = Rig(tmp_path)
+    rig.run([make_job("a", prompt="first")])
+    paid = (tmp_path / "test/a.mp4").read_bytes()
+    rig.run([make_job("a", prompt="second")])
+    have = downloads(rig)
+
+    with rig.ledger() as ledger:
+        (kept,) = ledger.files_of(ledger.attempts_in(State.SUCCEEDED)[0].id)
+    assert kept.superseded
+    assert rig.store().located(kept.path).read_bytes() == paid
+    rig.run([make_job("a", prompt="first")])
+
+    assert (tmp_path / "test/a.mp4").read_bytes() == paid
+    assert downloads(rig) == have
+    paid_once(rig, 2)
+
+
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_a_file_with_a_second_name_is_put_back_from_there(tmp_path: Path, lost: str) -> None:
     rig = Rig(tmp_path)
@@ -288,7 +307,7 @@ def test_a_file_with_a_second_name_is_put_back_from_there(tmp_path: Path, lost: 
     rig.run([job])
     paths = {"before": tmp_path / "test/before.mp4", "after": tmp_path / "deep/er/after.mp4"}
     paid = paths[lost].read_bytes()
-    shutil.rmtree(paths[lost].parent)
+    shutil.rmtree(tmp_path / paths[lost].relative_to(tmp_path).parts[0])
     have = downloads(rig)
 
     put_back(rig, job)

@@ -6,6 +6,7 @@ import base64
 import errno
 import os
 import shutil
+import ssl
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -470,6 +471,8 @@ def test_no_other_refusal_says_anything_about_the_file(tmp_path: Path, status: i
         "https://",
         "https://v3b.fal.media:port/x",
         "https://v3b.fal.media/\x00",
+        "https://v3b.fal.media/\ud83d",
+        "https://xn--a.example/x",
         "",
     ],
 )
@@ -506,6 +509,38 @@ def test_a_server_that_is_not_there_is_no_verdict(tmp_path: Path) -> None:
     outcome, _, _ = fetch(good(), tmp_path, transport=lambda _: GatewayTransport(url))
 
     assert isinstance(outcome, Unfetched)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://localhost:99999/x", f"https://localhost:{10**30}/x", "https://v3b..fal.media/x"],
+)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_address_that_cannot_be_connected_to_is_no_verdict(
+    tmp_path: Path, backend: str, url: str
+) -> None:
+    """Without a gateway, as in a run on fal: the name or port fails before anything is sent."""
+
+    async def main() -> Any:
+        async with httpx.AsyncClient() as files:
+            return await Downloader(files).fetch(video(url=url), tmp_path / "part")
+
+    assert isinstance(anyio.run(main, backend=backend), Unfetched)
+
+
+def test_a_damaged_tls_record_is_an_outage_and_no_full_disk(tmp_path: Path) -> None:
+    def damaged(_: httpx.Request) -> httpx.Response:
+        raise ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC]")
+
+    async def main() -> Any:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(damaged)) as files:
+            return await Downloader(files).fetch(video(), tmp_path / "part")
+
+    outcome = anyio.run(main)
+
+    assert isinstance(outcome, Unfetched)
+    assert outcome.outage
+    assert "BAD_RECORD_MAC" in outcome.reason
 
 
 def test_a_temporary_that_leads_elsewhere_is_not_written_through(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from functools import cached_property
 from kling_batch.catalog.media import MediaLimits
 from kling_batch.core.jobs import JSON
 
+#: Longer lists of choices are cut short in a message.
+_MOST_LISTED = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
@@ -74,6 +77,8 @@ class Parameter:
         numbers = [int(choice) for choice in self.choices if choice.isdecimal()]
         if len(numbers) == len(self.choices) > 2:
             return f"{numbers[0]} to {numbers[-1]}"
+        if len(self.choices) > _MOST_LISTED:
+            return f"{', '.join(self.choices[:3])} and {len(self.choices) - 3} more"
         words = f" (or {', '.join(self.aliases)})" if self.aliases else ""
         return ", ".join(self.choices) + words
 

@@ -113,8 +113,10 @@ class _Model(BaseModel):
 class Limits(_Model):
     """Limits of the batch; a command-line flag overrides them."""
 
-    concurrency: Requests | None = _key("Open requests at most.")
-    rate: Rate | None = _key("Submissions at most, such as 60/min.")
+    concurrency: Requests | None = _key("Open requests at most; by default 8.")
+    rate: Rate | None = _key(
+        "Submissions at most, such as 60/min; by default `concurrency` a second, at least 10/s."
+    )
     max_cost: Money | None = _key("US dollars at most for this batch, over all its runs.")
     max_cost_per_day: Money | None = _key("US dollars at most in any 24 hours.")
     deadline: Seconds | None = _key("How long a run may last, such as 3h.")

@@ -31,8 +31,8 @@ class Parameter:
     choices: tuple[str, ...] = ()
     #: Other spellings of some choices (`square` → `1:1`).
     aliases: Mapping[str, str] = field(default_factory=dict)
-    #: A value outside `choices`, `minimum` and `maximum` only warns: fal's own pages disagree, or
-    #: only others state the limit.
+    #: A value outside `choices` or beyond `maximum` only warns: fal's own pages disagree, or only
+    #: others state the limit.
     open: bool = False
     #: Why it is not certain that fal takes it as described; a job that has it is warned.
     doubt: str = ""

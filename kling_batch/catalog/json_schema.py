@@ -186,9 +186,11 @@ def _decimal_options(parameter: Parameter) -> list[Schema]:
 
 def _unless_open(parameter: Parameter, limits: Schema) -> Schema:
     """The limits that are known and no mere doubt."""
-    return (
-        {} if parameter.open else {name: each for name, each in limits.items() if each is not None}
-    )
+    return {
+        name: each
+        for name, each in limits.items()
+        if each is not None and not (parameter.open and name.startswith("max"))
+    }
 
 
 def _url_options(parameter: Parameter) -> list[Schema]:

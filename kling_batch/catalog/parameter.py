@@ -12,6 +12,9 @@ from functools import cached_property
 from kling_batch.catalog.media import MediaLimits
 from kling_batch.core.jobs import JSON
 
+#: Longer lists of choices are cut short in a message.
+_MOST_LISTED = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
@@ -28,8 +31,8 @@ class Parameter:
     choices: tuple[str, ...] = ()
     #: Other spellings of some choices (`square` → `1:1`).
     aliases: Mapping[str, str] = field(default_factory=dict)
-    #: A value outside `choices`, `minimum` and `maximum` only warns: fal's own pages disagree, or
-    #: only others state the limit.
+    #: A value outside `choices` or beyond `maximum` only warns: fal's own pages disagree, or only
+    #: others state the limit.
     open: bool = False
     #: Why it is not certain that fal takes it as described; a job that has it is warned.
     doubt: str = ""
@@ -74,6 +77,8 @@ class Parameter:
         numbers = [int(choice) for choice in self.choices if choice.isdecimal()]
         if len(numbers) == len(self.choices) > 2:
             return f"{numbers[0]} to {numbers[-1]}"
+        if len(self.choices) > _MOST_LISTED:
+            return f"{', '.join(self.choices[:3])} and {len(self.choices) - 3} more"
         words = f" (or {', '.join(self.aliases)})" if self.aliases else ""
         return ", ".join(self.choices) + words
 

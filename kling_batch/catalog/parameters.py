@@ -147,8 +147,12 @@ def _ranged(
 ) -> float | None:
     """The number, or None after an error because it is out of its range."""
     low, high = parameter.minimum, parameter.maximum
-    if (low is not None and number < low) or (high is not None and number > high):
-        message = f"`{parameter.name}` is {show(number)}; allowed: {low} to {high}"
+    message = f"`{parameter.name}` is {show(number)}; allowed: {low} to {high}"
+    if low is not None and number < low:
+        # Never a doubt: what is too little would have no price.
+        problems.error(path, message, "out-of-range")
+        return None
+    if high is not None and number > high:
         _beyond(parameter, path, message, "out-of-range", problems)
         return number if parameter.open else None
     return number

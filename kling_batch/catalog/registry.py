@@ -130,11 +130,12 @@ def estimate(endpoint: Endpoint, arguments: Arguments, seconds: Lengths | None =
     if isinstance(endpoint.price, PerImage):
         return estimate_images(endpoint.price, arguments)
     clips = clip_limits(endpoint, arguments)
-    known = {path: length for path, length in (seconds or {}).items() if path in clips}
+    sounds = clip_limits(endpoint, arguments, "audio")
+    lengths = seconds or {}
     notes: list[str] = []
-    output = _output_seconds(endpoint, arguments, clips, known, notes)
-    inputs = _input_seconds(endpoint, clips, known)
-    if len(known) < len(clips) and any(
+    output = _output_seconds(endpoint, arguments, {**sounds, **clips}, lengths, notes)
+    inputs = _input_seconds(endpoint, clips, lengths)
+    if not lengths.keys() >= clips.keys() and any(
         r.counted is not Counted.OUTPUT for r in endpoint.price.rates
     ):
         notes.append(f"seconds of input clips are billed, too: up to {inputs:g} s")
@@ -147,14 +148,16 @@ def estimate(endpoint: Endpoint, arguments: Arguments, seconds: Lengths | None =
     return estimate_seconds(endpoint.price, case, output, inputs, notes)
 
 
-def clip_limits(endpoint: Endpoint, arguments: Arguments) -> dict[ArgumentPath, float]:
-    """The paths of a request's input clips and sounds, and the greatest length of each."""
+def clip_limits(
+    endpoint: Endpoint, arguments: Arguments, media: str = "video"
+) -> dict[ArgumentPath, float]:
+    """The paths of a request's input clips (or sounds), and the greatest length of each."""
     found: dict[ArgumentPath, float] = {}
     if endpoint.url_names.isdisjoint(arguments):
         return found
 
     def visit(parameter: Parameter, value: JSON, path: ArgumentPath) -> JSON:
-        if parameter.media not in ("", "image"):
+        if parameter.media == media:
             limits = parameter.limits_with(arguments)
             found[path] = (limits and limits.longest) or endpoint.longest
         return value
@@ -172,7 +175,7 @@ def _output_seconds(
 ) -> float:
     if (written := whole_number(arguments.get("duration"))) is not None:
         return written
-    source: ArgumentPath = ("video_url",) if ("video_url",) in clips else ("audio_url",)
+    source: ArgumentPath = ("video_url",) if "video_url" in endpoint.by_name else ("audio_url",)
     # Its length without `duration` is not published; it need not be that of the source.
     if "duration" in endpoint.by_name or source not in clips:
         longest: float = endpoint.longest
@@ -186,8 +189,8 @@ def _output_seconds(
 
 def _input_seconds(endpoint: Endpoint, clips: Lengths, known: Lengths) -> float:
     """Seconds of all input clips; the longest that may be, where one is not known."""
-    given = sum(Decimal(repr(each)) for each in known.values())
-    if len(known) == len(clips):
+    given = sum(Decimal(repr(known[path])) for path in clips if path in known)
+    if known.keys() >= clips.keys():
         return float(given)
     most = given + sum(Decimal(repr(clips[path])) for path in clips if path not in known)
     together = Decimal(endpoint.clips_together or most)

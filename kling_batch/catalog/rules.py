@@ -191,6 +191,17 @@ def only_with(name: str, other: str, value: JSON, why: str) -> Rule:
     return check
 
 
+def not_among(name: str, values: tuple[str, ...], why: str) -> Rule:
+    """A rule: an argument has none of these values."""
+
+    def check(arguments: Arguments, problems: Collector) -> None:
+        if arguments.get(name) in values:
+            message = f"`{name}: {arguments[name]}` does not work"
+            problems.error((name,), message, "wrong-value", why)
+
+    return check
+
+
 def not_with(name: str, other: str, value: JSON, why: str) -> Rule:
     """A rule: an argument is not used where another one has this value."""
 

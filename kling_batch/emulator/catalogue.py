@@ -6,12 +6,16 @@ from collections.abc import Mapping
 
 from .endpoints import O3, Endpoint, Media, Tariff
 from .families import FAMILIES
+from .speech import SPEECH
 
-CATALOGUE: Mapping[str, Endpoint] = {**O3, **FAMILIES}
+CATALOGUE: Mapping[str, Endpoint] = {**O3, **FAMILIES, **SPEECH}
 
 #: Below these only the listed ids exist, so that a misspelt one is refused.
 _COMPLETE = (
-    *(f"fal-ai/kling-video/{family}/" for family in ("o3", "o1", "v3", "v2.6")),
+    *(
+        f"fal-ai/kling-video/{family}/"
+        for family in ("o3", "o1", "v3", "v2.6", "lipsync", "ai-avatar")
+    ),
     *(f"fal-ai/kling-image/{family}/" for family in ("o3", "o1", "v3")),
     "kling/v4/",
 )

@@ -50,6 +50,8 @@ class Tariff:
     resolutions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     image: int = 0
     call: int = 0
+    #: Not the output is billed, but the source clip, in started blocks of so many seconds.
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

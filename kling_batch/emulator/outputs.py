@@ -50,6 +50,7 @@ def _clip(
     endpoint: Endpoint, payload: Mapping[str, Any], files: Files, tag: str, now: float
 ) -> Clip:
     source = _shape_at(payload.get("video_url"), files, now)
+    sound = _shape_at(payload.get("audio_url"), files, now)
     seconds = _DEFAULT_SECONDS
     if payload.get("multi_prompt"):
         seconds = float(shot_seconds(payload["multi_prompt"])) or seconds
@@ -57,6 +58,8 @@ def _clip(
         seconds = _number(payload["duration"], seconds)
     elif source and source.seconds:
         seconds = source.seconds
+    elif sound and sound.seconds:
+        seconds = sound.seconds
     seconds = min(max(seconds, 1.0), _MOST_SECONDS)
     start = payload.get("image_url") or payload.get("start_image_url")
     ratio = _ratio(payload.get("aspect_ratio"), source or _shape_at(start, files, now))
@@ -95,7 +98,10 @@ def output_of(
 ) -> dict[str, Any]:
     """Result JSON of a successful render."""
     if endpoint.media == "video":
-        return {"video": _described(shelved[0], files, sizes=sizes)}
+        described = {"video": _described(shelved[0], files, sizes=sizes)}
+        shape = files.shape(shelved[0])
+        spoken = {"duration": shape.seconds} if endpoint.operation == "avatar" and shape else {}
+        return {**described, **spoken}
     if endpoint.media == "voice":
         return {"voice_id": f"voice-{request.request_id[-12:]}"}
     if endpoint.media == "image":
@@ -136,6 +142,8 @@ def input_complaints(
     found: list[dict[str, Any]] = []
     for path, url in _urls(payload, _IMAGE_FIELDS):
         found += _image_complaints(path, url, files, now)
+    for path, url in _urls(payload, ("audio_url",)):
+        found += _sound_complaints(path, url, files, now)
     least, most = endpoint.clips
     if payload.get("character_orientation") == "image":
         most = min(most, 10.0)
@@ -188,6 +196,20 @@ def _image_complaints(
         yield detail("image_aspect_ratio_error", msg, path, given=url)
 
 
+def _sound_complaints(
+    path: list[str | int], url: str, files: Files, now: float
+) -> Iterator[dict[str, Any]]:
+    if not files.is_ours(url):
+        return
+    file = files.find(url, now)
+    if file is None:
+        yield detail("file_download_error", "File could not be downloaded", path, given=url)
+    elif not (files.shape(file) or Shape(0, 0)).seconds:
+        msg = "Audio format is not supported"
+        ctx: dict[str, Any] = {"supported_formats": ["mp3", "wav", "m4a", "aac", "ogg"]}
+        yield detail("unsupported_audio_format", msg, path, given=url, ctx=ctx)
+
+
 def _video_complaints(
     path: list[str | int], url: str, files: Files, now: float, limits: tuple[float, float]
 ) -> Iterator[dict[str, Any]]:
@@ -197,8 +219,9 @@ def _video_complaints(
     if file is None:
         yield detail("file_download_error", "File could not be downloaded", path, given=url)
         return
-    seconds = (files.shape(file) or Shape(0, 0)).seconds
-    if seconds is None:
+    shape = files.shape(file) or Shape(0, 0)
+    seconds = shape.seconds
+    if seconds is None or not shape.width:
         ctx: dict[str, Any] = {"supported_formats": ["mp4", "mov"]}
         msg = "Video format is not supported"
         yield detail("unsupported_video_format", msg, path, given=url, ctx=ctx)

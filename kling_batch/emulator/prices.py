@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 from .endpoints import Endpoint, Tariff, makes_sound
@@ -45,6 +46,8 @@ def charge_for(
         cost = Fraction(images * tariff.image * (2 if payload.get("resolution") == "4K" else 1))
     elif tariff.call:
         cost = Fraction(tariff.call)
+    elif tariff.block:
+        cost = Fraction(ceil(_exact(input_seconds) / tariff.block) * tariff.block * tariff.second)
     elif tariff.resolutions:
         cost = _by_resolution(tariff, payload, _exact(seconds), _exact(input_seconds))
     else:

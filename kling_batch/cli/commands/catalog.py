@@ -117,7 +117,7 @@ def _rate(rate: Rate, *, alone: bool) -> str:
     if rate.least:
         second += f" (at least {rate.least} × output)"
     if rate.block:
-        second += f" in started {rate.block} s"
+        second += f" in started blocks of {rate.block} s"
     note = " (not published)" if rate.note else ""
     return " ".join([rate.usd, second, *cases]) + note
 
@@ -147,7 +147,10 @@ def _parameter(parameter: Parameter, indent: str) -> str:
     if parameter.required:
         facts.append("required")
     if parameter.choices:
-        facts.append(parameter.allowed)
+        # Where a message would name the first of many, all are listed here.
+        many = len(parameter.choices) > len(parameter.allowed.split(", "))
+        numbers = parameter.choices[0].isdecimal()
+        facts.append(", ".join(parameter.choices) if many and not numbers else parameter.allowed)
     elif parameter.minimum is not None or parameter.maximum is not None:
         low = "" if parameter.minimum is None else parameter.minimum
         high = "" if parameter.maximum is None else parameter.maximum

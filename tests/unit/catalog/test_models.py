@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kling_batch.catalog.pricing import Case, PerSecond
 from kling_batch.catalog.registry import (
@@ -14,6 +16,7 @@ from kling_batch.catalog.registry import (
     examine,
     find,
     find_exactly,
+    fitting,
     models,
     normalise,
     parse_usd,
@@ -249,6 +252,7 @@ def test_decimals_have_one_spelling():
         ("v4", "text-to-video", {"multi_prompt": [{"prompt": "a", "duration": 29}]}, []),
         ("v4", "image-to-video", {"prompt": "x"}, ["missing"]),
         ("v4", "reference-to-video", {"prompt": "x", "image_urls": [URL] * 11}, ["wrong-count"]),
+        ("v4-flash", "text-to-video", {"prompt": "x", "duration": 0}, ["out-of-range"]),
         ("v3", "text-to-video", {"prompt": "x", "duration": 16}, ["wrong-value"]),
         ("v3", "text-to-video", {"prompt": "x", "elements": [PICTURES]}, ["unknown-parameter"]),
         ("v3", "text-to-video", {"prompt": "x", "multi_prompt": [{"prompt": "y"}]}, ["conflict"]),
@@ -500,6 +504,31 @@ def test_an_unknown_movement_is_as_long_as_its_orientation_allows(orientation, d
     arguments = normalise(endpoint, {**MOTION, "character_orientation": orientation})
 
     assert estimate(endpoint, arguments).micro == parse_usd(dollars)
+
+
+ODD = st.sampled_from(
+    [
+        *(None, "", 0, -1, 5, "5", True, [], {}, ["x"], [{}], object(), b"x", 10**30, 1e400),
+        *([{"prompt": "a"}], [{"prompt": "a", "duration": "x"}], [{"video_url": URL}]),
+        *([{"voice_id": 5, "video_url": {"job": "x"}}], "@Image1 @Video2 <<<voice_1>>>", "x"),
+        *({"job": "a"}, [{"job": "a"}], [URL] * 3, URL, "720p", "1080p", "image", "video"),
+    ]
+)
+
+
+@settings(max_examples=400)
+@given(st.sampled_from(endpoints()), st.data())
+def test_whatever_is_written_is_read_once_and_has_a_price_or_an_error(endpoint, data):
+    names = st.sampled_from([*endpoint.by_any_name, "unheard-of"])
+    needed = {name: data.draw(ODD) for name in endpoint.required}
+    written = {**needed, **data.draw(st.dictionaries(names, ODD, max_size=4))}
+    fitting(endpoint, written)
+    arguments, problems = examine(endpoint, written)
+
+    if not problems.errors:
+        assert estimate(endpoint, arguments).micro > 0
+        again, more = examine(endpoint, arguments)
+        assert (again, more.errors) == (arguments, [])
 
 
 def test_every_case_has_a_rate():

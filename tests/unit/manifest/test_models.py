@@ -312,6 +312,48 @@ def test_a_clip_of_a_doubtful_length_only_warns(tmp_path):
     assert any("other hosts say 3 to 30 s" in each for each in found)
 
 
+def test_a_sound_that_is_spoken_makes_the_length_and_the_price(tmp_path):
+    tone(tmp_path / "a.wav", 12.5)
+    text = f"jobs:\n- {{id: a, mode: avatar, tier: standard, {FIGURE}, audio_url: a.wav}}\n"
+    (job,) = batch(tmp_path, text).jobs
+
+    assert (job.estimate, job.estimate_note) == (parse_usd("0.7025"), "")
+    assert job.endpoint == "fal-ai/kling-video/ai-avatar/v2/standard"
+    (line,) = said(tmp_path, text.replace("a.wav}", '"data:image/png;base64,AA"}'))
+    assert "wants audio data" in line
+
+
+@pytest.mark.parametrize(("seconds", "dollars"), [(4.0, "0.07"), (5.0, "0.07"), (6.0, "0.14")])
+def test_lipsync_counts_the_source_in_started_blocks(tmp_path, seconds, dollars):
+    clip(tmp_path / "a.mp4", seconds, 1280, 720)
+    tone(tmp_path / "a.mp3", 3.0)
+    text = "jobs:\n- {id: a, mode: lipsync, video_url: a.mp4, audio_url: a.mp3}\n"
+    (job,) = batch(tmp_path, text).jobs
+
+    assert (job.estimate, job.estimate_note) == (parse_usd(dollars), "")
+
+
+def test_what_cannot_be_spoken_is_told_before_it_is_paid(tmp_path):
+    tone(tmp_path / "long.mp3", 61.0)
+    clip(tmp_path / "wide.mp4", 11.0, 1280, 720)
+    text = """\
+    jobs:
+    - {id: a, mode: lipsync, video_url: wide.mp4, audio_url: long.mp3}
+    - {id: b, mode: dub-text, video_url: wide.mp4, text: TEXT, voice_id: uk_mann, voice_speed: 3}
+    """
+    lines = said(tmp_path, text.replace("TEXT", "x" * 121))
+
+    assert [line.partition(": ")[2] for line in lines] == [
+        "`wide.mp4` (1280×720, 11.00 s): allowed are 2 to 10 s (cut it)",
+        lines[1].partition(": ")[2],
+        "`text` has 121 characters; at most 120",
+        lines[3].partition(": ")[2],
+        "`voice_speed` is 3.0; allowed: 0.8 to 2",
+    ]
+    assert "allowed are 2 to 60 s" in lines[1]
+    assert "did you mean `uk_man2`?" in lines[3]
+
+
 @pytest.mark.parametrize("name", ["a.mp3", "a.wav"])
 def test_the_length_of_a_sound_is_known(tmp_path, name):
     tone(tmp_path / name, 2.0)
@@ -363,6 +405,7 @@ URL, CLIP_URL = "https://a.example/1.png", "https://a.example/1.mp4"
 #: A value of each parameter that both take, where the endpoint has it.
 VALUES = {
     "aspect_ratio": "16:9",
+    "audio_url": "https://a.example/1.mp3",
     "cfg_scale": 0.3,
     "character_orientation": "video",
     "duration": 5,
@@ -382,9 +425,13 @@ VALUES = {
     "shot_type": "customize",
     "start_image_url": URL,
     "sync_mode": False,
+    "text": "good morning",
     "video_url": CLIP_URL,
     "video_urls": [CLIP_URL],
+    "voice_id": "uk_man2",
     "voice_ids": ["v"],
+    "voice_language": "en",
+    "voice_speed": 1.5,
 }
 VALIDATOR = Draft202012Validator(schema())
 MODES = sorted({(each.model, each.mode) for each in catalog.endpoints()})
@@ -394,12 +441,13 @@ MODES = sorted({(each.model, each.mode) for each in catalog.endpoints()})
 def test_the_schema_and_the_loader_agree_on_every_parameter_of_every_model(tmp_path, model, mode):
     endpoint = catalog.find(mode, None, model)
     needed = {name: VALUES[name] for name in endpoint.required if name != "prompt"}
+    prompt = {"prompt": "x"} if "prompt" in endpoint.by_name else {}
     known = {name: each.name for name, each in endpoint.by_any_name.items()}
     foreign = VALUES.keys() - known.keys()
     further = {name for name in VALUES.keys() - foreign if known[name] not in needed}
 
     def documents(name):
-        job = {"id": name, "mode": mode, "prompt": "x", **needed, name: VALUES[name]}
+        job = {"id": name, "mode": mode, **prompt, **needed, name: VALUES[name]}
         yield {"jobs": [{**job, "model": model}]}
         yield {"defaults": {"model": model}, "jobs": [job]}
 

@@ -74,7 +74,9 @@ def homes(library: str) -> set[str]:
 
 #: Each outside library, and the packages or modules that may know it.
 HOMES: dict[str, set[str]] = {
-    "httpx": {"fal", "output.download"},
+    "httpx": {"fal", "wire"},
+    "aiohttp": {"wire.sockets"},
+    "yarl": {"wire.sockets"},
     "fal_client": {"fal"},
     "sqlite_utils": {"ledger"},
     "filelock": {"ledger.database"},
@@ -87,7 +89,7 @@ HOMES: dict[str, set[str]] = {
     "PIL": {"manifest.inputs"},
     "av": {"manifest.inputs"},
     "click": {"cli"},
-    "anyio": {"engine", "fal.client", "output.download", "operations", "api.runs"},
+    "anyio": {"engine", "fal.client", "wire", "output.download", "operations", "api.runs"},
     "starlette": set(),
     "uvicorn": set(),
     "trio": set(),
@@ -253,8 +255,9 @@ CATCH_ALL = {
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
     "manifest.inputs": 2,  # decoders raise anything over a strange file
-    "output.download": 1,  # a group, where no connection to such an address can be tried
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
+    "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
+    "wire.over_httpx": 2,  # the same
     "fal.upload": 1,  # fal-client over an answer that it does not expect
     "cli.main": 1,  # what several tasks raised at once, in words
     "emulator.app": 1,  # a server answers

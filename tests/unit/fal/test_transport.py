@@ -15,10 +15,10 @@ import anyio
 import httpx
 import pytest
 import trustme
-from fal_client import client as fal_client
 from support.cli import invoke
 from support.engine import T2V
 from support.process import environment
+from support.wires import in_process
 
 from kling_batch.core.outcomes import (
     FailureKind,
@@ -31,7 +31,8 @@ from kling_batch.fal.classify import classify_submit
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, secrets_of
 from kling_batch.fal.responses import Answer
-from kling_batch.fal.transport import SendTracker, connections
+from kling_batch.fal.transport import connections
+from kling_batch.wire.over_httpx import Departure
 
 OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)
@@ -131,16 +132,8 @@ def test_a_post_that_left_through_a_tunnel_and_lost_its_answer_is_doubt(
     assert isinstance(outcome, Unconfirmed), outcome
 
 
-def test_the_backup_domain_is_listened_to_as_well() -> None:
-    """fal-client sends a POST that could not connect to its other domain, as another request."""
-    request = httpx.Request("POST", "https://queue.fal.run/x", content=b"{}")
-    SendTracker(request)
-
-    assert "trace" in fal_client._backup_request(request).extensions
-
-
 def test_a_transport_that_tells_nothing_leaves_it_open() -> None:
-    assert not SendTracker(httpx.Request("POST", "https://queue.fal.run/x")).never_began
+    assert not Departure("POST").never_began
 
 
 # -- what the environment says ---------------------------------------------------------------------
@@ -194,19 +187,6 @@ def test_no_entry_of_no_proxy_is_an_obstacle(
     assert os.environ[name] == value
 
 
-def test_an_entry_of_no_proxy_that_can_be_used_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "fd00::/8,queue.fal.run,fd01::/16")
-
-    async def ask() -> bool:
-        async with connections("Key an-id:a-secret-key") as (_, files):
-            direct = files._transport_for_url(httpx.URL("https://queue.fal.run/x"))
-            other = files._transport_for_url(httpx.URL("https://v3.fal.media/x"))
-            return direct is files._transport and other is not files._transport
-
-    assert anyio.run(ask)
-
-
 @pytest.mark.parametrize("error", [OverflowError, ValueError, RuntimeError, KeyError])
 @pytest.mark.parametrize("left", [False, True])
 def test_what_never_left_is_no_doubt_whatever_the_exception(
@@ -221,7 +201,8 @@ def test_what_never_left_is_no_doubt_whatever_the_exception(
             raise error("broken")
 
     async def ask() -> SubmitOutcome:
-        async with connections("Key an-id:a-secret-key", Breaking()) as (api, _):
+        wire = in_process(Breaking())
+        async with connections("Key an-id:a-secret-key", wire=wire) as (api, _):
             return await FalQueue(api).submit(T2V, {"prompt": "x"})
 
     assert isinstance(anyio.run(ask), Unconfirmed if left else NotSent)

@@ -94,7 +94,7 @@ HOMES: dict[str, set[str]] = {
     "uvicorn": set(),
     "trio": set(),
     # Of the standard library: what only one place may do.
-    "asyncio": set(),
+    "asyncio": {"wire.sockets"},
     "threading": set(),
     "subprocess": set(),
     "time": set(),

@@ -16,8 +16,8 @@ from fal_client.client import USER_AGENT
 from kling_batch.wire.addresses import parsed
 from kling_batch.wire.environment import (
     Proxies,
+    httpx_client,
     proxies,
-    socks_client,
     trusted,
     usable_no_proxy,
 )
@@ -149,11 +149,11 @@ def _lines(api: Wire, files: Wire, auth: str) -> Lines:
 
 
 def _network(*, direct: bool) -> AbstractAsyncContextManager[Wire]:
-    """Sockets, or httpx where only that can speak to the proxy of the environment."""
-    found = Proxies() if direct else proxies()
-    if found.socks:
-        return HttpxWire(socks_client())
+    """Sockets; or httpx, where aiohttp cannot serve the proxy (SOCKS) or the event loop (trio)."""
     # aiohttp loads only where something is sent.
-    from kling_batch.wire.sockets import SocketWire  # noqa: PLC0415
+    from kling_batch.wire.sockets import SocketWire, usable_here  # noqa: PLC0415
 
-    return SocketWire(trusted(), found)
+    found, trust = Proxies() if direct else proxies(), trusted()
+    if found.socks or not usable_here():
+        return HttpxWire(httpx_client(trust, direct=direct))
+    return SocketWire(trust, found)

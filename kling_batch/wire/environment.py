@@ -129,14 +129,19 @@ def _explained() -> Iterator[None]:
         raise UsageError(f"the proxy that the environment names cannot be used: {reason}") from None
 
 
-def socks_client() -> httpx.AsyncClient:
-    """A client of httpx's for the SOCKS proxy of the environment.
+def httpx_client(trust: SSLContext, *, direct: bool) -> httpx.AsyncClient:
+    """A client of httpx's.
+
+    Args:
+        trust: the certificates.
+        direct: past the proxies of the environment.
 
     Raises:
-        UsageError: it lacks a package.
+        UsageError: a SOCKS proxy needs a package that is missing.
     """
+    limits = httpx.Limits(max_connections=None)
     try:
-        return httpx.AsyncClient(limits=httpx.Limits(max_connections=None))
+        return httpx.AsyncClient(verify=trust, trust_env=not direct, limits=limits)
     except ImportError:
         raise UsageError(
             "the proxy that the environment names is a SOCKS proxy, which needs: "

@@ -7,6 +7,7 @@ tunnel, which comes before, is not part of it. Must not know what is asked, or o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,6 +37,15 @@ READ_AHEAD = 256 * 1024
 #: Turns of the event loop before a POST takes a connection: where the loop was held up (the ledger
 #: has just synced), the ends of idle connections are still to be noticed.
 _TURNS = 3
+
+
+def usable_here() -> bool:
+    """Whether this event loop is asyncio's."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from typing import Literal
 import httpx
 
 from kling_batch.fal.transport import Gateway
-from kling_batch.wire.environment import Proxies, trusted
+from kling_batch.wire.environment import Proxies, httpx_client, trusted
 from kling_batch.wire.over_httpx import HttpxWire
 from kling_batch.wire.protocol import Reply, Request, Timeouts, Wire
 from kling_batch.wire.sockets import SocketWire
@@ -37,7 +37,7 @@ def straight(trust: SSLContext, kind: WireKind = "aiohttp") -> SocketWire | Http
     """A wire that trusts these certificates and knows no proxy."""
     if kind == "aiohttp":
         return SocketWire(trust, Proxies())
-    return HttpxWire(httpx.AsyncClient(trust_env=False, verify=trust))
+    return HttpxWire(httpx_client(trust, direct=True))
 
 
 class Impatient:

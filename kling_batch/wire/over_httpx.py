@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
 
@@ -56,8 +57,9 @@ class HttpxWire:
     """Requests through an httpx client."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        """`client` follows no redirects; it is closed with this."""
+        """`client` is closed with this; it keeps no cookies from now on."""
         self._client = client
+        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from support.engine import T2V
 from support.sockets import Exchange, read, refused_port, serving
 from support.wires import KINDS, WireKind, on_sockets
 
-from kling_batch.core.outcomes import Accepted, Unconfirmed, Unread, Waiting
+from kling_batch.core.outcomes import Accepted, NotSent, Unconfirmed, Unread, Waiting
 from kling_batch.fal.client import MAX_BODY, FalQueue, handle_of
 from kling_batch.fal.transport import Lines, connections
 from kling_batch.wire.protocol import Request, Wire, WireError

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import anyio
-from fal_client.client import QUEUE_URL_FORMAT, AsyncRequestHandle
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import (
@@ -41,6 +40,7 @@ from kling_batch.core.outcomes import (
     Unread,
 )
 from kling_batch.core.text import with_certificate_hint
+from kling_batch.fal.addresses import handle_of, queue_url
 from kling_batch.fal.classify import (
     classify_result,
     classify_status,
@@ -56,7 +56,7 @@ from kling_batch.fal.credentials import (
 )
 from kling_batch.fal.request_headers import START_TIMEOUT, TAGS, refuses_tags, tags_header
 from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
-from kling_batch.fal.transport import Api, connections
+from kling_batch.wire.headers import Authorized
 from kling_batch.wire.protocol import AddressError, Request, Timeouts, Wire, WireError
 
 #: docs/fal-api.md#platform-api; not among fal-client's constants.
@@ -90,7 +90,7 @@ class _Pages:
 class FalQueue:
     """fal's queue and request list, one HTTP request per method call."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Authorized) -> None:
         """`api` carries the key; see `connections`."""
         self._api = api
         self._secrets = secrets_of(api.authorization)
@@ -125,7 +125,7 @@ class FalQueue:
         except (ValueError, TypeError) as error:
             message = f"it cannot be put into a request ({type(error).__name__})"
             return Refused(Failure(kind=FailureKind.INVALID, message=message))
-        request = Request("POST", QUEUE_URL_FORMAT + endpoint, headers, body, SUBMIT_TIMEOUTS)
+        request = Request("POST", queue_url(endpoint), headers, body, SUBMIT_TIMEOUTS)
         try:
             answer = await self._ask(request, SUBMIT_PATIENCE)
         except WireError as error:
@@ -319,25 +319,6 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def handle_of(endpoint: str, request_id: str) -> Handle:
-    """Owner and app, without the endpoint's sub-path, as the live service has it.
-
-    Never fails: the request it names may have been paid for, and its id must not be lost.
-    """
-    name = quote(request_id, safe="")
-    unused: Any = None  # the handle's own client; only its URLs are wanted
-    try:
-        base = AsyncRequestHandle.from_request_id(unused, endpoint, name).response_url
-    except (ValueError, IndexError):  # no owner and app in it, for instance `workflows/one`
-        base = f"{QUEUE_URL_FORMAT}{endpoint}/requests/{name}"
-    return Handle(
-        request_id=request_id,
-        response_url=base,
-        status_url=f"{base}/status",
-        cancel_url=f"{base}/cancel",
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """Open connections to fal, or to an emulator of it."""
@@ -363,5 +344,8 @@ async def connect(gateway: str | None, auth: str | None = None) -> AsyncIterator
     """
     if auth is None:
         auth = DUMMY_AUTHORIZATION if gateway else authorization()
+    # The network stack loads only where something is sent.
+    from kling_batch.fal.transport import connections  # noqa: PLC0415
+
     async with connections(auth, gateway=gateway) as (api, files):
         yield Connection(queue=FalQueue(api), files=files, authorization=auth)

@@ -6,7 +6,7 @@ Must not know what is asked over them; that is for `client` and `output.download
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from kling_batch.wire.environment import (
     trusted,
     usable_no_proxy,
 )
+from kling_batch.wire.headers import Authorized, WithHeaders
 from kling_batch.wire.over_httpx import HttpxWire
 from kling_batch.wire.protocol import Reply, Request, Wire, WireError
 from kling_batch.wire.redirects import Redirected
@@ -85,31 +86,10 @@ class BackupDomains:
                 raise error from None
 
 
-class WithHeaders:
-    """A wire on which every request has the same headers beside its own."""
-
-    def __init__(self, wire: Wire, headers: Mapping[str, str]) -> None:
-        """A request's own headers come first."""
-        self._wire, self._headers = wire, headers
-
-    def send(self, request: Request) -> AbstractAsyncContextManager[Reply]:
-        """See `Wire.send`."""
-        return self._wire.send(replace(request, headers={**self._headers, **request.headers}))
-
-
-class Api(WithHeaders):
-    """The wire to fal's API, with the key."""
-
-    def __init__(self, wire: Wire, authorization: str) -> None:
-        """`authorization`: the header that goes with every request."""
-        super().__init__(wire, {"User-Agent": USER_AGENT, "Authorization": authorization})
-        self.authorization = authorization
-
-
 class Lines(NamedTuple):
     """The two ways out of a run."""
 
-    api: Api
+    api: Authorized
     #: For output files: without the key, redirected, the bodies as they are stored.
     files: Wire
 
@@ -144,8 +124,9 @@ async def connections(
 
 
 def _lines(api: Wire, files: Wire, auth: str) -> Lines:
-    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-    return Lines(Api(api, auth), Redirected(WithHeaders(files, headers)))
+    agent = {"User-Agent": USER_AGENT}
+    stored = agent | {"Accept-Encoding": "identity"}
+    return Lines(Authorized(api, agent, auth), Redirected(WithHeaders(files, stored)))
 
 
 def _network(*, direct: bool) -> AbstractAsyncContextManager[Wire]:

@@ -26,9 +26,11 @@ from kling_batch.core.outcomes import (
     Unfetched,
     Unread,
 )
-from kling_batch.fal.client import FalQueue, handle_of
-from kling_batch.fal.transport import Api, Gateway, connections
+from kling_batch.fal.addresses import handle_of
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.transport import Gateway, connections
 from kling_batch.output.download import Downloader
+from kling_batch.wire.headers import Authorized
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def test_a_damaged_tls_record_is_an_outcome_and_no_exception(
         with damaging() as (port, context):
             async with straight(context, kind) as wire:
                 there = Gateway(wire, f"https://localhost:{port}")
-                queue, found = FalQueue(Api(there, "Key k")), list[Any]()
+                queue, found = FalQueue(Authorized(there, {}, "Key k")), list[Any]()
                 file = RemoteFile(url=f"https://localhost:{port}/x.png")
                 for call in (
                     lambda: queue.submit(T2V, {"prompt": "x"}),

@@ -19,7 +19,8 @@ from support.sockets import Exchange, read, refused_port, serving
 from support.wires import KINDS, WireKind, on_sockets
 
 from kling_batch.core.outcomes import Accepted, NotSent, Unconfirmed, Unread, Waiting
-from kling_batch.fal.client import MAX_BODY, FalQueue, handle_of
+from kling_batch.fal.addresses import handle_of
+from kling_batch.fal.client import MAX_BODY, FalQueue
 from kling_batch.fal.transport import Lines, connections
 from kling_batch.wire.protocol import Request, Wire, WireError
 

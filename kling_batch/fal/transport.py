@@ -27,7 +27,7 @@ from kling_batch.wire.protocol import Reply, Request, Wire, WireError
 from kling_batch.wire.redirects import Redirected
 
 #: fal's second domains, and how long its client waits for a connection to either
-#: (docs/fal-api.md#fal-client-retries).
+#: (docs/fal-api.md#fal-client-environment).
 BACKUP_DOMAINS = {"fal.run": "falrun.com", "queue.fal.run": "queue.falrun.com"}
 BACKUP_CONNECT_TIMEOUT = 5.0
 

@@ -25,8 +25,8 @@ from kling_batch.wire.environment import Proxies
 from kling_batch.wire.protocol import Request, WireError
 
 #: Seconds after which an idle connection is not used again. Servers close idle ones after five and
-#: more; a request that meets such an end is lost, and a lost POST is doubt about money.
-KEEP_ALIVE = 4.5
+#: more, and a POST that meets such an end is doubt about money; so its connections are apart.
+KEEP_ALIVE, POST_KEEP_ALIVE = 30.0, 4.5
 
 #: The longest header, and the most of them; beyond, the answer is an error.
 MAX_HEADER, MAX_HEADERS = 64 * 1024, 256
@@ -63,29 +63,32 @@ async def _headers_leave(
         departure.began = True
 
 
-class SocketWire:
-    """HTTP/1.1 over pooled connections.
+def _most_connections() -> int:
+    """Connections at once of a kind: a quarter of the files that this process may open; 0: any.
 
-    No bound on their number: the run's own window and rates are that.
+    The run's own window and rates are the bound that is meant. This one keeps the ledger from being
+    refused a file because a server answers slowly.
     """
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return 0
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if most == resource.RLIM_INFINITY else max(1, most // 4)
+
+
+class SocketWire:
+    """HTTP/1.1 over pooled connections."""
 
     def __init__(self, trust: SSLContext, proxies: Proxies) -> None:
         """Opened by `async with`; no connection is made yet."""
         self._trust, self._proxies = trust, proxies
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            ssl=self._trust,
-            keepalive_timeout=KEEP_ALIVE,
-            # Names as every other program on this machine resolves them.
-            resolver=aiohttp.ThreadedResolver(),
-        )
-        self._connector = connector
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_headers_leave)
-        self._reads = _session(connector)
-        self._posts = _session(connector, trace)
+        self._reads = _session(self._trust, KEEP_ALIVE)
+        self._posts = _session(self._trust, POST_KEEP_ALIVE, trace)
         return self
 
     async def __aexit__(
@@ -97,7 +100,6 @@ class SocketWire:
         with anyio.CancelScope(shield=True):
             await self._reads.close()
             await self._posts.close()
-            await self._connector.close()
 
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[_Reply]:
@@ -139,11 +141,17 @@ class SocketWire:
 
 
 def _session(
-    connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig
+    trust: SSLContext, keep_alive: float, *traces: aiohttp.TraceConfig
 ) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=_most_connections(),
+        ssl=trust,
+        keepalive_timeout=keep_alive,
+        # Names as every other program on this machine resolves them.
+        resolver=aiohttp.ThreadedResolver(),
+    )
     return aiohttp.ClientSession(
         connector=connector,
-        connector_owner=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         trace_configs=list(traces),

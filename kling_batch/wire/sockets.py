@@ -28,6 +28,12 @@ from kling_batch.wire.protocol import Request, WireError
 #: more, and a POST that meets such an end is doubt about money; so its connections are apart.
 KEEP_ALIVE, POST_KEEP_ALIVE = 30.0, 4.5
 
+#: Requests at once; each costs a connection with 300 KB of asyncio's buffers. At 50 ms an answer
+#: that is 5,000 reads a second. POSTs have their own, so that no read keeps one waiting.
+READS_AT_ONCE, POSTS_AT_ONCE = 250, 100
+#: Seconds that a request waits for one of these places.
+PLACE_WAIT = 60.0
+
 #: The longest header, and the most of them; beyond, the answer is an error.
 MAX_HEADER, MAX_HEADERS = 64 * 1024, 256
 
@@ -63,22 +69,41 @@ async def _headers_leave(
         departure.began = True
 
 
-def _most_connections() -> int:
-    """Connections at once of a kind: a quarter of the files that this process may open; 0: any.
+def _at_once(most: int) -> int:
+    """So many requests at once, unless this process may open only a few files.
 
-    The run's own window and rates are the bound that is meant. This one keeps the ledger from being
-    refused a file because a server answers slowly.
+    The ledger must not be refused one because a server answers slowly.
     """
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
-        return 0
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 0 if most == resource.RLIM_INFINITY else max(1, most // 4)
+        return most
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if files == resource.RLIM_INFINITY else max(1, min(most, files // 4))
+
+
+class _Pool:
+    """Connections for one kind of requests, and the places of those that use one."""
+
+    def __init__(self, session: aiohttp.ClientSession, most: int) -> None:
+        self.session = session
+        self._places = anyio.Semaphore(_at_once(most), fast_acquire=True)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place, outside the time that the request itself may take."""
+        with anyio.move_on_after(PLACE_WAIT) as waiting:
+            await self._places.acquire()
+        if waiting.cancelled_caught:
+            raise WireError("PoolTimeout", "no connection was free in time", began=False)
+        try:
+            yield
+        finally:
+            self._places.release()
 
 
 class SocketWire:
-    """HTTP/1.1 over pooled connections."""
+    """HTTP/1.1 over pooled connections, as many as are needed up to a bound."""
 
     def __init__(self, trust: SSLContext, proxies: Proxies) -> None:
         """Opened by `async with`; no connection is made yet."""
@@ -87,8 +112,8 @@ class SocketWire:
     async def __aenter__(self) -> Self:
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_headers_leave)
-        self._reads = _session(self._trust, KEEP_ALIVE)
-        self._posts = _session(self._trust, POST_KEEP_ALIVE, trace)
+        self._reads = _Pool(_session(self._trust, KEEP_ALIVE), READS_AT_ONCE)
+        self._posts = _Pool(_session(self._trust, POST_KEEP_ALIVE, trace), POSTS_AT_ONCE)
         return self
 
     async def __aexit__(
@@ -98,30 +123,37 @@ class SocketWire:
         trace: TracebackType | None,
     ) -> None:
         with anyio.CancelScope(shield=True):
-            await self._reads.close()
-            await self._posts.close()
+            await self._reads.session.close()
+            await self._posts.session.close()
 
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[_Reply]:
         """See `Wire.send`."""
         url = parsed(request.url)
         check_headers(request)
-        departure, session = _Departure(), self._reads
+        pool = self._posts if request.method == "POST" else self._reads
+        async with pool.place():
+            response = await self._ask(pool.session, request, url)
+            try:
+                yield _Reply(response)
+            finally:
+                response.release()
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, request: Request, url: httpx.URL
+    ) -> aiohttp.ClientResponse:
+        """The head of an answer, or `WireError`."""
+        departure = _Departure()
         if request.method == "POST":
-            session = self._posts
             for _ in range(_TURNS):
                 await anyio.lowlevel.checkpoint()
         try:
-            response = await self._ask(session, request, url, departure)
+            return await self._exchange(session, request, url, departure)
         except Exception as error:  # noqa: BLE001 - it left or it did not, whatever the exception
             began = departure.began or request.method != "POST"
             raise _wire_error(error, began=began) from None
-        try:
-            yield _Reply(response)
-        finally:
-            response.release()
 
-    async def _ask(
+    async def _exchange(
         self, session: aiohttp.ClientSession, request: Request, url: httpx.URL, left: _Departure
     ) -> aiohttp.ClientResponse:
         proxy = self._proxies.choose(url)
@@ -144,7 +176,7 @@ def _session(
     trust: SSLContext, keep_alive: float, *traces: aiohttp.TraceConfig
 ) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
-        limit=_most_connections(),
+        limit=0,  # `_Pool` has the bound, whose wait is not a failure to connect
         ssl=trust,
         keepalive_timeout=keep_alive,
         # Names as every other program on this machine resolves them.

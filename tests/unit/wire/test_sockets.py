@@ -24,7 +24,9 @@ from kling_batch.core.outcomes import Accepted, NotSent, Unconfirmed, Unread, Wa
 from kling_batch.fal.addresses import handle_of
 from kling_batch.fal.client import MAX_BODY, FalQueue
 from kling_batch.fal.transport import Lines, connections
+from kling_batch.wire import sockets
 from kling_batch.wire.protocol import Request, Wire, WireError
+from kling_batch.wire.sockets import READS_AT_ONCE
 
 ACCEPTED = b'{"request_id": "r-1"}'
 WAITING = b'{"status": "IN_PROGRESS"}'
@@ -150,7 +152,7 @@ def test_hundreds_of_answers_that_hang_keep_nobody_waiting(kind: WireKind) -> No
         token = anyio.lowlevel.current_token()
         async with lines(url, kind) as (api, _), anyio.create_task_group() as tasks:
             queue = FalQueue(api)
-            for _n in range(150):
+            for _n in range(READS_AT_ONCE + 20):
                 tasks.start_soon(look, queue)
             await everybody.wait()
             outcome = await post(queue)
@@ -159,13 +161,36 @@ def test_hundreds_of_answers_that_hang_keep_nobody_waiting(kind: WireKind) -> No
 
     def answer(exchange: Exchange) -> None:
         if exchange.line.startswith("GET"):
-            if len(server.requests) == 150:
+            if len(server.requests) == READS_AT_ONCE:
                 anyio.from_thread.run_sync(everybody.set, token=token)
             exchange.stall()
         exchange.send(kept(ACCEPTED))
 
     with serving(answer) as server:
         assert isinstance(anyio.run(main, server.url), Accepted)
+
+
+def test_a_post_that_finds_no_place_in_time_was_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "POSTS_AT_ONCE", 1)
+    monkeypatch.setattr(sockets, "PLACE_WAIT", 0.1)
+    told: list[Any] = []
+
+    async def main(url: str) -> None:
+        async with lines(url) as (api, _), anyio.create_task_group() as tasks:
+            queue = FalQueue(api)
+
+            async def one() -> None:
+                told.append(await post(queue))
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(one)
+            tasks.start_soon(one)
+
+    with serving(Exchange.stall) as server:
+        anyio.run(main, server.url)
+
+    assert told == [NotSent("PoolTimeout: no connection was free in time (queue.fal.run)")]
+    assert len(server.requests) == 1
 
 
 def test_a_slow_server_does_not_take_the_files_that_the_ledger_needs(

@@ -49,6 +49,8 @@ class RunOptions:
     max_cost: MicroUSD | None = None
     #: Seconds.
     timeout: float | None = None
+    #: Seconds within which fal must begin a request.
+    start_timeout: float | None = None
     limit: int | None = None
     max_failures: FailureLimit | None = None
     retry_failed: bool = False
@@ -89,6 +91,8 @@ class Settings:
     rate: float
     budget: Budget
     doubt_wait: float
+    #: Seconds within which fal must begin a request, or None.
+    start_timeout: float | None
     attempts: int
     #: After which failures the run buys nothing more, or None.
     max_failures: FailureLimit | None
@@ -97,6 +101,11 @@ class Settings:
     #: By batch: seconds back in which paid requests are looked for in fal's list.
     reuse: dict[str, float]
     options: RunOptions = field(repr=False)
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether a trial's ledger makes way: for a real run, unless `--ledger` names the file."""
+        return self.service != EMULATOR and self.options.ledger is None
 
     @property
     def max_cost(self) -> MicroUSD | None:
@@ -131,6 +140,7 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
         budget=_budget(batches, options.max_cost, single=single),
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
+        start_timeout=options.start_timeout or _least([lim.start_timeout for lim in limits]),
         attempts=_least([lim.retry_attempts for lim in limits]) or DEFAULT_ATTEMPTS,
         max_failures=options.max_failures or _strictest([lim.max_failures for lim in limits]),
         deadline=min(deadlines) if deadlines else None,
@@ -225,8 +235,3 @@ def typed_path(written: str | SupportsPath) -> Path:
             f"{text}: cannot be read: `{user}` is no home folder here; "
             f"a file of this name is written ./{text}"
         ) from None
-
-
-def or_emulated(ledger: Path) -> Path:
-    """The ledger; the emulator's where there is none and only the emulator has been tried."""
-    return EMULATED_LEDGER if EMULATED_LEDGER.exists() and not ledger.exists() else ledger

@@ -16,8 +16,9 @@ from kling_batch.core.records import Attempt, Standing
 from kling_batch.errors import UsageError
 from kling_batch.ledger import names
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.trial import or_trial
 from kling_batch.output.store import OutputStore
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, or_emulated, typed_path
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, typed_path
 
 #: State of a job that was never submitted.
 PENDING = "pending"
@@ -165,5 +166,5 @@ def open_ledger(path: StrPath) -> LedgerView:
     file = typed_path(path)
     file = file / LEDGER_NAME if file.is_dir() else file
     return LedgerView(
-        Reader.open(or_emulated(file) if file == Path(DEFAULT_OUTPUT, LEDGER_NAME) else file)
+        Reader.open(or_trial(file) if file == Path(DEFAULT_OUTPUT, LEDGER_NAME) else file)
     )

@@ -16,6 +16,7 @@ from kling_batch.core.quantities import (
     parse_duration,
     parse_failure_limit,
     parse_rate,
+    parse_start_timeout,
     parse_usd,
     parse_window,
     rate_text,
@@ -40,9 +41,10 @@ class Options:
         concurrency: open requests at most.
         rate: submissions at most: `"60/min"`, or a number per second.
         timeout: leave after this long: `"90m"`, seconds, or a `timedelta`.
+        start_timeout: give up, unpaid, what fal has not begun after this long.
         limit: submit at most so many jobs.
-        max_failures: buy nothing more after so many failures in a row of the same kind, or after
-            that share of the jobs: `"20%"`.
+        max_failures: buy nothing more in this run after so many failures in a row of the same
+            kind, or after that share of its jobs: `"20%"`. The next run counts anew.
         only: run only jobs whose id fits one of these globs.
         exclude: leave out jobs whose id fits one of these globs.
         tags: run only jobs with one of these tags.
@@ -65,6 +67,7 @@ class Options:
     concurrency: int | None = None
     rate: str | float | None = None
     timeout: str | float | timedelta | None = None
+    start_timeout: str | float | timedelta | None = None
     limit: int | None = None
     max_failures: int | str | None = None
     only: str | Sequence[str] = ()
@@ -96,6 +99,7 @@ def run_options(options: Options) -> RunOptions:
         concurrency=_at_least("concurrency", 1, options.concurrency),
         rate=_parsed("rate", _rate, options.rate),
         timeout=_parsed("timeout", _seconds, options.timeout),
+        start_timeout=_parsed("start_timeout", _start_timeout, options.start_timeout),
         limit=_at_least("limit", 0, options.limit),
         max_failures=_parsed("max_failures", parse_failure_limit, options.max_failures),
         retry_failed=options.retry_failed,
@@ -122,8 +126,9 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
         "--max-cost": None if parsed.max_cost is None else _plain_usd(parsed.max_cost),
         "--concurrency": parsed.concurrency,
         "--rate": None if parsed.rate is None else rate_text(parsed.rate),
+        "--start-timeout": _plain_seconds(parsed.start_timeout),
         "--limit": parsed.limit,
-        "--reuse": None if parsed.reuse is None else f"{parsed.reuse:.0f}s",
+        "--reuse": _plain_seconds(parsed.reuse),
         "--max-failures": parsed.max_failures,
         "--emulator-url": parsed.emulator or None,
     }
@@ -139,6 +144,10 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
 
 def _plain_usd(micro: MicroUSD) -> str:
     return exact_usd(micro).replace("$", "").replace(",", "")
+
+
+def _plain_seconds(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds:.10g}s"
 
 
 def _path(path: StrPath | None) -> Path | None:
@@ -162,6 +171,10 @@ def _rate(rate: str | float) -> float:
 
 def _seconds(length: str | float | timedelta) -> float:
     return parse_duration(length.total_seconds() if isinstance(length, timedelta) else length)
+
+
+def _start_timeout(length: str | float | timedelta) -> float:
+    return parse_start_timeout(length.total_seconds() if isinstance(length, timedelta) else length)
 
 
 def _window(length: str | float | timedelta) -> float:

@@ -16,12 +16,11 @@ from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import UsageError
 from kling_batch.manifest import loader
-from kling_batch.operations.plan import PlannedRun, plan_run
+from kling_batch.operations.plan import plan_run
 from kling_batch.operations.run import Run, open_run
 from kling_batch.operations.signals import Signals, signals_of_caller
-from kling_batch.planning import plan as planning
 from kling_batch.planning.selection import select
-from kling_batch.settings import resolve, typed_path
+from kling_batch.settings import typed_path
 
 
 def load(
@@ -116,11 +115,6 @@ def _open(
 ) -> Iterator[Run]:
     parsed = run_options(options)
 
-    def confirm(plan: planning.Plan) -> bool:
-        assert approve is not None
-        settings = resolve(batches, parsed)
-        return approve(Plan.of(PlannedRun(plan=plan, settings=settings, typical_seconds={})))
-
     with open_run(
         batches,
         parsed,
@@ -128,7 +122,7 @@ def _open(
         display=display,
         signals=signals,
         ask=_refuse,
-        confirm=None if approve is None else confirm,
+        confirm=None if approve is None else lambda planned: approve(Plan.of(planned)),
         select=partial(_select, options, display.warn),
     ) as opened:
         yield opened

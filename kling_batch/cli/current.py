@@ -18,18 +18,20 @@ import click
 from kling_batch import operations
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import options_of
+from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import Batch
-from kling_batch.errors import KlingBatchError, ManifestError
+from kling_batch.errors import KlingBatchError, ManifestError, UsageError
 from kling_batch.ledger.names import LedgerJob
 from kling_batch.ledger.queries import LastRun, last_run
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.trial import is_trial
 from kling_batch.planning.plan import Plan, PlannedJob
 from kling_batch.report.history import Current
 from kling_batch.settings import RunOptions
 
 
 def current_of(
-    reader: Reader, job: LedgerJob, manifests: Sequence[Path], places: Mapping[str, Path | None]
+    reader: Reader, job: LedgerJob, manifests: Sequence[Path], places: Mapping[str, Any]
 ) -> Current:
     """What the manifest says about the job now, or as of which run the ledger speaks.
 
@@ -37,7 +39,7 @@ def current_of(
         ManifestError: a manifest that was typed has problems.
     """
     if manifests:
-        options = replace(options_of({**places}), ledger=reader.path)
+        options = _options(places, reader.path)
         return _current(job, load_manifests(manifests, (), warn=False), options)
     run = last_run(reader, job.batch)
     if run is None:
@@ -51,13 +53,32 @@ def current_of(
 
 
 def new_job(
-    word: str, manifests: Sequence[Path], places: Mapping[str, Path | None], ledger: Path
-) -> PlannedJob | None:
-    """The job of these manifests that `word` names, where the ledger does not know it yet."""
+    word: str, manifests: Sequence[Path], places: Mapping[str, Any], ledger: Path
+) -> PlannedJob:
+    """The job of these manifests that `word` names, where the ledger does not know it yet.
+
+    Raises:
+        UsageError: they have none of this name.
+    """
     batches = load_manifests(manifests, (), warn=False)
-    plan = _plan(batches, replace(options_of({**places}), ledger=ledger))
-    named = (item for item in plan.items if word in (item.job.label, _full(item)))
-    return next(named, None)
+    items = _plan(batches, _options(places, ledger)).items
+    for item in items:
+        if word in (item.job.label, _full(item)):
+            return item
+    hint = nearest(word, (item.job.label for item in items))
+    raise UsageError(f"no job {word!r} in {_sources(batches)}" + (f"; {hint}" if hint else ""))
+
+
+def _sources(batches: Sequence[Batch]) -> str:
+    return ", ".join(dict.fromkeys(batch.source for batch in batches))
+
+
+def _options(places: Mapping[str, Any], ledger: Path) -> RunOptions:
+    """The options with this ledger, and with the service that it belongs to."""
+    options = replace(options_of({**places}), ledger=ledger)
+    if not is_trial(ledger):
+        return options
+    return replace(options, emulator="", output=options.output or ledger.parent)
 
 
 def _full(item: PlannedJob) -> str:
@@ -92,7 +113,7 @@ def _read_again(run: LastRun, ledger: Path) -> tuple[Sequence[Batch], RunOptions
 
 
 def _current(job: LedgerJob, batches: Sequence[Batch], options: RunOptions) -> Current:
-    sources = ", ".join(dict.fromkeys(batch.source for batch in batches))
+    sources = _sources(batches)
     for item in _plan(batches, options).items:
         if (item.job.batch, item.job.id, item.job.take) == (job.batch, job.id, job.take):
             return Current(planned=item, as_of=f"as {sources} stands now")

@@ -18,6 +18,7 @@ import click
 
 from kling_batch import __version__
 from kling_batch.cli.group import LazyGroup
+from kling_batch.core.text import count
 from kling_batch.errors import (
     EXIT_MEANINGS,
     ExitCode,
@@ -145,8 +146,7 @@ def _print_problems(error: ManifestError) -> None:
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in problem_annotations(error.problems, locate=from_workspace(os.environ)):
             _print_error(line)
-    count = len(error.problems)
-    _print_error(f"kling-batch: {count} problem{'s' * (count != 1)}; nothing was sent")
+    _print_error(f"kling-batch: {count(len(error.problems), 'problem')}; nothing was sent")
 
 
 def _with_source(problem: Problem) -> str:

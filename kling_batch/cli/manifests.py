@@ -11,7 +11,7 @@ import click
 import kling_batch
 from kling_batch.cli.options import pairs
 from kling_batch.core.jobs import Batch
-from kling_batch.errors import Problem
+from kling_batch.errors import ManifestError, Place, Problem
 from kling_batch.planning.selection import select
 
 
@@ -23,11 +23,21 @@ def load_manifests(
     Raises:
         ManifestError: all problems of all manifests.
     """
-    batches = kling_batch.load(manifests, variables=pairs(variables, "--set"))
+    try:
+        batches = kling_batch.load(manifests, variables=pairs(variables, "--set"))
+    except ManifestError as error:
+        raise ManifestError(tuple(map(_as_typed, error.problems))) from None
     if warn:
         for batch in batches:
             _warn(batch.warnings)
     return batches
+
+
+def _as_typed(problem: Problem) -> Problem:
+    """The problem of a variable, at the option that gave it."""
+    if problem.code != "unknown-variable" or problem.place.line:
+        return problem
+    return problem.at(Place(problem.place.file.replace("variables: ", "--set ", 1)))
 
 
 def selection_of(values: dict[str, Any]) -> Callable[[Batch], Batch]:

@@ -6,7 +6,7 @@ Environment variables come after flags and before the manifest: `KLING_BATCH_MAX
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,15 +19,12 @@ from kling_batch.core.quantities import (
     parse_duration,
     parse_failure_limit,
     parse_rate,
+    parse_start_timeout,
     parse_usd,
     parse_window,
 )
 from kling_batch.settings import (
-    DEFAULT_OUTPUT,
-    EMULATED_LEDGER,
-    LEDGER_NAME,
     RunOptions,
-    or_emulated,
     typed_path,
 )
 
@@ -51,7 +48,7 @@ PATH = TypedPath(path_type=Path)
 JOB = click.argument("job", metavar="JOB")
 
 
-def _usd(text: str) -> MicroUSD:
+def usd(text: str) -> MicroUSD:
     """`12.50` → 12_500_000."""
     with _usage_errors():
         return parse_usd(text)
@@ -67,6 +64,12 @@ def _window(text: str) -> float:
     """`7d`, `12h`, `0` → seconds."""
     with _usage_errors():
         return parse_window(text)
+
+
+def _start_timeout(text: str) -> float:
+    """`10m`, `1h` → seconds."""
+    with _usage_errors():
+        return parse_start_timeout(text)
 
 
 def _rate(text: str) -> float:
@@ -109,6 +112,12 @@ def place_options(command: F) -> F:
     return command
 
 
+def ledger_options(command: F) -> F:
+    """Which ledger a command that asks nobody is about."""
+    trial = click.option("--emulator", is_flag=True, help="The trial in outputs-emulator")
+    return place_options(trial(command))
+
+
 def service_options(command: F) -> F:
     """fal, or an emulator of it."""
     for decorate in reversed(
@@ -136,7 +145,7 @@ def limit_options(command: F) -> F:
             ),
             option(
                 "--max-cost",
-                type=_usd,
+                type=usd,
                 metavar="USD",
                 help="Never spend more than this on the batch",
             ),
@@ -144,13 +153,19 @@ def limit_options(command: F) -> F:
                 "--max-failures",
                 type=_failures,
                 metavar="N|N%",
-                help="Buy nothing more after N failures in a row of a kind, or N% of the jobs",
+                help="End a run's buying after N failures of a kind in a row, or N% of its jobs",
             ),
             option(
                 "--timeout",
                 type=duration,
                 metavar="DURATION",
                 help="Leave after this long (exit 6 where requests are still open at fal)",
+            ),
+            option(
+                "--start-timeout",
+                type=_start_timeout,
+                metavar="DURATION",
+                help="Give up, unpaid, what fal has not begun after this long",
             ),
             option(
                 "--reuse",
@@ -196,6 +211,7 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         rate=values.get("rate"),
         max_cost=values.get("max_cost"),
         timeout=values.get("timeout"),
+        start_timeout=values.get("start_timeout"),
         limit=values.get("limit"),
         max_failures=values.get("max_failures"),
         retry_failed=bool(values.get("retry_failed")),
@@ -206,21 +222,6 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         reuse=0.0 if values.get("no_reuse") else values.get("reuse"),
         offline=bool(values.get("offline")),
     )
-
-
-def ledger_path(places: Mapping[str, Any]) -> Path:
-    """The ledger that `--ledger`, `--output` and `--emulator` name.
-
-    Where none of them is given and only the emulator has been tried here, the emulator's.
-    """
-    ledger: Path | None = places.get("ledger")
-    output: Path | None = places.get("output")
-    if ledger is not None or output is not None:
-        return ledger or (output or Path()) / LEDGER_NAME
-    if places.get("emulator"):
-        return EMULATED_LEDGER
-    real = Path(DEFAULT_OUTPUT) / LEDGER_NAME
-    return real if places.get("emulator_url") else or_emulated(real)
 
 
 def pairs(texts: tuple[str, ...], flag: str) -> dict[str, str]:

@@ -78,5 +78,9 @@ def _dollars(micro: int) -> str:
     return exact_usd(micro).replace("$", "").replace(",", "")
 
 
+def _seconds(length: float) -> str:
+    return f"{length:.10g}s"
+
+
 #: Formats of values that are kept in other units than they are typed in.
-_FORMATS = {"max_cost": _dollars, "rate": rate_text, "reuse": "{:.0f}s".format}
+_FORMATS = {"max_cost": _dollars, "rate": rate_text, "reuse": _seconds, "start_timeout": _seconds}

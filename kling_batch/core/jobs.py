@@ -119,6 +119,8 @@ class Limits:
     #: Seconds.
     deadline: float | None = None
     doubt_wait: float | None = None
+    #: Seconds within which fal must begin a request, its queue included.
+    start_timeout: float | None = None
     retry_attempts: int | None = None
     #: Seconds back in which a request that fal lists is collected instead of bought again.
     reuse: float | None = None

@@ -156,6 +156,14 @@ def parse_window(value: object) -> float:
     return parse_duration(value)
 
 
+def parse_start_timeout(value: object) -> float:
+    """A length of time above one second, which fal's own clients insist on, as seconds."""
+    seconds = parse_duration(value)
+    if seconds <= 1:
+        raise InvalidValue(f"{show(value)} is too short: fal must have more than a second to begin")
+    return seconds
+
+
 def parse_rate(value: object) -> float:
     """`60/min`, `2/s`, `500/h` as a number per second; `InvalidValue` says what is wrong."""
     match = re.match(_RATE, value) if isinstance(value, str) else None

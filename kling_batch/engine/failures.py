@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from kling_batch.core.outcomes import Failure, FailureKind
 from kling_batch.core.quantities import FailureLimit
+from kling_batch.core.text import count
 
 
 class Failures:
-    """The failures of one run.
+    """The failures of one run. The next one counts anew: whoever starts it has seen how this ended.
 
     Args:
         limit: after which ones nothing more is bought; None: there is no limit.
@@ -41,9 +42,10 @@ class Failures:
             return ""
         most, share = self._limit.in_a_row, self._limit.share
         if most is not None and self._in_a_row >= most:
-            failures = f"{self._in_a_row} failures in a row"
+            failures = f"{count(self._in_a_row, 'failure')} in a row"
         elif share is not None and self._all >= share * self._renders:
-            failures = f"{self._all} of {self._renders} jobs have failed"
+            have = "has" if self._all == 1 else "have"
+            failures = f"{self._all:,} of {count(self._renders, 'job')} {have} failed"
         else:
             return ""
         return f"{failures}, the last one: {failure.message}; max_failures is {self._limit}"

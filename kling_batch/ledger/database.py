@@ -75,7 +75,7 @@ def connect(path: Path, *, writable: bool) -> Database:
         elif not path.exists():
             raise LedgerError(f"{path}: there is no ledger here yet; `kling-batch run` makes one")
         mode = "rw" if writable else "ro"
-        if not writable and not _writable(path.parent) and not _log_of(path).exists():
+        if not writable and not _writable(path.parent) and not log_of(path).exists():
             # No writer and no write-ahead log: without `immutable`, SQLite would try to create
             # one, and fail on a read-only share.
             mode = "ro&immutable=1"
@@ -127,11 +127,20 @@ def checkpoint(db: Database) -> bool:
     return not busy and logged == written
 
 
+def remove(path: Path) -> None:
+    """Remove a ledger that nobody has written to, with its log."""
+    resolved = path.resolve()
+    for end in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            resolved.with_name(f"{resolved.name}{end}").unlink(missing_ok=True)
+
+
 def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _log_of(path: Path) -> Path:
+def log_of(path: Path) -> Path:
+    """The write-ahead log of a ledger, whether it is there or not."""
     resolved = path.resolve()
     return resolved.with_name(f"{resolved.name}-wal")
 

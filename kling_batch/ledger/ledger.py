@@ -35,6 +35,7 @@ from kling_batch.ledger.database import (
     checkpoint,
     connect,
     is_free,
+    remove,
     this_host,
     transaction,
 )
@@ -66,9 +67,13 @@ class Ledger(Reader):
         self.service = service
         self._lock = RunLock(path)
         self._lock.acquire()
+        #: Whether this is the program that makes the file, and whether it takes it away again.
+        self._made, self._discarded = not path.exists(), False
         try:
             super().__init__(path, connect(path, writable=True))
         except BaseException:
+            if self._made:
+                remove(path)
             self._lock.release()
             raise
         try:
@@ -89,7 +94,16 @@ class Ledger(Reader):
     def close(self) -> None:
         """Close the file, then release the lock."""
         super().close()
+        if self._discarded and self._file.unchanged:
+            remove(self.path)
         self._lock.release()
+
+    def discard_new(self) -> None:
+        """Take the file away again when it is closed, where it is new and has no attempt.
+
+        A run that was refused leaves no ledger, which would stand for one that has been paid with.
+        """
+        self._discarded = self._made and not any(self._rows("select 1 from attempts limit 1"))
 
     def _claim(self, service: str) -> None:
         with self.transaction() as db:

@@ -163,6 +163,13 @@ SECONDS: Schema = {
     ],
     "examples": ["90s", "30m", "3h"],
 }
+START_TIMEOUT: Schema = {
+    "anyOf": [
+        {"type": "string", "pattern": _DURATION},
+        {"type": "number", "exclusiveMinimum": 1, "maximum": _YEAR},
+    ],
+    "examples": ["10m", "1h"],
+}
 WINDOW: Schema = {
     "anyOf": [
         {"type": "string", "pattern": _DURATION},

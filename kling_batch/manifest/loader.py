@@ -21,6 +21,7 @@ from kling_batch.core.diagnostics import Collector, InvalidValue, by_place, fata
 from kling_batch.core.jobs import JSON, Batch, Job, JobKey
 from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem, UsageError
 from kling_batch.manifest import fields
+from kling_batch.manifest.cut_texts import as_sent
 from kling_batch.manifest.entry import Entry
 from kling_batch.manifest.expand import Expansion, combinations
 from kling_batch.manifest.graph import resolve
@@ -45,8 +46,8 @@ def load(
 ) -> Batch:
     """The batch of a manifest, or of a table given instead of one.
 
-    `variables` are `--set key=value`; `environ` is the environment that `env:` may name.
-    Raises `ManifestError`.
+    `variables`, such as those of `--set`, outrank `vars:`; `environ` is the environment that `env:`
+    may name. Raises `ManifestError`.
     """
     with _gc_paused():
         loading = _open(path, variables, environ)
@@ -149,7 +150,7 @@ class _Loading:
         for name in sorted(names):
             hint = nearest(name, self._base) or f"declare it under `vars:` in {self._path.name}"
             message = "no variable of this name"
-            self._collector.error(Place(f"--set {name}"), message, "unknown-variable", hint)
+            self._collector.error(Place(f"variables: {name}"), message, "unknown-variable", hint)
 
     def batch(self) -> Batch:
         """The batch of this manifest; raises `ManifestError`."""
@@ -159,6 +160,10 @@ class _Loading:
         requests = Requests(Files(self._path.parent))
         expansion = Expansion(name, self._path_template(), requests)
         entries: dict[int, Entry] = {}
+
+        def find(job: Job, path: ArgumentPath) -> Place:
+            return entries[job.entry].find(job, path)
+
         for index, own in enumerate(manifest.entries):
             if own is not None:
                 entries[index] = self._expand(expansion, index, own)
@@ -174,8 +179,8 @@ class _Loading:
             jobs=jobs,
             limits=manifest.limits,
             output=output,
-            warnings=summary(self._collector.warnings),
-            locate=lambda job, path: entries[job.entry].find(job, path),
+            warnings=summary(as_sent(self._collector.warnings, jobs, find)),
+            locate=find,
         )
 
     def _warn_of_duplicates(self, jobs: Sequence[Job]) -> None:

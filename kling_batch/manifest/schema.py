@@ -42,6 +42,7 @@ from kling_batch.core.quantities import (
     parse_duration,
     parse_failure_limit,
     parse_rate,
+    parse_start_timeout,
     parse_window,
 )
 from kling_batch.errors import ArgumentPath, Problem
@@ -52,6 +53,9 @@ from kling_batch.manifest.paths import DEFAULT_PATH
 
 Money = Annotated[MicroUSD, BeforeValidator(fields.money), WithJsonSchema(fields.MONEY)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(fields.SECONDS)]
+StartTimeout = Annotated[
+    float, BeforeValidator(parse_start_timeout), WithJsonSchema(fields.START_TIMEOUT)
+]
 Window = Annotated[float, BeforeValidator(parse_window), WithJsonSchema(fields.WINDOW)]
 Rate = Annotated[float, BeforeValidator(parse_rate), WithJsonSchema(fields.RATE)]
 Requests = Annotated[
@@ -114,12 +118,15 @@ class Limits(_Model):
         "A submission whose fate stays unknown is held; nothing else exists."
     )
     doubt_wait: Seconds | None = _key("How long to look for a trace of one.")
+    start_timeout: StartTimeout | None = _key(
+        "Give up, unpaid, what fal has not begun so long after its submission, such as 1h."
+    )
     reuse: Window | None = _key(
         "How old a request may be to be collected, not bought again; 7d if not said, 0: none."
     )
     retry_attempts: Attempts | None = _key("The same as `retry: {attempts: 3}`.")
     max_failures: Failures | None = _key(
-        "Buy nothing more after so many failures in a row of the same kind, or a share: 20%."
+        "Buy nothing more in a run after so many failures in a row of a kind, or a share: 20%."
     )
 
 

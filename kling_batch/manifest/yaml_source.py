@@ -16,6 +16,7 @@ from kling_batch.catalog.parameters import MOST_DEPTH
 from kling_batch.core.diagnostics import Collector, fatal, show
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem
+from kling_batch.manifest.cut_texts import COMMENT
 from kling_batch.manifest.encoding import wide_encoding
 
 #: Limits against accidents and attacks; large batches belong into tables.
@@ -246,9 +247,7 @@ class _Builder:
         if self._key_of_value.endswith("prompt") or not rest[1:2].isspace():
             message = f"the text ends before ` #`: {show(value)}; the rest is a comment"
             place = self._place(event)
-            self.problems.warn(
-                place, message, "comment", "quote the text if the rest is part of it"
-            )
+            self.problems.warn(place, message, COMMENT, "quote the text if the rest is part of it")
 
     def _mapping(self, node: Node, depth: int) -> None:
         value: dict[str, JSON] = {}

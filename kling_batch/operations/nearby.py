@@ -39,10 +39,23 @@ def ledgers_nearby(batches: Sequence[Batch], settings: Settings, plan: Plan) -> 
         if found := _paid_there(path, settings.service, wanted):
             output = quoted(shown(path.parent))
             warnings.append(
-                f"{clean(shown(path))} has {found:,} of {count(len(wanted), 'job')} to pay for; "
-                f"this run would pay for them again. To go on with that ledger: --output {output}"
+                f"{clean(shown(path))} has {_share(found, len(wanted))} to pay for; this run would "
+                f"pay for {'it' if found == 1 else 'them'} again. To go on with that ledger: "
+                f"--output {output}"
             )
     return tuple(warnings)
+
+
+def _share(found: int, wanted: int) -> str:
+    if wanted == 1:
+        return "the job"
+    return f"{found:,} of {count(wanted, 'job')}"
+
+
+def trial_warning(ledger: Path, kept: Path | None = None) -> str:
+    """What happens to the ledger of a trial where a real run begins; `kept`: what has happened."""
+    where = f"it is kept as {clean(shown(kept))}" if kept else "a run keeps it beside its own"
+    return f"{clean(shown(ledger))} is of a trial on the emulator, where nothing was paid; {where}"
 
 
 def _is_new(action: Action, reason: str) -> bool:

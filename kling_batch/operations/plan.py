@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from kling_batch.core.jobs import Batch
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
-from kling_batch.operations.nearby import ledgers_nearby
+from kling_batch.ledger.trial import is_trial
+from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import coverage_now, gateway_of
-from kling_batch.operations.targets import check_inside, room_warnings
+from kling_batch.operations.targets import check_folders, room_warnings
 from kling_batch.planning.builder import build_plan, with_granted_takes
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
@@ -50,7 +51,8 @@ def plan_run(
     settings = resolve(batches, options)
     with ExitStack() as stack:
         reader = None
-        if settings.ledger.exists():
+        trial = settings.sets_aside and is_trial(settings.ledger)
+        if settings.ledger.exists() and not trial:
             reader = stack.enter_context(Reader.open(settings.ledger))
         whole = with_granted_takes(reader, batches)
         selected = [select(batch) for batch in whole]
@@ -61,8 +63,10 @@ def plan_run(
         seconds = reader.typical_seconds() if reader and same else {}
         sizes = reader.typical_sizes() if reader and same else {}
         coverage = coverage_now(reader, plan, settings)
-    check_inside(plan, settings)
+    check_folders(plan, settings)
     warnings = (*search.notices, *ledgers_nearby(batches, settings, plan))
+    if trial:
+        warnings = (*warnings, trial_warning(settings.ledger))
     return PlannedRun(
         plan=plan,
         settings=settings,

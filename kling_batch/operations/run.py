@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
@@ -20,22 +20,31 @@ from kling_batch.core.events import EventKind, RunEvent, RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import OPEN
 from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.text import count
 from kling_batch.core.urls import without_signatures
 from kling_batch.engine.context import RunPolicy
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger
-from kling_batch.operations.nearby import ledgers_nearby
+from kling_batch.ledger.trial import set_aside
+from kling_batch.operations.nearby import ledgers_nearby, trial_warning
+from kling_batch.operations.plan import PlannedRun
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import (
     authorization_for,
+    counted_by_caps,
     coverage_now,
     gateway_of,
     now,
     run_context,
 )
 from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
-from kling_batch.operations.targets import WRITING, check_room
+from kling_batch.operations.targets import (
+    WRITING,
+    check_folders,
+    check_room,
+    must_be_folder,
+)
 from kling_batch.planning.approval import Approval
 from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
 from kling_batch.planning.coverage import Coverage
@@ -94,6 +103,7 @@ class Run:
         """Address of the emulator, or None, and the authorization; the folders are checked."""
         gateway = self.gateway()
         auth = authorization_for(self.settings, self.plan)
+        check_folders(self.plan, self.settings)
         check_room(self.plan, self.settings, self.ledger.typical_sizes())
         for item in self.plan.items:
             if item.action in WRITING:
@@ -115,6 +125,7 @@ class Run:
             ended=now(),
             command=self.command,
             approve=self.check_plan,
+            counted=counted_by_caps(self.ledger, self.settings),
         )
         self.display.finish(report)
         self.exit_code = report.exit_code
@@ -130,7 +141,7 @@ def open_run(
     display: Display,
     signals: Signals = Signals.PROCESS,
     ask: Callable[[str], bool] | None = None,
-    confirm: Callable[[Plan], bool] | None = None,
+    confirm: Callable[[PlannedRun], bool] | None = None,
     check_plan: Callable[[Plan], None] | None = None,
     select: Callable[[Batch], Batch] = lambda batch: batch,
     retry: Callable[[Job], bool] | None = None,
@@ -157,7 +168,9 @@ def open_run(
         KlingBatchError: the run cannot begin.
     """
     settings = resolve(batches, options, single=single)
+    must_be_folder(settings.ledger.parent)
     with (
+        set_aside(settings.ledger) if settings.sets_aside else nullcontext() as trial,
         Ledger(settings.ledger, service=settings.service, now=now) as ledger,
         ExitStack() as stack,
     ):
@@ -188,14 +201,29 @@ def open_run(
             if check_plan is not None:
                 check_plan(plan)
             warnings = () if single else ledgers_nearby(batches, settings, plan)
+            if trial is not None:
+                warnings = (*warnings, trial_warning(settings.ledger, trial))
             coverage = coverage_now(ledger, plan, settings)
             notes = [*(f"warning: {each}" for each in warnings), *left_out_lines(plan, coverage)]
+
+            def confirmed(plan: Plan) -> bool:
+                assert confirm is not None
+                return confirm(
+                    PlannedRun(
+                        plan=plan,
+                        settings=settings,
+                        typical_seconds=ledger.typical_seconds(),
+                        coverage=coverage,
+                        warnings=(*search.notices, *warnings),
+                    )
+                )
+
             approval = Approval(
                 settings,
                 single=single,
                 reviewed=check_plan is not None,
                 ask=None if ask is None else partial(_ask_with, ask, notes),
-                confirm=confirm,
+                confirm=None if confirm is None else confirmed,
             )
             if not plan.idle:
                 approval.require(plan, ledger)
@@ -223,6 +251,8 @@ def open_run(
         except BaseException as error:
             with suppress(LedgerError):  # the error itself says more than a ledger that is full
                 ledger.end_run(_exit_code(error))
+            with suppress(LedgerError):
+                ledger.discard_new()
             raise
         ledger.end_run(run.exit_code)
 
@@ -326,9 +356,8 @@ def _priced(run: Run) -> list[str]:
 
 def _committed(run: Run) -> MicroUSD:
     """What counts against the caps already; without a cap, what the batches have cost."""
-    caps = [cap for cap in run.settings.budget.caps if cap.window is None]
-    if caps:
-        return MicroUSD(sum(run.ledger.cap_sums.committed(cap) for cap in caps))
+    if (counted := counted_by_caps(run.ledger, run.settings)) is not None:
+        return counted
     return run.ledger.committed([batch.name for batch in run.batches])
 
 
@@ -340,6 +369,7 @@ def _policy(run: Run) -> RunPolicy:
         caps=settings.budget.caps,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
+        start_timeout=settings.start_timeout,
         max_failures=settings.max_failures,
         payable=(
             frozenset() if settings.options.collect else run.approval.payable(run.plan)
@@ -351,8 +381,7 @@ def _policy(run: Run) -> RunPolicy:
 
 def _last_message(run: Run) -> str:
     """Message for a process that ends without a summary."""
-    count = len(run.ledger.open_attempts(*OPEN))
-    requests = f"{count} request{'s' * (count != 1)}"
+    requests = count(len(run.ledger.open_attempts(*OPEN)), "request")
     return f"{requests} may be open at fal and billed; to go on: {run.command}"
 
 

@@ -59,6 +59,12 @@ def coverage_now(reader: Reader | None, plan: Plan, settings: Settings) -> Cover
     return coverage_of(plan, settings.budget, committed, ratios)
 
 
+def counted_by_caps(ledger: Ledger, settings: Settings) -> MicroUSD | None:
+    """What counts against the caps over all runs; None where there is none."""
+    caps = [cap for cap in settings.budget.caps if cap.window is None]
+    return MicroUSD(sum(map(ledger.cap_sums.committed, caps))) if caps else None
+
+
 @contextmanager
 def gateway_of(settings: Settings) -> Iterator[str | None]:
     """Address of the emulator, one started here where none is given; None for fal."""

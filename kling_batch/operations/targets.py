@@ -14,8 +14,10 @@ from pathlib import Path
 from kling_batch.catalog.parameters import whole_number
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import Job
+from kling_batch.core.text import count
 from kling_batch.errors import UsageError
 from kling_batch.output.download import SPARE
+from kling_batch.output.files import shown
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import Settings
@@ -28,8 +30,11 @@ _PICTURE, _SECOND, _SECOND_4K = 4 * _MB, 2 * _MB, 8 * _MB
 WRITING = (Action.SUBMIT, Action.RECOVER, Action.PLACE)
 
 
-def check_inside(plan: Plan, settings: Settings) -> None:
-    """Raise `UsageError` where a folder of an output leads out of the output folder."""
+def check_folders(plan: Plan, settings: Settings) -> None:
+    """Raise `UsageError` where a folder of an output is a file, or leads out of the output folder.
+
+    Nothing is made, so that `plan` says the same as `run`.
+    """
     store = store_of(settings)
     seen: set[Path] = set()
     for item in plan.items:
@@ -39,7 +44,19 @@ def check_inside(plan: Plan, settings: Settings) -> None:
         folder = store.wanted(item.job.batch, relative).parent
         if folder not in seen and store.can_be_named(item.job.batch, relative):
             seen.add(folder)
+            must_be_folder(folder)
             store.check_inside(item.job.batch, relative)
+
+
+def must_be_folder(folder: Path) -> None:
+    """Raise `UsageError` where a file, or a link to nothing, has the name of a folder."""
+    whole = folder.absolute()
+    there = next((each for each in (whole, *whole.parents) if os.path.lexists(each)), whole)
+    if not there.is_dir():
+        raise UsageError(
+            f"{shown(there)}: is no folder, and outputs go below it; nothing was sent. "
+            "Rename it, or give another --output"
+        )
 
 
 def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> None:
@@ -64,12 +81,13 @@ def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> No
             needed[disk] += _size(item.job, usual, real=settings.service == "fal")
             jobs[disk] += 1
     for disk, folder in folders.items():
+        files = f"the files of {count(jobs[disk], 'job')} usually take"
         free = shutil.disk_usage(folder).free - SPARE
         if needed[disk] and needed[disk] > free:
             raise UsageError(
-                f"{folder}: {max(free, 0) / _MB:,.0f} MB are free, and the files of "
-                f"{jobs[disk]:,} jobs usually take {needed[disk] / _MB:,.0f} MB; make room, give "
-                "another --output, or buy less at once with --limit; nothing was sent"
+                f"{folder}: {max(free, 0) / _MB:,.0f} MB are free, and {files} "
+                f"{needed[disk] / _MB:,.0f} MB; make room, give another --output, or buy less at "
+                "once with --limit; nothing was sent"
             )
 
 

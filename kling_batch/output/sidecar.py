@@ -17,6 +17,9 @@ from kling_batch.core.outcomes import Fetched
 from kling_batch.core.quantities import usd_number
 from kling_batch.core.records import Attempt
 
+#: What `cost_usd` is: of the bill, of the emulator's, or of the plan.
+CHARGED, WOULD_HAVE_COST, ESTIMATED = "charged", "would have cost", "estimated"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -48,7 +51,7 @@ def sidecar(
         "arguments": json.loads(canonical_json(job.arguments)),
         "request_id": attempt.handle.request_id if attempt.handle else None,
         "cost_usd": usd_number(cost),
-        "cost_is": "charged" if attempt.cost is not None else "estimated",
+        "cost_is": _cost_is(attempt, part),
         "billable_units": attempt.billable_units,
         "sha256": item.sha256,
         "size": item.size,
@@ -59,6 +62,12 @@ def sidecar(
         "saved_at": saved_at.isoformat(timespec="seconds"),
         "program": f"kling-batch {__version__}",
     }
+
+
+def _cost_is(attempt: Attempt, part: Part) -> str:
+    if attempt.cost is None:
+        return ESTIMATED
+    return WOULD_HAVE_COST if part.service == "emulator" else CHARGED
 
 
 def public(url: str) -> str | None:

@@ -173,7 +173,8 @@ class OutputStore:
         # What was kept under the first of these names before may have been edited since.
         kept = next(name for name in names if not name.exists() or digest_of(name) == digest)
         _second_name(final, kept)
-        if sidecar_of(final).is_file():
+        # A damaged or edited file is not what the sidecar is about.
+        if _digest_in(sidecar_of(final)) == digest:
             _second_name(sidecar_of(final), sidecar_of(kept))
         return kept
 
@@ -202,11 +203,20 @@ def sidecar_of(final: Path) -> Path:
 
 def _is_sidecar(path: Path) -> bool:
     """Whether this program wrote the file; a person's own may have the same name."""
+    return {"schema_version", "key"} <= _record(path).keys()
+
+
+def _digest_in(sidecar: Path) -> JSON:
+    """The digest of the file that a sidecar is about; None where it is none."""
+    return _record(sidecar).get("sha256")
+
+
+def _record(path: Path) -> dict[str, JSON]:
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and {"schema_version", "key"} <= record.keys()
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 #: What systems answer on disks without hard links: FAT and exFAT each in its own way.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
+from kling_batch.core.text import count
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import Budget
 
@@ -24,7 +25,8 @@ class Coverage:
     caps: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{' and '.join(self.caps)} covers {self.jobs:,} of {self.of:,} jobs to pay for"
+        caps, jobs = " and ".join(self.caps), count(self.of, "job")
+        return f"{caps} covers {self.jobs:,} of {jobs} to pay for"
 
 
 def coverage_of(

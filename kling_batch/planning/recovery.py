@@ -17,6 +17,7 @@ from kling_batch.core.quantities import MicroUSD, format_time, micro_usd, parse_
 from kling_batch.core.records import Standing
 from kling_batch.core.recovery import RecoveredFile, Recovery
 from kling_batch.output.files import digest_of
+from kling_batch.output.sidecar import CHARGED, WOULD_HAVE_COST
 from kling_batch.output.store import OutputStore
 
 #: A sidecar is a few kilobytes; a larger JSON file is somebody's data.
@@ -137,14 +138,14 @@ def _recovery(job: Job, group: list[_Sidecar]) -> Recovery:
     """What the sidecars of one request say, and the files where all of them are whole."""
     record = group[0].record
     cost = _money(record.get("cost_usd"))
-    charged = record.get("cost_is") == "charged"
+    known = record.get("cost_is") in (CHARGED, WOULD_HAVE_COST)
     units = record.get("billable_units")
     files = _files(job, group)
     return Recovery(
         request_id=group[0].request_id,
         since=_time(record.get("submitted_at")) or "",
         rendered_at=_time(record.get("rendered_at")),
-        cost=cost if charged else None,
+        cost=cost if known else None,
         estimate=cost or MicroUSD(0),
         billable_units=float(units) if isinstance(units, int | float) else None,
         files=files,

@@ -5,7 +5,7 @@ Must not write, print or decide anything but the exit code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from kling_batch.core.events import RunResult, name_of
@@ -46,9 +46,11 @@ def build_report(
     ended: datetime,
     command: Command,
     approve: Callable[[Plan], None] | None = None,
+    counted: MicroUSD | None = None,
 ) -> RunReport:
     """The report of a run that has ended.
 
+    `counted`: what counts against the caps; None: there is none.
     `approve` raises where a plan is not the one that was reviewed, as before the run.
     """
     lines, unlisted = _Lines(reader, run_result, settings, batches).of(plan)
@@ -84,7 +86,17 @@ def build_report(
         emulated=settings.service == "emulator",
         next_steps=next_steps(ended_run),
         left_out=(*plan.left_out, *_left_by_caps(lines, run_result)),
+        counted=None if counted == money.charged + money.exposed else counted,
+        recovered=plan.count(Action.RECOVER),
+        recovered_since=min(_paid_since(plan), default=""),
     )
+
+
+def _paid_since(plan: Plan) -> Iterator[str]:
+    """When what is recovered was paid for, as far as that is known."""
+    for item in plan.items:
+        if item.found is not None and item.found.since:
+            yield item.found.since
 
 
 def _left_by_caps(lines: Sequence[JobLine], run_result: RunResult) -> tuple[LeftOut, ...]:

@@ -80,12 +80,14 @@ def run_cost(report: RunReport, usd: Callable[[int], str] = format_usd) -> str:
     """The cost of a run and of its batches over all runs; `usd` writes an amount."""
     owed = report.charged + report.exposed
     now, total = usd(report.spent_now), usd(owed)
+    cap = "" if report.cap is None else f"cap {usd(report.cap)}"
+    if cap and report.counted is not None:
+        cap += f", against which {usd(report.counted)} counts"
     if report.emulated:
         over_all = f" ({total} over all runs)" if owed != report.spent_now else ""
-        return f"would have cost {now} on fal{over_all}; the emulator charges nothing"
+        cost = f"would have cost {now} on fal{over_all}; the emulator charges nothing"
+        return f"{cost}; {cap}" if cap and report.counted is not None else cost
     amounts = [f"{now} this run", f"{total} in all"]
     if report.exposed:
         amounts.append(f"{usd(report.exposed)} of it not certain yet")
-    if report.cap is not None:
-        amounts.append(f"cap {usd(report.cap)}")
-    return ", ".join(amounts)
+    return ", ".join([*amounts, cap] if cap else amounts)

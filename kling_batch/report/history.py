@@ -43,6 +43,8 @@ _EVENTS: dict[str, str] = {
     "artifact_lost": "{message}",
     "artifact_missing": "{reason}; downloading again",
     "file_adopted": "{path} adopted as the result",
+    "file_recovered": "{reason}",
+    "request_recovered": "{reason}, as {request_id}",
     "cost_learnt": "fal billed {cost}",
     "cost_learnt emulated": "would have cost {cost}",
     "retry_granted": "another paid attempt allowed",
@@ -152,7 +154,7 @@ def _coming(planned: PlannedJob) -> str:
     """What the next run does with a job that is not the ledger's."""
     if planned.action is Action.SUBMIT and not planned.duplicate:
         return f"the next run pays up to {format_usd(planned.job.estimate)} for it"
-    return f"the next run pays nothing for it ({planned.reason})"
+    return "the next run pays nothing for it"
 
 
 def _short(value: JSON) -> str:
@@ -186,8 +188,9 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
             )
         case Action.SETTLED:
             return f"{ended} ({_failure(standing)}) and stays so{_until(coming, standing)}"
-        case Action.BLOCKED | Action.RECOVER:
-            return f"{ended} and {reason}: the next run does not pay for it"
+        case Action.BLOCKED | Action.RECOVER as action:
+            found = " here, and is" if action is Action.RECOVER else " and"
+            return f"{ended}{found} {reason}: the next run does not pay for it"
         case Action.RECONCILE:
             return (
                 "is in doubt: fal may have accepted it. The next run looks for its trace and does "
@@ -199,7 +202,7 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
                 "renders nothing; `reroll` pays for another take"
             )
         case Action.COLLECT | Action.DOWNLOAD:
-            return _collected(reader.attempt(standing.attempt_id))
+            return _collected(reader.attempt(standing.attempt_id), coming.planned.job.label)
 
 
 def _until(coming: Outlook, standing: Standing) -> str:
@@ -219,14 +222,19 @@ def _failure(standing: Standing) -> str:
     return standing.failure.message if standing.failure else status_of(standing.state)
 
 
-def _collected(attempt: Attempt) -> str:
-    if attempt.state is not State.SUCCEEDED:
+def _collected(attempt: Attempt, label: str) -> str:
+    if attempt.state not in (State.RENDERED, State.SUCCEEDED):
         meaning, _, then = NEXT[attempt.state]
         status = status_of(attempt.state, attempt.remote_status)
         return f"is {status}: {meaning}; the next run: {then}"
     if attempt.origin == "adopted":
         return "was adopted, and its file is gone, which fal never had; put it back"
-    return "is paid, but its file is missing: the next run downloads it, which costs nothing"
+    here = "is missing" if attempt.state is State.SUCCEEDED else "is not here"
+    return (
+        f"is paid, but its file {here}: the next run downloads it, which costs nothing. Where fal "
+        f"has it no more, every run asks again, and only `kling-batch retry {label}` gives it up "
+        "and pays for another render"
+    )
 
 
 def _text(event: LoggedEvent, attempt: Attempt, *, emulated: bool) -> str:

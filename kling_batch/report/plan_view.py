@@ -1,4 +1,4 @@
-"""Plan as text, Markdown (for pull requests) and JSON. Pure."""
+"""Plan as text and JSON; `plan_markdown` has the page for pull requests. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from kling_batch.core.text import clean
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.costs import ROUNDED, is_rounded
-from kling_batch.report.markdown import escaped
 from kling_batch.report.request_view import as_arguments, as_lines
 from kling_batch.settings import Settings
 
 #: At most so many lines; jobs that are kept are only counted.
 MANY = 200
 
-_LABELS: dict[Action, str] = {
+#: What the plan calls each action.
+LABELS: dict[Action, str] = {
     Action.SUBMIT: "pay",
     Action.COLLECT: "collect",
     Action.RECONCILE: "look up",
@@ -56,24 +56,26 @@ def as_text(
             lines += [f"{'':>21}{line}" for line in as_lines(item.job)]
     if len(moving) > MANY:
         lines.append(f"… and {len(moving) - MANY} more (--json lists all)")
-    notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
-    return "\n".join([*lines, _totals(plan, settings), *notes])
+    notes = [*left_out_lines(plan, coverage), *footnotes(plan, settings, history)]
+    return "\n".join([*lines, totals_line(plan, settings), *notes])
 
 
 def _line(item: PlannedJob) -> str:
-    price = format_usd(item.job.estimate) if _paid(item) else ""
-    note = f" [{item.job.estimate_note}]" if _paid(item) and item.job.estimate_note else ""
-    return f"{_LABELS[item.action]:>9}  {price:>8}  {item.job.label}: {clean(item.reason)}{note}"
+    price = format_usd(item.job.estimate) if is_paid(item) else ""
+    note = f" [{item.job.estimate_note}]" if is_paid(item) and item.job.estimate_note else ""
+    return f"{LABELS[item.action]:>9}  {price:>8}  {item.job.label}: {clean(item.reason)}{note}"
 
 
-def _paid(item: PlannedJob) -> bool:
+def is_paid(item: PlannedJob) -> bool:
+    """Whether this run would pay for it; of two equal jobs, one is paid for."""
     return item.action is Action.SUBMIT and not item.duplicate
 
 
-def _totals(plan: Plan, settings: Settings) -> str:
+def totals_line(plan: Plan, settings: Settings) -> str:
+    """How many jobs of each kind, and at most how much money."""
     counts = ", ".join(
         f"{count} to {word}" if action is Action.SUBMIT else f"{count} {word}"
-        for action, word in _LABELS.items()
+        for action, word in LABELS.items()
         if (count := plan.count(action))
     )
     cap = f" of at most {format_usd(settings.max_cost)}" if settings.max_cost is not None else ""
@@ -86,27 +88,31 @@ def left_out_lines(plan: Plan, coverage: Coverage | None) -> list[str]:
     return notes + ([str(coverage)] if coverage else [])
 
 
-def _footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
+def footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
+    """What the prices and the time rest on, where anything is paid for."""
     if not plan.count(Action.SUBMIT):
         return []
     notes = [f"prices of {dated}" for dated in (_dated(plan),) if dated]
-    if is_rounded(item.job.estimate for item in plan.items if _paid(item)):
+    if is_rounded(item.job.estimate for item in plan.items if is_paid(item)):
         notes.append(ROUNDED)
     seconds = wall_time(plan, settings, history)
     basis = "from earlier renders" if history else "from fal's model pages"
     notes.append(f"about {duration(seconds)} with {settings.concurrency} at once, {basis}")
+    if settings.start_timeout is not None:
+        limit = duration(settings.start_timeout)
+        notes.append(f"what fal has not begun after {limit} is given up, unpaid")
     return [f"({'; '.join(notes)})"]
 
 
 def _dated(plan: Plan) -> str:
-    endpoints = {item.job.endpoint for item in plan.items if _paid(item)}
+    endpoints = {item.job.endpoint for item in plan.items if is_paid(item)}
     known = [e for e in map(by_id, sorted(endpoints)) if e is not None]
     return ", ".join(sorted({e.price_dated for e in known}))
 
 
 def wall_time(plan: Plan, settings: Settings, history: History) -> float:
     """Seconds until the last render, if the account runs `concurrency` of them at once."""
-    work = [_seconds(item.job.endpoint, history) for item in plan.items if _paid(item)]
+    work = [_seconds(item.job.endpoint, history) for item in plan.items if is_paid(item)]
     if not work:
         return 0.0
     return max(*work, math.fsum(work) / settings.concurrency)
@@ -121,42 +127,6 @@ def _seconds(endpoint_id: str, history: History) -> float:
     return float(endpoint.typical_seconds or _UNKNOWN_SECONDS[endpoint.output])
 
 
-def as_markdown(
-    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
-) -> str:
-    """For a comment on a pull request."""
-    moving = [item for item in plan.items if item.action is not Action.KEEP]
-    lines = [f"**kling-batch plan:** {_totals(plan, settings)}", ""]
-    if moving:
-        lines += ["| | job | why | cost |", "|---|---|---|---:|"]
-    for item in moving[:MANY]:
-        price = format_usd(item.job.estimate) if _paid(item) else ""
-        lines.append(
-            f"| {_LABELS[item.action]} | {_cell(item.job.label)} | {_cell(item.reason)} | {price} |"
-        )
-    if len(moving) > MANY:
-        lines.append(f"| | … and {len(moving) - MANY} more | | |")
-    notes = [*left_out_lines(plan, coverage), *_footnotes(plan, settings, history)]
-    lines += ["", *notes]
-    return "\n".join([*lines, *_requests(moving[:MANY])]).rstrip()
-
-
-def _requests(items: list[PlannedJob]) -> list[str]:
-    """Prompt and arguments of each job, folded away."""
-    if not items:
-        return []
-    lines = ["", "<details><summary>prompts and arguments</summary>", ""]
-    for item in items:
-        lines.append(f"- **{escaped(item.job.label)}** {escaped(item.job.endpoint)}")
-        lines += [f"  - {escaped(line)}" for line in as_lines(item.job)]
-    return [*lines, "", "</details>"]
-
-
-def _cell(text: str) -> str:
-    safe = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-    return safe.replace("`", "\\`")
-
-
 def as_json(
     plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
 ) -> JSON:
@@ -167,6 +137,7 @@ def as_json(
         "cap_usd": usd_number(settings.max_cost),
         "prices_dated": _dated(plan) or None,
         "wall_time_seconds": round(wall_time(plan, settings, history)),
+        "start_timeout_seconds": settings.start_timeout,
         "idle": plan.idle,
         "left_out": [{"by": option, "jobs": jobs} for option, jobs in plan.left_out],
         "covered_by_caps": coverage.jobs if coverage else None,

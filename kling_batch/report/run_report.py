@@ -131,6 +131,11 @@ class RunReport:
     next_steps: tuple[str, ...] = ()
     #: Jobs that options or a cap left to other runs.
     left_out: tuple[LeftOut, ...] = ()
+    #: What counts against the cap, where that is not what these batches have cost.
+    counted: MicroUSD | None = None
+    #: Jobs that were paid for before under another ledger, and since when; empty: unknown.
+    recovered: int = 0
+    recovered_since: str = ""
 
     @property
     def total(self) -> int:

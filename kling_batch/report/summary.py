@@ -99,7 +99,17 @@ def brief(report: RunReport) -> list[StyledLine]:
     if _idle(report):
         return [title]
     left = f"; left out: {_left_out(report)}" if report.left_out else ""
-    return [StyledLine(f"{title.text}; {run_cost(report)}{left}", Tone.GOOD)]
+    found = f"; {recovered}" if (recovered := _recovered(report)) else ""
+    return [StyledLine(f"{title.text}{found}; {run_cost(report)}{left}", Tone.GOOD)]
+
+
+def _recovered(report: RunReport) -> str:
+    """What was not bought because it was paid for before."""
+    if not report.recovered:
+        return ""
+    day = report.recovered_since[:16].replace("T", " ")
+    since = f" since {day} UTC" if day else " before"
+    return f"{report.recovered:,} recovered, paid{since}"
 
 
 def _idle(report: RunReport) -> bool:
@@ -131,6 +141,8 @@ def _facts(report: RunReport) -> Iterator[StyledLine]:
     parts = [f"{number:,} {word}" for word, number in report.status_counts().items()]
     yield StyledLine(f"  jobs   {', '.join(parts) or 'none'}", hang=9)
     yield StyledLine(f"  cost   {run_cost(report)}", hang=9)
+    if recovered := _recovered(report):
+        yield StyledLine(f"  found  {recovered}", hang=9)
     if report.left_out:
         yield StyledLine(f"  left   {_left_out(report)}", hang=9)
 

@@ -51,7 +51,7 @@ def test_line_ends_of_a_table_buy_nothing_again(desk: Desk) -> None:
 
     table.write_bytes(table.read_bytes().replace(b"\n", b"\r\n"))
 
-    assert json.loads(desk.say("plan", desk.file, "--json"))["idle"]
+    assert json.loads(desk.plan("--json"))["idle"]
     desk.run()
     assert desk.prompts() == ["one\ntwo"]
     paid_once(desk, 1)
@@ -110,9 +110,24 @@ def test_a_prompt_that_ends_at_a_comment_is_warned_of_and_shown(desk: Desk) -> N
     told = desk.say("plan", desk.file, "--show", "prompts")
 
     assert f"{desk.file}:5:13: warning: the text ends before ` #`" in told
+    assert 'what is sent: "Shot"' in told
     assert re.search(r"^ +prompt: Shot$", told, re.MULTILINE)
     assert re.search(r"^ +aspect_ratio: 1:1$", told, re.MULTILINE)
     assert " prompt: " not in desk.say("plan", desk.file)
+
+
+def test_the_warning_shows_the_prompt_as_it_is_sent_cut_in_the_middle(desk: Desk) -> None:
+    job = "id: a\n    mode: text-to-image\n    prompt: The {{ brand }} shoe"
+    desk.put(batch(job + f" {'wide ' * 60}turns #1").replace("jobs:", "vars: {brand: Acme}\njobs:"))
+
+    told = desk.run("--quiet")
+
+    (sent,) = desk.prompts()
+    assert sent.startswith("The Acme shoe")
+    (warning,) = (line for line in told.splitlines() if "the text ends before ` #`" in line)
+    assert 'what is sent: "The Acme shoe wide' in warning
+    assert 'wide turns"' in warning
+    assert len(warning) < 400
 
 
 def test_json_and_markdown_show_what_will_be_sent(desk: Desk) -> None:
@@ -195,7 +210,7 @@ def test_names_and_prompts_in_another_unicode_form_buy_nothing_again(desk: Desk)
 
     desk.put(batch(job.format(DECOMPOSED)))
 
-    assert json.loads(desk.say("plan", desk.file, "--json"))["idle"]
+    assert json.loads(desk.plan("--json"))["idle"]
     desk.run("--only", DECOMPOSED)
     assert COMPOSED in desk.say("show", DECOMPOSED)
     assert desk.prompts() == [f"{COMPOSED} au lait"]

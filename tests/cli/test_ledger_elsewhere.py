@@ -39,7 +39,9 @@ def test_another_folder_that_has_them_is_named(
     assert f"warning: {ledger} has 2 of 2 jobs" in told
     assert "would pay for them again" in told
     assert f"--output {there}" in told
-    assert "has 1 of 1 job to pay for" in desk.run("--limit", "1", *words)
+    assert "has the job to pay for; this run would pay for it again" in desk.run(
+        "--limit", "1", *words
+    )
     assert "nothing to do" in desk.run("-o", there)
 
 
@@ -92,4 +94,4 @@ def test_machines_get_it_as_an_event(desk: Desk) -> None:
     events = [json.loads(line) for line in told.splitlines()]
     assert events[0]["event"] == "started"
     warnings = [event["message"] for event in events if event["event"] == "warning"]
-    assert any("renders/ledger.db has 1 of 1 job to pay for" in message for message in warnings)
+    assert any("renders/ledger.db has the job to pay for" in message for message in warnings)

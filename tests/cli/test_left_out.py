@@ -55,7 +55,7 @@ def test_a_selection_says_how_many_jobs_it_leaves(desk: Desk) -> None:
     desk.videos(*CLIPS)
 
     words = ("--only", "clip-[01]", "--limit", "1")
-    told = desk.say("plan", "trial.yaml", *words)
+    told = desk.plan(*words, manifest="trial.yaml")
     assert "left out: 3 jobs by --only, --exclude or --tag, 1 job by --limit 1" in told
     document = json.loads(desk.say("plan", "trial.yaml", *words, "--json"))
     assert document["left_out"] == [
@@ -69,7 +69,7 @@ def test_a_cap_below_the_plan_says_before_paying_how_far_it_reaches(desk: Desk) 
     desk.videos(*CLIPS)
     words = ("--max-cost", "0.90")
 
-    planned = desk.say("plan", "trial.yaml", *words)
+    planned = desk.plan(*words, manifest="trial.yaml")
     told = desk.run(*words, manifest="trial.yaml", code=4)
 
     before, _, after = told.partition("accepted")
@@ -78,7 +78,7 @@ def test_a_cap_below_the_plan_says_before_paying_how_far_it_reaches(desk: Desk) 
     assert "left   3 jobs by --max-cost" in after
     assert desk.charges() == [1, 1]
 
-    assert "covers 0 of 3 jobs" in desk.say("plan", "trial.yaml", *words)
+    assert "covers 0 of 3 jobs" in desk.plan(*words, manifest="trial.yaml")
     assert "covers" not in desk.say("plan", "trial.yaml", "--max-cost", "2.10")
 
 

@@ -42,6 +42,25 @@ def test_buying_stops_after_so_many_failures(
     assert "--retry-failed" not in told
 
 
+def test_each_run_counts_anew(desk: Desk) -> None:
+    write(desk, 12, "limits: {max_failures: 5}\n")
+    refuse(desk)
+
+    for sent in (5, 10, 12):
+        desk.run("--concurrency", "1", "--rate", "100/s", code=1)
+        assert len(desk.prompts()) == sent
+
+
+def test_one_failure_is_one(desk: Desk) -> None:
+    write(desk, 3)
+    refuse(desk)
+
+    told = desk.run("--max-failures", "1", "--concurrency", "1", code=1)
+
+    assert "1 failure in a row" in told
+    assert len(desk.prompts()) == 1
+
+
 def test_without_a_limit_everything_is_tried(desk: Desk) -> None:
     write(desk, 12)
     refuse(desk)

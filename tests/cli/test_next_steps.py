@@ -137,7 +137,7 @@ def test_where_the_plan_would_be_refused_a_new_one_comes_first(desk: Desk) -> No
     desk.finish()
     desk.world.faults.add(Fault(stage="job", what="fail", error=DROPPED, prompt="hat", times=1))
     desk.run("--only", "b", code=1)
-    desk.say("plan", "trial.yaml", "--save", "reviewed.json")
+    desk.plan("--save", "reviewed.json", manifest="trial.yaml")
     told = desk.run("--plan", "reviewed.json", code=1)
 
     review, again = steps(told)

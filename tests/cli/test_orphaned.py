@@ -59,7 +59,7 @@ def test_an_edited_job_leaves_its_request_to_be_collected_beside_its_successor(
     mark = studio.open_key()[3:11]
     studio.write(HERO.replace("first", "changed"))
 
-    told = studio.say("plan", "m.yaml")
+    told = studio.plan()
     studio.run()
 
     assert f"hero@{mark}: no longer in the manifest; in flight at fal" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -128,6 +129,35 @@ def test_all_pictures_of_a_request_or_its_id(desk: Desk) -> None:
     assert "fetched by its request id" in said
     paid_once(desk, 2)
     assert desk.pictures() == ["one.png", "two-2.png", "two-3.png", "two.png"]
+
+
+def test_what_was_recovered_is_said_once_and_also_when_quiet(desk: Desk) -> None:
+    desk.run()
+    lose_the_ledger(desk)
+
+    planned = desk.plan()
+    why = desk.say("why", "one", "desk.yaml", "--emulator", "-o", "outputs")
+    told = desk.run("--quiet")
+
+    assert "one: recovered: paid on " in planned
+    assert why.startswith("one is recovered: paid on ")
+    assert why.count("recovered") == 1
+    assert re.search(r"; 2 recovered, paid since \d{4}-\d\d-\d\d \d\d:\d\d UTC; ", told)
+    shown = desk.say("show", "one")
+    assert "file_recovered" not in shown
+    assert "recovered: paid on " in shown
+    paid_once(desk, 2)
+
+
+def test_a_sidecar_of_the_emulator_says_what_it_would_have_cost(desk: Desk) -> None:
+    desk.run()
+    records = [json.loads(path.read_text()) for path in desk.folder.rglob("*.png.json")]
+
+    assert {record["cost_is"] for record in records} == {"would have cost"}
+    lose_the_ledger(desk)
+    assert "2 recovered" in desk.run()
+    assert "would have cost $0.06 on fal" in desk.say("status")
+    paid_once(desk, 2)
 
 
 def test_what_the_emulator_rendered_is_no_render_of_fal(rendered: Desk) -> None:

@@ -14,6 +14,32 @@ from kling_batch.ledger.names import find
 from kling_batch.ledger.reader import Reader
 
 
+@pytest.mark.parametrize("command", ["why", "show"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_job_that_the_manifest_does_not_have(desk: Desk, command: str, begun: bool) -> None:
+    if begun:
+        desk.run()
+
+    told = desk.say(command, "onne", "desk.yaml", code=2)
+
+    assert "no job 'onne' in desk.yaml; did you mean `one`?" in told
+    assert "ledger" not in told
+
+
+def test_a_job_without_a_history_is_said_to_have_none(desk: Desk) -> None:
+    assert "one has no history yet" in desk.say("show", "one", "desk.yaml", code=2)
+
+
+def test_why_and_run_say_the_same_of_a_file_that_may_be_lost(desk: Desk) -> None:
+    desk.run()
+    next((desk.folder / "outputs").rglob("one.png")).unlink()
+
+    told = desk.say("why", "one")
+
+    assert "its file is missing: the next run downloads it, which costs nothing" in told
+    assert "only `kling-batch retry one` gives it up and pays for another render" in told
+
+
 def test_show_and_why_tell_the_story(desk: Desk) -> None:
     desk.world.faults.add(
         Fault(stage="job", what="fail", error="internal_error", prompt="first", times=1)
@@ -28,7 +54,7 @@ def test_show_and_why_tell_the_story(desk: Desk) -> None:
     assert "is done and paid" in desk.say("why", "one")
 
     (desk.folder / "desk.yaml").write_text(MANIFEST.replace("the first", "the third"))
-    assert "changed: prompt" in desk.say("plan", "desk.yaml")
+    assert "changed: prompt" in desk.plan()
     desk.run()
     assert "prompt: 'the first' → 'the third'" in desk.say("why", "one")
 

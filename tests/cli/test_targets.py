@@ -51,6 +51,18 @@ def with_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", usage)
 
 
+@pytest.mark.parametrize("name", ["outputs", "outputs/desk", "outputs/desk/text-to-image"])
+def test_a_file_in_the_place_of_a_folder_is_told_by_plan_and_run(desk: Desk, name: str) -> None:
+    file = desk.folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("notes")
+
+    for told in (desk.say("plan", desk.file, code=2), desk.run(code=2)):
+        assert f"{name}: is no folder, and outputs go below it; nothing was sent" in told
+    assert file.read_text() == "notes"
+    assert desk.world.books.posts == []
+
+
 def test_a_disk_without_room_for_the_usual_size_costs_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,8 +71,8 @@ def test_a_disk_without_room_for_the_usual_size_costs_nothing(
     desk.put(MANIFEST)
     with_free(monkeypatch, SPARE + 100)
 
-    for told in (desk.say("plan", desk.file), desk.run(code=2)):
-        assert "MB are free, and the files of 1 jobs usually take" in told
+    for told in (desk.plan(), desk.run(code=2)):
+        assert "MB are free, and the files of 1 job usually take" in told
         assert "make room" in told
     paid_once(desk, 1)
 

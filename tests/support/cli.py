@@ -161,6 +161,10 @@ class Desk:
     def run(self, *more: str, code: int = 0, manifest: str = "") -> str:
         return self.say("run", manifest or self.file, "--emulator-url", self.url, *more, code=code)
 
+    def plan(self, *more: str, manifest: str = "") -> str:
+        """What the run would do."""
+        return self.say("plan", manifest or self.file, "--emulator-url", self.url, *more)
+
     def say(self, *words: str, code: int = 0) -> str:
         """One command; everything that it printed."""
         done = invoke(*words, cwd=self.folder)

@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "max_cost": None,
     "max_cost_per_day": None,
     "doubt_wait": 3600.0,
+    "start_timeout": None,
     "attempts": 3,
     "deadline": None,
     "service": "fal",
@@ -52,6 +53,7 @@ def test_nobody_said_anything(batches: tuple[Batch, ...], name: str, expected: A
 SAID: list[tuple[str, dict[str, Any], Any, dict[str, Any], Any]] = [
     ("concurrency", {"concurrency": 3}, 3, {"concurrency": 20}, 20),
     ("rate", {"rate": 0.5}, 0.5, {"rate": 9.0}, 9.0),
+    ("start_timeout", {"start_timeout": 600.0}, 600.0, {"start_timeout": 60.0}, 60.0),
     ("max_cost", {"max_cost": MicroUSD(5)}, 5, {"max_cost": MicroUSD(9)}, 9),
     ("max_cost", {"max_cost": MicroUSD(5)}, 5, {"max_cost": MicroUSD(0)}, 0),
 ]
@@ -73,6 +75,7 @@ def test_the_flag_outranks_the_manifest_and_the_manifest_the_default(
         ("rate", {"rate": 2.0}, {"rate": 0.1}, 0.1),
         ("attempts", {"retry_attempts": 1}, {"retry_attempts": 5}, 1),
         ("deadline", {"deadline": 60.0}, {"deadline": 30.0}, 30.0),
+        ("start_timeout", {"start_timeout": 60.0}, {"start_timeout": 600.0}, 60.0),
         ("doubt_wait", {"doubt_wait": 60.0}, {"doubt_wait": 600.0}, 600.0),
         ("doubt_wait", {"doubt_wait": 0.0}, {}, 0.0),
         ("max_cost_per_day", {"max_cost_per_day": 5}, {"max_cost_per_day": 9}, 5),

@@ -34,6 +34,9 @@ COMMANDS: dict[str, Entry] = {
         MAKE, "Generate or edit one video and print the result as JSON", "generate", "video"
     ),
     "init": Entry(MAKE, "Write a commented manifest, and its schema beside it", "init", "init"),
+    "mcp": Entry(
+        MAKE, "Serve assistants: they plan freely, and pay only for a reviewed plan", "mcp", "mcp"
+    ),
     "status": Entry(LOOK, "Show the state of every job, and the costs", "status", "status"),
     "list": Entry(LOOK, "List the jobs: state, price, name, prompt", "show", "list_"),
     "show": Entry(LOOK, "Show the history of a job: attempts, costs, files", "show", "show"),

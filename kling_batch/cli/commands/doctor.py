@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 from kling_batch import __version__, operations
-from kling_batch.cli.options import ledger_path, options_of, place_options, service_options
+from kling_batch.cli.ledgers import ledger_path
+from kling_batch.cli.options import options_of, place_options, service_options
+from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, KlingBatchError
 from kling_batch.ledger.database import sqlite_version
 from kling_batch.ledger.queries import attempt_count, service_of
@@ -53,7 +55,7 @@ def _ledger(values: dict[str, Any]) -> Line:
         return "ledger", True, f"{path} will be made by the first run", 0
     try:
         with Reader.open(path) as reader:
-            count, service = attempt_count(reader), service_of(reader)
+            attempts, service = count(attempt_count(reader), "attempt"), service_of(reader)
     except KlingBatchError as error:
         return "ledger", False, str(error), error.exit_code
-    return "ledger", True, f"{path}: {count} attempts on {service}", 0
+    return "ledger", True, f"{path}: {attempts} on {service}", 0

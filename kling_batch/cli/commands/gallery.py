@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from kling_batch.cli.options import ledger_path, place_options
+from kling_batch.cli.ledgers import ledger_path
+from kling_batch.cli.options import ledger_options
 from kling_batch.errors import ExitCode
 from kling_batch.report.gallery import write_gallery
 
 
 @click.command(epilog="Example: kling-batch gallery --output outputs")
-@place_options
-def gallery(**places: Path | None) -> int:
+@ledger_options
+def gallery(**places: Any) -> int:
     """Write gallery.html: every take on one page.
 
     It is written beside the outputs and shows each take with its prompt and price.

@@ -21,7 +21,8 @@ from kling_batch.cli.options import (
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.planning.plan import Plan
 from kling_batch.planning.saved_plan import to_file
-from kling_batch.report.plan_view import as_json, as_markdown, as_text
+from kling_batch.report.plan_markdown import as_markdown
+from kling_batch.report.plan_view import as_json, as_text
 
 
 @click.command(epilog="Example: kling-batch plan manifest.yaml")

@@ -47,8 +47,9 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
         return ExitCode.OK
     amounts = [micro_usd(usd) for row in spend for usd in (row.charged_usd, row.exposed_usd)]
     for row, charged, exposed in zip(spend, amounts[::2], amounts[1::2], strict=True):
+        attempts = count(row.attempts, "attempt")
         cost = costs.parts(charged, exposed, emulated=emulated)
-        click.echo(f"{row.day}  {row.batch:<24} {row.attempts:>5} attempts  {cost}")
+        click.echo(f"{row.day}  {row.batch:<24} {attempts:>14}  {cost}")
     click.echo(f"in all  {costs.overall(money, emulated=emulated)}")
     if costs.is_rounded(amounts):
         click.echo(f"({costs.ROUNDED})")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
 from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_of
-from kling_batch.cli.options import JOB, place_options
+from kling_batch.cli.options import JOB, ledger_options
 from kling_batch.errors import ExitCode, UsageError
 
 
@@ -16,8 +16,8 @@ from kling_batch.errors import ExitCode, UsageError
 @JOB
 @click.option("--request-id", metavar="ID", help="It is at fal, under this id: collect it")
 @click.option("--not-submitted", is_flag=True, help="fal never got it: it may be sent again")
-@place_options
-def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: Path | None) -> int:
+@ledger_options
+def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: Any) -> int:
     """Settle a submission in doubt after a look at fal's dashboard.
 
     Say which request of fal's JOB is, or that fal never got it. Nothing is sent.

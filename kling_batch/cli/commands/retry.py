@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
 from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_of
-from kling_batch.cli.options import JOB, place_options
+from kling_batch.cli.options import JOB, ledger_options
 from kling_batch.errors import ExitCode, UsageError
 
 
 @click.command(epilog="Example: kling-batch retry hero-clip")
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @click.option("--all", "everything", is_flag=True, help="Every failed or cancelled job")
-@place_options
-def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> int:
+@ledger_options
+def retry(jobs: tuple[str, ...], *, everything: bool, **places: Any) -> int:
     """Allow failed jobs another paid attempt in the next run."""
     if bool(jobs) == everything:
         raise UsageError("name the jobs, or give --all")
@@ -29,8 +29,8 @@ def retry(jobs: tuple[str, ...], *, everything: bool, **places: Path | None) -> 
 
 @click.command(epilog="Example: kling-batch reroll hero-still")
 @JOB
-@place_options
-def reroll(job: str, **places: Path | None) -> int:
+@ledger_options
+def reroll(job: str, **places: Any) -> int:
     """Ask for one more take of a job in the next run.
 
     The next run pays for it and keeps the takes there are.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kling_batch.cli.current import current_of, new_job
 from kling_batch.cli.ledgers import ledger_of_manifests, reader_of
-from kling_batch.cli.options import JOB, PATH, place_options
+from kling_batch.cli.options import JOB, PATH, ledger_options
 from kling_batch.core.quantities import format_usd, micro_usd
-from kling_batch.errors import ExitCode, KlingBatchError
+from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.ledger.names import find
 from kling_batch.ledger.queries import job_status, service_of
 from kling_batch.ledger.reader import Reader
@@ -25,28 +26,36 @@ _MANIFESTS = click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST
 @click.command(epilog="Example: kling-batch show hero-clip")
 @JOB
 @_MANIFESTS
-@place_options
+@ledger_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
-def show(job: str, manifests: tuple[Path, ...], *, as_json: bool, **places: Path | None) -> int:
+def show(job: str, manifests: tuple[Path, ...], *, as_json: bool, **places: Any) -> int:
     """Show the history of a job: attempts, costs, files.
 
     What comes next is said of MANIFEST as it stands now; without one, of that of the last run.
     """
-    with Reader.open(ledger_of_manifests(manifests, places)) as reader:
-        named = find(reader, job)
-        current = current_of(reader, named, manifests, places)
-        if as_json:
-            click.echo(json.dumps(as_data(reader, named, current), ensure_ascii=False, indent=2))
-        else:
-            click.echo("\n".join(history(reader, named, current)))
+    ledger = ledger_of_manifests(manifests, places)
+    try:
+        with Reader.open(ledger) as reader:
+            named = find(reader, job)
+            current = current_of(reader, named, manifests, places)
+            if as_json:
+                document = as_data(reader, named, current)
+                click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+            else:
+                click.echo("\n".join(history(reader, named, current)))
+    except KlingBatchError as error:
+        if not manifests:
+            raise
+        label = new_job(job, manifests, places, ledger).job.label
+        raise UsageError(f"{label} has no history yet: no run has submitted it") from error
     return ExitCode.OK
 
 
 @click.command(epilog="Example: kling-batch why hero-clip")
 @JOB
 @_MANIFESTS
-@place_options
-def why(job: str, manifests: tuple[Path, ...], **places: Path | None) -> int:
+@ledger_options
+def why(job: str, manifests: tuple[Path, ...], **places: Any) -> int:
     """Explain what the next run would do with a job.
 
     Also why, and what has changed about it, of MANIFEST as it stands now; without one, of that of
@@ -58,19 +67,18 @@ def why(job: str, manifests: tuple[Path, ...], **places: Path | None) -> int:
             named = find(reader, job)
             lines = explain(reader, named, current_of(reader, named, manifests, places))
     except KlingBatchError:
-        planned = new_job(job, manifests, places, ledger) if manifests else None
-        if planned is None:
+        if not manifests:
             raise
-        lines = why_new(planned)
+        lines = why_new(new_job(job, manifests, places, ledger))
     click.echo("\n".join(lines))
     return ExitCode.OK
 
 
 @click.command("list", epilog="Example: kling-batch list --state failed")
 @click.option("--state", multiple=True, help="Only jobs in this state (failed, in doubt, …)")
-@place_options
+@ledger_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line")
-def list_(state: tuple[str, ...], *, as_json: bool, **places: Path | None) -> int:
+def list_(state: tuple[str, ...], *, as_json: bool, **places: Any) -> int:
     """List the jobs: state, price, name, prompt."""
     with reader_of(places) as reader:
         emulated = service_of(reader) == EMULATOR

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
-from kling_batch.cli.options import PATH, place_options
+from kling_batch.cli.options import PATH, ledger_options
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import usd_number
 from kling_batch.errors import ExitCode
@@ -22,15 +23,13 @@ from kling_batch.settings import EMULATOR
 
 @click.command(epilog="Example: kling-batch status manifest.yaml")
 @click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST...]")
-@place_options
+@ledger_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
-def status(
-    manifests: tuple[Path, ...], output: Path | None, ledger: Path | None, *, as_json: bool
-) -> int:
+def status(manifests: tuple[Path, ...], *, as_json: bool, **places: Any) -> int:
     """Show the state of every job, and the costs."""
     batches = load_manifests(manifests, ()) if manifests else ()
     names = tuple(batch.name for batch in batches)
-    path = ledger_of_manifests(manifests, {"output": output, "ledger": ledger}, batches)
+    path = ledger_of_manifests(manifests, places, batches)
     with Reader.open(path) as reader:
         emulated = service_of(reader) == EMULATOR
         rows = [row for row in job_status(reader) if not names or row.batch in names]

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from kling_batch import operations
-from kling_batch.cli.ledgers import reader_of
-from kling_batch.cli.options import ledger_path, options_of, place_options, service_options
+from kling_batch.cli.ledgers import ledger_path, reader_of
+from kling_batch.cli.options import options_of, place_options, service_options
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.queries import batch_names

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import anyio
@@ -160,6 +161,31 @@ def test_a_plan_that_is_refused_is_not_run(world: World, url: str) -> None:
 
     assert str(shown[0].cost) == "$0.06"
     assert charges(world) == []
+
+
+def test_a_variable_that_there_is_not_is_no_option_of_a_command() -> None:
+    with pytest.raises(ManifestError) as caught:
+        load("trial.yaml", variables={"brnad": "Zeta"})
+
+    assert "variables: brnad: no variable of this name (did you mean `brand`?)" in str(caught.value)
+    assert "--set" not in str(caught.value)
+
+
+def test_whoever_approves_is_told_what_the_cap_leaves_out(url: str) -> None:
+    seen: list[Plan] = []
+
+    def approve(plan: Plan) -> bool:
+        seen.append(plan)
+        return True
+
+    report = run(load("trial.yaml"), Options(emulator=url, max_cost="0.03"), approve=approve)
+
+    assert "covers 1 of 2 jobs" in str(seen[0])
+    assert seen[0].cap == Decimal("0.03")
+    assert report.exit_code is ExitCode.BUDGET
+    run(load("trial.yaml"), Options(emulator=url, limit=0), approve=approve)
+    run(load("trial.yaml"), Options(emulator=url, limit=1), approve=approve)
+    assert "covers" not in str(seen[-1])
 
 
 def test_an_approved_plan_is_run_and_a_finished_one_asks_nobody(world: World, url: str) -> None:

@@ -168,11 +168,11 @@ def test_the_environment_is_only_what_env_names(tmp_path):
 
 
 def test_a_variable_that_nobody_declared_cannot_be_set(tmp_path):
-    (problem,) = problems(
+    *_, problem = problems(
         tmp_path, "vars: {brand: A}\njobs: [{id: a, mode: edit}]", variables={"brnad": "B"}
-    )[:1]
+    )
 
-    assert str(problem) == "--set brnad: no variable of this name (did you mean `brand`?)"
+    assert str(problem) == "variables: brnad: no variable of this name (did you mean `brand`?)"
 
 
 def test_templates_stand_in_every_string(tmp_path):

@@ -396,7 +396,7 @@ def test_a_variable_needs_to_be_known_to_one_of_several_manifests(tmp_path):
     assert len(load_all([one, two], variables={"brand": "B"})) == 2
     with pytest.raises(ManifestError) as caught:
         load_all([one, two], variables={"brnad": "B"})
-    assert [str(each.place) for each in caught.value.problems] == ["--set brnad"]
+    assert [str(each.place) for each in caught.value.problems] == ["variables: brnad"]
 
 
 def test_a_folder_or_nothing_is_no_manifest(tmp_path):

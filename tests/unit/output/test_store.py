@@ -238,16 +238,33 @@ def test_the_growing_file_is_hidden_beside_the_final_one(store: OutputStore, roo
 def test_what_lies_there_is_kept_beside_it(store: OutputStore, root: Path) -> None:
     final = store.prepare("test", "clip.mp4")
     final.write_bytes(b"a stranger's")
-    sidecar_of(final).write_text("its story")
+    story = json.dumps({"sha256": digest_of(final)})
+    sidecar_of(final).write_text(story)
 
     kept = store.back_up(final)
 
     assert kept is not None
     assert kept.name == f"clip.{digest_of(final)[:8]}.mp4"
     assert kept.read_bytes() == final.read_bytes() == b"a stranger's"
-    assert sidecar_of(kept).read_text() == "its story"
+    assert sidecar_of(kept).read_text() == story
     assert store.back_up(final) == kept  # the run died and does it once more
     assert len(contents(root)) == 4
+
+
+@pytest.mark.parametrize("story", ['{"sha256": "of the whole file"}', "no JSON", "[]"])
+def test_a_damaged_file_is_kept_without_the_sidecar_of_the_whole_one(
+    store: OutputStore, root: Path, story: str
+) -> None:
+    final = store.prepare("test", "clip.mp4")
+    final.write_bytes(b"half of i")
+    sidecar_of(final).write_text(story)
+
+    kept = store.back_up(final)
+
+    assert kept is not None
+    assert kept.read_bytes() == b"half of i"
+    assert not sidecar_of(kept).exists()
+    assert sidecar_of(final).read_text() == story
 
 
 def test_nothing_is_kept_of_nothing(store: OutputStore) -> None:

@@ -95,6 +95,7 @@ SPELT: dict[str, list[str]] = {
     "--concurrency": ["3"],
     "--limit": ["0"],
     "--timeout": ["2h"],
+    "--start-timeout": ["90m"],
     "--set": ["brand=Zeta & Söhne", "--x=y"],
     "--only": ["a*", "b"],
     "--exclude": ["c?"],

@@ -1,0 +1,147 @@
+"""Face of the tools in the Model Context Protocol, over standard input and output.
+
+The only home of the protocol's SDK. Must not decide what may be paid for; `tools` does.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import ToolAnnotations
+
+from kling_batch import __version__
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.errors import UsageError
+from kling_batch.mcp.tools import PATIENCE, Tools
+
+INSTRUCTIONS = """\
+kling-batch renders batches of paid Kling generations on fal.ai. A manifest (YAML) lists the jobs.
+Every render costs real money and cannot be reproduced. Work in this order: catalog, validate, plan.
+Show a person the plan's jobs and cost, and ask. Then run with the plan's hash and a cap. A run that
+leaves with exit code 6 goes on at fal: call collect, or run again with the same plan. Try with
+emulator=true: it costs nothing. Never change a prompt only to render the same thing again."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+_PAYS = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
+_COLLECTS = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=True)
+
+
+def serve(folder: Path, ceiling: MicroUSD | None = None) -> None:
+    """Serve until the client closes standard input."""
+    with tempfile.TemporaryDirectory(prefix="kling-batch-plans-") as plans:
+        anyio.run(server(Tools(folder, Path(plans), ceiling)).run_stdio_async)
+
+
+def server(tools: Tools) -> MCPServer[Any]:
+    """The server with every tool."""
+    made: MCPServer[Any] = MCPServer("kling-batch", instructions=INSTRUCTIONS, version=__version__)
+
+    @made.tool(annotations=_READS)
+    async def catalog(mode: str = "") -> dict[str, Any]:
+        """List modes, tiers and prices; with a mode also its parameters and their limits."""
+        return await _plainly(tools.catalog(mode))
+
+    @made.tool(annotations=_READS)
+    async def validate(manifests: list[str]) -> dict[str, Any]:
+        """Check manifests: every problem with file, line and column. Sends nothing."""
+        return await _plainly(tools.validate(manifests))
+
+    @made.tool(annotations=_READS)
+    async def plan(manifests: list[str], only: str = "", emulator: bool = False) -> dict[str, Any]:
+        """Show what a run would do with each job, why, and what it would cost. Pays nothing.
+
+        The answer's `plan` is a hash; a run needs it.
+        """
+        return await _plainly(tools.plan(manifests, only=only, emulator=emulator))
+
+    @made.tool(annotations=_READS)
+    async def status(output: str = "") -> dict[str, Any]:
+        """State of every job and the costs so far."""
+        return await _plainly(tools.status(output))
+
+    @made.tool(annotations=_READS)
+    async def show(job: str, output: str = "") -> dict[str, Any]:
+        """History of one job: attempts, costs, files."""
+        return await _plainly(tools.show(job, output))
+
+    @made.tool(annotations=_PAYS)
+    async def run(  # noqa: PLR0917 - the protocol names them
+        manifests: list[str],
+        ctx: Context[Any, Any],
+        plan: str = "",
+        max_cost: str = "",
+        only: str = "",
+        leave_after: str = PATIENCE,
+        emulator: bool = False,
+    ) -> dict[str, Any]:
+        """Render. SPENDS REAL MONEY unless `emulator` is true.
+
+        Args:
+            manifests: files inside the working folder.
+            ctx: of the protocol.
+            plan: hash of the plan that a person has seen and agreed to.
+            max_cost: cap in US dollars over all runs of these batches, such as 12.50.
+            only: glob of job ids; the plan must have been made with the same.
+            leave_after: leave after this long; what is open goes on at fal (exit code 6).
+            emulator: render on the built-in emulator: no key, no charge.
+        """
+        return await _plainly(
+            tools.run(
+                manifests,
+                plan=plan,
+                max_cost=max_cost,
+                only=only,
+                leave_after=leave_after,
+                emulator=emulator,
+                on_event=_reporting(ctx),
+            )
+        )
+
+    @made.tool(annotations=_COLLECTS)
+    async def collect(
+        manifests: list[str],
+        ctx: Context[Any, Any],
+        leave_after: str = PATIENCE,
+        emulator: bool = False,
+    ) -> dict[str, Any]:
+        """Download what is paid for and was still open. Buys nothing."""
+        asked = tools.collect(
+            manifests, leave_after=leave_after, emulator=emulator, on_event=_reporting(ctx)
+        )
+        return await _plainly(asked)
+
+    return made
+
+
+async def _plainly(asked: Any) -> dict[str, Any]:
+    """The answer; a mistake of the caller as the tool's own error."""
+    try:
+        answer: dict[str, Any] = await asked
+    except UsageError as error:
+        raise ToolError(str(error)) from None
+    return answer
+
+
+def _reporting(ctx: Context[Any, Any]) -> Callable[[dict[str, Any]], Any]:
+    """Passes on how many jobs have ended."""
+    ended, jobs = 0, 0
+
+    async def report(event: dict[str, Any]) -> None:
+        nonlocal ended, jobs
+        if event.get("event") == "started":
+            jobs = event["data"]["jobs"]
+        elif event.get("event") in ("saved", "failed", "blocked"):
+            ended += 1
+            job = event.get("job") or ""
+            await ctx.report_progress(ended, jobs or None, f"{event['event']}: {job}")
+
+    return report

@@ -1,0 +1,171 @@
+"""Tools of an assistant: what it may ask for, and the one way in which it may pay.
+
+A run that pays needs the hash of a plan that this server has made, and a cap. The plan is kept
+here; the run is handed it with `--plan`, and pays for nothing else. Must not know the protocol.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kling_batch.core.jobs import JSON
+from kling_batch.core.quantities import MicroUSD, exact_usd, parse_duration, parse_usd
+from kling_batch.errors import UsageError
+from kling_batch.mcp.program import Answer, OnEvent, answer_of
+from kling_batch.settings import typed_path
+
+#: A run leaves after this long unless asked otherwise: clients give up on a silent tool.
+PATIENCE = "50s"
+
+
+class Tools:
+    """The tools, as coroutines that return JSON."""
+
+    def __init__(self, folder: Path, plans: Path, ceiling: MicroUSD | None = None) -> None:
+        """Work in `folder`, keep plans in `plans`; no cap may be above `ceiling`."""
+        self._folder = folder.resolve()
+        self._plans = plans
+        self._ceiling = ceiling
+
+    async def catalog(self, mode: str = "") -> dict[str, JSON]:
+        """Modes, tiers, prices; of one mode also the parameters."""
+        words = ["catalog", *([self._plain(mode)] if mode else []), "--json"]
+        return await self._document(*words)
+
+    async def validate(self, manifests: Sequence[str]) -> dict[str, JSON]:
+        """Every problem of the manifests, each with its place."""
+        return await self._document("validate", *self._inside(manifests), "--json")
+
+    async def plan(
+        self, manifests: Sequence[str], *, only: str = "", emulator: bool = False
+    ) -> dict[str, JSON]:
+        """What a run would do and cost; pays nothing. `plan` of the answer allows a run."""
+        draft = self._plans / "draft.json"
+        draft.unlink(missing_ok=True)
+        words = ["plan", *self._inside(manifests), "--json", "--save", str(draft)]
+        answer = await self._ask(*words, *_selection(only), *_service(emulator))
+        made: JSON = None
+        if answer.code == 0 and draft.exists():
+            made = hashlib.sha256(draft.read_bytes()).hexdigest()
+            shutil.move(draft, self._plans / f"{made}.json")
+        return answer.as_json(plan=made, document=answer.values[0] if answer.values else None)
+
+    async def status(self, output: str = "") -> dict[str, JSON]:
+        """State of every job, and the costs."""
+        return await self._document("status", "--json", *self._output(output))
+
+    async def show(self, job: str, output: str = "") -> dict[str, JSON]:
+        """History of one job: attempts, costs, files."""
+        return await self._document("show", self._plain(job), "--json", *self._output(output))
+
+    async def run(
+        self,
+        manifests: Sequence[str],
+        *,
+        plan: str = "",
+        max_cost: str = "",
+        only: str = "",
+        leave_after: str = PATIENCE,
+        emulator: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> dict[str, JSON]:
+        """Render what the reviewed plan shows, within the cap; the emulator needs neither."""
+        words = ["run", *self._inside(manifests), "--json", *_selection(only), *_service(emulator)]
+        words += ["--timeout", f"{_seconds(leave_after):g}s"]
+        if not emulator:
+            words += ["--plan", str(self._reviewed(plan)), "--max-cost", self._cap(max_cost)]
+        return _report(await answer_of(self._folder, *words, on_event=on_event or _ignore))
+
+    async def collect(
+        self,
+        manifests: Sequence[str],
+        *,
+        leave_after: str = PATIENCE,
+        emulator: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> dict[str, JSON]:
+        """Download what is paid for and still open; buys nothing."""
+        words = ["run", *self._inside(manifests), "--collect", "--json", *_service(emulator)]
+        words += ["--timeout", f"{_seconds(leave_after):g}s", "--yes"]
+        return _report(await answer_of(self._folder, *words, on_event=on_event or _ignore))
+
+    # -- what an assistant may name ------------------------------------------------------------
+
+    def _inside(self, manifests: Sequence[str]) -> list[str]:
+        """Paths of manifests, which must lie in the working folder."""
+        if not manifests:
+            raise UsageError("name at least one manifest")
+        for manifest in manifests:
+            if not (self._folder / typed_path(manifest)).resolve().is_relative_to(self._folder):
+                raise UsageError(f"{manifest}: not inside {self._folder}")
+        return [self._plain(manifest) for manifest in manifests]
+
+    def _output(self, output: str) -> list[str]:
+        return ["--output", *self._inside([output])] if output else []
+
+    def _plain(self, word: str) -> str:
+        """A word that is no option."""
+        if word.startswith("-"):
+            raise UsageError(f"{word!r} looks like an option")
+        return word
+
+    def _reviewed(self, plan: str) -> Path:
+        """File of the plan with this hash."""
+        file = self._plans / f"{plan}.json"
+        if not (len(plan) == 64 and plan.isalnum() and file.is_file()):
+            raise UsageError(
+                "paying needs `plan`: the hash that the plan tool gave. Make a plan, show a person "
+                "its jobs and its cost, and pass the hash on; nothing was sent"
+            )
+        return file
+
+    def _cap(self, amount: str) -> str:
+        """The cap as an option; never above the server's own."""
+        try:
+            cap = parse_usd(amount)
+        except ValueError as error:
+            raise UsageError(
+                f"paying needs max_cost in US dollars, such as 12.50 ({error}); nothing was sent"
+            ) from None
+        if self._ceiling is not None and cap > self._ceiling:
+            limit = exact_usd(self._ceiling)
+            raise UsageError(
+                f"max_cost is above {limit}, the most this server may spend; nothing was sent"
+            )
+        return amount
+
+    async def _ask(self, *words: str) -> Answer:
+        return await answer_of(self._folder, *words)
+
+    async def _document(self, *words: str) -> dict[str, JSON]:
+        answer = await self._ask(*words)
+        return answer.as_json(document=answer.values[0] if answer.values else None)
+
+
+def _selection(only: str) -> list[str]:
+    return [f"--only={only}"] if only else []
+
+
+def _service(emulator: bool) -> list[str]:
+    return ["--emulator"] if emulator else []
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"leave_after: {error}") from None
+
+
+def _report(answer: Answer) -> dict[str, JSON]:
+    """The last line of a run's events is its report."""
+    reports = [value for value in answer.values if value.get("event") == "report"]
+    return answer.as_json(report=reports[-1] if reports else None)
+
+
+async def _ignore(_event: dict[str, Any]) -> None:
+    """Nobody follows the events."""

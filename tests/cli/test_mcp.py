@@ -1,0 +1,182 @@
+"""The server for assistants, asked by the protocol's client; payments on the emulator's books."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import pytest
+from support.cli import Desk
+from support.process import environment
+
+from kling_batch.core.quantities import parse_usd
+from kling_batch.mcp.tools import Tools
+
+mcp = pytest.importorskip("mcp")
+
+MANIFEST = """\
+version: 1
+name: stills
+defaults: {mode: text-to-image}
+jobs:
+  - {id: cat, prompt: a cat}
+  - {id: dog, prompt: a dog}
+"""
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def folder(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder whose programs reach the emulator of this test as if it were fal."""
+    for name, value in environment(KLING_BATCH_EMULATOR_URL=desk.url).items():
+        monkeypatch.setenv(name, value)
+    (desk.folder / "stills.yaml").write_text(MANIFEST)
+    return desk.folder
+
+
+def with_client(folder: Path, use: Callable[[Any], Awaitable[T]], ceiling: str | None = None) -> T:
+    from kling_batch.mcp.server import server
+
+    async def main() -> T:
+        plans = folder / ".plans"
+        plans.mkdir(exist_ok=True)
+        tools = Tools(folder, plans, None if ceiling is None else parse_usd(ceiling))
+        async with mcp.Client(server(tools)) as client:
+            return await use(client)
+
+    return anyio.run(main)
+
+
+async def call(client: Any, tool: str, **arguments: Any) -> Any:
+    answer = await client.call_tool(tool, arguments)
+    if answer.is_error:
+        raise ValueError(answer.content[0].text)
+    return answer.structured_content
+
+
+def test_reading_validating_and_planning_pay_nothing(desk: Desk, folder: Path) -> None:
+    async def use(client: Any) -> None:
+        modes = (await call(client, "catalog"))["document"]
+        assert "text-to-video" in str(modes)
+        checked = await call(client, "validate", manifests=["stills.yaml"])
+        assert checked["exit_code"] == 0
+        planned = await call(client, "plan", manifests=["stills.yaml"])
+        assert planned["document"]["counts"] == {"submit": 2}
+        assert len(planned["plan"]) == 64
+
+    with_client(folder, use)
+
+    assert desk.charges() == []
+
+
+def test_a_reviewed_plan_is_paid_once_and_a_changed_one_is_refused(
+    desk: Desk, folder: Path
+) -> None:
+    seen: list[tuple[float, float | None]] = []
+
+    async def progress(done: float, total: float | None, _message: str | None) -> None:
+        seen.append((done, total))
+
+    async def use(client: Any) -> None:
+        manifests = ["stills.yaml"]
+        plan = (await call(client, "plan", manifests=manifests))["plan"]
+        done = await client.call_tool(
+            "run",
+            {"manifests": manifests, "plan": plan, "max_cost": "1"},
+            progress_callback=progress,
+        )
+        assert done.structured_content["report"]["counts"] == {"succeeded": 2}
+        again = await call(client, "run", manifests=manifests, plan=plan, max_cost="1")
+        assert again["exit_code"] == 0
+        (folder / "stills.yaml").write_text(MANIFEST.replace("a dog", "a wolf"))
+        refused = await call(client, "run", manifests=manifests, plan=plan, max_cost="1")
+        assert refused["exit_code"] == 8
+        assert "stills/dog has changed" in refused["messages"]
+        status = await call(client, "status")
+        assert [job["state"] for job in status["document"]["jobs"]] == ["succeeded", "succeeded"]
+        shown = await call(client, "show", job="cat")
+        assert shown["document"]["arguments"]["prompt"] == "a cat"
+
+    with_client(folder, use)
+
+    assert desk.charges() == [1, 1]
+    assert seen == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"max_cost": "1"}, "the hash that the plan tool gave"),
+        ({"max_cost": "1", "plan": "0" * 64}, "the hash that the plan tool gave"),
+        ({"max_cost": "1", "plan": "../stills"}, "the hash that the plan tool gave"),
+        ({"plan": "made", "max_cost": ""}, "paying needs max_cost"),
+        ({"plan": "made", "max_cost": "5.01"}, "above $5.00, the most this server may spend"),
+    ],
+)
+def test_nothing_is_paid_without_plan_and_cap(
+    desk: Desk, folder: Path, arguments: dict[str, str], reason: str
+) -> None:
+    async def use(client: Any) -> None:
+        if arguments.get("plan") == "made":
+            plan = (await call(client, "plan", manifests=["stills.yaml"]))["plan"]
+            arguments["plan"] = plan
+        with pytest.raises(ValueError, match="nothing was sent") as error:
+            await call(client, "run", manifests=["stills.yaml"], **arguments)
+        assert reason in str(error.value)
+
+    with_client(folder, use, ceiling="5")
+
+    assert desk.charges() == []
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("validate", {"manifests": ["../stills.yaml"]}),
+        ("validate", {"manifests": ["/etc/passwd"]}),
+        ("validate", {"manifests": ["--help"]}),
+        ("validate", {"manifests": []}),
+        ("show", {"job": "--ledger=x"}),
+        ("status", {"output": "/tmp"}),
+    ],
+)
+def test_what_lies_outside_and_options_are_refused(
+    folder: Path, tool: str, arguments: dict[str, Any]
+) -> None:
+    async def use(client: Any) -> None:
+        with pytest.raises(ValueError, match=r"not inside|looks like an option|at least one"):
+            await call(client, tool, **arguments)
+
+    with_client(folder, use)
+
+
+def test_the_emulator_needs_neither_plan_nor_cap(
+    folder: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KLING_BATCH_EMULATOR_URL")
+
+    async def use(client: Any) -> Any:
+        return await call(client, "run", manifests=["stills.yaml"], only="cat", emulator=True)
+
+    done = with_client(folder, use)
+
+    assert done["report"]["emulated"] is True
+    assert done["exit_code"] == 0
+    assert desk.charges() == []
+
+
+def test_the_command_serves_over_standard_input_and_output(folder: Path) -> None:
+    async def main() -> list[str]:
+        command = ["-m", "kling_batch", "mcp", "--folder", str(folder)]
+        parameters = mcp.StdioServerParameters(command=sys.executable, args=command)
+        async with mcp.Client(parameters) as client:
+            listed = await client.list_tools()
+            return sorted(tool.name for tool in listed.tools)
+
+    tools = anyio.run(main)
+
+    assert tools == ["catalog", "collect", "plan", "run", "show", "status", "validate"]

@@ -125,6 +125,7 @@ def test_every_outside_library_is_known_here() -> None:
 PURE = sorted(
     {name for name in CLIENT if name.partition(".")[0] in ("core", "catalog", "errors")}
     | {
+        *("fal.addresses", "wire.addresses", "wire.headers", "wire.protocol"),
         *("fal.classify", "fal.responses", "ledger.migrations", "ledger.rows"),
         *("planning.plan", "planning.retry", "engine.matching", "engine.pacing"),
         *("output.filetype", "settings", "report.run_report"),

@@ -123,11 +123,12 @@ class FalQueue:
         try:
             body = _written(payload)
         except (ValueError, TypeError) as error:
-            message = f"it cannot be put into a request ({type(error).__name__})"
-            return Refused(Failure(kind=FailureKind.INVALID, message=message))
+            return _unwritable(type(error).__name__)
         request = Request("POST", queue_url(endpoint), headers, body, SUBMIT_TIMEOUTS)
         try:
             answer = await self._ask(request, SUBMIT_PATIENCE)
+        except AddressError as error:  # an endpoint that cannot be one
+            return _unwritable(error.name)
         except WireError as error:
             # The kind of an error does not tell whether the body had arrived; that it never began
             # to leave is certain.
@@ -290,8 +291,16 @@ class FalQueue:
         if isinstance(error, WireError):
             name, text = error.name, error.text
         text = with_certificate_hint(" ".join(redact(text, self._secrets).split())[:200])
-        host = urlsplit(request.url).hostname
-        return f"{name}: {text} ({host})" if text else f"{name} ({host})"
+        try:
+            host = f" ({urlsplit(request.url).hostname})"
+        except ValueError:
+            host = ""
+        return f"{name}: {text}{host}" if text else f"{name}{host}"
+
+
+def _unwritable(reason: str) -> Refused:
+    message = f"it cannot be put into a request ({reason})"
+    return Refused(Failure(kind=FailureKind.INVALID, message=message))
 
 
 def _written(payload: JSON) -> bytes:

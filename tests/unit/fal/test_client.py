@@ -244,6 +244,17 @@ def test_a_payload_that_cannot_be_written_is_refused_before_anything_leaves(payl
     assert wire.seen == []
 
 
+@pytest.mark.parametrize("endpoint", ["a/b\x00", "a/b\n", "a/" + "b" * 70_000])
+def test_an_endpoint_that_has_no_address_is_refused_before_anything_leaves(endpoint: str) -> None:
+    wire = Canned(httpx.Response(200))
+
+    outcome = ask(wire, lambda queue: queue.submit(endpoint, {}))
+
+    assert isinstance(outcome, Refused)
+    assert outcome.failure.kind is FailureKind.INVALID
+    assert wire.seen == []
+
+
 # -- sockets -----------------------------------------------------------------------------------
 
 

@@ -39,9 +39,9 @@ docs:
 emulator *args:
     .venv/bin/kling-batch emulator {{ args }}
 
-# Measure the cost of large batches
-bench:
-    .venv/bin/python benchmarks/scale.py
+# Measure speed and memory against their bounds; arguments as for `python -m benchmarks`
+bench *args:
+    .venv/bin/python -m benchmarks {{ args }}
 
 # Look for slips in the money code that no test notices; hours, or minutes for one module
 mutants *args:

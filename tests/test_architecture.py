@@ -86,8 +86,8 @@ HOMES: dict[str, set[str]] = {
     "jinja2": {"manifest.templating", "report.gallery"},
     "rich": {"report.display"},
     "dotenv": {"fal.credentials"},
-    "PIL": {"manifest.inputs"},
-    "av": {"manifest.inputs"},
+    "PIL": {"manifest.probe"},
+    "av": {"manifest.probe"},
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {"engine", "fal.client", "wire", "output.download", "operations", "api.runs", "mcp"},
@@ -256,7 +256,7 @@ CATCH_ALL = {
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
-    "manifest.inputs": 2,  # decoders raise anything over a strange file
+    "manifest.probe": 2,  # decoders raise anything over a strange file
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
     "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
     "wire.over_httpx": 2,  # the same

@@ -25,14 +25,17 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from kling_batch.catalog.json_schema import (
-    DEFINITIONS,
     Schema,
+    by_default_model,
     by_mode,
+    definitions,
+    model_definitions,
+    parameter_names,
     parameter_schema,
     parameters_named,
     shared,
 )
-from kling_batch.catalog.registry import MODES, PARAMETER_MODES, TIERS
+from kling_batch.catalog.registry import default_model, models, modes, tiers
 from kling_batch.core import jobs as core
 from kling_batch.core.diagnostics import nearest, show
 from kling_batch.core.jobs import JSON
@@ -87,8 +90,9 @@ Object = Annotated[
 AnyText = Annotated[Any, WithJsonSchema(fields.TEXT)]
 AnyWord = Annotated[Any, WithJsonSchema(fields.WORD)]
 AnyTags = Annotated[Any, WithJsonSchema(fields.TAGS)]
-AnyMode = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*MODES]}))]
-AnyTier = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*TIERS]}))]
+AnyModel = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*models()]}))]
+AnyMode = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*modes()]}))]
+AnyTier = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*tiers()]}))]
 AnyTakes = Annotated[Any, WithJsonSchema(fields.templated(fields.whole(1, fields.MOST_TAKES)))]
 AnyPrice = Annotated[Any, WithJsonSchema(fields.templated(fields.MONEY))]
 Condition = Annotated[Any, WithJsonSchema({"type": ["string", "boolean", "number"]})]
@@ -109,8 +113,10 @@ class _Model(BaseModel):
 class Limits(_Model):
     """Limits of the batch; a command-line flag overrides them."""
 
-    concurrency: Requests | None = _key("Open requests at most.")
-    rate: Rate | None = _key("Submissions at most, such as 60/min.")
+    concurrency: Requests | None = _key("Open requests at most; by default 8.")
+    rate: Rate | None = _key(
+        "Submissions at most, such as 60/min; by default `concurrency` a second, at least 10/s."
+    )
     max_cost: Money | None = _key("US dollars at most for this batch, over all its runs.")
     max_cost_per_day: Money | None = _key("US dollars at most in any 24 hours.")
     deadline: Seconds | None = _key("How long a run may last, such as 3h.")
@@ -133,17 +139,18 @@ class Limits(_Model):
 #: API parameters, which stand in a job (or in `defaults:`) under their API names.
 _PARAMETERS: dict[str, Any] = {
     name: (
-        Annotated[Any, WithJsonSchema(parameter_schema(definitions))] | None,
-        _key(definitions[0].doc),
+        Annotated[Any, WithJsonSchema(parameter_schema(found))] | None,
+        _key(found[0].doc),
     )
-    for name in PARAMETER_MODES
-    if (definitions := parameters_named(name))
+    for name in parameter_names()
+    if (found := parameters_named(name))
 }
 
 
 class _SharedKeys(_Model):
     """Keys of a job that `defaults:` may have too, without the API parameters."""
 
+    model: AnyModel | None = _key(f"The Kling generation; {default_model()} if not said.")
     mode: AnyMode | None = _key("What kind of render.")
     tier: AnyTier | None = _key("Quality and price; pro if not said.")
     takes: AnyTakes | None = _key("How many renderings of the same job are wanted.")
@@ -340,12 +347,13 @@ def schema() -> Schema:
     job["allOf"] = by_mode()
     job["anyOf"] = [{"required": [name]} for name in ("id", "from", "matrix")]
     made |= {"required": ["jobs"], "patternProperties": {_AUTHORS: True}}
-    definitions = {**made.pop("$defs"), **DEFINITIONS}
+    made["allOf"] = by_default_model()
+    parts = {**made.pop("$defs"), **definitions(), **model_definitions()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **_tidy(made),
         "title": "kling-batch manifest",
-        "$defs": {name: _tidy(part) for name, part in definitions.items()},
+        "$defs": {name: _tidy(part) for name, part in parts.items()},
     }
 
 

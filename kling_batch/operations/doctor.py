@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import anyio
 
-from kling_batch.catalog.registry import CATALOG
+from kling_batch.catalog.registry import endpoints
 from kling_batch.core.outcomes import ListForbidden, Listing, Unread
 from kling_batch.core.quantities import format_time
 from kling_batch.errors import ExitCode, KlingBatchError
@@ -58,7 +58,7 @@ def check_service(settings: Settings) -> list[Check]:
 
 async def _ask(gateway: str | None) -> list[Check]:
     checks: list[Check] = []
-    endpoint = CATALOG[0].id
+    endpoint = endpoints()[0].id
     async with connect(gateway) as fal:
         checks.append(Check("key", True, "found"))
         prices = await fal.queue.prices([endpoint])

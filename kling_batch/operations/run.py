@@ -308,6 +308,7 @@ def _check_folder(settings: Settings, job: Job) -> None:
 
 async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
     settings, display = run.settings, run.display
+    pays, detached = bool(run.plan.count(Action.SUBMIT)), settings.options.detach
     with receiver(run.signals) as signals:  # before the first line: then Ctrl-C is possible
         display.start(
             RunStarted(
@@ -317,6 +318,8 @@ async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
                 emulated=settings.service == "emulator",
                 committed=_committed(run),
                 coverage=run.coverage,
+                concurrency=None if detached or not pays else settings.concurrency,
+                rate=settings.rate if pays else None,
             )
         )
         for warning in (*run.notices, *run.warnings):

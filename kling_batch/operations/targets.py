@@ -107,7 +107,7 @@ def _size(job: Job, usual: Mapping[str, float], *, real: bool) -> int:
     endpoint = by_id(job.endpoint)
     if endpoint is None or not real:
         return 0  # the emulator's files are tiny
-    if endpoint.output == "image":
+    if endpoint.output != "video":
         return _PICTURE * (whole_number(job.arguments.get("num_images")) or 1)
     second = _SECOND_4K if endpoint.tier == "4k" else _SECOND
     return second * (whole_number(job.arguments.get("duration")) or 5)

@@ -74,7 +74,9 @@ def homes(library: str) -> set[str]:
 
 #: Each outside library, and the packages or modules that may know it.
 HOMES: dict[str, set[str]] = {
-    "httpx": {"fal", "output.download"},
+    "httpx": {"fal", "wire"},
+    "aiohttp": {"wire.sockets"},
+    "yarl": {"wire.sockets"},
     "fal_client": {"fal"},
     "sqlite_utils": {"ledger"},
     "filelock": {"ledger.database"},
@@ -89,14 +91,14 @@ HOMES: dict[str, set[str]] = {
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {
-        *("engine", "fal.client", "output.download", "output.worker", "operations", "api.runs"),
-        "mcp",
+        *("engine", "fal.client", "wire", "output.download", "output.worker", "operations"),
+        *("api.runs", "mcp"),
     },
     "starlette": set(),
     "uvicorn": set(),
     "trio": set(),
     # Of the standard library: what only one place may do.
-    "asyncio": set(),
+    "asyncio": {"wire.sockets"},
     "threading": set(),
     "subprocess": {"mcp.program"},
     "time": set(),
@@ -126,6 +128,7 @@ def test_every_outside_library_is_known_here() -> None:
 PURE = sorted(
     {name for name in CLIENT if name.partition(".")[0] in ("core", "catalog", "errors")}
     | {
+        *("fal.addresses", "wire.addresses", "wire.headers", "wire.protocol"),
         *("fal.classify", "fal.responses", "ledger.migrations", "ledger.rows"),
         *("planning.plan", "planning.retry", "engine.matching", "engine.pacing"),
         *("output.filetype", "settings", "report.run_report"),
@@ -257,8 +260,9 @@ CATCH_ALL = {
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
     "manifest.probe": 2,  # decoders raise anything over a strange file
-    "output.download": 1,  # a group, where no connection to such an address can be tried
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
+    "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
+    "wire.over_httpx": 2,  # the same
     "fal.upload": 1,  # fal-client over an answer that it does not expect
     "cli.main": 1,  # what several tasks raised at once, in words
     "emulator.app": 1,  # a server answers

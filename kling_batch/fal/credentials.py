@@ -14,8 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import dotenv
-import httpx
-from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
 
 from kling_batch.errors import AuthError
 
@@ -88,6 +86,13 @@ def authorization() -> str:
     Raises:
         AuthError: no key anywhere, or one that cannot be sent.
     """
+    # Heavy, and most commands need no key.
+    import httpx  # noqa: PLC0415
+    from fal_client.auth import (  # noqa: PLC0415
+        MissingCredentialsError,
+        fetch_auth_credentials,
+    )
+
     read_key_file()
     try:
         header = str(fetch_auth_credentials().header_value)

@@ -22,7 +22,6 @@ from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.errors import ExitCode, LedgerError, UsageError
 from kling_batch.fal.client import connect
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
-from kling_batch.fal.upload import FalUploader
 from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
@@ -137,6 +136,9 @@ async def run_context(
 
     `priced`: endpoints whose unit prices are asked of fal, for the caps.
     """
+    # With fal-client, which loads only where something is sent.
+    from kling_batch.fal.upload import FalUploader  # noqa: PLC0415
+
     async with connect(gateway, auth) as fal:
         factors = await dearer_units(fal.queue, priced)
         worker = Threads(FILE_THREADS)

@@ -10,25 +10,25 @@ import base64
 import errno
 import os
 import shutil
-import ssl
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 import anyio
-import httpx
 
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
 from kling_batch.core.text import with_certificate_hint
 from kling_batch.output.filetype import HEAD, Kind, looks_like_page, sniff, whole
 from kling_batch.output.part_file import BLOCK, PartFile
 from kling_batch.output.worker import FileWorker, InLoop
+from kling_batch.wire.protocol import AddressError, Reply, Request, Wire, WireError
 
 #: Limit where no size is declared; a 15 s clip in 4k is far below.
 MAX_SIZE = 8 * 1024**3
 #: A connection that brings fewer bytes than this in that many seconds is closed and resumed:
-#: httpx's own timeout counts from byte to byte, and a trickle would hold the run for ever.
+#: a wire's timeout counts from byte to byte, and a trickle would hold the run for ever.
 DRIP_BYTES, DRIP_SECONDS = 64 * 1024, 60.0
 #: Bytes left free on the disk: the ledger must still be able to record what happened.
 SPARE = 64 * 1024**2
@@ -84,12 +84,12 @@ class Room:
 class Downloader:
     """Downloads over HTTPS and unpacks data URIs."""
 
-    def __init__(self, http: httpx.AsyncClient, worker: FileWorker | None = None) -> None:
-        """`http` must not carry the key: files are public to whoever has the URL.
+    def __init__(self, wire: Wire, worker: FileWorker | None = None) -> None:
+        """`wire` must not carry the key: files are public to whoever has the URL.
 
         `worker` writes, hashes and syncs; without one the loop does.
         """
-        self._http = http
+        self._wire = wire
         self._worker = worker or InLoop()
         self._room = Room()
         #: Digests of complete downloads that do not look like what fal's result describes.
@@ -117,14 +117,10 @@ class Downloader:
             if error.restart:
                 part.discard()
             return Unfetched(str(error), outage=error.outage)
-        except httpx.HTTPError as error:
-            message = with_certificate_hint(f"{type(error).__name__}: {error}")
-            return Unfetched(message, outage=True)
-        except (httpx.InvalidURL, UnicodeError, OverflowError, ExceptionGroup):
-            # An impossible host or port.
+        except AddressError:
             return Unfetched("fal gave an unusable file address")
-        except ssl.SSLError as error:  # an `OSError`, but not the disk's
-            return Unfetched(f"{type(error).__name__}: {error}", outage=True)
+        except WireError as error:
+            return Unfetched(with_certificate_hint(str(error)), outage=True)
         finally:
             self._room.release(temporary)
             part.close()
@@ -141,23 +137,23 @@ class Downloader:
             raise Broken("fal gave a file address that is not https; not fetched")
         have = temporary.stat().st_size if temporary.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
-        async with self._http.stream("GET", file.url, headers=headers) as answer:
-            if answer.url.scheme != "https":
-                raise Broken("the file address leads to a place that is not https; not fetched")
-            if answer.status_code in (404, 410):
-                return Gone(f"HTTP {answer.status_code}: the file is gone from fal's storage")
-            if answer.status_code == 416:
+        async with self._wire.send(Request("GET", file.url, headers, raw=True)) as answer:
+            if answer.status in (404, 410):
+                return Gone(f"HTTP {answer.status}: the file is gone from fal's storage")
+            if answer.status == 416:
                 # The file may be complete: an earlier run ended after its last byte.
                 if have and have == (_whole_size(answer) or file.size):
                     return None
                 raise Broken("the server has nothing left to send", restart=True)
-            if answer.status_code not in (200, 206):
-                raise Broken(f"HTTP {answer.status_code} from the file server", outage=True)
+            if answer.status not in (200, 206):
+                raise Broken(f"HTTP {answer.status} from the file server", outage=True)
             start = _start(answer, have)
             total = _total(answer, start)
             sizes = Sizes(total, file.size)
             part.begin(start)
-            await self._receive(answer.aiter_raw(), part, start, sizes)
+            # In pieces as they come: a buffer would be lost with the connection.
+            async with aclosing(answer.chunks()) as chunks:
+                await self._receive(chunks, part, start, sizes)
         return None
 
     async def _receive(
@@ -228,9 +224,9 @@ class Downloader:
         )
 
 
-def _start(answer: httpx.Response, have: int) -> int:
+def _start(answer: Reply, have: int) -> int:
     """The offset of the body: ours, or 0 where the server ignores Range."""
-    if answer.status_code == 200:
+    if answer.status == 200:
         return 0
     stated = answer.headers.get("content-range", "")
     if not stated.startswith(f"bytes {have}-"):
@@ -238,15 +234,15 @@ def _start(answer: httpx.Response, have: int) -> int:
     return have
 
 
-def _total(answer: httpx.Response, start: int) -> int | None:
+def _total(answer: Reply, start: int) -> int | None:
     """The size of the whole file as this answer declares it."""
-    if answer.status_code == 206 and (size := _whole_size(answer)) is not None:
+    if answer.status == 206 and (size := _whole_size(answer)) is not None:
         return size
     length = answer.headers.get("content-length", "")
     return start + int(length) if length.isdecimal() else None
 
 
-def _whole_size(answer: httpx.Response) -> int | None:
+def _whole_size(answer: Reply) -> int | None:
     """The size of the whole file in `Content-Range`."""
     tail = answer.headers.get("content-range", "").rpartition("/")[2]
     return int(tail) if tail.isdecimal() else None

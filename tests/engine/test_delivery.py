@@ -47,6 +47,8 @@ from kling_batch.operations.retry import allow_retries
 from kling_batch.output.download import Downloader
 from kling_batch.output.store import sidecar_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.wire.environment import Proxies, trusted
+from kling_batch.wire.sockets import SocketWire
 
 
 def test_files_that_fal_denies_before_their_time_are_asked_for_again(tmp_path: Path) -> None:
@@ -578,8 +580,8 @@ def test_one_render_under_many_names_is_one_payment_and_a_file_each(
 @pytest.mark.parametrize("url", ["https://127.0.0.1:99999/x.mp4", "https://xn--/x.mp4"])
 def test_an_odd_file_address_is_an_outcome(tmp_path: Path, url: str) -> None:
     async def ask() -> Any:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            return await Downloader(http).fetch(RemoteFile(url=url), tmp_path / "x.part")
+        async with SocketWire(trusted(), Proxies()) as wire:
+            return await Downloader(wire).fetch(RemoteFile(url=url), tmp_path / "x.part")
 
     assert isinstance(anyio.run(ask), Unfetched)
 

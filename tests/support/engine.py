@@ -35,6 +35,7 @@ from kling_batch.output.worker import FileWorker, InLoop
 from kling_batch.planning.builder import OutputIndex
 from kling_batch.planning.plan import OnDisk, Plan, make_plan
 from kling_batch.settings import RunOptions, resolve
+from support.wires import in_process
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 T2V = "fal-ai/kling-video/o3/standard/text-to-video"
@@ -212,9 +213,9 @@ class Rig:
         transport: Any,
         cost_of: Any,
     ) -> RunResult:
-        wire = transport or InProcessTransport(self.world)
+        wire = in_process(transport or InProcessTransport(self.world))
         try:
-            async with connections("Key test", wire) as (api, files):
+            async with connections("Key test", wire=wire) as (api, files):
                 context = RunContext(
                     ledger=ledger,
                     queue=FalQueue(api),

@@ -48,6 +48,7 @@ from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import InLoop
 from kling_batch.planning.plan import Plan
 from support.engine import CountingUploads, Rig
+from support.wires import in_process
 
 #: Seconds after which a run must leave, as with `--timeout`.
 PATIENCE = 900.0
@@ -369,7 +370,8 @@ class FaultRig(Rig):
         self, ledger: Ledger, jobs: Sequence[Job], policy: RunPolicy, rng: Random
     ) -> RunResult:
         try:
-            async with connections("Key test", FaultyTransport(self)) as (api, files):
+            wire = in_process(FaultyTransport(self))
+            async with connections("Key test", wire=wire) as (api, files):
                 context = RunContext(
                     ledger=ledger,
                     queue=FalQueue(api),

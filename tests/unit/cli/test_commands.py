@@ -70,7 +70,8 @@ def test_help_imports_no_network_stack(words: list[str]) -> None:
         "import sys\n"
         "from kling_batch.cli.main import cli\n"
         f"cli.main({words!r}, standalone_mode=False)\n"
-        "heavy = {'httpx', 'fal_client', 'anyio', 'pydantic', 'sqlite_utils', 'starlette'}\n"
+        "heavy = {'aiohttp', 'httpx', 'fal_client', 'anyio', 'pydantic', 'sqlite_utils'}\n"
+        "heavy |= {'starlette'}\n"
         "print(sorted(heavy & {name.split('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
     done = subprocess.run(
@@ -85,3 +86,21 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 
     assert done.exit_code == 2
     assert "No such command 'runn'" in done.output
+
+
+def test_the_network_stack_loads_only_where_something_is_sent() -> None:
+    """Every command's work is imported, as a run with nothing to do imports its own."""
+    script = (
+        "import importlib, pkgutil, sys\n"
+        "import kling_batch.operations\n"
+        "for each in pkgutil.iter_modules(kling_batch.operations.__path__):\n"
+        "    importlib.import_module(f'kling_batch.operations.{each.name}')\n"
+        "network = {'aiohttp', 'httpx', 'fal_client', 'yarl', 'uvicorn'}\n"
+        "print(sorted(network & {name.split('.')[0] for name in sys.modules}))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "[]\n", done.stderr

@@ -26,12 +26,13 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sockets import Exchange, refused_port, serving
-from support.wires import KINDS, Impatient, WireKind, in_process, on_sockets
+from support.wires import KINDS, Impatient, WireKind, in_process, on_sockets, straight
 
 from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
 from kling_batch.fal.transport import connections
 from kling_batch.output.download import LOOK_BYTES, SPARE, Downloader, Room
 from kling_batch.output.filetype import Kind, looks_like_page, sniff, whole
+from kling_batch.wire.environment import trusted
 
 URL = "https://v3b.fal.media/files/b/0a/out.mp4?sig=secret"
 
@@ -517,17 +518,17 @@ def test_a_server_that_is_not_there_is_no_verdict(tmp_path: Path) -> None:
     "url",
     ["https://localhost:99999/x", f"https://localhost:{10**30}/x", "https://v3b..fal.media/x"],
 )
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_address_that_cannot_be_connected_to_is_no_verdict(
-    tmp_path: Path, backend: str, url: str
+    tmp_path: Path, kind: WireKind, url: str
 ) -> None:
     """Without a gateway, as in a run on fal: the name or port fails before anything is sent."""
 
     async def main() -> Any:
-        async with httpx.AsyncClient() as files:
-            return await Downloader(files).fetch(video(url=url), tmp_path / "part")
+        async with straight(trusted(), kind) as wire:
+            return await Downloader(wire).fetch(video(url=url), tmp_path / "part")
 
-    assert isinstance(anyio.run(main, backend=backend), Unfetched)
+    assert isinstance(anyio.run(main), Unfetched)
 
 
 def test_a_damaged_tls_record_is_an_outage_and_no_full_disk(tmp_path: Path) -> None:
@@ -535,8 +536,8 @@ def test_a_damaged_tls_record_is_an_outage_and_no_full_disk(tmp_path: Path) -> N
         raise ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC]")
 
     async def main() -> Any:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(damaged)) as files:
-            return await Downloader(files).fetch(video(), tmp_path / "part")
+        async with in_process(httpx.MockTransport(damaged)) as wire:
+            return await Downloader(wire).fetch(video(), tmp_path / "part")
 
     outcome = anyio.run(main)
 

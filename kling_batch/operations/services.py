@@ -44,6 +44,8 @@ def now() -> datetime:
 
 def coverage_now(reader: Reader | None, plan: Plan, settings: Settings) -> Coverage | None:
     """How far the caps reach in this plan now; None: to its end, or nobody has set one."""
+    if not settings.budget.caps or not plan.count(Action.SUBMIT):
+        return None
     if reader is None:
         return coverage_of(plan, settings.budget, lambda _cap: MicroUSD(0), {})
     known = reader.highest_cost_ratios().items()

@@ -125,8 +125,9 @@ class _Lines:
             if item.action not in _IDLE:
                 self._drivers.setdefault(item.job.key, item)
         if listed:
-            self._standings = self._reader.standings()
-            self._totals = job_totals(self._reader)
+            keys = {item.job.key for item in listed}
+            self._standings = self._reader.standings(keys)
+            self._totals = job_totals(self._reader, keys)
         return tuple(map(self._line, listed)), len(plan.items) - len(listed)
 
     def _line(self, item: PlannedJob) -> JobLine:

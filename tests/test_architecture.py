@@ -83,7 +83,7 @@ HOMES: dict[str, set[str]] = {
     "pydantic_core": {"manifest.schema"},
     "jinja2": {"manifest.templating", "report.gallery"},
     "rich": {"report.display"},
-    "dotenv": {"fal.credentials"},
+    "dotenv": {"fal.key_file"},
     "PIL": {"manifest.inputs"},
     "av": {"manifest.inputs"},
     "click": {"cli"},
@@ -96,7 +96,7 @@ HOMES: dict[str, set[str]] = {
     "threading": set(),
     "subprocess": set(),
     "time": set(),
-    "random": {"operations.services", "engine.context", "engine.pacing"},
+    "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }
 
@@ -252,7 +252,8 @@ CATCH_ALL = {
     "ledger.database": 2,  # close what was opened, roll back what was begun; both raise again
     "ledger.ledger": 2,  # give the lock back; raises again
     "engine.job_flow": 1,  # frees the window place; raises again
-    "operations.run": 2,  # the run's exit code, an error out of its task group; both raise again
+    "operations.drive": 1,  # an error out of its task group, raised again
+    "operations.run": 1,  # the run's exit code; raises again
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
@@ -282,6 +283,7 @@ RERAISING = (
     "ledger.database",
     "ledger.ledger",
     "engine.job_flow",
+    "operations.drive",
     "operations.run",
     "output.files",
 )

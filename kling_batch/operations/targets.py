@@ -15,7 +15,7 @@ from kling_batch.catalog.parameters import whole_number
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import Job
 from kling_batch.errors import UsageError
-from kling_batch.output.download import SPARE
+from kling_batch.output.files import SPARE
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import Settings

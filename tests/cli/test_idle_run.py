@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,6 +83,31 @@ def test_no_query_of_an_idle_run_reads_what_other_jobs_have(
     with closing(sqlite3.connect(folder / "out" / "ledger.db")) as db:
         slow = {sql: bad for sql in asked if (bad := costly(db, sql))}
     assert slow == {}
+
+
+#: What talks to fal, serves the emulator or draws a table.
+BUSY = {
+    *("httpx", "aiohttp", "fal_client", "anyio", "asyncio", "ssl", "av", "PIL"),
+    *("rich", "starlette", "uvicorn", "dotenv", "kling_batch.engine.engine"),
+    *("kling_batch.fal.client", "kling_batch.output.download", "kling_batch.emulator"),
+}
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_an_idle_run_loads_no_network_stack(folder: Path, command: str) -> None:
+    script = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*sys.modules, sep='\\n'))\n"
+        f"sys.argv = ['kling-batch', {command!r}, 'm.yaml', '--output', 'out']\n"
+        "from kling_batch.__main__ import main\n"
+        "main()"
+    )
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+    modules = set(done.stdout.splitlines())
+
+    assert "kling_batch.ledger.reader" in modules
+    assert modules & BUSY == set()
 
 
 def costly(db: sqlite3.Connection, sql: str) -> list[str]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from kling_batch.core.jobs import Job, JobKey, parents
 from kling_batch.core.lifecycle import State
+from kling_batch.core.memory import gc_paused
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Standing
 from kling_batch.core.recovery import Recovery
@@ -139,21 +140,22 @@ def make_plan(
     """
     items: list[PlannedJob] = []
     seen: dict[JobKey, PlannedJob] = {}
-    for job in jobs:
-        if (first := seen.get(job.key)) is not None:
-            items.append(_duplicate(job, first, on_disk))
-            continue
-        standing = standings.get(job.key)
-        item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
-        # Also what failed or was cancelled, as far as this ledger knows: another try at it may
-        # have succeeded since.
-        unpaid = item.action in (Action.SUBMIT, Action.SETTLED)
-        if unpaid and (found := recovered(job)) is not None:
-            item = recovering(item, found)
-        if item.action is Action.SUBMIT and (reason := _blocked(job, seen, standings)):
-            item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
-        seen[job.key] = item
-        items.append(item)
+    with gc_paused():
+        for job in jobs:
+            if (first := seen.get(job.key)) is not None:
+                items.append(_duplicate(job, first, on_disk))
+                continue
+            standing = standings.get(job.key)
+            item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
+            # Also what failed or was cancelled, as far as this ledger knows: another try at it may
+            # have succeeded since.
+            unpaid = item.action in (Action.SUBMIT, Action.SETTLED)
+            if unpaid and (found := recovered(job)) is not None:
+                item = recovering(item, found)
+            if item.action is Action.SUBMIT and (reason := _blocked(job, seen, standings)):
+                item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
+            seen[job.key] = item
+            items.append(item)
     return Plan(tuple(items))
 
 

@@ -75,8 +75,10 @@ class SidecarIndex:
 
         Whole files are taken over; of a request whose files are not all here, the id is enough.
         """
+        if job.key not in self._by_key:
+            return None
         by_request: dict[str, list[_Sidecar]] = {}
-        for found in self._by_key.get(job.key, ()):
+        for found in self._by_key[job.key]:
             if not self._claimed(found.request_id):
                 by_request.setdefault(found.request_id, []).append(found)
         candidates = sorted(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.errors import ArgumentPath, Place, Problem
-from kling_batch.manifest.schema import JOB_KEYS
+from kling_batch.manifest.frame import JOB_KEYS
 from kling_batch.manifest.tables import BLANK, FlawedRow, Table
 from kling_batch.manifest.templating import (
     ROW,

@@ -22,11 +22,11 @@ from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem, Usag
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import Entry
 from kling_batch.manifest.expand import Expansion, combinations
+from kling_batch.manifest.frame import Manifest, read_valid
 from kling_batch.manifest.graph import resolve
 from kling_batch.manifest.inputs import Files, as_on_disk
 from kling_batch.manifest.paths import PathTemplate, folded, problem_of_id
 from kling_batch.manifest.request import Requests
-from kling_batch.manifest.schema import Manifest, read_manifest
 from kling_batch.manifest.single import single
 from kling_batch.manifest.tables import TABLE_SUFFIXES, check_is_file, open_table
 from kling_batch.manifest.templating import compile_value
@@ -171,6 +171,10 @@ class _Loading:
                 self._collector.warn(job.place, message, "same-render", hint)
 
     def _frame(self) -> Manifest:
+        if (valid := read_valid(self._tree.value)) is not None:
+            return valid
+        from kling_batch.manifest.schema import read_manifest  # noqa: PLC0415 - only for mistakes
+
         manifest, problems = read_manifest(self._tree.value)
         for problem in problems:
             key = problem.code == "unknown-key"

@@ -88,7 +88,7 @@ def test_no_query_of_an_idle_run_reads_what_other_jobs_have(
 #: What talks to fal, serves the emulator or draws a table.
 BUSY = {
     *("httpx", "aiohttp", "fal_client", "anyio", "asyncio", "ssl", "av", "PIL"),
-    *("rich", "starlette", "uvicorn", "dotenv", "kling_batch.engine.engine"),
+    *("rich", "starlette", "uvicorn", "dotenv", "pydantic", "kling_batch.engine.engine"),
     *("kling_batch.fal.client", "kling_batch.output.download", "kling_batch.emulator"),
 }
 

@@ -129,6 +129,9 @@ class Entry:
         varied = (self.table is not None and not self.table.header) or len(self.combinations) > 1
         alone = not base and not any(self.combinations)
         file = self.table.file if self.table else ""
+        # Nothing but prompt and name differs from row to row.
+        uniform = not (varied or fixed or self._rendered)
+        defaults, form = self._default_names, self._form([], {}, self._default_names)
         for line, row in self.table.rows if self.table else [(0, {})]:
             for combination in self.combinations:
                 scope = row if alone else {**base, **row, **combination}
@@ -141,8 +144,9 @@ class Entry:
                     continue
                 values = self._values(scope, keys, line)
                 if values is not None:
-                    defaults = self._only_defaults(scope, keys)
-                    form = self._form(keys, values, defaults)
+                    if not uniform:
+                        defaults = self._only_defaults(scope, keys)
+                        form = self._form(keys, values, defaults)
                     yield Given(
                         Origin(self, line, Place(file, line) if line else self.home()),
                         values.pop("id", None),

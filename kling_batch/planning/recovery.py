@@ -62,10 +62,14 @@ class SidecarIndex:
 
     def read(self, jobs: Iterable[Job]) -> None:
         """Read the folders of these jobs, so that a file is found under any of their names."""
+        folders: dict[tuple[str, str], Path] = {}
         by_folder: dict[Path, list[Job]] = {}
         for job in jobs:
-            folder = self._store.wanted(job.batch, job.output_path(0, ".x")).parent
-            by_folder.setdefault(folder, []).append(job)
+            named = (job.batch, job.output_path(0, ".x").rpartition("/")[0])
+            if named not in folders:
+                folders[named] = self._store.wanted(*named)
+            # Batches may share a folder, which is read once all the same.
+            by_folder.setdefault(folders[named], []).append(job)
         for folder, wanted in by_folder.items():
             for found in self._sidecars(folder, wanted):
                 self._by_key.setdefault(found.record["key"], []).append(found)

@@ -1,7 +1,7 @@
 """Text of `kling-batch --help`, made from tables alone.
 
-`__main__` prints it before click is imported, which takes seven times as long as an empty
-interpreter does; the command group prints the same. Must not import click or a command.
+`__main__` prints it before click is imported, which takes longer than an empty interpreter and all
+of this; the command group prints the same. Must not import click or a command.
 """
 
 from __future__ import annotations

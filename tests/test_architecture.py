@@ -85,7 +85,7 @@ HOMES: dict[str, set[str]] = {
     "pydantic_core": {"manifest.schema"},
     "jinja2": {"manifest.templating", "report.gallery"},
     "rich": {"report.display"},
-    "dotenv": {"fal.credentials"},
+    "dotenv": {"fal.key_file"},
     "PIL": {"manifest.probe"},
     "av": {"manifest.probe"},
     "click": {"cli"},
@@ -102,7 +102,7 @@ HOMES: dict[str, set[str]] = {
     "threading": set(),
     "subprocess": {"mcp.program"},
     "time": set(),
-    "random": {"operations.services", "engine.context", "engine.pacing"},
+    "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }
 
@@ -126,7 +126,11 @@ def test_every_outside_library_is_known_here() -> None:
 
 #: Values in, values out. Who may import whom is in the contracts of pyproject.toml.
 PURE = sorted(
-    {name for name in CLIENT if name.partition(".")[0] in ("core", "catalog", "errors")}
+    {
+        name
+        for name in CLIENT
+        if name.partition(".")[0] in ("core", "catalog", "errors", "exit_codes")
+    }
     | {
         *("fal.addresses", "wire.addresses", "wire.headers", "wire.protocol"),
         *("fal.classify", "fal.responses", "ledger.migrations", "ledger.rows"),
@@ -255,7 +259,8 @@ CATCH_ALL = {
     "ledger.database": 2,  # close what was opened, roll back what was begun; both raise again
     "ledger.ledger": 2,  # give the lock back; raises again
     "engine.job_flow": 1,  # frees the window place; raises again
-    "operations.run": 2,  # the run's exit code, an error out of its task group; both raise again
+    "operations.drive": 1,  # an error out of its task group, raised again
+    "operations.run": 1,  # the run's exit code; raises again
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
@@ -286,6 +291,7 @@ RERAISING = (
     "ledger.database",
     "ledger.ledger",
     "engine.job_flow",
+    "operations.drive",
     "operations.run",
     "output.files",
 )

@@ -6,7 +6,8 @@ Works on a ledger that a run is writing (WAL readers never block). Queries of re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, median
@@ -21,15 +22,24 @@ from kling_batch.core.records import Attempt, File, Money, Service, Standing
 from kling_batch.ledger.database import connect, explained, query
 from kling_batch.ledger.rows import attempt_of, failure_of
 
+#: Added to a condition: only these jobs. One parameter, however many there are; each is looked up
+#: in the index, so that the other jobs of a ledger take no time.
+AMONG = " and job_key in (select value from json_each(?))"
+
 _STANDING_DONE = (
     "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path, x.size from attempts a"
     " left join artifacts x on x.attempt_id = a.id left join files f on f.artifact_id = x.id"
-    " where a.state = 'succeeded'"
+    " where +a.state = 'succeeded'{among}"  # not by the index of states, which has all of them
 )
+# SQLite takes the other columns from the row that holds the maximum.
 _STANDING_REST = (
-    # SQLite takes the other columns from the row that holds the maximum.
-    "select job_key, max(id), state, try from attempts where state <> 'succeeded' group by job_key",
-    "select job_key, id, failure, retry_granted_at from attempts where failure is not null",
+    "select job_key, max(id), state, try from attempts where state <> 'succeeded'{among}"
+    " group by job_key"
+)
+# A job that has succeeded has no failure that counts, so its rows are not even read.
+_STANDING_FAILURE = (
+    "select job_key, id, failure, retry_granted_at from attempts"
+    " where failure is not null and state <> 'succeeded'{among}"
 )
 
 
@@ -80,20 +90,27 @@ class Reader:
 
     # -- planning ------------------------------------------------------------------------------
 
-    def standings(self) -> dict[JobKey, Standing]:
-        """The latest attempt of every job that ever had one, and where its files are."""
+    def standings(self, keys: Iterable[JobKey] | None = None) -> dict[JobKey, Standing]:
+        """The latest attempt of each of these jobs that ever had one, and where its files are.
+
+        None: of every job.
+        """
         done: dict[JobKey, Standing] = {}
-        rest, failed = _STANDING_REST
+        among, which = ("", []) if keys is None else (AMONG, [json.dumps([*keys])])
+
+        def rows(sql: str) -> Iterator[Any]:
+            return iter(self.db.execute(sql.format(among=among), which))
+
         with explained(self.path):
-            for key, i, tries, index, ext, path, size in self.db.execute(_STANDING_DONE):
+            for key, i, tries, index, ext, path, size in rows(_STANDING_DONE):
                 file = () if path is None else ((index, ext, path, size),)
                 known = done.get(key)
                 placed = known.placed + file if known else file
                 done[key] = Standing(i, State.SUCCEEDED, tries, placed=placed)
-            for key, i, state, tries in self.db.execute(rest):
+            for key, i, state, tries in rows(_STANDING_REST):
                 # A job that has succeeded has no later attempt: the database forbids it.
                 done.setdefault(key, Standing(i, State(state), tries))
-            for key, i, failure, granted in self.db.execute(failed):
+            for key, i, failure, granted in rows(_STANDING_FAILURE):
                 if done[key].attempt_id == i:
                     done[key] = done[key]._replace(
                         failure=failure_of(failure), granted=granted is not None
@@ -224,6 +241,18 @@ class Reader:
         """Every attempt at a job, oldest first."""
         sql = "select * from attempts where job_key = ? order by id"
         return [attempt_of(row) for row in self._rows(sql, [key])]
+
+    def owns_request(self, request_id: str) -> bool:
+        """Whether an attempt has this request."""
+        return any(self._rows("select 1 from attempts where request_id = ?", [request_id]))
+
+    def delivered(self, path: str) -> bool:
+        """Whether a job that has succeeded has a file under this path."""
+        sql = (
+            "select 1 from files f join artifacts x on x.id = f.artifact_id"
+            " join attempts a on a.id = x.attempt_id where f.path = ? and a.state = 'succeeded'"
+        )
+        return any(self._rows(sql, [path]))
 
     def request_ids(self) -> set[str]:
         """Every request id that belongs to an attempt."""

@@ -20,7 +20,7 @@ from kling_batch.errors import Place
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import Given, Origin
 from kling_batch.manifest.paths import PathTemplate, folded, is_plain_id, problem_of_id
-from kling_batch.manifest.request import Request, Requests
+from kling_batch.manifest.request import NOT_JSON, Request, Requests
 
 MOST_JOBS = 1_000_000
 
@@ -50,18 +50,19 @@ class Expansion:
         for given in entries:
             if len(self.jobs) >= MOST_JOBS:
                 message = f"more than {MOST_JOBS:,} jobs; make several manifests of them"
-                Origin(given.origin.entry).error((), message, "too-large")
+                given.origin._replace(line=0).error((), message, "too-large")
                 return
             self._add_jobs(given)
 
     def _add_jobs(self, given: Given) -> None:
         origin = given.origin
         place = origin.place
-        job_id = self._id(given.id, origin, place)
+        plain = is_plain_id(given.id)
+        job_id = self._id(given.id, plain, origin, place)
         takes = 1 if given.takes is None else _read(fields.takes, "takes", given.takes, origin) or 1
         tags = () if given.tags is None else _read(fields.tags, "tags", given.tags, origin) or ()
         request, problems = self.requests.build(given.values, given.defaults, given.form)
-        if problems:
+        if problems.errors or problems.warnings:
             origin.report(problems)
         if request is not None and request.waiting and problems.errors:
             self.broken.append((request, origin))
@@ -69,15 +70,20 @@ class Expansion:
             return
         endpoint = request.endpoint
         mode, tier = (endpoint.mode, endpoint.tier) if endpoint else ("", "")
+        estimate, note = request.estimate
         for take in range(1, takes + 1):
-            key: JobKey | None = UNRESOLVED
-            if not request.waiting:
-                key = key_of(request.endpoint_id, request.arguments, take, origin)
+            key = UNRESOLVED if request.waiting else _key(request, take, origin)
             if key is None:
                 return
             try:
                 path = self.path.fill(
-                    batch=self.batch, mode=mode, tier=tier, job=job_id, take=take, scope=given.scope
+                    batch=self.batch,
+                    mode=mode,
+                    tier=tier,
+                    job=job_id,
+                    take=take,
+                    scope=given.scope,
+                    plain=plain,
                 )
             except InvalidValue as error:
                 origin.error((), error.message, "unsafe-path", "change `path:` or the id")
@@ -92,8 +98,8 @@ class Expansion:
                 mode=mode,
                 tier=tier,
                 path=path,
-                estimate=request.estimate.micro,
-                estimate_note=request.estimate.note,
+                estimate=estimate,
+                estimate_note=note,
                 place=place,
                 tags=tags,
                 entry=origin.entry.index,
@@ -103,16 +109,16 @@ class Expansion:
                 self.waiting[len(self.jobs)] = origin
             self.jobs.append(job)
 
-    def _id(self, value: JSON, origin: Origin, place: Place) -> str | None:
+    def _id(self, value: JSON, plain: bool, origin: Origin, place: Place) -> str | None:
         if value is None:
             hint = "give the job a name: `id: hero-clip`, with a column in it for rows"
             origin.error((), "`id` is missing", "missing", hint)
             return None
-        job_id = value if is_plain_id(value) else _unusual_id(value, origin)
+        job_id: str | None = value if plain else _unusual_id(value, origin)
         if job_id is None:
             return None
         first = self.ids.setdefault(job_id, place)
-        if not job_id.isascii() and self._written.setdefault(job_id, value) != value:
+        if not plain and not job_id.isascii() and self._written.setdefault(job_id, value) != value:
             message = f"`{job_id}` would land in the same file as the job of {first}"
             hint = "it is the same id, in another Unicode form; give it another one"
             origin.error((), message, "path-collision", hint)
@@ -127,11 +133,12 @@ class Expansion:
         """Two jobs never share a file, not even on a disk that ignores case."""
         path = folded(job.path)
         first = self._paths.setdefault(path, job)
-        for index in range(1, outputs_of(job)):
-            if first is not job:
-                break
-            further = path.replace("{output}", f"{output_suffix(index)}{{output}}")
-            first = self._paths.setdefault(further, job)
+        if "num_images" in job.arguments:
+            for index in range(1, outputs_of(job)):
+                if first is not job:
+                    break
+                further = path.replace("{output}", f"{output_suffix(index)}{{output}}")
+                first = self._paths.setdefault(further, job)
         if first is not job:
             shown = path.format(output="", ext="")
             message = f"`{job.label}` would land in the same file as `{first.label}`: {shown}"
@@ -165,10 +172,16 @@ def key_of(endpoint: str, arguments: Arguments, take: int, origin: Origin) -> Jo
     """The key of one take of a job, or None after an error."""
     try:
         return job_key(endpoint, arguments, take)
-    # Lone surrogates, infinite numbers: nothing that fal could be sent.
-    except (ValueError, TypeError, RecursionError) as error:
+    except NOT_JSON as error:
         origin.error((), f"cannot be sent as JSON: {error}", "not-json")
         return None
+
+
+def _key(request: Request, take: int, origin: Origin) -> JobKey | None:
+    """As `key_of`, and shorter where a request like this one has been seen."""
+    if request.keys is None or not request.keys.fits(prompt := request.arguments["prompt"]):
+        return key_of(request.endpoint_id, request.arguments, take, origin)
+    return request.keys.key(prompt, take)
 
 
 def _read(read: Callable[[JSON], T], name: str, value: JSON, origin: Origin) -> T | None:

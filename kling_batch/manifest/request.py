@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from kling_batch.catalog.parameters import reference as read_reference
 from kling_batch.catalog.pricing import Estimate
 from kling_batch.catalog.registry import Endpoint
 from kling_batch.core.diagnostics import Collector, InvalidValue, show
-from kling_batch.core.jobs import JSON, LocalFile, OutputOf
+from kling_batch.core.jobs import JSON, KeyTemplate, LocalFile, OutputOf
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.urls import unreachable
 from kling_batch.errors import ArgumentPath
@@ -32,6 +33,8 @@ _EXCLUDED = frozenset(name for names in _EXCLUDES.values() for name in names)
 _NOT_RAW = ("model", "mode", "tier")
 _RAW_ONLY = ("input", "price")
 _MOST_FORMS = 10_000
+#: Lone surrogates, infinite numbers, endless depth: what JSON cannot say.
+NOT_JSON = (ValueError, TypeError, RecursionError)
 _NOTHING = Collector()
 _ENDPOINT = re.compile(r"/?[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+/?")
 _REFERENCE = frozenset({"job", "take", "output"})
@@ -46,6 +49,8 @@ class Request(NamedTuple):
     estimate: Estimate
     #: Some argument is an output of another job whose key is not known yet.
     waiting: bool = False
+    #: Makes the keys of requests that differ from this one in their prompt only.
+    keys: KeyTemplate | None = None
 
 
 class Requests:
@@ -72,11 +77,14 @@ class Requests:
         if not prompt or form is None:
             return _build(values, defaults, self._files)
         if (known := self._forms.get(form)) is not None:
-            arguments = {**known.arguments, "prompt": prompt}
-            return Request(known.endpoint_id, known.endpoint, arguments, known.estimate), _NOTHING
+            endpoint_id, endpoint, arguments, estimate, _, keys = known
+            arguments = {**arguments, "prompt": prompt}
+            return Request(endpoint_id, endpoint, arguments, estimate, False, keys), _NOTHING
         request, problems = _build(values, defaults, self._files)
         if request and not problems and _is_form(request) and len(self._forms) < _MOST_FORMS:
-            self._forms[form] = request
+            with suppress(*NOT_JSON):  # the caller reports it
+                keys = KeyTemplate(request.endpoint_id, request.arguments, "prompt")
+                self._forms[form] = request._replace(keys=keys)
         return request, problems
 
 

@@ -1,15 +1,14 @@
 """Models of a manifest: which keys it has and what each may hold; the schema for editors.
 
 The only home of `pydantic`. The models check the keys, and the values that may not be templates;
-the catalogue checks the others once their templates are rendered. Must not expand, render or look
+the catalogue checks the others once their templates are rendered. What is plainly valid is read by
+`frame.py` alone; this module says what is wrong with the rest. Must not expand, render or look
 anything up.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any
 
@@ -50,6 +49,7 @@ from kling_batch.core.quantities import (
 )
 from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest import fields
+from kling_batch.manifest.frame import AUTHORS, JOB_KEYS, OWN_KEYS, Manifest, copied
 from kling_batch.manifest.paths import DEFAULT_PATH
 
 # --- values -------------------------------------------------------------------------------------
@@ -199,26 +199,7 @@ def _names(model: type[BaseModel]) -> frozenset[str]:
     return frozenset(field.alias or name for name, field in model.model_fields.items())
 
 
-#: Every key of a job; `OWN_KEYS` are those that `defaults:` does not have.
-JOB_KEYS = _names(_Job)
-OWN_KEYS = JOB_KEYS - _names(_Defaults)
-
 # --- reading ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """A manifest with valid keys; its strings are as written, templates and all."""
-
-    name: str | None = None
-    output: str | None = None
-    path: str = DEFAULT_PATH
-    limits: core.Limits = field(default=core.Limits())
-    vars: Mapping[str, JSON]
-    env: Mapping[str, str]
-    defaults: Mapping[str, JSON]
-    #: None where an entry is no mapping: it is reported, and keeps its number.
-    entries: tuple[Mapping[str, JSON] | None, ...]
 
 
 def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
@@ -227,8 +208,9 @@ def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
     if not isinstance(value, Mapping):
         message = f"a manifest is a mapping with `jobs:`, not {show(value)}"
         problems.append(Problem.about((), message, "wrong-type"))
-        value = {"jobs": [dict(_CUT)]}
-    frame = _copy(value)
+        frame = {"jobs": [_CUT]}
+    else:
+        frame = copied(value)
     try:
         document = Document.model_validate(frame)
     except ValidationError as error:
@@ -239,21 +221,8 @@ def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
     return _manifest(document, frame), problems
 
 
-#: Top-level keys that mean nothing here; `$schema` is how JSON names its own for editors.
-_AUTHORS = r"^(x-|\$schema$)"
-#: Placeholder of an entry that is no mapping.
-_CUT = {"id": None, "mode": None}
-
-
-def _copy(value: Mapping[str, JSON]) -> dict[str, JSON]:
-    """A copy that `_cut` may change, without the author's own keys (`x-…`, for anchors)."""
-    frame = {name: entry for name, entry in value.items() if not re.match(_AUTHORS, name)}
-    for name in ("limits", "defaults"):
-        if isinstance(frame.get(name), Mapping):
-            frame[name] = dict(frame[name])
-    if isinstance(frame.get("jobs"), list):
-        frame["jobs"] = [dict(job) if isinstance(job, Mapping) else job for job in frame["jobs"]]
-    return frame
+#: Placeholder of an entry that is no mapping: this object, since an author may write an equal one.
+_CUT: dict[str, JSON] = {"id": None, "mode": None}
 
 
 def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
@@ -271,7 +240,7 @@ def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
         vars=document.vars or {},
         env=document.env or {},
         defaults=frame.get("defaults") or {},
-        entries=tuple(None if job == _CUT else job for job in frame["jobs"]),
+        entries=tuple(None if job is _CUT else job for job in frame["jobs"]),
     )
 
 
@@ -279,13 +248,13 @@ def _cut(frame: dict[str, JSON], loc: ArgumentPath) -> None:
     """Remove what an error is about; a job that is no mapping becomes an empty one."""
     match loc:
         case ("jobs", int(index)):
-            frame["jobs"][index] = dict(_CUT)
+            frame["jobs"][index] = _CUT
         case ("jobs", int(index), str(name), *_):
             frame["jobs"][index].pop(name, None)
         case ("limits" | "defaults" as part, str(name), *_):
             frame[part].pop(name, None)
         case ("jobs",) | ():
-            frame["jobs"] = [dict(_CUT)]
+            frame["jobs"] = [_CUT]
         case _:
             frame.pop(str(loc[0]), None)
 
@@ -346,7 +315,7 @@ def schema() -> Schema:
     job["properties"] = {name: keys[name] for name in sorted(keys, key=lambda n: n not in OWN_KEYS)}
     job["allOf"] = by_mode()
     job["anyOf"] = [{"required": [name]} for name in ("id", "from", "matrix")]
-    made |= {"required": ["jobs"], "patternProperties": {_AUTHORS: True}}
+    made |= {"required": ["jobs"], "patternProperties": {AUTHORS: True}}
     made["allOf"] = by_default_model()
     parts = {**made.pop("$defs"), **definitions(), **model_definitions()}
     return {

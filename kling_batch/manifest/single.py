@@ -11,10 +11,10 @@ from pathlib import Path
 from kling_batch.core.diagnostics import Collector, InvalidValue, fatal, summary
 from kling_batch.core.jobs import JSON, Batch, Job, job_key
 from kling_batch.errors import ArgumentPath, Place
+from kling_batch.manifest.frame import OWN_KEYS
 from kling_batch.manifest.inputs import Files
 from kling_batch.manifest.paths import DEFAULT_PATH, PathTemplate, problem_of_id
 from kling_batch.manifest.request import Requests
-from kling_batch.manifest.schema import OWN_KEYS
 
 #: Flags that have a name of their own; every other parameter is a `--param`.
 _FLAGS = ("model", "mode", "tier", "prompt", "aspect_ratio", "image_url", "video_url", "take")

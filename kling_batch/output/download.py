@@ -20,6 +20,7 @@ import anyio
 
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
 from kling_batch.core.text import with_certificate_hint
+from kling_batch.output.files import SPARE
 from kling_batch.output.filetype import HEAD, Kind, looks_like_page, sniff, whole
 from kling_batch.output.part_file import BLOCK, PartFile
 from kling_batch.output.worker import FileWorker, InLoop
@@ -30,8 +31,6 @@ MAX_SIZE = 8 * 1024**3
 #: A connection that brings fewer bytes than this in that many seconds is closed and resumed:
 #: a wire's timeout counts from byte to byte, and a trickle would hold the run for ever.
 DRIP_BYTES, DRIP_SECONDS = 64 * 1024, 60.0
-#: Bytes left free on the disk: the ledger must still be able to record what happened.
-SPARE = 64 * 1024**2
 #: Bytes between checks of the free space; other programs write to the disk as well.
 LOOK_BYTES = 4 * 1024**2
 

@@ -12,6 +12,9 @@ from hashlib import file_digest
 from io import BufferedIOBase
 from pathlib import Path
 
+#: Bytes left free on the disk: the ledger must still be able to record what happened.
+SPARE = 64 * 1024**2
+
 
 def replace_file(path: Path, text: str) -> None:
     """Write a text file atomically. Raises `OSError`."""

@@ -13,8 +13,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
 
-from kling_batch.core.jobs import Job, JobKey, parents
+from kling_batch.core.jobs import Job, JobKey, OutputOf, parents
 from kling_batch.core.lifecycle import State
+from kling_batch.core.memory import gc_paused
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Standing
 from kling_batch.core.recovery import Recovery
@@ -116,6 +117,9 @@ class Plan:
         return self.count(Action.KEEP, Action.SETTLED, Action.BLOCKED) == len(self.items)
 
 
+_UNPAID = (Action.SUBMIT, Action.SETTLED)
+
+
 def make_plan(
     jobs: Iterable[Job],
     standings: Mapping[JobKey, Standing],
@@ -139,21 +143,25 @@ def make_plan(
     """
     items: list[PlannedJob] = []
     seen: dict[JobKey, PlannedJob] = {}
-    for job in jobs:
-        if (first := seen.get(job.key)) is not None:
-            items.append(_duplicate(job, first, on_disk))
-            continue
-        standing = standings.get(job.key)
-        item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
-        # Also what failed or was cancelled, as far as this ledger knows: another try at it may
-        # have succeeded since.
-        unpaid = item.action in (Action.SUBMIT, Action.SETTLED)
-        if unpaid and (found := recovered(job)) is not None:
-            item = recovering(item, found)
-        if item.action is Action.SUBMIT and (reason := _blocked(job, seen, standings)):
-            item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
-        seen[job.key] = item
-        items.append(item)
+    with gc_paused():
+        for job in jobs:
+            if (first := seen.get(job.key)) is not None:
+                items.append(_duplicate(job, first, on_disk))
+                continue
+            standing = standings.get(job.key)
+            item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
+            # Also what failed or was cancelled, as far as this ledger knows: another try at it may
+            # have succeeded since.
+            if item.action in _UNPAID and (found := recovered(job)) is not None:
+                item = recovering(item, found)
+            if (
+                item.action is Action.SUBMIT
+                and (needs := parents(job.arguments))
+                and (reason := _blocked(needs, seen, standings))
+            ):
+                item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
+            seen[job.key] = item
+            items.append(item)
     return Plan(tuple(items))
 
 
@@ -234,10 +242,12 @@ _HOPEFUL = frozenset(Action) - {Action.SETTLED, Action.BLOCKED}
 
 
 def _blocked(
-    job: Job, seen: Mapping[JobKey, PlannedJob], standings: Mapping[JobKey, Standing]
+    needs: Iterable[OutputOf],
+    seen: Mapping[JobKey, PlannedJob],
+    standings: Mapping[JobKey, Standing],
 ) -> str:
     """Why a child cannot be had, or nothing."""
-    for parent in parents(job.arguments):
+    for parent in needs:
         planned = seen.get(parent.key)
         if planned is None:
             standing = standings.get(parent.key)

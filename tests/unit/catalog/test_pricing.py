@@ -7,56 +7,70 @@ from typing import Any
 import pytest
 
 from kling_batch.catalog.pricing import (
+    Case,
+    Counted,
     Estimate,
     PerImage,
     PerSecond,
+    Rate,
     estimate_images,
-    estimate_video,
+    estimate_seconds,
 )
 
-FILM = PerSecond("0.10", audio="0.15", clip="0.12")
+CLIP_NOTE = "a clip in an element; fal publishes no price for it"
+FILM = PerSecond(
+    (
+        Rate(usd="0.10"),
+        Rate(usd="0.15", sound=True),
+        Rate(usd="0.20", voice=True),
+        Rate(usd="0.12", clip=True, note=CLIP_NOTE),
+        Rate(usd="0.30", resolution="4k"),
+    )
+)
 STILL = PerImage("0.03", factors={"4K": 2}, longest_series=5)
-CLIP_NOTE = "a clip in an element, priced as video-to-video; fal publishes no price for it"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "micro", "note"),
+    ("case", "micro", "note"),
     [
-        ({"duration": "5"}, 500_000, ""),
-        ({"duration": 7, "generate_audio": False}, 700_000, ""),
-        ({"duration": "5", "generate_audio": True}, 750_000, ""),
-        ({"duration": "5", "generate_audio": "yes"}, 500_000, ""),
-        ({}, 1_500_000, "length not known beforehand: up to 15 s"),
-        ({"duration": "5", "elements": [{"video_url": "u"}]}, 600_000, CLIP_NOTE),
-        ({"duration": "5", "elements": [{}, {"video_url": "u"}]}, 600_000, CLIP_NOTE),
-        (
-            {"duration": "5", "elements": [{"video_url": "u"}], "generate_audio": True},
-            750_000,
-            CLIP_NOTE,
-        ),
-        ({"duration": "5", "elements": [{"video_url": None}]}, 500_000, ""),
-        ({"duration": "5", "elements": [{"image_url": "u"}]}, 500_000, ""),
-        ({"duration": "5", "elements": ["video_url"]}, 500_000, ""),
-        ({"duration": "5", "elements": "video_url"}, 500_000, ""),
-        ({"duration": "5", "elements": None}, 500_000, ""),
+        (Case(), 500_000, ""),
+        (Case(sound=True), 750_000, ""),
+        (Case(voice=True), 1_000_000, ""),
+        (Case(sound=True, voice=True), 1_000_000, ""),
+        (Case(clip=True), 600_000, CLIP_NOTE),
+        (Case(clip=True, sound=True), 750_000, ""),
+        (Case(resolution="4k"), 1_500_000, ""),
+        (Case(resolution="720p"), 500_000, ""),
     ],
 )
-def test_a_video_costs_its_seconds(arguments: dict[str, Any], micro: int, note: str) -> None:
-    assert estimate_video(FILM, arguments) == Estimate(micro, note)
+def test_of_several_rates_the_dearest_counts(case: Case, micro: int, note: str) -> None:
+    assert estimate_seconds(FILM, case, 5, 0, []) == Estimate(micro, note)
 
 
-def test_an_endpoint_without_a_price_of_clips_takes_them_for_nothing_more() -> None:
-    arguments = {"duration": "5", "elements": [{"video_url": "u"}]}
+def test_of_two_equal_rates_the_one_with_a_note_is_told() -> None:
+    price = PerSecond((Rate(usd="0.10"), Rate(usd="0.10", note="a guess")))
 
-    assert estimate_video(PerSecond("0.10"), arguments) == Estimate(500_000, "")
-    assert PerSecond("0.10").rates == (100_000, 100_000)
+    assert estimate_seconds(price, Case(), 1, 0, ["up to 15 s"]).note == "a guess; up to 15 s"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "micro"), [(5.0, 500_000), (5.000001, 500_001), (0.1, 10_000), (10.04, 1_004_000)]
+    ("rate", "output", "inputs", "micro"),
+    [
+        (Rate(usd="0.10"), 5.000001, 0, 500_001),
+        (Rate(usd="0.10"), 0.1, 7, 10_000),
+        (Rate(usd="0.10"), 10.04, 0, 1_004_000),
+        (Rate(usd="0.10", counted=Counted.INPUT), 5, 7, 700_000),
+        (Rate(usd="0.10", counted=Counted.BOTH), 5, 7, 1_200_000),
+        (Rate(usd="0.10", counted=Counted.BOTH, least=2), 5, 3, 1_000_000),
+        (Rate(usd="0.10", counted=Counted.BOTH, least=2), 5, 6, 1_100_000),
+        (Rate(usd="0.014", block=5), 5, 0, 70_000),
+        (Rate(usd="0.014", block=5), 5.01, 0, 140_000),
+    ],
 )
-def test_an_edit_costs_the_seconds_of_its_source_rounded_up(seconds: float, micro: int) -> None:
-    assert estimate_video(FILM, {}, seconds) == Estimate(micro, "")
+def test_seconds_are_counted_exactly_and_rounded_up(
+    rate: Rate, output: float, inputs: float, micro: int
+) -> None:
+    assert rate.cost(output, inputs) == micro
 
 
 @pytest.mark.parametrize(

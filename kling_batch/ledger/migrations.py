@@ -330,23 +330,23 @@ create index attempts_rendered on attempts (endpoint, id) where rendered_at is n
 """
 
 
-@migrations(name="m005_tags_and_counts")
-def m005_tags_and_counts(db: Database) -> None:
+@migrations(name="m004_tags_and_counts")
+def m004_tags_and_counts(db: Database) -> None:
     """Tags of jobs, and indexes by which `status` and `list` answer in a ledger of a million jobs.
 
     Tags select jobs and are no part of what is paid for, so they belong to names, not to `jobs`.
     """
-    for statement in _M005.split(";;"):
+    for statement in _M004.split(";;"):
         db.execute(statement)
 
 
-_M005 = """
+_M004 = """
 create table tags (
   batch text not null,
   job_id text not null,
   tag text not null,
   primary key (batch, job_id, tag)
-) strict, without rowid
+) strict
 ;;
 -- Which current names have no attempt, and which jobs have several: from the index alone.
 create index names_current_by_job on names (job_key, batch) where retired_at is null

@@ -238,7 +238,7 @@ CREATE TABLE tags (
   job_id text not null,
   tag text not null,
   primary key (batch, job_id, tag)
-) strict, without rowid
+) strict
 ;
 CREATE TABLE uploads (
   sha256 text primary key,

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.core.records import StatusRow
@@ -39,17 +38,19 @@ def _one_line(text: str | None) -> str:
 
 
 COLUMNS: dict[str, ListColumn] = {
-    "state": ListColumn(Column("state", least=4, piped=11), lambda row: row.status.value),
+    "state": ListColumn(Column("state", least=9, piped=11), lambda row: row.status.value),
     "cost": ListColumn(Column("cost", right=True, piped=8), _cost),
     "estimate": ListColumn(
         Column("estimate", right=True, spare=2, piped=8),
         lambda row: format_usd(micro_usd(row.estimate_usd)),
     ),
     "job": ListColumn(
-        Column("job", least=7, middle=True, piped=1),
+        Column("job", least=20, middle=True, piped=1),
         lambda row: _one_line(f"{row.batch}/{row.label}"),
     ),
-    "mode": ListColumn(Column("mode", least=8, spare=5, piped=14), lambda row: _one_line(row.mode)),
+    "mode": ListColumn(
+        Column("mode", least=13, spare=5, piped=14), lambda row: _one_line(row.mode)
+    ),
     "tier": ListColumn(Column("tier", spare=6, piped=8), lambda row: _one_line(row.tier)),
     "prompt": ListColumn(
         Column("prompt", least=12, spare=9, piped=1), lambda row: _one_line(row.prompt)
@@ -77,35 +78,42 @@ COLUMNS: dict[str, ListColumn] = {
 #: The columns of a table where none are asked for.
 USUAL = ("state", "cost", "job", "mode", "tier", "prompt")
 
-_BAD = (JobStatus.FAILED, JobStatus.CANCELLED)
+#: Columns of a terminal from which on a title may be long.
+_ROOMY = 60
 
 
 def as_table(
-    rows: Iterable[StatusRow], names: Sequence[str], page: Page, *, emulated: bool
+    rows: Iterable[StatusRow], names: Sequence[str], page: Page, *, emulated: bool, several: bool
 ) -> Iterator[str]:
-    """Aligned lines; on a terminal with titles, each line cut to its width."""
+    """Aligned lines; on a terminal with titles, each line cut to its width.
+
+    `several`: the ledger has several batches, so that a name needs its batch.
+    """
     chosen = [COLUMNS[name] for name in names]
     layouts = [column.layout for column in chosen]
-    words = emulated and page.width is None  # a table on a pipe has no titles that could say so
-    if emulated:
+    narrow = page.width is not None and page.width < _ROOMY
+    if emulated and not narrow:
         layouts = [
-            layout._replace(title="would have cost" if (page.width or 0) >= 60 else "would cost")
-            if layout.title == "cost"
-            else layout
+            layout._replace(title="would have cost") if layout.title == "cost" else layout
             for layout in layouts
         ]
+    words = emulated and page.width is None  # a table on a pipe has no titles that could say so
 
     def cells(row: StatusRow) -> Iterator[Cell]:
         for name, column in zip(names, chosen, strict=True):
             text = column.text(row)
             if name == "state":
                 yield Cell(text, row.status.tone)
+            elif name == "job" and page.width is not None and not several:
+                yield Cell(_one_line(row.label))
             elif name == "cost" and words:
                 yield Cell(f"would have cost {text}")
             else:
                 yield Cell(text, Tone.BAD if name == "failure" else Tone.PLAIN)
 
     yield from table(page, layouts, ([*cells(row)] for row in rows))
+    if emulated and narrow and "cost" in names:
+        yield from page.folded("Costs are what it would have cost on fal.", Tone.DIM)
 
 
 def as_csv(rows: Iterable[StatusRow], names: Sequence[str]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from kling_batch.ledger.job_list import JobFilter, job_status
 from kling_batch.ledger.queries import RunRow
 from kling_batch.ledger.reader import Reader
 from kling_batch.report.costs import totals
-from kling_batch.report.display.page import Cell, Column, Page, table
+from kling_batch.report.display.page import Cell, Column, Page, fits, table
 from kling_batch.settings import EMULATOR
 
 #: What a person has to look at, then what is under way, then the rest.
@@ -110,8 +110,8 @@ def row_data(row: StatusRow) -> dict[str, JSON]:
 # -- for people --------------------------------------------------------------------------------
 
 _JOBS = (
-    Column("state", least=6, piped=11),
-    Column("job", least=9, middle=True, piped=1),
+    Column("state", least=9, piped=11),
+    Column("job", least=20, middle=True, piped=1),
     Column("", least=12, spare=1),
 )
 
@@ -130,7 +130,7 @@ def lines(
     yield from _job_lines(reader, found, batches, page, limit)
     if len(found.kinds) > 1:
         yield ""
-        yield from table(page, _kind_columns(found), _kind_rows(found, page))
+        yield from _kind_lines(found, page)
     if found.failures:
         yield ""
         yield from _failure_lines(found, page)
@@ -197,24 +197,28 @@ def _words(found: Overview) -> list[JobStatus]:
     return [word for word in JobStatus if found.counts[word]]
 
 
-def _kind_columns(found: Overview) -> list[Column]:
-    words = _words(found)
-    return [
-        Column("mode and tier", least=8, middle=True, piped=24),
-        *(
-            Column(word.value, right=True, spare=n + 1, piped=len(word.value) + 6)
-            for n, word in enumerate(words)
-        ),
+def _kind_lines(found: Overview, page: Page) -> Iterator[str]:
+    """Counts by mode and tier: a table, or a line for each where the table has no room."""
+    words = [word for word in JobStatus if found.counts[word]]
+    columns = [
+        Column("mode and tier", piped=24),
+        *(Column(word.value, right=True, piped=len(word.value) + 2) for word in words),
     ]
-
-
-def _kind_rows(found: Overview, page: Page) -> Iterator[list[Cell]]:
-    words = _words(found)
+    rows = [
+        [
+            Cell(clean(f"{kind.mode} {kind.tier}")),
+            *(Cell(f"{known[w]:,}" if w in known else "", w.tone) for w in words),
+        ]
+        for kind, known in found.kinds.items()
+    ]
     if page.width is None:  # the titles, which a table on a pipe does not have
-        yield [Cell("mode and tier"), *(Cell(word.value) for word in words)]
+        rows.insert(0, [Cell("mode and tier"), *(Cell(word.value) for word in words)])
+    if fits(page, columns, rows):
+        yield from table(page, columns, rows)
+        return
     for kind, known in found.kinds.items():
-        numbers = (Cell(f"{known[w]:,}" if w in known else "", w.tone) for w in words)
-        yield [Cell(f"{kind.mode} {kind.tier}"), *numbers]
+        numbers = ", ".join(f"{known[word]:,} {word}" for word in words if word in known)
+        yield from page.folded(f"{kind.mode} {kind.tier}: {numbers}")
 
 
 def _failure_lines(found: Overview, page: Page) -> Iterator[str]:

@@ -17,7 +17,7 @@ from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD, format_time, parse_duration
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.ledger.job_list import SORTS, JobFilter, has_tags, job_status, known_states
-from kling_batch.ledger.queries import service_of
+from kling_batch.ledger.queries import batch_names, service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.report import list_view
 from kling_batch.report.display.page import Page, utc_now
@@ -161,7 +161,8 @@ def list_(
             lines = list_view.as_csv(rows, columns)
         else:
             page = Page.standard()
-            page.write(list_view.as_table(rows, columns, page, emulated=emulated))
+            several = len(batch_names(reader)) > 1
+            page.write(list_view.as_table(rows, columns, page, emulated=emulated, several=several))
             return ExitCode.OK
         for line in lines:
             click.echo(line)

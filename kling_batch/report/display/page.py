@@ -105,7 +105,7 @@ class Column(NamedTuple):
     right: bool = False
     #: The highest is left out first where there is no room; 0: never.
     spare: int = 0
-    #: Cells that it keeps when it is cut; 0: it is never cut.
+    #: Cells that it keeps while columns can be left out instead; 0: it is never cut.
     least: int = 0
     #: Cut in the middle, for names that differ at both ends.
     middle: bool = False
@@ -130,16 +130,26 @@ def table(page: Page, columns: Sequence[Column], rows: Iterable[Sequence[Cell]])
     known = [*rows]
     if not known:
         return
-    natural = [
-        max(cell_len(column.title), *(cell_len(row[i].text) for row in known))
-        for i, column in enumerate(columns)
-    ]
+    natural = _natural(columns, known)
     kept, widths = _fitted(columns, natural, page.width)
     shown = [columns[i] for i in kept]
     titles = [Cell(column.title, Tone.DIM) for column in shown]
     yield _line(page, shown, titles, widths)
     for row in known:
         yield _line(page, shown, [row[i] for i in kept], widths)
+
+
+def fits(page: Page, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> bool:
+    """Whether the table needs no cut."""
+    return page.width is None or page.width >= sum(_natural(columns, rows)) + _GAP * len(columns)
+
+
+def _natural(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[int]:
+    """How wide each column would be by itself."""
+    return [
+        max(cell_len(column.title), *(cell_len(row[i].text) for row in rows))
+        for i, column in enumerate(columns)
+    ]
 
 
 def _fitted(
@@ -156,15 +166,16 @@ def _fitted(
         kept.remove(max(spare, key=lambda i: columns[i].spare))
     room = width - needed()
     widths = {i: least[i] for i in kept}
-    # Where even the least is too much, the last resort is a narrower column that may be cut.
-    for i in sorted(kept, key=lambda i: -least[i]):
-        if room < 0 and columns[i].least:
-            cut = min(-room, least[i] - 1)
-            widths[i] -= cut
-            room += cut
-    while room > 0 and (growing := [i for i in kept if widths[i] < natural[i]]):
-        for i in growing:
-            if room > 0:
+    while room < 0 and (wide := [i for i in kept if columns[i].least and widths[i] > 1]):
+        widths[max(wide, key=lambda i: widths[i])] -= 1
+        room += 1
+    for main in (True, False):  # what is never left out grows first
+        while room > 0 and (
+            growing := [
+                i for i in kept if widths[i] < natural[i] and main is not bool(columns[i].spare)
+            ]
+        ):
+            for i in growing[:room]:
                 widths[i] += 1
                 room -= 1
     return kept, [widths[i] for i in kept]

@@ -45,6 +45,7 @@ COMMANDS: dict[str, Entry] = {
     "report": Entry(
         LOOK, "Report costs by batch and day, and how good estimates were", "report", "report"
     ),
+    "export": Entry(LOOK, "Export what the ledger has", "export", "export"),
     "retry": Entry(
         SETTLE, "Allow failed jobs another paid attempt in the next run", "retry", "retry"
     ),

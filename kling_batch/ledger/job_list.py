@@ -22,6 +22,8 @@ from kling_batch.ledger.reader import Reader, placeholders
 #: State of a job without an attempt, as machines read it.
 PENDING = "pending"
 
+#: No limit may be higher.
+MOST_ROWS = 1_000_000_000
 #: What `--sort` knows → expressions, the most interesting first.
 SORTS: dict[str, str] = {
     "name": "batch, job_id, take",

@@ -16,7 +16,14 @@ from kling_batch.core.diagnostics import nearest
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD, format_time, parse_duration
 from kling_batch.errors import ExitCode, UsageError
-from kling_batch.ledger.job_list import SORTS, JobFilter, has_tags, job_status, known_states
+from kling_batch.ledger.job_list import (
+    MOST_ROWS,
+    SORTS,
+    JobFilter,
+    has_tags,
+    job_status,
+    known_states,
+)
 from kling_batch.ledger.queries import batch_names, service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.report import list_view
@@ -114,7 +121,7 @@ def _columns(context: click.Context, option: click.Parameter, text: str | None) 
     "--sort", type=click.Choice([*SORTS]), default="name", show_default=True, help="Order"
 )
 @click.option("--reverse", is_flag=True, help="The other way round")
-@click.option("--limit", type=click.IntRange(0), help="At most this many")
+@click.option("--limit", type=click.IntRange(0, MOST_ROWS), help="At most this many")
 @click.option(
     "--columns",
     callback=_columns,

@@ -12,7 +12,7 @@ from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, ledger_options
 from kling_batch.errors import ExitCode, UsageError
-from kling_batch.ledger.job_list import JobFilter, job_status
+from kling_batch.ledger.job_list import MOST_ROWS, JobFilter, job_status
 from kling_batch.ledger.reader import Reader
 from kling_batch.report import status_view
 from kling_batch.report.display.page import Page, utc_now
@@ -22,7 +22,7 @@ from kling_batch.report.display.page import Page, utc_now
 @click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST...]")
 @ledger_options
 @click.option("--watch", is_flag=True, help="Draw it again every two seconds, until Ctrl-C")
-@click.option("--limit", type=click.IntRange(0), help="Name at most this many jobs")
+@click.option("--limit", type=click.IntRange(0, MOST_ROWS), help="Name at most this many jobs")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
 def status(
     manifests: tuple[Path, ...], *, watch: bool, limit: int | None, as_json: bool, **places: Any

@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, TextIO
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 
 from kling_batch.core.text import Tone, clean
 from kling_batch.report.display.base import painted
@@ -68,8 +67,7 @@ class Page:
         if self.width is None or cell_len(text) <= self.width:
             yield self.paint(text, tone)
             return
-        lines = textwrap.wrap(text, self.width, subsequent_indent=" " * min(hang, self.width // 4))
-        for line in lines:
+        for line in _wrapped(text, self.width, " " * min(hang, self.width // 4)):
             yield self.paint(line, tone)
 
     def write(self, lines: Iterable[str]) -> None:
@@ -86,6 +84,24 @@ class Page:
             safe.drain()
             if safe.gone:
                 return
+
+
+def _wrapped(text: str, width: int, indent: str) -> Iterator[str]:
+    """Lines of whole words, as the cells of a terminal count; longer words are divided."""
+    line = text[: len(text) - len(text.lstrip())]
+    begun = False
+    for word in text.split():
+        longer = f"{line} {word}" if begun else line + word
+        if cell_len(longer) > width and begun:
+            yield line
+            longer = indent + word
+        line, begun = longer, True
+        if cell_len(line) > width:
+            *whole, rest = chop_cells(line.strip(), width - len(indent))
+            for number, part in enumerate(whole):
+                yield part if number == 0 and not line.startswith(indent) else indent + part
+            line = indent + rest
+    yield line
 
 
 def _is_terminal(stream: TextIO) -> bool:

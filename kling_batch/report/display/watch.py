@@ -19,9 +19,7 @@ SECONDS = 2.0
 _HOME, _END_OF_LINE, _END_OF_SCREEN, _ALL = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[2J"
 
 
-def watch(
-    lines_of: Callable[[Page], Sequence[str]], *, pause: Callable[[float], None] = time.sleep
-) -> None:
+def watch(lines_of: Callable[[Page], Sequence[str]]) -> None:
     """Draw again and again what `lines_of` gives for the page; the last line is the summary.
 
     Returns when it is interrupted, or when nobody reads any more.
@@ -40,7 +38,7 @@ def watch(
                 stream.write((_HOME if said else _ALL + _HOME) + _screen(lines, page.height))
                 said = lines[-1]
             stream.drain()
-            pause(SECONDS)
+            time.sleep(SECONDS)
     except KeyboardInterrupt:
         pass
     finally:

@@ -34,6 +34,8 @@ _ORDER: tuple[tuple[JobStatus, ...], ...] = (
 )
 #: Jobs that are named where the text goes to a file or another program.
 MOST = 100
+#: The same, where so many need a person.
+_MOST_LOGGED = 1_000
 #: Reasons of failures that are named.
 _REASONS = 8
 
@@ -163,8 +165,8 @@ def _job_lines(
     total = sum(found.counts.values())
     if limit is None:
         limit = MOST if page.width is None else max(5, page.height - 14 - len(found.kinds))
-        if page.width is None:  # what needs a person is never left out of a log
-            limit = max(limit, sum(found.counts[word] for word in _ORDER[0]))
+        if page.width is None:  # a log names every job that needs a person
+            limit = max(limit, min(_MOST_LOGGED, sum(found.counts[word] for word in _ORDER[0])))
     if not total or not limit:
         return
     several = batches is None and len(queries.batch_names(reader)) > 1
@@ -178,14 +180,16 @@ def _job_lines(
         limit,
     )
     yield ""
-    yield from table(page, _JOBS, (_job_cells(row, several=several) for row in rows))
+    whole = page.width is None
+    yield from table(page, _JOBS, (_job_cells(row, several=several, whole=whole) for row in rows))
     if total > limit:
         yield from page.folded(f"and {total - limit:,} more; see: kling-batch list", Tone.DIM)
 
 
-def _job_cells(row: StatusRow, *, several: bool) -> tuple[Cell, ...]:
+def _job_cells(row: StatusRow, *, several: bool, whole: bool) -> tuple[Cell, ...]:
     ended = row.status in (JobStatus.FAILED, JobStatus.CANCELLED)
-    details = (row.failure if ended else row.files) or ""
+    files = row.files or ""  # a terminal has room for the end of a path only
+    details = (row.failure or "") if ended else files if whole else files.rpartition("/")[2]
     return (
         Cell(row.status.value, row.status.tone),
         Cell(full_name(row.batch, row.label, several=several)),

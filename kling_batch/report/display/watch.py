@@ -48,5 +48,7 @@ def watch(lines_of: Callable[[Page], Sequence[str]]) -> None:
 def _screen(lines: Sequence[str], height: int) -> str:
     """The lines that fit, the summary always among them."""
     room = max(1, height - 1)
-    shown = [*lines] if len(lines) <= room else [*lines[: room - 1], lines[-1]]
+    blank = max((n for n, line in enumerate(lines) if not line), default=len(lines) - 2)
+    summary = lines[blank + 1 :][-room:]
+    shown = lines if len(lines) <= room else [*lines[: room - len(summary)], *summary]
     return "".join(f"{line}{_END_OF_LINE}\n" for line in shown) + _END_OF_SCREEN

@@ -21,6 +21,12 @@ class Kind(NamedTuple):
     tier: str
 
 
+def kinds(reader: Reader) -> list[Kind]:
+    """Every mode and tier that a job of the ledger has or had."""
+    rows = query(reader.db, reader.path, "select distinct mode, tier from jobs order by 1, 2")
+    return [Kind(**row) for row in rows]
+
+
 #: Current names by mode and tier; of all jobs, less those without a name, and the further names of
 #: those with several: no row of `names` is read.
 _ALL_NAMES = """

@@ -66,7 +66,8 @@ COLUMNS: dict[str, ListColumn] = {
         lambda row: f"{row.tried_at[:19]}Z" if row.tried_at else "",
     ),
     "endpoint": ListColumn(
-        Column("endpoint", least=8, middle=True, spare=9, piped=1), lambda row: _one_line(row.endpoint)
+        Column("endpoint", least=8, middle=True, spare=9, piped=1),
+        lambda row: _one_line(row.endpoint),
     ),
     "request": ListColumn(
         Column("request", least=8, middle=True, spare=8, piped=1),

@@ -137,9 +137,8 @@ def lines(
         yield ""
         yield from _failure_lines(found, page)
     if found.oldest_open:
-        age = duration((now - parse_time(found.oldest_open)).total_seconds())
         yield ""
-        yield from page.folded(f"The oldest open request was sent {age} ago.")
+        yield from page.folded(f"The oldest open request was sent {_ago(found.oldest_open, now)}.")
     yield ""
     tone = Tone.BAD if any(found.counts[word] for word in _ORDER[0]) else Tone.TITLE
     yield from page.folded(found.summary, tone)
@@ -152,10 +151,15 @@ def _title(found: Overview, now: datetime) -> str:
     if run is None:
         return title
     if run.ended_at is None:
-        age = duration((now - parse_time(run.started_at)).total_seconds())
-        return f"{title}; run {run.id} began {age} ago and has not ended"
-    age = duration((now - parse_time(run.ended_at)).total_seconds())
-    return f"{title}; run {run.id} ended {age} ago with exit code {run.exit_code}"
+        return f"{title}; run {run.id} began {_ago(run.started_at, now)} and has not ended"
+    return f"{title}; run {run.id} ended {_ago(run.ended_at, now)} with exit code {run.exit_code}"
+
+
+def _ago(time: str, now: datetime) -> str:
+    """`48 s ago`, `3 days ago`."""
+    seconds = (now - parse_time(time)).total_seconds()
+    days = int(seconds // 86400)
+    return f"{days:,} days ago" if days > 1 else f"{duration(seconds)} ago"
 
 
 def _job_lines(

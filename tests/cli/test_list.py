@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.cli import invoke
 from support.engine import Rig, make_job
+from support.process import environment
 
 from kling_batch.emulator import Fault
+
+OLD = Path(__file__).parents[1] / "data/ledger-v1.db"
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +89,11 @@ def test_csv_has_plain_numbers(ledger: Path) -> None:
         (["--state", "faild"], "there are: waiting, queued, rendering, downloading, done, failed"),
         (["--state", "faild"], "did you mean `failed`?"),
         (["--state", ""], "there is no state ''"),
+        (
+            ["--mode", "text-to-vidoe"],
+            "mode 'text-to-vidoe'; did you mean `text-to-video",
+        ),
+        (["--tier", "gold"], "no job has the tier 'gold'; there are: standard"),
         (["--columns", "cots"], "did you mean `cost`?"),
         (["--columns", ","], "name at least one column"),
         (["--since", "yesterday"], "write 2h, 7d, 2026-11-26"),
@@ -111,3 +123,45 @@ def test_nothing_in_the_ledger_is_nothing_in_the_list(tmp_path: Path) -> None:
             assert done.returncode == 7, (command, name)
             assert done.stderr.startswith(f"kling-batch: {name}: ")
             assert done.stdout == ""
+
+
+def test_every_command_reads_a_ledger_that_no_run_has_upgraded(tmp_path: Path) -> None:
+    old = tmp_path / "ledger.db"
+    shutil.copy(OLD, old)
+    before = old.read_bytes()
+
+    for command in ("list", "list --state done", "status", "report --by reason", "export --jsonl"):
+        done = invoke(*command.split(), "--ledger", old, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert done.stdout
+    tagged = invoke("list", "--tag", "x", "--ledger", old, cwd=tmp_path)
+    assert "has no tags yet: the next run records them" in tagged.stderr
+    assert old.read_bytes() == before
+
+
+@pytest.mark.parametrize("part", [(100, 4_000), (20_480, 60_000), (60_000, 200_000)])
+def test_a_damaged_ledger_is_a_sentence(
+    ledger: Path, tmp_path: Path, part: tuple[int, int]
+) -> None:
+    data = bytearray(ledger.read_bytes())
+    begin, end = part[0], min(part[1], len(data))
+    data[begin:end] = b"Z" * (end - begin)
+    (tmp_path / "bad.db").write_bytes(data)
+
+    for command in ("list", "status", "report", "export --jsonl", "show hero"):
+        done = invoke(*command.split(), "--ledger", "bad.db", cwd=tmp_path)
+        assert done.returncode == 7, command
+        assert "the ledger is damaged" in done.stderr
+
+
+def test_a_pipe_that_closes_is_no_error(ledger: Path) -> None:
+    script = f"{shlex.quote(sys.executable)} -m kling_batch list --ledger {ledger} --json | true"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from kling_batch.catalog import index
 from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, ledger_options, usd
@@ -16,6 +17,7 @@ from kling_batch.core.diagnostics import nearest
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD, format_time, parse_duration
 from kling_batch.errors import ExitCode, UsageError
+from kling_batch.ledger import job_counts
 from kling_batch.ledger.job_list import (
     MOST_ROWS,
     SORTS,
@@ -104,6 +106,21 @@ def _columns(context: click.Context, option: click.Parameter, text: str | None) 
     return names
 
 
+def _must_exist(reader: Reader, which: JobFilter) -> None:
+    """Modes and tiers that neither the ledger nor the catalogue has are slips of typing."""
+    if not (which.modes or which.tiers):
+        return
+    kinds = job_counts.kinds(reader)
+    for name, given, here, everywhere in (
+        ("mode", which.modes, [kind.mode for kind in kinds], index.modes()),
+        ("tier", which.tiers, [kind.tier for kind in kinds], index.tiers()),
+    ):
+        for word in given:
+            if word not in here and word not in everywhere:
+                hint = nearest(word, (*here, *everywhere)) or "there are: " + ", ".join({*here})
+                raise UsageError(f"no job has the {name} {word!r}; {hint}")
+
+
 @click.command("list", epilog="Example: kling-batch list --state failed --sort time --limit 20")
 @click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST...]")
 @click.option(
@@ -160,6 +177,7 @@ def list_(
     with Reader.open(ledger_of_manifests(manifests, values, batches)) as reader:
         if which.tags and not has_tags(reader):
             raise UsageError("this ledger has no tags yet: the next run records them")
+        _must_exist(reader, which)
         emulated = service_of(reader) == EMULATOR
         rows = job_status(reader, which)
         if as_json:

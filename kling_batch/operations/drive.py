@@ -16,6 +16,7 @@ import anyio
 from kling_batch.core.events import EventKind, RunEvent, RunResult
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import OPEN
+from kling_batch.core.memory import gc_spared
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.text import count
 from kling_batch.engine.context import RunContext, RunPolicy
@@ -36,7 +37,7 @@ from kling_batch.report.run_report import RunStarted
 
 def drive_in_own_loop(run: PreparedRun) -> RunResult:
     """Carry out the plan in an event loop of its own."""
-    with _plain_errors(), _services(run) as (gateway, auth):
+    with _plain_errors(), _services(run) as (gateway, auth), gc_spared():
         return anyio.run(partial(_drive, run, gateway=gateway, auth=auth))
 
 
@@ -49,6 +50,10 @@ async def drive(run: PreparedRun) -> RunResult:
 @contextmanager
 def _services(run: PreparedRun) -> Iterator[tuple[str | None, str]]:
     """Address of the emulator, or None, and the authorization; the folders are checked."""
+    # Here and not in the loop, which they would hold for a tenth of a second.
+    import kling_batch.fal.upload  # noqa: PLC0415
+    import kling_batch.wire.sockets  # noqa: F401, PLC0415
+
     gateway = run.gateway()
     auth = authorization_for(run.settings, run.plan)
     check_folders(run.plan, run.settings)

@@ -10,7 +10,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,18 +111,15 @@ def connect_beside(path: Path) -> Database:
         reader.close()
     if outdated:
         _upgrade(path)
-    with explained(path):
+    with explained(path), ExitStack() as stack:
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=BESIDE_SECONDS
         )
-    db = Database(connection, execute_plugins=False)
-    try:
-        with explained(path):
-            db.execute("pragma foreign_keys = on")
-            db.execute("pragma synchronous = full")
-    except BaseException:
-        db.close()
-        raise
+        stack.callback(connection.close)
+        db = Database(connection, execute_plugins=False)
+        db.execute("pragma foreign_keys = on")
+        db.execute("pragma synchronous = full")
+        stack.pop_all()
     return db
 
 

@@ -10,21 +10,41 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from unicodedata import normalize
 
 from kling_batch.catalog.parameters import UNRESOLVED
 from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
-from kling_batch.core.jobs import JSON, Arguments, Job, JobKey, job_key, output_suffix
+from kling_batch.core.jobs import (
+    DRAFT_SUFFIX,
+    JSON,
+    Arguments,
+    Job,
+    JobKey,
+    draft_id,
+    is_draft_id,
+    job_key,
+    output_suffix,
+)
 from kling_batch.errors import Place
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import Given, Origin
 from kling_batch.manifest.paths import PathTemplate, folded, is_plain_id, problem_of_id
 from kling_batch.manifest.request import Request, Requests
+from kling_batch.manifest.review import Stage, stages
 
 MOST_JOBS = 1_000_000
 
 T = TypeVar("T")
+
+
+class _Named(NamedTuple):
+    """What the takes of a job share beside the request; None where it has an error."""
+
+    id: str | None
+    takes: int | None
+    tags: tuple[str, ...] | None
+    place: Place
 
 
 @dataclass(slots=True)
@@ -56,20 +76,41 @@ class Expansion:
 
     def _add_jobs(self, given: Given) -> None:
         origin = given.origin
-        place = origin.place
-        job_id = self._id(given.id, origin, place)
-        takes = 1 if given.takes is None else _read(fields.takes, "takes", given.takes, origin) or 1
-        tags = () if given.tags is None else _read(fields.tags, "tags", given.tags, origin) or ()
-        request, problems = self.requests.build(given.values, given.defaults, given.form)
-        if problems:
-            origin.report(problems)
-        if request is not None and request.waiting and problems.errors:
-            self.broken.append((request, origin))
-        if request is None or job_id is None or problems.errors:
-            return
+        named = _Named(
+            id=self._id(given.id, origin, place := origin.place),
+            takes=1 if given.takes is None else _read(fields.takes, "takes", given.takes, origin),
+            tags=() if given.tags is None else _read(fields.tags, "tags", given.tags, origin),
+            place=place,
+        )
+        made = self._requests_of(stages(given))
+        if named.id is not None and len(made) > 1:
+            self.ids[draft_id(named.id)] = place
+        for stage, request in made:
+            if request is not None and named.id is not None:
+                self._add_takes(stage, request, named)
+
+    def _requests_of(self, parts: Sequence[Stage]) -> list[tuple[Stage, Request | None]]:
+        """The requests of draft and final, or of the job; None for one with an error."""
+        built: list[tuple[Stage, Request | None]] = []
+        for stage in parts:
+            request, problems = self.requests.build(
+                stage.given.values, stage.given.defaults, stage.given.form
+            )
+            if problems:
+                stage.given.origin.report(stage.placed(problems))
+            if request is not None and request.waiting and problems.errors:
+                self.broken.append((request, stage.given.origin))
+            built.append((stage, None if problems.errors else request))
+        if len(built) == 2 and built[0][1] is not None and _same_render(*built):
+            return [_only_final(*built[1])]
+        return built
+
+    def _add_takes(self, stage: Stage, request: Request, named: _Named) -> None:
+        given, origin = stage.given, stage.given.origin
         endpoint = request.endpoint
         mode, tier = (endpoint.mode, endpoint.tier) if endpoint else ("", "")
-        for take in range(1, takes + 1):
+        job_id = stage.id_of(named.id or "")
+        for take in range(1, (named.takes or 1) + 1):
             key: JobKey | None = UNRESOLVED
             if not request.waiting:
                 key = key_of(request.endpoint_id, request.arguments, take, origin)
@@ -94,9 +135,10 @@ class Expansion:
                 path=path,
                 estimate=request.estimate.micro,
                 estimate_note=request.estimate.note,
-                place=place,
-                tags=tags,
+                place=named.place,
+                tags=named.tags or (),
                 entry=origin.entry.index,
+                draft=stage.draft_of(job_id),
             )
             self._claim_path(job, origin)
             if request.waiting:
@@ -110,6 +152,10 @@ class Expansion:
             return None
         job_id = value if is_plain_id(value) else _unusual_id(value, origin)
         if job_id is None:
+            return None
+        if is_draft_id(job_id):
+            message = f"`{DRAFT_SUFFIX}` ends the ids of drafts, which `review:` makes"
+            origin.error(("id",), message, "wrong-id", "give it another id")
             return None
         first = self.ids.setdefault(job_id, place)
         if not job_id.isascii() and self._written.setdefault(job_id, value) != value:
@@ -137,6 +183,23 @@ class Expansion:
             message = f"`{job.label}` would land in the same file as `{first.label}`: {shown}"
             hint = "change `path:` or the id; capitals do not count"
             origin.error((), message, "path-collision", hint)
+
+
+def _same_render(draft: tuple[Stage, Request | None], final: tuple[Stage, Request | None]) -> bool:
+    """Whether draft and final are one paid thing."""
+    first, second = draft[1], final[1]
+    if first is None or second is None:
+        return False
+    return (first.endpoint_id, first.arguments) == (second.endpoint_id, second.arguments)
+
+
+def _only_final(stage: Stage, request: Request | None) -> tuple[Stage, Request | None]:
+    """The job without a draft: the top's `review:` makes no difference in its mode."""
+    if "review" not in stage.given.defaults:
+        message = "draft and final are the same render, so there would be nothing to decide"
+        hint = "let them differ, as in {draft: {tier: standard}, final: {tier: pro}}"
+        stage.given.origin.error(("review",), message, "same-render", hint)
+    return stage._replace(name=""), request
 
 
 def _unusual_id(value: JSON, origin: Origin) -> str | None:

@@ -244,7 +244,10 @@ class _Loading:
             return PathTemplate()
 
     def _expand(self, expansion: Expansion, index: int, own: Mapping[str, JSON]) -> Entry:
-        entry = Entry(index, own, self._manifest.defaults, self._tree, self._collector)
+        defaults = self._manifest.defaults
+        if self._manifest.review:
+            defaults = {**defaults, "review": self._manifest.review}
+        entry = Entry(index, own, defaults, self._tree, self._collector)
         entry.meant = frozenset(self._meant.get(index, ()))
         has_table = "from" not in entry.frame or self._open_table(entry)
         has_matrix = "matrix" not in entry.frame or self._open_matrix(entry)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.run import open_run
     from kling_batch.operations.services import edit_ledger
     from kling_batch.operations.single import single_batch, single_result
+    from kling_batch.operations.verdicts import judge
     from kling_batch.operations.verify import verify_ledger
 
 _MODULES = {
@@ -30,6 +31,7 @@ _MODULES = {
     "check_key_file": "doctor",
     "check_service": "doctor",
     "edit_ledger": "services",
+    "judge": "verdicts",
     "learn_bills": "billing",
     "live_price_changes": "prices",
     "open_run": "run",
@@ -51,6 +53,7 @@ __all__ = [
     "check_key_file",
     "check_service",
     "edit_ledger",
+    "judge",
     "learn_bills",
     "live_price_changes",
     "open_run",

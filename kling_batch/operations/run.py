@@ -45,8 +45,9 @@ from kling_batch.operations.targets import (
     check_room,
     must_be_folder,
 )
+from kling_batch.operations.verdicts import Withdrawals
 from kling_batch.planning.approval import Approval
-from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
+from kling_batch.planning.builder import as_decided, build_plan, store_of
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.builder import build_report
@@ -175,7 +176,6 @@ def open_run(
         ExitStack() as stack,
     ):
         gateway = cache(lambda: stack.enter_context(gateway_of(settings)))
-        search = ListSearch(settings, ledger, gateway)
         started = now()
         run_id = ledger.begin_run(
             command=without_signatures(str(command)),
@@ -186,16 +186,18 @@ def open_run(
         )
         try:
             ledger.recover()
-            grown = with_granted_takes(ledger, batches)
+            batches = as_decided(ledger, batches)
+            settings = resolve(batches, options, single=single)  # caps count what people decided
+            search = ListSearch(settings, ledger, gateway)
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:
                 plan = build_plan(
                     ledger,
-                    [select(batch) for batch in grown],
+                    [select(batch) for batch in batches],
                     settings,
                     retry=retry,
-                    whole=() if single else grown,
+                    whole=() if single else batches,
                     recover=search.recover,
                 )
             if check_plan is not None:
@@ -228,7 +230,7 @@ def open_run(
             if not plan.idle:
                 approval.require(plan, ledger)
             if plan_maker is None:
-                _register(ledger, grown, single=single)
+                _register(ledger, batches, single=single)
             ledger.checkpoint()
             run = Run(
                 batches=batches,
@@ -376,6 +378,7 @@ def _policy(run: Run) -> RunPolicy:
         ).__contains__,
         alarm=run.approval.alarm(run.plan, run.ledger),
         detach=settings.options.detach,
+        withdrawn=Withdrawals(run.ledger, run.batches).of,
     )
 
 

@@ -42,6 +42,7 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry(LOOK, "Show the history of a job: attempts, costs, files", "show", "show"),
     "why": Entry(LOOK, "Explain what the next run would do with a job", "show", "why"),
     "gallery": Entry(LOOK, "Write gallery.html: every take on one page", "gallery", "gallery"),
+    "verdict": Entry(LOOK, "Approve, reject or pick finished takes", "verdict", "verdict"),
     "report": Entry(
         LOOK, "Report costs by batch and day, and how good estimates were", "report", "report"
     ),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.billing import learn_bills
     from kling_batch.operations.cancel import cancel_jobs
     from kling_batch.operations.doctor import check_folder, check_key_file, check_service
+    from kling_batch.operations.export import export_takes
     from kling_batch.operations.plan import plan_run
     from kling_batch.operations.prices import live_price_changes
     from kling_batch.operations.repair import repair_files
@@ -31,6 +32,7 @@ _MODULES = {
     "check_key_file": "doctor",
     "check_service": "doctor",
     "edit_ledger": "services",
+    "export_takes": "export",
     "judge": "verdicts",
     "learn_bills": "billing",
     "live_price_changes": "prices",
@@ -53,6 +55,7 @@ __all__ = [
     "check_key_file",
     "check_service",
     "edit_ledger",
+    "export_takes",
     "judge",
     "learn_bills",
     "live_price_changes",

@@ -46,6 +46,7 @@ COMMANDS: dict[str, Entry] = {
     "report": Entry(
         LOOK, "Report costs by batch and day, and how good estimates were", "report", "report"
     ),
+    "export": Entry(LOOK, "Copy picked takes into a folder", "export", "export"),
     "retry": Entry(
         SETTLE, "Allow failed jobs another paid attempt in the next run", "retry", "retry"
     ),

@@ -265,3 +265,29 @@ def test_what_cannot_be_judged_is_said(desk: Desk, words: tuple[str, ...], said:
 
 def test_without_a_ledger_there_is_nothing_to_judge(desk: Desk) -> None:
     assert "there is no ledger here yet" in desk.say("verdict", "hero", "approve", code=7)
+
+
+# -- what is told of verdicts ----------------------------------------------------------------------
+
+
+def test_list_status_and_report_tell_of_verdicts(desk: Desk) -> None:
+    desk.put(HEAD + "  - {id: hero, prompt: first, takes: 2}\n  - {id: other, prompt: second}\n")
+    desk.run()
+    assert "verdicts: 3 drafts to judge" in desk.say("status")
+    assert "takes used" not in desk.say("report")
+    desk.say("verdict", "hero", "pick", "--take", "2")
+    desk.say("verdict", "other", "reject")
+    desk.run()
+
+    assert "verdicts: 1 rejected, 1 picked, 1 draft to judge" in desk.say("status")
+    rows = desk.say("list", "--verdict", "picked", "--verdict", "rejected", "--json").splitlines()
+    assert [(row["job_id"], row["take"], row["verdict"]) for row in map(json.loads, rows)] == [
+        ("hero~draft", 2, "picked"),
+        ("other~draft", 1, "rejected"),
+    ]
+    used = json.loads(desk.say("report", "--json"))["takes_used"]
+    assert (used["takes"], used["used"], used["used_seconds"]) == (4, 1, 3.0)
+    paid_for_all = desk.world.books.total_charged_micro_usd / 1e6
+    assert used["spent_usd"] == pytest.approx(paid_for_all)
+    assert used["usd_per_used_second"] == pytest.approx(paid_for_all / 3)
+    assert "takes used: 1 of 4 (25%)" in desk.say("report")

@@ -39,10 +39,14 @@ docs:
 emulator *args:
     .venv/bin/kling-batch emulator {{ args }}
 
-# Measure the cost of large batches
-bench:
-    .venv/bin/python benchmarks/scale.py
+# Measure speed and memory against their bounds; arguments as for `python -m benchmarks`
+bench *args:
+    .venv/bin/python -m benchmarks {{ args }}
 
 # Look for slips in the money code that no test notices; hours, or minutes for one module
 mutants *args:
     .venv/bin/pip install -q -e '.[dev,mutation]' && .venv/bin/mutmut run {{ args }} && .venv/bin/mutmut results
+
+# The share of such slips that is noticed, from a sample; arguments as for benchmarks/mutants.py
+mutants-sample *args:
+    .venv/bin/pip install -q -e '.[dev,mutation]' && .venv/bin/python benchmarks/mutants.py {{ args }}

@@ -13,6 +13,7 @@ import hypothesis  # noqa: F401 - before anything that makes its warnings errors
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1]))  # benchmarks
 
 from support.process import (
     compiled_modules_are_kept,

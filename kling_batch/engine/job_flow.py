@@ -71,13 +71,14 @@ class JobFlow:
 
         `since`: when its intent was committed, on the loop's clock, where that was in this run.
         """
+        await self._context.log_sync.done()  # whatever is next depends on how it came here
         match state:
             case State.SUBMITTED:
                 await self._collect(item, attempt_id)
             case State.RENDERED:
                 await self._deliver(item, attempt_id)
             case State.SUCCEEDED:
-                self._endings.saved(item, attempt_id)
+                await self._endings.saved(item, attempt_id)
             case State.SUBMITTING | State.IN_DOUBT:
                 self._look_up(item, attempt_id, since)
             case State.FAILED | State.CANCELLED:
@@ -248,8 +249,8 @@ class JobFlow:
         await self._deliver(item, attempt_id)
 
     async def _place(self, item: PlannedJob, attempt_id: int) -> None:
-        if self._delivery.place(attempt_id, item.job):
-            self._endings.saved(item, attempt_id)
+        if await self._delivery.place(attempt_id, item.job):
+            await self._endings.saved(item, attempt_id)
         else:
             await self._download_again(item, attempt_id)
 
@@ -262,7 +263,7 @@ class JobFlow:
             message = f"not put back: {outcome.reason}"
             self._endings.left_open(item, EventKind.UNDELIVERED, outcome.reason, message)
         else:
-            self._endings.saved(item, attempt_id, restored=True)
+            await self._endings.saved(item, attempt_id, restored=True)
 
     # -- submissions in doubt ------------------------------------------------------------------
 

@@ -194,9 +194,12 @@ class Submitter:
             )
         unconfirmed = isinstance(outcome, Unconfirmed)
         self._unconfirmed_in_a_row = self._unconfirmed_in_a_row + 1 if unconfirmed else 0
-        self._accepted = self._accepted or isinstance(outcome, Accepted)
+        if isinstance(outcome, Accepted):
+            self._accepted = True
+            context.submit_rate.accepted()
         failure, hint = _not_accepted(outcome)
         state = self._record(intended, job, outcome, failure)
+        await context.log_sync.done()
         return Attempted(intended, state, intended_at, failure, hint)
 
     async def _ledger_free(self) -> None:
@@ -270,6 +273,8 @@ class Submitter:
             # fal told one job to slow down, so all do, but only for as long as fal asked: the
             # growth of the pause is this job's own.
             self._context.submit_rate.hold(min(pause, hint or backoff.first))
+        if kind is FailureKind.THROTTLED:
+            self._context.submit_rate.throttled()
         message = f"{failure.message}; again in {pause:.0f} s"
         self._context.emit(event, job, message)
         return pause

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.errors import ArgumentPath, Place, Problem
-from kling_batch.manifest.schema import JOB_KEYS
+from kling_batch.manifest.frame import JOB_KEYS
 from kling_batch.manifest.tables import BLANK, FlawedRow, Table
 from kling_batch.manifest.templating import (
     ROW,
@@ -48,12 +48,9 @@ class Origin(NamedTuple):
 
     entry: Entry
     #: The line of its row; 0 without a table.
-    line: int = 0
-
-    @property
-    def place(self) -> Place:
-        """The place of the job as a whole."""
-        return self.entry.home(self.line)
+    line: int
+    #: The place of the job as a whole.
+    place: Place
 
     def error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
         """Report an error about the job's value at `path`."""
@@ -135,6 +132,10 @@ class Entry:
         # Rows of JSONL bring their own columns, and combinations differ through `include`.
         varied = (self.table is not None and not self.table.header) or len(self.combinations) > 1
         alone = not base and not any(self.combinations)
+        file = self.table.file if self.table else ""
+        # Nothing but prompt and name differs from row to row.
+        uniform = not (varied or fixed or self._rendered)
+        defaults, form = self._default_names, self._form([], {}, self._default_names)
         for line, row in self.table.rows if self.table else [(0, {})]:
             for combination in self.combinations:
                 scope = row if alone else {**base, **row, **combination}
@@ -147,18 +148,19 @@ class Entry:
                     continue
                 values = self._values(scope, keys, line)
                 if values is not None:
-                    defaults = self._only_defaults(scope, keys)
-                    form = self._form(keys, values, defaults)
+                    if not uniform:
+                        defaults = self._only_defaults(scope, keys)
+                        form = self._form(keys, values, defaults)
                     yield Given(
-                        origin=Origin(self, line),
-                        id=values.pop("id", None),
-                        takes=values.pop("takes", None),
-                        tags=values.pop("tags", None),
-                        scope=scope,
-                        values=values,
-                        defaults=defaults,
-                        form=form,
-                        review=values.pop("review", None),
+                        Origin(self, line, Place(file, line) if line else self.home()),
+                        values.pop("id", None),
+                        values.pop("takes", None),
+                        values.pop("tags", None),
+                        scope,
+                        values,
+                        defaults,
+                        form,
+                        values.pop("review", None),
                     )
 
     def place(self, path: ArgumentPath, line: int = 0, *, key: bool = False) -> Place:

@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from itertools import islice
 
 from kling_batch.catalog import registry as catalog
-from kling_batch.catalog.parameters import Parameter
+from kling_batch.catalog.parameter import Parameter, media_taken
 from kling_batch.catalog.registry import Endpoint
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import (
@@ -21,6 +21,7 @@ from kling_batch.core.jobs import (
     PICKED,
     Arguments,
     Job,
+    LocalFile,
     OutputOf,
     leaves,
     parents,
@@ -29,10 +30,12 @@ from kling_batch.core.jobs import (
 from kling_batch.errors import ArgumentPath, Place
 from kling_batch.manifest.entry import Origin
 from kling_batch.manifest.expand import Expansion, key_of, outputs_of
+from kling_batch.manifest.media import seconds_of
 
 _Name = tuple[str, int]
 #: 5 s of video are 121 frames: a clip is about a frame longer than it was ordered.
 _FRAME = 0.05
+_AS_LONG = "as long as its source, about"
 _MOST_SUGGESTIONS = 50
 #: Each further circle costs another sort of the jobs that are left.
 _MOST_CIRCLES = 20
@@ -142,11 +145,13 @@ class _Graph:
         if key is None:
             return None
         priced = job._replace(arguments=arguments, key=key)
-        source = filled.source
-        if endpoint is None or source is None or "duration" in endpoint.by_name:
+        if endpoint is None or not filled.parents_clips:
             return priced
-        price = catalog.estimate(endpoint, arguments, source)
-        note = "as long as its source, about"
+        price = catalog.estimate(endpoint, arguments, filled.seconds(endpoint, arguments))
+        if price == (job.estimate, job.estimate_note):
+            return priced
+        about = "its clips counted, about" if "duration" in arguments else _AS_LONG
+        note = f"{about}; {price.note}" if price.note else about
         return priced._replace(estimate=price.micro, estimate_note=note)
 
     def parent(self, need: OutputOf) -> Job | tuple[str, str] | None:
@@ -178,8 +183,8 @@ class _Filled:
 
     def __init__(self, graph: _Graph, origin: Origin) -> None:
         self.failed = False
-        #: Seconds of the source clip, if a parent makes it.
-        self.source: float | None = None
+        #: Seconds of the clips that parents make, by the path of the argument.
+        self.parents_clips: dict[ArgumentPath, float] = {}
         self._graph = graph
         self._origin = origin
 
@@ -200,13 +205,25 @@ class _Filled:
         if parent is None:
             return value
         made = catalog.by_id(parent.endpoint)
-        if made is not None and parameter.media not in ("", made.output):
+        if made is not None and not media_taken(parameter.media, made.output):
             wanted = f"`{parameter.name}` wants {parameter.media}"
             message = f"{wanted}, but `{parent.id}` makes {made.output}"
             self._error(path, message, "wrong-output")
-        if made is not None and path == ("video_url",) and "duration" in parent.arguments:
-            self.source = int(parent.arguments["duration"]) + _FRAME
+        if made is not None and made.output != "image" and "duration" in parent.arguments:
+            self.parents_clips[path] = int(parent.arguments["duration"]) + _FRAME
         return _to(value, parent)
+
+    def seconds(self, endpoint: Endpoint, arguments: Arguments) -> dict[ArgumentPath, float]:
+        """The lengths of all input clips, local ones included, as far as they are known."""
+        known = dict(self.parents_clips)
+
+        def visit(_parameter: Parameter, value: JSON, path: ArgumentPath) -> JSON:
+            if isinstance(value, LocalFile) and (found := seconds_of(value)) is not None:
+                known[path] = found
+            return value
+
+        catalog.replace_urls(endpoint, arguments, visit)
+        return known
 
     def walk(self, value: JSON, path: ArgumentPath) -> JSON:
         """Any part of a raw input."""

@@ -14,6 +14,7 @@ from kling_batch.core.diagnostics import Collector
 from kling_batch.core.jobs import JSON, draft_id
 from kling_batch.errors import Problem
 from kling_batch.manifest.entry import Given
+from kling_batch.manifest.request import Request
 
 DRAFT, FINAL = "draft", "final"
 
@@ -69,3 +70,10 @@ def _stage(given: Given, name: str, overlay: Mapping[str, JSON]) -> Stage:
     return Stage(
         given._replace(values=values, defaults=defaults, form=form), name, frozenset(overlay)
     )
+
+
+def same_render(first: Request | None, second: Request | None) -> bool:
+    """Whether two requests are one paid thing."""
+    if first is None or second is None:
+        return False
+    return (first.endpoint_id, first.arguments) == (second.endpoint_id, second.arguments)

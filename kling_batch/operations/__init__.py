@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from kling_batch.operations.adopt import adopt_file
     from kling_batch.operations.billing import learn_bills
     from kling_batch.operations.cancel import cancel_jobs
-    from kling_batch.operations.doctor import check_folder, check_key_file, check_service
+    from kling_batch.operations.checks import check_folder, check_key_file
+    from kling_batch.operations.doctor import check_service
     from kling_batch.operations.export import export_takes
     from kling_batch.operations.plan import plan_run
     from kling_batch.operations.prices import live_price_changes
@@ -28,8 +29,8 @@ _MODULES = {
     "allow_retries": "retry",
     "allow_take": "retry",
     "cancel_jobs": "cancel",
-    "check_folder": "doctor",
-    "check_key_file": "doctor",
+    "check_folder": "checks",
+    "check_key_file": "checks",
     "check_service": "doctor",
     "edit_ledger": "services",
     "export_takes": "export",

@@ -60,9 +60,10 @@ def plan_run(
         search = ListSearch(settings, reader, lambda: stack.enter_context(gateway_of(settings)))
         plan = build_plan(reader, selected, settings, whole=whole, recover=search.recover)
         # The emulator's seconds say nothing about fal's.
-        same = reader is not None and service_of(reader) in (None, settings.service)
-        seconds = reader.typical_seconds() if reader and same else {}
-        sizes = reader.typical_sizes() if reader and same else {}
+        known = reader if reader and service_of(reader) in (None, settings.service) else None
+        # Read from every attempt of the ledger; where there is nothing to do, nobody wants them.
+        seconds = known.typical_seconds() if known and not plan.idle else {}
+        sizes = known.typical_sizes() if known and not plan.idle else {}
         coverage = coverage_now(reader, plan, settings)
     check_folders(plan, settings)
     warnings = (*search.notices, *ledgers_nearby(batches, settings, plan))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kling_batch.core.jobs import (
     Batch,
@@ -18,6 +18,7 @@ from kling_batch.core.jobs import (
     differences,
     is_unpicked,
     leaves,
+    parents,
 )
 from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.records import Standing
@@ -52,7 +53,7 @@ def as_decided(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, 
 
 def review_of(reader: Reader, batches: Sequence[Batch]) -> Review:
     """The verdicts that count on the jobs of these batches."""
-    return Review((job for batch in batches for job in batch.jobs), latest_verdicts(reader))
+    return Review([job for batch in batches for job in batch.jobs], latest_verdicts(reader))
 
 
 def build_plan(
@@ -80,19 +81,19 @@ def build_plan(
             jobs,
             {},
             on_disk=lambda _: OnDisk.MISSING,
-            recovered=_sidecars(jobs, {}, set(), settings).find,
+            recovered=_sidecars(jobs, {}, None, settings).find,
             attempts=settings.attempts,
-            review=Review((job for batch in whole or batches for job in batch.jobs), {}),
+            review=Review([job for batch in whole or batches for job in batch.jobs], {}),
         )
     else:
-        standings = reader.standings()
+        standings = reader.standings(_keys_of(jobs))
         plan = make_plan(
             jobs,
             standings,
             on_disk=OutputIndex(store, standings).where,
             changed=Changes(reader, batches).of,
             retry=retry,
-            recovered=_sidecars(jobs, standings, reader.request_ids(), settings).find,
+            recovered=_sidecars(jobs, standings, reader, settings).find,
             attempts=settings.attempts,
             review=review_of(reader, whole or batches),
         )
@@ -109,13 +110,28 @@ def build_plan(
 def _sidecars(
     jobs: Sequence[Job],
     standings: Mapping[JobKey, Standing],
-    claimed: Collection[str],
+    reader: Reader | None,
     settings: Settings,
 ) -> SidecarIndex:
     """The sidecars beside the targets of everything that is not done."""
-    index = SidecarIndex(store_of(settings), standings, claimed, settings.service)
+    index = SidecarIndex(
+        store_of(settings),
+        delivered=reader.delivered if reader else _never,
+        claimed=reader.owns_request if reader else _never,
+        service=settings.service,
+    )
     index.read(job for job in jobs if not _done(standings.get(job.key)))
     return index
+
+
+def _keys_of(jobs: Sequence[Job]) -> set[JobKey]:
+    """The keys of these jobs, and of the jobs whose outputs they need."""
+    keys = {job.key for job in jobs}
+    return keys.union(parent.key for job in jobs for parent in parents(job.arguments))
+
+
+def _never(_: str) -> bool:
+    return False
 
 
 def _done(standing: Standing | None) -> bool:

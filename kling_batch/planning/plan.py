@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from kling_batch.core.jobs import Job, JobKey, OutputOf, is_unpicked, parents
 from kling_batch.core.lifecycle import State
+from kling_batch.core.memory import gc_paused
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Standing
 from kling_batch.core.recovery import Recovery
@@ -132,6 +133,9 @@ class Plan:
         return self.count(*RESTING) == len(self.items)
 
 
+_UNPAID = (Action.SUBMIT, Action.SETTLED)
+
+
 def make_plan(
     jobs: Iterable[Job],
     standings: Mapping[JobKey, Standing],
@@ -159,21 +163,25 @@ def make_plan(
     review = review or Review(jobs, {})
     items: list[PlannedJob] = []
     seen: dict[JobKey, PlannedJob] = {}
-    for job in jobs:
-        if (first := seen.get(job.key)) is not None:
-            items.append(_duplicate(job, first, on_disk))
-            continue
-        standing = standings.get(job.key)
-        item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
-        # Also what failed or was cancelled, as far as this ledger knows: another try at it may
-        # have succeeded since.
-        unpaid = item.action in (Action.SUBMIT, Action.SETTLED)
-        if unpaid and (found := recovered(job)) is not None:
-            item = recovering(item, found)
-        if item.action is Action.SUBMIT and (why := _hindered(job, seen, standings, review)):
-            item = PlannedJob(job, *why, item.attempt_id)
-        seen[job.key] = item
-        items.append(item)
+    with gc_paused():
+        for job in jobs:
+            if (first := seen.get(job.key)) is not None:
+                items.append(_duplicate(job, first, on_disk))
+                continue
+            standing = standings.get(job.key)
+            item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
+            # Also what failed or was cancelled, as far as this ledger knows: another try at it may
+            # have succeeded since.
+            if item.action in _UNPAID and (found := recovered(job)) is not None:
+                item = recovering(item, found)
+            if (
+                item.action is Action.SUBMIT
+                and ((needs := parents(job.arguments)) or job.draft)
+                and (why := _hindered(job, needs, seen, standings, review))
+            ):
+                item = PlannedJob(job, *why, item.attempt_id)
+            seen[job.key] = item
+            items.append(item)
     return Plan(tuple(items))
 
 
@@ -260,14 +268,13 @@ _AFTER_PARENT: dict[Action, Action] = {
 
 def _hindered(
     job: Job,
+    needs: Iterable[OutputOf],
     seen: Mapping[JobKey, PlannedJob],
     standings: Mapping[JobKey, Standing],
     review: Review,
 ) -> tuple[Action, str] | None:
     """Why a job is not paid for, although nothing was; of several reasons the most final one."""
-    found = [
-        why for parent in parents(job.arguments) if (why := _lacks(parent, seen, standings, review))
-    ]
+    found = [why for parent in needs if (why := _lacks(parent, seen, standings, review))]
     if held := review.held(job):
         found.append((Action.HOLD if held.undecided else Action.DECLINED, held.reason))
     order = list(_AFTER_PARENT)

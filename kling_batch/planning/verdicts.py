@@ -6,8 +6,9 @@ each final, because an approval may be taken back meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 from kling_batch.core.jobs import (
@@ -17,10 +18,8 @@ from kling_batch.core.jobs import (
     JobKey,
     OutputOf,
     draft_id,
-    is_unpicked,
     job_key,
     job_label,
-    parents,
     unpicked_key,
 )
 from kling_batch.core.verdicts import Verdict, VerdictRow
@@ -43,21 +42,27 @@ class Held(NamedTuple):
 class Review:
     """The verdicts on the jobs of some batches."""
 
-    def __init__(self, jobs: Iterable[Job], verdicts: Mapping[JobKey, VerdictRow]) -> None:
+    def __init__(self, jobs: Collection[Job], verdicts: Mapping[JobKey, VerdictRow]) -> None:
         """`jobs`: every take of whatever is asked about, drafts included."""
+        self._jobs = jobs
         self._verdicts = verdicts
-        self._takes: dict[_Name, dict[int, Job]] = {}
-        self._picks: dict[str, _Name] = {}
-        for job in jobs:
-            self.add(job)
+
+    @cached_property
+    def _takes(self) -> dict[_Name, dict[int, Job]]:
+        """By name and number; made when first needed, since most batches have no review."""
+        takes: dict[_Name, dict[int, Job]] = {}
+        for job in self._jobs:
+            takes.setdefault((job.batch, job.id), {})[job.take] = job
+        return takes
+
+    @cached_property
+    def _picks(self) -> dict[str, _Name]:
+        """By what stands for the key of a take that is yet to be picked."""
+        return {unpicked_key(*name): name for name in self._takes}
 
     def add(self, job: Job) -> None:
-        """Learn of a take, or of its key."""
-        name = (job.batch, job.id)
-        if name not in self._takes:
-            self._takes[name] = {}
-            self._picks[unpicked_key(*name)] = name
-        self._takes[name][job.take] = job
+        """Learn of the key that a take has now."""
+        self._takes[job.batch, job.id][job.take] = job
 
     def held(self, job: Job) -> Held | None:
         """Why this final may not be paid for; None where it may, or is no final."""
@@ -116,7 +121,7 @@ def with_picks(batch: Batch, verdicts: Mapping[JobKey, VerdictRow]) -> Batch:
 
     Such a job gets the key that it would have with `take: N`; so do the jobs that need it.
     """
-    if not any(is_unpicked(need.key) for job in batch.jobs for need in parents(job.arguments)):
+    if not batch.unpicked:
         return batch
     review = Review(batch.jobs, verdicts)
     renamed: dict[JobKey, JobKey] = {}

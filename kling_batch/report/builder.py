@@ -5,6 +5,7 @@ Must not write, print or decide anything but the exit code.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
@@ -120,6 +121,9 @@ class _Lines:
         self._reader, self._run_result = reader, run_result
         self._store = store_of(settings)
         self._batches = {batch.name: batch for batch in batches}
+        self._prefixes: dict[str, str] = {}
+        #: Stored name of a folder → how it is shown.
+        self._folders: dict[str, str] = {}
         self._standings: dict[JobKey, Standing] = {}
         self._totals: dict[JobKey, JobTotals] = {}
         #: Of several names for one render: the first, and the one that the engine drove and
@@ -137,8 +141,9 @@ class _Lines:
             if item.action not in _IDLE:
                 self._drivers.setdefault(item.job.key, item)
         if listed:
-            self._standings = self._reader.standings()
-            self._totals = job_totals(self._reader)
+            keys = {item.job.key for item in listed}
+            self._standings = self._reader.standings(keys)
+            self._totals = job_totals(self._reader, keys)
         return tuple(map(self._line, listed)), len(plan.items) - len(listed)
 
     def _line(self, item: PlannedJob) -> JobLine:
@@ -184,12 +189,22 @@ class _Lines:
 
     def _files(self, job: Job, standing: Standing) -> tuple[str, ...]:
         """Where the job's files are under the names it wants."""
-        prefix = self._store.prefix(job.batch)
+        prefix = self._prefixes.get(job.batch)
+        if prefix is None:
+            prefix = self._prefixes[job.batch] = self._store.prefix(job.batch)
         return tuple(
-            shown(self._store.located(path))
+            self._shown(path)
             for index, ext, path, _ in sorted(standing.placed)
             if path == prefix + job.output_path(index, ext)
         )
+
+    def _shown(self, stored: str) -> str:
+        """The path for messages; each folder is looked at once: a tenth of an idle run."""
+        folder, _, name = stored.rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = shown(self._store.located(folder))
+        base = self._folders[folder]
+        return name if base == os.curdir else f"{base}{os.sep}{name}"
 
 
 def _exact(

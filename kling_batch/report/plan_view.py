@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import duration, format_usd, usd_number
+from kling_batch.core.quantities import duration, format_usd, rate_text, usd_number
 from kling_batch.core.text import clean
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
@@ -115,6 +115,7 @@ def footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
     if settings.start_timeout is not None:
         limit = duration(settings.start_timeout)
         notes.append(f"what fal has not begun after {limit} is given up, unpaid")
+    notes.append(f"at most {rate_text(settings.rate)} submitted")
     return [f"({'; '.join(notes)})"]
 
 
@@ -138,7 +139,7 @@ def _seconds(endpoint_id: str, history: History) -> float:
     endpoint = by_id(endpoint_id)
     if endpoint is None:
         return _UNKNOWN_SECONDS["video"]
-    return float(endpoint.typical_seconds or _UNKNOWN_SECONDS[endpoint.output])
+    return float(endpoint.typical_seconds or _UNKNOWN_SECONDS.get(endpoint.output, 30.0))
 
 
 def as_json(

@@ -82,6 +82,10 @@ class RunStarted:
     committed: MicroUSD | None = None
     #: How far the caps reach in the plan; None: to its end.
     coverage: Coverage | None = None
+    #: Open requests at most, where something is submitted and they are limited.
+    concurrency: int | None = None
+    #: Submissions a second at most, where something is submitted.
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kling_batch.core.quantities import duration, format_usd
+from kling_batch.core.quantities import duration, format_usd, rate_text
 from kling_batch.core.text import Tone, as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action
@@ -68,6 +68,10 @@ def opening(started: RunStarted) -> str:
     parts = [f"{number:,} {what}" for number, what in counts if number]
     if started.cap is not None:
         parts.append(f"cap {format_usd(started.cap)}")
+    if started.rate is not None:
+        pace = f"at most {rate_text(started.rate)} submitted"
+        few = started.concurrency
+        parts.append(pace if few is None else f"{pace} and {few:,} open at once")
     where = " on the emulator (nothing is paid)" if started.emulated else ""
     files = clean(started.output)
     notes = [f"left out: {', '.join(map(str, plan.left_out))}"] if plan.left_out else []

@@ -169,5 +169,15 @@ def test_help_and_version_load_no_network_stack(tmp_path: Path) -> None:
         loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
         assert done.returncode == 0
-        heavy = {"httpx", "fal_client", "pydantic", "jinja2", "rich", "anyio", "uvicorn", "av"}
+        heavy = {
+            "aiohttp",
+            "httpx",
+            "fal_client",
+            "pydantic",
+            "jinja2",
+            "rich",
+            "anyio",
+            "uvicorn",
+            "av",
+        }
         assert loaded & heavy == set()

@@ -65,7 +65,9 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry(
         CHECK, "Check program, key, ledger, folder and connection to fal", "doctor", "doctor"
     ),
-    "catalog": Entry(CHECK, "List modes, tiers, prices and parameters", "catalog", "catalog"),
+    "catalog": Entry(
+        CHECK, "List models, modes, tiers, prices and parameters", "catalog", "catalog"
+    ),
     "schema": Entry(CHECK, "Print the JSON Schema of a manifest (draft 2020-12)", "init", "schema"),
     "emulator": Entry(
         CHECK, "Serve an emulator of fal's queue, storage and platform API", "emulator", "emulator"

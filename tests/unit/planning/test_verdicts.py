@@ -153,7 +153,7 @@ def chain() -> list[Job]:
 
 
 def batch(jobs: list[Job]) -> Batch:
-    return Batch(name="test", source="t", jobs=tuple(jobs))
+    return Batch(name="test", source="t", jobs=tuple(jobs), unpicked=True)
 
 
 def test_a_job_of_a_picked_take_waits_and_says_for_what() -> None:

@@ -17,9 +17,12 @@ from kling_batch.core.jobs import (
     Job,
     JobKey,
     OutputOf,
+    Render,
     draft_id,
+    is_unpicked,
     job_key,
     job_label,
+    leaves,
     unpicked_key,
 )
 from kling_batch.core.verdicts import Verdict, VerdictRow
@@ -114,6 +117,11 @@ class Review:
     def _verdict(self, job: Job) -> Verdict:
         row = self._verdicts.get(job.key)
         return row.verdict if row else Verdict.NONE
+
+
+def awaited_pick(render: Render) -> bool:
+    """Whether it could not be paid for yet: nobody had picked the take that it needs."""
+    return any(isinstance(leaf, str) and is_unpicked(leaf) for leaf in leaves(render.arguments))
 
 
 def with_picks(batch: Batch, verdicts: Mapping[JobKey, VerdictRow]) -> Batch:

@@ -20,6 +20,7 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
 from kling_batch.planning.plan import Action, PlannedJob
 from kling_batch.planning.retry import is_rendered, to_change
+from kling_batch.planning.verdicts import awaited_pick
 from kling_batch.report.costs import attempt_cost
 from kling_batch.settings import EMULATOR
 
@@ -127,6 +128,8 @@ def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str
         lines = [f"{job.label} is in no manifest now, so no run pays for it."]
     for key, retired_at in job.earlier[:3]:
         before = queries.render_of(reader, key)
+        if before is not None and awaited_pick(before):
+            continue  # it was no render yet
         now = Render(job.endpoint, json.loads(job.arguments))
         changes = differences(before, now) if before is not None else {}
         lines.append(f"Until {retired_at} this name meant another render ({key}); what changed:")

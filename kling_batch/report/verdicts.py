@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kling_batch.core.jobs import JSON, JobKey, draft_id, is_draft_id
+from kling_batch.core.jobs import JSON, JobKey, draft_id, final_id, is_draft_id
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD, format_usd, usd_number
 from kling_batch.core.records import NamedRender, StatusRow
@@ -52,7 +52,7 @@ def verdicts_line(rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRo
 class Usage:
     """How much of what was rendered is used."""
 
-    #: Finished takes, drafts included.
+    #: Finished takes of the judged jobs, drafts included.
     takes: int
     #: Of them: finals of drafts, picked takes, and approved ones where none is picked.
     used: int
@@ -93,12 +93,21 @@ class Usage:
 
 
 def usage(reader: Reader) -> Usage | None:
-    """How much of what was rendered is used; None where nobody has judged anything."""
+    """How much of what was rendered for judged jobs is used; None where nobody has judged."""
     verdicts = {row.attempt_id: row.verdict for row in latest_verdicts(reader).values()}
     if not any(verdict is not Verdict.NONE for verdict in verdicts.values()):
         return None
     renders = named_renders(reader)
-    finished = {r.attempt_id: r for r in renders if r.state is State.SUCCEEDED}
+    judged = {
+        (r.batch, final_id(r.job_id))
+        for r in renders
+        if verdicts.get(r.attempt_id, Verdict.NONE) is not Verdict.NONE
+    }
+    finished = {
+        r.attempt_id: r
+        for r in renders
+        if r.state is State.SUCCEEDED and (r.batch, final_id(r.job_id)) in judged
+    }
     reviewed = {(r.batch, r.job_id) for r in renders if is_draft_id(r.job_id)}
     picked = {
         (r.batch, r.job_id)

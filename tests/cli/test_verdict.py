@@ -196,6 +196,7 @@ def test_a_picked_take_is_waited_for_and_then_used_as_if_it_were_named(desk: Des
     desk.run()
 
     assert paid(desk, "pro") == 1
+    assert "Until" not in desk.say("why", "clip")
     desk.put(CHAIN.replace("TAKE", "2"))  # the same key, so it is paid already
     desk.run()
     assert paid(desk, "pro") == 1
@@ -271,9 +272,14 @@ def test_without_a_ledger_there_is_nothing_to_judge(desk: Desk) -> None:
 
 
 def test_list_status_and_report_tell_of_verdicts(desk: Desk) -> None:
-    desk.put(HEAD + "  - {id: hero, prompt: first, takes: 2}\n  - {id: other, prompt: second}\n")
+    desk.put(
+        HEAD
+        + "  - {id: hero, prompt: first, takes: 2}\n"
+        + "  - {id: other, prompt: second}\n"
+        + "  - {id: unjudged, mode: text-to-image, prompt: third, duration: null}\n"
+    )
     desk.run()
-    assert "verdicts: 3 drafts to judge" in desk.say("status")
+    assert "verdicts: 3 drafts to judge: kling-batch review" in desk.say("status")
     assert "takes used" not in desk.say("report")
     desk.say("verdict", "hero", "pick", "--take", "2")
     desk.say("verdict", "other", "reject")
@@ -287,7 +293,8 @@ def test_list_status_and_report_tell_of_verdicts(desk: Desk) -> None:
     ]
     used = json.loads(desk.say("report", "--json"))["takes_used"]
     assert (used["takes"], used["used"], used["used_seconds"]) == (4, 1, 3.0)
-    paid_for_all = desk.world.books.total_charged_micro_usd / 1e6
+    books = desk.world.books.accepted
+    paid_for_all = sum(r.charged_micro_usd for r in books if "image" not in r.endpoint) / 1e6
     assert used["spent_usd"] == pytest.approx(paid_for_all)
     assert used["usd_per_used_second"] == pytest.approx(paid_for_all / 3)
     assert "takes used: 1 of 4 (25%)" in desk.say("report")

@@ -93,6 +93,7 @@ def test_the_plan_shows_both_with_their_prices_and_what_approval_would_add(desk:
 
     ran = desk.run()
     assert "Waiting for a verdict:" in ran
+    assert "kling-batch review  (1 job waiting for a verdict)" in ran
     assert "1 waiting for a verdict" in desk.run()
     assert "pays for hero" in desk.say("verdict", "hero", "approve")
     assert "1 to pay, 1 keep; up to $0.34" in desk.plan()

@@ -22,6 +22,7 @@ from kling_batch.planning.plan import Action, PlannedJob
 from kling_batch.planning.retry import is_rendered, to_change
 from kling_batch.planning.verdicts import awaited_pick
 from kling_batch.report.costs import attempt_cost
+from kling_batch.report.verdicts import judged_data, judged_lines
 from kling_batch.settings import EMULATOR
 
 #: Text of each event; `by person`: of one that a person reported; `emulated`: on the emulator.
@@ -83,6 +84,8 @@ def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list
             + (" superseded" if file.superseded else "")
             for file in reader.files_of(attempt.id)
         ]
+    if judged := judged_lines(reader, job.key):
+        lines += ["", *judged]
     lines += ["", *why(reader, job, current)]
     return lines
 
@@ -101,6 +104,7 @@ def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON
         "emulated": queries.service_of(reader) == EMULATOR,
         "next": {"action": coming.action.value, "reason": coming.reason},
         "as_of": current.as_of or None,
+        "verdicts": judged_data(reader, job.key),
         "attempts": [
             {
                 "attempt": attempt.id,

@@ -13,11 +13,11 @@ from kling_batch.core.jobs import JSON, JobKey, draft_id, final_id, is_draft_id
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD, format_usd, usd_number
 from kling_batch.core.records import NamedRender, StatusRow
-from kling_batch.core.text import count
+from kling_batch.core.text import clean, count
 from kling_batch.core.verdicts import Verdict, VerdictRow
 from kling_batch.ledger.queries import named_renders
 from kling_batch.ledger.reader import Reader
-from kling_batch.ledger.verdicts import latest_verdicts
+from kling_batch.ledger.verdicts import latest_verdicts, verdict_history
 
 # -- of `status` and `list` ------------------------------------------------------------------------
 
@@ -43,6 +43,23 @@ def verdicts_line(rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRo
     if unjudged:
         parts.append(f"{count(unjudged, 'draft')} to judge: kling-batch review")
     return f"verdicts: {', '.join(parts)}" if parts else ""
+
+
+def judged_lines(reader: Reader, key: JobKey) -> list[str]:
+    """Every verdict on a take, a line each, for `show`."""
+    return [
+        f"{row.verdict} by {clean(row.author)}, {row.at}"
+        + (f": {clean(row.note)}" if row.note else "")
+        for row in verdict_history(reader, key)
+    ]
+
+
+def judged_data(reader: Reader, key: JobKey) -> JSON:
+    """The same as JSON values."""
+    return [
+        {"verdict": row.verdict.value, "note": row.note, "author": row.author, "at": row.at}
+        for row in verdict_history(reader, key)
+    ]
 
 
 # -- of `report` -----------------------------------------------------------------------------------

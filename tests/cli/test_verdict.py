@@ -244,6 +244,10 @@ def test_who_said_what_and_why_is_kept(desk: Desk) -> None:
     assert (first.verdict, first.note, first.author) == ("approved", "the light", "Ada")
     assert second.verdict == "none"
     assert second.author
+    told = desk.say("show", "hero#2")
+    assert f"approved by Ada, {first.at}: the light" in told
+    assert f"none by {second.author}, {second.at}" in told
+    assert json.loads(desk.say("show", "hero#2", "--json"))["verdicts"][0]["note"] == "the light"
 
 
 @pytest.mark.parametrize(

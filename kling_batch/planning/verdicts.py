@@ -40,6 +40,8 @@ class Held(NamedTuple):
     reason: str
     #: Whether a verdict is still to come; else a person has decided against the job.
     undecided: bool = True
+    #: The draft that is to be judged, where it is known.
+    draft: JobKey | None = None
 
 
 class Review:
@@ -85,7 +87,7 @@ class Review:
             return Held(reason, undecided=False)
         if verdict.approves:
             return None
-        return Held(f"final waits for a verdict on {label}: {REVIEW}")
+        return Held(f"final waits for a verdict on {label}: {REVIEW}", draft=draft.key)
 
     def pick_awaited(self, need: OutputOf) -> str:
         """What a reference to a picked take waits for, as long as nobody has picked."""

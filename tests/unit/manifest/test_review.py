@@ -77,6 +77,21 @@ def test_rows_templates_and_columns_reach_draft_and_final(tmp_path: Path) -> Non
     assert "new" not in made["a~draft"].arguments
 
 
+def test_params_of_a_row_and_of_the_review_are_both_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "shots.csv").write_text('id,prompt,params\na,first,"{""old"": 2}"\n')
+    text = """\
+        review: {draft: {tier: standard}, final: {PARAMS}}
+        defaults: {mode: text-to-video}
+        jobs:
+          - {from: shots.csv}
+        """
+    made = jobs(tmp_path, text.replace("PARAMS", "duration: 7"))
+    assert made["a"].arguments["old"] == made["a~draft"].arguments["old"] == 2
+
+    made = jobs(tmp_path, text.replace("PARAMS", "params: {new: 1}"))
+    assert (made["a"].arguments["old"], made["a"].arguments["new"]) == (2, 1)
+
+
 def test_others_refer_to_the_final_or_to_the_draft_by_name(tmp_path: Path) -> None:
     made = jobs(
         tmp_path,

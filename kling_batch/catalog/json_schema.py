@@ -23,9 +23,13 @@ REFERENCE: Schema = {
     "properties": {
         "job": {"type": ["string", "integer"], "description": "The id of the other job."},
         "take": {
-            "anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, TEMPLATE],
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 1000},
+                {"const": "picked"},
+                TEMPLATE,
+            ],
             "default": 1,
-            "description": "Which of its takes.",
+            "description": "Which of its takes; `picked` waits for a person's pick.",
         },
         "output": {
             "anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, TEMPLATE],

@@ -15,7 +15,7 @@ from unicodedata import normalize
 
 from kling_batch.catalog.parameter import Parameter, media_taken
 from kling_batch.core.diagnostics import Collector, nearest, show
-from kling_batch.core.jobs import JSON, JobKey, LocalFile, OutputOf
+from kling_batch.core.jobs import JSON, PICKED, JobKey, LocalFile, OutputOf
 from kling_batch.core.urls import unreachable
 from kling_batch.errors import ArgumentPath
 
@@ -219,9 +219,13 @@ def reference(
         problems.error(path, "`job` must be the id of another job", "wrong-value")
     counts = {}
     for name in ("take", "output"):
+        if name == "take" and value.get(name) == "picked":
+            counts[name] = PICKED
+            continue
         counts[name] = whole_number(value.get(name, 1)) or 0
         if not 1 <= counts[name] <= 1000:
-            message = f"`{name}` is {show(value[name])}; it counts from 1"
+            or_picked = ", or is `picked`" if name == "take" else ""
+            message = f"`{name}` is {show(value[name])}; it counts from 1{or_picked}"
             problems.error((*path, name), message, "out-of-range")
     if len(problems.errors) > before:
         return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, by_place, fatal, nearest, summary
-from kling_batch.core.jobs import JSON, Batch, Job, JobKey
+from kling_batch.core.jobs import JSON, Batch, Job, JobKey, is_unpicked, parents
 from kling_batch.core.memory import gc_paused
 from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem, UsageError
 from kling_batch.manifest import fields
@@ -161,6 +161,7 @@ class _Loading:
             source=str(self._path),
             jobs=jobs,
             limits=manifest.limits,
+            unpicked=bool(expansion.waiting) and any(map(_needs_pick, jobs)),
             output=output,
             warnings=summary(as_sent(self._collector.warnings, jobs, find)),
             locate=find,
@@ -231,7 +232,10 @@ class _Loading:
             return PathTemplate()
 
     def _expand(self, expansion: Expansion, index: int, own: Mapping[str, JSON]) -> Entry:
-        entry = Entry(index, own, self._manifest.defaults, self._tree, self._collector)
+        defaults = self._manifest.defaults
+        if self._manifest.review:
+            defaults = {**defaults, "review": self._manifest.review}
+        entry = Entry(index, own, defaults, self._tree, self._collector)
         entry.meant = frozenset(self._meant.get(index, ()))
         has_table = "from" not in entry.frame or self._open_table(entry)
         has_matrix = "matrix" not in entry.frame or self._open_matrix(entry)
@@ -295,6 +299,10 @@ class _Loading:
 
     def _add(self, problem: Problem, *, key: bool) -> None:
         self._collector.errors.append(problem.at(self._tree.place(problem.path, key=key)))
+
+
+def _needs_pick(job: Job) -> bool:
+    return any(is_unpicked(need.key) for need in parents(job.arguments))
 
 
 def _bytes(path: Path) -> bytes:

@@ -42,9 +42,11 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry(LOOK, "Show the history of a job: attempts, costs, files", "show", "show"),
     "why": Entry(LOOK, "Explain what the next run would do with a job", "show", "why"),
     "gallery": Entry(LOOK, "Write gallery.html: every take on one page", "gallery", "gallery"),
+    "verdict": Entry(LOOK, "Approve, reject or pick finished takes", "verdict", "verdict"),
     "report": Entry(
         LOOK, "Report costs by batch and day, and how good estimates were", "report", "report"
     ),
+    "export": Entry(LOOK, "Copy picked takes into a folder", "export", "export"),
     "retry": Entry(
         SETTLE, "Allow failed jobs another paid attempt in the next run", "retry", "retry"
     ),

@@ -104,7 +104,9 @@ class PathTemplate:
         """The text before and after the id, if every path made of them and a plain id is valid."""
         if self._own:
             return None
-        parts = (self._pattern % {**_values(batch, model, mode, tier, take), "job": "\0"}).split("\0")
+        parts = (self._pattern % {**_values(batch, model, mode, tier, take), "job": "\0"}).split(
+            "\0"
+        )
         if len(parts) != 2:
             return None
         before, after = parts

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.billing import learn_bills
     from kling_batch.operations.cancel import cancel_jobs
     from kling_batch.operations.checks import check_folder, check_key_file
+    from kling_batch.operations.compare import compare_models
     from kling_batch.operations.doctor import check_service
     from kling_batch.operations.plan import plan_run
     from kling_batch.operations.prices import live_price_changes
@@ -30,6 +31,7 @@ _MODULES = {
     "check_folder": "checks",
     "check_key_file": "checks",
     "check_service": "doctor",
+    "compare_models": "compare",
     "edit_ledger": "services",
     "learn_bills": "billing",
     "live_price_changes": "prices",
@@ -51,6 +53,7 @@ __all__ = [
     "check_folder",
     "check_key_file",
     "check_service",
+    "compare_models",
     "edit_ledger",
     "learn_bills",
     "live_price_changes",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.adopt import adopt_file
     from kling_batch.operations.billing import learn_bills
     from kling_batch.operations.cancel import cancel_jobs
+    from kling_batch.operations.catalog_check import check_catalog
     from kling_batch.operations.checks import check_folder, check_key_file
     from kling_batch.operations.compare import compare_models
     from kling_batch.operations.doctor import check_service
@@ -28,6 +29,7 @@ _MODULES = {
     "allow_retries": "retry",
     "allow_take": "retry",
     "cancel_jobs": "cancel",
+    "check_catalog": "catalog_check",
     "check_folder": "checks",
     "check_key_file": "checks",
     "check_service": "doctor",
@@ -50,6 +52,7 @@ __all__ = [
     "allow_retries",
     "allow_take",
     "cancel_jobs",
+    "check_catalog",
     "check_folder",
     "check_key_file",
     "check_service",

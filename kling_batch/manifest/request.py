@@ -295,7 +295,7 @@ class _Inputs:
         """A URL of a catalogued endpoint."""
         if isinstance(value, OutputOf):
             self.waiting = True
-        elif isinstance(value, str) and value and not remote(value):
+        elif parameter.kind == "url" and isinstance(value, str) and value and not remote(value):
             file = self._local(value, path)
             if file is not None:
                 limits = parameter.limits_with(self.beside)

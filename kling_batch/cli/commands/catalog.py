@@ -11,7 +11,7 @@ import click
 from kling_batch import operations
 from kling_batch.catalog.endpoint import Endpoint, Generation
 from kling_batch.catalog.parameter import Parameter
-from kling_batch.catalog.pricing import Counted, PerImage, Price, Rate
+from kling_batch.catalog.pricing import Counted, PerCall, PerImage, Price, Rate
 from kling_batch.catalog.registry import endpoints as every_endpoint
 from kling_batch.catalog.registry import generations, models, modes
 from kling_batch.cli.options import options_of, service_options
@@ -109,6 +109,8 @@ def price_text(endpoint: Endpoint) -> str:
     price: Price | None = endpoint.price
     if price is None:
         return "not published"
+    if isinstance(price, PerCall):
+        return f"{price.usd} a request"
     if isinstance(price, PerImage):
         factors = "".join(f", {name} ×{factor}" for name, factor in price.factors.items())
         return f"{price.image} an image{factors}"

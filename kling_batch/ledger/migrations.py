@@ -311,3 +311,35 @@ select m.attempt_id, m.job_key, m.batch, m.intended_at, a.endpoint,
   m.exposed_micro_usd + m.unbilled_micro_usd as scaled_micro_usd
 from attempt_money m join attempts a on a.id = m.attempt_id
 """
+
+
+@migrations(name="m003_verdicts")
+def m003_verdicts(db: Database) -> None:
+    """What people decided about finished renders, as a history that is only added to.
+
+    A verdict belongs to the job key of a take and names the attempt that was judged, because a
+    render that is given up and made anew is another picture.
+    """
+    for statement in _M003.split(";;"):
+        db.execute(statement)
+
+
+_M003 = """
+create table verdicts (
+  id integer primary key,
+  job_key text not null references jobs (key),
+  attempt_id integer references attempts (id),
+  verdict text not null check (verdict in ('approved', 'rejected', 'picked', 'none')),
+  note text not null,
+  author text not null,
+  at text not null
+) strict
+;;
+create index verdicts_by_job on verdicts (job_key, id)
+;;
+create trigger verdicts_are_kept before delete on verdicts
+begin select raise(abort, 'verdicts are never deleted'); end
+;;
+create trigger verdicts_are_final before update on verdicts
+begin select raise(abort, 'verdicts are never changed'); end
+"""

@@ -84,13 +84,21 @@ HOMES: dict[str, set[str]] = {
     "jinja2": {"manifest.templating", "report.gallery"},
     "rich": {"report.display"},
     "dotenv": {"fal.credentials"},
-    "PIL": {"manifest.inputs"},
-    "av": {"manifest.inputs"},
+    "PIL": {"manifest.inputs", "report.posters"},
+    "av": {"manifest.inputs", "report.posters"},
     "click": {"cli"},
     "mcp": {"mcp.server"},
-    "anyio": {"engine", "fal.client", "output.download", "operations", "api.runs", "mcp"},
-    "starlette": set(),
-    "uvicorn": set(),
+    "anyio": {
+        "engine",
+        "fal.client",
+        "output.download",
+        "operations",
+        "api.runs",
+        "mcp",
+        "review.app",
+    },
+    "starlette": {"review.app"},
+    "uvicorn": {"review.server"},
     "trio": set(),
     # Of the standard library: what only one place may do.
     "asyncio": set(),
@@ -246,7 +254,7 @@ def test_every_module_says_what_it_is() -> None:
 
 #: Who may catch everything, how often, and why that is right.
 CATCH_ALL = {
-    "ledger.database": 2,  # close what was opened, roll back what was begun; both raise again
+    "ledger.database": 3,  # close what was opened, roll back what was begun; all raise again
     "ledger.ledger": 2,  # give the lock back; raises again
     "engine.job_flow": 1,  # frees the window place; raises again
     "operations.run": 2,  # the run's exit code, an error out of its task group; both raise again
@@ -254,6 +262,7 @@ CATCH_ALL = {
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
     "manifest.inputs": 2,  # decoders raise anything over a strange file
+    "report.posters": 1,  # the same
     "output.download": 1,  # a group, where no connection to such an address can be tried
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
     "fal.upload": 1,  # fal-client over an answer that it does not expect
@@ -307,6 +316,7 @@ def test_the_wall_clock_is_read_at_the_edge_only() -> None:
         "operations.services",
         "report.display.choose",
         "report.gallery",
+        "cli.commands.review",
     }
 
 

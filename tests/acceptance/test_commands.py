@@ -58,7 +58,7 @@ def test_every_command_runs_as_a_program(desk: Desk) -> None:
         assert done.stdout + done.stderr
 
     typed = {step.partition(" ")[0] for _, step in STEPS}
-    assert typed | {"emulator", "mcp"} == set(cli.list_commands(click.Context(cli)))
+    assert typed | {"emulator", "mcp", "review"} == set(cli.list_commands(click.Context(cli)))
     assert max(desk.charges()) <= 2
 
 

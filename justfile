@@ -46,3 +46,7 @@ bench *args:
 # Look for slips in the money code that no test notices; hours, or minutes for one module
 mutants *args:
     .venv/bin/pip install -q -e '.[dev,mutation]' && .venv/bin/mutmut run {{ args }} && .venv/bin/mutmut results
+
+# The share of such slips that is noticed, from a sample; arguments as for benchmarks/mutants.py
+mutants-sample *args:
+    .venv/bin/pip install -q -e '.[dev,mutation]' && .venv/bin/python benchmarks/mutants.py {{ args }}

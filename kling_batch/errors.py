@@ -1,7 +1,7 @@
 """Exceptions with their exit codes, and `Problem`, an error or warning about a manifest.
 
 Outcomes of single jobs are values (`core/outcomes.py`); an exception here means that the command
-cannot go on. Must not import anything of this package.
+cannot go on. Must not import anything of this package but the codes.
 
     KlingBatchError            1   anything explained without a traceback
     ├── UsageError             2   the command line asks for something impossible
@@ -15,55 +15,28 @@ cannot go on. Must not import anything of this package.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import NamedTuple, TypeAlias
+
+from kling_batch.exit_codes import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode
+
+__all__ = [
+    "EXIT_MEANINGS",
+    "EXIT_PRIORITY",
+    "ArgumentPath",
+    "AuthError",
+    "BudgetError",
+    "ExitCode",
+    "KlingBatchError",
+    "LedgerError",
+    "ManifestError",
+    "Place",
+    "PlanDriftError",
+    "Problem",
+    "UsageError",
+]
 
 ArgumentPath: TypeAlias = tuple[str | int, ...]
 """Names and indexes that lead to a value: `("elements", 0, "video_url")`."""
-
-
-class ExitCode(IntEnum):
-    """The exit codes of every command; the table of README.md is generated from this."""
-
-    OK = 0
-    SOME_FAILED = 1
-    USAGE = 2
-    AUTH = 3
-    BUDGET = 4
-    IN_DOUBT = 5
-    STILL_RUNNING = 6
-    LEDGER = 7
-    PLAN_DRIFT = 8
-    INTERRUPTED = 130
-    TERMINATED = 143
-
-
-#: What each code means, as the help text and the documents say it.
-EXIT_MEANINGS: dict[ExitCode, str] = {
-    ExitCode.OK: "all done, or nothing to do",
-    ExitCode.SOME_FAILED: "finished, some jobs failed",
-    ExitCode.USAGE: "usage or manifest error",
-    ExitCode.AUTH: "key missing or refused",
-    ExitCode.BUDGET: "stopped by budget, credits or account lock",
-    ExitCode.IN_DOUBT: "some submissions are in doubt: a person must look",
-    ExitCode.STILL_RUNNING: "still running remotely (--timeout, --detach)",
-    ExitCode.LEDGER: "ledger locked by another run, damaged, or newer than the program",
-    ExitCode.PLAN_DRIFT: "the plan handed in no longer fits",
-    ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
-    ExitCode.TERMINATED: "terminated (SIGTERM)",
-}
-
-#: Where several codes hold, the one that needs a person most comes first
-#: (docs/exit-codes.md#priority).
-EXIT_PRIORITY: tuple[ExitCode, ...] = (
-    ExitCode.AUTH,
-    ExitCode.BUDGET,
-    ExitCode.LEDGER,
-    ExitCode.PLAN_DRIFT,
-    ExitCode.IN_DOUBT,
-    ExitCode.STILL_RUNNING,
-    ExitCode.SOME_FAILED,
-)
 
 
 class KlingBatchError(Exception):

@@ -31,6 +31,10 @@ PER_DAY = "max_cost_per_day"
 MAX_FAILURES = "max_failures"
 #: Paid attempts of a job without asking again, where the manifest sets none.
 DEFAULT_ATTEMPTS = 3
+#: Open requests at most.
+DEFAULT_CONCURRENCY = 8
+#: Submissions a second at most, however few may be open at once.
+LEAST_DEFAULT_RATE = 10.0
 #: Seconds back in which paid requests are looked for in fal's list, where the manifest sets none.
 DEFAULT_REUSE = 7 * 86400.0
 
@@ -131,13 +135,16 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         # The order of the manifests must not decide where it is written what was paid.
         folders = ", ".join(sorted(str(root) for root in set(roots.values())))
         raise UsageError(f"these manifests have several output folders ({folders}); say --ledger")
+    concurrency = (
+        options.concurrency or _least([lim.concurrency for lim in limits]) or DEFAULT_CONCURRENCY
+    )
     deadlines = [d for d in (options.timeout, *(lim.deadline for lim in limits)) if d is not None]
     return Settings(
         roots=roots,
         ledger=options.ledger or folder / LEDGER_NAME,
         service="fal" if options.emulator is None else EMULATOR,
-        concurrency=options.concurrency or _least([lim.concurrency for lim in limits]) or 8,
-        rate=options.rate or _least([lim.rate for lim in limits]) or 5.0,
+        concurrency=concurrency,
+        rate=options.rate or _least([lim.rate for lim in limits]) or default_rate(concurrency),
         budget=_budget(batches, options.max_cost, single=single),
         doubt_wait=_first(_most([lim.doubt_wait for lim in limits]), 3600.0),
         start_timeout=options.start_timeout or _least([lim.start_timeout for lim in limits]),
@@ -150,6 +157,15 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         },
         options=options,
     )
+
+
+def default_rate(concurrency: int) -> float:
+    """Submissions a second where nothing says how many: all that may be open at once, in a second.
+
+    fal documents no limit (docs/fal-api.md#concurrency). A 429 halves the rate for a while, so that
+    the default need not guess what an account may do.
+    """
+    return max(LEAST_DEFAULT_RATE, float(concurrency))
 
 
 def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool) -> Budget:

@@ -74,7 +74,9 @@ def homes(library: str) -> set[str]:
 
 #: Each outside library, and the packages or modules that may know it.
 HOMES: dict[str, set[str]] = {
-    "httpx": {"fal", "output.download"},
+    "httpx": {"fal", "wire"},
+    "aiohttp": {"wire.sockets"},
+    "yarl": {"wire.sockets"},
     "fal_client": {"fal"},
     "sqlite_utils": {"ledger"},
     "filelock": {"ledger.database"},
@@ -83,29 +85,24 @@ HOMES: dict[str, set[str]] = {
     "pydantic_core": {"manifest.schema"},
     "jinja2": {"manifest.templating", "report.gallery"},
     "rich": {"report.display"},
-    "dotenv": {"fal.credentials"},
-    "PIL": {"manifest.inputs", "report.posters"},
-    "av": {"manifest.inputs", "report.posters"},
+    "dotenv": {"fal.key_file"},
+    "PIL": {"manifest.probe", "report.posters"},
+    "av": {"manifest.probe", "report.posters"},
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {
-        "engine",
-        "fal.client",
-        "output.download",
-        "operations",
-        "api.runs",
-        "mcp",
-        "review.app",
+        *("engine", "fal.client", "wire", "output.download", "output.worker", "operations"),
+        *("api.runs", "mcp", "review.app"),
     },
     "starlette": {"review.app"},
     "uvicorn": {"review.server"},
     "trio": set(),
     # Of the standard library: what only one place may do.
-    "asyncio": set(),
+    "asyncio": {"wire.sockets"},
     "threading": set(),
     "subprocess": {"mcp.program"},
     "time": set(),
-    "random": {"operations.services", "engine.context", "engine.pacing"},
+    "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }
 
@@ -129,8 +126,13 @@ def test_every_outside_library_is_known_here() -> None:
 
 #: Values in, values out. Who may import whom is in the contracts of pyproject.toml.
 PURE = sorted(
-    {name for name in CLIENT if name.partition(".")[0] in ("core", "catalog", "errors")}
+    {
+        name
+        for name in CLIENT
+        if name.partition(".")[0] in ("core", "catalog", "errors", "exit_codes")
+    }
     | {
+        *("fal.addresses", "wire.addresses", "wire.headers", "wire.protocol"),
         *("fal.classify", "fal.responses", "ledger.migrations", "ledger.rows"),
         *("planning.plan", "planning.retry", "engine.matching", "engine.pacing"),
         *("output.filetype", "settings", "report.run_report"),
@@ -257,14 +259,16 @@ CATCH_ALL = {
     "ledger.database": 3,  # close what was opened, roll back what was begun; all raise again
     "ledger.ledger": 2,  # give the lock back; raises again
     "engine.job_flow": 1,  # frees the window place; raises again
-    "operations.run": 2,  # the run's exit code, an error out of its task group; both raise again
+    "operations.drive": 1,  # an error out of its task group, raised again
+    "operations.run": 1,  # the run's exit code; raises again
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
-    "manifest.inputs": 2,  # decoders raise anything over a strange file
+    "manifest.probe": 2,  # decoders raise anything over a strange file
     "report.posters": 1,  # the same
-    "output.download": 1,  # a group, where no connection to such an address can be tried
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
+    "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
+    "wire.over_httpx": 2,  # the same
     "fal.upload": 1,  # fal-client over an answer that it does not expect
     "cli.main": 1,  # what several tasks raised at once, in words
     "emulator.app": 1,  # a server answers
@@ -288,6 +292,7 @@ RERAISING = (
     "ledger.database",
     "ledger.ledger",
     "engine.job_flow",
+    "operations.drive",
     "operations.run",
     "output.files",
 )
@@ -316,7 +321,6 @@ def test_the_wall_clock_is_read_at_the_edge_only() -> None:
         "operations.services",
         "report.display.choose",
         "report.gallery",
-        "cli.commands.review",
     }
 
 

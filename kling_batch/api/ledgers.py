@@ -118,7 +118,7 @@ class LedgerView:
             UsageError: there is none of this name, or several.
         """
         found = names.find(self._reader, name)
-        return self._job(found, self._reader.standings().get(found.key))
+        return self._job(found, self._reader.standings([found.key]).get(found.key))
 
     def costs(self, *, batch: str | None = None) -> Costs:
         """What the renders of the ledger, or of one batch, cost."""

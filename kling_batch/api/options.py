@@ -38,8 +38,9 @@ class Options:
         output: folder of the outputs; default: the manifest's, else `outputs`.
         ledger: the ledger file; default: `ledger.db` in the output folder.
         max_cost: US dollars that the batches may cost at most, over all runs.
-        concurrency: open requests at most.
-        rate: submissions at most: `"60/min"`, or a number per second.
+        concurrency: open requests at most; by default eight.
+        rate: submissions at most: `"60/min"`, or a number per second; by default as many a second
+            as may be open at once, and at least ten.
         timeout: leave after this long: `"90m"`, seconds, or a `timedelta`.
         start_timeout: give up, unpaid, what fal has not begun after this long.
         limit: submit at most so many jobs.

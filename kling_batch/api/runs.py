@@ -8,17 +8,15 @@ from functools import partial
 from os import PathLike
 from typing import Any
 
-import anyio.lowlevel
-
 from kling_batch.api.options import Options, StrPath, command_of, names_of, run_options
 from kling_batch.api.values import Plan, RunReport
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import UsageError
 from kling_batch.manifest import loader
+from kling_batch.operations.handled_signals import Signals, signals_of_caller
 from kling_batch.operations.plan import plan_run
 from kling_batch.operations.run import Run, open_run
-from kling_batch.operations.signals import Signals, signals_of_caller
 from kling_batch.planning.selection import select
 from kling_batch.settings import typed_path
 
@@ -196,6 +194,8 @@ def _select(options: Options, warn: Callable[[str], object], batch: Batch) -> Ba
 
 
 def _must_be_outside_a_loop() -> None:
+    import anyio.lowlevel  # noqa: PLC0415 - whoever loads a manifest needs no event loop
+
     try:
         anyio.lowlevel.current_token()
     except RuntimeError:

@@ -6,9 +6,11 @@ The schema of a whole manifest is made by `manifest/schema.py`. Must not know ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from kling_batch.catalog.registry import CATALOG, MODES, PARAMETER_MODES, Parameter
+from kling_batch.catalog.parameter import Parameter
+from kling_batch.catalog.registry import default_model, index, models, models_with, modes
 from kling_batch.core.jobs import JSON
 
 Schema = dict[str, Any]
@@ -21,9 +23,13 @@ REFERENCE: Schema = {
     "properties": {
         "job": {"type": ["string", "integer"], "description": "The id of the other job."},
         "take": {
-            "anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, TEMPLATE],
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 1000},
+                {"const": "picked"},
+                TEMPLATE,
+            ],
             "default": 1,
-            "description": "Which of its takes.",
+            "description": "Which of its takes; `picked` waits for a person's pick.",
         },
         "output": {
             "anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, TEMPLATE],
@@ -46,25 +52,92 @@ def parameter_schema(parameters: Sequence[Parameter]) -> Schema:
     return {"description": parameters[0].doc, "anyOf": [*options, TEMPLATE, {"type": "null"}]}
 
 
-def parameters_named(name: str, mode: str | None = None) -> list[Parameter]:
-    """Every definition of a parameter, or those of one mode."""
+def parameter_names() -> tuple[str, ...]:
+    """Every name that a parameter of any endpoint has."""
+    return tuple(index().users)
+
+
+def parameters_named(
+    name: str, mode: str | None = None, model: str | None = None
+) -> list[Parameter]:
+    """Every definition of a parameter, or those of one mode, or of one mode of one model.
+
+    A parameter also has the names that other endpoints have for it.
+    """
     found: list[Parameter] = []
-    for endpoint in CATALOG:
-        parameter = endpoint.by_name.get(name)
-        if parameter is not None and mode in (None, endpoint.mode) and parameter not in found:
-            found.append(parameter)
-    return found
+    for endpoint in index().users.get(name, ()):
+        if mode in (None, endpoint.mode) and model in (None, endpoint.model):
+            parameter = endpoint.by_any_name[name]
+            if parameter not in found:
+                found.append(parameter)
+    # The definition under its own name first: it describes the name.
+    return sorted(found, key=lambda parameter: parameter.name != name)
 
 
 def by_mode() -> list[Schema]:
-    """For each mode: a job that names it has that mode's parameters and no others."""
+    """A job that names a mode has that mode's parameters, and with a model that model's alone."""
     return [
-        {
-            "if": {"properties": {"mode": {"const": mode}}, "required": ["mode"]},
-            "then": {"properties": _narrowed(mode)},
-        }
-        for mode in MODES
+        *(_if_mode(mode, _narrowed(mode)) for mode in modes()),
+        *({"if": _has(model=model), "then": _of_model(model)} for model in models()),
     ]
+
+
+def by_default_model() -> list[Schema]:
+    """For a manifest: the same for jobs that leave the model to `defaults:`, or unsaid."""
+    unsaid = {"not": {"anyOf": [{"required": [name]} for name in ("model", "from", "matrix")]}}
+
+    def jobs_of(model: str) -> Schema:
+        return {"properties": {"jobs": {"items": {"if": unsaid, "then": _of_model(model)}}}}
+
+    said = {"required": ["defaults"], "properties": {"defaults": {"required": ["model"]}}}
+    return [
+        {"if": {"not": said}, "then": jobs_of(default_model())},
+        *(
+            {
+                "if": {"required": ["defaults"], "properties": {"defaults": _has(model=model)}},
+                "then": jobs_of(model),
+            }
+            for model in models()
+        ),
+    ]
+
+
+def model_definitions() -> dict[str, Schema]:
+    """What by_mode and by_default_model refer to: the jobs of each model."""
+    return {_definition(model): _jobs_of(model) for model in models()}
+
+
+def _of_model(model: str) -> Schema:
+    return {"$ref": f"#/$defs/{_definition(model)}"}
+
+
+def _definition(model: str) -> str:
+    return f"model-{model}"
+
+
+def _jobs_of(model: str) -> Schema:
+    """A job of a model: its modes, and the parameters that it has less of than other models."""
+    # A mode that one other model alone has means that model, where none is said.
+    absent = [each for each in modes() if model not in (found := models_with(each)) and found[1:]]
+    narrowed = [
+        _if_mode(mode, properties)
+        for mode in modes(model)
+        if (properties := _narrowed(mode, model))
+    ]
+    schema: Schema = {"properties": {"mode": {"not": {"enum": absent}}}} if absent else {}
+    return {**schema, "allOf": narrowed} if narrowed else schema
+
+
+def _if_mode(mode: str, properties: Schema) -> Schema:
+    return {"if": _has(mode=mode), "then": {"properties": properties}}
+
+
+def _has(**words: str) -> Schema:
+    """The condition that a job has these words."""
+    return {
+        "properties": {name: {"const": word} for name, word in words.items()},
+        "required": list(words),
+    }
 
 
 def shared(schema: JSON) -> JSON:
@@ -73,21 +146,25 @@ def shared(schema: JSON) -> JSON:
         return [shared(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    for name, definition in DEFINITIONS.items():
+    for name, definition in definitions().items():
         if schema == definition:
             return {"$ref": f"#/$defs/{name}"}
     return {name: shared(part) for name, part in schema.items()}
 
 
-def _narrowed(mode: str) -> Schema:
-    """Schemas of the parameters for which a mode accepts less than all modes together."""
+def _narrowed(mode: str, model: str | None = None) -> Schema:
+    """Schemas of the parameters for which a mode accepts less than all modes together.
+
+    With a model: for which that model's mode accepts less than the mode.
+    """
     properties: Schema = {}
-    for name, modes in PARAMETER_MODES.items():
-        definitions = parameters_named(name, mode)
-        if mode not in modes:
+    for name in parameter_names():
+        definitions = parameters_named(name, mode, model)
+        wider = parameters_named(name, mode if model else None)
+        if not definitions and wider:
             # Null removes a default, so it is allowed everywhere.
             properties[name] = {"type": "null"}
-        elif definitions != parameters_named(name):
+        elif definitions != wider:
             properties[name] = parameter_schema(definitions)
     return properties
 
@@ -97,13 +174,27 @@ def _options(parameter: Parameter) -> list[Schema]:
 
 
 def _text_options(parameter: Parameter) -> list[Schema]:
-    limit = {} if parameter.maximum is None else {"maxLength": parameter.maximum}
+    limit = _unless_open(parameter, {"maxLength": parameter.maximum})
     return [{"type": "string", "minLength": 1, **limit}, {"type": "number"}]
 
 
 def _whole_options(parameter: Parameter) -> list[Schema]:
-    limits = {"minimum": parameter.minimum, "maximum": parameter.maximum}
+    limits = _unless_open(parameter, {"minimum": parameter.minimum, "maximum": parameter.maximum})
     return [{"type": "integer", **limits}]
+
+
+def _decimal_options(parameter: Parameter) -> list[Schema]:
+    limits = _unless_open(parameter, {"minimum": parameter.minimum, "maximum": parameter.maximum})
+    return [{"type": "number", **limits}]
+
+
+def _unless_open(parameter: Parameter, limits: Schema) -> Schema:
+    """The limits that are known and no mere doubt."""
+    return {
+        name: each
+        for name, each in limits.items()
+        if each is not None and not (parameter.open and name.startswith("max"))
+    }
 
 
 def _url_options(parameter: Parameter) -> list[Schema]:
@@ -124,7 +215,7 @@ def _choice_options(parameter: Parameter) -> list[Schema]:
 def _list_options(parameter: Parameter) -> list[Schema]:
     assert parameter.item is not None
     items = _options(parameter.item)
-    limit = {} if parameter.maximum is None else {"maxItems": parameter.maximum}
+    limit = _unless_open(parameter, {"maxItems": parameter.maximum})
     return [{"type": "array", "items": {"anyOf": [*items, TEMPLATE]}, **limit}, *items]
 
 
@@ -143,14 +234,25 @@ _OPTIONS: Mapping[str, Callable[[Parameter], list[Schema]]] = {
     "text": _text_options,
     "choice": _choice_options,
     "whole": _whole_options,
+    "decimal": _decimal_options,
     "flag": lambda _parameter: [{"type": "boolean"}],
     "url": _url_options,
     "list": _list_options,
     "object": _object_options,
 }
 
-DEFINITIONS: dict[str, Schema] = {
-    "template": TEMPLATE,
-    "reference": REFERENCE,
-    **{name: parameter_schema(parameters_named(name)) for name in PARAMETER_MODES},
-}
+
+@cache
+def definitions() -> dict[str, Schema]:
+    """Everything that the schema refers to by name, parameters in all their forms included."""
+    found = {"template": TEMPLATE, "reference": REFERENCE}
+    for name in parameter_names():
+        cases = [(mode, model) for mode in modes() for model in (None, *models_with(mode))]
+        forms = [
+            parameter_schema(parameters)
+            for case in [(None, None), *cases]
+            if (parameters := parameters_named(name, *case))
+        ]
+        distinct = [form for n, form in enumerate(forms) if form not in forms[:n]]
+        found |= {f"{name}-{n}" if n else name: form for n, form in enumerate(distinct)}
+    return found

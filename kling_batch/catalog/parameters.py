@@ -1,4 +1,4 @@
-"""Parameters of endpoints: the `Parameter` type, and readers that normalise a written value.
+"""Readers of parameters: a written value to its normal form, with every error in it.
 
 A reader never raises: it adds each error to the `Collector` with its path, and the caller decides.
 Must not know endpoints, manifests or files. Pure.
@@ -10,13 +10,12 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Final
 from unicodedata import normalize
 
+from kling_batch.catalog.parameter import Parameter, media_taken
 from kling_batch.core.diagnostics import Collector, nearest, show
-from kling_batch.core.jobs import JSON, JobKey, LocalFile, OutputOf
+from kling_batch.core.jobs import JSON, PICKED, JobKey, LocalFile, OutputOf
 from kling_batch.core.urls import unreachable
 from kling_batch.errors import ArgumentPath
 
@@ -34,57 +33,9 @@ _REMOTE = re.compile(r"(?:https?://[^\s/]|data:)", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 #: Spreadsheet programs write 5.0 for 5.
 _WHOLE = re.compile(r"\s*(-?[0-9]{1,18})(?:\.0*)?\s*")
+#: Spreadsheet programs of some countries write 0,5 for 0.5.
+_DECIMAL = re.compile(r"\s*-?[0-9]{1,18}(?:[.,][0-9]{1,18})?\s*")
 _REFERENCE_KEYS = ("job", "take", "output")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """One input of an endpoint (or of one of its nested types), as data."""
-
-    name: str
-    #: A name of `READERS`: text, choice, whole, flag, url, list or object.
-    kind: str
-    doc: str
-    required: bool = False
-    default: JSON = None
-    choices: tuple[str, ...] = ()
-    #: Other spellings of some choices (`square` → `1:1`).
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    #: A choice outside `choices` only warns: the published types disagree.
-    open: bool = False
-    #: Of the number, of the characters or of the items, by kind.
-    minimum: int | None = None
-    maximum: int | None = None
-    #: What a url points to: image, video or any.
-    media: str = ""
-    #: Of a list.
-    item: Parameter | None = None
-    #: Of an object.
-    fields: tuple[Parameter, ...] = ()
-
-    @cached_property
-    def inner(self) -> tuple[Parameter, ...]:
-        """The parameters inside a list or an object."""
-        return self.fields if self.item is None else (self.item,)
-
-    @cached_property
-    def holds_urls(self) -> bool:
-        """Whether it, or a part of it, may be a local file or another job's output."""
-        return self.kind == "url" or any(parameter.holds_urls for parameter in self.inner)
-
-    @cached_property
-    def spellings(self) -> Mapping[str, str]:
-        """Every accepted lower-case spelling of a choice → the choice."""
-        return {choice.lower(): choice for choice in self.choices} | dict(self.aliases)
-
-    @cached_property
-    def allowed(self) -> str:
-        """The choices as listed in a message."""
-        numbers = [int(choice) for choice in self.choices if choice.isdecimal()]
-        if len(numbers) == len(self.choices) > 2:
-            return f"{numbers[0]} to {numbers[-1]}"
-        words = f" (or {', '.join(self.aliases)})" if self.aliases else ""
-        return ", ".join(self.choices) + words
 
 
 def read(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
@@ -151,7 +102,7 @@ def _text(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Colle
         problems.error(path, f"`{parameter.name}` is empty", "empty")
     elif parameter.maximum is not None and len(text) > parameter.maximum:
         message = f"`{parameter.name}` has {len(text):,} characters; at most {parameter.maximum:,}"
-        problems.error(path, message, "too-long")
+        _beyond(parameter, path, message, "too-long", problems)
     return text
 
 
@@ -181,12 +132,40 @@ def _whole(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Coll
     number = whole_number(value)
     if number is None:
         return _wrong_type(parameter, value, path, problems, "a whole number")
+    return _ranged(parameter, number, path, problems)
+
+
+def _decimal(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
+    number = decimal_number(value)
+    if number is None:
+        return _wrong_type(parameter, value, path, problems, "a number")
+    return _ranged(parameter, number, path, problems)
+
+
+def _ranged(
+    parameter: Parameter, number: float, path: ArgumentPath, problems: Collector
+) -> float | None:
+    """The number, or None after an error because it is out of its range."""
     low, high = parameter.minimum, parameter.maximum
-    if (low is not None and number < low) or (high is not None and number > high):
-        message = f"`{parameter.name}` is {show(number)}; allowed: {low} to {high}"
+    message = f"`{parameter.name}` is {show(number)}; allowed: {low} to {high}"
+    if low is not None and number < low:
+        # Never a doubt: what is too little would have no price.
         problems.error(path, message, "out-of-range")
         return None
+    if high is not None and number > high:
+        _beyond(parameter, path, message, "out-of-range", problems)
+        return number if parameter.open else None
     return number
+
+
+def _beyond(
+    parameter: Parameter, path: ArgumentPath, message: str, code: str, problems: Collector
+) -> None:
+    """Report a value beyond a limit: an error, or a warning where the limit is in doubt."""
+    if parameter.open:
+        problems.warn(path, f"{message}, by what is known of fal", code)
+    else:
+        problems.error(path, message, code)
 
 
 def _flag(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
@@ -202,6 +181,9 @@ def _flag(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Colle
 def _url(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     if isinstance(value, LocalFile | OutputOf):
         return value
+    if isinstance(value, list) and len(value) == 1:
+        # Where another endpoint takes a list of such things, a list of one means the same.
+        (value,) = value
     value = from_json(value.strip(), "{") if isinstance(value, str) else value
     if isinstance(value, Mapping):
         return reference(value, path, problems)
@@ -237,9 +219,13 @@ def reference(
         problems.error(path, "`job` must be the id of another job", "wrong-value")
     counts = {}
     for name in ("take", "output"):
+        if name == "take" and value.get(name) == "picked":
+            counts[name] = PICKED
+            continue
         counts[name] = whole_number(value.get(name, 1)) or 0
         if not 1 <= counts[name] <= 1000:
-            message = f"`{name}` is {show(value[name])}; it counts from 1"
+            or_picked = ", or is `picked`" if name == "take" else ""
+            message = f"`{name}` is {show(value[name])}; it counts from 1{or_picked}"
             problems.error((*path, name), message, "out-of-range")
     if len(problems.errors) > before:
         return None
@@ -265,7 +251,7 @@ def _list(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Colle
     low, high = parameter.minimum or 0, parameter.maximum
     if len(value) < low or (high is not None and len(value) > high):
         message = f"`{parameter.name}` has {len(value)} items; allowed: {low} to {high}"
-        problems.error(path, message, "wrong-count")
+        _beyond(parameter, path, message, "wrong-count", problems)
     return [read(item, entry, (*path, n), problems) for n, entry in enumerate(value)]
 
 
@@ -293,6 +279,7 @@ READERS: Mapping[str, Callable[[Parameter, JSON, ArgumentPath, Collector], JSON]
     "text": _text,
     "choice": _choice,
     "whole": _whole,
+    "decimal": _decimal,
     "flag": _flag,
     "url": _url,
     "list": _list,
@@ -309,6 +296,13 @@ def whole_number(value: JSON) -> int | None:
     return None
 
 
+def decimal_number(value: JSON) -> float | None:
+    """The number that 0.5, "0.5", "0,5" and 1 mean; None for anything else."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        return float(value.strip().replace(",", "."))
+    return float(value) if _is_number(value) and abs(value) < 1e18 else None
+
+
 def _is_number(value: JSON) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -317,8 +311,8 @@ def _is_number(value: JSON) -> bool:
 
 def _wrong_data(parameter: Parameter, value: str) -> bool:
     start = value[:20].lower()
-    other = {"image": "video", "video": "image"}.get(parameter.media)
-    return other is not None and start.startswith(f"data:{other}/")
+    kind = re.match(r"data:(image|video|audio)/", start)
+    return kind is not None and not media_taken(parameter.media, kind[1])
 
 
 def _wrong_type(

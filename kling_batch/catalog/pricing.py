@@ -1,21 +1,18 @@
 """Prices of endpoints, and the upper estimate of what one attempt costs.
 
-Must not add up floats: a cap must be exact. Pure.
+Must not add up floats: a cap must be exact. Must not know endpoints. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
-from functools import cached_property
+from enum import Enum
 from typing import NamedTuple
 
 from kling_batch.core.jobs import Arguments
 from kling_batch.core.quantities import MicroUSD, parse_usd
-
-#: The longest clip that any endpoint makes or accepts, in seconds.
-LONGEST = 15
 
 
 class Estimate(NamedTuple):
@@ -25,20 +22,73 @@ class Estimate(NamedTuple):
     note: str = ""
 
 
+class Counted(Enum):
+    """The seconds that a rate is multiplied by."""
+
+    OUTPUT = "of output"
+    INPUT = "of input"
+    BOTH = "of input and output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """US dollars for a second, as written on the price page, and when it applies.
+
+    A condition that is None does not matter.
+    """
+
+    usd: str
+    #: Sound is made with the video.
+    sound: bool | None = None
+    #: A voice is bound to the video.
+    voice: bool | None = None
+    #: A clip is among the inputs.
+    clip: bool | None = None
+    resolution: str | None = None
+    counted: Counted = Counted.OUTPUT
+    #: At least as many times the output's seconds are counted.
+    least: int = 0
+    #: Seconds are counted in started blocks of so many.
+    block: int = 0
+    #: Why it is not a published price, where it is none.
+    note: str = ""
+
+    def applies(self, case: Case) -> bool:
+        """Whether it is the rate of such a render, or one of several."""
+        conditions = (
+            (self.sound, case.sound),
+            (self.voice, case.voice),
+            (self.clip, case.clip),
+            (self.resolution, case.resolution),
+        )
+        return all(wanted in (None, given) for wanted, given in conditions)
+
+    def cost(self, output: float, inputs: float) -> MicroUSD:
+        """The price of a render of these lengths in seconds."""
+        made, given = Decimal(repr(output)), Decimal(repr(inputs))
+        amounts = {Counted.OUTPUT: made, Counted.INPUT: given, Counted.BOTH: made + given}
+        seconds = max(amounts[self.counted], self.least * made)
+        if self.block:
+            seconds = (seconds / self.block).to_integral_value(ROUND_CEILING) * self.block
+        exact = Decimal(parse_usd(self.usd)) * seconds
+        return MicroUSD(int(exact.to_integral_value(ROUND_CEILING)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What a rate may depend on, of one request."""
+
+    sound: bool = False
+    voice: bool = False
+    clip: bool = False
+    resolution: str = ""
+
+
 @dataclass(frozen=True)
 class PerSecond:
-    """US dollars (as written on the price page) for a second of generated video."""
+    """Rates of video or sound; of several that apply, the dearest counts."""
 
-    silent: str
-    #: Empty where sound costs nothing.
-    audio: str = ""
-    #: With a clip in an element; empty where that is impossible or makes no difference.
-    clip: str = ""
-
-    @cached_property
-    def rates(self) -> tuple[MicroUSD, MicroUSD]:
-        """The price of a silent second and of one with sound."""
-        return parse_usd(self.silent), parse_usd(self.audio or self.silent)
+    rates: tuple[Rate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +115,13 @@ def estimate_images(price: PerImage, arguments: Arguments) -> Estimate:
     return Estimate(MicroUSD(each * most), f"the model chooses the number of images: up to {most}")
 
 
-def estimate_video(
-    price: PerSecond, arguments: Arguments, source_seconds: float | None = None
+def estimate_seconds(
+    price: PerSecond, case: Case, output: float, inputs: float, notes: Iterable[str]
 ) -> Estimate:
-    """Seconds of output × the price of one; an edit is as long as its source."""
-    rate = price.rates[arguments.get("generate_audio") is True]
-    note = ""
-    if price.clip and _has_clip(arguments):
-        rate = max(rate, parse_usd(price.clip))
-        note = "a clip in an element, priced as video-to-video; fal publishes no price for it"
-    if "duration" in arguments:
-        return Estimate(MicroUSD(rate * int(arguments["duration"])), note)
-    if source_seconds is None:
-        return Estimate(MicroUSD(rate * LONGEST), f"length not known beforehand: up to {LONGEST} s")
-    exact = Decimal(rate) * Decimal(repr(source_seconds))
-    return Estimate(MicroUSD(int(exact.to_integral_value(ROUND_CEILING))))
+    """The dearest rate that applies, for outputs and inputs of these lengths in seconds.
 
-
-def _has_clip(arguments: Arguments) -> bool:
-    elements = arguments.get("elements")
-    return isinstance(elements, list) and any(
-        isinstance(element, Mapping) and element.get("video_url") is not None
-        for element in elements
-    )
+    `notes` say why the lengths are not exact.
+    """
+    costs = [(rate.cost(output, inputs), rate) for rate in price.rates if rate.applies(case)]
+    micro, rate = max(costs, key=lambda each: (each[0], bool(each[1].note)))
+    return Estimate(micro, "; ".join(note for note in (rate.note, *notes) if note))

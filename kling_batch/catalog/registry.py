@@ -9,84 +9,74 @@ Must not read files or import anything heavy: `--help` imports this. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
+from decimal import Decimal
 
-from kling_batch.catalog import kling_o3
-from kling_batch.catalog.endpoint import Endpoint
-from kling_batch.catalog.parameters import UNREAD, Parameter, map_urls, read
-from kling_batch.catalog.pricing import Estimate, PerImage, estimate_images, estimate_video
+from kling_batch.catalog.endpoint import Endpoint, Evidence, Generation
+from kling_batch.catalog.index import (
+    DEFAULT_TIER,
+    by_id,
+    default_model,
+    endpoints,
+    find,
+    find_exactly,
+    generations,
+    index,
+    models,
+    models_with,
+    modes,
+    siblings,
+    tiers,
+    tiers_of,
+    why_not_found,
+)
+from kling_batch.catalog.parameter import Parameter
+from kling_batch.catalog.parameters import UNREAD, map_urls, read, whole_number
+from kling_batch.catalog.pricing import (
+    Case,
+    Counted,
+    Estimate,
+    PerImage,
+    estimate_images,
+    estimate_seconds,
+)
 from kling_batch.catalog.rules import shot_seconds
 from kling_batch.core.diagnostics import Collector, nearest
 from kling_batch.core.jobs import JSON, Arguments
 from kling_batch.core.quantities import MicroUSD, format_usd, parse_usd
-from kling_batch.errors import ArgumentPath, Problem
+from kling_batch.errors import ArgumentPath
 
 __all__ = [
-    "CATALOG",
-    "MODES",
-    "TIERS",
+    "DEFAULT_TIER",
     "Endpoint",
     "Estimate",
+    "Generation",
     "Parameter",
     "by_id",
+    "clip_limits",
+    "default_model",
+    "endpoints",
     "estimate",
     "examine",
     "find",
+    "find_exactly",
+    "fitting",
     "format_usd",
+    "generations",
+    "index",
+    "models",
+    "models_with",
+    "modes",
     "normalise",
     "parse_usd",
     "replace_urls",
+    "siblings",
+    "tiers",
+    "tiers_of",
     "why_not_found",
 ]
 
-#: Every endpoint, of every model generation: one data module each.
-CATALOG: tuple[Endpoint, ...] = (*kling_o3.ENDPOINTS,)
-MODES: tuple[str, ...] = tuple(dict.fromkeys(endpoint.mode for endpoint in CATALOG))
-TIERS: tuple[str, ...] = ("standard", "pro", "4k")
-DEFAULT_TIER = "pro"
-
-_BY_MODE = MappingProxyType({(endpoint.mode, endpoint.tier): endpoint for endpoint in CATALOG})
-_BY_ID = MappingProxyType({endpoint.id: endpoint for endpoint in CATALOG})
-#: Every parameter name of any endpoint → the modes that have it.
-PARAMETER_MODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        name: tuple(dict.fromkeys(each.mode for each in CATALOG if name in each.by_name))
-        for name in sorted({name for each in CATALOG for name in each.by_name})
-    }
-)
-
-
-def find(mode: str, tier: str = DEFAULT_TIER) -> Endpoint:
-    """The endpoint of a mode and a tier; `KeyError` where there is none (see `why_not_found`)."""
-    return _BY_MODE[mode, tier]
-
-
-def find_exactly(mode: str, tier: str | None) -> Endpoint | None:
-    """The endpoint of a mode and a tier, or None."""
-    return _BY_MODE.get((mode, tier or DEFAULT_TIER))
-
-
-def by_id(endpoint_id: str) -> Endpoint | None:
-    """The endpoint of this id, or None where the catalogue has none."""
-    return _BY_ID.get(endpoint_id)
-
-
-def tiers_of(mode: str) -> tuple[str, ...]:
-    """The tiers that a mode exists in."""
-    return tuple(endpoint.tier for endpoint in CATALOG if endpoint.mode == mode)
-
-
-def why_not_found(mode: str, tier: str) -> Problem:
-    """The problem of a mode or tier for which `find` raises `KeyError`."""
-    if mode not in MODES:
-        hint = nearest(mode, MODES) or f"one of {', '.join(MODES)}"
-        return Problem.about(("mode",), f"there is no mode `{mode}`", "unknown-mode", hint)
-    tiers = tiers_of(mode)
-    if tier not in TIERS:
-        hint = nearest(tier, tiers) or f"one of {', '.join(tiers)}"
-        return Problem.about(("tier",), f"there is no tier `{tier}`", "unknown-tier", hint)
-    message = f"{mode} has no tier `{tier}`, only {' and '.join(tiers)}"
-    return Problem.about(("tier",), message, "unknown-tier", "leave `tier` out")
+#: Seconds of clips by the path of the argument that holds each.
+Lengths = Mapping[ArgumentPath, float]
 
 
 def examine(
@@ -101,14 +91,17 @@ def examine(
     seen = {**given, **dict.fromkeys(unread, UNREAD)} if unread else given
     for name in endpoint.required:
         if name not in seen:
-            message = f"{endpoint.mode} needs `{name}`"
+            message = f"{_words(endpoint)} needs `{name}`"
             problems.error((), message, "missing", endpoint.by_name[name].doc)
+    if endpoint.doubt:
+        problems.warn((), endpoint.doubt, "undocumented")
     for rule in endpoint.rules:
         rule(seen, problems)
     result = {**endpoint.defaults, **given}
     if "duration" in endpoint.defaults and "duration" not in given:
         # fal's default of 5 s would contradict the shots, so their sum is filled in.
-        result["duration"] = str(shot_seconds(given) or result["duration"])
+        default = result["duration"]
+        result["duration"] = type(default)(shot_seconds(given) or default)
     return result, problems
 
 
@@ -117,16 +110,99 @@ def normalise(endpoint: Endpoint, arguments: Arguments) -> dict[str, JSON]:
     return examine(endpoint, arguments)[0]
 
 
-def estimate(
-    endpoint: Endpoint, arguments: Arguments, source_seconds: float | None = None
-) -> Estimate:
-    """What one attempt costs at most; `arguments` as `normalise` gives them."""
+def fitting(endpoint: Endpoint, arguments: Arguments) -> Endpoint:
+    """The tier that the arguments mean, where a tier is nothing but a preset of arguments."""
+    for name, preset in endpoint.presets.items():
+        written = arguments.get(name)
+        value = None if written is None else read(endpoint.by_name[name], written, (), Collector())
+        if value not in (None, preset):
+            return next((e for e in siblings(endpoint) if e.presets.get(name) == value), endpoint)
+    return endpoint
+
+
+def estimate(endpoint: Endpoint, arguments: Arguments, seconds: Lengths | None = None) -> Estimate:
+    """What one attempt costs at most; `arguments` as `normalise` gives them.
+
+    `seconds` are the lengths of input clips, as far as they are known.
+    """
+    if endpoint.price is None:
+        return Estimate(MicroUSD(0), "price unknown")
     if isinstance(endpoint.price, PerImage):
         return estimate_images(endpoint.price, arguments)
-    if "duration" in endpoint.by_name:
-        # Its length without `duration` is not published; it need not be that of the source.
-        source_seconds = None
-    return estimate_video(endpoint.price, arguments, source_seconds)
+    clips = clip_limits(endpoint, arguments)
+    sounds = clip_limits(endpoint, arguments, "audio")
+    lengths = seconds or {}
+    notes: list[str] = []
+    output = _output_seconds(endpoint, arguments, {**sounds, **clips}, lengths, notes)
+    inputs = _input_seconds(endpoint, clips, lengths)
+    if not lengths.keys() >= clips.keys() and any(
+        r.counted is not Counted.OUTPUT for r in endpoint.price.rates
+    ):
+        notes.append(f"seconds of input clips are billed, too: up to {inputs:g} s")
+    case = Case(
+        sound=arguments.get("generate_audio") is True,
+        voice=_has_voice(arguments),
+        clip=bool(clips),
+        resolution=str(arguments.get("resolution", "")),
+    )
+    return estimate_seconds(endpoint.price, case, output, inputs, notes)
+
+
+def clip_limits(
+    endpoint: Endpoint, arguments: Arguments, media: str = "video"
+) -> dict[ArgumentPath, float]:
+    """The paths of a request's input clips (or sounds), and the greatest length of each."""
+    found: dict[ArgumentPath, float] = {}
+    if endpoint.url_names.isdisjoint(arguments):
+        return found
+
+    def visit(parameter: Parameter, value: JSON, path: ArgumentPath) -> JSON:
+        if parameter.media == media:
+            limits = parameter.limits_with(arguments)
+            found[path] = (limits and limits.longest) or endpoint.longest
+        return value
+
+    replace_urls(endpoint, arguments, visit)
+    return found
+
+
+def _output_seconds(
+    endpoint: Endpoint,
+    arguments: Arguments,
+    clips: Lengths,
+    known: Lengths,
+    notes: list[str],
+) -> float:
+    if (written := whole_number(arguments.get("duration"))) is not None:
+        return written
+    source: ArgumentPath = ("video_url",) if "video_url" in endpoint.by_name else ("audio_url",)
+    # Its length without `duration` is not published; it need not be that of the source.
+    if "duration" in endpoint.by_name or source not in clips:
+        longest: float = endpoint.longest
+    elif source in known:
+        return known[source]
+    else:
+        longest = clips[source]
+    notes.append(f"length not known beforehand: up to {longest:g} s")
+    return longest
+
+
+def _input_seconds(endpoint: Endpoint, clips: Lengths, known: Lengths) -> float:
+    """Seconds of all input clips; the longest that may be, where one is not known."""
+    given = sum(Decimal(repr(known[path])) for path in clips if path in known)
+    if known.keys() >= clips.keys():
+        return float(given)
+    most = given + sum(Decimal(repr(clips[path])) for path in clips if path not in known)
+    together = Decimal(endpoint.clips_together or most)
+    return float(max(given, min(most, together)))
+
+
+def _has_voice(arguments: Arguments) -> bool:
+    elements = arguments.get("elements")
+    return bool(arguments.get("voice_ids")) or any(
+        isinstance(element, Mapping) and element.get("voice_id") is not None
+        for element in (elements if isinstance(elements, list) else ())
+    )
 
 
 def replace_urls(
@@ -150,13 +226,17 @@ def _read(
     for name, value in arguments.items():
         if value is None:
             continue
-        if (parameter := endpoint.by_name.get(name)) is not None:
+        if (parameter := endpoint.by_any_name.get(name)) is not None:
             before = len(problems.errors)
             got = read(parameter, value, (name,), problems)
+            if parameter.name != name:
+                _report_translation(endpoint, name, parameter, arguments, problems)
             if got is not None:
-                given[name] = got
+                given[parameter.name] = got
             elif len(problems.errors) > before:
-                unread.append(name)
+                unread.append(parameter.name)
+            if got is not None and parameter.doubt:
+                problems.warn((name,), f"`{name}`: {parameter.doubt}", "undocumented")
         elif name in through:
             given[name] = value
         else:
@@ -164,13 +244,39 @@ def _read(
     return given, unread
 
 
+def _report_translation(
+    endpoint: Endpoint, name: str, parameter: Parameter, arguments: Arguments, problems: Collector
+) -> None:
+    if arguments.get(parameter.name) is not None:
+        message = f"`{name}` and `{parameter.name}` are the same for {_words(endpoint)}"
+        problems.error((name,), message, "conflict", "keep one of them")
+    else:
+        message = f"`{name}` is sent as `{parameter.name}`, as {_words(endpoint)} names it"
+        problems.warn((name,), message, "translated")
+
+
 def _report_unknown(endpoint: Endpoint, name: str, problems: Collector) -> None:
-    message = f"{endpoint.mode} has no parameter `{name}`"
-    hint = nearest(name, endpoint.by_name)
-    modes = PARAMETER_MODES.get(name, ())
-    if modes:
-        message += f"; it belongs to {', '.join(modes)}"
+    if name in endpoint.refused:
+        message = f"{_words(endpoint)} has no parameter `{name}`: {endpoint.refused[name]}"
+        problems.error((name,), message, "unknown-parameter", "leave it out")
+        return
+    message = f"{_words(endpoint)} has no parameter `{name}`"
+    hint = nearest(name, endpoint.by_any_name)
+    users = index().users.get(name, ())
+    own = dict.fromkeys(each.mode for each in users if each.model == endpoint.model)
+    others = dict.fromkeys(each.model for each in users)
+    if own or others:
+        message += f"; it belongs to {', '.join(own or others)}"
+    if endpoint.evidence is Evidence.PARTLY and not hint:
+        hint = "fal's schema is known in part: what it has besides goes into `params:`"
     problems.error((name,), message, "unknown-parameter", hint)
+
+
+def _words(endpoint: Endpoint) -> str:
+    """The endpoint as a person names it: its mode, and its model unless it is the default one."""
+    return (
+        endpoint.mode if endpoint.model == default_model() else f"{endpoint.model} {endpoint.mode}"
+    )
 
 
 #: A job that cost this many times its estimate stops further submissions: the catalogue's prices
@@ -181,7 +287,9 @@ ALARM = 3
 def cost_of(endpoint_id: str, units: float) -> MicroUSD | None:
     """Cost of billable units, or None where the price of the endpoint's unit is not known."""
     endpoint = by_id(endpoint_id)
-    return MicroUSD(round(units * parse_usd(endpoint.unit_price))) if endpoint else None
+    if endpoint is None or not endpoint.unit_price:
+        return None
+    return MicroUSD(round(units * parse_usd(endpoint.unit_price)))
 
 
 #: A cost up to this many times the estimate is a rounding difference.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from kling_batch.catalog.parameters import UNREAD
+from kling_batch.catalog.parameters import UNREAD, whole_number
 from kling_batch.core.diagnostics import Collector
 from kling_batch.core.jobs import JSON, Arguments
 from kling_batch.errors import ArgumentPath
@@ -17,9 +17,10 @@ from kling_batch.errors import ArgumentPath
 Rule = Callable[[Arguments, Collector], None]
 
 _MENTION = re.compile(r"(?<![\w@])@(Image|Element|Video)(\d*)(?!\w)")
-#: The argument that each mention of a prompt refers to.
-_LISTS = {"Image": "image_urls", "Element": "elements", "Video": "video_url"}
+#: The arguments that each mention of a prompt counts through, where an endpoint says nothing else.
+_LISTS = {"Image": ("image_urls",), "Element": ("elements",), "Video": ("video_url",)}
 _THINGS = {"Image": "reference images", "Element": "elements", "Video": "source video"}
+_VOICE = re.compile(r"<<<voice_(\d+)>>>")
 #: Dated: schema text says 4 (with a video), the 4k page 7; upstream's rule reconciles them.
 _REFERENCES_WITH_VIDEO = 4
 _REFERENCES = 7
@@ -35,18 +36,43 @@ def prompt_or_shots(arguments: Arguments, problems: Collector) -> None:
         problems.error((), "`prompt` (or `multi_prompt`) is missing", "missing")
 
 
-def shots_add_up(arguments: Arguments, problems: Collector) -> None:
-    """The shots last as long as the clip, and the clip 3 to 15 seconds."""
-    if "multi_prompt" not in arguments or (total := shot_seconds(arguments)) is None:
-        return
-    wanted = arguments.get("duration")
-    if not 3 <= total <= 15:
-        message = f"the shots add up to {total} s; allowed: 3 to 15"
-        problems.error(("multi_prompt",), message, "wrong-sum")
-    elif isinstance(wanted, str) and wanted.isdecimal() and int(wanted) != total:
-        message = f"the shots add up to {total} s, but `duration` is {wanted}"
-        hint = f"leave `duration` out or make it {total}; a shot without one lasts 5 s"
-        problems.error(("multi_prompt",), message, "wrong-sum", hint)
+def prompt_and_shots(arguments: Arguments, problems: Collector) -> None:
+    """At least one of `prompt` and `multi_prompt`; whether both may be given is in doubt."""
+    prompt, shots = "prompt" in arguments, "multi_prompt" in arguments
+    if prompt and shots:
+        message = "that `prompt` and `multi_prompt` may be given together is not documented"
+        problems.warn(("multi_prompt",), message, "undocumented", "keep one of them")
+    elif not prompt and not shots:
+        problems.error((), "`prompt` (or `multi_prompt`) is missing", "missing")
+
+
+def prompt_or_neither(arguments: Arguments, problems: Collector) -> None:
+    """As `prompt_or_shots`, but that one of them is needed is in doubt."""
+    found = Collector()
+    prompt_or_shots(arguments, found)
+    for each in found.errors:
+        if each.code == "missing":
+            problems.warn((), "the clip has no prompt", "undocumented", "say what happens in it")
+        else:
+            problems.errors.append(each)
+
+
+def shots_within(shortest: int, longest: int) -> Rule:
+    """A rule: the shots last as long as the clip, and the clip so many seconds."""
+
+    def check(arguments: Arguments, problems: Collector) -> None:
+        if "multi_prompt" not in arguments or (total := shot_seconds(arguments)) is None:
+            return
+        wanted = whole_number(arguments.get("duration"))
+        if not shortest <= total <= longest:
+            message = f"the shots add up to {total} s; allowed: {shortest} to {longest}"
+            problems.error(("multi_prompt",), message, "wrong-sum")
+        elif wanted is not None and wanted != total:
+            message = f"the shots add up to {total} s, but `duration` is {wanted}"
+            hint = f"leave `duration` out or make it {total}; a shot without one lasts 5 s"
+            problems.error(("multi_prompt",), message, "wrong-sum", hint)
+
+    return check
 
 
 def shot_seconds(arguments: Arguments) -> int | None:
@@ -54,10 +80,27 @@ def shot_seconds(arguments: Arguments) -> int | None:
     shots = arguments.get("multi_prompt")
     if not isinstance(shots, list):
         return None
-    seconds = [shot.get("duration") if isinstance(shot, Mapping) else None for shot in shots]
-    if not all(isinstance(each, str) and each.isdecimal() for each in seconds):
-        return None
-    return sum(int(each) for each in seconds if each is not None)
+    total = 0
+    for shot in shots:
+        seconds = whole_number(shot.get("duration")) if isinstance(shot, Mapping) else None
+        if seconds is None:
+            return None
+        total += seconds
+    return total
+
+
+def doubtful(rule: Rule) -> Rule:
+    """The same rule as a doubt: what it finds are warnings, for fal itself does not state it."""
+
+    def check(arguments: Arguments, problems: Collector) -> None:
+        found = Collector()
+        rule(arguments, found)
+        problems.warnings += found.warnings
+        for each in found.errors:
+            message = f"{each.message}, by what is reported of fal"
+            problems.warn(each.path, message, "reported", each.hint)
+
+    return check
 
 
 def mentions_of_frames(arguments: Arguments, problems: Collector) -> None:
@@ -74,38 +117,126 @@ def mentions_of_frames(arguments: Arguments, problems: Collector) -> None:
 
 def mentions(arguments: Arguments, problems: Collector) -> None:
     """Every `@Image3`, `@Element1` and `@Video1` of a prompt names something that is there."""
+    _check_mentions(arguments, problems, _LISTS)
+
+
+def mentions_through(**lists: tuple[str, ...]) -> Rule:
+    """The rule `mentions` for an endpoint whose things are in other arguments: `Image=(…)`."""
+    counted = {**_LISTS, **lists}
+    return lambda arguments, problems: _check_mentions(arguments, problems, counted)
+
+
+def _check_mentions(
+    arguments: Arguments, problems: Collector, lists: Mapping[str, tuple[str, ...]]
+) -> None:
     if "multi_prompt" not in arguments and "@" not in str(arguments.get("prompt")):
         return
     for path, text in _prompts(arguments):
         for thing, number in sorted(set(_MENTION.findall(text))):
-            there = _count(arguments.get(_LISTS[thing]))
-            if there is None:
+            counts = [_count(arguments.get(name)) for name in lists[thing]]
+            if None in counts:
                 continue
+            there, name = sum(each or 0 for each in counts), " + ".join(lists[thing])
             if there == 0:
                 message = f"the prompt names @{thing}{number}, but the job has no {_THINGS[thing]}"
                 problems.error(path, message, "unknown-mention")
             elif number and not 1 <= int(number[:9]) <= there:
-                message = f"the prompt names @{thing}{number}, but `{_LISTS[thing]}` has {there}"
+                message = f"the prompt names @{thing}{number}, but `{name}` has {there}"
                 problems.error(path, message, "unknown-mention", "they count from 1")
             elif not number and there > 1:
-                message = f"the prompt names @{thing}, but `{_LISTS[thing]}` has {there}"
+                message = f"the prompt names @{thing}, but `{name}` has {there}"
                 problems.error(
                     path, message, "unknown-mention", f"write @{thing}1 to @{thing}{there}"
                 )
 
 
+def voices_mentioned(arguments: Arguments, problems: Collector) -> None:
+    """Each entry of `voice_ids` is named in the prompt as `<<<voice_1>>>`, and nothing else is."""
+    there = _count(arguments.get("voice_ids"))
+    if there is None:
+        return
+    named = {int(n[:9]) for _, text in _prompts(arguments) for n in _VOICE.findall(text)}
+    if beyond := sorted(n for n in named if not 1 <= n <= there):
+        message = f"the prompt names <<<voice_{beyond[0]}>>>, but `voice_ids` has {there}"
+        problems.error(("prompt",), message, "unknown-mention", "they count from 1")
+    for number in range(1, there + 1):
+        if number not in named:
+            message = f"the prompt does not name <<<voice_{number}>>>"
+            problems.error(("voice_ids",), message, "unknown-mention")
+
+
+def at_most(most: int, *names: str, when: str = "") -> Rule:
+    """A rule: so many things in these arguments together."""
+
+    def check(arguments: Arguments, problems: Collector) -> None:
+        total = sum(_count(arguments.get(name)) or 0 for name in names)
+        if total > most:
+            listed = " and ".join(f"`{name}`" for name in names)
+            message = f"{total} in {listed}; at most {most} in all{when}"
+            first = next(name for name in reversed(names) if name in arguments)
+            problems.error((first,), message, "too-many")
+
+    return check
+
+
+def only_with(name: str, other: str, value: JSON, why: str) -> Rule:
+    """A rule: an argument is used only where another one has this value."""
+
+    def check(arguments: Arguments, problems: Collector) -> None:
+        given = arguments.get(other)
+        if name in arguments and given is not UNREAD and given != value:
+            message = f"`{name}` is used only with `{other}: {value}`"
+            problems.error((name,), message, "conflict", why)
+
+    return check
+
+
+def not_among(name: str, values: tuple[str, ...], why: str) -> Rule:
+    """A rule: an argument has none of these values."""
+
+    def check(arguments: Arguments, problems: Collector) -> None:
+        if arguments.get(name) in values:
+            message = f"`{name}: {arguments[name]}` does not work"
+            problems.error((name,), message, "wrong-value", why)
+
+    return check
+
+
+def not_with(name: str, other: str, value: JSON, why: str) -> Rule:
+    """A rule: an argument is not used where another one has this value."""
+
+    def check(arguments: Arguments, problems: Collector) -> None:
+        if name in arguments and arguments.get(other) == value:
+            message = f"`{name}` is not used with `{other}: {str(value).lower()}`"
+            problems.error((name,), message, "conflict", why)
+
+    return check
+
+
 def references_of_clip(arguments: Arguments, problems: Collector) -> None:
     """Elements and images together: 7, or 4 where an element carries a video (one at most)."""
     elements = _mappings(arguments.get("elements"))
-    videos = [n for n, element in enumerate(elements) if "video_url" in element]
-    if len(videos) > 1:
-        message = "only one element of a request may carry a video"
-        problems.error(("elements", videos[1], "video_url"), message, "too-many")
+    videos = _clip_elements(arguments)
+    one_clip(arguments, problems)
     most = _REFERENCES_WITH_VIDEO if videos else _REFERENCES
     _cap(arguments, problems, most, " when an element carries a video" if videos else "")
     if len(elements) > _REFERENCES_WITH_VIDEO:
         message = f"users report errors with more than {_REFERENCES_WITH_VIDEO} elements"
         problems.warn(("elements",), message, "reported")
+
+
+def one_clip(arguments: Arguments, problems: Collector) -> None:
+    """One element with a clip at most."""
+    videos = _clip_elements(arguments)
+    if len(videos) > 1:
+        message = "only one element of a request may carry a video"
+        problems.error(("elements", videos[1], "video_url"), message, "too-many")
+
+
+def _clip_elements(arguments: Arguments) -> list[int]:
+    """The numbers of the elements with a clip."""
+    elements = _mappings(arguments.get("elements"))
+    return [n for n, element in enumerate(elements) if "video_url" in element]
 
 
 def references_with_video(arguments: Arguments, problems: Collector) -> None:
@@ -130,7 +261,15 @@ def elements_of_clip(arguments: Arguments, problems: Collector) -> None:
     fal checks the views only when the result is made: recorded answers (docs/fal-api.md
     #video-inputs). What it makes of voices is reported by users.
     """
-    silent = arguments.get("generate_audio") is not True
+    _check_clip_elements(arguments, problems, silent=arguments.get("generate_audio") is not True)
+
+
+def elements_of_sounding_clip(arguments: Arguments, problems: Collector) -> None:
+    """As `elements_of_clip`, where a clip always has sound."""
+    _check_clip_elements(arguments, problems, silent=False)
+
+
+def _check_clip_elements(arguments: Arguments, problems: Collector, *, silent: bool) -> None:
     for n, element in _readable_elements(arguments):
         path = ("elements", n)
         clip, voice = "video_url" in element, "voice_id" in element

@@ -10,10 +10,11 @@ from importlib import import_module
 import click
 
 from kling_batch.cli.commands import COMMANDS
+from kling_batch.cli.overview import overview
 
 
 class LazyGroup(click.Group):
-    """The commands of the table, listed by group without importing any of them."""
+    """The commands of the table, none of which is imported before it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Names of all commands, in the order of the table."""
@@ -29,15 +30,6 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write a section for each group, from the table alone."""
-        width = max(map(len, COMMANDS))
-        for group in dict.fromkeys(entry.group for entry in COMMANDS.values()):
-            with formatter.section(group):
-                formatter.write_dl(
-                    [
-                        (name.ljust(width), entry.summary)
-                        for name, entry in COMMANDS.items()
-                        if entry.group == group
-                    ]
-                )
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write what `--help` says, which needs neither click nor a command."""
+        formatter.write(overview(formatter.width))

@@ -1,7 +1,7 @@
 """Entry point of the command line: the group of commands, and how errors become exit codes.
 
-The commands are modules of `commands/`, imported when they are used, so that `--help` and
-`--version` stay light. Must not know what a command does.
+The commands are modules of `commands/`, imported when they are used. Must not know what a command
+does.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import click
 
 from kling_batch import __version__
 from kling_batch.cli.group import LazyGroup
+from kling_batch.cli.overview import MOST_COLUMNS
+from kling_batch.cli.version import version
 from kling_batch.core.text import count
 from kling_batch.errors import (
-    EXIT_MEANINGS,
     ExitCode,
     KlingBatchError,
     ManifestError,
@@ -30,28 +31,14 @@ from kling_batch.errors import (
 from kling_batch.report.display.stream import guard
 from kling_batch.report.github import from_workspace, problem_annotations
 
-_HELP = """Run batches of paid Kling O3 generations on fal.ai, and pay for nothing twice.
-
-\b
-kling-batch run manifest.yaml --emulator   try it, nothing is paid
-kling-batch plan manifest.yaml             what would happen, and what it would cost
-kling-batch run manifest.yaml              do it; the same command again resumes
-"""
-
-_EPILOG = "\b\nExit codes:\n" + "\n".join(
-    f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_MEANINGS.items()
-)
-
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help=_HELP,
-    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MOST_COLUMNS},
 )
-@click.version_option(__version__, prog_name="kling-batch")
+@click.version_option(__version__, message=version())
 def cli() -> None:
-    """Group of all commands; its help is `_HELP`."""
+    """Group of all commands; its help is the overview."""
 
 
 def main() -> None:

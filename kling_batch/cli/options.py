@@ -136,12 +136,17 @@ def limit_options(command: F) -> F:
     """How much, how fast, how long."""
     for decorate in reversed(
         (
-            option("--concurrency", "-j", type=click.IntRange(1), help="Open requests at most"),
+            option(
+                "--concurrency",
+                "-j",
+                type=click.IntRange(1),
+                help="Open requests at most [default: 8]",
+            ),
             option(
                 "--rate",
                 type=_rate,
                 metavar="N/s|min|h",
-                help="Submissions at most: 5/s, 60/min, 500/h",
+                help="Submissions at most: 5/s, 60/min [default: -j a second, at least 10/s]",
             ),
             option(
                 "--max-cost",

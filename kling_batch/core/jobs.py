@@ -46,6 +46,41 @@ class OutputOf:
     index: int = 0
 
 
+#: Where a key would be, in a reference to the take that somebody has yet to pick.
+_UNPICKED = "picked:"
+#: `take: picked` of a reference, until the take is known.
+PICKED = 0
+
+
+def unpicked_key(batch: str, job_id: str) -> JobKey:
+    """Stands for the key of a take that nobody has picked yet; no job has such a key."""
+    return JobKey(f"{_UNPICKED}{batch}/{job_id}")
+
+
+def is_unpicked(key: str) -> bool:
+    """Whether a reference waits for a pick, so that its job cannot be paid for yet."""
+    return key.startswith(_UNPICKED)
+
+
+#: What the id of a draft adds to that of its final. No job of a manifest may end in it.
+DRAFT_SUFFIX = "~draft"
+
+
+def draft_id(job_id: str) -> str:
+    """The id of the drafts of a job with `review:`; a take of the one is a take of the other."""
+    return f"{job_id}{DRAFT_SUFFIX}"
+
+
+def is_draft_id(job_id: str) -> bool:
+    """Whether an id is that of drafts."""
+    return job_id.endswith(DRAFT_SUFFIX)
+
+
+def final_id(job_id: str) -> str:
+    """The id without what makes it that of drafts."""
+    return job_id.removesuffix(DRAFT_SUFFIX)
+
+
 def job_label(job_id: str, take: int) -> str:
     """The name that people type for a job: the id, with `#n` for takes after the first."""
     return job_id if take == 1 else f"{job_id}#{take}"
@@ -96,6 +131,9 @@ class Job(NamedTuple):
     tags: tuple[str, ...] = ()
     #: The index of its entry in the manifest's `jobs:`, from 0.
     entry: int = 0
+    #: The id of its drafts: it is paid for once the one of the same take is approved. Empty for
+    #: a job without review.
+    draft: str = ""
 
     @property
     def label(self) -> str:
@@ -135,6 +173,8 @@ class Batch:
     source: str
     jobs: tuple[Job, ...]
     limits: Limits = field(default=Limits())
+    #: Whether some job needs a take that somebody has yet to pick.
+    unpicked: bool = False
     #: `output:` as written, or None.
     output: str | None = None
     warnings: tuple[Problem, ...] = ()
@@ -206,6 +246,35 @@ def keyed(endpoint: str, canonical: str, take: int) -> JobKey:
     return JobKey("k1:" + sha256(text.encode()).hexdigest()[:32])
 
 
+class KeyTemplate:
+    """The keys of renders that differ in one text: the rest is encoded once.
+
+    Measured at 100,000 rows: a tenth of loading and planning.
+    """
+
+    __slots__ = ("_after", "_before", "_endpoint")
+
+    def __init__(self, endpoint: str, arguments: Arguments, name: str) -> None:
+        """`name` is the argument that differs; its value here does not matter.
+
+        Raises what `job_key` raises of arguments that are no JSON.
+        """
+        canonical = canonical_json({**arguments, name: "\0"})
+        canonical.encode()  # lone surrogates have no bytes
+        parts = canonical.split(r'"\u0000"')
+        # A second mark would be another argument with the same odd text; then no text fits.
+        self._before, self._after = parts if len(parts) == 2 else ("", "")
+        self._endpoint = endpoint
+
+    def fits(self, text: str) -> bool:
+        """Whether `key` may be asked: the text is canonical as it is."""
+        return bool(self._before) and text.isascii() and "://" not in text
+
+    def key(self, text: str, take: int) -> JobKey:
+        """As `job_key` with this text."""
+        return keyed(self._endpoint, f"{self._before}{_encode(text)}{self._after}", take)
+
+
 class Render(NamedTuple):
     """What is paid for, without its take: endpoint, and arguments as plain JSON."""
 
@@ -225,8 +294,10 @@ def differences(before: Render, after: Render) -> dict[str, tuple[JSON, JSON]]:
     return found
 
 
-def parents(value: JSON) -> tuple[OutputOf, ...]:
+def parents(value: Arguments) -> tuple[OutputOf, ...]:
     """Every output of another job that these arguments need."""
+    if _PLAIN.issuperset(map(type, value.values())):  # nearly all; measured: a tenth of a plan
+        return ()
     return tuple(leaf for leaf in _references(value) if isinstance(leaf, OutputOf))
 
 

@@ -1,14 +1,13 @@
-"""Lazy attributes of a package: a name is imported from its module when it is first used."""
+"""Lazy attributes of a package: a name is imported from its module when it is first used.
 
-from __future__ import annotations
+Must not import anything heavier: `typing` alone would be a third of `--version`.
+"""
 
 import sys
-from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
 
 
-def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy_attributes(package: str, modules: dict[str, str]) -> object:
     """A package's `__getattr__` (PEP 562).
 
     Args:
@@ -16,10 +15,10 @@ def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str],
         modules: name → full name of the module that defines it.
     """
 
-    def get(name: str) -> Any:
+    def get(name: str) -> object:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(modules[name]), name)
+        value: object = getattr(import_module(modules[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -43,6 +43,18 @@ class Attempt:
     cancel_answer: CancelAnswer | None = None
 
 
+class Service(NamedTuple):
+    """How long a render took that an earlier run collected."""
+
+    endpoint: str
+    #: The length that was asked for, as the payload has it.
+    length: str
+    #: From acceptance to the read of its result.
+    seconds: float
+    #: By fal's own measure, without the time in the queue.
+    told: float | None
+
+
 class Facts(TypedDict, total=False):
     """What is known with an event; stored with it, and partly in the attempt's row."""
 

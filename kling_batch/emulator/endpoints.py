@@ -1,15 +1,19 @@
-"""Endpoints of the emulated platform and the input fields of each, as data.
+"""Endpoints of the emulated platform: their types, and Kling O3 as data.
 
-Written from docs/fal-api.md, not from the client's catalogue, so that each checks the other.
+Written from docs/fal-api.md, not from the client's catalogue, so that each checks the other. The
+other model families are in `families.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-FieldKind = Literal["text", "url", "urls", "enum", "bool", "int", "shots", "elements"]
+FieldKind = Literal[
+    "text", "texts", "url", "urls", "enum", "bool", "int", "float", "shots", "elements"
+]
+Sound = Literal["asked", "kept", "always", "never"]
 Media = Literal["image", "video", "voice", "other"]
 
 PROMPT_LIMIT = 2500
@@ -27,8 +31,27 @@ class Field:
     kind: FieldKind
     required: bool = False
     allowed: tuple[str, ...] = ()
-    low: int | None = None
-    high: int | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tariff:
+    """What a render costs, in millionths of a dollar, and the size of a billing unit."""
+
+    unit: str = "second"
+    unit_micro_usd: int
+    second: int = 0
+    #: A second with sound, with a voice, and with a clip among references or elements; 0: the same.
+    sound: int = 0
+    voice: int = 0
+    clip: int = 0
+    #: By resolution: a second, and one with a clip, of which input counts, too.
+    resolutions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    image: int = 0
+    call: int = 0
+    #: Not the output is billed, but the source clip, in started blocks of so many seconds.
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +64,22 @@ class Endpoint:
     tier: str = "standard"
     operation: str = ""
     fields: Mapping[str, Field] = field(default_factory=dict)
+    tariff: Tariff
     known: bool = True
     references: int | None = None  # maximum of elements and image_urls together
+    both_prompts: bool = False  # prompt and multi_prompt may be given together
+    views: bool = False  # an element without a clip needs two views
+    shots: int = 15  # seconds of all shots together
+    clips: tuple[float, float] = (3.0, 15.0)  # seconds of an input clip
+    sound: Sound = "asked"
+    sound_field: str = "generate_audio"
+    sound_default: bool = False
 
 
 _PROMPT = Field("text", required=True, high=PROMPT_LIMIT)
 _PROMPT_OR_SHOTS: Mapping[str, Field] = {
     "prompt": Field("text", high=PROMPT_LIMIT),
-    "multi_prompt": Field("shots"),
+    "multi_prompt": Field("shots", allowed=SHOT_DURATIONS),
 }
 _SHOOTING: Mapping[str, Field] = {
     "duration": Field("enum", allowed=DURATIONS),
@@ -102,6 +133,20 @@ _IMAGE: Mapping[str, Field] = {
 }
 
 
+#: Standard and pro video are billed in units of $0.14, whatever price per second the page shows.
+_O3: Mapping[str, Tariff] = {
+    "standard": Tariff(unit_micro_usd=140_000, second=84_000, sound=112_000, clip=126_000),
+    "pro": Tariff(unit_micro_usd=140_000, second=112_000, sound=140_000, clip=168_000),
+    "4k": Tariff(unit_micro_usd=420_000, second=420_000),
+}
+_O3_EDITS: Mapping[str, Tariff] = {
+    "standard": Tariff(unit_micro_usd=140_000, second=126_000),
+    "pro": Tariff(unit_micro_usd=140_000, second=168_000),
+    "4k": Tariff(unit_micro_usd=420_000, second=420_000),
+}
+PER_IMAGE = Tariff(unit="image", unit_micro_usd=28_000, image=28_000)
+
+
 def _video(tier: str, operation: str) -> Endpoint:
     edits = operation.startswith("video-to-video")
     return Endpoint(
@@ -111,7 +156,12 @@ def _video(tier: str, operation: str) -> Endpoint:
         tier=tier,
         operation=operation,
         fields=_VIDEO_OPERATIONS[operation],
+        tariff=(_O3_EDITS if edits else _O3)[tier],
         references=4 if edits else 7,
+        views=operation == "reference-to-video",
+        sound="kept" if edits else "asked",
+        sound_field="keep_audio" if edits else "generate_audio",
+        sound_default=edits,
     )
 
 
@@ -123,6 +173,7 @@ def _image(operation: str, extra: Mapping[str, Field]) -> Endpoint:
         tier="pro",
         operation=operation,
         fields={**_IMAGE, **extra},
+        tariff=PER_IMAGE,
     )
 
 
@@ -148,40 +199,25 @@ def _catalogue() -> dict[str, Endpoint]:
         speed="voice",
         operation="create-voice",
         fields={"voice_url": Field("url", required=True)},
+        tariff=Tariff(unit="request", unit_micro_usd=7_000, call=7_000),
     )
     return {each.id: each for each in (*images, *videos, voice)}
 
 
-CATALOGUE: Mapping[str, Endpoint] = _catalogue()
-
-
-def endpoint_for(endpoint_id: str, extra: tuple[str, ...] = ()) -> Endpoint | None:
-    """Endpoint of this id: a generic one for other models, None if fal has no such app.
-
-    Below the two O3 families only the listed ids exist, so that a misspelt one is refused.
-    """
-    if found := CATALOGUE.get(endpoint_id):
-        return found
-    if endpoint_id not in extra:
-        o3 = endpoint_id.startswith(("fal-ai/kling-video/o3", "fal-ai/kling-image/o3"))
-        if o3 or not endpoint_id.startswith("fal-ai/"):
-            return None
-    return _loose(endpoint_id)
-
-
-def _loose(endpoint_id: str) -> Endpoint:
-    media: Media = "other"
-    if "video" in endpoint_id:
-        media = "video"
-    elif "image" in endpoint_id or "flux" in endpoint_id:
-        media = "image"
-    speed = "standard" if media == "video" else "image"
-    return Endpoint(id=endpoint_id, media=media, speed=speed, known=False)
+O3: Mapping[str, Endpoint] = _catalogue()
 
 
 def is_on(value: object) -> bool:
     """Whether a flag of an input is true, with the runner's leniency."""
     return value in (1, "1", "true")
+
+
+def makes_sound(endpoint: Endpoint, payload: Mapping[str, Any]) -> bool:
+    """Whether the clip of this input has sound."""
+    if endpoint.sound in ("always", "never"):
+        return endpoint.sound == "always"
+    given = payload.get(endpoint.sound_field)
+    return endpoint.sound_default if given is None else is_on(given)
 
 
 def app_of(endpoint_id: str) -> str:

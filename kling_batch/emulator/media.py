@@ -85,8 +85,11 @@ def make(recipe: Recipe, *, template: bool = False) -> bytes:
 
 
 def probe(data: bytes) -> Shape | None:
-    """Dimensions and length of an image or video, or None if it is neither."""
-    return _probe_image(data) or _probe_video(data)
+    """Dimensions and length of an image, video or sound, or None if it is none of them.
+
+    A sound has no width and no height.
+    """
+    return _probe_image(data) or _probe_stream(data)
 
 
 def frame_size(ratio: float, short_side: int) -> tuple[int, int]:
@@ -240,18 +243,20 @@ def _probe_image(data: bytes) -> Shape | None:
         return None
 
 
-def _probe_video(data: bytes) -> Shape | None:
+def _probe_stream(data: bytes) -> Shape | None:
     import av  # noqa: PLC0415
 
     try:
         with av.open(io.BytesIO(data)) as container:
-            stream = container.streams.video[0]
+            videos = container.streams.video
+            stream = videos[0] if videos else container.streams.audio[0]
             # Length of the video stream: with sound, the container can be a little longer.
             if stream.duration and stream.time_base:
                 seconds = float(stream.duration * stream.time_base)
             else:
                 seconds = (container.duration or 0) / 1_000_000
-            return Shape(stream.width, stream.height, seconds)
+            width, height = (stream.width, stream.height) if videos else (0, 0)
+            return Shape(width, height, seconds)
     except (av.FFmpegError, IndexError):
         return None
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .endpoints import Endpoint, is_on
+from .endpoints import Endpoint, is_on, makes_sound
 from .errors import detail
 from .files import File, Files
 from .media import Clip, Picture, Recipe, Shape, frame_size
@@ -25,7 +25,14 @@ _DEFAULT_SECONDS = 5.0
 # Endpoints outside the catalogue have no limits of their own.
 _MOST_SECONDS = 60.0
 _MOST_IMAGES = 16
-_IMAGE_FIELDS = ("image_url", "start_image_url", "end_image_url", "image_urls")
+_IMAGE_FIELDS = (
+    "image_url",
+    "start_image_url",
+    "middle_image_urls",
+    "end_image_url",
+    "image_urls",
+)
+_CLIP_FIELDS = ("video_url", "video_urls")
 
 
 def recipes_for(
@@ -43,6 +50,7 @@ def _clip(
     endpoint: Endpoint, payload: Mapping[str, Any], files: Files, tag: str, now: float
 ) -> Clip:
     source = _shape_at(payload.get("video_url"), files, now)
+    sound = _shape_at(payload.get("audio_url"), files, now)
     seconds = _DEFAULT_SECONDS
     if payload.get("multi_prompt"):
         seconds = float(shot_seconds(payload["multi_prompt"])) or seconds
@@ -50,12 +58,14 @@ def _clip(
         seconds = _number(payload["duration"], seconds)
     elif source and source.seconds:
         seconds = source.seconds
+    elif sound and sound.seconds:
+        seconds = sound.seconds
     seconds = min(max(seconds, 1.0), _MOST_SECONDS)
     start = payload.get("image_url") or payload.get("start_image_url")
     ratio = _ratio(payload.get("aspect_ratio"), source or _shape_at(start, files, now))
-    width, height = frame_size(ratio, _VIDEO_SIDE[endpoint.tier])
-    edits = "keep_audio" in endpoint.fields
-    audio = is_on(payload.get("keep_audio", True) if edits else payload.get("generate_audio"))
+    small = payload.get("resolution") == "720p"
+    width, height = frame_size(ratio, _VIDEO_SIDE["standard" if small else endpoint.tier])
+    audio = makes_sound(endpoint, payload)
     return Clip(
         width=width, height=height, seconds=seconds, audio=audio, text=prompt_of(payload), tag=tag
     )
@@ -65,8 +75,8 @@ def _pictures(payload: Mapping[str, Any], files: Files, tag: str, now: float) ->
     series = payload.get("result_type") == "series"
     wanted = payload.get("series_amount" if series else "num_images")
     count = min(round(_number(wanted, 1)), _MOST_IMAGES)
-    references = payload.get("image_urls")
-    first = references[0] if isinstance(references, list) and references else None
+    references = payload.get("image_urls") or payload.get("image_url")
+    first = references[0] if isinstance(references, list) and references else references
     ratio = _ratio(payload.get("aspect_ratio"), _shape_at(first, files, now))
     width, height = frame_size(ratio, _IMAGE_SIDE.get(str(payload.get("resolution")), 512))
     kind = str(payload.get("output_format"))
@@ -88,7 +98,10 @@ def output_of(
 ) -> dict[str, Any]:
     """Result JSON of a successful render."""
     if endpoint.media == "video":
-        return {"video": _described(shelved[0], files, sizes=sizes)}
+        described = {"video": _described(shelved[0], files, sizes=sizes)}
+        shape = files.shape(shelved[0])
+        spoken = {"duration": shape.seconds} if endpoint.operation == "avatar" and shape else {}
+        return {**described, **spoken}
     if endpoint.media == "voice":
         return {"voice_id": f"voice-{request.request_id[-12:]}"}
     if endpoint.media == "image":
@@ -129,9 +142,25 @@ def input_complaints(
     found: list[dict[str, Any]] = []
     for path, url in _urls(payload, _IMAGE_FIELDS):
         found += _image_complaints(path, url, files, now)
-    for path, url in _urls(payload, ("video_url",)):
-        found += _video_complaints(path, url, files, now)
+    for path, url in _urls(payload, ("audio_url",)):
+        found += _sound_complaints(path, url, files, now)
+    least, most = endpoint.clips
+    if payload.get("character_orientation") == "image":
+        most = min(most, 10.0)
+    for path, url in _urls(payload, _CLIP_FIELDS):
+        found += _video_complaints(path, url, files, now, (least, most))
     return found
+
+
+def input_seconds(payload: Mapping[str, Any], files: Files, now: float) -> float:
+    """The length of all input clips; of one on another host, that of a usual clip."""
+    urls = [url for _, url in _urls(payload, _CLIP_FIELDS)]
+    elements = payload.get("elements")
+    for element in elements if isinstance(elements, list) else []:
+        if isinstance(element, Mapping):
+            urls += [url for _, url in _urls(element, ("video_url",))]
+    shapes = [_shape_at(url, files, now) for url in urls]
+    return math.fsum((shape and shape.seconds) or _DEFAULT_SECONDS for shape in shapes)
 
 
 def _urls(
@@ -167,7 +196,7 @@ def _image_complaints(
         yield detail("image_aspect_ratio_error", msg, path, given=url)
 
 
-def _video_complaints(
+def _sound_complaints(
     path: list[str | int], url: str, files: Files, now: float
 ) -> Iterator[dict[str, Any]]:
     if not files.is_ours(url):
@@ -175,17 +204,32 @@ def _video_complaints(
     file = files.find(url, now)
     if file is None:
         yield detail("file_download_error", "File could not be downloaded", path, given=url)
+    elif not (files.shape(file) or Shape(0, 0)).seconds:
+        msg = "Audio format is not supported"
+        ctx: dict[str, Any] = {"supported_formats": ["mp3", "wav", "m4a", "aac", "ogg"]}
+        yield detail("unsupported_audio_format", msg, path, given=url, ctx=ctx)
+
+
+def _video_complaints(
+    path: list[str | int], url: str, files: Files, now: float, limits: tuple[float, float]
+) -> Iterator[dict[str, Any]]:
+    if not files.is_ours(url):
         return
-    seconds = (files.shape(file) or Shape(0, 0)).seconds
-    if seconds is None:
+    file = files.find(url, now)
+    if file is None:
+        yield detail("file_download_error", "File could not be downloaded", path, given=url)
+        return
+    shape = files.shape(file) or Shape(0, 0)
+    seconds = shape.seconds
+    if seconds is None or not shape.width:
         ctx: dict[str, Any] = {"supported_formats": ["mp4", "mov"]}
         msg = "Video format is not supported"
         yield detail("unsupported_video_format", msg, path, given=url, ctx=ctx)
-    elif seconds < 2.95:
-        ctx = {"min_duration": 3.0, "provided_duration": seconds}
+    elif seconds < limits[0] - 0.05:
+        ctx = {"min_duration": limits[0], "provided_duration": seconds}
         yield detail("video_duration_too_short", "Video is too short", path, given=url, ctx=ctx)
-    elif seconds > 15.05:
-        ctx = {"max_duration": 15.0, "provided_duration": seconds}
+    elif seconds > limits[1] + 0.05:
+        ctx = {"max_duration": limits[1], "provided_duration": seconds}
         yield detail("video_duration_too_long", "Video is too long", path, given=url, ctx=ctx)
 
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from starlette.responses import JSONResponse, Response
 
-from .endpoints import CATALOGUE, Endpoint, is_on
+from .catalogue import CATALOGUE
+from .endpoints import Endpoint, is_on
 from .faults import Call, Stage
 from .http import Incoming, is_admin, key_problem, platform_refused
 from .misbehaviour import guarded

@@ -1,34 +1,14 @@
-"""Price table of the platform: the cost of a finished render and its billing units. Pure.
-
-Written from docs/fal-api.md#prices, not from the client's catalogue, so that each checks the other.
-"""
+"""Prices of finished renders and their billing units, computed from an endpoint's tariff. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
-from .endpoints import Endpoint, is_on
-
-VIDEO_UNIT_MICRO_USD = 140_000
-"""Billing unit of standard and pro video, whatever price per second the model page shows."""
-UNIT_4K_MICRO_USD = 420_000
-"""Billing unit of 4k video: one second."""
-
-_PER_SECOND: Mapping[tuple[str, bool], int] = {
-    ("standard", False): 84_000,
-    ("standard", True): 112_000,
-    ("pro", False): 112_000,
-    ("pro", True): 140_000,
-    ("4k", False): 420_000,
-    ("4k", True): 420_000,
-}
-_PER_SECOND_EDITED: Mapping[str, int] = {"standard": 126_000, "pro": 168_000, "4k": 420_000}
-_PER_IMAGE = 28_000
-_PER_VOICE = 7_000
-_PER_OTHER = 50_000
+from .endpoints import Endpoint, Tariff, makes_sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +29,67 @@ class UnitPrice:
 
 def unit_price(endpoint: Endpoint) -> UnitPrice:
     """Price of one unit; for videos this is not the price per second of the model page."""
-    if endpoint.media == "video":
-        uhd = endpoint.tier == "4k"
-        return UnitPrice(UNIT_4K_MICRO_USD if uhd else VIDEO_UNIT_MICRO_USD, "second")
-    if endpoint.media == "image":
-        return UnitPrice(_PER_IMAGE, "image")
-    return UnitPrice(_PER_VOICE if endpoint.media == "voice" else _PER_OTHER, "request")
+    return UnitPrice(endpoint.tariff.unit_micro_usd, endpoint.tariff.unit)
 
 
 def charge_for(
-    endpoint: Endpoint, payload: Mapping[str, Any], *, seconds: float, images: int
+    endpoint: Endpoint,
+    payload: Mapping[str, Any],
+    *,
+    seconds: float,
+    images: int,
+    input_seconds: float = 0.0,
 ) -> Charge:
     """Cost of a successful render; `seconds` and `images` are those of the output."""
-    price = unit_price(endpoint)
-    if endpoint.media == "video":
-        cost = Fraction(seconds).limit_denominator(1_000_000) * _per_second(endpoint, payload)
-    elif endpoint.media == "image":
-        cost = Fraction(images * _PER_IMAGE * (2 if payload.get("resolution") == "4K" else 1))
+    tariff = endpoint.tariff
+    if tariff.image:
+        cost = Fraction(images * tariff.image * (2 if payload.get("resolution") == "4K" else 1))
+    elif tariff.call:
+        cost = Fraction(tariff.call)
+    elif tariff.block:
+        cost = Fraction(ceil(_exact(input_seconds) / tariff.block) * tariff.block * tariff.second)
+    elif tariff.resolutions:
+        cost = _by_resolution(tariff, payload, _exact(seconds), _exact(input_seconds))
     else:
-        cost = Fraction(price.micro_usd)
-    return Charge(micro_usd=round(cost), units=round(float(cost / price.micro_usd), 6))
+        cost = _exact(seconds) * _per_second(endpoint, payload)
+    return Charge(micro_usd=round(cost), units=round(float(cost / tariff.unit_micro_usd), 6))
 
 
 def _per_second(endpoint: Endpoint, payload: Mapping[str, Any]) -> int:
-    elements = payload.get("elements")
-    with_clip = isinstance(elements, list) and any(
-        isinstance(each, Mapping) and each.get("video_url") for each in elements
+    """The dearest rate that applies."""
+    tariff = endpoint.tariff
+    rates = [tariff.second]
+    if endpoint.sound == "asked" and makes_sound(endpoint, payload):
+        rates.append(tariff.sound)
+    if has_clip(payload):
+        rates.append(tariff.clip)
+    if payload.get("voice_ids") or any(each.get("voice_id") for each in _elements(payload)):
+        rates.append(tariff.voice)
+    return max(rates)
+
+
+def _by_resolution(
+    tariff: Tariff, payload: Mapping[str, Any], seconds: Fraction, inputs: Fraction
+) -> Fraction:
+    """With a clip, input and output are counted, and twice the output at least."""
+    plain, with_clip = tariff.resolutions[str(payload.get("resolution") or "1080p")]
+    if has_clip(payload) or payload.get("video_url"):
+        return max(seconds + inputs, 2 * seconds) * with_clip
+    return seconds * plain
+
+
+def has_clip(payload: Mapping[str, Any]) -> bool:
+    """Whether a clip is among references or elements."""
+    return bool(payload.get("video_urls")) or any(
+        each.get("video_url") for each in _elements(payload)
     )
-    if endpoint.operation.startswith("video-to-video") or with_clip:
-        return _PER_SECOND_EDITED[endpoint.tier]
-    return _PER_SECOND[endpoint.tier, is_on(payload.get("generate_audio"))]
+
+
+def _elements(payload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    elements = payload.get("elements")
+    found = elements if isinstance(elements, list) else []
+    return [each for each in found if isinstance(each, Mapping)]
+
+
+def _exact(seconds: float) -> Fraction:
+    return Fraction(seconds).limit_denominator(1_000_000)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .endpoints import PROMPT_LIMIT, SHOT_DURATIONS, SHOT_LIMIT, Endpoint, Field
+from .endpoints import PROMPT_LIMIT, SHOT_LIMIT, Endpoint, Field
 from .errors import detail
 
 Detail = dict[str, Any]
@@ -69,6 +69,17 @@ def _urls(rule: Field, value: object, path: Path) -> Iterator[Detail]:
         yield from _url(rule, each, (*path, index))
 
 
+def _texts(rule: Field, value: object, path: Path) -> Iterator[Detail]:
+    if not isinstance(value, list):
+        yield _wrong_type("list", path, value)
+        return
+    if rule.high is not None and len(value) > rule.high:
+        yield _too_many(rule.high, path, value)
+    for index, each in enumerate(value):
+        if not isinstance(each, str):
+            yield _wrong_type("string", (*path, index), each)
+
+
 def _enum(rule: Field, value: object, path: Path) -> Iterator[Detail]:
     if value not in rule.allowed:
         expected = _either(rule.allowed)
@@ -90,7 +101,24 @@ def _int(rule: Field, value: object, path: Path) -> Iterator[Detail]:
     if number is None or isinstance(value, bool):
         msg = "Input should be a valid integer, unable to parse string as an integer"
         yield detail("int_parsing", msg, path, given=value)
-    elif rule.low is not None and number < rule.low:
+    else:
+        yield from _range(rule, number, value, path)
+
+
+def _float(rule: Field, value: object, path: Path) -> Iterator[Detail]:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else None
+    except ValueError:
+        number = None
+    if number is None or isinstance(value, bool):
+        msg = "Input should be a valid number, unable to parse string as a number"
+        yield detail("float_parsing", msg, path, given=value)
+    else:
+        yield from _range(rule, number, value, path)
+
+
+def _range(rule: Field, number: float, value: object, path: Path) -> Iterator[Detail]:
+    if rule.low is not None and number < rule.low:
         msg = f"Input should be greater than or equal to {rule.low}"
         yield detail("greater_than_equal", msg, path, given=value, ctx={"ge": rule.low})
     elif rule.high is not None and number > rule.high:
@@ -98,18 +126,20 @@ def _int(rule: Field, value: object, path: Path) -> Iterator[Detail]:
         yield detail("less_than_equal", msg, path, given=value, ctx={"le": rule.high})
 
 
-def _shots(_rule: Field, value: object, path: Path) -> Iterator[Detail]:
+def _shots(rule: Field, value: object, path: Path) -> Iterator[Detail]:
     for shot, where in _objects(value, path):
         if isinstance(shot, Mapping):
             prompt = Field("text", required=True, high=SHOT_LIMIT)
             yield from _field(prompt, shot.get("prompt"), (*where, "prompt"), shot)
-            duration = Field("enum", allowed=SHOT_DURATIONS)
+            duration = Field("enum", allowed=rule.allowed) if rule.allowed else Field("int", low=1)
             yield from _field(duration, shot.get("duration"), (*where, "duration"), shot)
         else:
             yield _wrong_type("object", where, shot)
 
 
-def _elements(_rule: Field, value: object, path: Path) -> Iterator[Detail]:
+def _elements(rule: Field, value: object, path: Path) -> Iterator[Detail]:
+    if rule.high is not None and isinstance(value, list) and len(value) > rule.high:
+        yield _too_many(rule.high, path, value)
     for element, where in _objects(value, path):
         if isinstance(element, Mapping):
             urls = Field("urls", high=3)
@@ -123,11 +153,13 @@ def _elements(_rule: Field, value: object, path: Path) -> Iterator[Detail]:
 
 _CHECKS: Mapping[str, Callable[[Field, object, Path], Iterator[Detail]]] = {
     "text": _text,
+    "texts": _texts,
     "url": _url,
     "urls": _urls,
     "enum": _enum,
     "bool": _bool,
     "int": _int,
+    "float": _float,
     "shots": _shots,
     "elements": _elements,
 }
@@ -149,11 +181,11 @@ def _prompts(endpoint: Endpoint, payload: Mapping[str, Any]) -> Iterator[Detail]
     shots = payload.get("multi_prompt")
     if payload.get("prompt") is None and not shots:
         yield detail("missing", "Field required", ["prompt"], given=dict(payload))
-    elif payload.get("prompt") is not None and shots:
+    elif payload.get("prompt") is not None and shots and not endpoint.both_prompts:
         msg = "Value error, prompt and multi_prompt cannot be used together"
         yield detail("value_error", msg, [], given=dict(payload))
-    elif (total := shot_seconds(shots)) > 15:
-        msg = f"Value error, the shots add up to {total} seconds, the limit is 15"
+    elif (total := shot_seconds(shots)) > endpoint.shots:
+        msg = f"Value error, the shots add up to {total} seconds, the limit is {endpoint.shots}"
         yield detail("value_error", msg, ["multi_prompt"], given=shots)
 
 
@@ -174,9 +206,14 @@ def _references(endpoint: Endpoint, payload: Mapping[str, Any]) -> Iterator[Deta
 
 
 def _views(endpoint: Endpoint, payload: Mapping[str, Any]) -> Iterator[Detail]:
-    """In reference-to-video an element is a clip, or a frontal image and a reference image."""
+    """Where two views are needed, an element is a clip, or a frontal and a reference image."""
     elements = payload.get("elements")
-    if endpoint.operation != "reference-to-video" or not isinstance(elements, list):
+    if not isinstance(elements, list):
+        return
+    if elements and payload.get("character_orientation") == "image":
+        msg = "Value error, elements need character_orientation 'video'"
+        yield detail("value_error", msg, ["elements"], given=elements)
+    if not endpoint.views:
         return
     for index, each in enumerate(elements):
         if not isinstance(each, Mapping) or each.get("video_url"):
@@ -186,7 +223,7 @@ def _views(endpoint: Endpoint, payload: Mapping[str, Any]) -> Iterator[Detail]:
             yield detail("value_error", msg, ["elements", index], given=dict(each))
 
 
-def _too_many(limit: int, path: Path, value: object) -> Detail:
+def _too_many(limit: float, path: Path, value: object) -> Detail:
     msg = f"At most {limit} items are allowed"
     return detail("sequence_too_long", msg, path, given=value, ctx={"max_length": limit})
 

@@ -17,12 +17,13 @@ from typing import Any
 from uuid import UUID
 
 from .books import Books, payload_hash
-from .endpoints import Endpoint, endpoint_for
+from .catalogue import endpoint_for
+from .endpoints import Endpoint
 from .errors import Failure, invalid, named_failure
 from .faults import Call, Fault, FaultPlan
 from .files import File, Files
 from .media import Clip
-from .outputs import input_complaints, output_of, recipes_for
+from .outputs import input_complaints, input_seconds, output_of, recipes_for
 from .prices import charge_for
 from .queue import Queue
 from .records import Request, State, prompt_of
@@ -237,7 +238,13 @@ class World:
         if billed:
             recipes = recipes_for(endpoint, request.payload, self.files, "", now)
             seconds = sum(recipe.seconds for recipe in recipes if isinstance(recipe, Clip))
-            charge = charge_for(endpoint, request.payload, seconds=seconds, images=len(recipes))
+            charge = charge_for(
+                endpoint,
+                request.payload,
+                seconds=seconds,
+                images=len(recipes),
+                input_seconds=input_seconds(request.payload, self.files, now),
+            )
             request.price_micro_usd, request.price_units = charge.micro_usd, charge.units
 
     def _plan(self, request: Request, fault: Fault | None) -> bool:

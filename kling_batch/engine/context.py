@@ -25,10 +25,13 @@ from kling_batch.core.outcomes import (
 )
 from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
+from kling_batch.engine.log_sync import LogSync
 from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
+from kling_batch.engine.reads import Reads
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.output.download import Fetcher
 from kling_batch.output.store import OutputStore
+from kling_batch.output.worker import FileWorker
 
 
 class Queue(Protocol):
@@ -76,8 +79,8 @@ class RunPolicy:
     """The limits in force, resolved from flag, environment, manifest and default."""
 
     concurrency: int = 8
-    #: Submissions per second. An older fal FAQ names 10 requests a second per user.
-    rate: float = 5.0
+    #: Submissions per second.
+    rate: float = 10.0
     caps: tuple[Cap, ...] = ()
     #: Seconds since the intent for which a trace of a submission in doubt is looked for.
     doubt_wait: float = 3600.0
@@ -91,6 +94,9 @@ class RunPolicy:
     #: Whether this run was approved to pay for a job: what was only to be collected may fail, and a
     #: new attempt at it is one more payment.
     payable: Callable[[JobKey], bool] = lambda _key: True
+    #: Whether a person took back, since the plan was made, what lets a job be paid for. Asked
+    #: before each intent.
+    withdrawn: Callable[[Job], bool] = lambda _job: False
     #: Why nothing may be submitted in this run, or empty.
     alarm: str = ""
 
@@ -104,6 +110,10 @@ class RunContext:
     fetcher: Fetcher
     uploader: Uploader
     store: OutputStore
+    #: Does what blocks: digests, syncs and names of files.
+    worker: FileWorker
+    #: Syncs the ledger's log; apart, so that an answer does not wait behind files.
+    log_worker: FileWorker
     policy: RunPolicy
     now: Callable[[], datetime]
     rng: Random
@@ -116,20 +126,24 @@ class RunContext:
     price_factors: dict[str, float] = field(default_factory=dict)
     #: Endpoints whose renders cost more than was estimated, and how many times that.
     cost_ratios: dict[str, float] = field(default_factory=dict)
+    #: Waits until what is committed is on the disk.
+    log_sync: LogSync = field(init=False)
     window: Window = field(init=False)
     #: Set once nothing more may be submitted; jobs that wait for their turn wait no longer.
     submit_stop: StopSwitch = field(init=False)
     submit_rate: Rate = field(init=False)
-    #: Limit of reads per second. They are free of charge; the limit spares the service.
-    read_rate: Rate = field(init=False)
+    #: The turns of reads. They are free of charge; their budget spares the service.
+    reads: Reads = field(init=False)
     #: Set when the engine may be able to start another job.
     feeder: Wakeup = field(init=False)
 
     def __post_init__(self) -> None:
+        self.log_sync = LogSync(self.ledger, self.log_worker)
         self.window = Window(self.policy.concurrency)
         self.submit_stop = StopSwitch()
-        self.submit_rate = Rate(self.policy.rate)
-        self.read_rate = Rate(20.0, burst=20)
+        # A burst of a twentieth of a second: below, timers are too coarse for an even spacing.
+        self.submit_rate = Rate(self.policy.rate, burst=max(1, int(self.policy.rate / 20)))
+        self.reads = Reads()
         self.feeder = Wakeup()
 
     def emit(self, kind: EventKind, job: Job | None, message: str, **data: object) -> None:

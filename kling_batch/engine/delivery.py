@@ -7,11 +7,12 @@ not read the network but through `file_fetch.py`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+
+from anyio import CancelScope
 
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.lifecycle import Event, State
@@ -24,9 +25,10 @@ from kling_batch.core.outcomes import (
 from kling_batch.core.records import Attempt, File
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.file_fetch import FileFetch, token_of
+from kling_batch.engine.name_locks import NameLocks
 from kling_batch.fal.responses import files_in
 from kling_batch.ledger.ledger import Placed
-from kling_batch.output.files import digest_of
+from kling_batch.output.files import digest_of, write_synced
 from kling_batch.output.sidecar import Part, sidecar
 from kling_batch.output.store import sidecar_of
 
@@ -54,6 +56,8 @@ class Delivery:
         """One a run."""
         self._context = context
         self._fetch = FileFetch(context)
+        self._run = context.worker.run
+        self._names = NameLocks()
 
     async def deliver(self, attempt_id: int, job: Job) -> State | Undelivered:
         """Fetch every file of a rendered attempt, publish them, record success.
@@ -62,22 +66,22 @@ class Delivery:
             OSError: the disk is full or the folder is not writable; nothing is lost.
             UsageError: the target leads out of the output folder.
         """
-        ledger = self._context.ledger
-        attempt = ledger.attempt(attempt_id)
+        attempt = self._context.ledger.attempt(attempt_id)
         files = files_in(attempt.output)
         if not files:
-            placed = self._publish_all(attempt, job, {0: self._document(attempt, job)})
-            ledger.save_artifacts(attempt, placed)
+            document = await self._run(self._document, attempt, job)
+            await self._publish_all(attempt, job, {0: document})
             return State.SUCCEEDED
-        present = self._present(attempt_id)  # all but one that was deleted, or came late
+        present = await self._present(attempt_id)  # all but one that was deleted, or came late
         results = await self._fetch_all(attempt, job, files, present)
-        placed = self._publish_all(attempt, job, results.fetched, files)
-        if results.pending:
-            ledger.save_some(attempt, placed)
+        for file in present.values():
+            await self._write_sidecar(attempt, job, file)  # a crash may have come before it
+        complete = not results.pending
+        await self._publish_all(attempt, job, results.fetched, files, complete=complete)
+        if not complete:
             return Undelivered(results.pending)
-        ledger.save_artifacts(attempt, placed)
         if present:
-            self.place(attempt_id, job)  # under the names that this job has now
+            await self.place(attempt_id, job)  # under the names that this job has now
         return State.SUCCEEDED
 
     async def _fetch_all(
@@ -100,10 +104,10 @@ class Delivery:
                     results.pending = reason
         return results
 
-    def _present(self, attempt_id: int) -> frozenset[int]:
-        """The outputs of the attempt that are on the disk, unchanged."""
+    async def _present(self, attempt_id: int) -> dict[int, File]:
+        """The outputs of the attempt that are on the disk, unchanged, by index."""
         files = self._context.ledger.files_of(attempt_id)
-        return frozenset(file.index for file in files if self._intact([file]))
+        return {file.index: file for file in files if await self._intact([file])}
 
     def _document(self, attempt: Attempt, job: Job) -> Fetched:
         """The answer of a raw endpoint that has no files, as a file of its own."""
@@ -111,10 +115,7 @@ class Delivery:
         data = text.encode()
         target = self._context.store.prepare(job.batch, job.output_path(0, ".json"))
         temporary = self._context.store.temporary(target, token_of(attempt), 0)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # before it is published, like every file
+        write_synced(temporary, data)  # before it is published, like every file
         return Fetched(
             temporary=str(temporary),
             sha256=sha256(data).hexdigest(),
@@ -125,32 +126,50 @@ class Delivery:
 
     # -- publishing ----------------------------------------------------------------------------
 
-    def _publish_all(
+    async def _publish_all(
         self,
         attempt: Attempt,
         job: Job,
         fetched: Mapping[int, Fetched],
         files: Sequence[RemoteFile] = (),
-    ) -> list[Placed]:
-        """Publish fetched files; the caller commits them without an `await` between."""
-        placed: list[Placed] = []
-        for index, item in fetched.items():
-            final = self._context.store.prepare(job.batch, job.output_path(index, item.ext))
-            url = files[index].url if files else ""
-            placed.append(self._publish(attempt, job, index, final=final, item=item, url=url))
-        return placed
+        *,
+        complete: bool = True,
+    ) -> None:
+        """Publish fetched files and record them; `complete`: the attempt has succeeded."""
+        store, ledger = self._context.store, self._context.ledger
+        finals = {
+            i: store.prepare(job.batch, job.output_path(i, f.ext)) for i, f in fetched.items()
+        }
+        save = ledger.save_artifacts if complete else ledger.save_some
+        async with self._names.held(*finals.values()):
+            # What has its name is recorded, however the run ends.
+            with CancelScope(shield=True):
+                placed: list[Placed] = []
+                for index, item in fetched.items():
+                    url = files[index].url if files else ""
+                    final = finals[index]
+                    placed.append(
+                        await self._publish(attempt, job, index, final=final, item=item, url=url)
+                    )
+                save(attempt, placed)
 
-    def _publish(
+    async def _publish(
         self, attempt: Attempt, job: Job, index: int, *, final: Path, item: Fetched, url: str
     ) -> Placed:
-        path = self._context.store.publish(
+        """Publish one file; the caller holds its name, and commits it before it lets go."""
+        path = await self._run(
+            self._context.store.publish,
             Path(item.temporary),
             final,
             sha256=item.sha256,
             record=self._record_of(attempt, job, index, item, url),
-            superseded=self._supersede,
+            superseded=self._supersede_in_loop,
         )
         return Placed(index=index, path=path, fetched=item, url=url)
+
+    def _supersede_in_loop(self, path: str, kept_as: str, digest: str) -> None:
+        """Called by the store, from the worker's thread."""
+        self._context.worker.in_loop(self._supersede, path, kept_as, digest)
 
     def _supersede(self, path: str, kept_as: str, digest: str) -> None:
         """Record the second name of an artifact that is about to be replaced under its first."""
@@ -161,7 +180,7 @@ class Delivery:
 
     # -- files that are here already -----------------------------------------------------------
 
-    def place(self, attempt_id: int, job: Job) -> bool:
+    async def place(self, attempt_id: int, job: Job) -> bool:
         """Give a succeeded job's files the names this job wants; False where one is missing."""
         store = self._context.store
         attempt = self._context.ledger.attempt(attempt_id)
@@ -170,23 +189,37 @@ class Delivery:
             final = store.prepare(job.batch, job.output_path(index, files[0].ext))
             if store.stored(final) in {file.path for file in files} and _whole(final, files[0]):
                 continue
-            source = self._intact(files)
+            source = await self._intact(files)
             if source is None:
                 return False
-            self._copy(attempt, job, files[0], source, final)
+            await self._copy(attempt, job, files[0], source, final)
         return bool(by_index)
 
-    def _copy(self, attempt: Attempt, job: Job, file: File, source: Path, final: Path) -> None:
+    async def _copy(
+        self, attempt: Attempt, job: Job, file: File, source: Path, final: Path
+    ) -> None:
         """Publish an artifact under one more name."""
-        path = self._context.store.publish_copy(
-            source,
-            final,
-            token=token_of(attempt),
-            sha256=file.sha256,
-            record=self._sidecar(attempt, job, file, final),
-            superseded=self._supersede,
-        )
-        self._context.ledger.place(attempt.id, file.index, path)
+        store, token = self._context.store, token_of(attempt)
+        async with self._names.held(final, store.temporary(final, token, 0)):
+            with CancelScope(shield=True):
+                path = await self._run(
+                    store.publish_copy,
+                    source,
+                    final,
+                    token=token,
+                    sha256=file.sha256,
+                    record=self._sidecar(attempt, job, file, final),
+                    superseded=self._supersede_in_loop,
+                )
+                self._context.ledger.place(attempt.id, file.index, path)
+
+    async def _write_sidecar(self, attempt: Attempt, job: Job, file: File) -> None:
+        """Write the sidecar of a file that is here."""
+        store = self._context.store
+        final = store.located(file.path)
+        temporary = store.temporary(final, token_of(attempt), file.index)
+        record = self._sidecar(attempt, job, file, final)
+        await self._run(store.write_sidecar, final, record, temporary)
 
     def _sidecar(self, attempt: Attempt, job: Job, file: File, final: Path) -> JSON:
         item = Fetched(
@@ -212,19 +245,19 @@ class Delivery:
         store = self._context.store
         attempt = self._context.ledger.attempt(attempt_id)
         for index, files in self._files(attempt_id).items():
-            if self._intact(files) is None:
+            if await self._intact(files) is None:
                 failed = await self._fetch_back(attempt, job, files[0])
                 if failed is not None:
                     return failed
             known = self._files(attempt_id)[index]  # with the one just fetched
-            source = self._intact(known)
+            source = await self._intact(known)
             for file in known:
                 final = store.located(file.path)
-                if source is not None and self._intact([file]) is None:
+                if source is not None and await self._intact([file]) is None:
                     final.parent.mkdir(parents=True, exist_ok=True)
-                    self._copy(attempt, job, file, source, final)
+                    await self._copy(attempt, job, file, source, final)
                 elif not sidecar_of(final).is_file():
-                    store.write_sidecar(final, self._sidecar(attempt, job, file, final))
+                    await self._write_sidecar(attempt, job, file)
         return attempt.state
 
     async def _fetch_back(self, attempt: Attempt, job: Job, file: File) -> Undelivered | None:
@@ -238,8 +271,12 @@ class Delivery:
         outcome = await self._fetch.fetch(attempt, job, file.index, source, final)
         if not isinstance(outcome, Fetched):
             return Undelivered(outcome.reason)
-        placed = self._publish(attempt, job, file.index, final=final, item=outcome, url=source.url)
-        self._context.ledger.save_some(attempt, [placed])
+        async with self._names.held(final):
+            with CancelScope(shield=True):
+                placed = await self._publish(
+                    attempt, job, file.index, final=final, item=outcome, url=source.url
+                )
+                self._context.ledger.save_some(attempt, [placed])
         return None
 
     def _files(self, attempt_id: int, *, superseded: bool = False) -> dict[int, list[File]]:
@@ -250,19 +287,24 @@ class Delivery:
                 by_index.setdefault(file.index, []).append(file)
         return dict(sorted(by_index.items()))
 
-    def _intact(self, files: list[File]) -> Path | None:
+    async def _intact(self, files: list[File]) -> Path | None:
         """The first of these files that still has the content that was paid for."""
-        for file in files:
-            path = self._context.store.located(file.path)
-            if _whole(path, file) and digest_of(path) == file.sha256:
-                return path
-        return None
+        store = self._context.store
+        known = [(store.located(file.path), file) for file in files]
+        return await self._run(_first_intact, known) if known else None
 
     def mark_missing(self, attempt_id: int) -> None:
         """Go back to rendered: the file is missing, its render is not."""
         self._context.ledger.record(
             attempt_id, Event.ARTIFACT_MISSING, reason="the file is missing or changed on the disk"
         )
+
+
+def _first_intact(files: Sequence[tuple[Path, File]]) -> Path | None:
+    for path, file in files:
+        if _whole(path, file) and digest_of(path) == file.sha256:
+            return path
+    return None
 
 
 def _whole(path: Path, file: File) -> bool:

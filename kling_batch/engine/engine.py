@@ -61,11 +61,14 @@ class Engine:
         if alarm := self._context.policy.alarm:
             self._gate.close(ExitCode.BUDGET, alarm)
         with self._work:
-            async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
-                for item in self._queue.resumed:
-                    self._flow.resume(item)
-                await self._feed()
+            async with anyio.create_task_group() as services:
+                services.start_soon(self._context.reads.serve)
+                async with anyio.create_task_group() as tasks:
+                    self._tasks = tasks
+                    for item in self._queue.resumed:
+                        self._flow.resume(item)
+                    await self._feed()
+                services.cancel_scope.cancel()
         return self.run_result
 
     async def _feed(self) -> None:
@@ -97,7 +100,7 @@ class Engine:
             try:
                 await work(item, number)
             except (UsageError, OSError) as error:
-                self._endings.unwritable(item, error)
+                await self._endings.unwritable(item, error)
         except AuthError as error:
             self._gate.leave(error.exit_code, str(error))
         except KlingBatchError as error:

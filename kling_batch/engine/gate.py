@@ -77,8 +77,7 @@ class SubmissionGate:
 
     def _note(self, code: ExitCode, reason: str, cap: str) -> None:
         # One reason a code is enough, but for the ledger's: each may hold a paid request's id.
-        known = [stop.reason for stop in self._stops if stop.code is code]
-        if not known or (code is ExitCode.LEDGER and reason not in known):
+        if code is ExitCode.LEDGER or all(stop.code is not code for stop in self._stops):
             support = is_admin_lock(reason)
             if support:
                 reason = f"{reason}; {SUPPORT}"

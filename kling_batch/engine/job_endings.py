@@ -41,7 +41,7 @@ class JobEndings:
         self._delivery = delivery
         self._run_result = run_result
 
-    def saved(self, item: PlannedJob, attempt_id: int, *, restored: bool = False) -> None:
+    async def saved(self, item: PlannedJob, attempt_id: int, *, restored: bool = False) -> None:
         """All files are in place; also under the names of the job's duplicates, if possible."""
         if restored:
             self._run_result.restored.add(name_of(item.job))
@@ -51,7 +51,7 @@ class JobEndings:
         if item.action in _RENDERS:
             self._gate.ended(None)
         self._settle(item.job.key, succeeded=True)
-        self._place_duplicates(item, attempt_id)
+        await self._place_duplicates(item, attempt_id)
 
     def failed(self, item: PlannedJob, failure: Failure) -> None:
         """This run gives the job up."""
@@ -78,7 +78,7 @@ class JobEndings:
         self._queue.settle(item.job.key, succeeded=False, blocked=lambda _: None)
         self._context.feeder.wake()
 
-    def unwritable(self, item: PlannedJob, error: UsageError | OSError) -> None:
+    async def unwritable(self, item: PlannedJob, error: UsageError | OSError) -> None:
         """A file cannot be written; if it is on the disk already, only this name is missing."""
         self._report_unwritable(item.job, error)
         attempts = self._context.ledger.attempts_of(item.job.key)
@@ -86,7 +86,7 @@ class JobEndings:
             self._run_result.failed.add(name_of(item.job))
         succeeded = [attempt.id for attempt in attempts if attempt.state is State.SUCCEEDED]
         for attempt_id in succeeded:  # one at most, by the database's unique index
-            self._place_duplicates(item, attempt_id)
+            await self._place_duplicates(item, attempt_id)
         self._settle(item.job.key, succeeded=bool(succeeded))
 
     def _report_unwritable(self, job: Job, error: UsageError | OSError) -> None:
@@ -102,11 +102,11 @@ class JobEndings:
         self._note(job, reason)
         self._context.emit(EventKind.UNDELIVERED, job, f"cannot be written: {reason}")
 
-    def _place_duplicates(self, item: PlannedJob, attempt_id: int) -> None:
+    async def _place_duplicates(self, item: PlannedJob, attempt_id: int) -> None:
         """Publish the files under the names of duplicates; each on its own."""
         for duplicate in self._queue.duplicates.get(item.job.key, []):
             try:
-                if not self._delivery.place(attempt_id, duplicate):
+                if not await self._delivery.place(attempt_id, duplicate):
                     self._note(duplicate, "its file was deleted during the run; run again")
             except (UsageError, OSError) as error:
                 self._report_unwritable(duplicate, error)

@@ -1,10 +1,11 @@
-"""Rate limit, window of open requests, backoff and polling intervals.
+"""Rate limit, window of open requests, backoff and pauses between reads of the list.
 
 Time is `anyio.current_time`, so that tests run it virtually. Must not know what it paces.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,16 +13,73 @@ from random import Random
 
 import anyio
 
+#: Part of the most by which an adaptive rate grows in a second of good answers, where that does not
+#: more than double it; and near the rate that met trouble last, part of that one.
+GROWTH = 0.25
+CAREFUL_GROWTH = 0.03
+NEAR = 0.9
+#: Seconds from one halving to the next: what was under way meets the same trouble.
+CUT_INTERVAL = 0.25
+
+
+class AdaptiveRate:
+    """A rate that answers move: additive growth while they are good, halved while they are not.
+
+    Args:
+        rate: of the start, a second.
+        least: below which it never falls.
+    """
+
+    def __init__(self, rate: float, least: float) -> None:
+        self.now = rate
+        self._least = least
+        #: The rate at which good answers ended last.
+        self._trouble = math.inf
+        self._good = True
+        self._cut_at = -math.inf
+        self._grown_at: float | None = None
+
+    def grow(self, moment: float, most: float) -> None:
+        """A good answer; the rate may reach `most`."""
+        passed = 0.0 if self._grown_at is None else min(1.0, moment - self._grown_at)
+        careful = self.now >= NEAR * self._trouble
+        growth = CAREFUL_GROWTH * self._trouble if careful else min(GROWTH * most, self.now)
+        self.now = min(most, self.now + growth * passed)
+        self._trouble = max(self._trouble, self.now)
+        self._grown_at = moment
+        self._good = True
+
+    def cut(self, moment: float) -> None:
+        """A sign of strain."""
+        self._grown_at = moment
+        if self._good:  # else it is the same trouble, and the rate says nothing about it
+            self._trouble, self._good = self.now, False
+        if moment - self._cut_at >= CUT_INTERVAL:
+            self.now = max(self._least, self.now / 2)
+            self._cut_at = moment
+
 
 class Rate:
-    """Token bucket: `per_second` tokens a second, evenly spaced after a small burst, in order."""
+    """Token bucket: `per_second` tokens a second, evenly spaced after a small burst, in order.
+
+    Throttled, it gives fewer for a while; never fewer than one in five seconds for that.
+    """
 
     def __init__(self, per_second: float, burst: int = 1) -> None:
         """`burst` tokens may be taken at once after a pause."""
-        self._interval = 1.0 / per_second
-        self._slack = self._interval * (burst - 1)
+        self._most = per_second
+        self._rate = AdaptiveRate(per_second, min(per_second, 0.2))
+        self._burst = burst
         self._next = 0.0
         self._line = anyio.Lock()
+
+    @property
+    def _interval(self) -> float:
+        return 1.0 / self._rate.now
+
+    @property
+    def _slack(self) -> float:
+        return self._interval * (self._burst - 1)
 
     async def take(self) -> None:
         """Wait in line for the next token."""
@@ -34,6 +92,14 @@ class Rate:
     def hold(self, seconds: float) -> None:
         """Give no token for a while: fal told one request to slow down, so all do."""
         self._next = max(self._next, anyio.current_time() + seconds + self._slack)
+
+    def throttled(self) -> None:
+        """fal asked for fewer."""
+        self._rate.cut(anyio.current_time())
+
+    def accepted(self) -> None:
+        """fal took one: what it throttled may grow again."""
+        self._rate.grow(anyio.current_time(), self._most)
 
 
 class Wakeup:
@@ -148,15 +214,6 @@ DOWNLOAD = Backoff(first=0.5, ceiling=20.0)
 
 #: A new attempt after a transient, unbilled failure.
 ATTEMPT = Backoff(first=2.0, ceiling=60.0)
-
-
-def poll_interval(elapsed: float) -> float:
-    """Seconds until the next look at a request that was accepted `elapsed` seconds ago.
-
-    Renders take seconds (images) to minutes (pro video, docs/fal-api.md#render-times). A tenth of
-    the age notices an end 5 % late on average, with about 60 looks in the first five minutes.
-    """
-    return min(10.0, max(0.4, elapsed * 0.1))
 
 
 def doubt_interval(elapsed: float) -> float:

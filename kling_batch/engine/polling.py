@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 from anyio import CancelScope
@@ -22,6 +23,7 @@ from kling_batch.core.outcomes import (
     Handle,
     Rendered,
     ResultOutcome,
+    StatusOutcome,
     Unread,
     Waiting,
 )
@@ -29,6 +31,7 @@ from kling_batch.core.quantities import MicroUSD, format_usd, parse_time
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
+from kling_batch.engine.looks import Look, Looks
 from kling_batch.engine.request_lookup import Lost, RequestLookup, cancelled_free
 from kling_batch.errors import AuthError, BudgetError
 from kling_batch.fal.classify import CANCELLED, is_lock, verdict_of_status
@@ -105,6 +108,7 @@ class Poller:
         self._context = context
         self._on_locked = locked
         self._lookup = RequestLookup(context)
+        self._looks = Looks(context.reads.reconsider, context.ledger.services())
         #: When anything about any request was last read.
         self._last_read = float("-inf")
 
@@ -115,27 +119,33 @@ class Poller:
             AuthError: fal has refused the key for minutes; the request stays as it is.
             BudgetError: the same, because the account is locked.
         """
+        attempt = self._context.ledger.attempt(attempt_id)
+        accepted = anyio.current_time() - self._age(attempt)
+        look = self._looks.follow(attempt.endpoint, attempt.payload, accepted)
+        self._context.reads.budget.open += 1
         try:
             with anyio.move_on_after(SILENT_SECONDS) as silence:
-                return await self._follow(attempt_id, job, silence)
+                return await self._follow(attempt, look, job, silence)
         except _RefusedError as error:
             return Unresponsive(f"fal does not show it to this key: {error}; it is still open")
+        finally:
+            self._context.reads.budget.open -= 1
+            look.left()
         hours = SILENT_SECONDS / 3600
         return Unresponsive(
             f"fal has not answered status checks for {hours:.0f} h; "
             "the request is still open and the next run polls it again"
         )
 
-    async def _follow(self, attempt_id: int, job: Job, silence: CancelScope) -> State:
+    async def _follow(self, attempt: Attempt, look: Look, job: Job, silence: CancelScope) -> State:
         """The same; each status of unfinished work moves the deadline of `silence`.
 
         COMPLETED does not: after it, only the result is left to read.
         """
-        attempt = self._context.ledger.attempt(attempt_id)
         assert attempt.handle is not None
         denied_since: float | None = None
         while True:
-            finished = await self._finish(attempt, attempt.handle, job, silence)
+            finished = await self._finish(attempt, attempt.handle, look, job, silence)
             if isinstance(finished, Unread):
                 outcome: ResultOutcome = finished
                 finished = Finished()
@@ -147,29 +157,29 @@ class Poller:
                 denied_since = anyio.current_time()
             patient = anyio.current_time() - denied_since < LOST_SECONDS
             # Read again: its cancellation may have been asked for meanwhile.
-            current = self._context.ledger.attempt(attempt_id)
+            current = self._context.ledger.attempt(attempt.id)
             verdict = await self._lookup.verdict(current, finished, outcome, patient=patient)
             match verdict:
                 case None:
                     continue
                 case Lost(reason):
-                    return self._context.ledger.record(attempt_id, Event.REMOTE_LOST, reason=reason)
+                    return self._context.ledger.record(attempt.id, Event.REMOTE_LOST, reason=reason)
                 case Rendered() | Failed():
                     return self._settle(attempt, job, verdict, finished)
 
     async def _finish(
-        self, attempt: Attempt, handle: Handle, job: Job, silence: CancelScope
+        self, attempt: Attempt, handle: Handle, look: Look, job: Job, silence: CancelScope
     ) -> Finished | Unread:
         """Poll until the request is COMPLETED, or the queue does not know it."""
         failing = ReadFailures()
         seen = attempt.remote_status
         while True:
-            await self._context.read_rate.take()
-            outcome = await self._context.queue.status(handle)
+            outcome = await self._context.reads.read(partial(self._status, handle, look), look.due)
             if not isinstance(outcome, Unread):
                 self._last_read = anyio.current_time()
             match outcome:
                 case Finished():
+                    look.finished(outcome.inference_seconds)
                     if not seen:  # fal knows the id, so it is certain from here on
                         self._context.ledger.record(
                             attempt.id, Event.REMOTE_OBSERVED, remote_status="COMPLETED"
@@ -178,10 +188,10 @@ class Poller:
                 case Waiting(status, position):
                     failing = ReadFailures()
                     silence.deadline = self._last_read + SILENT_SECONDS
+                    look.waiting(queued=status == "IN_QUEUE", position=position)
                     if status != seen:
                         seen = status
                         self._observe(attempt, job, status, position)
-                    await anyio.sleep(pacing.poll_interval(self._age(attempt)))
                 case Unread():
                     failing.note(outcome)
                     if failing.lost:
@@ -194,13 +204,9 @@ class Poller:
         """Read the result; `Unread` once it is clear that the queue will not give it."""
         failing = ReadFailures()
         media = self._context.media(attempt.endpoint)
+        ask = partial(self._ask_result, attempt.id, handle, finished, media=media)
         while True:
-            await self._context.read_rate.take()
-            # Read again: its cancellation may have been asked for meanwhile.
-            asked = self._context.ledger.attempt(attempt.id).cancel_asked_at is not None
-            outcome = await self._context.queue.result(
-                handle, finished, media=media, cancelled=asked
-            )
+            outcome = await self._context.reads.read(ask)
             if not isinstance(outcome, Unread):
                 return outcome
             failing.note(outcome)
@@ -210,6 +216,17 @@ class Poller:
             if failing.lost or (outcome.empty and failing.failures >= UNREADABLE_RESULTS):
                 return outcome
             await self._pause(failing, outcome, job)
+
+    async def _status(self, handle: Handle, look: Look) -> StatusOutcome:
+        look.asked = anyio.current_time()
+        return await self._context.queue.status(handle)
+
+    async def _ask_result(
+        self, attempt_id: int, handle: Handle, finished: Finished, *, media: bool
+    ) -> ResultOutcome:
+        # Its cancellation may have been asked for meanwhile.
+        asked = self._context.ledger.attempt(attempt_id).cancel_asked_at is not None
+        return await self._context.queue.result(handle, finished, media=media, cancelled=asked)
 
     async def _pause(self, failing: ReadFailures, unread: Unread, job: Job) -> None:
         refused = failing.refused_for

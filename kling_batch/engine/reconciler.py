@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import anyio
 
@@ -188,8 +189,8 @@ class Reconciler:
         return await self._listing(endpoint, earlier)
 
     async def _listing(self, endpoint: str, since: datetime) -> ListOutcome:
-        await self._context.read_rate.take()
-        listing = await self._context.queue.listing(endpoint, since=format_time(since - SKEW))
+        ask = partial(self._context.queue.listing, endpoint, since=format_time(since - SKEW))
+        listing = await self._context.reads.read(ask)
         if isinstance(listing, Listing) and listing.asked_at is not None:
             self._clock.note(listing.asked_at)
         return listing

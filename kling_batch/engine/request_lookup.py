@@ -7,6 +7,7 @@ output for a month. What is in neither may have been paid. Must not write to the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 import anyio
@@ -80,12 +81,13 @@ class RequestLookup:
         assert attempt.handle is not None
         answer: ListForbidden | Unread | None = None
         for n in range(1, LIST_READS + 1):
-            await self._context.read_rate.take()
-            listing = await self._context.queue.listing(
+            ask = partial(
+                self._context.queue.listing,
                 attempt.endpoint,
                 since=attempt.intended_at,
                 request_id=attempt.handle.request_id,
             )
+            listing = await self._context.reads.read(ask)
             match listing:
                 case Listing(items):
                     mine = [i for i in items if i.request_id == attempt.handle.request_id]

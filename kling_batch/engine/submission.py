@@ -79,7 +79,10 @@ class InputsFailed:
 
 @dataclass(frozen=True, slots=True)
 class SubmittingEnded:
-    """The run stopped submitting while this job waited for its turn; no attempt was made."""
+    """The run stopped submitting while this job waited for its turn, or a person wants it no more.
+
+    No attempt was made.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ class Submitter:
     ) -> Attempted | OverCap | SubmittingEnded:
         context = self._context
         await self._ledger_free()
-        if context.submit_stop.is_set:
+        if context.submit_stop.is_set or context.policy.withdrawn(job):
             return SubmittingEnded()
         # No await from here to the POST: the caps were checked against exactly what is spent.
         intended = context.ledger.intend(
@@ -191,9 +194,12 @@ class Submitter:
             )
         unconfirmed = isinstance(outcome, Unconfirmed)
         self._unconfirmed_in_a_row = self._unconfirmed_in_a_row + 1 if unconfirmed else 0
-        self._accepted = self._accepted or isinstance(outcome, Accepted)
+        if isinstance(outcome, Accepted):
+            self._accepted = True
+            context.submit_rate.accepted()
         failure, hint = _not_accepted(outcome)
         state = self._record(intended, job, outcome, failure)
+        await context.log_sync.done()
         return Attempted(intended, state, intended_at, failure, hint)
 
     async def _ledger_free(self) -> None:
@@ -267,6 +273,8 @@ class Submitter:
             # fal told one job to slow down, so all do, but only for as long as fal asked: the
             # growth of the pause is this job's own.
             self._context.submit_rate.hold(min(pause, hint or backoff.first))
+        if kind is FailureKind.THROTTLED:
+            self._context.submit_rate.throttled()
         message = f"{failure.message}; again in {pause:.0f} s"
         self._context.emit(event, job, message)
         return pause

@@ -1,4 +1,4 @@
-"""fal over HTTP: one request per call, each answered as an outcome; the only home of httpx calls.
+"""fal over HTTP: one request per call, each answered as an outcome.
 
 The paid POST is ours and is sent once: fal-client's `submit` repeats it up to ten times
 (docs/fal-api.md#fal-client-retries). fal-client supplies credentials, the backup-domain transport,
@@ -9,17 +9,16 @@ ledger, the manifest or a display.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import anyio
-import httpx
-from fal_client.client import QUEUE_URL_FORMAT, AsyncRequestHandle
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import (
@@ -41,6 +40,7 @@ from kling_batch.core.outcomes import (
     Unread,
 )
 from kling_batch.core.text import with_certificate_hint
+from kling_batch.fal.addresses import handle_of, queue_url
 from kling_batch.fal.classify import (
     classify_result,
     classify_status,
@@ -56,16 +56,17 @@ from kling_batch.fal.credentials import (
 )
 from kling_batch.fal.request_headers import START_TIMEOUT, TAGS, refuses_tags, tags_header
 from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
-from kling_batch.fal.transport import GatewayTransport, SendTracker, connections
+from kling_batch.wire.headers import Authorized
+from kling_batch.wire.protocol import AddressError, Request, Timeouts, Wire, WireError
 
 #: docs/fal-api.md#platform-api; not among fal-client's constants.
 PLATFORM_URL = "https://api.fal.ai/v1"
 
 #: A submission is answered in well under a second; a lost one is worth waiting for, because the
 #: alternative to its answer is doubt about money.
-SUBMIT_TIMEOUT = httpx.Timeout(120.0, connect=15.0, pool=60.0)
+SUBMIT_TIMEOUTS = Timeouts(connect=15.0, read=120.0)
 
-#: Seconds for an entire answer: httpx's own limits restart with every byte, so a server that sends
+#: Seconds for an entire answer: those limits restart with every byte, so a server that sends
 #: byte by byte would hold a shielded POST, and with it the program, for ever. Above the sum of
 #: those limits.
 SUBMIT_PATIENCE = 240.0
@@ -73,16 +74,6 @@ READ_PATIENCE = 180.0
 
 #: No status or result is larger; an endless body must not fill the memory.
 MAX_BODY = 64 * 1024 * 1024
-
-#: Raised before a byte of the request left: no connection, no tunnel, no free connection.
-NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
-)
 
 
 @dataclass(slots=True)
@@ -99,10 +90,10 @@ class _Pages:
 class FalQueue:
     """fal's queue and request list, one HTTP request per method call."""
 
-    def __init__(self, api: httpx.AsyncClient) -> None:
+    def __init__(self, api: Authorized) -> None:
         """`api` carries the key; see `connections`."""
         self._api = api
-        self._secrets = secrets_of(api.headers.get("authorization", ""))
+        self._secrets = secrets_of(api.authorization)
         self._send_tags = True
 
     async def submit(
@@ -123,29 +114,28 @@ class FalQueue:
             tags: for fal's billing pages; left out once the account has refused them.
             start_timeout: seconds within which the work must begin, or fal gives it up.
         """
-        headers = {} if start_timeout is None else {START_TIMEOUT: f"{start_timeout:.10g}"}
+        headers = {"Content-Type": "application/json"}
+        if start_timeout is not None:
+            headers[START_TIMEOUT] = f"{start_timeout:.10g}"
         tagged = tags_header(tags or {}) if self._send_tags else ""
+        if tagged:
+            headers[TAGS] = tagged
         try:
-            request = self._api.build_request(
-                "POST",
-                QUEUE_URL_FORMAT + endpoint,
-                json=payload,
-                timeout=SUBMIT_TIMEOUT,
-                headers=headers | ({TAGS: tagged} if tagged else {}),
-            )
-            departure = SendTracker(request)
-        except (httpx.InvalidURL, ValueError, TypeError) as error:
-            message = f"it cannot be put into a request ({type(error).__name__})"
-            return Refused(Failure(kind=FailureKind.INVALID, message=message))
+            body = _written(payload)
+        except (ValueError, TypeError) as error:
+            return _unwritable(type(error).__name__)
+        request = Request("POST", queue_url(endpoint), headers, body, SUBMIT_TIMEOUTS)
         try:
             answer = await self._ask(request, SUBMIT_PATIENCE)
-        except NEVER_SENT as error:
-            return NotSent(self._message(error))
-        except Exception as error:  # noqa: BLE001 - a port that cannot be is an OverflowError
-            # The type of an error does not tell whether the body had arrived; that it never began
-            # to leave is certain, whatever the exception.
-            message = self._message(error)
-            return NotSent(message) if departure.never_began else Unconfirmed(message)
+        except AddressError as error:  # an endpoint that cannot be one
+            return _unwritable(error.name)
+        except WireError as error:
+            # The kind of an error does not tell whether the body had arrived; that it never began
+            # to leave is certain.
+            message = self._message(error, request)
+            return Unconfirmed(message) if error.began else NotSent(message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the POST may have been taken
+            return Unconfirmed(self._message(error, request))
         outcome = classify_submit(answer, partial(handle_of, endpoint))
         if tagged and isinstance(outcome, Refused) and refuses_tags(outcome.failure.message):
             self._send_tags = False
@@ -271,38 +261,52 @@ class FalQueue:
             return Unread("the list of billing events has no end")  # bills may be missing
         return bills(pages.bodies)
 
-    async def _read(self, method: str, url: str, **options: Any) -> Answer | Unread:
+    async def _read(
+        self, method: str, url: str, params: Mapping[str, str] | None = None
+    ) -> Answer | Unread:
         """A request that costs nothing: whatever breaks is only "not read"."""
+        request = Request(method, f"{url}?{urlencode(params)}" if params else url)
         try:
-            return await self._ask(self._api.build_request(method, url, **options), READ_PATIENCE)
-        except (httpx.InvalidURL, UnicodeError) as error:
-            return Unread(f"unusable address: {error}")
+            return await self._ask(request, READ_PATIENCE)
+        except AddressError as error:
+            return Unread(f"unusable address: {error.text}")
         except Exception as error:  # noqa: BLE001 - as in `submit`
-            return Unread(self._message(error))
+            return Unread(self._message(error, request))
 
-    async def _ask(self, request: httpx.Request, patience: float) -> Answer:
+    async def _ask(self, request: Request, patience: float) -> Answer:
         with anyio.fail_after(patience):
-            response = await self._api.send(request, stream=True)
-            try:
+            async with self._api.send(request) as reply:
                 body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > MAX_BODY:
-                        break
-            finally:
-                await response.aclose()
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, redact_bytes(bytes(body), self._secrets))
+                async with aclosing(reply.chunks()) as chunks:
+                    async for chunk in chunks:
+                        body += chunk
+                        if len(body) > MAX_BODY:
+                            break
+                status, headers = reply.status, reply.headers
+        return Answer(status, headers, redact_bytes(bytes(body), self._secrets))
 
-    def _message(self, error: Exception) -> str:
+    def _message(self, error: Exception, request: Request) -> str:
         """Message for an error, without anything of the request but its host."""
-        request = getattr(error, "_request", None)
-        host = f" ({urlsplit(str(request.url)).hostname})" if request is not None else ""
-        # h11 quotes the header that it rejects, and in a request that may be the key.
-        text = "" if isinstance(error, httpx.LocalProtocolError) else str(error)
+        name, text = type(error).__name__, ""
+        if isinstance(error, WireError):
+            name, text = error.name, error.text
         text = with_certificate_hint(" ".join(redact(text, self._secrets).split())[:200])
-        name = type(error).__name__
+        try:
+            host = f" ({urlsplit(request.url).hostname})"
+        except ValueError:
+            host = ""
         return f"{name}: {text}{host}" if text else f"{name}{host}"
+
+
+def _unwritable(reason: str) -> Refused:
+    message = f"it cannot be put into a request ({reason})"
+    return Refused(Failure(kind=FailureKind.INVALID, message=message))
+
+
+def _written(payload: JSON) -> bytes:
+    """The body of a request. Raises `ValueError` or `TypeError` for what is no JSON."""
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode()
 
 
 def _items(body: dict[str, Any]) -> list[Listed]:
@@ -324,32 +328,13 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def handle_of(endpoint: str, request_id: str) -> Handle:
-    """Owner and app, without the endpoint's sub-path, as the live service has it.
-
-    Never fails: the request it names may have been paid for, and its id must not be lost.
-    """
-    name = quote(request_id, safe="")
-    unused: Any = None  # the handle's own client; only its URLs are wanted
-    try:
-        base = AsyncRequestHandle.from_request_id(unused, endpoint, name).response_url
-    except (ValueError, IndexError):  # no owner and app in it, for instance `workflows/one`
-        base = f"{QUEUE_URL_FORMAT}{endpoint}/requests/{name}"
-    return Handle(
-        request_id=request_id,
-        response_url=base,
-        status_url=f"{base}/status",
-        cancel_url=f"{base}/cancel",
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """Open connections to fal, or to an emulator of it."""
 
     queue: FalQueue
-    #: Client for output files; it sends no key.
-    files: httpx.AsyncClient
+    #: Wire for output files; it sends no key.
+    files: Wire
     #: The `Authorization` header in use.
     authorization: str
 
@@ -368,6 +353,8 @@ async def connect(gateway: str | None, auth: str | None = None) -> AsyncIterator
     """
     if auth is None:
         auth = DUMMY_AUTHORIZATION if gateway else authorization()
-    transport = GatewayTransport(gateway) if gateway else None
-    async with connections(auth, transport) as (api, files):
+    # The network stack loads only where something is sent.
+    from kling_batch.fal.transport import connections  # noqa: PLC0415
+
+    async with connections(auth, gateway=gateway) as (api, files):
         yield Connection(queue=FalQueue(api), files=files, authorization=auth)

@@ -1,4 +1,4 @@
-"""The fal key: found in environment or `.env`, and redacted from everything that is shown.
+"""The fal key: as it is sent, and redacted from everything that is shown.
 
 Proxies and debug pages echo headers, so whatever comes from outside is redacted before it is
 kept. Must not store or print the key.
@@ -6,18 +6,12 @@ kept. Must not store or print the key.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path
-
-import dotenv
-import httpx
-from fal_client.auth import MissingCredentialsError, fetch_auth_credentials
 
 from kling_batch.errors import AuthError
+from kling_batch.fal.key_file import read_key_file
 
 #: Sent to an emulator instead of a key; too short to be redacted as a secret.
 DUMMY_AUTHORIZATION = "Key none"
@@ -45,49 +39,19 @@ def redact_bytes(data: bytes, secrets: Iterable[str]) -> bytes:
     return data
 
 
-#: The variables that fal-client reads credentials from (docs/fal-api.md#fal-client-environment).
-KEYS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
-
-
-def read_key_file(folder: Path | None = None) -> None:
-    """Put the key of `.env` into the environment, where fal-client finds it; no file, no effect."""
-    if any(os.environ.get(name) for name in KEYS):
-        return
-    os.environ.update(_keys(_path(folder)))
-
-
-def key_file_warning(folder: Path | None = None) -> str:
-    """Warning about a `.env` with the key that other users may read; empty where there is none."""
-    path = _path(folder)
-    if os.name != "posix" or not _keys(path):
-        return ""
-    mode = path.stat().st_mode
-    if not mode & (stat.S_IRGRP | stat.S_IROTH):
-        return ""
-    return (
-        f"{path.name} holds the fal key, and other users may read it; type: chmod 600 {path.name}"
-    )
-
-
-def _path(folder: Path | None) -> Path:
-    return (folder or Path.cwd()) / ".env"
-
-
-def _keys(path: Path) -> dict[str, str]:
-    """fal's variables in the file, those that have a value."""
-    try:
-        values = dotenv.dotenv_values(path, interpolate=False) if path.is_file() else {}
-    except (OSError, UnicodeDecodeError):
-        return {}
-    return {name: value for name in KEYS if (value := values.get(name))}
-
-
 def authorization() -> str:
     """The `Authorization` header value: from `.env` here, or as fal's own client finds it.
 
     Raises:
         AuthError: no key anywhere, or one that cannot be sent.
     """
+    # Heavy, and most commands need no key.
+    import httpx  # noqa: PLC0415
+    from fal_client.auth import (  # noqa: PLC0415
+        MissingCredentialsError,
+        fetch_auth_credentials,
+    )
+
     read_key_file()
     try:
         header = str(fetch_auth_credentials().header_value)

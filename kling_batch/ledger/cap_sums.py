@@ -8,6 +8,7 @@ write, and must not decide whether a cap holds.
 from __future__ import annotations
 
 import heapq
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ class CapSums:
         found = self._sums.get(cap)
         if found is None or since < found.since:  # a window that went back has lost rows
             found = self._sums[cap] = _CapSum(cap, since)
-            for row in self._read("intended_at >= ?", [since]):
+            for row in self._read(*_which(cap, since)):
                 found.put(row)
         found.move_to(since)
         more = sum(found.scaled[name] * (ratio - 1) for name, ratio in (ratios or {}).items())
@@ -130,6 +131,26 @@ class CapSums:
         sql = f"select {columns} from attempt_counted where {where}"  # noqa: S608
         for row in query(self._reader.db, self._reader.path, sql, list(parameters)):
             yield _Row(**row)
+
+
+def _which(cap: Cap, since: str) -> tuple[str, list[str]]:
+    """A condition on `attempt_counted` that leaves out most of what a cap does not count.
+
+    Each part is looked up in an index: the attempts of other batches take no time.
+    """
+    where, parameters = ["1"], list[str]()
+    if since:
+        where.append("intended_at >= ?")
+        parameters.append(since)
+    if cap.key is not None:
+        where.append("job_key = ?")
+        parameters.append(cap.key)
+    if cap.batches is not None:
+        among = "select id from attempts where {} in (select value from json_each(?))"
+        either = f"{among.format('batch')} union {among.format('job_key')}"
+        where.append(f"attempt_id in ({either})")
+        parameters += [json.dumps(cap.batches), json.dumps([*cap.keys])]
+    return " and ".join(where), parameters
 
 
 __all__ = ["CapSums"]

@@ -1,7 +1,7 @@
-"""Opening the ledger's SQLite file: durability settings, migrations, the run lock.
+"""Opening the ledger's SQLite file: migrations, transactions, the run lock.
 
-The only module that opens it. Driver errors become a `LedgerError` with a
-message for people. Must not know jobs, fal or the manifest.
+The only module that opens it; when a commit is on the disk is in `durability.py`. Driver errors
+become a `LedgerError` with a message for people. Must not know jobs, fal or the manifest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,18 +111,15 @@ def connect_beside(path: Path) -> Database:
         reader.close()
     if outdated:
         _upgrade(path)
-    with explained(path):
+    with explained(path), ExitStack() as stack:
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=BESIDE_SECONDS
         )
-    db = Database(connection, execute_plugins=False)
-    try:
-        with explained(path):
-            db.execute("pragma foreign_keys = on")
-            db.execute("pragma synchronous = full")
-    except BaseException:
-        db.close()
-        raise
+        stack.callback(connection.close)
+        db = Database(connection, execute_plugins=False)
+        db.execute("pragma foreign_keys = on")
+        db.execute("pragma synchronous = full")
+        stack.pop_all()
     return db
 
 
@@ -140,13 +137,24 @@ class FileIdentity:
 
     def __init__(self, path: Path) -> None:
         """Of the file that is there now."""
-        self._path = path.absolute()
+        self._given, self._path = path, path.absolute()
         self._identity = self._look()
 
     @property
     def unchanged(self) -> bool:
         """Whether the name still stands for that file; an open file keeps its number."""
         return self._look() == self._identity
+
+    @property
+    def displaced(self) -> str:
+        """Why nothing may be bought any more; empty while the ledger is where it was opened."""
+        if self.unchanged:
+            return ""
+        return (
+            f"{self._given}: the ledger was renamed, replaced or deleted while this run used it; "
+            "nothing more is bought. Put it back, or run again without it: what is paid for is "
+            "found beside the files and in fal's request list"
+        )
 
     def _look(self) -> tuple[int, int] | None:
         try:
@@ -156,17 +164,10 @@ class FileIdentity:
         return status.st_dev, status.st_ino
 
 
-def checkpoint(db: Database) -> bool:
-    """Write the log into the file itself, as far as no reader needs it; whether all is there.
-
-    A copy of the file alone then has what was committed. Nothing depends on it, so a failure is
-    none.
-    """
-    try:
-        busy, logged, written = db.execute("pragma wal_checkpoint(passive)").fetchone()
-    except sqlite3.Error:
-        return False
-    return not busy and logged == written
+def open_beside(path: Path) -> sqlite3.Connection:
+    """One more connection to a ledger that is open, for any one thread at a time; never waits."""
+    uri = f"{path.resolve().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=0, check_same_thread=False)
 
 
 def remove(path: Path) -> None:
@@ -204,7 +205,7 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
             raise LedgerError(f"{path}: from an older kling-batch; the next `run` upgrades it")
         return
     # WAL lets `status`, Datasette and sqlite3 read during a run; FULL makes each commit durable
-    # before the POST that depends on it leaves.
+    # before the POST that depends on it leaves. `transaction` says which ones need less.
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = full")
     if path.stat().st_size <= CHECKED_BYTES:
@@ -217,9 +218,15 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
 def query(
     db: Database, path: Path, sql: str, parameters: Sequence[Any] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a select as dictionaries; errors as in `explained`."""
+    """Rows of a select as dictionaries; errors as in `explained`.
+
+    Not `db.query`, which puts a savepoint around each select: three statements instead of one.
+    """
     with explained(path):
-        yield from db.query(sql, list(parameters))
+        cursor = db.conn.execute(sql, parameters)
+        names = [column[0] for column in cursor.description]
+        for row in cursor:
+            yield dict(zip(names, row, strict=True))
 
 
 def sqlite_version() -> str:
@@ -241,13 +248,18 @@ _OURS = _ours()
 
 
 @contextmanager
-def transaction(db: Database, path: Path) -> Iterator[None]:
+def transaction(db: Database, path: Path, *, synced: bool = True) -> Iterator[None]:
     """All or nothing, holding the write lock from the first read on.
 
     `begin immediate`, because a deferred transaction that reads, then writes, fails at once when
     another connection wrote in between, whatever the busy timeout. Never `await` inside.
+
+    `synced`: the commit is on the disk when this returns; else it survives any death of the
+    program, and a power cut once the log has been synced after it.
     """
     with explained(path):
+        # SQLite refuses it inside a transaction, and keeps it until it is set again.
+        db.conn.execute("pragma synchronous = full" if synced else "pragma synchronous = normal")
         db.conn.execute("begin immediate")
         try:
             yield

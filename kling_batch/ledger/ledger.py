@@ -32,13 +32,13 @@ from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.database import (
     FileIdentity,
     RunLock,
-    checkpoint,
     connect,
     is_free,
     remove,
     this_host,
     transaction,
 )
+from kling_batch.ledger.durability import DURABILITY, LONG_LOG, Durability, Log
 from kling_batch.ledger.names import write_names
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import MOMENTS, columns_of, plain
@@ -76,15 +76,18 @@ class Ledger(Reader):
                 remove(path)
             self._lock.release()
             raise
+        #: Whether somebody waits for `log.sync` before acting on a commit (`Durability`).
+        self.synced_apart = False
+        self.run_id = 0
+        self._file = FileIdentity(path)
+        #: To be synced and checkpointed apart from the commits in it.
+        self.log = Log(path)
         try:
             if service is not None:
                 self._claim(service)
         except BaseException:
             self.close()
             raise
-        self.run_id = 0
-        self._file = FileIdentity(path)
-        self._checkpointed = -1
 
     @cached_property
     def cap_sums(self) -> CapSums:
@@ -92,11 +95,14 @@ class Ledger(Reader):
         return CapSums(self)
 
     def close(self) -> None:
-        """Close the file, then release the lock."""
-        super().close()
-        if self._discarded and self._file.unchanged:
-            remove(self.path)
-        self._lock.release()
+        """Sync what is committed, close the file, then release the lock."""
+        try:
+            self.log.close()
+        finally:
+            super().close()
+            if self._discarded and self._file.unchanged:
+                remove(self.path)
+            self._lock.release()
 
     def discard_new(self) -> None:
         """Take the file away again when it is closed, where it is new and has no attempt.
@@ -135,33 +141,28 @@ class Ledger(Reader):
         self._claim(service)
 
     @contextmanager
-    def transaction(self) -> Iterator[Database]:
+    def transaction(self, durability: Durability = Durability.AT_ONCE) -> Iterator[Database]:
         """All or nothing; see `database.transaction`."""
-        with transaction(self.db, self.path):
+        synced = durability.synced(apart=self.synced_apart)
+        changes = self.db.conn.total_changes
+        with transaction(self.db, self.path, synced=synced):
             yield self.db
+        if self.db.conn.total_changes != changes:  # a commit of nothing syncs nothing
+            self.log.note(synced=synced)
 
-    # -- the file ------------------------------------------------------------------------------
+    def leave_syncs(self) -> None:
+        """Leave syncs and checkpoints to somebody who calls `log` for them."""
+        self.synced_apart = True
+        self.db.execute(f"pragma wal_autocheckpoint = {LONG_LOG}")
 
     @property
     def displaced(self) -> str:
         """Why nothing may be bought any more; empty while the ledger is where it was opened."""
-        if self._file.unchanged:
-            return ""
-        return (
-            f"{self.path}: the ledger was renamed, replaced or deleted while this run used it; "
-            "nothing more is bought. Put it back, or run again without it: what is paid for is "
-            "found beside the files and in fal's request list"
-        )
+        return self._file.displaced
 
     def _must_be_in_place(self) -> None:
         if displaced := self.displaced:
             raise LedgerError(displaced)
-
-    def checkpoint(self) -> None:
-        """Bring the file itself up to date, so that a copy of it alone is never old."""
-        changes = self.db.conn.total_changes
-        if changes != self._checkpointed and checkpoint(self.db):
-            self._checkpointed = changes
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -180,7 +181,7 @@ class Ledger(Reader):
 
     def end_run(self, exit_code: int) -> None:
         """Record the end of the run; one without an end was killed."""
-        with self.transaction() as db:
+        with self.transaction(Durability.LATER) as db:
             db.execute(
                 "update runs set ended_at = ?, exit_code = ? where id = ?",
                 [self.stamp(), exit_code, self.run_id],
@@ -232,6 +233,7 @@ class Ledger(Reader):
         try:
             with self.transaction() as db:
                 self._must_be_in_place()
+                self.log.must_be_sound()
                 for cap in caps:
                     if cap.covers(job) and (over := self._over(cap, job, ratios, moment)):
                         return over
@@ -272,13 +274,14 @@ class Ledger(Reader):
     def record(self, attempt_id: int, event: Event, **facts: Unpack[Facts]) -> State:
         """Commit an event of an attempt, with the facts that belong to it; the new state.
 
+        `durability.DURABILITY` says which events are on the disk when this returns.
         The facts are stored with the event; `rows.columns_of` says which are also columns.
 
         Raises:
             RequestClaimedError: the handle's request belongs to another attempt already.
         """
         try:
-            with self.transaction():
+            with self.transaction(DURABILITY.get(event, Durability.AT_ONCE)):
                 return self.move(attempt_id, event, facts)
         except sqlite3.IntegrityError as error:
             if "attempts.request_id" in str(error):
@@ -290,7 +293,7 @@ class Ledger(Reader):
         row = self.db.execute("select state from attempts where id = ?", [attempt_id]).fetchone()
         before = State(row[0])
         after = step(before, event)
-        columns = columns_of(facts) | {"state": after}
+        columns = columns_of(facts)
         if event is Event.ARTIFACT_LOST:
             placements.forget_all(self.db, attempt_id)
         # A refused cancellation changes nothing about the request.
@@ -303,6 +306,9 @@ class Ledger(Reader):
         elif event is Event.COST_LEARNT and (cost := facts.get("cost")) is not None:
             # A bill decides what a failure left open.
             columns["charged"] = Charged.YES if cost else Charged.NO
+        if after is not before or not columns:
+            # A state that stays is not written: five indexes hold it.
+            columns["state"] = after
         assignments = ", ".join(f"{name} = ?" for name in columns)
         cursor = self.db.execute(
             f"update attempts set {assignments} where id = ? and state = ?",  # noqa: S608
@@ -352,7 +358,7 @@ class Ledger(Reader):
         missing and was fetched again) keeps its row.
         """
         facts: Facts = {"paths": [item.path for item in placed]}
-        with self.transaction() as db:
+        with self.transaction(Durability.BEFORE_NEXT) as db:
             placements.save(db, attempt.id, placed, self.stamp())
             self.move(attempt.id, Event.ARTIFACTS_SAVED, facts)
 
@@ -363,7 +369,7 @@ class Ledger(Reader):
 
     def place(self, attempt_id: int, index: int, path: str) -> None:
         """Record one more name of an artifact."""
-        with self.transaction() as db:
+        with self.transaction(Durability.BEFORE_NEXT) as db:
             placements.name(db, attempt_id, index, path, self.stamp())
 
     def supersede(self, path: str, kept_as: str) -> None:
@@ -375,7 +381,7 @@ class Ledger(Reader):
 
     def remember_upload(self, file: LocalFile, url: str) -> None:
         """Record where fal holds a copy of a local input."""
-        with self.transaction() as db:
+        with self.transaction(Durability.LATER) as db:
             db.execute(
                 "insert into uploads (sha256, url, size, content_type, uploaded_at)"
                 " values (?, ?, ?, ?, ?) on conflict (sha256) do update set url = excluded.url,"

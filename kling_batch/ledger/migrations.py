@@ -313,18 +313,35 @@ from attempt_money m join attempts a on a.id = m.attempt_id
 """
 
 
-@migrations(name="m003_verdicts")
-def m003_verdicts(db: Database) -> None:
-    """What people decided about finished renders, as a history that is only added to.
+@migrations(name="m003_latest_renders")
+def m003_latest_renders(db: Database) -> None:
+    """Indexes of the latest renders of each endpoint: what they cost, how long they took.
 
-    A verdict belongs to the job key of a take and names the attempt that was judged, because a
-    render that is given up and made anew is another picture.
+    A run asks for them before it plans, also in a ledger of a million finished jobs.
     """
     for statement in _M003.split(";;"):
         db.execute(statement)
 
 
 _M003 = """
+create index attempts_costed on attempts (endpoint, id) where cost_micro_usd is not null
+;;
+create index attempts_rendered on attempts (endpoint, id) where rendered_at is not null
+"""
+
+
+@migrations(name="m004_verdicts")
+def m004_verdicts(db: Database) -> None:
+    """What people decided about finished renders, as a history that is only added to.
+
+    A verdict belongs to the job key of a take and names the attempt that was judged, because a
+    render that is given up and made anew is another picture.
+    """
+    for statement in _M004.split(";;"):
+        db.execute(statement)
+
+
+_M004 = """
 create table verdicts (
   id integer primary key,
   job_key text not null references jobs (key),

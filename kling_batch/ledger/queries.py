@@ -6,7 +6,7 @@ What planning and the engine ask is in `reader.py`. Must not write, and must not
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from kling_batch.core.jobs import JobKey, Render
@@ -49,13 +49,14 @@ def render_of(reader: Reader, key: JobKey) -> Render | None:
     return None
 
 
-def job_totals(reader: Reader) -> dict[JobKey, JobTotals]:
-    """The cost of every job so far, with the id and times of its latest attempt."""
+def job_totals(reader: Reader, keys: Iterable[JobKey]) -> dict[JobKey, JobTotals]:
+    """The cost of each of these jobs so far, with the id and times of its latest attempt."""
     sql = (
         # SQLite takes the other columns from the row that holds the maximum.
         "select a.job_key, max(a.id), a.request_id, a.intended_at, a.rendered_at, a.settled_at,"
         " a.remote_status, sum(m.charged_micro_usd + m.exposed_micro_usd) as cost"
-        " from attempts a join attempt_money m on m.attempt_id = a.id group by a.job_key"
+        " from attempts a join attempt_money m on m.attempt_id = a.id"
+        " where a.job_key in (select value from json_each(?)) group by a.job_key"
     )
     return {
         JobKey(row["job_key"]): JobTotals(
@@ -66,7 +67,7 @@ def job_totals(reader: Reader) -> dict[JobKey, JobTotals]:
             request_id=row["request_id"],
             remote_status=row["remote_status"],
         )
-        for row in _rows(reader, sql)
+        for row in _rows(reader, sql, [json.dumps([*keys])])
     }
 
 

@@ -6,10 +6,11 @@ Works on a ledger that a run is writing (WAL readers never block). Queries of re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, Self
 
 from sqlite_utils import Database
@@ -17,20 +18,33 @@ from sqlite_utils import Database
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import SETTLED, Event, State
 from kling_batch.core.quantities import MicroUSD, parse_time
-from kling_batch.core.records import Attempt, File, Money, Standing
+from kling_batch.core.records import Attempt, File, Money, Service, Standing
 from kling_batch.ledger.database import connect, explained, query
 from kling_batch.ledger.rows import attempt_of, failure_of
+
+#: Added to a condition: only these jobs. One parameter, however many there are; each is looked up
+#: in the index, so that the other jobs of a ledger take no time.
+AMONG = " and job_key in (select value from json_each(?))"
 
 _STANDING_DONE = (
     "select a.job_key, a.id, a.try, x.output_index, x.ext, f.path, x.size from attempts a"
     " left join artifacts x on x.attempt_id = a.id left join files f on f.artifact_id = x.id"
-    " where a.state = 'succeeded'"
+    " where +a.state = 'succeeded'{among}"  # not by the index of states, which has all of them
 )
+# SQLite takes the other columns from the row that holds the maximum.
 _STANDING_REST = (
-    # SQLite takes the other columns from the row that holds the maximum.
-    "select job_key, max(id), state, try from attempts where state <> 'succeeded' group by job_key",
-    "select job_key, id, failure, retry_granted_at from attempts where failure is not null",
+    "select job_key, max(id), state, try from attempts where state <> 'succeeded'{among}"
+    " group by job_key"
 )
+# A job that has succeeded has no failure that counts, so its rows are not even read.
+_STANDING_FAILURE = (
+    "select job_key, id, failure, retry_granted_at from attempts"
+    " where failure is not null and state <> 'succeeded'{among}"
+)
+
+
+#: Attempts whose durations are learned from.
+LATEST = 500
 
 
 class Reader:
@@ -76,20 +90,27 @@ class Reader:
 
     # -- planning ------------------------------------------------------------------------------
 
-    def standings(self) -> dict[JobKey, Standing]:
-        """The latest attempt of every job that ever had one, and where its files are."""
+    def standings(self, keys: Iterable[JobKey] | None = None) -> dict[JobKey, Standing]:
+        """The latest attempt of each of these jobs that ever had one, and where its files are.
+
+        None: of every job.
+        """
         done: dict[JobKey, Standing] = {}
-        rest, failed = _STANDING_REST
+        among, which = ("", []) if keys is None else (AMONG, [json.dumps([*keys])])
+
+        def rows(sql: str) -> Iterator[Any]:
+            return iter(self.db.execute(sql.format(among=among), which))
+
         with explained(self.path):
-            for key, i, tries, index, ext, path, size in self.db.execute(_STANDING_DONE):
+            for key, i, tries, index, ext, path, size in rows(_STANDING_DONE):
                 file = () if path is None else ((index, ext, path, size),)
                 known = done.get(key)
                 placed = known.placed + file if known else file
                 done[key] = Standing(i, State.SUCCEEDED, tries, placed=placed)
-            for key, i, state, tries in self.db.execute(rest):
+            for key, i, state, tries in rows(_STANDING_REST):
                 # A job that has succeeded has no later attempt: the database forbids it.
                 done.setdefault(key, Standing(i, State(state), tries))
-            for key, i, failure, granted in self.db.execute(failed):
+            for key, i, failure, granted in rows(_STANDING_FAILURE):
                 if done[key].attempt_id == i:
                     done[key] = done[key]._replace(
                         failure=failure_of(failure), granted=granted is not None
@@ -132,25 +153,55 @@ class Reader:
 
     def typical_seconds(self) -> dict[str, float]:
         """By endpoint: the median duration of the latest fifty renders."""
+        seconds = "(julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds"
+        latest = self._latest(50, f"id, {seconds}", "rendered_at", "submitted_at is not null")
+        return {endpoint: median(row["seconds"] for row in rows) for endpoint, rows in latest}
+
+    def services(self) -> Iterator[Service]:
+        """How long the latest renders took, oldest first.
+
+        Found by id alone, so as fast in a ledger of a million attempts. Without fal's own measure
+        only what was collected by the run that submitted it: another may have come hours later.
+        """
         sql = (
-            "select endpoint, seconds from (select endpoint,"
-            " (julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds,"
-            " row_number() over (partition by endpoint order by id desc) as n from attempts"
-            " where rendered_at is not null and submitted_at is not null) where n <= 50"
+            "select a.endpoint, cast(coalesce(json_extract(a.payload, '$.duration'), '') as text)"
+            " as length, (julianday(a.rendered_at) - julianday(a.submitted_at)) * 86400 as seconds,"
+            " cast(json_extract(e.data, '$.inference_seconds') as real) as told"
+            " from (select * from attempts order by id desc limit ?) a"
+            " join events e on e.attempt_id = a.id and e.event = 'remote_completed'"
+            " where a.rendered_at is not null and a.submitted_at is not null"
+            " and (told is not null or e.run_id = a.run_id) order by a.id"
         )
-        found: dict[str, list[float]] = {}
-        for row in self._rows(sql):
-            found.setdefault(row["endpoint"], []).append(row["seconds"])
-        return {endpoint: median(seconds) for endpoint, seconds in found.items()}
+        for row in self._rows(sql, [LATEST]):
+            yield Service(**row)
 
     def typical_sizes(self) -> dict[str, float]:
-        """By endpoint: the average bytes of all files of a render."""
-        sql = (
-            "select endpoint, avg(size) as size from (select a.endpoint, sum(x.size) as size"
-            " from artifacts x join attempts a on a.id = x.attempt_id group by a.id)"
-            " group by endpoint"
-        )
-        return {row["endpoint"]: row["size"] for row in self._rows(sql)}
+        """By endpoint: the average bytes of all files of a render, of the latest fifty."""
+        size = "(select sum(size) from artifacts where attempt_id = attempts.id) as size"
+        latest = self._latest(50, size, "rendered_at")
+        known = {endpoint: [r["size"] for r in rows if r["size"]] for endpoint, rows in latest}
+        return {endpoint: mean(sizes) for endpoint, sizes in known.items() if sizes}
+
+    def _latest(
+        self, most: int, columns: str, known: str, *further: str
+    ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """By endpoint: its latest attempts of which a column is known, newest first.
+
+        `known` is a column that has an index of its own (`m003_latest_renders`), so that the
+        number of all other attempts does not matter.
+        """
+        where = " and ".join([f"{known} is not null", *further])
+        latest = f"where endpoint = ? and {where} order by id desc limit {most}"
+        endpoint = ""
+        while True:
+            sql = f"select min(endpoint) as next from attempts where {known} is not null"  # noqa: S608
+            (row,) = self._rows(f"{sql} and endpoint > ?", [endpoint])
+            if row["next"] is None:
+                return
+            endpoint = row["next"]
+            rows = list(self._rows(f"select {columns} from attempts {latest}", [endpoint]))  # noqa: S608
+            if rows:
+                yield endpoint, rows
 
     # -- the engine ----------------------------------------------------------------------------
 
@@ -190,6 +241,18 @@ class Reader:
         """Every attempt at a job, oldest first."""
         sql = "select * from attempts where job_key = ? order by id"
         return [attempt_of(row) for row in self._rows(sql, [key])]
+
+    def owns_request(self, request_id: str) -> bool:
+        """Whether an attempt has this request."""
+        return any(self._rows("select 1 from attempts where request_id = ?", [request_id]))
+
+    def delivered(self, path: str) -> bool:
+        """Whether a job that has succeeded has a file under this path."""
+        sql = (
+            "select 1 from files f join artifacts x on x.id = f.artifact_id"
+            " join attempts a on a.id = x.attempt_id where f.path = ? and a.state = 'succeeded'"
+        )
+        return any(self._rows(sql, [path]))
 
     def request_ids(self) -> set[str]:
         """Every request id that belongs to an attempt."""
@@ -265,17 +328,16 @@ class Reader:
 
         An estimate that has been corrected since counts with its present value.
         """
-        sql = (
-            "select endpoint, max(1.0 * cost_micro_usd / expected) as ratio from"
-            " (select a.endpoint, a.cost_micro_usd, max(a.estimate_micro_usd, coalesce(("
-            "  select max(n.estimate_micro_usd) from names n"
-            "  where n.job_key = a.job_key and n.retired_at is null), 0)) as expected,"
-            " row_number() over (partition by a.endpoint order by a.id desc) as latest"
-            " from attempts a where a.cost_micro_usd is not null"
-            " and a.state in ('rendered', 'succeeded'))"
-            " where latest <= 10 and expected > 0 group by endpoint"
+        expected = (
+            "max(estimate_micro_usd, coalesce((select max(n.estimate_micro_usd) from names n"
+            " where n.job_key = attempts.job_key and n.retired_at is null), 0)) as expected"
         )
-        return {row["endpoint"]: row["ratio"] for row in self._rows(sql)}
+        done = "state in ('rendered', 'succeeded')"
+        latest = self._latest(10, f"cost_micro_usd as cost, {expected}", "cost_micro_usd", done)
+        ratios = {
+            e: [r["cost"] / r["expected"] for r in rows if r["expected"]] for e, rows in latest
+        }
+        return {endpoint: max(found) for endpoint, found in ratios.items() if found}
 
 
 def _money_filter(

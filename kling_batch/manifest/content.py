@@ -29,6 +29,7 @@ _AVIF = Content("AVIF", "image/avif")
 _HEIC = Content("HEIC", "image/heic")
 _MP4 = Content("MP4", "video/mp4")
 _MOV = Content("QuickTime", "video/quicktime")
+_M4A = Content("MPEG-4 audio", "audio/mp4")
 
 _MAGIC: tuple[tuple[int, bytes, Content], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", _PNG),
@@ -40,6 +41,9 @@ _MAGIC: tuple[tuple[int, bytes, Content], ...] = (
     (0, b"\x1aE\xdf\xa3", Content("WebM or Matroska", "video/webm")),
     (0, b"ID3", Content("MP3", "audio/mpeg")),
     (0, b"OggS", Content("Ogg", "audio/ogg")),
+    (0, b"\xff\xf1", Content("AAC", "audio/aac")),
+    (0, b"\xff\xf9", Content("AAC", "audio/aac")),
+    (0, b"\xff\xfb", Content("MP3", "audio/mpeg")),
     (0, b"BM", Content("BMP", "image/bmp")),
     (0, b"II*\0", Content("TIFF", "image/tiff")),
     (0, b"MM\0*", Content("TIFF", "image/tiff")),
@@ -72,6 +76,8 @@ def _by_brand(head: bytes) -> Content:
         return _AVIF
     if brands & _HEIC_BRANDS and not head[8:12].startswith((b"isom", b"mp4", b"qt")):
         return _HEIC
+    if head[8:11] == b"M4A":
+        return _M4A
     return _MOV if head[8:10] == b"qt" else _MP4
 
 
@@ -100,7 +106,7 @@ def ends_as_it_should(file: BinaryIO, content: Content) -> bool:
     if content is _WEBP:
         file.seek(4)
         return int.from_bytes(file.read(4).ljust(4, b"\xff"), "little") + 8 <= size
-    if content in (_AVIF, _MP4, _MOV):
+    if content in (_AVIF, _MP4, _MOV, _M4A):
         return not _box_runs_out(file, size)
     return True
 

@@ -15,12 +15,23 @@ from unicodedata import normalize
 
 from kling_batch.catalog.parameters import UNRESOLVED
 from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
-from kling_batch.core.jobs import JSON, Arguments, Job, JobKey, job_key, output_suffix
+from kling_batch.core.jobs import (
+    DRAFT_SUFFIX,
+    JSON,
+    Arguments,
+    Job,
+    JobKey,
+    draft_id,
+    is_draft_id,
+    job_key,
+    output_suffix,
+)
 from kling_batch.errors import Place
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import Given, Origin
 from kling_batch.manifest.paths import PathTemplate, folded, is_plain_id, problem_of_id
-from kling_batch.manifest.request import Request, Requests
+from kling_batch.manifest.request import NOT_JSON, Request, Requests
+from kling_batch.manifest.review import Stage, same_render, stages
 
 MOST_JOBS = 1_000_000
 
@@ -50,34 +61,79 @@ class Expansion:
         for given in entries:
             if len(self.jobs) >= MOST_JOBS:
                 message = f"more than {MOST_JOBS:,} jobs; make several manifests of them"
-                Origin(given.origin.entry).error((), message, "too-large")
+                given.origin._replace(line=0).error((), message, "too-large")
                 return
             self._add_jobs(given)
 
     def _add_jobs(self, given: Given) -> None:
         origin = given.origin
         place = origin.place
-        job_id = self._id(given.id, origin, place)
+        plain = is_plain_id(given.id)
+        job_id = self._id(given.id, plain, origin, place)
         takes = 1 if given.takes is None else _read(fields.takes, "takes", given.takes, origin) or 1
         tags = () if given.tags is None else _read(fields.tags, "tags", given.tags, origin) or ()
-        request, problems = self.requests.build(given.values, given.defaults, given.form)
-        if problems:
-            origin.report(problems)
-        if request is not None and request.waiting and problems.errors:
-            self.broken.append((request, origin))
-        if request is None or job_id is None or problems.errors:
+        if not given.review:
+            request = self._request(Stage(given))
+            if request is not None and job_id is not None:
+                self._add_takes(given, request, job_id, takes, tags, plain=plain)
             return
+        if job_id is not None:
+            self.ids[draft_id(job_id)] = place
+        for stage, request in self._reviewed(given):
+            if request is not None and job_id is not None:
+                name, draft = stage.id_of(job_id), stage.draft_of(job_id)
+                own = plain and name == job_id
+                self._add_takes(stage.given, request, name, takes, tags, plain=own, draft=draft)
+
+    def _request(self, stage: Stage) -> Request | None:
+        """The request of a job or of its draft or final; None after an error."""
+        given = stage.given
+        request, problems = self.requests.build(given.values, given.defaults, given.form)
+        if problems.errors or problems.warnings:
+            given.origin.report(stage.placed(problems))
+        if request is not None and request.waiting and problems.errors:
+            self.broken.append((request, given.origin))
+        return None if problems.errors else request
+
+    def _reviewed(self, given: Given) -> list[tuple[Stage, Request | None]]:
+        """Draft and final; the final alone where the top's `review:` makes no difference to it."""
+        draft, final = ((stage, self._request(stage)) for stage in stages(given))
+        if not same_render(draft[1], final[1]):
+            return [draft, final]
+        if "review" not in given.defaults:
+            message = "draft and final are the same render, so there would be nothing to decide"
+            hint = "let them differ, as in {draft: {tier: standard}, final: {tier: pro}}"
+            given.origin.error(("review",), message, "same-render", hint)
+        return [(final[0]._replace(name=""), final[1])]
+
+    def _add_takes(
+        self,
+        given: Given,
+        request: Request,
+        job_id: str,
+        takes: int,
+        tags: tuple[str, ...],
+        *,
+        plain: bool,
+        draft: str = "",
+    ) -> None:
+        origin = given.origin
         endpoint = request.endpoint
         mode, tier = (endpoint.mode, endpoint.tier) if endpoint else ("", "")
+        estimate, note = request.estimate
         for take in range(1, takes + 1):
-            key: JobKey | None = UNRESOLVED
-            if not request.waiting:
-                key = key_of(request.endpoint_id, request.arguments, take, origin)
+            key = UNRESOLVED if request.waiting else _key(request, take, origin)
             if key is None:
                 return
             try:
                 path = self.path.fill(
-                    batch=self.batch, mode=mode, tier=tier, job=job_id, take=take, scope=given.scope
+                    batch=self.batch,
+                    mode=mode,
+                    tier=tier,
+                    job=job_id,
+                    take=take,
+                    scope=given.scope,
+                    plain=plain,
                 )
             except InvalidValue as error:
                 origin.error((), error.message, "unsafe-path", "change `path:` or the id")
@@ -92,27 +148,32 @@ class Expansion:
                 mode=mode,
                 tier=tier,
                 path=path,
-                estimate=request.estimate.micro,
-                estimate_note=request.estimate.note,
-                place=place,
+                estimate=estimate,
+                estimate_note=note,
+                place=origin.place,
                 tags=tags,
                 entry=origin.entry.index,
+                draft=draft,
             )
             self._claim_path(job, origin)
             if request.waiting:
                 self.waiting[len(self.jobs)] = origin
             self.jobs.append(job)
 
-    def _id(self, value: JSON, origin: Origin, place: Place) -> str | None:
+    def _id(self, value: JSON, plain: bool, origin: Origin, place: Place) -> str | None:
         if value is None:
             hint = "give the job a name: `id: hero-clip`, with a column in it for rows"
             origin.error((), "`id` is missing", "missing", hint)
             return None
-        job_id = value if is_plain_id(value) else _unusual_id(value, origin)
+        job_id: str | None = value if plain else _unusual_id(value, origin)
         if job_id is None:
             return None
+        if not plain and is_draft_id(job_id):
+            message = f"`{DRAFT_SUFFIX}` ends the ids of drafts, which `review:` makes"
+            origin.error(("id",), message, "wrong-id", "give it another id")
+            return None
         first = self.ids.setdefault(job_id, place)
-        if not job_id.isascii() and self._written.setdefault(job_id, value) != value:
+        if not plain and not job_id.isascii() and self._written.setdefault(job_id, value) != value:
             message = f"`{job_id}` would land in the same file as the job of {first}"
             hint = "it is the same id, in another Unicode form; give it another one"
             origin.error((), message, "path-collision", hint)
@@ -127,11 +188,12 @@ class Expansion:
         """Two jobs never share a file, not even on a disk that ignores case."""
         path = folded(job.path)
         first = self._paths.setdefault(path, job)
-        for index in range(1, outputs_of(job)):
-            if first is not job:
-                break
-            further = path.replace("{output}", f"{output_suffix(index)}{{output}}")
-            first = self._paths.setdefault(further, job)
+        if "num_images" in job.arguments:
+            for index in range(1, outputs_of(job)):
+                if first is not job:
+                    break
+                further = path.replace("{output}", f"{output_suffix(index)}{{output}}")
+                first = self._paths.setdefault(further, job)
         if first is not job:
             shown = path.format(output="", ext="")
             message = f"`{job.label}` would land in the same file as `{first.label}`: {shown}"
@@ -165,10 +227,16 @@ def key_of(endpoint: str, arguments: Arguments, take: int, origin: Origin) -> Jo
     """The key of one take of a job, or None after an error."""
     try:
         return job_key(endpoint, arguments, take)
-    # Lone surrogates, infinite numbers: nothing that fal could be sent.
-    except (ValueError, TypeError, RecursionError) as error:
+    except NOT_JSON as error:
         origin.error((), f"cannot be sent as JSON: {error}", "not-json")
         return None
+
+
+def _key(request: Request, take: int, origin: Origin) -> JobKey | None:
+    """As `key_of`, and shorter where a request like this one has been seen."""
+    if request.keys is None or not request.keys.fits(prompt := request.arguments["prompt"]):
+        return key_of(request.endpoint_id, request.arguments, take, origin)
+    return request.keys.key(prompt, take)
 
 
 def _read(read: Callable[[JSON], T], name: str, value: JSON, origin: Origin) -> T | None:

@@ -13,17 +13,29 @@ from heapq import heappop, heappush
 from itertools import islice
 
 from kling_batch.catalog import registry as catalog
-from kling_batch.catalog.parameters import Parameter
+from kling_batch.catalog.parameter import Parameter, media_taken
 from kling_batch.catalog.registry import Endpoint
 from kling_batch.core.diagnostics import nearest
-from kling_batch.core.jobs import JSON, Arguments, Job, OutputOf, leaves, parents
+from kling_batch.core.jobs import (
+    JSON,
+    PICKED,
+    Arguments,
+    Job,
+    LocalFile,
+    OutputOf,
+    leaves,
+    parents,
+    unpicked_key,
+)
 from kling_batch.errors import ArgumentPath, Place
 from kling_batch.manifest.entry import Origin
 from kling_batch.manifest.expand import Expansion, key_of, outputs_of
+from kling_batch.manifest.media import seconds_of
 
 _Name = tuple[str, int]
 #: 5 s of video are 121 frames: a clip is about a frame longer than it was ordered.
 _FRAME = 0.05
+_AS_LONG = "as long as its source, about"
 _MOST_SUGGESTIONS = 50
 #: Each further circle costs another sort of the jobs that are left.
 _MOST_CIRCLES = 20
@@ -81,8 +93,16 @@ class _Graph:
     def _needs(self, name: _Name) -> list[_Name]:
         if name not in self._origins:
             return []
-        needs = [(need.job_id, need.take) for need in parents(self._jobs[name].arguments)]
+        needs = [
+            each for need in parents(self._jobs[name].arguments) for each in self._takes_of(need)
+        ]
         return [need for need in needs if need in self._jobs]
+
+    def _takes_of(self, need: OutputOf) -> list[_Name]:
+        """The take that a reference names; of a picked one, every take that may be it."""
+        if need.take != PICKED:
+            return [(need.job_id, need.take)]
+        return [(need.job_id, take + 1) for take in range(self._takes.get(need.job_id, 0))]
 
     def _report_circles(self, needs: Mapping[_Name, list[_Name]], circle: list[_Name]) -> None:
         """Report this circle and the others, each without the jobs of those before it."""
@@ -125,11 +145,13 @@ class _Graph:
         if key is None:
             return None
         priced = job._replace(arguments=arguments, key=key)
-        source = filled.source
-        if endpoint is None or source is None or "duration" in endpoint.by_name:
+        if endpoint is None or not filled.parents_clips:
             return priced
-        price = catalog.estimate(endpoint, arguments, source)
-        note = "as long as its source, about"
+        price = catalog.estimate(endpoint, arguments, filled.seconds(endpoint, arguments))
+        if price == (job.estimate, job.estimate_note):
+            return priced
+        about = "its clips counted, about" if "duration" in arguments else _AS_LONG
+        note = f"{about}; {price.note}" if price.note else about
         return priced._replace(estimate=price.micro, estimate_note=note)
 
     def parent(self, need: OutputOf) -> Job | tuple[str, str] | None:
@@ -137,7 +159,8 @@ class _Graph:
 
         None where that job has an error of its own.
         """
-        name = (need.job_id, need.take)
+        # All takes are the same request: the first one tells what a picked one makes.
+        name = (need.job_id, need.take if need.take != PICKED else 1)
         if name in self._jobs:
             return self._done.get(name)
         if takes := self._takes.get(need.job_id):
@@ -160,8 +183,8 @@ class _Filled:
 
     def __init__(self, graph: _Graph, origin: Origin) -> None:
         self.failed = False
-        #: Seconds of the source clip, if a parent makes it.
-        self.source: float | None = None
+        #: Seconds of the clips that parents make, by the path of the argument.
+        self.parents_clips: dict[ArgumentPath, float] = {}
         self._graph = graph
         self._origin = origin
 
@@ -182,13 +205,25 @@ class _Filled:
         if parent is None:
             return value
         made = catalog.by_id(parent.endpoint)
-        if made is not None and parameter.media not in ("", made.output):
+        if made is not None and not media_taken(parameter.media, made.output):
             wanted = f"`{parameter.name}` wants {parameter.media}"
             message = f"{wanted}, but `{parent.id}` makes {made.output}"
             self._error(path, message, "wrong-output")
-        if made is not None and path == ("video_url",) and "duration" in parent.arguments:
-            self.source = int(parent.arguments["duration"]) + _FRAME
-        return replace(value, key=parent.key)
+        if made is not None and made.output != "image" and "duration" in parent.arguments:
+            self.parents_clips[path] = int(parent.arguments["duration"]) + _FRAME
+        return _to(value, parent)
+
+    def seconds(self, endpoint: Endpoint, arguments: Arguments) -> dict[ArgumentPath, float]:
+        """The lengths of all input clips, local ones included, as far as they are known."""
+        known = dict(self.parents_clips)
+
+        def visit(_parameter: Parameter, value: JSON, path: ArgumentPath) -> JSON:
+            if isinstance(value, LocalFile) and (found := seconds_of(value)) is not None:
+                known[path] = found
+            return value
+
+        catalog.replace_urls(endpoint, arguments, visit)
+        return known
 
     def walk(self, value: JSON, path: ArgumentPath) -> JSON:
         """Any part of a raw input."""
@@ -198,7 +233,7 @@ class _Filled:
             return [self.walk(each, (*path, n)) for n, each in enumerate(value)]
         if isinstance(value, OutputOf) and not value.key:
             parent = self._parent(value, path)
-            return value if parent is None else replace(value, key=parent.key)
+            return value if parent is None else _to(value, parent)
         return value
 
     def _parent(self, need: OutputOf, path: ArgumentPath) -> Job | None:
@@ -220,6 +255,12 @@ class _Filled:
     def _error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
         self.failed = True
         self._origin.error(path, message, code, hint)
+
+
+def _to(need: OutputOf, parent: Job) -> OutputOf:
+    """The reference with its parent's key, or with what stands for one until a take is picked."""
+    unpicked = need.take == PICKED
+    return replace(need, key=unpicked_key(parent.batch, parent.id) if unpicked else parent.key)
 
 
 def _name_of(arguments: Arguments, job_id: str) -> str:

@@ -69,17 +69,27 @@ class PathTemplate:
         )
 
     def fill(
-        self, *, batch: str, mode: str, tier: str, job: str, take: int, scope: Scope | None = None
+        self,
+        *,
+        batch: str,
+        mode: str,
+        tier: str,
+        job: str,
+        take: int,
+        scope: Scope | None = None,
+        plain: bool | None = None,
     ) -> str:
         """`Job.path` for one take of a job; `scope` has the values of further names.
 
+        `plain`: what `is_plain_id` says of the id, where that is known.
         Raises `InvalidValue` where the result is no safe path.
         """
         which = (batch, mode, tier, take)
-        if which not in self._frames:
-            self._frames[which] = self._frame(*which)
-        frame = self._frames[which]
-        if frame is not None and is_plain_id(job):
+        try:
+            frame = self._frames[which]
+        except KeyError:
+            frame = self._frames[which] = self._frame(*which)
+        if frame is not None and (is_plain_id(job) if plain is None else plain):
             return f"{frame[0]}{job}{frame[1]}"
         own = {name: _escape(str((scope or {}).get(name, ""))) for name in self._own}
         path = self._pattern % {**_values(*which), "job": job, **own}

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 from kling_batch.catalog import registry as catalog
-from kling_batch.catalog.parameters import Parameter, from_json, remote
+from kling_batch.catalog.parameter import Parameter
+from kling_batch.catalog.parameters import from_json, remote
 from kling_batch.catalog.parameters import reference as read_reference
 from kling_batch.catalog.pricing import Estimate
 from kling_batch.catalog.registry import Endpoint
 from kling_batch.core.diagnostics import Collector, InvalidValue, show
-from kling_batch.core.jobs import JSON, LocalFile, OutputOf
+from kling_batch.core.jobs import JSON, KeyTemplate, LocalFile, OutputOf
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.urls import unreachable
 from kling_batch.errors import ArgumentPath
 from kling_batch.manifest.fields import money
-from kling_batch.manifest.inputs import Files, check_media, seconds_of
+from kling_batch.manifest.inputs import Files
+from kling_batch.manifest.media import check_media, check_together, seconds_of
 
 #: Where a job has one of these, defaults for the others do not apply.
 _EXCLUDES = {"multi_prompt": ("prompt", "duration"), "prompt": ("multi_prompt",)}
 _EXCLUDED = frozenset(name for names in _EXCLUDES.values() for name in names)
-_NOT_RAW = ("mode", "tier")
+_NOT_RAW = ("model", "mode", "tier")
 _RAW_ONLY = ("input", "price")
 _MOST_FORMS = 10_000
+#: Lone surrogates, infinite numbers, endless depth: what JSON cannot say.
+NOT_JSON = (ValueError, TypeError, RecursionError)
 _NOTHING = Collector()
 _ENDPOINT = re.compile(r"/?[A-Za-z0-9][\w.-]*(?:/[\w.-]+)+/?")
 _REFERENCE = frozenset({"job", "take", "output"})
@@ -43,6 +49,8 @@ class Request(NamedTuple):
     estimate: Estimate
     #: Some argument is an output of another job whose key is not known yet.
     waiting: bool = False
+    #: Makes the keys of requests that differ from this one in their prompt only.
+    keys: KeyTemplate | None = None
 
 
 class Requests:
@@ -69,11 +77,14 @@ class Requests:
         if not prompt or form is None:
             return _build(values, defaults, self._files)
         if (known := self._forms.get(form)) is not None:
-            arguments = {**known.arguments, "prompt": prompt}
-            return Request(known.endpoint_id, known.endpoint, arguments, known.estimate), _NOTHING
+            endpoint_id, endpoint, arguments, estimate, _, keys = known
+            arguments = {**arguments, "prompt": prompt}
+            return Request(endpoint_id, endpoint, arguments, estimate, False, keys), _NOTHING
         request, problems = _build(values, defaults, self._files)
         if request and not problems and _is_form(request) and len(self._forms) < _MOST_FORMS:
-            self._forms[form] = request
+            with suppress(*NOT_JSON):  # the caller reports it
+                keys = KeyTemplate(request.endpoint_id, request.arguments, "prompt")
+                self._forms[form] = request._replace(keys=keys)
         return request, problems
 
 
@@ -85,7 +96,7 @@ def _is_form(request: Request) -> bool:
 def _plain_prompt(prompt: JSON) -> str:
     """A prompt that no rule applies to, as it is sent; empty for any other."""
     text = prompt.strip() if isinstance(prompt, str) else ""
-    return text if "@" not in text and len(text) < 2000 else ""
+    return text if "@" not in text and "<<<" not in text and len(text) < 2000 else ""
 
 
 def _build(
@@ -96,16 +107,16 @@ def _build(
         return _raw(values, defaults, files)
     problems = Collector()
     values.pop("endpoint", None)
-    for name in _RAW_ONLY:
-        if values.pop(name, None) is not None:
-            message = f"`{name}` belongs to jobs with `endpoint`"
-            problems.error((name,), message, "conflict", "leave it out, or say `endpoint`")
-    endpoint = _endpoint(values.pop("mode", None), values.pop("tier", None), defaults, problems)
+    said = {name: values.pop(name, None) for name in _RAW_ONLY}
+    words = _Words(values.pop("model", None), values.pop("mode", None), values.pop("tier", None))
+    endpoint = _endpoint(words, defaults, problems)
+    own_price = _own_price(said, endpoint, problems)
     if endpoint is None:
         return None, problems
     if defaults:
-        _yield_defaults(values, defaults, endpoint)
+        _yield_defaults(values, defaults, endpoint, problems)
     through = _take_params(values, problems)
+    endpoint = _meant_tier(endpoint, words, values, defaults, problems)
     arguments, found = catalog.examine(endpoint, values, through)
     problems.errors += found.errors
     problems.warnings += found.warnings
@@ -114,56 +125,131 @@ def _build(
         if name in arguments and name not in endpoint.by_name:
             where = ("params", name)
             arguments[name] = inputs.walk(arguments[name], where, url=_is_url(name))
-    source_seconds = None
     if not endpoint.url_names.isdisjoint(arguments):
+        inputs.beside = arguments
         arguments = catalog.replace_urls(endpoint, arguments, inputs.visit)
-        source = arguments.get("video_url")
-        source_seconds = seconds_of(source) if isinstance(source, LocalFile) else None
+        check_together(endpoint, inputs.seconds, problems)
+    _as_written(problems, endpoint, values)
     price = Estimate(MicroUSD(0))
     if not problems.errors:
-        price = catalog.estimate(endpoint, arguments, source_seconds)
+        price = own_price or catalog.estimate(endpoint, arguments, inputs.seconds)
     return Request(endpoint.id, endpoint, arguments, price, inputs.waiting), problems
 
 
-def _endpoint(
-    mode: JSON, tier: JSON, defaults: Collection[str], problems: Collector
-) -> Endpoint | None:
-    if mode is None:
-        hint = f"one of {', '.join(catalog.MODES)}"
+def _own_price(
+    said: Mapping[str, JSON], endpoint: Endpoint | None, problems: Collector
+) -> Estimate | None:
+    """The price that a job gives, which it may where none is published."""
+    unpriced = endpoint is not None and endpoint.price is None
+    for name, value in said.items():
+        if value is not None and not (name == "price" and unpriced):
+            message = f"`{name}` belongs to jobs with `endpoint`"
+            problems.error((name,), message, "conflict", "leave it out, or say `endpoint`")
+    return _given_price(said["price"], problems) if unpriced else None
+
+
+def _as_written(problems: Collector, endpoint: Endpoint, values: Mapping[str, JSON]) -> None:
+    """Give problems the names that the job has for its arguments, where fal has others."""
+    written = {
+        endpoint.by_any_name[name].name: name
+        for name in values
+        if name in endpoint.by_any_name and name not in endpoint.by_name
+    }
+    if written:
+        for found in (problems.errors, problems.warnings):
+            found[:] = [
+                replace(each, path=(written.get(str(each.path[0]), each.path[0]), *each.path[1:]))
+                if each.path
+                else each
+                for each in found
+            ]
+
+
+class _Words(NamedTuple):
+    """What a job says about its endpoint."""
+
+    model: JSON
+    mode: JSON
+    tier: JSON
+
+
+def _endpoint(words: _Words, defaults: Collection[str], problems: Collector) -> Endpoint | None:
+    if words.mode is None:
+        hint = f"one of {', '.join(catalog.modes())}"
         problems.error((), "`mode` is missing", "missing", hint)
         return None
-    if not isinstance(mode, str) or not isinstance(tier, str | None):
-        name, value = ("tier", tier) if isinstance(mode, str) else ("mode", mode)
-        problems.error((name,), f"`{name}` must be a word, not {show(value)}", "wrong-type")
-        return None
-    known = catalog.find_exactly(mode, tier)
+    for name, value in zip(_Words._fields, words, strict=True):
+        if not isinstance(value, str | None):
+            problems.error((name,), f"`{name}` must be a word, not {show(value)}", "wrong-type")
+            return None
+    known = catalog.find_exactly(words.mode, words.tier, words.model)
     if known is not None:
         return known
-    mode = mode.strip().lower()
-    wanted = catalog.DEFAULT_TIER if tier is None else tier.strip().lower()
-    try:
-        return catalog.find(mode, wanted)
-    except KeyError:
-        if tier is not None and "tier" in defaults and mode in catalog.MODES:
-            # A tier from `defaults:` does not apply to a mode without it.
-            return catalog.find(mode)
-        problems.errors.append(catalog.why_not_found(mode, wanted))
-        return None
+    model, tier = _lowered(words.model), _lowered(words.tier)
+    mode = str(words.mode).strip().lower()
+    if (model is None or "model" in defaults) and len(catalog.models_with(mode)) == 1:
+        # A mode that one model alone has means that model.
+        (model,) = catalog.models_with(mode)
+    wanted = tier
+    if tier is not None and "tier" in defaults and tier not in catalog.tiers_of(mode, model):
+        wanted = None  # a tier from `defaults:` does not apply to a mode without it
+    found = catalog.find_exactly(mode, wanted, model)
+    if found is None:
+        problems.errors.append(catalog.why_not_found(mode, tier, model))
+    return found
 
 
-def _yield_defaults(values: dict[str, JSON], defaults: frozenset[str], endpoint: Endpoint) -> None:
-    for name in _foreign(endpoint.id, defaults):
-        values.pop(name, None)
+def _lowered(word: str | None) -> str | None:
+    return None if word is None else word.strip().lower()
+
+
+def _meant_tier(
+    endpoint: Endpoint,
+    words: _Words,
+    values: dict[str, JSON],
+    defaults: Collection[str],
+    problems: Collector,
+) -> Endpoint:
+    """The endpoint of the tier that the arguments mean, where tiers are presets of arguments.
+
+    A tier of the job itself outranks such an argument from `defaults:`, which is removed.
+    """
+    meant = catalog.fitting(endpoint, values)
+    if meant is endpoint or words.tier is None or "tier" in defaults:
+        return meant
+    name = next(name for name in endpoint.presets if values.get(name) is not None)
+    if name in defaults:
+        del values[name]
+        return endpoint
+    message = f"`tier: {endpoint.tier}` means `{name}: {endpoint.presets[name]}`"
+    hint = f"leave one of them out; `tier: {meant.tier}` means {meant.presets[name]}"
+    problems.error((name,), message, "conflict", hint)
+    return endpoint
+
+
+def _yield_defaults(
+    values: dict[str, JSON], defaults: frozenset[str], endpoint: Endpoint, problems: Collector
+) -> None:
+    """Remove the defaults that do not apply to this job."""
+    for name in defaults - endpoint.by_name.keys():
+        # Another name of something that the job itself says.
+        same = endpoint.by_any_name.get(name)
+        if same is not None and any(
+            values.get(each) is not None for each in (same.name, *same.also) if each != name
+        ):
+            values.pop(name, None)
+    for name in _foreign(endpoint.by_any_name, defaults):
+        if values.pop(name, None) is not None and name in endpoint.refused:
+            message = f"`{name}` is left out: {endpoint.refused[name]}"
+            problems.warn((name,), message, "without-effect")
     for name in _EXCLUDES if defaults & _EXCLUDED else ():
         if values.get(name) is not None and name not in defaults:
             for other in defaults.intersection(_EXCLUDES[name]):
                 values.pop(other, None)
 
 
-def _foreign(endpoint_id: str, defaults: frozenset[str]) -> tuple[str, ...]:
+def _foreign(known: Mapping[str, Parameter], defaults: frozenset[str]) -> tuple[str, ...]:
     """The names of the defaults that an endpoint does not have."""
-    endpoint = catalog.by_id(endpoint_id)
-    known = endpoint.by_name if endpoint else {}
     return tuple(name for name in defaults if name not in known and name != "params")
 
 
@@ -188,6 +274,10 @@ class _Inputs:
 
     def __init__(self, files: Files, problems: Collector) -> None:
         self.waiting = False
+        #: The other arguments of the request.
+        self.beside: Mapping[str, JSON] = {}
+        #: Lengths of local clips, as far as their headers have them.
+        self.seconds: dict[ArgumentPath, float] = {}
         self._files = files
         self._findings = problems
 
@@ -198,7 +288,10 @@ class _Inputs:
         elif isinstance(value, str) and value and not remote(value):
             file = self._local(value, path)
             if file is not None:
-                check_media(file, parameter.media, path, self._findings)
+                limits = parameter.limits_with(self.beside)
+                check_media(file, parameter.media, limits, path, self._findings)
+                if (seconds := seconds_of(file)) is not None:
+                    self.seconds[path] = seconds
                 return file
         return value
 
@@ -247,7 +340,7 @@ def _raw(
         hint = "leave it out" if name in _NOT_RAW else "put it into `input:`"
         problems.error((name,), message, "conflict", hint)
     if not isinstance(endpoint_id, str) or not _ENDPOINT.fullmatch(endpoint_id.strip()):
-        message = f"{show(endpoint_id)} is no endpoint id, such as fal-ai/kling-video/o3/…"
+        message = f"{show(endpoint_id)} is no endpoint id, such as fal-ai/kling-video/…"
         problems.error(("endpoint",), message, "wrong-value")
         return None, problems
     if not isinstance(written, Mapping):
@@ -263,14 +356,25 @@ def _raw(
 def _raw_price(
     endpoint_id: str, arguments: dict[str, JSON], price: JSON, problems: Collector
 ) -> Estimate:
-    if price is not None:
-        try:
-            return Estimate(money(price), "as the manifest says")
-        except InvalidValue as error:
-            problems.error(("price",), str(error), "wrong-value")
+    if (given := _given_price(price, problems)) is not None:
+        return given
     known = catalog.by_id(endpoint_id)
     if known is None:
         return Estimate(MicroUSD(0), "price unknown")
-    message = f"the catalogue knows this endpoint: `mode: {known.mode}` and `tier: {known.tier}`"
+    words = f"`mode: {known.mode}` and `tier: {known.tier}`"
+    if known.model != catalog.default_model():
+        words = f"`model: {known.model}`, {words}"
+    message = f"the catalogue knows this endpoint: {words}"
     problems.warn(("endpoint",), message, "unchecked", "so it would be checked before it is paid")
     return catalog.estimate(known, catalog.normalise(known, arguments))
+
+
+def _given_price(price: JSON, problems: Collector) -> Estimate | None:
+    """The price that a job says, if it says one that can be read."""
+    if price is None:
+        return None
+    try:
+        return Estimate(money(price), "as the manifest says")
+    except InvalidValue as error:
+        problems.error(("price",), str(error), "wrong-value")
+        return None

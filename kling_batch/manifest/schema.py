@@ -1,15 +1,14 @@
 """Models of a manifest: which keys it has and what each may hold; the schema for editors.
 
 The only home of `pydantic`. The models check the keys, and the values that may not be templates;
-the catalogue checks the others once their templates are rendered. Must not expand, render or look
+the catalogue checks the others once their templates are rendered. What is plainly valid is read by
+`frame.py` alone; this module says what is wrong with the rest. Must not expand, render or look
 anything up.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any
 
@@ -25,14 +24,17 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from kling_batch.catalog.json_schema import (
-    DEFINITIONS,
     Schema,
+    by_default_model,
     by_mode,
+    definitions,
+    model_definitions,
+    parameter_names,
     parameter_schema,
     parameters_named,
     shared,
 )
-from kling_batch.catalog.registry import MODES, PARAMETER_MODES, TIERS
+from kling_batch.catalog.registry import default_model, models, modes, tiers
 from kling_batch.core import jobs as core
 from kling_batch.core.diagnostics import nearest, show
 from kling_batch.core.jobs import JSON
@@ -47,6 +49,7 @@ from kling_batch.core.quantities import (
 )
 from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest import fields
+from kling_batch.manifest.frame import AUTHORS, JOB_KEYS, OWN_KEYS, Manifest, copied
 from kling_batch.manifest.paths import DEFAULT_PATH
 
 # --- values -------------------------------------------------------------------------------------
@@ -87,8 +90,9 @@ Object = Annotated[
 AnyText = Annotated[Any, WithJsonSchema(fields.TEXT)]
 AnyWord = Annotated[Any, WithJsonSchema(fields.WORD)]
 AnyTags = Annotated[Any, WithJsonSchema(fields.TAGS)]
-AnyMode = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*MODES]}))]
-AnyTier = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*TIERS]}))]
+AnyModel = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*models()]}))]
+AnyMode = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*modes()]}))]
+AnyTier = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*tiers()]}))]
 AnyTakes = Annotated[Any, WithJsonSchema(fields.templated(fields.whole(1, fields.MOST_TAKES)))]
 AnyPrice = Annotated[Any, WithJsonSchema(fields.templated(fields.MONEY))]
 Condition = Annotated[Any, WithJsonSchema({"type": ["string", "boolean", "number"]})]
@@ -109,8 +113,10 @@ class _Model(BaseModel):
 class Limits(_Model):
     """Limits of the batch; a command-line flag overrides them."""
 
-    concurrency: Requests | None = _key("Open requests at most.")
-    rate: Rate | None = _key("Submissions at most, such as 60/min.")
+    concurrency: Requests | None = _key("Open requests at most; by default 8.")
+    rate: Rate | None = _key(
+        "Submissions at most, such as 60/min; by default `concurrency` a second, at least 10/s."
+    )
     max_cost: Money | None = _key("US dollars at most for this batch, over all its runs.")
     max_cost_per_day: Money | None = _key("US dollars at most in any 24 hours.")
     deadline: Seconds | None = _key("How long a run may last, such as 3h.")
@@ -133,22 +139,38 @@ class Limits(_Model):
 #: API parameters, which stand in a job (or in `defaults:`) under their API names.
 _PARAMETERS: dict[str, Any] = {
     name: (
-        Annotated[Any, WithJsonSchema(parameter_schema(definitions))] | None,
-        _key(definitions[0].doc),
+        Annotated[Any, WithJsonSchema(parameter_schema(found))] | None,
+        _key(found[0].doc),
     )
-    for name in PARAMETER_MODES
-    if (definitions := parameters_named(name))
+    for name in parameter_names()
+    if (found := parameters_named(name))
 }
 
 
-class _SharedKeys(_Model):
-    """Keys of a job that `defaults:` may have too, without the API parameters."""
+class _RenderKeys(_Model):
+    """Keys that say what is rendered, without the API parameters."""
 
+    model: AnyModel | None = _key(f"The Kling generation; {default_model()} if not said.")
     mode: AnyMode | None = _key("What kind of render.")
     tier: AnyTier | None = _key("Quality and price; pro if not said.")
+    params: Object | None = _key("Parameters that the catalogue does not know: passed on.")
+
+
+_Stage: Any = create_model("Stage", __base__=_RenderKeys, **_PARAMETERS)
+
+
+class Review(_Model):
+    """A draft now, and a final once a person has approved the draft."""
+
+    draft: _Stage | None = _key("What differs in the draft, such as {tier: standard}.")
+    final: _Stage | None = _key("What differs in the final, such as {tier: pro}.")
+
+
+class _SharedKeys(_RenderKeys):
+    """Keys of a job that `defaults:` may have too, without the API parameters."""
+
     takes: AnyTakes | None = _key("How many renderings of the same job are wanted.")
     tags: AnyTags | None = _key("Words to select jobs by.")
-    params: Object | None = _key("Parameters that the catalogue does not know: passed on.")
 
 
 class _JobKeys(_SharedKeys):
@@ -160,6 +182,7 @@ class _JobKeys(_SharedKeys):
     )
     matrix: Matrix | None = _key("Lists of values: every combination is a job.")
     when: Condition | None = _key("The job exists only where this holds.")
+    review: Review | None = _key("Draft and final of this job; null: neither.")
     endpoint: AnyWord | None = _key("Any fal endpoint, instead of `mode`.")
     input: Object | None = _key("The whole input of such an endpoint: passed on.")
     price: AnyPrice | None = _key("US dollars for one attempt at such an endpoint.")
@@ -184,6 +207,7 @@ class Document(_Model):
         "How often a job is tried after failures that fal does not bill: {attempts: 3}."
     )
     limits: Limits | None = None
+    review: Review | None = _key("Draft and final of every job that has no `review` of its own.")
     defaults: _Defaults | None = None
     jobs: list[_Job] = Field(min_length=1, description="The renders to be had.")
 
@@ -192,26 +216,7 @@ def _names(model: type[BaseModel]) -> frozenset[str]:
     return frozenset(field.alias or name for name, field in model.model_fields.items())
 
 
-#: Every key of a job; `OWN_KEYS` are those that `defaults:` does not have.
-JOB_KEYS = _names(_Job)
-OWN_KEYS = JOB_KEYS - _names(_Defaults)
-
 # --- reading ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """A manifest with valid keys; its strings are as written, templates and all."""
-
-    name: str | None = None
-    output: str | None = None
-    path: str = DEFAULT_PATH
-    limits: core.Limits = field(default=core.Limits())
-    vars: Mapping[str, JSON]
-    env: Mapping[str, str]
-    defaults: Mapping[str, JSON]
-    #: None where an entry is no mapping: it is reported, and keeps its number.
-    entries: tuple[Mapping[str, JSON] | None, ...]
 
 
 def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
@@ -220,8 +225,9 @@ def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
     if not isinstance(value, Mapping):
         message = f"a manifest is a mapping with `jobs:`, not {show(value)}"
         problems.append(Problem.about((), message, "wrong-type"))
-        value = {"jobs": [dict(_CUT)]}
-    frame = _copy(value)
+        frame = {"jobs": [_CUT]}
+    else:
+        frame = copied(value)
     try:
         document = Document.model_validate(frame)
     except ValidationError as error:
@@ -232,21 +238,8 @@ def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
     return _manifest(document, frame), problems
 
 
-#: Top-level keys that mean nothing here; `$schema` is how JSON names its own for editors.
-_AUTHORS = r"^(x-|\$schema$)"
-#: Placeholder of an entry that is no mapping.
-_CUT = {"id": None, "mode": None}
-
-
-def _copy(value: Mapping[str, JSON]) -> dict[str, JSON]:
-    """A copy that `_cut` may change, without the author's own keys (`x-…`, for anchors)."""
-    frame = {name: entry for name, entry in value.items() if not re.match(_AUTHORS, name)}
-    for name in ("limits", "defaults"):
-        if isinstance(frame.get(name), Mapping):
-            frame[name] = dict(frame[name])
-    if isinstance(frame.get("jobs"), list):
-        frame["jobs"] = [dict(job) if isinstance(job, Mapping) else job for job in frame["jobs"]]
-    return frame
+#: Placeholder of an entry that is no mapping: this object, since an author may write an equal one.
+_CUT: dict[str, JSON] = {"id": None, "mode": None}
 
 
 def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
@@ -264,7 +257,8 @@ def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
         vars=document.vars or {},
         env=document.env or {},
         defaults=frame.get("defaults") or {},
-        entries=tuple(None if job == _CUT else job for job in frame["jobs"]),
+        review=frame.get("review"),
+        entries=tuple(None if job is _CUT else job for job in frame["jobs"]),
     )
 
 
@@ -272,13 +266,13 @@ def _cut(frame: dict[str, JSON], loc: ArgumentPath) -> None:
     """Remove what an error is about; a job that is no mapping becomes an empty one."""
     match loc:
         case ("jobs", int(index)):
-            frame["jobs"][index] = dict(_CUT)
+            frame["jobs"][index] = _CUT
         case ("jobs", int(index), str(name), *_):
             frame["jobs"][index].pop(name, None)
         case ("limits" | "defaults" as part, str(name), *_):
             frame[part].pop(name, None)
         case ("jobs",) | ():
-            frame["jobs"] = [dict(_CUT)]
+            frame["jobs"] = [_CUT]
         case _:
             frame.pop(str(loc[0]), None)
 
@@ -312,6 +306,10 @@ def _sentence(error: ErrorDetails) -> str:
 def _unknown(path: ArgumentPath) -> Problem:
     known: Iterable[str]
     match path:
+        case (*_, "review", _):
+            known, where = _names(Review), "`review`"
+        case (*_, "review", stage, _):
+            known, where = _names(_Stage), f"`{stage}`"
         case ("jobs", _, _):
             known, where = JOB_KEYS, "a job"
         case ("limits", _):
@@ -321,6 +319,8 @@ def _unknown(path: ArgumentPath) -> Problem:
         case _:
             known, where = _names(Document), "a manifest"
     hint = nearest(path[-1], known)
+    if path[-1] in JOB_KEYS:  # but not here
+        hint = "say it at the top, or at a job" if path[-1] == "review" else "say it at the job"
     if not hint and path[0] in ("jobs", "defaults"):
         hint = "new parameters of the API go into `params:`"
     return Problem.about(path, f"{where} has no key `{path[-1]}`", "unknown-key", hint)
@@ -339,13 +339,14 @@ def schema() -> Schema:
     job["properties"] = {name: keys[name] for name in sorted(keys, key=lambda n: n not in OWN_KEYS)}
     job["allOf"] = by_mode()
     job["anyOf"] = [{"required": [name]} for name in ("id", "from", "matrix")]
-    made |= {"required": ["jobs"], "patternProperties": {_AUTHORS: True}}
-    definitions = {**made.pop("$defs"), **DEFINITIONS}
+    made |= {"required": ["jobs"], "patternProperties": {AUTHORS: True}}
+    made["allOf"] = by_default_model()
+    parts = {**made.pop("$defs"), **definitions(), **model_definitions()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **_tidy(made),
         "title": "kling-batch manifest",
-        "$defs": {name: _tidy(part) for name, part in definitions.items()},
+        "$defs": {name: _tidy(part) for name, part in parts.items()},
     }
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from kling_batch.core.diagnostics import Collector, InvalidValue, fatal, summary
 from kling_batch.core.jobs import JSON, Batch, Job, job_key
 from kling_batch.errors import ArgumentPath, Place
+from kling_batch.manifest.frame import OWN_KEYS
 from kling_batch.manifest.inputs import Files
 from kling_batch.manifest.paths import DEFAULT_PATH, PathTemplate, problem_of_id
 from kling_batch.manifest.request import Requests
-from kling_batch.manifest.schema import OWN_KEYS
 
 #: Flags that have a name of their own; every other parameter is a `--param`.
-_FLAGS = ("mode", "tier", "prompt", "aspect_ratio", "image_url", "video_url", "take")
+_FLAGS = ("model", "mode", "tier", "prompt", "aspect_ratio", "image_url", "video_url", "take")
 
 
 def single(
@@ -25,6 +25,7 @@ def single(
     tier: str | None,
     arguments: Mapping[str, JSON],
     *,
+    model: str | None = None,
     batch: str,
     id: str,  # noqa: A002 - the name of the field of `Job`
     take: int = 1,
@@ -37,7 +38,7 @@ def single(
         if name in arguments:
             collector.error(_place((name,)), f"`{name}` is no parameter", "unknown-parameter")
     collector.check()
-    values = {**arguments, "mode": mode, "tier": tier}
+    values = {**arguments, "model": model, "mode": mode, "tier": tier}
     request, problems = Requests(Files(cwd)).build(values, frozenset())
     collector.errors += [problem.at(_place(problem.path)) for problem in problems.errors]
     if why := problem_of_id(id) or problem_of_id(batch):

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from kling_batch.operations.adopt import adopt_file
     from kling_batch.operations.billing import learn_bills
     from kling_batch.operations.cancel import cancel_jobs
-    from kling_batch.operations.doctor import check_folder, check_key_file, check_service
+    from kling_batch.operations.checks import check_folder, check_key_file
+    from kling_batch.operations.doctor import check_service
+    from kling_batch.operations.export import export_takes
     from kling_batch.operations.plan import plan_run
     from kling_batch.operations.prices import live_price_changes
     from kling_batch.operations.repair import repair_files
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.run import open_run
     from kling_batch.operations.services import edit_ledger
     from kling_batch.operations.single import single_batch, single_result
+    from kling_batch.operations.verdicts import judge
     from kling_batch.operations.verify import verify_ledger
 
 _MODULES = {
@@ -26,10 +29,12 @@ _MODULES = {
     "allow_retries": "retry",
     "allow_take": "retry",
     "cancel_jobs": "cancel",
-    "check_folder": "doctor",
-    "check_key_file": "doctor",
+    "check_folder": "checks",
+    "check_key_file": "checks",
     "check_service": "doctor",
     "edit_ledger": "services",
+    "export_takes": "export",
+    "judge": "verdicts",
     "learn_bills": "billing",
     "live_price_changes": "prices",
     "open_run": "run",
@@ -51,6 +56,8 @@ __all__ = [
     "check_key_file",
     "check_service",
     "edit_ledger",
+    "export_takes",
+    "judge",
     "learn_bills",
     "live_price_changes",
     "open_run",

@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
 import anyio
 
-from kling_batch.catalog.registry import CATALOG
+from kling_batch.catalog.registry import endpoints
 from kling_batch.core.outcomes import ListForbidden, Listing, Unread
 from kling_batch.core.quantities import format_time
 from kling_batch.errors import ExitCode, KlingBatchError
 from kling_batch.fal.client import connect
-from kling_batch.fal.credentials import key_file_warning
+from kling_batch.operations.checks import Check
 from kling_batch.operations.services import gateway_of, now
 from kling_batch.settings import Settings
-
-
-class Check(NamedTuple):
-    """Result of one check."""
-
-    name: str
-    passed: bool
-    message: str
-    #: What a failed check makes `doctor` exit with; 0: it keeps no run from working.
-    code: int = ExitCode.OK
-
-
-def check_folder(folder: Path) -> Check:
-    """Whether the output folder can be written, or made."""
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        return Check("output", False, f"{folder}: cannot write below {existing}", ExitCode.USAGE)
-    return Check("output", True, f"{folder} can be written")
-
-
-def check_key_file() -> Iterator[Check]:
-    """A warning where other users may read the key in `.env`."""
-    if message := key_file_warning():
-        yield Check("key file", False, message)
 
 
 def check_service(settings: Settings) -> list[Check]:
@@ -58,7 +28,7 @@ def check_service(settings: Settings) -> list[Check]:
 
 async def _ask(gateway: str | None) -> list[Check]:
     checks: list[Check] = []
-    endpoint = CATALOG[0].id
+    endpoint = endpoints()[0].id
     async with connect(gateway) as fal:
         checks.append(Check("key", True, "found"))
         prices = await fal.queue.prices([endpoint])

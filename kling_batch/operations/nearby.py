@@ -82,6 +82,6 @@ def _paid_there(path: Path, service: str, wanted: set[JobKey]) -> int:
     """How many of these jobs that ledger has paid for; none where it cannot be read."""
     with suppress(KlingBatchError, OSError), Reader.open(path) as reader:
         if service_of(reader) == service:
-            known = reader.standings()
-            return sum(key in known and known[key].state not in _UNPAID for key in wanted)
+            known = reader.standings(wanted).values()
+            return sum(standing.state not in _UNPAID for standing in known)
     return 0

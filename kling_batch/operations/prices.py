@@ -70,6 +70,8 @@ def _line(name: str, price: tuple[float, str] | None) -> str:
     text = f"${amount:g} per {unit or 'unit'}"
     if endpoint is None:
         return f"{name}: {text}"
+    if not endpoint.unit_price:
+        return f"{name}: {text}; the catalogue knows no unit of it"
     factor = unit_factor(endpoint, amount)
     if abs(factor - 1) < 0.001:
         return f"{name}: {text}, as in the catalogue"

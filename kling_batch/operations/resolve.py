@@ -12,7 +12,7 @@ from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind
 from kling_batch.core.records import Attempt
 from kling_batch.errors import UsageError
-from kling_batch.fal.client import handle_of
+from kling_batch.fal.addresses import handle_of
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.names import LedgerJob, find
 from kling_batch.ledger.overrides import id_is_users, mark_not_submitted, restart_in_doubt

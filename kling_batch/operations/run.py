@@ -10,105 +10,62 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache, partial
 
-import anyio
-
 from kling_batch import __version__
-from kling_batch.core.events import EventKind, RunEvent, RunResult, StopReason
+from kling_batch.core.events import RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
-from kling_batch.core.lifecycle import OPEN
-from kling_batch.core.quantities import MicroUSD
-from kling_batch.core.text import count
 from kling_batch.core.urls import without_signatures
-from kling_batch.engine.context import RunPolicy
-from kling_batch.engine.engine import Engine
-from kling_batch.errors import ExitCode, KlingBatchError, LedgerError, UsageError
+from kling_batch.errors import ExitCode, KlingBatchError, LedgerError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.trial import set_aside
+from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.plan import PlannedRun
+from kling_batch.operations.prepared import PreparedRun
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import (
-    authorization_for,
     counted_by_caps,
     coverage_now,
     gateway_of,
     now,
-    run_context,
 )
-from kling_batch.operations.signals import Signals, interrupt_once, listen, receiver
-from kling_batch.operations.targets import (
-    WRITING,
-    check_folders,
-    check_room,
-    must_be_folder,
-)
+from kling_batch.operations.targets import must_be_folder
 from kling_batch.planning.approval import Approval
-from kling_batch.planning.builder import build_plan, store_of, with_granted_takes
-from kling_batch.planning.coverage import Coverage
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.planning.builder import as_decided, build_plan
+from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
 from kling_batch.report.plan_view import left_out_lines
-from kling_batch.report.run_report import RunReport, RunStarted
-from kling_batch.settings import RunOptions, Settings, resolve
+from kling_batch.report.run_report import RunReport
+from kling_batch.settings import RunOptions, resolve
 
 
 @dataclass(slots=True, kw_only=True)
-class Run:
-    """One run whose ledger is open, and whose plan is made and approved."""
+class Run(PreparedRun):
+    """A prepared run, which can be carried out once."""
 
-    batches: Sequence[Batch]
-    settings: Settings
-    ledger: Ledger
-    plan: Plan
-    approval: Approval
-    command: Command
-    display: Display
-    signals: Signals
-    check_plan: Callable[[Plan], None] | None
-    #: Other ledgers that have these jobs, a sentence each.
-    warnings: tuple[str, ...]
-    #: How far the caps reach in the plan; None: to its end.
-    coverage: Coverage | None
-    run_id: int
-    started: datetime
-    #: Address of the emulator, or None for fal; opened once.
-    gateway: Callable[[], str | None]
-    #: What people should know before the run begins.
-    notices: Sequence[str] = ()
     exit_code: ExitCode = ExitCode.SOME_FAILED
 
     def carry_out(self) -> RunReport:
         """Carry out the plan and report, in an event loop of its own."""
         result = RunResult()
         if not self.plan.idle:
-            with _plain_errors(), self._services() as (gateway, auth):
-                result = anyio.run(partial(_drive, self, gateway=gateway, auth=auth))
+            # Measured: to load engine and client takes a fifth of an idle run.
+            from kling_batch.operations.drive import drive_in_own_loop  # noqa: PLC0415
+
+            result = drive_in_own_loop(self)
         return self._report(result)
 
     async def carry_out_async(self) -> RunReport:
         """Carry out the plan and report, in the event loop of the caller."""
         result = RunResult()
         if not self.plan.idle:
-            with _plain_errors(), self._services() as (gateway, auth):
-                result = await _drive(self, gateway=gateway, auth=auth)
-        return self._report(result)
+            from kling_batch.operations.drive import drive  # noqa: PLC0415
 
-    @contextmanager
-    def _services(self) -> Iterator[tuple[str | None, str]]:
-        """Address of the emulator, or None, and the authorization; the folders are checked."""
-        gateway = self.gateway()
-        auth = authorization_for(self.settings, self.plan)
-        check_folders(self.plan, self.settings)
-        check_room(self.plan, self.settings, self.ledger.typical_sizes())
-        for item in self.plan.items:
-            if item.action in WRITING:
-                _check_folder(self.settings, item.job)
-        yield gateway, auth
+            result = await drive(self)
+        return self._report(result)
 
     def _report(self, result: RunResult) -> RunReport:
         displaced = self.ledger.displaced
@@ -175,7 +132,6 @@ def open_run(
         ExitStack() as stack,
     ):
         gateway = cache(lambda: stack.enter_context(gateway_of(settings)))
-        search = ListSearch(settings, ledger, gateway)
         started = now()
         run_id = ledger.begin_run(
             command=without_signatures(str(command)),
@@ -186,16 +142,18 @@ def open_run(
         )
         try:
             ledger.recover()
-            grown = with_granted_takes(ledger, batches)
+            batches = as_decided(ledger, batches)
+            settings = resolve(batches, options, single=single)  # caps count what people decided
+            search = ListSearch(settings, ledger, gateway)
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:
                 plan = build_plan(
                     ledger,
-                    [select(batch) for batch in grown],
+                    [select(batch) for batch in batches],
                     settings,
                     retry=retry,
-                    whole=() if single else grown,
+                    whole=() if single else batches,
                     recover=search.recover,
                 )
             if check_plan is not None:
@@ -228,8 +186,8 @@ def open_run(
             if not plan.idle:
                 approval.require(plan, ledger)
             if plan_maker is None:
-                _register(ledger, grown, single=single)
-            ledger.checkpoint()
+                _register(ledger, batches, single=single)
+            ledger.log.checkpoint()
             run = Run(
                 batches=batches,
                 settings=settings,
@@ -272,126 +230,3 @@ def _exit_code(error: BaseException) -> ExitCode:
     if isinstance(error, KlingBatchError):
         return error.exit_code
     return ExitCode.SOME_FAILED if isinstance(error, Exception) else ExitCode.INTERRUPTED
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Raise an error that was explained inside a task group without the group around it."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException | None = group.subgroup(KlingBatchError)
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        if error is None:
-            raise
-        raise error from group
-
-
-def _check_folder(settings: Settings, job: Job) -> None:
-    """Prove before paying that the file can be written."""
-    try:
-        store = store_of(settings)
-        relative = job.output_path(0, ".part")
-        if not store.can_be_named(job.batch, relative):
-            return  # the engine says so of this job alone, and pays nothing for it
-        folder = store.prepare(job.batch, relative).parent
-        writable = os.access(folder, os.W_OK)
-    except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
-    if not writable:
-        raise UsageError(f"{folder}: cannot write here; nothing was sent")
-
-
-# -- the engine's frame ------------------------------------------------------------------------
-
-
-async def _drive(run: Run, *, gateway: str | None, auth: str) -> RunResult:
-    settings, display = run.settings, run.display
-    with receiver(run.signals) as signals:  # before the first line: then Ctrl-C is possible
-        display.start(
-            RunStarted(
-                plan=run.plan,
-                cap=settings.budget.total,
-                output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
-                emulated=settings.service == "emulator",
-                committed=_committed(run),
-                coverage=run.coverage,
-            )
-        )
-        for warning in (*run.notices, *run.warnings):
-            display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
-        async with run_context(
-            settings,
-            run.ledger,
-            _policy(run),
-            gateway=gateway,
-            auth=auth,
-            notify=display.notify,
-            priced=_priced(run),
-        ) as context:
-            engine = Engine(context)
-            async with anyio.create_task_group() as tasks:
-                if signals is not None and run.signals is Signals.INTERRUPT:
-                    tasks.start_soon(interrupt_once, signals, engine, display)
-                elif signals is not None:
-                    last_message = partial(_last_message, run)
-                    tasks.start_soon(listen, signals, engine, display, last_message)
-                tasks.start_soon(_tick, display, run.ledger)
-                if settings.deadline is not None:
-                    tasks.start_soon(_leave_after, engine, settings.deadline)
-                # Where the caller cancels this, a POST in flight is shielded and gets its answer.
-                result = await engine.run(run.plan)
-                tasks.cancel_scope.cancel()
-    return result
-
-
-def _priced(run: Run) -> list[str]:
-    """Endpoints that a capped run pays for: a cap is held against the dearer price."""
-    if not run.settings.budget.caps:
-        return []
-    submitted = (item.job.endpoint for item in run.plan.items if item.action is Action.SUBMIT)
-    return sorted(set(submitted))
-
-
-def _committed(run: Run) -> MicroUSD:
-    """What counts against the caps already; without a cap, what the batches have cost."""
-    if (counted := counted_by_caps(run.ledger, run.settings)) is not None:
-        return counted
-    return run.ledger.committed([batch.name for batch in run.batches])
-
-
-def _policy(run: Run) -> RunPolicy:
-    settings = run.settings
-    return RunPolicy(
-        concurrency=settings.concurrency,
-        rate=settings.rate,
-        caps=settings.budget.caps,
-        doubt_wait=settings.doubt_wait,
-        attempts=settings.attempts,
-        start_timeout=settings.start_timeout,
-        max_failures=settings.max_failures,
-        payable=(
-            frozenset() if settings.options.collect else run.approval.payable(run.plan)
-        ).__contains__,
-        alarm=run.approval.alarm(run.plan, run.ledger),
-        detach=settings.options.detach,
-    )
-
-
-def _last_message(run: Run) -> str:
-    """Message for a process that ends without a summary."""
-    requests = count(len(run.ledger.open_attempts(*OPEN)), "request")
-    return f"{requests} may be open at fal and billed; to go on: {run.command}"
-
-
-async def _leave_after(engine: Engine, seconds: float) -> None:
-    await anyio.sleep(seconds)
-    engine.leave(ExitCode.STILL_RUNNING, f"the time of this run ({seconds:.0f} s) is over")
-
-
-async def _tick(display: Display, ledger: Ledger) -> None:
-    while True:
-        display.tick(anyio.current_time())
-        ledger.checkpoint()
-        await anyio.sleep(0.25)

@@ -1,40 +1,27 @@
-"""Services of a run: fal or an emulator, credentials, clock, and the engine's context.
+"""Services of every command: the clock, an emulator, the reach of the caps, a ledger to edit.
 
-Opens what the engine needs. Must not decide about jobs or money.
+Must not decide about jobs or money, and must not import a client of fal.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from random import Random
 
 from kling_batch import __version__
-from kling_batch.catalog.registry import ROUNDING, by_id
-from kling_batch.core.events import RunEvent
+from kling_batch.catalog.registry import ROUNDING
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap
-from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.errors import ExitCode, LedgerError, UsageError
-from kling_batch.fal.client import connect
-from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
-from kling_batch.fal.upload import FalUploader
 from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
-from kling_batch.operations.unit_prices import dearer_cost, dearer_units
-from kling_batch.output.download import Downloader
-from kling_batch.planning.builder import store_of
 from kling_batch.planning.coverage import Coverage, coverage_of
-from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import Settings
-
-#: Actions that need the key; output files are public to whoever has their URL.
-_KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
 
 
 def now() -> datetime:
@@ -44,6 +31,8 @@ def now() -> datetime:
 
 def coverage_now(reader: Reader | None, plan: Plan, settings: Settings) -> Coverage | None:
     """How far the caps reach in this plan now; None: to its end, or nobody has set one."""
+    if not settings.budget.caps or not plan.count(Action.SUBMIT):
+        return None
     if reader is None:
         return coverage_of(plan, settings.budget, lambda _cap: MicroUSD(0), {})
     known = reader.highest_cost_ratios().items()
@@ -99,55 +88,6 @@ def emulator_state(settings: Settings) -> Path:
     Beside the ledger, so that an interrupted run finds its requests again.
     """
     return settings.ledger.with_name("emulator.db")
-
-
-def authorization_for(settings: Settings, plan: Plan) -> str:
-    """The `Authorization` header; a dummy where the plan needs no key.
-
-    Raises:
-        AuthError: there is no key, and the plan needs one.
-    """
-    if settings.service == "emulator" or not any(map(_needs_key, plan.items)):
-        return DUMMY_AUTHORIZATION
-    return authorization()
-
-
-def _needs_key(item: PlannedJob) -> bool:
-    fetched = item.found is not None and not item.found.files
-    return item.action in _KEYED or (item.action is Action.RECOVER and fetched)
-
-
-@asynccontextmanager
-async def run_context(
-    settings: Settings,
-    ledger: Ledger,
-    policy: RunPolicy,
-    *,
-    gateway: str | None,
-    auth: str,
-    notify: Callable[[RunEvent], None],
-    priced: Sequence[str] = (),
-) -> AsyncIterator[RunContext]:
-    """The engine's context with open connections.
-
-    `priced`: endpoints whose unit prices are asked of fal, for the caps.
-    """
-    async with connect(gateway, auth) as fal:
-        factors = await dearer_units(fal.queue, priced)
-        yield RunContext(
-            ledger=ledger,
-            queue=fal.queue,
-            fetcher=Downloader(fal.files),
-            uploader=FalUploader(auth, gateway=gateway),
-            store=store_of(settings),
-            policy=policy,
-            now=now,
-            rng=Random(),  # noqa: S311 - jitter, not a secret
-            notify=notify,
-            cost_of=partial(dearer_cost, factors),
-            price_factors=factors,
-            media=lambda endpoint: by_id(endpoint) is not None,
-        )
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from enum import Enum, auto
 from types import FrameType
 
 import anyio
@@ -19,34 +18,13 @@ import anyio
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
+from kling_batch.operations.handled_signals import Signals
 from kling_batch.report.display.base import Display
 
 #: Seconds between SIGTERM and leaving whatever is open: CI systems kill after about ten.
 TERM_GRACE = 8.0
 #: Seconds between looks at signals that the event loop does not deliver.
 _LOOK = 0.1
-
-
-class Signals(Enum):
-    """Which signals a run handles."""
-
-    #: A program of its own: SIGINT, SIGTERM and SIGHUP, and the process may be ended.
-    PROCESS = auto()
-    #: Inside another program: the first SIGINT only; the next one is that program's.
-    INTERRUPT = auto()
-    #: Inside an event loop or a thread of another program: none.
-    NONE = auto()
-
-
-def signals_of_caller() -> Signals:
-    """SIGINT in the main thread of a program that does not handle it itself, else nothing."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return Signals.NONE
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    except ValueError:  # only the main thread may
-        return Signals.NONE
-    return Signals.INTERRUPT
 
 
 def receiver(handled: Signals) -> AbstractContextManager[AsyncIterator[signal.Signals] | None]:

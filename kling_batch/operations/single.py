@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from kling_batch.catalog.registry import DEFAULT_TIER, default_model
 from kling_batch.core.jobs import JSON, Batch, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.records import File
@@ -19,7 +20,13 @@ from kling_batch.output.files import shown
 
 
 def single_batch(
-    name: str, mode: str, tier: str, arguments: Mapping[str, str], *, take: int
+    name: str,
+    mode: str,
+    tier: str | None,
+    arguments: Mapping[str, str],
+    *,
+    take: int,
+    model: str | None = None,
 ) -> Batch:
     """Batch of one job, under an id that is the same for the same arguments.
 
@@ -30,20 +37,23 @@ def single_batch(
         mode,
         tier,
         arguments,
+        model=model,
         batch=name,
-        id=_id(mode, tier, arguments),
+        id=_id(model, mode, tier, arguments),
         take=take,
         cwd=Path.cwd(),
     )
 
 
-def _id(mode: str, tier: str, arguments: Mapping[str, str]) -> str:
+def _id(model: str | None, mode: str, tier: str | None, arguments: Mapping[str, str]) -> str:
     """Readable id: words of the prompt, and a digest of everything."""
-    words = re.findall(r"[a-z0-9]+", arguments.get("prompt", "").lower())
-    slug = "-".join(words)[:40].strip("-") or mode
+    said = re.findall(r"[a-z0-9]+", arguments.get("prompt", "").lower())
+    slug = "-".join(said)[:40].strip("-") or mode
     # A newly signed URL is the same input.
     given = sorted((name, unsigned(value)) for name, value in arguments.items())
-    text = json.dumps([mode, tier, given])
+    words = [mode, tier or DEFAULT_TIER, given]
+    # The id of a command without `--model` is that of versions before there was one.
+    text = json.dumps(words if model in (None, default_model()) else [model, *words])
     return f"{slug}-{sha256(text.encode()).hexdigest()[:6]}"
 
 

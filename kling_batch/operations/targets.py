@@ -16,8 +16,7 @@ from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import Job
 from kling_batch.core.text import count
 from kling_batch.errors import UsageError
-from kling_batch.output.download import SPARE
-from kling_batch.output.files import shown
+from kling_batch.output.files import SPARE, shown
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import Settings
@@ -70,14 +69,17 @@ def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> No
     needed: defaultdict[int, int] = defaultdict(int)
     jobs: defaultdict[int, int] = defaultdict(int)
     folders: dict[int, Path] = {}
+    disks: dict[str, int | None] = {}
     for item in plan.items:
         if item.action is Action.SUBMIT and not item.duplicate:
-            folder = _existing(settings.roots[item.job.batch])
-            try:
-                disk = os.stat(folder).st_dev  # noqa: PTH116 - the device, not the path
-            except OSError:
+            batch = item.job.batch
+            if batch not in disks:
+                folder = _existing(settings.roots[batch])
+                disks[batch] = _disk(folder)
+                if (number := disks[batch]) is not None:
+                    folders[number] = folder
+            if (disk := disks[batch]) is None:
                 continue
-            folders[disk] = folder
             needed[disk] += _size(item.job, usual, real=settings.service == "fal")
             jobs[disk] += 1
     for disk, folder in folders.items():
@@ -107,10 +109,18 @@ def _size(job: Job, usual: Mapping[str, float], *, real: bool) -> int:
     endpoint = by_id(job.endpoint)
     if endpoint is None or not real:
         return 0  # the emulator's files are tiny
-    if endpoint.output == "image":
+    if endpoint.output != "video":
         return _PICTURE * (whole_number(job.arguments.get("num_images")) or 1)
     second = _SECOND_4K if endpoint.tier == "4k" else _SECOND
     return second * (whole_number(job.arguments.get("duration")) or 5)
+
+
+def _disk(folder: Path) -> int | None:
+    """The number of the device that a folder is on; None where it cannot be looked at."""
+    try:
+        return os.stat(folder).st_dev  # noqa: PTH116 - the device, not the path
+    except OSError:
+        return None
 
 
 def _existing(folder: Path) -> Path:

@@ -34,7 +34,7 @@ async def dearer_units(queue: FalQueue, endpoints: Sequence[str]) -> dict[str, f
     Discounts are left out: a cap is held against the dearer of the two prices. Where fal does not
     answer, the catalogue's prices stand.
     """
-    known = [endpoint for name in endpoints if (endpoint := by_id(name)) is not None]
+    known = [each for name in endpoints if (each := by_id(name)) and each.unit_price]
     found: dict[str, float] = {}
     for start in range(0, len(known), AT_ONCE):
         some = {endpoint.id: endpoint for endpoint in known[start : start + AT_ONCE]}

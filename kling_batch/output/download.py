@@ -10,27 +10,27 @@ import base64
 import errno
 import os
 import shutil
-import ssl
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 import anyio
-import httpx
 
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
 from kling_batch.core.text import with_certificate_hint
-from kling_batch.output.files import digest_of_open
+from kling_batch.output.files import SPARE
 from kling_batch.output.filetype import HEAD, Kind, looks_like_page, sniff, whole
+from kling_batch.output.part_file import BLOCK, PartFile
+from kling_batch.output.worker import FileWorker, InLoop
+from kling_batch.wire.protocol import AddressError, Reply, Request, Wire, WireError
 
 #: Limit where no size is declared; a 15 s clip in 4k is far below.
 MAX_SIZE = 8 * 1024**3
 #: A connection that brings fewer bytes than this in that many seconds is closed and resumed:
-#: httpx's own timeout counts from byte to byte, and a trickle would hold the run for ever.
+#: a wire's timeout counts from byte to byte, and a trickle would hold the run for ever.
 DRIP_BYTES, DRIP_SECONDS = 64 * 1024, 60.0
-#: Bytes left free on the disk: the ledger must still be able to record what happened.
-SPARE = 64 * 1024**2
 #: Bytes between checks of the free space; other programs write to the disk as well.
 LOOK_BYTES = 4 * 1024**2
 
@@ -83,9 +83,13 @@ class Room:
 class Downloader:
     """Downloads over HTTPS and unpacks data URIs."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        """`http` must not carry the key: files are public to whoever has the URL."""
-        self._http = http
+    def __init__(self, wire: Wire, worker: FileWorker | None = None) -> None:
+        """`wire` must not carry the key: files are public to whoever has the URL.
+
+        `worker` writes, hashes and syncs; without one the loop does.
+        """
+        self._wire = wire
+        self._worker = worker or InLoop()
         self._room = Room()
         #: Digests of complete downloads that do not look like what fal's result describes.
         self._doubted: dict[Path, str] = {}
@@ -99,94 +103,129 @@ class Downloader:
         """
         if temporary.is_symlink():
             temporary.unlink()  # not ours, and must not be written through
+        part = PartFile(temporary)
         try:
             if file.url.startswith("data:"):
-                self._unpack(file.url, temporary)
+                self._unpack(file.url, part)
             else:
-                gone = await self._stream(file, temporary)
+                gone = await self._stream(file, part)
                 if gone is not None:
                     return gone
-            return self._checked(file, temporary)
+            return await self._worker.run(self._checked, file, part)
         except Broken as error:
             if error.restart:
-                temporary.unlink(missing_ok=True)
+                part.discard()
             return Unfetched(str(error), outage=error.outage)
-        except httpx.HTTPError as error:
-            message = with_certificate_hint(f"{type(error).__name__}: {error}")
-            return Unfetched(message, outage=True)
-        except (httpx.InvalidURL, UnicodeError, OverflowError, ExceptionGroup):
-            # An impossible host or port.
+        except AddressError:
             return Unfetched("fal gave an unusable file address")
-        except ssl.SSLError as error:  # an `OSError`, but not the disk's
-            return Unfetched(f"{type(error).__name__}: {error}", outage=True)
+        except WireError as error:
+            return Unfetched(with_certificate_hint(str(error)), outage=True)
         finally:
             self._room.release(temporary)
+            part.close()
 
-    def _unpack(self, uri: str, temporary: Path) -> None:
+    def _unpack(self, uri: str, part: PartFile) -> None:
         data = _data_of(uri)
-        self._room.hold(temporary, len(data))
-        temporary.write_bytes(data)
+        self._room.hold(part.path, len(data))
+        part.begin(0)
+        part.add(data)
 
-    async def _stream(self, file: RemoteFile, temporary: Path) -> Gone | None:
+    async def _stream(self, file: RemoteFile, part: PartFile) -> Gone | None:
+        temporary = part.path
         if not file.url.startswith("https://"):
             raise Broken("fal gave a file address that is not https; not fetched")
         have = temporary.stat().st_size if temporary.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
-        async with self._http.stream("GET", file.url, headers=headers) as answer:
-            if answer.url.scheme != "https":
-                raise Broken("the file address leads to a place that is not https; not fetched")
-            if answer.status_code in (404, 410):
-                return Gone(f"HTTP {answer.status_code}: the file is gone from fal's storage")
-            if answer.status_code == 416:
+        async with self._wire.send(Request("GET", file.url, headers, raw=True)) as answer:
+            if answer.status in (404, 410):
+                return Gone(f"HTTP {answer.status}: the file is gone from fal's storage")
+            if answer.status == 416:
                 # The file may be complete: an earlier run ended after its last byte.
                 if have and have == (_whole_size(answer) or file.size):
                     return None
                 raise Broken("the server has nothing left to send", restart=True)
-            if answer.status_code not in (200, 206):
-                raise Broken(f"HTTP {answer.status_code} from the file server", outage=True)
+            if answer.status not in (200, 206):
+                raise Broken(f"HTTP {answer.status} from the file server", outage=True)
             start = _start(answer, have)
             total = _total(answer, start)
             sizes = Sizes(total, file.size)
+            part.begin(start)
             # In pieces as they come: a buffer would be lost with the connection.
-            await _append(answer.aiter_raw(), temporary, start, sizes, self._room)
+            async with aclosing(answer.chunks()) as chunks:
+                await self._receive(chunks, part, start, sizes)
         return None
 
-    def _checked(self, file: RemoteFile, temporary: Path) -> Fetched:
-        """Check what came against what fal's result describes; take the digest; sync to disk.
+    async def _receive(
+        self, chunks: AsyncIterator[bytes], part: PartFile, start: int, sizes: Sizes
+    ) -> None:
+        """Write the body; what came of it stays where it breaks off."""
+        limit = sizes.limit
+        if limit > MAX_SIZE:
+            raise Broken(f"the server declares {limit} bytes; nothing that fal makes is as large")
+        # Before the bytes on the disk are touched: they stay for when there is more room.
+        self._room.hold(part.path, _ahead(sizes.agreed, start))
+        written = mark = looked = start
+        since = anyio.current_time()
+        async for chunk in chunks:
+            written += len(chunk)
+            if written > limit:
+                raise Broken(f"more than the declared {limit} bytes came", restart=True)
+            if written - looked >= LOOK_BYTES:
+                self._room.hold(part.path, _ahead(sizes.agreed, written - len(chunk)))
+                looked = written
+            part.add(chunk)
+            if part.buffered >= BLOCK:
+                await self._worker.run(part.flush)
+            self._room.used(part.path, len(chunk))
+            if (now := anyio.current_time()) - since >= DRIP_SECONDS:
+                if written - mark < DRIP_BYTES:
+                    raise Broken(f"only {written - mark} bytes came in {now - since:.0f} s")
+                since, mark = now, written
+        # Where the server states no size, fewer bytes than fal states may be a connection that was
+        # cut.
+        wanted = sizes.server if sizes.server is not None else max(written, sizes.fal or 0)
+        if written != wanted:
+            raise Broken(f"{written} of {wanted} bytes came")
+
+    def _checked(self, file: RemoteFile, part: PartFile) -> Fetched:
+        """Check what came against what fal's result describes, and sync it to the disk.
 
         One rule for size, kind and end: what differs is downloaded again from the start, and a
         second complete download of the same content is the file. It is paid for, fal's metadata or
         our idea of the format is wrong, and a third download would not differ.
         """
-        with temporary.open("r+b") as opened:
-            size = opened.seek(0, os.SEEK_END)
-            opened.seek(0)
-            head = opened.read(HEAD)
-            kind = sniff(head)
-            if size == 0:
-                raise Broken("the file is empty", restart=True)
-            if kind is None and (_is_media(file) or looks_like_page(head)):
-                # No picture and no clip, however often it comes.
-                raise Broken(f"this is no {file.content_type or 'media'} file", restart=True)
-            digest = digest_of_open(opened)
-            doubt = _difference(file, size, kind)
-            if not doubt and kind is not None and not whole(opened, kind):
-                doubt = "the file is cut short, or has no proper end"
-            if doubt and self._doubted.get(temporary) != digest:
-                self._doubted[temporary] = digest
-                raise Broken(doubt, restart=True)
-            # Durable before it gets its name: a final name never shows half a file.
-            os.fsync(opened.fileno())
+        opened, digest = part.complete()
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(0)
+        head = opened.read(HEAD)
+        kind = sniff(head)
+        if size == 0:
+            raise Broken("the file is empty", restart=True)
+        if kind is None and (_is_media(file) or looks_like_page(head)):
+            # No picture and no clip, however often it comes.
+            raise Broken(f"this is no {file.content_type or 'media'} file", restart=True)
+        doubt = _difference(file, size, kind)
+        if not doubt and kind is not None and not whole(opened, kind):
+            doubt = "the file is cut short, or has no proper end"
+        if doubt and self._doubted.get(part.path) != digest:
+            self._doubted[part.path] = digest
+            raise Broken(doubt, restart=True)
+        # Durable before it gets its name: a final name never shows half a file.
+        part.sync()
         named = file.content_type or "application/octet-stream"
         ext, content_type = kind or (_named_ext(file), named)
         return Fetched(
-            temporary=str(temporary), sha256=digest, size=size, ext=ext, content_type=content_type
+            temporary=str(part.path),
+            sha256=digest,
+            size=size,
+            ext=ext,
+            content_type=content_type,
         )
 
 
-def _start(answer: httpx.Response, have: int) -> int:
+def _start(answer: Reply, have: int) -> int:
     """The offset of the body: ours, or 0 where the server ignores Range."""
-    if answer.status_code == 200:
+    if answer.status == 200:
         return 0
     stated = answer.headers.get("content-range", "")
     if not stated.startswith(f"bytes {have}-"):
@@ -194,15 +233,15 @@ def _start(answer: httpx.Response, have: int) -> int:
     return have
 
 
-def _total(answer: httpx.Response, start: int) -> int | None:
+def _total(answer: Reply, start: int) -> int | None:
     """The size of the whole file as this answer declares it."""
-    if answer.status_code == 206 and (size := _whole_size(answer)) is not None:
+    if answer.status == 206 and (size := _whole_size(answer)) is not None:
         return size
     length = answer.headers.get("content-length", "")
     return start + int(length) if length.isdecimal() else None
 
 
-def _whole_size(answer: httpx.Response) -> int | None:
+def _whole_size(answer: Reply) -> int | None:
     """The size of the whole file in `Content-Range`."""
     tail = answer.headers.get("content-range", "").rpartition("/")[2]
     return int(tail) if tail.isdecimal() else None
@@ -231,38 +270,6 @@ class Sizes(NamedTuple):
         """
         stated = {size for size in self if size is not None}
         return stated.pop() if len(stated) == 1 else None
-
-
-async def _append(
-    chunks: AsyncIterator[bytes], temporary: Path, start: int, sizes: Sizes, room: Room
-) -> None:
-    limit = sizes.limit
-    if limit > MAX_SIZE:
-        raise Broken(f"the server declares {limit} bytes; nothing that fal makes is as large")
-    # Before the bytes on the disk are touched: they stay for when there is more room.
-    room.hold(temporary, _ahead(sizes.agreed, start))
-    with temporary.open("r+b" if start else "wb") as file:
-        file.seek(start)
-        file.truncate()
-        written = mark = looked = start
-        since = anyio.current_time()
-        async for chunk in chunks:
-            written += len(chunk)
-            if written > limit:
-                raise Broken(f"more than the declared {limit} bytes came", restart=True)
-            if written - looked >= LOOK_BYTES:
-                room.hold(temporary, _ahead(sizes.agreed, written - len(chunk)))
-                looked = written
-            file.write(chunk)
-            room.used(temporary, len(chunk))
-            if (now := anyio.current_time()) - since >= DRIP_SECONDS:
-                if written - mark < DRIP_BYTES:
-                    raise Broken(f"only {written - mark} bytes came in {now - since:.0f} s")
-                since, mark = now, written
-    # Where the server states no size, fewer bytes than fal states may be a connection that was cut.
-    wanted = sizes.server if sizes.server is not None else max(written, sizes.fal or 0)
-    if written != wanted:
-        raise Broken(f"{written} of {wanted} bytes came")
 
 
 def _ahead(total: int | None, written: int) -> int:

@@ -12,6 +12,9 @@ from hashlib import file_digest
 from io import BufferedIOBase
 from pathlib import Path
 
+#: Bytes left free on the disk: the ledger must still be able to record what happened.
+SPARE = 64 * 1024**2
+
 
 def replace_file(path: Path, text: str) -> None:
     """Write a text file atomically. Raises `OSError`."""
@@ -89,6 +92,14 @@ def digest_of_open(file: BufferedIOBase) -> str:
     """The same of an open file, from its first byte whatever the position."""
     file.seek(0)
     return file_digest(file, "sha256").hexdigest()
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and make its content durable."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 #: What network and foreign file systems answer who cannot sync a folder.

@@ -1,9 +1,10 @@
 """Output store: publishes finished files under their final names, atomically and durably.
 
 Holds the order of writes: bytes synced (`download.py`) → a different file at the final name gets a
-second name beside it, committed to the ledger by `superseded` → rename → folder synced → sidecar →
-artifact committed by the caller. So a final name never shows half a file, and a crash at any point
-loses no file. Must not download, and must not know fal or the ledger.
+second name beside it, committed to the ledger by `superseded` → rename → sidecar synced and renamed
+→ folder synced → artifact committed by the caller. So a final name never shows half a file, and a
+crash or a power cut at any point loses no file. Must not download, and must not know fal or the
+ledger.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TypeAlias
 
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import UsageError
-from kling_batch.output.files import digest_of, relative_to, sync_folder
+from kling_batch.output.files import digest_of, relative_to, sync_folder, write_synced
 
 Superseded: TypeAlias = Callable[[str, str, str], None]
 """Commits to the ledger that a file has a second name, before it is replaced under its first.
@@ -122,7 +123,8 @@ class OutputStore:
         """Give a complete, synced temporary file its final name; the name as the ledger stores it.
 
         A file at `final` with other content keeps a second name beside it. Without a `record`
-        no sidecar is written. The caller commits the artifact at once, without an `await` between.
+        no sidecar is written. The caller commits the artifact at once. Nobody else may publish
+        under the same name meanwhile.
         """
         self._set_aside(final, sha256, superseded)
         return self._put(temporary, final, record)
@@ -147,7 +149,8 @@ class OutputStore:
     def _put(self, temporary: Path, final: Path, record: JSON | None) -> str:
         self._rename(temporary, final)
         if record is not None:
-            self.write_sidecar(final, record)
+            self.write_sidecar(final, record, temporary)
+        sync_folder(final.parent)
         return self.stored(final)
 
     def _set_aside(self, final: Path, incoming: str, superseded: Superseded) -> None:
@@ -158,6 +161,7 @@ class OutputStore:
             return
         kept = self.back_up(final)
         if kept is not None:
+            sync_folder(final.parent)  # the ledger is about to say that it has this name
             superseded(self.stored(final), self.stored(kept), present)
 
     def back_up(self, final: Path) -> Path | None:
@@ -182,18 +186,21 @@ class OutputStore:
         temporary.replace(final)
         # Where both are hard links to one file, a rename does nothing and leaves both.
         temporary.unlink(missing_ok=True)
-        sync_folder(final.parent)
 
-    def write_sidecar(self, final: Path, record: JSON) -> None:
-        """Write the record of a file beside it, as `NAME.json`, atomically."""
+    def write_sidecar(self, final: Path, record: JSON, temporary: Path) -> None:
+        """Write the record of a file beside it, as `NAME.json`, atomically.
+
+        `temporary`: that of the file; a name like it is used again after a crash, whatever the
+        file is called by then.
+        """
         target = sidecar_of(final)
         if target.exists() and not _is_sidecar(target):
             self.back_up(target)
-        temporary = target.with_name(f".{target.name}.part")
-        temporary.unlink(missing_ok=True)
+        half = temporary.with_suffix(".json.part")
+        half.unlink(missing_ok=True)
         text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
+        write_synced(half, text.encode())
+        half.replace(target)
 
 
 def sidecar_of(final: Path) -> Path:

@@ -7,18 +7,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from kling_batch.core.jobs import Batch, Job, JobKey, Render, canonical_json, differences
+from kling_batch.core.jobs import (
+    Batch,
+    Job,
+    JobKey,
+    Render,
+    canonical_json,
+    differences,
+    is_unpicked,
+    leaves,
+    parents,
+)
 from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.records import Standing
 from kling_batch.ledger.names import by_key, job_of, orphan_name
 from kling_batch.ledger.queries import render_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import LeftOut, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.recovery import SidecarIndex
 from kling_batch.planning.selection import limited, with_extra_takes
+from kling_batch.planning.verdicts import Review, with_picks
 from kling_batch.settings import Settings
 
 #: The options that select jobs, for messages.
@@ -30,11 +42,18 @@ def store_of(settings: Settings) -> OutputStore:
     return OutputStore(settings.roots, settings.ledger.parent)
 
 
-def with_granted_takes(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
-    """The batches with the takes that were granted beyond the manifests (`reroll`)."""
+def as_decided(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
+    """The batches with what people decided since: granted takes (`reroll`), and picked ones."""
     if reader is None:
         return tuple(batches)
-    return tuple(with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches)
+    verdicts = latest_verdicts(reader)
+    grown = (with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches)
+    return tuple(with_picks(batch, verdicts) for batch in grown)
+
+
+def review_of(reader: Reader, batches: Sequence[Batch]) -> Review:
+    """The verdicts that count on the jobs of these batches."""
+    return Review([job for batch in batches for job in batch.jobs], latest_verdicts(reader))
 
 
 def build_plan(
@@ -62,19 +81,21 @@ def build_plan(
             jobs,
             {},
             on_disk=lambda _: OnDisk.MISSING,
-            recovered=_sidecars(jobs, {}, set(), settings).find,
+            recovered=_sidecars(jobs, {}, None, settings).find,
             attempts=settings.attempts,
+            review=Review([job for batch in whole or batches for job in batch.jobs], {}),
         )
     else:
-        standings = reader.standings()
+        standings = reader.standings(_keys_of(jobs))
         plan = make_plan(
             jobs,
             standings,
             on_disk=OutputIndex(store, standings).where,
             changed=Changes(reader, batches).of,
             retry=retry,
-            recovered=_sidecars(jobs, standings, reader.request_ids(), settings).find,
+            recovered=_sidecars(jobs, standings, reader, settings).find,
             attempts=settings.attempts,
+            review=review_of(reader, whole or batches),
         )
         if whole and not unselected:
             plan = Plan((*plan.items, *orphaned_requests(reader, whole)))
@@ -89,13 +110,28 @@ def build_plan(
 def _sidecars(
     jobs: Sequence[Job],
     standings: Mapping[JobKey, Standing],
-    claimed: Collection[str],
+    reader: Reader | None,
     settings: Settings,
 ) -> SidecarIndex:
     """The sidecars beside the targets of everything that is not done."""
-    index = SidecarIndex(store_of(settings), standings, claimed, settings.service)
+    index = SidecarIndex(
+        store_of(settings),
+        delivered=reader.delivered if reader else _never,
+        claimed=reader.owns_request if reader else _never,
+        service=settings.service,
+    )
     index.read(job for job in jobs if not _done(standings.get(job.key)))
     return index
+
+
+def _keys_of(jobs: Sequence[Job]) -> set[JobKey]:
+    """The keys of these jobs, and of the jobs whose outputs they need."""
+    keys = {job.key for job in jobs}
+    return keys.union(parent.key for job in jobs for parent in parents(job.arguments))
+
+
+def _never(_: str) -> bool:
+    return False
 
 
 def _done(standing: Standing | None) -> bool:
@@ -173,7 +209,7 @@ class Changes:
         if known is None or known == job.key:
             return ""
         before = render_of(self._reader, known)
-        if before is None:
+        if before is None or _awaited_pick(before):
             return ""
         now = Render(job.endpoint, json.loads(canonical_json(job.arguments)))
         return ", ".join(differences(before, now)) or "take"
@@ -186,6 +222,11 @@ class Changes:
             earlier = self._reader.earlier_names(batch).items()
             self._earlier |= {(batch, *name): key for name, key in earlier}
         return now
+
+
+def _awaited_pick(render: Render) -> bool:
+    """Whether it could not be paid for yet: nobody had picked the take that it needs."""
+    return any(isinstance(leaf, str) and is_unpicked(leaf) for leaf in leaves(render.arguments))
 
 
 def orphaned_requests(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJob]:

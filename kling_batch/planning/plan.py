@@ -13,13 +13,15 @@ from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
 
-from kling_batch.core.jobs import Job, JobKey, parents
+from kling_batch.core.jobs import Job, JobKey, OutputOf, is_unpicked, parents
 from kling_batch.core.lifecycle import State
+from kling_batch.core.memory import gc_paused
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Standing
 from kling_batch.core.recovery import Recovery
 from kling_batch.core.text import count
 from kling_batch.planning.retry import Decision, decide, is_rendered, may_try_again
+from kling_batch.planning.verdicts import Review
 
 
 class Action(StrEnum):
@@ -45,6 +47,14 @@ class Action(StrEnum):
     SETTLED = "settled"
     #: Needs the output of a job that will not give one.
     BLOCKED = "blocked"
+    #: Not paid for before a person has approved its draft, or picked the take that it needs.
+    HOLD = "hold"
+    #: Not wanted: its draft is rejected, or another take of it is picked.
+    DECLINED = "declined"
+
+
+#: Actions that need nothing done in a run.
+RESTING = frozenset({Action.KEEP, Action.SETTLED, Action.BLOCKED, Action.HOLD, Action.DECLINED})
 
 
 class OnDisk(StrEnum):
@@ -111,9 +121,19 @@ class Plan:
         )
 
     @property
+    def awaiting_cost(self) -> MicroUSD:
+        """Upper estimate of what approval of everything that waits for a verdict would add."""
+        return MicroUSD(
+            sum(i.job.estimate for i in self.items if i.action is Action.HOLD and not i.duplicate)
+        )
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to do at all."""
-        return self.count(Action.KEEP, Action.SETTLED, Action.BLOCKED) == len(self.items)
+        return self.count(*RESTING) == len(self.items)
+
+
+_UNPAID = (Action.SUBMIT, Action.SETTLED)
 
 
 def make_plan(
@@ -125,6 +145,7 @@ def make_plan(
     retry: Callable[[Job], bool] = lambda _: False,
     recovered: Callable[[Job], Recovery | None] = lambda _: None,
     attempts: int = 3,
+    review: Review | None = None,
 ) -> Plan:
     """Decide for every job.
 
@@ -136,24 +157,31 @@ def make_plan(
         retry: whether a person asked to try this failed job again.
         recovered: what lies beside the target of a job that would be paid for.
         attempts: how many attempts one permission to try allows.
+        review: what people have decided; None: nothing about these jobs.
     """
+    jobs = list(jobs)
+    review = review or Review(jobs, {})
     items: list[PlannedJob] = []
     seen: dict[JobKey, PlannedJob] = {}
-    for job in jobs:
-        if (first := seen.get(job.key)) is not None:
-            items.append(_duplicate(job, first, on_disk))
-            continue
-        standing = standings.get(job.key)
-        item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
-        # Also what failed or was cancelled, as far as this ledger knows: another try at it may
-        # have succeeded since.
-        unpaid = item.action in (Action.SUBMIT, Action.SETTLED)
-        if unpaid and (found := recovered(job)) is not None:
-            item = recovering(item, found)
-        if item.action is Action.SUBMIT and (reason := _blocked(job, seen, standings)):
-            item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
-        seen[job.key] = item
-        items.append(item)
+    with gc_paused():
+        for job in jobs:
+            if (first := seen.get(job.key)) is not None:
+                items.append(_duplicate(job, first, on_disk))
+                continue
+            standing = standings.get(job.key)
+            item = _decide(job, standing, on_disk, changed, asked=retry, attempts=attempts)
+            # Also what failed or was cancelled, as far as this ledger knows: another try at it may
+            # have succeeded since.
+            if item.action in _UNPAID and (found := recovered(job)) is not None:
+                item = recovering(item, found)
+            if (
+                item.action is Action.SUBMIT
+                and ((needs := parents(job.arguments)) or job.draft)
+                and (why := _hindered(job, needs, seen, standings, review))
+            ):
+                item = PlannedJob(job, *why, item.attempt_id)
+            seen[job.key] = item
+            items.append(item)
     return Plan(tuple(items))
 
 
@@ -229,20 +257,47 @@ def _duplicate(job: Job, first: PlannedJob, on_disk: Callable[[Job], OnDisk]) ->
     return PlannedJob(job, action, reason, first.attempt_id, duplicate=True)
 
 
-#: Actions after which a parent may have an output for its children.
-_HOPEFUL = frozenset(Action) - {Action.SETTLED, Action.BLOCKED}
+#: What becomes of a child whose parent will not give an output in this run.
+_AFTER_PARENT: dict[Action, Action] = {
+    Action.SETTLED: Action.BLOCKED,
+    Action.BLOCKED: Action.BLOCKED,
+    Action.DECLINED: Action.DECLINED,
+    Action.HOLD: Action.HOLD,
+}
 
 
-def _blocked(
-    job: Job, seen: Mapping[JobKey, PlannedJob], standings: Mapping[JobKey, Standing]
-) -> str:
-    """Why a child cannot be had, or nothing."""
-    for parent in parents(job.arguments):
-        planned = seen.get(parent.key)
-        if planned is None:
-            standing = standings.get(parent.key)
-            if standing is None or standing.state is not State.SUCCEEDED:
-                return f"needs {parent.job_id}, which is not part of this run"
-        elif planned.action not in _HOPEFUL:
-            return f"needs {planned.job.label}, which is {planned.action}: {planned.reason}"
-    return ""
+def _hindered(
+    job: Job,
+    needs: Iterable[OutputOf],
+    seen: Mapping[JobKey, PlannedJob],
+    standings: Mapping[JobKey, Standing],
+    review: Review,
+) -> tuple[Action, str] | None:
+    """Why a job is not paid for, although nothing was; of several reasons the most final one."""
+    found = [why for parent in needs if (why := _lacks(parent, seen, standings, review))]
+    if held := review.held(job):
+        found.append((Action.HOLD if held.undecided else Action.DECLINED, held.reason))
+    order = list(_AFTER_PARENT)
+    return min(found, key=lambda why: order.index(why[0]), default=None)
+
+
+def _lacks(
+    parent: OutputOf,
+    seen: Mapping[JobKey, PlannedJob],
+    standings: Mapping[JobKey, Standing],
+    review: Review,
+) -> tuple[Action, str] | None:
+    """Why an output of another job cannot be had."""
+    if is_unpicked(parent.key):
+        return Action.HOLD, review.pick_awaited(parent)
+    planned = seen.get(parent.key)
+    if planned is None:
+        standing = standings.get(parent.key)
+        if standing is None or standing.state is not State.SUCCEEDED:
+            return Action.BLOCKED, f"needs {parent.job_id}, which is not part of this run"
+        return None
+    if (action := _AFTER_PARENT.get(planned.action)) is None:
+        return None
+    if action is Action.HOLD:
+        return action, f"needs {planned.job.label}: {planned.reason}"
+    return action, f"needs {planned.job.label}, which is {planned.action}: {planned.reason}"

@@ -8,13 +8,12 @@ buys nothing again. Reads only. Must not ask fal; its request list is read by
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kling_batch.core.jobs import JSON, Job, JobKey
+from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.quantities import MicroUSD, format_time, micro_usd, parse_time
-from kling_batch.core.records import Standing
 from kling_batch.core.recovery import RecoveredFile, Recovery
 from kling_batch.output.files import digest_of
 from kling_batch.output.sidecar import CHARGED, WOULD_HAVE_COST
@@ -44,32 +43,34 @@ class SidecarIndex:
 
     Args:
         store: the output folders.
-        standings: what the ledger knows; the sidecars of its files are not read.
-        claimed: request ids that attempts of the ledger own.
+        delivered: whether the ledger has a path as a job's file, whose sidecar is not read then.
+        claimed: whether an attempt of the ledger owns a request id.
         service: `fal` or `emulator`; one never takes over what the other rendered.
     """
 
     def __init__(
         self,
         store: OutputStore,
-        standings: Mapping[JobKey, Standing],
-        claimed: Collection[str],
+        delivered: Callable[[str], bool],
+        claimed: Callable[[str], bool],
         service: str,
     ) -> None:
         """Nothing is read yet."""
         self._store = store
         self._service = service
-        self._claimed = claimed
-        self._standings = standings
-        self._known: set[str] | None = None
+        self._delivered, self._claimed = delivered, claimed
         self._by_key: dict[str, list[_Sidecar]] = {}
 
     def read(self, jobs: Iterable[Job]) -> None:
         """Read the folders of these jobs, so that a file is found under any of their names."""
+        folders: dict[tuple[str, str], Path] = {}
         by_folder: dict[Path, list[Job]] = {}
         for job in jobs:
-            folder = self._store.wanted(job.batch, job.output_path(0, ".x")).parent
-            by_folder.setdefault(folder, []).append(job)
+            named = (job.batch, job.output_path(0, ".x").rpartition("/")[0])
+            if named not in folders:
+                folders[named] = self._store.wanted(*named)
+            # Batches may share a folder, which is read once all the same.
+            by_folder.setdefault(folders[named], []).append(job)
         for folder, wanted in by_folder.items():
             for found in self._sidecars(folder, wanted):
                 self._by_key.setdefault(found.record["key"], []).append(found)
@@ -79,9 +80,11 @@ class SidecarIndex:
 
         Whole files are taken over; of a request whose files are not all here, the id is enough.
         """
+        if job.key not in self._by_key:
+            return None
         by_request: dict[str, list[_Sidecar]] = {}
-        for found in self._by_key.get(job.key, ()):
-            if found.request_id not in self._claimed:
+        for found in self._by_key[job.key]:
+            if not self._claimed(found.request_id):
                 by_request.setdefault(found.request_id, []).append(found)
         candidates = sorted(
             (_recovery(job, group) for group in by_request.values()),
@@ -101,18 +104,12 @@ class SidecarIndex:
         targets = _targets(jobs) if names else frozenset()
         for path in names:
             file = path.with_name(path.name.removesuffix(_SUFFIX))
-            if file.stem not in targets and self._store.stored(file) in self._known_paths():
+            if file.stem not in targets and self._delivered(self._store.stored(file)):
                 continue
             record = _read(path)
             # Records of earlier versions do not name the service.
             if record is not None and record.get("service", self._service) == self._service:
                 yield _Sidecar(record, file)
-
-    def _known_paths(self) -> set[str]:
-        if self._known is None:
-            placed = (standing.placed for standing in self._standings.values())
-            self._known = {path for files in placed for _, _, path, _ in files}
-        return self._known
 
 
 def _targets(jobs: Iterable[Job]) -> frozenset[str]:

@@ -5,6 +5,7 @@ Must not write, print or decide anything but the exit code.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
@@ -18,7 +19,7 @@ from kling_batch.ledger.queries import job_totals
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import shown
 from kling_batch.planning.builder import store_of
-from kling_batch.planning.plan import Action, LeftOut, Plan, PlannedJob
+from kling_batch.planning.plan import RESTING, Action, LeftOut, Plan, PlannedJob
 from kling_batch.planning.retry import to_change
 from kling_batch.report.command_line import Command
 from kling_batch.report.next_steps import EndedRun, next_steps
@@ -120,6 +121,9 @@ class _Lines:
         self._reader, self._run_result = reader, run_result
         self._store = store_of(settings)
         self._batches = {batch.name: batch for batch in batches}
+        self._prefixes: dict[str, str] = {}
+        #: Stored name of a folder → how it is shown.
+        self._folders: dict[str, str] = {}
         self._standings: dict[JobKey, Standing] = {}
         self._totals: dict[JobKey, JobTotals] = {}
         #: Of several names for one render: the first, and the one that the engine drove and
@@ -137,8 +141,9 @@ class _Lines:
             if item.action not in _IDLE:
                 self._drivers.setdefault(item.job.key, item)
         if listed:
-            self._standings = self._reader.standings()
-            self._totals = job_totals(self._reader)
+            keys = {item.job.key for item in listed}
+            self._standings = self._reader.standings(keys)
+            self._totals = job_totals(self._reader, keys)
         return tuple(map(self._line, listed)), len(plan.items) - len(listed)
 
     def _line(self, item: PlannedJob) -> JobLine:
@@ -175,6 +180,8 @@ class _Lines:
         for planned in (item, driver):
             if message := self._run_result.reasons.get(name_of(planned.job)):
                 return message
+        if outcome in (JobOutcome.AWAITING, JobOutcome.DECLINED):
+            return item.reason
         if outcome in (JobOutcome.FAILED, JobOutcome.BLOCKED):
             return standing.failure.message if standing and standing.failure else item.reason
         unsure = outcome in (JobOutcome.IN_DOUBT, JobOutcome.UNDELIVERED)
@@ -182,12 +189,22 @@ class _Lines:
 
     def _files(self, job: Job, standing: Standing) -> tuple[str, ...]:
         """Where the job's files are under the names it wants."""
-        prefix = self._store.prefix(job.batch)
+        prefix = self._prefixes.get(job.batch)
+        if prefix is None:
+            prefix = self._prefixes[job.batch] = self._store.prefix(job.batch)
         return tuple(
-            shown(self._store.located(path))
+            self._shown(path)
             for index, ext, path, _ in sorted(standing.placed)
             if path == prefix + job.output_path(index, ext)
         )
+
+    def _shown(self, stored: str) -> str:
+        """The path for messages; each folder is looked at once: a tenth of an idle run."""
+        folder, _, name = stored.rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = shown(self._store.located(folder))
+        base = self._folders[folder]
+        return name if base == os.curdir else f"{base}{os.sep}{name}"
 
 
 def _exact(
@@ -207,7 +224,14 @@ def _failure_place(batch: Batch | None, job: Job, standing: Standing | None) -> 
 
 
 #: Actions for which the engine does nothing.
-_IDLE = (Action.KEEP, Action.SETTLED, Action.BLOCKED)
+_IDLE = RESTING
+#: Outcomes that the plan alone decides.
+_BY_PLAN = {
+    Action.KEEP: JobOutcome.UNCHANGED,
+    Action.BLOCKED: JobOutcome.BLOCKED,
+    Action.HOLD: JobOutcome.AWAITING,
+    Action.DECLINED: JobOutcome.DECLINED,
+}
 
 
 def _outcome(
@@ -215,9 +239,9 @@ def _outcome(
 ) -> JobOutcome:
     """How the run ended for a job; what is reported for the first holds for its duplicates."""
     name = name_of(driver.job)
-    if item.action is Action.KEEP:
-        return JobOutcome.UNCHANGED
-    if name in run_result.blocked or item.action is Action.BLOCKED:
+    if item.action in _BY_PLAN:
+        return _BY_PLAN[item.action]
+    if name in run_result.blocked:
         return JobOutcome.BLOCKED
     if name in run_result.failed or item.action is Action.SETTLED:
         return JobOutcome.FAILED

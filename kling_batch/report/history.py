@@ -138,6 +138,8 @@ def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str
 
 def why_new(planned: PlannedJob) -> list[str]:
     """The same for a job that the ledger does not know."""
+    if planned.action in (Action.HOLD, Action.DECLINED):
+        return [f"{planned.job.label} is new; {planned.reason}: {_coming(planned)}."]
     return [f"{planned.job.label} is {planned.reason}: {_coming(planned)}."]
 
 
@@ -173,6 +175,9 @@ def _next(reader: Reader, job: LedgerJob, planned: PlannedJob | None) -> str:
     if coming.planned.action is Action.BLOCKED:
         reason = coming.planned.reason
         return f"{job.label} was never submitted and {reason}: the next run does not pay for it."
+    if coming.planned.action in (Action.HOLD, Action.DECLINED):
+        reason = coming.planned.reason
+        return f"{job.label} was never submitted; {reason}. The next run does not pay for it."
     return f"{job.label} was never submitted: the next run pays up to {price} for it."
 
 
@@ -188,9 +193,9 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
             )
         case Action.SETTLED:
             return f"{ended} ({_failure(standing)}) and stays so{_until(coming, standing)}"
-        case Action.BLOCKED | Action.RECOVER as action:
-            found = " here, and is" if action is Action.RECOVER else " and"
-            return f"{ended}{found} {reason}: the next run does not pay for it"
+        case Action.BLOCKED | Action.RECOVER | Action.HOLD | Action.DECLINED as action:
+            link = {Action.BLOCKED: " and", Action.RECOVER: " here, and is"}.get(action, ";")
+            return f"{ended}{link} {reason}: the next run does not pay for it"
         case Action.RECONCILE:
             return (
                 "is in doubt: fal may have accepted it. The next run looks for its trace and does "

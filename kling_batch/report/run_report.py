@@ -30,6 +30,10 @@ class JobOutcome(StrEnum):
     #: Paid and rendered, not yet on the disk.
     UNDELIVERED = "undelivered"
     NOT_STARTED = "not started"
+    #: Waits for a person's verdict on its draft, or for a pick.
+    AWAITING = "awaiting verdict"
+    #: A person decided against it.
+    DECLINED = "declined"
 
     @property
     def status(self) -> JobStatus:
@@ -46,7 +50,14 @@ _STATUS: dict[JobOutcome, JobStatus] = {
     JobOutcome.RUNNING: JobStatus.QUEUED,
     JobOutcome.UNDELIVERED: JobStatus.DOWNLOADING,
     JobOutcome.NOT_STARTED: JobStatus.WAITING,
+    JobOutcome.AWAITING: JobStatus.WAITING,
+    JobOutcome.DECLINED: JobStatus.WAITING,
 }
+
+#: Outcomes with which a run has nothing more to do about a job.
+NOTHING_LEFT = frozenset(
+    {JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED, JobOutcome.AWAITING, JobOutcome.DECLINED}
+)
 
 #: Exit codes of outcomes that leave something to do for a person or another run.
 OUTCOME_CODES: dict[JobOutcome, ExitCode] = {
@@ -71,6 +82,10 @@ class RunStarted:
     committed: MicroUSD | None = None
     #: How far the caps reach in the plan; None: to its end.
     coverage: Coverage | None = None
+    #: Open requests at most, where something is submitted and they are limited.
+    concurrency: int | None = None
+    #: Submissions a second at most, where something is submitted.
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +209,7 @@ def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCo
         if signal in stops:
             return signal
     outcomes = {line.outcome for line in lines}
-    if outcomes and outcomes <= {JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED}:
+    if outcomes and outcomes <= NOTHING_LEFT:
         stops = tuple(stop for stop in stops if stop is not ExitCode.BUDGET)  # nothing was left
     held = {*stops, *(OUTCOME_CODES[outcome] for outcome in outcomes if outcome in OUTCOME_CODES)}
     if (

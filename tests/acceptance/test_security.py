@@ -135,7 +135,7 @@ def test_links_in_the_output_folder_lead_nowhere(tmp_path: Path) -> None:
     (elsewhere / "mine.png").write_bytes(b"mine")
     pictures = folder / "outputs/safe/text-to-image"
     pictures.mkdir(parents=True)
-    for name in ("a.png", "a.png.json", ".a.png.json.part"):
+    for name in ("a.png", "a.png.json"):
         (pictures / name).symlink_to(elsewhere / "mine.png")
     write(folder, "  - {id: a, prompt: x}\n")
 

@@ -13,9 +13,9 @@ from support.cli import Desk, invoke
 from kling_batch import load
 from kling_batch.emulator import Fault
 from kling_batch.errors import UsageError
+from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.run import open_run
 from kling_batch.operations.services import now
-from kling_batch.operations.signals import Signals
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.plain import PlainDisplay
 from kling_batch.report.display.stream import SafeStream

@@ -11,7 +11,7 @@ from support.cli import MANIFEST, ONE, Desk
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import Charged
 from kling_batch.emulator import Fault
-from kling_batch.fal.client import handle_of
+from kling_batch.fal.addresses import handle_of
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 

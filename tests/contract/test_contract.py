@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import pytest
+from support.wires import in_process
 
 from kling_batch.core.outcomes import (
     Accepted,
@@ -32,7 +33,7 @@ from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.emulator.server import running
 from kling_batch.engine.context import Queue
 from kling_batch.fal.client import FalQueue
-from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.fal.transport import connections
 from kling_batch.output.download import Downloader
 
 ENDPOINT = "fal-ai/kling-image/o3/text-to-image"
@@ -43,12 +44,12 @@ LIVE_KEY = os.environ.get("LIVE_FAL_KEY", "")
 class Subject:
     """Something that speaks fal's protocol, and the key it takes."""
 
-    def __init__(self, transport: Any, key: str) -> None:
-        self._transport, self._key = transport, key
+    def __init__(self, key: str, **how: Any) -> None:
+        self._key, self._how = key, how
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[tuple[Queue, Downloader]]:
-        async with connections(f"Key {self._key}", self._transport) as (api, files):
+        async with connections(f"Key {self._key}", **self._how) as (api, files):
             yield FalQueue(api), Downloader(files)
 
 
@@ -60,12 +61,12 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     if request.param == "fal":
         if not LIVE_KEY:
             pytest.skip("LIVE_FAL_KEY is not set")
-        yield Subject(None, LIVE_KEY)
+        yield Subject(LIVE_KEY)
     elif request.param == "on a port":
         with running(world) as url:
-            yield Subject(GatewayTransport(url), "any")
+            yield Subject("any", gateway=url)
     else:
-        yield Subject(InProcessTransport(world), "any")
+        yield Subject("any", wire=in_process(InProcessTransport(world)))
 
 
 async def finish(queue: Queue, handle: Handle) -> Finished:

@@ -92,8 +92,12 @@ CREATE INDEX attempts_by_state on attempts (state)
 CREATE INDEX attempts_by_time on attempts (intended_at, state, origin, charged, cost_micro_usd,
                                            estimate_micro_usd)
 ;
+CREATE INDEX attempts_costed on attempts (endpoint, id) where cost_micro_usd is not null
+;
 CREATE UNIQUE INDEX attempts_one_paid on attempts (job_key)
   where state in ('submitting', 'in_doubt', 'submitted', 'rendered', 'succeeded')
+;
+CREATE INDEX attempts_rendered on attempts (endpoint, id) where rendered_at is not null
 ;
 CREATE VIEW drift as
 select endpoint, count(*) as renders, sum(estimate_micro_usd) / 1e6 as estimated_usd,

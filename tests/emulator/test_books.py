@@ -3,7 +3,7 @@
 import pytest
 
 from kling_batch.emulator import Fault, Settings, World, payload_hash
-from kling_batch.emulator.endpoints import CATALOGUE
+from kling_batch.emulator.catalogue import CATALOGUE
 from kling_batch.emulator.prices import charge_for, unit_price
 
 O3 = "fal-ai/kling-video/o3"

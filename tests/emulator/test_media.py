@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from kling_batch.emulator import Settings, World
-from kling_batch.emulator.endpoints import CATALOGUE
+from kling_batch.emulator.catalogue import CATALOGUE
 from kling_batch.emulator.media import Clip, Picture, make, probe
 
 O3 = "fal-ai/kling-video/o3"

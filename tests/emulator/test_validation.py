@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kling_batch.emulator import Settings, World
-from kling_batch.emulator.endpoints import CATALOGUE
+from kling_batch.emulator.catalogue import CATALOGUE
 from kling_batch.emulator.media import Clip, make
 from kling_batch.emulator.validation import complaints
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import httpx
 from support.books import paid_once
-from support.engine import Bent, Rig, account, make_job, make_jobs
+from support.engine import PRO, Bent, Rig, account, make_job, make_jobs
 
 from kling_batch.catalog.registry import cost_of
 from kling_batch.core.lifecycle import State
@@ -106,6 +106,18 @@ def test_a_price_alarm_stops_what_stands_in_line_too(tmp_path: Path) -> None:
 
     assert run_result.stopped_by() == (ExitCode.BUDGET,)
     assert len(rig.world.books.posts) < 4
+
+
+def test_two_price_alarms_are_one_reason_to_stop(tmp_path: Path) -> None:
+    """Of two endpoints: each has an estimate of its own to be far above."""
+    rig = Rig(tmp_path, account())
+    jobs = [make_job("a", estimate=100_000), make_job("b", endpoint=PRO, estimate=100_000)]
+
+    run_result = rig.run(jobs, cost_of=lambda _e, units: MicroUSD(420_000))
+
+    assert run_result.stopped_by() == (ExitCode.BUDGET,)
+    assert rig.kinds().count("stopping") == 1
+    paid_once(rig, 2)
 
 
 def test_a_price_alarm_stops_what_fal_throttled_meanwhile_too(tmp_path: Path) -> None:

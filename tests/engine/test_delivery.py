@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +25,7 @@ from support.engine import (
     make_jobs,
 )
 
+from kling_batch.core.events import RunResult
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
@@ -42,6 +45,10 @@ from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.overrides import adopt
 from kling_batch.operations.retry import allow_retries
 from kling_batch.output.download import Downloader
+from kling_batch.output.store import sidecar_of
+from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.wire.environment import Proxies, trusted
+from kling_batch.wire.sockets import SocketWire
 
 
 def test_files_that_fal_denies_before_their_time_are_asked_for_again(tmp_path: Path) -> None:
@@ -211,6 +218,141 @@ def test_a_renamed_job_is_copied_not_paid(tmp_path: Path) -> None:
     rig.run([make_job("after", prompt="p")])
 
     assert "test/after.mp4" in rig.files()
+    paid_once(rig, 1)
+
+
+def test_a_renamed_job_whose_old_file_was_edited_gets_the_paid_one(tmp_path: Path) -> None:
+    """Of the same size: only its content shows that it cannot be copied."""
+    rig = Rig(tmp_path)
+    rig.run([make_job("before", prompt="p")])
+    before = tmp_path / "test/before.mp4"
+    paid = before.read_bytes()
+    before.write_bytes(paid[:-1] + bytes([paid[-1] ^ 1]))
+
+    rig.run([make_job("after", prompt="p")])
+
+    assert (tmp_path / "test/after.mp4").read_bytes() == paid
+    paid_once(rig, 1)
+
+
+# -- put back, as `verify --repair` does -------------------------------------------------------
+
+
+def put_back(rig: Rig, *jobs: Job) -> RunResult:
+    """One run that only puts the files of these jobs back under all their names."""
+
+    def restoring(ledger: Ledger, found: Sequence[Job], **_: Any) -> Plan:
+        known = ledger.standings()
+        return Plan(
+            tuple(
+                PlannedJob(job, Action.RESTORE, "missing or changed", known[job.key].attempt_id)
+                for job in found
+            )
+        )
+
+    rig.plan = restoring  # type: ignore[method-assign]
+    try:
+        return rig.run(jobs)
+    finally:
+        del rig.plan
+
+
+def downloads(rig: Rig) -> int:
+    return sum(rig.world.books.downloads.values())
+
+
+def test_what_is_missing_with_its_folder_is_fetched_again(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    job = make_job("a", endpoint=T2I, duration=None, num_images=2)
+    rig.run([job])
+    before = {path: path.read_bytes() for path in (tmp_path / "test").iterdir()}
+    shutil.rmtree(tmp_path / "test")
+    have = downloads(rig)
+
+    run_result = put_back(rig, job)
+
+    found = {path: path.read_bytes() for path in (tmp_path / "test").iterdir()}
+    assert found.keys() == before.keys()
+    pictures = [path for path in before if path.suffix == ".png"]
+    assert len(pictures) == downloads(rig) - have == 2
+    assert [found[path] for path in pictures] == [before[path] for path in pictures]
+    assert run_result.restored == {("test", "a", 1)}
+    rig.run([job])
+    assert downloads(rig) - have == 2, "the ledger knows them where they are"
+    paid_once(rig, 1)
+
+
+def test_the_ledger_knows_where_a_replaced_file_was_kept(tmp_path: Path) -> None:
+    """Back at its first prompt, the job takes the file from there."""
+    rig = Rig(tmp_path)
+    rig.run([make_job("a", prompt="first")])
+    paid = (tmp_path / "test/a.mp4").read_bytes()
+    rig.run([make_job("a", prompt="second")])
+    have = downloads(rig)
+
+    with rig.ledger() as ledger:
+        (kept,) = ledger.files_of(ledger.attempts_in(State.SUCCEEDED)[0].id)
+    assert kept.superseded
+    assert rig.store().located(kept.path).read_bytes() == paid
+    rig.run([make_job("a", prompt="first")])
+
+    assert (tmp_path / "test/a.mp4").read_bytes() == paid
+    assert downloads(rig) == have
+    paid_once(rig, 2)
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_file_with_a_second_name_is_put_back_from_there(tmp_path: Path, lost: str) -> None:
+    rig = Rig(tmp_path)
+    rig.run([make_job("before", prompt="p")])
+    job = make_job("after", prompt="p")._replace(path="deep/er/after{output}{ext}")
+    rig.run([job])
+    paths = {"before": tmp_path / "test/before.mp4", "after": tmp_path / "deep/er/after.mp4"}
+    paid = paths[lost].read_bytes()
+    shutil.rmtree(tmp_path / paths[lost].relative_to(tmp_path).parts[0])
+    have = downloads(rig)
+
+    put_back(rig, job)
+
+    assert [path.read_bytes() for path in paths.values()] == [paid] * 2
+    assert downloads(rig) == have
+    assert sidecar_of(paths[lost]).is_file()
+    paid_once(rig, 1)
+
+
+def test_an_edited_file_is_put_back_and_the_edit_kept_and_a_lost_sidecar_written(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path)
+    jobs = make_jobs(2)
+    rig.run(jobs)
+    edited, whole = (tmp_path / f"test/job-{n}.mp4" for n in (0, 1))
+    paid, record = edited.read_bytes(), sidecar_of(whole).read_bytes()
+    edited.write_bytes(b"edited")
+    sidecar_of(whole).unlink()
+
+    put_back(rig, *jobs)
+
+    assert edited.read_bytes() == paid
+    assert any(path.read_bytes() == b"edited" for path in edited.parent.iterdir())
+    again, first = json.loads(sidecar_of(whole).read_bytes()), json.loads(record)
+    differing = {name for name in first if again.get(name) != first[name]}
+    assert differing <= {"saved_at"}
+    paid_once(rig, 2)
+
+
+def test_what_fal_has_no_more_is_not_put_back_and_stays_paid(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    jobs = make_jobs(1)
+    rig.run(jobs)
+    (tmp_path / "test/job-0.mp4").unlink()
+    rig.world.faults.add(Fault(stage="download", what="expired"))
+
+    run_result = put_back(rig, *jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    assert run_result.restored == set()
+    assert "HTTP 4" in run_result.reasons["test", "job-0", 1]
     paid_once(rig, 1)
 
 
@@ -438,8 +580,8 @@ def test_one_render_under_many_names_is_one_payment_and_a_file_each(
 @pytest.mark.parametrize("url", ["https://127.0.0.1:99999/x.mp4", "https://xn--/x.mp4"])
 def test_an_odd_file_address_is_an_outcome(tmp_path: Path, url: str) -> None:
     async def ask() -> Any:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            return await Downloader(http).fetch(RemoteFile(url=url), tmp_path / "x.part")
+        async with SocketWire(trusted(), Proxies()) as wire:
+            return await Downloader(wire).fetch(RemoteFile(url=url), tmp_path / "x.part")
 
     assert isinstance(anyio.run(ask), Unfetched)
 

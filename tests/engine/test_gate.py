@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,26 @@ def test_the_brake_is_loosened_by_the_first_certain_answer(tmp_path: Path) -> No
 
     assert rig.states(jobs).count(State.SUCCEEDED) == 36
     assert rig.kinds().count("braking") <= 2
+
+
+def test_the_brake_says_how_many_are_in_doubt_and_waits_longer_each_time(tmp_path: Path) -> None:
+    lost = Fault(stage="submit.after", what="reset", nth=(1, 2, 3, 4, 5, 6))
+    rig = Rig(tmp_path, account(list_allowed=False), [lost])
+
+    rig.run(make_jobs(8), concurrency=1)
+
+    braking = [event.message for event in rig.happenings if event.kind == "braking"]
+    told = re.compile(r"(\d) submissions in a row are in doubt; the next in (\d+) s")
+    waits = [tuple(map(int, found.groups())) for found in map(told.fullmatch, braking) if found]
+    assert [count for count, _ in waits] == [3, 4, 5, 6]
+    times = [post.at for post in rig.world.books.posts]
+    pauses = [b - a for a, b in pairwise(times)][2:6]
+    assert pauses == pytest.approx([pause for _, pause in waits], abs=1.0)
+    assert all(
+        0.75 * due <= real <= 1.25 * due + 1
+        for due, real in zip((2, 4, 8, 16), pauses, strict=True)
+    )
+    paid_once(rig, 8)
 
 
 def test_several_refusals_of_one_kind_are_one_reason_to_stop(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -96,6 +95,26 @@ def test_a_gateway_that_denies_everything_for_minutes_costs_no_render(
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 4
     paid_once(rig, 4)
+
+
+def test_a_request_that_fal_no_longer_shows_is_named_and_asked_for_by_the_next_run(
+    tmp_path: Path,
+) -> None:
+    gone = [Fault(stage=stage, what="status", status=404) for stage in ("status", "result")]
+    rig = Rig(tmp_path, account(list_unfinished=False, service_times={"standard": 1e6}), gone)
+    jobs = make_jobs(1)
+
+    run_result = rig.run(jobs)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    (request,) = rig.world.books.accepted
+    told = f"fal no longer shows request {request.request_id}"
+    assert run_result.reasons["test", "job-0", 1] == told
+    rig.world.faults.clear()
+    rig.world.complete_now()
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
 
 
 def test_a_list_that_cannot_be_read_loses_no_request_however_long(tmp_path: Path) -> None:
@@ -252,13 +271,16 @@ def test_an_answer_without_files_is_collected_from_the_list(tmp_path: Path) -> N
     rig.run([job], detach=True)
     rig.epoch += timedelta(seconds=60)
     rig.world.catch_up()
-    rig.world.books.accepted[0].output = {"text": "forty-two"}
+    rig.world.books.accepted[0].output = {"text": "zweiundvierzig €"}
     rig.epoch += timedelta(hours=2)
 
     rig.run([job])
 
     assert rig.states([job]) == [State.SUCCEEDED]
-    assert json.loads((tmp_path / "test/raw.json").read_text()) == {"text": "forty-two"}
+    names = sorted(path.name for path in (tmp_path / "test").iterdir())
+    assert names == ["raw.json", "raw.json.json"]
+    text = (tmp_path / "test/raw.json").read_text(encoding="utf-8")
+    assert text == '{\n  "text": "zweiundvierzig €"\n}\n'
 
 
 def cancelled_while(

@@ -81,11 +81,14 @@ def test_a_forbidden_list_leaves_doubt_to_a_person_at_once(tmp_path: Path) -> No
     rig = Rig(tmp_path, settings, [Fault(stage="submit.after", what="reset", nth=(2, 4))])
     jobs = make_jobs(6)
 
-    rig.run(jobs)
+    run_result = rig.run(jobs)
 
     assert rig.states(jobs).count(State.IN_DOUBT) == 2
     assert rig.states(jobs).count(State.SUCCEEDED) == 4
-    assert rig.kinds().count("warning") == 1
+    (reason,) = {*run_result.reasons.values()}
+    (warning,) = [event.message for event in rig.happenings if event.kind == "warning"]
+    assert warning == f"{reason}; submissions in doubt are left to: kling-batch resolve"
+    assert reason == "this key may not read the request list"
     assert len(rig.world.books.posts) == 6
     assert max(rig.charges) == 1
 
@@ -176,10 +179,16 @@ def test_a_list_that_cannot_be_read_is_no_proof_either(tmp_path: Path, status: i
     rig = Rig(tmp_path, account(), [LOST, Fault(stage="list", what="status", status=status)])
     jobs = make_jobs(1)
 
-    rig.run(jobs, doubt_wait=120.0)
+    run_result = rig.run(jobs, doubt_wait=120.0)
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     assert len(rig.world.books.posts) == 1
+    reason = run_result.reasons["test", "job-0", 1]
+    if status == 403:
+        assert reason == "this key may not read the request list"
+    else:
+        assert reason.startswith("the request list cannot be read: ")
+        assert "500" in reason
 
 
 # -- outages -------------------------------------------------------------------------------------
@@ -286,11 +295,35 @@ def test_silence_of_the_list_never_sends_again(tmp_path: Path, wait: float) -> N
     jobs = make_jobs(1)
 
     for _ in range(2):
-        rig.run(jobs, doubt_wait=wait)
+        run_result = rig.run(jobs, doubt_wait=wait)
+        told = run_result.reasons["test", "job-0", 1]
+        assert told == "no trace in fal's request list yet"
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     assert len(rig.world.books.posts) == 1
     paid_once(rig, 1)
+
+
+def test_a_second_request_of_the_same_payload_is_told_once(tmp_path: Path) -> None:
+    """Another program's, or a charge without a file: nobody else would tell of it."""
+    rig = Rig(tmp_path, account(list_delay=60.0), [Fault(stage="submit.after", what="reset")])
+    jobs = [make_job("a"), make_job("late")]
+
+    async def another(_: Engine) -> None:
+        while not rig.world.books.accepted:  # noqa: ASYNC110 - nobody reports when
+            await anyio.sleep(0.01)
+        await anyio.sleep(5)
+        rig.world.accept(rig.world.endpoint(T2V), dict(jobs[0].arguments))
+
+    rig.run(jobs, stop=another)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    surplus = rig.world.books.accepted[-1].request_id
+    (told,) = [event.message for event in rig.happenings if event.kind == "warning"]
+    assert told == (
+        f"fal also accepted request {surplus} with the same payload, and no job of this ledger "
+        "owns it: another program's, or a charge without a file"
+    )
 
 
 # -- clocks ------------------------------------------------------------------------------------
@@ -388,11 +421,17 @@ def test_a_wrong_clock_is_no_proof_that_a_request_was_not_made(
     run_result = rig.run(jobs, doubt_wait=600.0)
 
     assert rig.states(jobs) == [State.IN_DOUBT] * 2
-    assert "clock" in run_result.reasons["test", "job-0", 1]
+    told = run_result.reasons["test", "job-0", 1]
+    assert told == (
+        "no trace in fal's request list yet; this machine's clock differs, or differed, from fal's"
+    )
     paid_once(rig, 2)
 
 
-def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("later", [0, 6])
+def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(
+    tmp_path: Path, later: float
+) -> None:
     """The submission lies in the future, and nobody knows when it was: a whole day is searched."""
     rig = Askew(tmp_path, account(list_delay=300.0), [LOST])
     rig.put(7)
@@ -401,6 +440,7 @@ def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(tmp_path: P
     assert rig.states(jobs) == [State.IN_DOUBT] * 2
     rig.world.faults.clear()
     rig.put(0)
+    rig.epoch += timedelta(hours=later)
 
     rig.run(jobs, doubt_wait=30.0)
     rig.run(jobs, doubt_wait=900.0)
@@ -484,6 +524,8 @@ def test_our_own_request_without_payload_shows_at_once_that_fal_stores_none(
 
     assert rig.states(jobs) == [State.SUCCEEDED, State.IN_DOUBT]
     assert seconds < 250
+    (warning,) = [event.message for event in rig.happenings if event.kind == "warning"]
+    assert warning.startswith("fal stores no payloads for this key; submissions in doubt are left")
 
 
 def test_other_requests_without_payload_show_it_after_five_minutes(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ The emulator's books have the last word: `Rig.charges` is what was really paid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,9 +31,11 @@ from kling_batch.fal.transport import connections
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.output.download import Downloader
 from kling_batch.output.store import OutputStore
+from kling_batch.output.worker import FileWorker, InLoop
 from kling_batch.planning.builder import OutputIndex
 from kling_batch.planning.plan import OnDisk, Plan, make_plan
 from kling_batch.settings import RunOptions, resolve
+from support.wires import in_process
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 T2V = "fal-ai/kling-video/o3/standard/text-to-video"
@@ -105,6 +107,19 @@ def is_result(request: httpx.Request) -> bool:
     return request.method == "GET" and request.url.path.split("/")[-2] == "requests"
 
 
+class SlowDisk(InLoop):
+    """File work takes effect at once, and its caller goes on a second later."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        result = work(*args, **kwargs)
+        await anyio.sleep(1)
+        return result
+
+
 class NoUploads:
     async def upload(self, path: Path, data: bytes, content_type: str) -> str:
         raise AssertionError(f"nothing should be uploaded: {path}")
@@ -131,6 +146,7 @@ class Rig:
     faults: Sequence[Fault] = ()
     happenings: list[RunEvent] = field(default_factory=list)
     uploads: Any = field(default_factory=NoUploads)
+    worker: FileWorker = field(default_factory=InLoop)
     #: Whether an endpoint's answers must hold files.
     media: Any = lambda _: True
 
@@ -197,15 +213,17 @@ class Rig:
         transport: Any,
         cost_of: Any,
     ) -> RunResult:
-        wire = transport or InProcessTransport(self.world)
+        wire = in_process(transport or InProcessTransport(self.world))
         try:
-            async with connections("Key test", wire) as (api, files):
+            async with connections("Key test", wire=wire) as (api, files):
                 context = RunContext(
                     ledger=ledger,
                     queue=FalQueue(api),
-                    fetcher=Downloader(files),
+                    fetcher=Downloader(files, self.worker),
                     uploader=self.uploads,
                     store=self.store(),
+                    worker=self.worker,
+                    log_worker=self.worker,
                     policy=policy,
                     now=self.now,
                     rng=Random(7),

@@ -45,8 +45,10 @@ from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.operations.verify import Finding, verify_ledger
 from kling_batch.output.download import Downloader
 from kling_batch.output.store import OutputStore
+from kling_batch.output.worker import InLoop
 from kling_batch.planning.plan import Plan
 from support.engine import CountingUploads, Rig
+from support.wires import in_process
 
 #: Seconds after which a run must leave, as with `--timeout`.
 PATIENCE = 900.0
@@ -99,9 +101,9 @@ class FaultyLedger(Ledger):
         super().__init__(path, service="emulator", now=rig.now)
 
     @contextmanager
-    def transaction(self) -> Iterator[Database]:
+    def transaction(self, *how: Any) -> Iterator[Database]:
         label, self._label = self._label, "ledger"
-        with super().transaction() as db:
+        with super().transaction(*how) as db:
             yield db
             with explained(self.path):
                 self._rig.reach(f"{label}.before", on="ledger")
@@ -140,9 +142,9 @@ class FaultyStore(OutputStore):
         super()._rename(temporary, final)
         self.rig.reach("rename.after", on="disk")
 
-    def write_sidecar(self, final: Path, record: Any) -> None:
+    def write_sidecar(self, final: Path, record: Any, temporary: Path) -> None:
         self.rig.reach("sidecar.before", on="disk")
-        super().write_sidecar(final, record)
+        super().write_sidecar(final, record, temporary)
         self.rig.reach("sidecar.after", on="disk")
 
 
@@ -368,13 +370,16 @@ class FaultRig(Rig):
         self, ledger: Ledger, jobs: Sequence[Job], policy: RunPolicy, rng: Random
     ) -> RunResult:
         try:
-            async with connections("Key test", FaultyTransport(self)) as (api, files):
+            wire = in_process(FaultyTransport(self))
+            async with connections("Key test", wire=wire) as (api, files):
                 context = RunContext(
                     ledger=ledger,
                     queue=FalQueue(api),
-                    fetcher=Downloader(files),
+                    fetcher=Downloader(files, InLoop()),
                     uploader=self.uploads,
                     store=self.store(),
+                    worker=InLoop(),
+                    log_worker=InLoop(),
                     policy=policy,
                     now=self.now,
                     rng=rng,

@@ -19,6 +19,7 @@ from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.errors import LedgerError
 from kling_batch.ledger.database import FileIdentity, connect
+from kling_batch.ledger.durability import Log
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from support.engine import make_job
@@ -36,6 +37,8 @@ class Unlocked(Ledger):
         self._now = now
         self.run_id = 1
         self._file = FileIdentity(path)
+        self.synced_apart = False
+        self.log = Log(path)
 
     def close(self) -> None:
         Reader.close(self)

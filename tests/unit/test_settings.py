@@ -31,7 +31,7 @@ def value(settings: Settings, name: str) -> Any:
 
 DEFAULTS: dict[str, Any] = {
     "concurrency": 8,
-    "rate": 5.0,
+    "rate": 10.0,
     "max_cost": None,
     "max_cost_per_day": None,
     "doubt_wait": 3600.0,
@@ -194,3 +194,23 @@ def test_the_cap_of_a_single_shot_covers_its_job_in_any_batch() -> None:
     assert [(cap.limit, cap.batches, cap.key) for cap in budget.caps] == [(9, None, "k1:1")]
     assert budget.cap_of(a_job("k1:2")) is None
     assert budget.total == 9
+
+
+# -- the pace ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "limits", "rate"),
+    [
+        ({"concurrency": 2}, {}, 10.0),
+        ({"concurrency": 40}, {}, 40.0),
+        ({"concurrency": 2000}, {}, 2000.0),
+        ({}, {"concurrency": 40}, 40.0),
+        ({"concurrency": 40}, {"rate": 1.0}, 1.0),
+        ({"concurrency": 40, "rate": 2.0}, {"rate": 1.0}, 2.0),
+    ],
+)
+def test_by_default_what_may_be_open_may_be_submitted_in_a_second(
+    flags: dict[str, Any], limits: dict[str, Any], rate: float
+) -> None:
+    assert decided(batch(**limits), **flags).rate == rate

@@ -45,9 +45,11 @@ COMMANDS: dict[str, Entry] = {
     "review": Entry(
         LOOK, "Serve the gallery to approve, reject and pick takes", "review", "review"
     ),
+    "verdict": Entry(LOOK, "Approve, reject or pick finished takes", "verdict", "verdict"),
     "report": Entry(
         LOOK, "Report costs by batch and day, and how good estimates were", "report", "report"
     ),
+    "export": Entry(LOOK, "Copy picked takes into a folder", "export", "export"),
     "retry": Entry(
         SETTLE, "Allow failed jobs another paid attempt in the next run", "retry", "retry"
     ),
@@ -66,7 +68,9 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry(
         CHECK, "Check program, key, ledger, folder and connection to fal", "doctor", "doctor"
     ),
-    "catalog": Entry(CHECK, "List modes, tiers, prices and parameters", "catalog", "catalog"),
+    "catalog": Entry(
+        CHECK, "List models, modes, tiers, prices and parameters", "catalog", "catalog"
+    ),
     "schema": Entry(CHECK, "Print the JSON Schema of a manifest (draft 2020-12)", "init", "schema"),
     "emulator": Entry(
         CHECK, "Serve an emulator of fal's queue, storage and platform API", "emulator", "emulator"

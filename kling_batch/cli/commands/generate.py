@@ -53,8 +53,15 @@ def _common(command: F) -> F:
     return command
 
 
+def _model(command: F) -> F:
+    return click.option(
+        "--model", help="The Kling generation, of those that `kling-batch catalog` lists"
+    )(command)
+
+
 @click.command(epilog='Example: kling-batch generate -p "A samurai on a cliff" --emulator')
 @_common
+@_model
 @click.option(
     "--aspect-ratio", help="square, landscape, portrait, widescreen or a ratio [default: square]"
 )
@@ -64,11 +71,12 @@ def generate(aspect_ratio: str | None, **values: Any) -> int:
     The same command again prints the result that was paid for; --take 2 pays for another.
     """
     arguments = {"prompt": values["prompt"], "aspect_ratio": aspect_ratio}
-    return _single("generate", "text-to-image", "pro", arguments, values)
+    return _single("generate", "text-to-image", None, arguments, values)
 
 
 @click.command(epilog='Example: kling-batch video --mode text-to-video -p "Waves" --emulator')
 @_common
+@_model
 @click.option(
     "--mode",
     required=True,
@@ -77,8 +85,8 @@ def generate(aspect_ratio: str | None, **values: Any) -> int:
 )
 @click.option("--image-url", metavar="URL|FILE", help="Start image, for image-to-video")
 @click.option("--video-url", metavar="URL|FILE", help="Source clip, for edit and remix")
-@click.option("--tier", default="pro", show_default=True, help="standard, pro or 4k")
-def video(mode: str, tier: str, **values: Any) -> int:
+@click.option("--tier", help="standard, pro or 4k [default: pro]")
+def video(mode: str, tier: str | None, **values: Any) -> int:
     """Generate or edit one video and print the result as JSON.
 
     The same command again prints the result that was paid for; --take 2 pays for another.
@@ -88,11 +96,13 @@ def video(mode: str, tier: str, **values: Any) -> int:
 
 
 def _single(
-    name: str, mode: str, tier: str, given: Mapping[str, str | None], values: dict[str, Any]
+    name: str, mode: str, tier: str | None, given: Mapping[str, str | None], values: dict[str, Any]
 ) -> int:
     arguments = {name: value for name, value in given.items() if value is not None}
     arguments |= pairs(values["param"], "--param")
-    batch = operations.single_batch(name, mode, tier, arguments, take=values["take"])
+    batch = operations.single_batch(
+        name, mode, tier, arguments, take=values["take"], model=values["model"]
+    )
     display = choose(
         json=False,
         quiet=values["quiet"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,8 @@ import click
 from kling_batch.cli.commands.gallery import tagged_ledger
 from kling_batch.cli.options import PATH, ledger_options, option
 from kling_batch.errors import ExitCode
+from kling_batch.operations.services import now
+from kling_batch.operations.verdicts import author_of
 from kling_batch.review.server import ReviewOptions, open_browser, serve
 
 
@@ -39,7 +39,7 @@ def review(
         ledger=ledger,
         output=places.get("output") or ledger.parent,
         port=port,
-        author=author if author is not None else _user(),
+        author=author_of(author),
         tags=tags,
     )
 
@@ -51,13 +51,7 @@ def review(
             err=True,
         )
 
-    serve(options, lambda: datetime.now(UTC), ready)
+    serve(options, now, ready)
     click.echo("The review has ended; verdicts are in the ledger.", err=True)
     return ExitCode.OK
 
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from unicodedata import is_normalized
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from kling_batch.catalog.registry import find, normalise
 from kling_batch.core.jobs import (
     JobKey,
+    KeyTemplate,
     LocalFile,
     OutputOf,
     Render,
@@ -163,3 +165,41 @@ def test_differences_name_what_changed_with_both_values():
         ("seconds", (5, None)),
     ]
     assert differences(before, before) == {}
+
+
+texts = st.text() | st.text('ab "\\\0\n\x7f:/é', max_size=8)
+odd_arguments = st.dictionaries(
+    st.sampled_from(["prompt", "a", "é", "\0"]),
+    texts | st.none() | st.integers() | st.lists(texts, max_size=2),
+    max_size=4,
+)
+
+
+@given(odd_arguments, texts, st.integers(1, 3))
+@example({"other": "\0"}, "a cat", 1)
+@example({"image_url": "https://a/b?X-Amz-Signature=1"}, "a cat", 1)
+@example({"negative": "e\u0301"}, "a cat", 2)
+def test_a_key_of_a_template_is_the_key_of_the_whole(
+    arguments: dict[str, Any], text: str, take: int
+) -> None:
+    template = KeyTemplate("e", arguments, "prompt")
+
+    if template.fits(text):
+        assert template.key(text, take) == job_key("e", {**arguments, "prompt": text}, take)
+
+
+def test_a_template_fits_plain_text_and_no_other() -> None:
+    template = KeyTemplate("e", {"duration": "5"}, "prompt")
+
+    assert template.fits('a "cat" \\ \0 \n')
+    assert not template.fits("é")  # may be in another Unicode form
+    assert not template.fits("https://a/b?sig=1")  # loses its signature
+    assert not KeyTemplate("e", {"seed": "\0"}, "prompt").fits("a cat")
+
+
+@pytest.mark.parametrize("value", ["\ud800", float("inf"), object()])
+def test_a_template_of_what_is_no_json_raises_as_its_key_would(value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        job_key("e", {"other": value})
+    with pytest.raises((ValueError, TypeError)):
+        KeyTemplate("e", {"other": value}, "prompt")

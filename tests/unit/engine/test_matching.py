@@ -148,6 +148,63 @@ def test_an_older_request_of_the_same_payload_is_not_taken_at_once() -> None:
     assert found([doubt(1)], older) == {1: "r"}
 
 
+SHOTS: dict[str, Any] = {"prompt": "one", "shots": [{"prompt": "a"}, {"prompt": "b"}]}
+
+
+@pytest.mark.parametrize(
+    ("payload", "fits"),
+    [
+        (None, True),
+        (SHOTS | {"seed": 7}, True),
+        (SHOTS | {"shots": [{"prompt": "a", "seconds": 5}, {"prompt": "b"}]}, True),
+        (SHOTS | {"shots": [{"prompt": "b"}, {"prompt": "a"}], "seed": 7}, False),
+        (SHOTS | {"shots": [{"prompt": "a"}], "seed": 7}, False),
+        (SHOTS | {"shots": [*SHOTS["shots"], {}], "seed": 7}, False),
+        (SHOTS | {"shots": {"prompt": "a"}, "seed": 7}, False),
+        (SHOTS | {"shots": "ab", "seed": 7}, False),
+        ({"shots": SHOTS["shots"]}, False),
+        ("one", False),
+    ],
+)
+def test_a_request_whose_payload_contains_ours_may_be_it(payload: Any, fits: bool) -> None:
+    matches = match([doubt(1, SHOTS)], [listed("r", payload)], claimed=())
+
+    assert matches.found == {}
+    assert matches.open == ({1: "r"} if fits else {})
+
+
+@pytest.mark.parametrize(
+    ("ours", "fits"),
+    [
+        ({"prompt": "one", "audio": False}, True),
+        ({"prompt": "one", "audio": True}, False),
+        ({"prompt": "one", "sound": False}, False),
+    ],
+)
+def test_what_an_endpoint_fills_in_itself_need_not_be_listed(ours: Any, fits: bool) -> None:
+    matches = match([doubt(1, ours)], [listed("r")], claimed=(), defaults={"audio": False})
+
+    assert matches.found == {}
+    assert matches.open == ({1: "r"} if fits else {})
+
+
+@pytest.mark.parametrize(("early", "fits"), [(SKEW, True), (SKEW + timedelta(seconds=1), False)])
+def test_a_request_from_before_the_intent_is_not_even_named(early: timedelta, fits: bool) -> None:
+    """An older doubt keeps the list open for it."""
+    doubts = [doubt(1), doubt(2, TWO, at(hours=-1))]
+
+    matches = match(doubts, [listed("r", ONE | {"seed": 7}, T0 - early)], claimed=())
+
+    assert matches.open == ({1: "r"} if fits else {})
+
+
+def test_a_request_that_was_found_is_no_candidate_of_another_doubt() -> None:
+    matches = match([doubt(1), doubt(2)], [listed("r", sent=at(seconds=1))], claimed=())
+
+    assert len(matches.found) == 1
+    assert matches.open == {}
+
+
 def test_nothing_in_doubt_finds_nothing() -> None:
     assert match([], [listed("r")], claimed=()) == Matches({}, (), {})
 

@@ -202,3 +202,41 @@ def test_one_who_gives_up_waiting_takes_no_place() -> None:
     virtually(main)
 
     assert window.open == 0
+
+
+# -- throttled -----------------------------------------------------------------------------------
+
+
+def test_a_throttled_rate_is_slower_for_a_while_and_comes_back() -> None:
+    rate = Rate(10.0)
+    got: list[float] = []
+
+    async def main() -> None:
+        while anyio.current_time() < 120:
+            await rate.take()
+            got.append(anyio.current_time())
+            if 10 <= got[-1] < 30:
+                rate.throttled()
+            else:
+                rate.accepted()
+
+    virtually(main)
+
+    def between(begin: float, end: float) -> int:
+        return sum(begin <= at < end for at in got)
+
+    assert between(0, 10) == pytest.approx(100, abs=2)
+    assert 2 <= between(20, 30) <= 4  # one in five seconds, so that the end of it is noticed
+    assert between(110, 120) == pytest.approx(100, abs=2)
+
+
+def test_a_rate_below_the_least_is_not_raised_by_a_throttle() -> None:
+    rate = Rate(0.1)
+
+    async def main() -> float:
+        await rate.take()
+        rate.throttled()
+        await rate.take()
+        return anyio.current_time()
+
+    assert virtually(main) == pytest.approx(10.0)

@@ -493,6 +493,7 @@ def test_a_refused_result_of_what_we_cancelled_is_a_verdict(
         (404, {"detail": "Not Found"}),
         (429, {"detail": "slow down"}),
         (502, HTML),
+        *((status, {"detail": "Request was cancelled"}) for status in (302, 404, 408, 500, 503)),
     ],
 )
 def test_a_blind_read_of_what_we_cancelled_is_no_verdict(status: int, body: Any) -> None:

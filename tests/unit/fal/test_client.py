@@ -15,9 +15,9 @@ import httpx
 import pytest
 import trio
 import trio.testing
-from fal_client.client import AsyncBackupDomainTransport
 from support.engine import T2V
 from support.sockets import Exchange, refused_port, serving
+from support.wires import KINDS, Impatient, WireKind, in_process, on_sockets
 
 from kling_batch.core.outcomes import (
     Accepted,
@@ -39,8 +39,9 @@ from kling_batch.core.outcomes import (
 from kling_batch.errors import AuthError
 from kling_batch.fal.client import MAX_BODY, FalQueue
 from kling_batch.fal.credentials import authorization
-from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.fal.transport import BackupDomains, connections
 from kling_batch.fal.upload import FalUploader
+from kling_batch.wire.protocol import Request, Wire, WireError
 
 KEY = "key-id:key-secret"
 AUTH = f"Key {KEY}"
@@ -54,14 +55,17 @@ T = TypeVar("T")
 Ask = Callable[[FalQueue], Awaitable[T]]
 
 
-def ask(transport: httpx.AsyncBaseTransport, question: Ask[T], backend: str = "asyncio") -> T:
+def ask(transport: httpx.AsyncBaseTransport, question: Ask[T]) -> T:
     """Put one question to a queue behind `transport`."""
+    return over(in_process(transport), question)
 
+
+def over(wire: Wire, question: Ask[T]) -> T:
     async def main() -> T:
-        async with connections(AUTH, transport) as (api, _):
+        async with connections(AUTH, wire=wire) as (api, _):
             return await question(FalQueue(api))
 
-    return anyio.run(main, backend=backend)
+    return anyio.run(main)
 
 
 def submit(queue: FalQueue) -> Awaitable[Any]:
@@ -181,7 +185,7 @@ def test_one_submission_is_one_post_whatever_the_answer(answer: httpx.Response) 
 def test_the_backup_domain_is_never_a_second_post(kind: type[Exception]) -> None:
     wire = Canned(kind("broken"))
 
-    outcome = ask(AsyncBackupDomainTransport(transport=wire), submit)
+    outcome = over(BackupDomains(in_process(wire)), submit)
 
     assert isinstance(outcome, Unconfirmed)
     assert len(wire.seen) == 1
@@ -190,7 +194,7 @@ def test_the_backup_domain_is_never_a_second_post(kind: type[Exception]) -> None
 def test_the_backup_domain_is_tried_where_nothing_left() -> None:
     wire = Canned(httpx.ConnectError("refused"), httpx.Response(200, json={"request_id": "r-1"}))
 
-    outcome = ask(AsyncBackupDomainTransport(transport=wire), submit)
+    outcome = over(BackupDomains(in_process(wire)), submit)
 
     assert isinstance(outcome, Accepted)
     assert [r.url.host for r in wire.seen] == ["queue.fal.run", "queue.falrun.com"]
@@ -240,18 +244,36 @@ def test_a_payload_that_cannot_be_written_is_refused_before_anything_leaves(payl
     assert wire.seen == []
 
 
+@pytest.mark.parametrize("endpoint", ["a/b\x00", "a/b\n", "a/" + "b" * 70_000])
+def test_an_endpoint_that_has_no_address_is_refused_before_anything_leaves(endpoint: str) -> None:
+    wire = Canned(httpx.Response(200))
+
+    outcome = ask(wire, lambda queue: queue.submit(endpoint, {}))
+
+    assert isinstance(outcome, Refused)
+    assert outcome.failure.kind is FailureKind.INVALID
+    assert wire.seen == []
+
+
 # -- sockets -----------------------------------------------------------------------------------
 
 
-def through(url: str, question: Ask[T], backend: str = "asyncio") -> T:
-    return ask(GatewayTransport(url), question, backend)
+def through(url: str, question: Ask[T], kind: WireKind = "aiohttp", *, patience: float = 30) -> T:
+    async def main() -> T:
+        async with (
+            on_sockets(url, kind) as wire,
+            connections(AUTH, wire=Impatient(wire, patience)) as (api, _),
+        ):
+            return await question(FalQueue(api))
+
+    return anyio.run(main)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_refused_port_was_never_sent(backend: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refused_port_was_never_sent(kind: WireKind) -> None:
     url = f"http://127.0.0.1:{refused_port()}"
 
-    outcome = through(url, submit, backend)
+    outcome = through(url, submit, kind)
 
     assert isinstance(outcome, NotSent)
     assert outcome.reason.startswith("ConnectError")
@@ -290,12 +312,12 @@ BREAKS = [reset, hang_up, half_a_head, half_a_body, half_a_chunk, reset_in_body,
 
 
 @pytest.mark.parametrize("breaks", BREAKS, ids=lambda b: b.__name__)
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_break_after_the_body_left_is_doubt(
-    breaks: Callable[[Exchange], None], backend: str
+    breaks: Callable[[Exchange], None], kind: WireKind
 ) -> None:
     with serving(breaks) as server:
-        outcome = through(server.url, submit, backend)
+        outcome = through(server.url, submit, kind)
 
     assert isinstance(outcome, Unconfirmed)
     assert len(server.requests) == server.connections == 1
@@ -303,10 +325,13 @@ def test_a_break_after_the_body_left_is_doubt(
     assert "secret" not in outcome.reason
 
 
-def test_a_reset_before_the_body_was_read_is_doubt_unless_it_met_the_connecting() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reset_before_the_body_was_read_is_doubt_unless_it_met_the_connecting(
+    kind: WireKind,
+) -> None:
     """What the server has read cannot be told from here."""
     with serving(reset, before=True) as server:
-        outcome = through(server.url, submit)
+        outcome = through(server.url, submit, kind)
 
     assert server.connections == 1
     if isinstance(outcome, NotSent):
@@ -316,40 +341,30 @@ def test_a_reset_before_the_body_was_read_is_doubt_unless_it_met_the_connecting(
 
 
 @pytest.mark.parametrize("breaks", BREAKS, ids=lambda b: b.__name__)
-def test_a_broken_read_is_no_verdict(breaks: Callable[[Exchange], None]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_broken_read_is_no_verdict(breaks: Callable[[Exchange], None], kind: WireKind) -> None:
     with serving(breaks) as server:
-        assert isinstance(through(server.url, status), Unread)
+        assert isinstance(through(server.url, status, kind), Unread)
 
 
-def test_a_hanging_answer_is_doubt_when_the_time_is_over() -> None:
-    async def main(url: str) -> Any:
-        async with connections(AUTH, Impatient(url)) as (api, _):
-            return await FalQueue(api).submit(T2V, {})
-
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hanging_answer_is_doubt_when_the_time_is_over(kind: WireKind) -> None:
     with serving(Exchange.stall) as server:
-        outcome = anyio.run(main, server.url)
+        outcome = through(server.url, submit, kind, patience=0.1)
 
     assert isinstance(outcome, Unconfirmed)
     assert "ReadTimeout" in outcome.reason
     assert server.connections == 1
 
 
-class Impatient(GatewayTransport):
-    """The same wire with a tenth of a second's patience."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        request.extensions["timeout"] = {"connect": 5, "read": 0.1, "write": 5, "pool": 5}
-        return await super().handle_async_request(request)
-
-
 def whole(exchange: Exchange) -> None:
     exchange.answer(202, b'{"status": "IN_PROGRESS"}')
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_whole_answer_is_read(backend: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_whole_answer_is_read(kind: WireKind) -> None:
     with serving(whole) as server:
-        assert through(server.url, status, backend) == Waiting("IN_PROGRESS")
+        assert through(server.url, status, kind) == Waiting("IN_PROGRESS")
 
 
 # -- answers without end -----------------------------------------------------------------------
@@ -372,7 +387,7 @@ def virtually(transport: httpx.AsyncBaseTransport, question: Ask[T]) -> tuple[T,
     """The answer and the virtual seconds it took."""
 
     async def main() -> tuple[T, float]:
-        async with connections(AUTH, transport) as (api, _):
+        async with connections(AUTH, wire=in_process(transport)) as (api, _):
             got = await question(FalQueue(api))
             return got, anyio.current_time()
 
@@ -644,14 +659,19 @@ def test_bills_of_which_a_page_is_missing_are_not_read_at_all(second: Any) -> No
     assert isinstance(ask(Canned(events(event("a", 0.5), cursor="2"), second), billed), Unread)
 
 
+async def body_of(wire: Wire, url: str, method: str = "GET", body: bytes | None = None) -> str:
+    async with wire.send(Request(method, url, body=body)) as reply:
+        return b"".join([chunk async for chunk in reply.chunks()]).decode()
+
+
 def test_the_key_goes_to_fals_api_and_not_to_its_files() -> None:
     wire = Canned(httpx.Response(200, text="x"))
 
     async def main() -> None:
-        async with connections(AUTH, wire) as (api, files):
-            await api.get("https://queue.fal.run/x")
-            await files.get("https://v3b.fal.media/files/b/0a/x.mp4")
-            await files.get("https://queue.fal.run/x")
+        async with connections(AUTH, wire=in_process(wire)) as (api, files):
+            await body_of(api, "https://queue.fal.run/x")
+            await body_of(files, "https://v3b.fal.media/files/b/0a/x.mp4")
+            await body_of(files, "https://queue.fal.run/x")
 
     anyio.run(main)
 
@@ -669,10 +689,10 @@ def test_files_are_not_followed_to_a_place_without_encryption() -> None:
     wire = Canned(httpx.Response(302, headers={"Location": "http://169.254.169.254/latest"}))
 
     async def main() -> None:
-        async with connections(AUTH, wire) as (_, files):
-            await files.get("https://v3b.fal.media/x.mp4")
+        async with connections(AUTH, wire=in_process(wire)) as (_, files):
+            await body_of(files, "https://v3b.fal.media/x.mp4")
 
-    with pytest.raises(httpx.UnsupportedProtocol):
+    with pytest.raises(WireError, match="not https"):
         anyio.run(main)
 
     assert [request.url.host for request in wire.seen] == ["v3b.fal.media"]
@@ -695,16 +715,20 @@ def test_no_error_in_words_holds_anything_of_the_request_but_its_host(
 LEAKY = {httpx.LocalProtocolError}
 
 
-def test_a_key_that_cannot_be_sent_is_not_shown() -> None:
-    async def main() -> Any:
-        async with connections("Key a\nsecret", GatewayTransport(url)) as (api, _):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_that_cannot_be_sent_is_not_shown(kind: WireKind) -> None:
+    async def main(url: str) -> Any:
+        async with (
+            on_sockets(url, kind) as wire,
+            connections("Key a\nsecret", wire=wire) as (api, _),
+        ):
             return await FalQueue(api).submit(T2V, {})
 
     with serving(whole) as server:
-        url = server.url
-        outcome = anyio.run(main)
+        outcome = anyio.run(main, server.url)
 
     assert isinstance(outcome, NotSent)
+    assert server.connections == 0
     assert "secret" not in repr(outcome)
 
 
@@ -790,12 +814,12 @@ def test_every_host_is_reached_below_one_address_with_path_and_query() -> None:
         exchange.answer(200, exchange.line.encode())
 
     async def main(url: str) -> list[str]:
-        async with connections(AUTH, GatewayTransport(f"{url}/")) as (api, files):
+        async with connections(AUTH, gateway=f"{url}/") as (api, files):
             return [
-                (await api.post("https://queue.fal.run/a/b", json={})).text,
-                (await api.get("https://api.fal.ai/v1/x?a=1&b=%2F%20&c=")).text,
-                (await files.get("https://v3b.fal.media/files/a%20b/ü?sig=a%2Bb/c")).text,
-                (await files.get("https://v3b.fal.media")).text,
+                await body_of(api, "https://queue.fal.run/a/b", "POST", b"{}"),
+                await body_of(api, "https://api.fal.ai/v1/x?a=1&b=%2F%20&c="),
+                await body_of(files, "https://v3b.fal.media/files/a%20b/ü?sig=a%2Bb/c"),
+                await body_of(files, "https://v3b.fal.media"),
             ]
 
     with serving(echo) as server:
@@ -825,7 +849,7 @@ def test_a_result_comes_with_the_headers_that_tell_its_bill() -> None:
 
 
 async def _asked(url: str, key: str) -> Any:
-    async with connections(f"Key {key}", GatewayTransport(url)) as (api, _):
+    async with connections(f"Key {key}", gateway=url) as (api, _):
         return await FalQueue(api).submit("fal-ai/x", {"prompt": "p"})
 
 

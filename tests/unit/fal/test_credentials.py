@@ -10,7 +10,8 @@ from support.cli import invoke
 from support.process import environment
 
 from kling_batch.errors import AuthError
-from kling_batch.fal.credentials import KEYS, authorization, key_file_warning, read_key_file
+from kling_batch.fal.credentials import authorization
+from kling_batch.fal.key_file import KEYS, key_file_warning, read_key_file
 
 SECRET = "key-id:very-secret"
 MANIFEST = "version: 1\ndefaults: {mode: text-to-image}\njobs:\n  - {id: a, prompt: x}\n"

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
+import pytest
 import trustme
 from support.engine import (
     T2V,
 )
 from support.sockets import Exchange, serving
+from support.wires import KINDS, WireKind, on_sockets, straight
 
 from kling_batch.core.outcomes import (
     RemoteFile,
@@ -25,9 +26,11 @@ from kling_batch.core.outcomes import (
     Unfetched,
     Unread,
 )
-from kling_batch.fal.client import FalQueue, handle_of
-from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.fal.addresses import handle_of
+from kling_batch.fal.client import FalQueue
+from kling_batch.fal.transport import Gateway, connections
 from kling_batch.output.download import Downloader
+from kling_batch.wire.headers import Authorized
 
 
 @contextmanager
@@ -57,22 +60,20 @@ def damaging() -> Iterator[tuple[int, ssl.SSLContext]]:
     thread.join(5)
 
 
-def test_a_damaged_tls_record_is_an_outcome_and_no_exception(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_tls_record_is_an_outcome_and_no_exception(
+    tmp_path: Path, kind: WireKind
+) -> None:
     async def ask() -> list[Any]:
         with damaging() as (port, context):
-
-            class There(httpx.AsyncHTTPTransport):
-                async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                    request.url = request.url.copy_with(host="localhost", port=port)
-                    return await super().handle_async_request(request)
-
-            async with httpx.AsyncClient(transport=There(verify=context)) as http:
-                queue, found = FalQueue(http), list[Any]()
+            async with straight(context, kind) as wire:
+                there = Gateway(wire, f"https://localhost:{port}")
+                queue, found = FalQueue(Authorized(there, {}, "Key k")), list[Any]()
                 file = RemoteFile(url=f"https://localhost:{port}/x.png")
                 for call in (
                     lambda: queue.submit(T2V, {"prompt": "x"}),
                     lambda: queue.status(handle_of(T2V, "r")),
-                    lambda: Downloader(http).fetch(file, tmp_path / "x.part"),
+                    lambda: Downloader(wire).fetch(file, tmp_path / "x.part"),
                 ):
                     try:
                         found.append(await call())
@@ -84,13 +85,17 @@ def test_a_damaged_tls_record_is_an_outcome_and_no_exception(tmp_path: Path) -> 
     assert [type(one) for one in told] == [Unconfirmed, Unread, Unfetched], told
 
 
-def test_a_garbled_header_that_echoes_the_key_is_not_told() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_garbled_header_that_echoes_the_key_is_not_told(kind: WireKind) -> None:
     def answer(exchange: Exchange) -> None:
         echo = f"You said Authorization {exchange.headers['authorization']}"
         exchange.send(f"HTTP/1.1 200 OK\r\n{echo}\r\n\r\n".encode())
 
     async def ask(url: str) -> list[Any]:
-        async with connections("Key an-id:very-secret", GatewayTransport(url)) as (api, _):
+        async with (
+            on_sockets(url, kind) as wire,
+            connections("Key an-id:very-secret", wire=wire) as (api, _),
+        ):
             queue = FalQueue(api)
             return [await queue.status(handle_of(T2V, "r")), await queue.submit(T2V, {})]
 

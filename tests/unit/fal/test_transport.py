@@ -7,8 +7,8 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -19,6 +19,7 @@ from fal_client import client as fal_client
 from support.cli import invoke
 from support.engine import T2V
 from support.process import environment
+from support.wires import in_process
 
 from kling_batch.core.outcomes import (
     FailureKind,
@@ -31,20 +32,31 @@ from kling_batch.fal.classify import classify_submit
 from kling_batch.fal.client import FalQueue
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, secrets_of
 from kling_batch.fal.responses import Answer
-from kling_batch.fal.transport import SendTracker, connections
+from kling_batch.fal.transport import (
+    BACKUP_CONNECT_TIMEOUT,
+    BACKUP_DOMAINS,
+    BackupDomains,
+    connections,
+)
+from kling_batch.wire.over_httpx import Departure
+from kling_batch.wire.protocol import Reply, Request, Wire, WireError
 
 OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)
 
 
 @contextmanager
-def proxy(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+def proxy(
+    serve: Callable[[socket.socket], None], heard: list[bytes] | None = None
+) -> Iterator[str]:
     """Its address; each connection to it is served by the test, then reset."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def one(client: socket.socket) -> None:
         with client, suppress(OSError):
-            client.recv(65536)
+            first = client.recv(65536)
+            if heard is not None:
+                heard.append(first)
             serve(client)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
@@ -131,16 +143,101 @@ def test_a_post_that_left_through_a_tunnel_and_lost_its_answer_is_doubt(
     assert isinstance(outcome, Unconfirmed), outcome
 
 
-def test_the_backup_domain_is_listened_to_as_well() -> None:
-    """fal-client sends a POST that could not connect to its other domain, as another request."""
-    request = httpx.Request("POST", "https://queue.fal.run/x", content=b"{}")
-    SendTracker(request)
-
-    assert "trace" in fal_client._backup_request(request).extensions
-
-
 def test_a_transport_that_tells_nothing_leaves_it_open() -> None:
-    assert not SendTracker(httpx.Request("POST", "https://queue.fal.run/x")).never_began
+    assert not Departure("POST").never_began
+
+
+# -- fal's second domain ---------------------------------------------------------------------------
+
+
+class Told:
+    """A wire whose every request ends as told; keeps the hosts that were asked, and how."""
+
+    def __init__(self, *errors: WireError) -> None:
+        self.errors, self.seen = list(errors), list[Request]()
+
+    @asynccontextmanager
+    async def send(self, request: Request) -> AsyncIterator[Reply]:
+        self.seen.append(request)
+        raise self.errors.pop(0)
+        yield
+
+    @property
+    def hosts(self) -> list[str]:
+        return [httpx.URL(request.url).host for request in self.seen]
+
+
+REFUSED = WireError("ConnectError", "refused", began=False, connected=False)
+LOST = WireError("ReadError", "reset")
+UNTUNNELLED = WireError("ProxyError", "407", began=False)
+
+
+def asked(wire: Wire, url: str = "https://queue.fal.run/x") -> WireError:
+    async def ask() -> WireError:
+        try:
+            async with BackupDomains(wire).send(Request("POST", url)):
+                raise AssertionError("no error")
+        except WireError as error:
+            return error
+
+    return anyio.run(ask)
+
+
+@pytest.mark.parametrize(
+    ("errors", "hosts", "told"),
+    [
+        ([LOST], 1, LOST),
+        ([UNTUNNELLED], 1, UNTUNNELLED),
+        ([REFUSED, LOST], 2, LOST),
+        ([REFUSED, UNTUNNELLED], 2, UNTUNNELLED),
+        ([REFUSED, WireError("ConnectError", "too", began=False, connected=False)], 2, REFUSED),
+    ],
+)
+def test_only_what_did_not_connect_goes_to_the_other_domain(
+    errors: list[WireError], hosts: int, told: WireError
+) -> None:
+    wire = Told(*errors)
+
+    assert asked(wire) is told
+    assert wire.hosts == ["queue.fal.run", "queue.falrun.com"][:hosts]
+    assert {request.timeouts.connect for request in wire.seen} == {5.0}
+
+
+def test_other_hosts_have_no_second_domain() -> None:
+    wire = Told(REFUSED)
+
+    assert asked(wire, "https://api.fal.ai/v1/x") is REFUSED
+    assert (wire.hosts, wire.seen[0].timeouts.connect) == (["api.fal.ai"], 15.0)
+
+
+def test_the_second_domains_are_those_of_fals_client() -> None:
+    assert fal_client._BACKUP_DOMAINS == BACKUP_DOMAINS
+    assert fal_client._BACKUP_DOMAIN_CONNECT_TIMEOUT == BACKUP_CONNECT_TIMEOUT
+
+
+# -- a proxy with a password -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer", [b"407 Proxy Authentication Required", b"403 Forbidden", b"502 x"]
+)
+def test_a_proxy_that_refuses_the_tunnel_has_sent_nothing_and_its_password_is_not_told(
+    through: Callable[[str], None], answer: bytes
+) -> None:
+    asked_for: list[bytes] = []
+
+    def refuse(client: socket.socket) -> None:
+        client.sendall(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\n\r\n")
+
+    with proxy(refuse, asked_for) as url:
+        through(url.replace("http://", "http://user:pass%20word@"))
+        (outcome,) = submit()
+
+    assert isinstance(outcome, NotSent), outcome
+    assert "pass" not in repr(outcome)
+    assert asked_for[0].startswith(b"CONNECT queue.fal.run:443 ")
+    assert b"proxy-authorization: basic dxnlcjpwyxnzihdvcmq=" in asked_for[0].lower()
+    assert b"a-secret-key" not in asked_for[0]
 
 
 # -- what the environment says ---------------------------------------------------------------------
@@ -194,19 +291,6 @@ def test_no_entry_of_no_proxy_is_an_obstacle(
     assert os.environ[name] == value
 
 
-def test_an_entry_of_no_proxy_that_can_be_used_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "fd00::/8,queue.fal.run,fd01::/16")
-
-    async def ask() -> bool:
-        async with connections("Key an-id:a-secret-key") as (_, files):
-            direct = files._transport_for_url(httpx.URL("https://queue.fal.run/x"))
-            other = files._transport_for_url(httpx.URL("https://v3.fal.media/x"))
-            return direct is files._transport and other is not files._transport
-
-    assert anyio.run(ask)
-
-
 @pytest.mark.parametrize("error", [OverflowError, ValueError, RuntimeError, KeyError])
 @pytest.mark.parametrize("left", [False, True])
 def test_what_never_left_is_no_doubt_whatever_the_exception(
@@ -221,7 +305,8 @@ def test_what_never_left_is_no_doubt_whatever_the_exception(
             raise error("broken")
 
     async def ask() -> SubmitOutcome:
-        async with connections("Key an-id:a-secret-key", Breaking()) as (api, _):
+        wire = in_process(Breaking())
+        async with connections("Key an-id:a-secret-key", wire=wire) as (api, _):
             return await FalQueue(api).submit(T2V, {"prompt": "x"})
 
     assert isinstance(anyio.run(ask), Unconfirmed if left else NotSent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
@@ -16,7 +17,7 @@ from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap, OverCap
-from kling_batch.errors import LedgerError
+from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger.ledger import Ledger, RequestClaimedError
 from kling_batch.ledger.overrides import adopt
 
@@ -150,6 +151,73 @@ def test_times_of_any_zone_sort_as_text() -> None:
         < format_time(east + timedelta(milliseconds=1))
         < format_time(east + timedelta(hours=1))
     )
+
+
+def test_a_ledger_belongs_to_one_service(ledger: Ledger) -> None:
+    ledger.must_belong_to("emulator")
+
+    with pytest.raises(UsageError, match=r"this ledger belongs to .*emulator.* a run on fal"):
+        ledger.must_belong_to("fal")
+
+
+def test_a_ledger_that_was_moved_takes_no_intent_and_says_what_to_do(ledger: Ledger) -> None:
+    ledger.path.rename(ledger.path.with_name("moved.db"))
+
+    with pytest.raises(LedgerError) as caught:
+        intend(ledger, make_jobs(1)[0])
+
+    assert str(caught.value) == (
+        f"{ledger.path}: the ledger was renamed, replaced or deleted while this run used it; "
+        "nothing more is bought. Put it back, or run again without it: what is paid for is found "
+        "beside the files and in fal's request list"
+    )
+    assert ledger.displaced == str(caught.value)
+
+
+# -- the file alone ----------------------------------------------------------------------------
+
+
+def attempts_in_a_copy(ledger: Ledger) -> int:
+    """What somebody has who copies the file without its log."""
+    copy = ledger.path.with_name("copy.db")
+    shutil.copy(ledger.path, copy)
+    attempts = count(copy, "attempts")
+    for path in ledger.path.parent.glob("copy.db*"):
+        path.unlink()
+    return attempts
+
+
+def test_each_checkpoint_brings_the_file_itself_up_to_date(ledger: Ledger) -> None:
+    for n, job in enumerate(make_jobs(3), start=1):
+        intend(ledger, job)
+        ledger.log.checkpoint()
+
+        assert attempts_in_a_copy(ledger) == n
+
+
+def test_what_has_not_changed_is_not_written_again(ledger: Ledger) -> None:
+    intend(ledger, make_jobs(1)[0])
+    ledger.log.checkpoint()
+    statements: list[str] = []
+    ledger.db.conn.set_trace_callback(statements.append)
+
+    ledger.log.checkpoint()
+
+    assert statements == []
+
+
+def test_a_checkpoint_that_a_reader_holds_up_is_made_later(ledger: Ledger) -> None:
+    ledger.log.checkpoint()
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as reader:
+        reader.execute("begin")
+        reader.execute("select count(*) from attempts").fetchone()
+        intend(ledger, make_jobs(1)[0])
+        ledger.log.checkpoint()
+        assert attempts_in_a_copy(ledger) == 0
+
+    ledger.log.checkpoint()
+
+    assert attempts_in_a_copy(ledger) == 1
 
 
 # -- facts -------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from kling_batch.cli.main import explain
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ManifestError
+from kling_batch.manifest.frame import JOB_KEYS
 from kling_batch.manifest.loader import load
-from kling_batch.manifest.schema import JOB_KEYS, Document, Limits
+from kling_batch.manifest.schema import Document, Limits
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 EXAMPLES = [path.read_bytes() for path in sorted(MANIFESTS.glob("*.yaml"))]

@@ -13,8 +13,9 @@ from jsonschema import Draft202012Validator
 
 from kling_batch.cli.commands.init import starter_manifest
 from kling_batch.errors import ManifestError
+from kling_batch.manifest.frame import JOB_KEYS
 from kling_batch.manifest.loader import load
-from kling_batch.manifest.schema import JOB_KEYS, read_manifest, schema
+from kling_batch.manifest.schema import read_manifest, schema
 from kling_batch.manifest.yaml_source import parse
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
@@ -107,6 +108,7 @@ def test_every_key_is_described():
     assert set(job) == JOB_KEYS
     assert set(frame) == {"version", "name", "output", "path", "vars", "env", "retry"} | {
         "limits",
+        "review",
         "defaults",
         "jobs",
     }

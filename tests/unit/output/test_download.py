@@ -6,6 +6,7 @@ import base64
 import errno
 import os
 import shutil
+import ssl
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,11 +26,13 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sockets import Exchange, refused_port, serving
+from support.wires import KINDS, Impatient, WireKind, in_process, on_sockets, straight
 
 from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
-from kling_batch.fal.transport import GatewayTransport, connections
+from kling_batch.fal.transport import connections
 from kling_batch.output.download import LOOK_BYTES, SPARE, Downloader, Room
 from kling_batch.output.filetype import Kind, looks_like_page, sniff, whole
+from kling_batch.wire.environment import trusted
 
 URL = "https://v3b.fal.media/files/b/0a/out.mp4?sig=secret"
 
@@ -63,8 +66,9 @@ def fetch(
     file: RemoteFile | None = None,
     *,
     have: bytes = b"",
-    backend: str = "asyncio",
-    transport: Callable[[str], httpx.AsyncBaseTransport] = GatewayTransport,
+    kind: WireKind = "aiohttp",
+    url: str = "",
+    patience: float = 30,
 ) -> tuple[Any, list[Exchange], Path]:
     """One try through a server; the outcome, what the server saw, and the temporary file."""
     temporary = folder / ".abc-0.part"
@@ -73,10 +77,13 @@ def fetch(
     with serving(handler) as server:
 
         async def main() -> Any:
-            async with connections("Key a:secret", transport(server.url)) as (_, files):
+            async with (
+                on_sockets(url or server.url, kind) as wire,
+                connections("Key a:secret", wire=Impatient(wire, patience)) as (_, files),
+            ):
                 return await Downloader(files).fetch(file or video(), temporary)
 
-        outcome = anyio.run(main, backend=backend)
+        outcome = anyio.run(main)
     return outcome, server.requests, temporary
 
 
@@ -107,12 +114,12 @@ def fetched(outcome: Any, temporary: Path, body: bytes = MP4) -> Fetched:
 # -- good servers ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [len(MP4), None])
 def test_a_whole_file_is_fetched_and_told_by_its_digest(
-    tmp_path: Path, backend: str, size: int | None
+    tmp_path: Path, kind: WireKind, size: int | None
 ) -> None:
-    outcome, (request,), temporary = fetch(good(), tmp_path, video(size=size), backend=backend)
+    outcome, (request,), temporary = fetch(good(), tmp_path, video(size=size), kind=kind)
 
     assert fetched(outcome, temporary).ext == ".mp4"
     assert request.line == "GET /v3b.fal.media/files/b/0a/out.mp4?sig=secret HTTP/1.1"
@@ -212,15 +219,12 @@ def stalls_half_way(exchange: Exchange) -> None:
     exchange.stall()
 
 
-class Impatient(GatewayTransport):
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        request.extensions["timeout"] = {"connect": 5, "read": 0.4, "write": 5, "pool": 5}
-        return await super().handle_async_request(request)
-
-
 @pytest.mark.parametrize("breaks", [cut, cut_in_a_chunk, stalls_half_way], ids=lambda b: b.__name__)
-def test_half_a_file_is_no_file_and_is_continued(tmp_path: Path, breaks: Handler) -> None:
-    outcome, _, temporary = fetch(breaks, tmp_path, transport=Impatient)
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_a_file_is_no_file_and_is_continued(
+    tmp_path: Path, breaks: Handler, kind: WireKind
+) -> None:
+    outcome, _, temporary = fetch(breaks, tmp_path, kind=kind, patience=0.4)
     assert isinstance(outcome, Unfetched)
     assert temporary.read_bytes() == MP4[:HALF]
 
@@ -259,8 +263,8 @@ def test_a_line_that_drips_is_dropped_and_one_that_is_slow_is_not(
         wire = httpx.MockTransport(
             lambda _: httpx.Response(200, headers=headers, stream=Dripping(pieces, size))
         )
-        async with httpx.AsyncClient(transport=wire) as files:
-            return await Downloader(files).fetch(video(), temporary), anyio.current_time()
+        files = in_process(wire)
+        return await Downloader(files).fetch(video(), temporary), anyio.current_time()
 
     outcome, now = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
@@ -281,7 +285,7 @@ def test_what_stands_after_the_end_of_a_whole_file_does_not_lose_it(
     temporary = tmp_path / "part"
 
     async def main(file: RemoteFile, url: str, tries: int) -> list[Any]:
-        async with connections("Key a:secret", GatewayTransport(url)) as (_, files):
+        async with connections("Key a:secret", gateway=url) as (_, files):
             downloader = Downloader(files)
             return [await downloader.fetch(file, temporary) for _ in range(tries)]
 
@@ -403,7 +407,7 @@ def test_what_is_no_file_at_all_does_not_become_one_by_coming_again(
     temporary = tmp_path / "part"
 
     async def main(url: str) -> list[Any]:
-        async with connections("Key a:secret", GatewayTransport(url)) as (_, files):
+        async with connections("Key a:secret", gateway=url) as (_, files):
             downloader = Downloader(files)
             return [await downloader.fetch(video(), temporary) for _ in range(4)]
 
@@ -421,7 +425,7 @@ def test_content_that_differs_each_time_is_not_believed(tmp_path: Path) -> None:
         exchange.answer(200, bodies[len(server.requests) - 1])
 
     async def main(url: str) -> list[Any]:
-        async with connections("Key a:secret", GatewayTransport(url)) as (_, files):
+        async with connections("Key a:secret", gateway=url) as (_, files):
             downloader = Downloader(files)
             return [await downloader.fetch(video(), temporary) for _ in bodies]
 
@@ -470,6 +474,8 @@ def test_no_other_refusal_says_anything_about_the_file(tmp_path: Path, status: i
         "https://",
         "https://v3b.fal.media:port/x",
         "https://v3b.fal.media/\x00",
+        "https://v3b.fal.media/\ud83d",
+        "https://xn--a.example/x",
         "",
     ],
 )
@@ -503,9 +509,41 @@ def test_redirects_in_a_circle_end(tmp_path: Path) -> None:
 def test_a_server_that_is_not_there_is_no_verdict(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{refused_port()}"
 
-    outcome, _, _ = fetch(good(), tmp_path, transport=lambda _: GatewayTransport(url))
+    outcome, _, _ = fetch(good(), tmp_path, url=url)
 
     assert isinstance(outcome, Unfetched)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://localhost:99999/x", f"https://localhost:{10**30}/x", "https://v3b..fal.media/x"],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_address_that_cannot_be_connected_to_is_no_verdict(
+    tmp_path: Path, kind: WireKind, url: str
+) -> None:
+    """Without a gateway, as in a run on fal: the name or port fails before anything is sent."""
+
+    async def main() -> Any:
+        async with straight(trusted(), kind) as wire:
+            return await Downloader(wire).fetch(video(url=url), tmp_path / "part")
+
+    assert isinstance(anyio.run(main), Unfetched)
+
+
+def test_a_damaged_tls_record_is_an_outage_and_no_full_disk(tmp_path: Path) -> None:
+    def damaged(_: httpx.Request) -> httpx.Response:
+        raise ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC]")
+
+    async def main() -> Any:
+        async with in_process(httpx.MockTransport(damaged)) as wire:
+            return await Downloader(wire).fetch(video(), tmp_path / "part")
+
+    outcome = anyio.run(main)
+
+    assert isinstance(outcome, Unfetched)
+    assert outcome.outage
+    assert "BAD_RECORD_MAC" in outcome.reason
 
 
 def test_a_temporary_that_leads_elsewhere_is_not_written_through(tmp_path: Path) -> None:
@@ -590,8 +628,8 @@ def download(
     outcomes: list[Any] = [None] * files
 
     async def main() -> None:
-        async with httpx.AsyncClient(transport=wire) as http, anyio.create_task_group() as tasks:
-            downloader = Downloader(http)
+        async with anyio.create_task_group() as tasks:
+            downloader = Downloader(in_process(wire))
 
             async def one(n: int) -> None:
                 plain = RemoteFile(url=URL)
@@ -644,12 +682,11 @@ def test_room_is_given_back_when_a_download_is_over(
 
     async def main() -> tuple[Any, Any]:
         wire = httpx.MockTransport(lambda _: broken)
-        async with httpx.AsyncClient(transport=wire) as http:
-            downloader = Downloader(http)
-            first = await downloader.fetch(RemoteFile(url=URL), tmp_path / "0.part")
-            (tmp_path / "0.part").unlink()
-            data = "data:image/png;base64," + base64.b64encode(PNG).decode()
-            return first, await downloader.fetch(RemoteFile(url=data), tmp_path / "1.part")
+        downloader = Downloader(in_process(wire))
+        first = await downloader.fetch(RemoteFile(url=URL), tmp_path / "0.part")
+        (tmp_path / "0.part").unlink()
+        data = "data:image/png;base64," + base64.b64encode(PNG).decode()
+        return first, await downloader.fetch(RemoteFile(url=data), tmp_path / "1.part")
 
     first, second = anyio.run(main)
 
@@ -697,8 +734,8 @@ def test_a_disk_that_somebody_else_fills_meanwhile_stops_a_download_in_time(
         return httpx.Response(206, headers=stated, stream=more)
 
     async def main() -> Any:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(rest)) as http:
-            return await Downloader(http).fetch(RemoteFile(url=URL), tmp_path / "0.part")
+        downloader = Downloader(in_process(httpx.MockTransport(rest)))
+        return await downloader.fetch(RemoteFile(url=URL), tmp_path / "0.part")
 
     anyio.run(main)
     assert headers == [f"bytes={have}-"]

@@ -64,6 +64,10 @@ def copy(store: OutputStore, source: Path, final: Path) -> str:
     )
 
 
+def write_sidecar(store: OutputStore, final: Path, record: Any) -> None:
+    store.write_sidecar(final, record, store.temporary(final, "abc", 0))
+
+
 def media(folder: Path) -> dict[str, bytes]:
     return {name: data for name, data in contents(folder).items() if not name.endswith(".json")}
 
@@ -357,12 +361,33 @@ def test_a_link_in_the_place_of_a_file_is_replaced_not_followed(
 def test_a_sidecar_is_json_in_the_users_own_letters(store: OutputStore, root: Path) -> None:
     final = store.prepare("test", "clip.mp4")
 
-    store.write_sidecar(final, {"schema_version": 1, "key": "k1:x", "prompt": "ü 日本"})
-    store.write_sidecar(final, {"schema_version": 1, "key": "k1:y", "prompt": "ü 日本"})
+    store.write_sidecar(
+        final,
+        {"schema_version": 1, "key": "k1:x", "prompt": "ü 日本"},
+        store.temporary(final, "abc", 0),
+    )
+    store.write_sidecar(
+        final,
+        {"schema_version": 1, "key": "k1:y", "prompt": "ü 日本"},
+        store.temporary(final, "abc", 0),
+    )
 
     text = (root / "clip.mp4.json").read_text("utf-8")
     assert json.loads(text)["key"] == "k1:y"
     assert "日本" in text
+    assert set(contents(root)) == {"clip.mp4.json"}
+
+
+def test_a_link_in_the_place_of_a_half_sidecar_is_replaced_not_followed(
+    store: OutputStore, root: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "mine.txt"
+    outside.write_bytes(b"not ours")
+    (root / ".abc-0.json.part").symlink_to(outside)
+
+    write_sidecar(store, root / "clip.mp4", {"schema_version": 1, "key": "k1:x"})
+
+    assert outside.read_bytes() == b"not ours"
     assert set(contents(root)) == {"clip.mp4.json"}
 
 
@@ -373,7 +398,9 @@ def test_a_strangers_file_under_a_sidecars_name_is_kept(
     final = store.prepare("test", "clip.mp4")
     sidecar_of(final).write_text(text)
 
-    store.write_sidecar(final, {"schema_version": 1, "key": "k1:x"})
+    store.write_sidecar(
+        final, {"schema_version": 1, "key": "k1:x"}, store.temporary(final, "abc", 0)
+    )
 
     assert json.loads(sidecar_of(final).read_text())["key"] == "k1:x"
     others = {k: v for k, v in contents(root).items() if k != "clip.mp4.json"}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.engine import make_job
-from support.ledger import opened
+from support.engine import PRO, make_job
+from support.ledger import opened, rendered
 
 from kling_batch.core.jobs import Batch, Job, Limits
 from kling_batch.core.quantities import MicroUSD
@@ -49,8 +50,11 @@ def plan(*jobs: Job, action: Action = Action.SUBMIT) -> Plan:
 def test_a_job_without_a_price_is_refused_under_a_cap(ledger: Ledger) -> None:
     capped = approval(max_cost=MicroUSD(10_000_000))
 
-    with pytest.raises(UsageError, match="unpriced: its price is unknown, so --max-cost cannot"):
+    with pytest.raises(UsageError) as caught:
         capped.require(plan(PRICED, UNPRICED), ledger)
+    assert str(caught.value) == (
+        "unpriced: its price is unknown, so --max-cost cannot hold; give the job a `price:`"
+    )
 
     capped.require(plan(PRICED, FREE), ledger)
 
@@ -88,8 +92,16 @@ def test_a_cap_yes_or_the_emulator_approves_without_a_question(
 
 
 def test_without_approval_nothing_is_paid_and_the_price_is_in_the_message(ledger: Ledger) -> None:
-    with pytest.raises(UsageError, match=r"up to \$0\.\d+; with no terminal to ask"):
-        approval().require(plan(PRICED), ledger)
+    twin = PlannedJob(PRICED._replace(id="twin"), Action.SUBMIT, "", duplicate="priced")
+    planned = Plan((*plan(PRICED, make_job("other")).items, twin))
+
+    with pytest.raises(UsageError) as caught:
+        approval().require(planned, ledger)
+
+    assert str(caught.value) == (
+        "this would cost up to $0.84; with no terminal to ask, paying needs --yes or a cap "
+        "(--max-cost USD, or limits: max_cost in the manifest). Nothing was sent"
+    )
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -100,11 +112,55 @@ def test_a_person_is_asked_once_with_count_and_price(ledger: Ledger, answer: boo
     if answer:
         asking.require(plan(PRICED), ledger)
     else:
-        with pytest.raises(UsageError, match="not confirmed"):
+        with pytest.raises(UsageError, match=r"^not confirmed; nothing was sent$"):
             asking.require(plan(PRICED), ledger)
 
-    (question,) = asked
-    assert question.startswith(("1 jobs, up to $0.42", "1 job, up to $0.42"))
+    assert asked == ["1 job, up to $0.42. Pay?"]
+
+
+@pytest.mark.parametrize("options", [{}, {"yes": True}, {"max_cost": MicroUSD(1)}])
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_program_that_confirms_decides_whatever_else_allows_it(
+    ledger: Ledger, options: dict[str, Any], answer: bool
+) -> None:
+    shown: list[Plan] = []
+    confirming = replace(
+        approval(**options), confirm=lambda found: bool(shown.append(found)) or answer
+    )
+    planned = plan(PRICED)
+
+    if answer:
+        confirming.require(planned, ledger)
+    else:
+        with pytest.raises(UsageError, match=r"^not confirmed; nothing was sent$"):
+            confirming.require(planned, ledger)
+
+    assert shown == [planned]
+    confirming.require(plan(PRICED, action=Action.COLLECT), ledger)
+    assert shown == [planned], "nothing to pay, nothing to confirm"
+
+
+def test_a_single_job_of_a_command_is_its_own_approval(ledger: Ledger) -> None:
+    replace(approval(), single=True).require(plan(PRICED), ledger)
+
+
+@pytest.mark.parametrize(("times", "rings"), [(2.9, False), (3.0, True), (10.0, True)])
+def test_after_renders_far_dearer_than_estimated_only_a_cap_pays(
+    ledger: Ledger, times: float, rings: bool
+) -> None:
+    rendered(ledger, make_job("job-0"), cost=MicroUSD(int(times * 420_000)), billable_units=5.0)
+    told = (
+        f"renders have cost {times:.1f} times what was estimated: paying needs a cap now "
+        "(--max-cost USD), which reckons with that"
+    )
+
+    assert approval(yes=True).alarm(plan(PRICED), ledger) == (told if rings else "")
+    assert approval(max_cost=MicroUSD(1)).alarm(plan(PRICED), ledger) == ""
+    assert approval(emulator="").alarm(plan(PRICED), ledger) == ""
+    assert approval(yes=True).alarm(plan(PRICED, action=Action.COLLECT), ledger) == ""
+    assert approval(yes=True).alarm(plan(make_job("pro", endpoint=PRO)), ledger) == ""
+    if rings:
+        approval().require(plan(PRICED), ledger)  # nothing will be bought, so nobody is asked
 
 
 def test_what_only_collects_needs_no_approval(ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kling_batch.core.outcomes import Charged, Failure, FailureKind
-from kling_batch.planning.retry import Decision, decide, may_try_again
+from kling_batch.planning.retry import Decision, decide, is_rendered, may_try_again, to_change
 
 #: What follows the first of three tries, where nothing was charged.
 FIRST = {
@@ -74,3 +74,16 @@ def test_a_later_run_tries_unasked_exactly_what_was_never_bought(kind: FailureKi
 
     assert may_try_again(kind) is left_for_later
     assert not may_try_again(None)
+
+
+def test_what_has_to_change_is_said_of_what_the_same_request_meets_again() -> None:
+    assert to_change(None) == ""
+    assert {kind: to_change(failure(kind)) for kind in FailureKind if to_change(failure(kind))} == {
+        FailureKind.POLICY: "the prompt or the inputs",
+        FailureKind.INVALID: "the parameters or the inputs",
+    }
+
+
+def test_only_a_render_whose_files_were_given_up_was_rendered() -> None:
+    assert not is_rendered(None)
+    assert [kind for kind in FailureKind if is_rendered(failure(kind))] == [FailureKind.EXPIRED]

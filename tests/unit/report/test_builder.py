@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.engine import Rig, RunOptions, make_job, resolve
 
 from kling_batch.core.events import name_of
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode
+from kling_batch.output.files import shown
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobOutcome
@@ -39,3 +41,29 @@ def test_a_second_name_whose_file_could_not_be_put_down_is_not_done(tmp_path: Pa
     assert [line.outcome for line in report.lines] == [JobOutcome.SUCCEEDED, JobOutcome.UNDELIVERED]
     assert [line.cost for line in report.lines] == [420_000, 0]
     assert report.exit_code is ExitCode.SOME_FAILED
+
+
+@pytest.mark.parametrize("here", [".", "test", ".."])
+def test_files_are_named_as_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    rig = Rig(tmp_path)
+    jobs = [make_job("x"), make_job("y")._replace(path="y{output}{ext}")]
+    run_result = rig.run(jobs)
+    batch = Batch(name="test", source="test.yaml", jobs=tuple(jobs))
+    monkeypatch.chdir(tmp_path / here)
+    with rig.ledger() as ledger:
+        report = build_report(
+            ledger,
+            rig.plan(ledger, jobs),
+            run_result,
+            resolve([batch], RunOptions(output=tmp_path, emulator="")),
+            batches=[batch],
+            run_id=1,
+            started=rig.now(),
+            ended=rig.now(),
+            command=Command.parsed("kling-batch run test.yaml"),
+        )
+
+    expected = [(shown(tmp_path / name),) for name in ("test/x.mp4", "y.mp4")]
+    assert [line.files for line in report.lines] == expected

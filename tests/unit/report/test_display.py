@@ -749,9 +749,34 @@ def test_the_opening_names_money_and_place() -> None:
     said = opening(RunStarted(plan=Plan(items), cap=None, output="out\x1b[2Jputs", emulated=False))
 
     assert said == (
-        "10 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 1 recovered,"
-        " 3 to download, 1 unchanged, 2 failed before or blocked; files in outputs"
+        "12 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 1 recovered,"
+        " 3 to download, 1 unchanged, 2 failed before or blocked, 1 waiting for a verdict,"
+        " 1 declined; files in outputs"
     )
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "rate", "pace"),
+    [
+        (40, 40.0, "at most 40/s submitted and 40 open at once"),
+        (1500, 0.5, "at most 30/min submitted and 1,500 open at once"),
+        (None, 10.0, "at most 10/s submitted"),
+    ],
+)
+def test_the_opening_names_the_pace(concurrency: int | None, rate: float, pace: str) -> None:
+    items = (PlannedJob(job(Action.SUBMIT), Action.SUBMIT, ""),)
+    said = opening(
+        RunStarted(
+            plan=Plan(items),
+            cap=None,
+            output="out",
+            emulated=False,
+            concurrency=concurrency,
+            rate=rate,
+        )
+    )
+
+    assert said == f"1 job: 1 to render for up to $0.70, {pace}; files in out"
 
 
 # -- files -------------------------------------------------------------------------------------

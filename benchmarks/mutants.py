@@ -1,0 +1,115 @@
+"""Share of random slips in the money code that the tests aimed at it notice.
+
+`python benchmarks/mutants.py --each 20 --seed 1 gate submission` tries twenty mutants of each of
+these modules; without names, of all. The same seed takes the same mutants of the same code. mutmut
+makes the mutants (extra `mutation`, table `[tool.mutmut]`); each is held against the few test files
+of its module, so that a mutant takes seconds. A survivor is printed as a diff: it wants a test, or
+the line is needless.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+#: Running this one makes all of them.
+FIRST = "kling_batch.planning.retry.x_is_rendered__mutmut_1"
+
+#: Module → the tests aimed at it.
+AIMED = {
+    "approval": ("tests/unit/planning/test_approval.py", "tests/cli/test_approval.py"),
+    "cap_sums": ("tests/unit/ledger", "tests/engine/test_caps.py"),
+    "classify": ("tests/unit/fal",),
+    "delivery": (
+        "tests/engine/test_delivery.py",
+        "tests/engine/test_polling.py",
+        "tests/cli/test_verify.py",
+    ),
+    "gate": (
+        "tests/unit/engine/test_gate.py",
+        "tests/engine/test_gate.py",
+        "tests/engine/test_stops.py",
+        "tests/engine/test_budget.py",
+        "tests/engine/test_caps.py",
+    ),
+    "ledger": ("tests/unit/ledger",),
+    "matching": ("tests/unit/engine/test_matching.py", "tests/engine/test_reconciler.py"),
+    "pricing": ("tests/unit/catalog",),
+    "reconciler": ("tests/engine/test_reconciler.py", "tests/engine/test_polling.py"),
+    "retry": ("tests/unit/planning", "tests/cli/test_retry.py"),
+    "submission": (
+        "tests/engine/test_submission.py",
+        "tests/engine/test_budget.py",
+        "tests/engine/test_stops.py",
+        "tests/engine/test_gate.py",
+        "tests/engine/test_job_inputs.py",
+    ),
+}
+#: Sets the slip in the process itself: tests of commands clear the environment.
+PYTEST = """
+import sys
+from mutmut.mutation.trampoline import set_mutant_under_test
+set_mutant_under_test(sys.argv.pop(1))
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+#: Seconds after which a mutant counts as noticed: it goes round for ever.
+TIMEOUT = 300
+
+
+def names_of(module: str) -> list[str]:
+    """The mutants of a module."""
+    (path,) = Path("mutants/kling_batch").rglob(f"{module}.py.meta")
+    return sorted(json.loads(path.read_text())["exit_code_by_key"])
+
+
+def noticed(name: str, tests: tuple[str, ...]) -> bool:
+    """Whether one of the tests fails with this mutant; no name: on the code as it is."""
+    words = ["-c", PYTEST, name, "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd="mutants",
+            env=os.environ | {"PYTHONPATH": "."},
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    if done.returncode in (4, 5):  # no such test
+        raise SystemExit(done.stdout.decode() + done.stderr.decode())
+    return done.returncode != 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("modules", nargs="*", help=", ".join(AIMED))
+    parser.add_argument("--each", type=int, default=20, help="mutants of each module")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    subprocess.run([sys.executable, "-m", "mutmut", "run", FIRST], check=True)
+    rows, all_tried, all_noticed = [], 0, 0
+    for module in options.modules or AIMED:
+        if noticed("", AIMED[module]):
+            raise SystemExit(f"the tests of {module} fail without any slip")
+        names = names_of(module)
+        sample = Random(options.seed).sample(names, min(options.each, len(names)))
+        survivors = [name for name in sample if not noticed(name, AIMED[module])]
+        for name in survivors:
+            subprocess.run([sys.executable, "-m", "mutmut", "show", name], check=False)
+        good = len(sample) - len(survivors)
+        all_tried, all_noticed = all_tried + len(sample), all_noticed + good
+        rows.append(f"| {module} | {len(names)} | {len(sample)} | {good / len(sample):.0%} |")
+        print(rows[-1], flush=True)
+    print("\n| module | mutants | tried | noticed |\n|---|---|---|---|", *rows, sep="\n")
+    print(f"{all_noticed} of {all_tried} noticed: {all_noticed / all_tried:.1%}")
+
+
+if __name__ == "__main__":
+    main()

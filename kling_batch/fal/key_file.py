@@ -1,0 +1,50 @@
+"""The file `.env` with the fal key: read into the environment, and who else may read it.
+
+Imports no client, since every run looks for the file. Must not store or print the key.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+#: The variables that fal-client reads credentials from (docs/fal-api.md#fal-client-environment).
+KEYS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
+
+
+def read_key_file(folder: Path | None = None) -> None:
+    """Put the key of `.env` into the environment, where fal-client finds it; no file, no effect."""
+    if any(os.environ.get(name) for name in KEYS):
+        return
+    os.environ.update(_keys(_path(folder)))
+
+
+def key_file_warning(folder: Path | None = None) -> str:
+    """Warning about a `.env` with the key that other users may read; empty where there is none."""
+    path = _path(folder)
+    if os.name != "posix" or not _keys(path):
+        return ""
+    mode = path.stat().st_mode
+    if not mode & (stat.S_IRGRP | stat.S_IROTH):
+        return ""
+    return (
+        f"{path.name} holds the fal key, and other users may read it; type: chmod 600 {path.name}"
+    )
+
+
+def _path(folder: Path | None) -> Path:
+    return (folder or Path.cwd()) / ".env"
+
+
+def _keys(path: Path) -> dict[str, str]:
+    """fal's variables in the file, those that have a value."""
+    try:
+        if not path.is_file():
+            return {}
+        import dotenv  # noqa: PLC0415 - most folders have no such file
+
+        values = dotenv.dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {name: value for name in KEYS if (value := values.get(name))}

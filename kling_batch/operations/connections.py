@@ -1,0 +1,88 @@
+"""Connections of a run: credentials, fal or an emulator, and the engine's context around them.
+
+Imported where there is work to do; a run with nothing to do loads neither client nor engine. Must
+not decide about jobs or money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from random import Random
+
+from kling_batch.catalog.registry import by_id
+from kling_batch.core.events import RunEvent
+from kling_batch.engine.context import RunContext, RunPolicy
+from kling_batch.fal.client import connect
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.operations.services import now
+from kling_batch.operations.unit_prices import dearer_cost, dearer_units
+from kling_batch.output.download import Downloader
+from kling_batch.output.worker import Threads
+from kling_batch.planning.builder import store_of
+from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.settings import Settings
+
+#: Actions that need the key; output files are public to whoever has their URL.
+_KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)
+
+#: Threads for file work. Most of it waits for the disk, which is one; a few calls at once let it
+#: write several files in one go.
+FILE_THREADS = 8
+
+
+def authorization_for(settings: Settings, plan: Plan) -> str:
+    """The `Authorization` header; a dummy where the plan needs no key.
+
+    Raises:
+        AuthError: there is no key, and the plan needs one.
+    """
+    if settings.service == "emulator" or not any(map(_needs_key, plan.items)):
+        return DUMMY_AUTHORIZATION
+    return authorization()
+
+
+def _needs_key(item: PlannedJob) -> bool:
+    fetched = item.found is not None and not item.found.files
+    return item.action in _KEYED or (item.action is Action.RECOVER and fetched)
+
+
+@asynccontextmanager
+async def run_context(
+    settings: Settings,
+    ledger: Ledger,
+    policy: RunPolicy,
+    *,
+    gateway: str | None,
+    auth: str,
+    notify: Callable[[RunEvent], None],
+    priced: Sequence[str] = (),
+) -> AsyncIterator[RunContext]:
+    """The engine's context with open connections.
+
+    `priced`: endpoints whose unit prices are asked of fal, for the caps.
+    """
+    # With fal-client, which loads only where something is sent.
+    from kling_batch.fal.upload import FalUploader  # noqa: PLC0415
+
+    async with connect(gateway, auth) as fal:
+        factors = await dearer_units(fal.queue, priced)
+        worker = Threads(FILE_THREADS)
+        yield RunContext(
+            ledger=ledger,
+            queue=fal.queue,
+            fetcher=Downloader(fal.files, worker),
+            uploader=FalUploader(auth, gateway=gateway),
+            store=store_of(settings),
+            worker=worker,
+            log_worker=Threads(1),
+            policy=policy,
+            now=now,
+            rng=Random(),  # noqa: S311 - jitter, not a secret
+            notify=notify,
+            cost_of=partial(dearer_cost, factors),
+            price_factors=factors,
+            media=lambda endpoint: by_id(endpoint) is not None,
+        )

@@ -1,0 +1,183 @@
+"""Execution of a prepared run: the engine with its connections, signals and display.
+
+Must not decide about jobs or money; those decisions are the plan's, the ledger's and the engine's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import anyio
+
+from kling_batch.core.events import EventKind, RunEvent, RunResult
+from kling_batch.core.jobs import Job
+from kling_batch.core.lifecycle import OPEN
+from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.text import count
+from kling_batch.engine.context import RunContext, RunPolicy
+from kling_batch.engine.engine import Engine
+from kling_batch.errors import ExitCode, KlingBatchError, UsageError
+from kling_batch.operations.connections import authorization_for, run_context
+from kling_batch.operations.handled_signals import Signals
+from kling_batch.operations.prepared import PreparedRun
+from kling_batch.operations.services import counted_by_caps
+from kling_batch.operations.signals import interrupt_once, listen, receiver
+from kling_batch.operations.targets import WRITING, check_folders, check_room
+from kling_batch.operations.verdicts import Withdrawals
+from kling_batch.planning.builder import store_of
+from kling_batch.planning.plan import Action
+from kling_batch.report.display.base import Display
+from kling_batch.report.run_report import RunStarted
+from kling_batch.settings import Settings
+
+
+def drive_in_own_loop(run: PreparedRun) -> RunResult:
+    """Carry out the plan in an event loop of its own."""
+    with _plain_errors(), _services(run) as (gateway, auth):
+        return anyio.run(partial(_drive, run, gateway=gateway, auth=auth))
+
+
+async def drive(run: PreparedRun) -> RunResult:
+    """Carry out the plan in the event loop of the caller."""
+    with _plain_errors(), _services(run) as (gateway, auth):
+        return await _drive(run, gateway=gateway, auth=auth)
+
+
+@contextmanager
+def _services(run: PreparedRun) -> Iterator[tuple[str | None, str]]:
+    """Address of the emulator, or None, and the authorization; the folders are checked."""
+    gateway = run.gateway()
+    auth = authorization_for(run.settings, run.plan)
+    check_folders(run.plan, run.settings)
+    check_room(run.plan, run.settings, run.ledger.typical_sizes())
+    for item in run.plan.items:
+        if item.action in WRITING:
+            _check_folder(run.settings, item.job)
+    yield gateway, auth
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise an error that was explained inside a task group without the group around it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException | None = group.subgroup(KlingBatchError)
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if error is None:
+            raise
+        raise error from group
+
+
+def _check_folder(settings: Settings, job: Job) -> None:
+    """Prove before paying that the file can be written."""
+    try:
+        store = store_of(settings)
+        relative = job.output_path(0, ".part")
+        if not store.can_be_named(job.batch, relative):
+            return  # the engine says so of this job alone, and pays nothing for it
+        folder = store.prepare(job.batch, relative).parent
+        writable = os.access(folder, os.W_OK)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
+    if not writable:
+        raise UsageError(f"{folder}: cannot write here; nothing was sent")
+
+
+async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResult:
+    settings, display = run.settings, run.display
+    pays, detached = bool(run.plan.count(Action.SUBMIT)), settings.options.detach
+    with receiver(run.signals) as signals:  # before the first line: then Ctrl-C is possible
+        display.start(
+            RunStarted(
+                plan=run.plan,
+                cap=settings.budget.total,
+                output=", ".join(dict.fromkeys(str(root) for root in settings.roots.values())),
+                emulated=settings.service == "emulator",
+                committed=_committed(run),
+                coverage=run.coverage,
+                concurrency=None if detached or not pays else settings.concurrency,
+                rate=settings.rate if pays else None,
+            )
+        )
+        for warning in (*run.notices, *run.warnings):
+            display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
+        async with run_context(
+            settings,
+            run.ledger,
+            _policy(run),
+            gateway=gateway,
+            auth=auth,
+            notify=display.notify,
+            priced=_priced(run),
+        ) as context:
+            engine = Engine(context)
+            async with anyio.create_task_group() as tasks:
+                if signals is not None and run.signals is Signals.INTERRUPT:
+                    tasks.start_soon(interrupt_once, signals, engine, display)
+                elif signals is not None:
+                    last_message = partial(_last_message, run)
+                    tasks.start_soon(listen, signals, engine, display, last_message)
+                tasks.start_soon(_tick, display, context)
+                if settings.deadline is not None:
+                    tasks.start_soon(_leave_after, engine, settings.deadline)
+                # Where the caller cancels this, a POST in flight is shielded and gets its answer.
+                result = await engine.run(run.plan)
+                tasks.cancel_scope.cancel()
+    return result
+
+
+def _priced(run: PreparedRun) -> list[str]:
+    """Endpoints that a capped run pays for: a cap is held against the dearer price."""
+    if not run.settings.budget.caps:
+        return []
+    submitted = (item.job.endpoint for item in run.plan.items if item.action is Action.SUBMIT)
+    return sorted(set(submitted))
+
+
+def _committed(run: PreparedRun) -> MicroUSD:
+    """What counts against the caps already; without a cap, what the batches have cost."""
+    if (counted := counted_by_caps(run.ledger, run.settings)) is not None:
+        return counted
+    return run.ledger.committed([batch.name for batch in run.batches])
+
+
+def _policy(run: PreparedRun) -> RunPolicy:
+    settings = run.settings
+    return RunPolicy(
+        concurrency=settings.concurrency,
+        rate=settings.rate,
+        caps=settings.budget.caps,
+        doubt_wait=settings.doubt_wait,
+        attempts=settings.attempts,
+        start_timeout=settings.start_timeout,
+        max_failures=settings.max_failures,
+        payable=(
+            frozenset() if settings.options.collect else run.approval.payable(run.plan)
+        ).__contains__,
+        alarm=run.approval.alarm(run.plan, run.ledger),
+        detach=settings.options.detach,
+        withdrawn=Withdrawals(run.ledger, run.batches).of,
+    )
+
+
+def _last_message(run: PreparedRun) -> str:
+    """Message for a process that ends without a summary."""
+    requests = count(len(run.ledger.open_attempts(*OPEN)), "request")
+    return f"{requests} may be open at fal and billed; to go on: {run.command}"
+
+
+async def _leave_after(engine: Engine, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    engine.leave(ExitCode.STILL_RUNNING, f"the time of this run ({seconds:.0f} s) is over")
+
+
+async def _tick(display: Display, context: RunContext) -> None:
+    while True:
+        display.tick(anyio.current_time())
+        await context.worker.run(context.ledger.log.checkpoint)
+        await anyio.sleep(0.25)

@@ -1,0 +1,91 @@
+"""Connection of one search in fal's request list: the key, the event loop, what is known before.
+
+Imported where something is to be paid for. Must not pay or write anything.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.lowlevel
+from anyio.from_thread import start_blocking_portal
+
+from kling_batch.core.jobs import Job, JobKey
+from kling_batch.core.recovery import Recovery
+from kling_batch.engine.listed_renders import Known, ListedRenders, Search
+from kling_batch.errors import AuthError
+from kling_batch.fal.client import connect
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
+from kling_batch.ledger.reader import Reader
+from kling_batch.operations.services import emulator_state, now
+from kling_batch.output.download import Downloader
+from kling_batch.settings import Settings
+
+#: Seconds for the whole search; then the run goes on without it.
+PATIENCE = 300.0
+
+T = TypeVar("T")
+
+
+def authorization_for(settings: Settings) -> str | None:
+    """The key; None where there is nobody to ask."""
+    if settings.options.offline:
+        return None
+    if settings.service == "emulator":
+        # One that is started here knows what an earlier run left, or nothing.
+        asked = settings.options.emulator or emulator_state(settings).exists()
+        return DUMMY_AUTHORIZATION if asked else None
+    try:
+        return authorization()
+    except AuthError:
+        return None  # the run says so if it has to pay
+
+
+def known(reader: Reader | None, wanted: Sequence[Job], found: Mapping[JobKey, Recovery]) -> Known:
+    """What the ledger knows about these jobs, and what lies beside their files."""
+    knowledge = Known.of(reader, wanted)
+    for key, recovery in found.items():
+        knowledge.add(key, recovery)
+    return knowledge
+
+
+def search(
+    wanted: Sequence[Job],
+    known: Known,
+    reuse: Mapping[str, float],
+    *,
+    gateway: str | None,
+    auth: str,
+) -> Search:
+    """Search the list for these jobs.
+
+    Raises:
+        KlingBatchError: it cannot be asked.
+    """
+    return _in_own_loop(partial(_ask, wanted, known, reuse, gateway, auth))
+
+
+async def _ask(
+    wanted: Sequence[Job], known: Known, reuse: Mapping[str, float], gateway: str | None, auth: str
+) -> Search:
+    with anyio.move_on_after(PATIENCE), tempfile.TemporaryDirectory() as scratch:
+        async with connect(gateway, auth) as fal:
+            fetcher = Downloader(fal.files)
+            renders = ListedRenders(fal.queue, fetcher, known, Path(scratch), now)
+            return await renders.find(wanted, reuse)
+    return Search(notices=["fal's request list takes too long; the run goes on without it"])
+
+
+def _in_own_loop(work: Callable[[], Awaitable[T]]) -> T:
+    """Run asynchronous work to its end, also where the caller is inside an event loop."""
+    try:
+        anyio.lowlevel.current_token()
+    except RuntimeError:
+        return anyio.run(work)
+    with start_blocking_portal() as portal:
+        return portal.call(work)

@@ -1,0 +1,81 @@
+"""Temporary file of a download: written in blocks, hashed as it grows, synced at its end.
+
+What blocks is for a worker (`worker.py`): `flush`, `complete` and `sync`. Memory is bounded by one
+block, whatever the size of the file. Must not know where the bytes come from.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import BinaryIO
+
+#: Bytes that are written and hashed at once: a call of a thread costs as much as hashing 100 kB.
+BLOCK = 1024 * 1024
+
+
+class PartFile:
+    """A file that grows; what came of it before, in this run or an earlier one, may stay."""
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is opened yet; without `begin`, the file is what lies there."""
+        self.path = path
+        self._file: BinaryIO | None = None
+        self._start: int | None = None
+        self._sha256 = sha256()
+        self._blocks: list[bytes] = []
+        #: Bytes that are not written yet.
+        self.buffered = 0
+
+    def begin(self, start: int) -> None:
+        """What comes from now on follows the first `start` bytes; the rest is dropped."""
+        self._start = start
+
+    def add(self, chunk: bytes) -> None:
+        """Take bytes, to be written by the next `flush`."""
+        self._blocks.append(chunk)
+        self.buffered += len(chunk)
+
+    def flush(self) -> None:
+        """Write and hash what was taken."""
+        blocks, self._blocks, self.buffered = self._blocks, [], 0
+        file = self._opened()
+        for block in blocks:
+            file.write(block)
+            self._sha256.update(block)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            # Where nothing was begun, all of it counts.
+            self._file = file = self.path.open("r+b" if self._start != 0 else "w+b")
+            if self._start:
+                file.truncate(self._start)
+            file_digest(file, lambda: self._sha256)  # to its end
+        return self._file
+
+    def complete(self) -> tuple[BinaryIO, str]:
+        """The open file with everything in it, and its digest."""
+        self.flush()
+        file = self._opened()
+        file.flush()
+        return file, self._sha256.hexdigest()
+
+    def sync(self) -> None:
+        """Make the file durable."""
+        os.fsync(self._opened().fileno())
+
+    def close(self) -> None:
+        """Write what was taken, for the next try, and close the file."""
+        try:
+            if self._blocks:
+                self.flush()
+        finally:
+            self._blocks = []
+            if self._file is not None:
+                self._file.close()
+
+    def discard(self) -> None:
+        """Delete the file, with what was taken."""
+        self._blocks, self.buffered = [], 0
+        self.path.unlink(missing_ok=True)

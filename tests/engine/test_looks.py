@@ -1,0 +1,157 @@
+"""Looks at open requests in whole runs on the emulator: how many, how late, and in bad times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from support.books import paid_once
+from support.engine import Bent, Rig, account, is_result, make_jobs
+
+from kling_batch.core.lifecycle import State
+from kling_batch.core.quantities import parse_time
+from kling_batch.emulator import Fault
+from kling_batch.engine.engine import Engine
+from kling_batch.settings import default_rate
+
+
+class Counting(Bent):
+    """The emulator, with everything that is asked of it counted, and when."""
+
+    def __init__(self, rig: Rig) -> None:
+        super().__init__(rig.world)
+        self.kinds: Counter[str] = Counter()
+        self.reads: list[float] = []
+
+    def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        if request.url.path.endswith("/status"):
+            kind = "status"
+        else:
+            kind = "result" if is_result(request) else request.method
+        self.kinds[kind] += 1
+        if kind in ("status", "result"):
+            self.reads.append(anyio.current_time())
+        return answer
+
+    def since(self, begin: float, end: float) -> int:
+        return sum(begin <= at < end for at in self.reads)
+
+
+def renders(seconds: float, jitter: float = 0.15, slots: int = 40, **changes: Any) -> Any:
+    return account(service_times={"standard": seconds}, jitter=jitter, concurrency=slots, **changes)
+
+
+def lateness(rig: Rig, since: int = 0) -> float:
+    """Average seconds from the end of a render at fal to the ledger's row about it."""
+    with rig.ledger() as ledger:
+        rows = ledger.db.execute(
+            "select request_id, rendered_at from attempts where id > ?", [since]
+        )
+        read = dict(rows.fetchall())
+    ends = {each.request_id: each.finished_at for each in rig.world.books.accepted}
+    return fmean(parse_time(at).timestamp() - ends[request_id] for request_id, at in read.items())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "jitter", "most"), [(2.0, 0.0, 5.5), (2.0, 0.15, 6.0), (94.0, 0.15, 12.0)]
+)
+def test_with_learned_durations_a_job_costs_few_requests_and_is_noticed_at_once(
+    tmp_path: Path, seconds: float, jitter: float, most: float
+) -> None:
+    rig = Rig(tmp_path, renders(seconds, jitter))
+    learned, jobs = make_jobs(40), make_jobs(100)[40:]
+    rig.run(learned, concurrency=40)
+    counting = Counting(rig)
+
+    rig.run(jobs, concurrency=40, transport=counting)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 60
+    assert counting.kinds.total() / 60 <= most
+    # At 2 s, few requests are chosen over 40 ms; the order of trio's tasks is random, too.
+    assert lateness(rig, since=40) <= 0.02 * seconds + 0.08
+    paid_once(rig, 100)
+
+
+def test_the_default_rate_keeps_forty_slots_busy(tmp_path: Path) -> None:
+    """120 clips of two seconds at 40 slots: three rounds, nearly back to back."""
+    rig = Rig(tmp_path, renders(2.0, 0.0))
+    jobs = make_jobs(120)
+
+    rig.run(jobs, concurrency=40, rate=default_rate(40))
+
+    ends = [each.finished_at for each in rig.world.books.accepted]
+    began = min(each.accepted_at for each in rig.world.books.accepted)
+    assert max(end for end in ends if end is not None) - began <= 3 * 2.3 + 1
+    paid_once(rig, 120)
+
+
+def test_a_resumed_run_looks_at_all_that_is_open_soon_and_not_at_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, renders(30.0, slots=10_000))
+    jobs = make_jobs(200)
+    rig.run(jobs, detach=True, rate=1000.0)
+    rig.epoch += timedelta(minutes=20)
+    counting = Counting(rig)
+
+    rig.run(jobs, transport=counting)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 200
+    assert counting.kinds["status"] == 200
+    assert counting.since(0, 0.1) < 60
+    assert max(counting.reads) < 5
+    paid_once(rig, 200)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_reads_that_are_throttled_become_rare_and_recover(tmp_path: Path, status: int) -> None:
+    rig = Rig(tmp_path, renders(5.0))
+    jobs = make_jobs(80)
+    counting = Counting(rig)
+
+    async def trouble(_: Engine) -> None:
+        await anyio.sleep(3)
+        for stage in ("status", "result"):
+            rig.world.faults.add(Fault(stage=stage, what="status", status=status))
+        await anyio.sleep(120)
+        rig.world.faults.clear()
+
+    rig.run(jobs, concurrency=40, transport=counting, stop=trouble)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 80
+    assert counting.since(20, 120) <= 105  # one a second, where 40 requests are due
+    assert max(counting.reads) < 123 + 60
+    paid_once(rig, 80)
+
+
+def test_a_throttled_rate_of_submissions_shrinks_and_recovers(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, renders(2.0, slots=1000))
+    jobs = make_jobs(120)
+    posts: list[float] = []
+
+    class Watching(Bent):
+        def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+            if request.method == "POST":
+                posts.append(anyio.current_time())
+            return answer
+
+    async def trouble(_: Engine) -> None:
+        rig.world.faults.add(Fault(stage="submit.before", what="status", status=429))
+        await anyio.sleep(20)
+        rig.world.faults.clear()
+
+    rig.run(
+        jobs,
+        concurrency=1000,
+        rate=default_rate(1000),
+        transport=Watching(rig.world),
+        stop=trouble,
+    )
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 120
+    assert sum(at < 20 for at in posts) < 120
+    paid_once(rig, 120)

@@ -54,4 +54,3 @@ def review(
     serve(options, now, ready)
     click.echo("The review has ended; verdicts are in the ledger.", err=True)
     return ExitCode.OK
-

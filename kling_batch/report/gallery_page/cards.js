@@ -1,7 +1,7 @@
 // The grid: only the cards in sight exist, each at its place; and the print sheet.
 const GAP = 16;
 const shown = new Map();
-let columns = 1, cardWidth = 300, cardHeight = 300, active = -1, drawn = 0;
+let columns = 1, cardWidth = 300, cardHeight = 300, active = -1;
 
 function gridTop() { return $("grid").getBoundingClientRect().top + scrollY; }
 
@@ -16,10 +16,12 @@ function layOut() {
   grid.style.setProperty("--gap", `${gap}px`);
   const rows = Math.ceil(visible.length / columns);
   grid.style.height = `${Math.max(0, rows * (cardHeight + gap) - gap)}px`;
+  const focused = document.activeElement?.closest?.(".card")?.dataset.id;
   for (const node of shown.values()) node.remove();
   shown.clear();
-  drawn += 1;
   draw();
+  const item = focused && byId.get(focused);
+  if (item && visible[item.index] === item) shown.get(item.index)?.querySelector(".frame").focus({ preventScroll: true });
 }
 
 function draw() {

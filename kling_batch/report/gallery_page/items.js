@@ -58,7 +58,7 @@ function take(list, order) {
     for (const name of Object.keys(item)) delete item[name];
     Object.assign(item, raw);
     item.media ||= [];
-    item.words = `${item.label}\n${item.batch}\n${item.prompt || ""}`.toLowerCase();
+    item.words = `${item.label}\n${item.prompt || ""}`.toLowerCase();
     byId.set(item.id, item);
   }
   const ids = order || list.map((item) => item.id);

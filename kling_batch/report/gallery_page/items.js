@@ -3,7 +3,6 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const served = data.served;
 const items = [];
 const byId = new Map();
-let itemsVersion = 0;
 
 function $(id) { return document.getElementById(id); }
 
@@ -54,9 +53,9 @@ const VERDICTS = { picked: "star", approved: "check", rejected: "cross" };
 
 function take(list, order) {
   for (const raw of list) {
-    const item = byId.get(raw.id) || {};
+    const item = byId.get(raw.id) || {}, index = item.index;
     for (const name of Object.keys(item)) delete item[name];
-    Object.assign(item, raw);
+    Object.assign(item, raw, { index });
     item.media ||= [];
     item.words = `${item.label}\n${item.prompt || ""}`.toLowerCase();
     byId.set(item.id, item);
@@ -75,7 +74,6 @@ function take(list, order) {
     sets.get(name).push(item);
   }
   for (const item of items) item.siblings = sets.get(item.set) || [item];
-  itemsVersion += 1;
 }
 
 // All takes of a job, and the jobs of one prompt and the same inputs.

@@ -51,7 +51,7 @@ function pane(item, media, several) {
     h("button", { type: "button", className: "link", dir: "auto", onclick: () => openViewer(item) }, item.label),
     h("span", {}, [item.tier, item.cost, item.verdict].filter(Boolean).join(" · ")),
     served && judgeable(item) ? verdictButtons(item) : null) : null;
-  return h("figure", { className: `pane${item === viewed ? " current" : ""}${item.verdict ? ` is-${item.verdict}` : ""}` }, ...body, caption);
+  return h("figure", { className: `pane ${item.state.replace(" ", "-")}${item === viewed ? " current" : ""}${item.verdict ? ` is-${item.verdict}` : ""}` }, ...body, caption);
 }
 
 function drawViewer() {

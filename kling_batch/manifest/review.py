@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from kling_batch.catalog.parameters import from_json
 from kling_batch.core.diagnostics import Collector
 from kling_batch.core.jobs import JSON, draft_id
 from kling_batch.errors import Problem
@@ -60,9 +61,10 @@ def stages(given: Given) -> list[Stage]:
 
 def _stage(given: Given, name: str, overlay: Mapping[str, JSON]) -> Stage:
     values = {**given.values, **overlay}
-    params = {**(given.values.get("params") or {}), **(overlay.get("params") or {})}
-    if params:
-        values["params"] = params
+    shared_params = from_json(given.values.get("params"), "{")  # a cell is text
+    own_params = overlay.get("params")
+    if isinstance(shared_params, Mapping) and isinstance(own_params, Mapping):
+        values["params"] = {**shared_params, **own_params}
     # What the top of the manifest says applies to modes that have it, as `defaults:` do.
     shared = frozenset(overlay) if "review" in given.defaults else frozenset[str]()
     defaults = given.defaults - overlay.keys() | shared

@@ -16,8 +16,6 @@ from kling_batch.core.jobs import (
     Render,
     canonical_json,
     differences,
-    is_unpicked,
-    leaves,
     parents,
 )
 from kling_batch.core.lifecycle import OPEN, State
@@ -30,7 +28,7 @@ from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import LeftOut, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.recovery import SidecarIndex
 from kling_batch.planning.selection import limited, with_extra_takes
-from kling_batch.planning.verdicts import Review, with_picks
+from kling_batch.planning.verdicts import Review, awaited_pick, with_picks
 from kling_batch.settings import Settings
 
 #: The options that select jobs, for messages.
@@ -209,7 +207,7 @@ class Changes:
         if known is None or known == job.key:
             return ""
         before = render_of(self._reader, known)
-        if before is None or _awaited_pick(before):
+        if before is None or awaited_pick(before):
             return ""
         now = Render(job.endpoint, json.loads(canonical_json(job.arguments)))
         return ", ".join(differences(before, now)) or "take"
@@ -222,11 +220,6 @@ class Changes:
             earlier = self._reader.earlier_names(batch).items()
             self._earlier |= {(batch, *name): key for name, key in earlier}
         return now
-
-
-def _awaited_pick(render: Render) -> bool:
-    """Whether it could not be paid for yet: nobody had picked the take that it needs."""
-    return any(isinstance(leaf, str) and is_unpicked(leaf) for leaf in leaves(render.arguments))
 
 
 def orphaned_requests(reader: Reader, batches: Sequence[Batch]) -> list[PlannedJob]:

@@ -21,7 +21,7 @@ from kling_batch.core.records import Standing
 from kling_batch.core.recovery import Recovery
 from kling_batch.core.text import count
 from kling_batch.planning.retry import Decision, decide, is_rendered, may_try_again
-from kling_batch.planning.verdicts import Review
+from kling_batch.planning.verdicts import Held, Review
 
 
 class Action(StrEnum):
@@ -266,6 +266,10 @@ _AFTER_PARENT: dict[Action, Action] = {
 }
 
 
+#: Of several reasons, what nobody wants comes first, and what may still come last.
+_MOST_FINAL = (Action.DECLINED, Action.BLOCKED, Action.HOLD)
+
+
 def _hindered(
     job: Job,
     needs: Iterable[OutputOf],
@@ -273,12 +277,21 @@ def _hindered(
     standings: Mapping[JobKey, Standing],
     review: Review,
 ) -> tuple[Action, str] | None:
-    """Why a job is not paid for, although nothing was; of several reasons the most final one."""
+    """Why a job is not paid for, although nothing was paid for it; the most final reason."""
     found = [why for parent in needs if (why := _lacks(parent, seen, standings, review))]
     if held := review.held(job):
-        found.append((Action.HOLD if held.undecided else Action.DECLINED, held.reason))
-    order = list(_AFTER_PARENT)
-    return min(found, key=lambda why: order.index(why[0]), default=None)
+        found.append(_held(held, seen))
+    return min(found, key=lambda why: _MOST_FINAL.index(why[0]), default=None)
+
+
+def _held(held: Held, seen: Mapping[JobKey, PlannedJob]) -> tuple[Action, str]:
+    """What becomes of a final without approval; nobody can judge a draft that has failed."""
+    if not held.undecided:
+        return Action.DECLINED, held.reason
+    draft = seen.get(held.draft) if held.draft else None
+    if draft is not None and _AFTER_PARENT.get(draft.action) is Action.BLOCKED:
+        return Action.BLOCKED, f"its draft {draft.job.label} is {draft.action}: {draft.reason}"
+    return Action.HOLD, held.reason
 
 
 def _lacks(

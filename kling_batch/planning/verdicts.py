@@ -17,9 +17,12 @@ from kling_batch.core.jobs import (
     Job,
     JobKey,
     OutputOf,
+    Render,
     draft_id,
+    is_unpicked,
     job_key,
     job_label,
+    leaves,
     unpicked_key,
 )
 from kling_batch.core.verdicts import Verdict, VerdictRow
@@ -37,6 +40,8 @@ class Held(NamedTuple):
     reason: str
     #: Whether a verdict is still to come; else a person has decided against the job.
     undecided: bool = True
+    #: The draft that is to be judged, where it is known.
+    draft: JobKey | None = None
 
 
 class Review:
@@ -82,7 +87,7 @@ class Review:
             return Held(reason, undecided=False)
         if verdict.approves:
             return None
-        return Held(f"final waits for a verdict on {label}: {REVIEW}")
+        return Held(f"final waits for a verdict on {label}: {REVIEW}", draft=draft.key)
 
     def pick_awaited(self, need: OutputOf) -> str:
         """What a reference to a picked take waits for, as long as nobody has picked."""
@@ -114,6 +119,11 @@ class Review:
     def _verdict(self, job: Job) -> Verdict:
         row = self._verdicts.get(job.key)
         return row.verdict if row else Verdict.NONE
+
+
+def awaited_pick(render: Render) -> bool:
+    """Whether it could not be paid for yet: nobody had picked the take that it needs."""
+    return any(isinstance(leaf, str) and is_unpicked(leaf) for leaf in leaves(render.arguments))
 
 
 def with_picks(batch: Batch, verdicts: Mapping[JobKey, VerdictRow]) -> Batch:

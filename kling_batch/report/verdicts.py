@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kling_batch.core.jobs import JSON, JobKey, draft_id, is_draft_id
+from kling_batch.core.jobs import JSON, JobKey, draft_id, final_id, is_draft_id
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD, format_usd, usd_number
 from kling_batch.core.records import NamedRender, StatusRow
-from kling_batch.core.text import count
+from kling_batch.core.text import clean, count
 from kling_batch.core.verdicts import Verdict, VerdictRow
 from kling_batch.ledger.queries import named_renders
 from kling_batch.ledger.reader import Reader
-from kling_batch.ledger.verdicts import latest_verdicts
+from kling_batch.ledger.verdicts import latest_verdicts, verdict_history
 
 # -- of `status` and `list` ------------------------------------------------------------------------
 
@@ -45,6 +45,23 @@ def verdicts_line(rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRo
     return f"verdicts: {', '.join(parts)}" if parts else ""
 
 
+def judged_lines(reader: Reader, key: JobKey) -> list[str]:
+    """Every verdict on a take, a line each, for `show`."""
+    return [
+        f"{row.verdict} by {clean(row.author)}, {row.at}"
+        + (f": {clean(row.note)}" if row.note else "")
+        for row in verdict_history(reader, key)
+    ]
+
+
+def judged_data(reader: Reader, key: JobKey) -> JSON:
+    """The same as JSON values."""
+    return [
+        {"verdict": row.verdict.value, "note": row.note, "author": row.author, "at": row.at}
+        for row in verdict_history(reader, key)
+    ]
+
+
 # -- of `report` -----------------------------------------------------------------------------------
 
 
@@ -52,7 +69,7 @@ def verdicts_line(rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRo
 class Usage:
     """How much of what was rendered is used."""
 
-    #: Finished takes, drafts included.
+    #: Finished takes of the judged jobs, drafts included.
     takes: int
     #: Of them: finals of drafts, picked takes, and approved ones where none is picked.
     used: int
@@ -93,12 +110,21 @@ class Usage:
 
 
 def usage(reader: Reader) -> Usage | None:
-    """How much of what was rendered is used; None where nobody has judged anything."""
+    """How much of what was rendered for judged jobs is used; None where nobody has judged."""
     verdicts = {row.attempt_id: row.verdict for row in latest_verdicts(reader).values()}
     if not any(verdict is not Verdict.NONE for verdict in verdicts.values()):
         return None
     renders = named_renders(reader)
-    finished = {r.attempt_id: r for r in renders if r.state is State.SUCCEEDED}
+    judged = {
+        (r.batch, final_id(r.job_id))
+        for r in renders
+        if verdicts.get(r.attempt_id, Verdict.NONE) is not Verdict.NONE
+    }
+    finished = {
+        r.attempt_id: r
+        for r in renders
+        if r.state is State.SUCCEEDED and (r.batch, final_id(r.job_id)) in judged
+    }
     reviewed = {(r.batch, r.job_id) for r in renders if is_draft_id(r.job_id)}
     picked = {
         (r.batch, r.job_id)

@@ -93,6 +93,7 @@ def test_the_plan_shows_both_with_their_prices_and_what_approval_would_add(desk:
 
     ran = desk.run()
     assert "Waiting for a verdict:" in ran
+    assert "kling-batch review  (1 job waiting for a verdict)" in ran
     assert "1 waiting for a verdict" in desk.run()
     assert "pays for hero" in desk.say("verdict", "hero", "approve")
     assert "1 to pay, 1 keep; up to $0.34" in desk.plan()
@@ -196,6 +197,7 @@ def test_a_picked_take_is_waited_for_and_then_used_as_if_it_were_named(desk: Des
     desk.run()
 
     assert paid(desk, "pro") == 1
+    assert "Until" not in desk.say("why", "clip")
     desk.put(CHAIN.replace("TAKE", "2"))  # the same key, so it is paid already
     desk.run()
     assert paid(desk, "pro") == 1
@@ -242,6 +244,10 @@ def test_who_said_what_and_why_is_kept(desk: Desk) -> None:
     assert (first.verdict, first.note, first.author) == ("approved", "the light", "Ada")
     assert second.verdict == "none"
     assert second.author
+    told = desk.say("show", "hero#2")
+    assert f"approved by Ada, {first.at}: the light" in told
+    assert f"none by {second.author}, {second.at}" in told
+    assert json.loads(desk.say("show", "hero#2", "--json"))["verdicts"][0]["note"] == "the light"
 
 
 @pytest.mark.parametrize(
@@ -271,9 +277,14 @@ def test_without_a_ledger_there_is_nothing_to_judge(desk: Desk) -> None:
 
 
 def test_list_status_and_report_tell_of_verdicts(desk: Desk) -> None:
-    desk.put(HEAD + "  - {id: hero, prompt: first, takes: 2}\n  - {id: other, prompt: second}\n")
+    desk.put(
+        HEAD
+        + "  - {id: hero, prompt: first, takes: 2}\n"
+        + "  - {id: other, prompt: second}\n"
+        + "  - {id: unjudged, mode: text-to-image, prompt: third, duration: null}\n"
+    )
     desk.run()
-    assert "verdicts: 3 drafts to judge" in desk.say("status")
+    assert "verdicts: 3 drafts to judge: kling-batch review" in desk.say("status")
     assert "takes used" not in desk.say("report")
     desk.say("verdict", "hero", "pick", "--take", "2")
     desk.say("verdict", "other", "reject")
@@ -287,7 +298,8 @@ def test_list_status_and_report_tell_of_verdicts(desk: Desk) -> None:
     ]
     used = json.loads(desk.say("report", "--json"))["takes_used"]
     assert (used["takes"], used["used"], used["used_seconds"]) == (4, 1, 3.0)
-    paid_for_all = desk.world.books.total_charged_micro_usd / 1e6
+    books = desk.world.books.accepted
+    paid_for_all = sum(r.charged_micro_usd for r in books if "image" not in r.endpoint) / 1e6
     assert used["spent_usd"] == pytest.approx(paid_for_all)
     assert used["usd_per_used_second"] == pytest.approx(paid_for_all / 3)
     assert "takes used: 1 of 4 (25%)" in desk.say("report")

@@ -12,6 +12,7 @@ import pytest
 from support.engine import START, make_jobs
 from support.ledger import opened, placed, rendered
 from support.ledger_v1 import LEDGER
+from support.privileges import unprivileged
 
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.verdicts import Verdict
@@ -185,6 +186,24 @@ def test_an_old_ledger_is_upgraded_first(tmp_path: Path) -> None:
 
     with Reader.open(path) as reader:
         assert latest_verdicts(reader)[done].verdict is Verdict.APPROVED
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_without_the_right_to_write_it_is_said_and_nothing_is_recorded(
+    tmp_path: Path, what: str
+) -> None:
+    with unprivileged(tmp_path) as folder:
+        path = folder / "ledger.db"
+        with opened(path, jobs=[A]) as ledger:
+            finish(ledger, A)
+        path.chmod(0o444)
+        if what == "folder":
+            folder.chmod(0o555)
+        with pytest.raises(LedgerError, match="cannot open the ledger for writing"):
+            record_verdict(path, A.key, Verdict.APPROVED, at=START)
+        with Reader.open(path) as reader:
+            assert latest_verdicts(reader) == {}
+        folder.chmod(0o755)
 
 
 def test_no_ledger_is_made_for_a_verdict(tmp_path: Path) -> None:

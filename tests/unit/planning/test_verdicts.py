@@ -102,6 +102,30 @@ def test_a_failed_final_is_tried_again_only_while_its_draft_is_approved() -> Non
         assert actions(made)["hero"] is action
 
 
+def test_nobody_can_judge_a_draft_that_has_failed() -> None:
+    draft, final = reviewed()
+    failed = Failure(kind=FailureKind.POLICY, message="words")
+
+    made = plan([draft, final], standings={draft.key: Standing(7, State.FAILED, 1, failed)})
+
+    assert actions(made) == {"hero~draft": Action.SETTLED, "hero": Action.BLOCKED}
+    assert made.awaiting_cost == 0
+
+
+def test_what_nobody_wants_is_not_blocked() -> None:
+    parent = make_job("still")
+    failed = {
+        parent.key: Standing(7, State.FAILED, 1, Failure(kind=FailureKind.POLICY, message="words"))
+    }
+    need = OutputOf(key=parent.key, job_id="still", take=1)
+    drafts = [make_job(name, image_url=need) for name in ("hero~draft", "hero")]
+    draft, final = drafts[0], drafts[1]._replace(draft="hero~draft")
+
+    made = plan([parent, draft, final], {draft.key: Verdict.REJECTED}, standings=failed)
+
+    assert actions(made)["hero"] is Action.DECLINED
+
+
 def test_a_final_that_was_paid_elsewhere_is_recovered_without_a_verdict() -> None:
     draft, final = reviewed()
     found = Recovery(request_id="r-1", since="2026-11-20T14:03:05.000Z", listed=True)

@@ -9,16 +9,16 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from kling_batch.core.jobs import JobKey, job_label, output_suffix
+from kling_batch.core.jobs import JobKey, final_id, is_draft_id, job_label, output_suffix
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
 from kling_batch.core.quantities import MicroUSD, format_usd, parse_time
 from kling_batch.core.records import File, NamedRender
-from kling_batch.core.verdicts import VerdictRow
+from kling_batch.core.verdicts import Verdict, VerdictRow
 from kling_batch.ledger.queries import named_renders
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import latest_verdicts
@@ -68,6 +68,8 @@ class Entry:
     tags: tuple[str, ...] = ()
     #: Why there is no file yet.
     message: str = ""
+    #: What a final waits for, or why it is not wanted; empty: it waits for no verdict.
+    held: str = ""
     #: Owed for certain, possibly owed, and what an attempt should cost.
     charged: MicroUSD
     exposed: MicroUSD
@@ -122,6 +124,8 @@ class Entry:
     def next_step(self) -> str:
         """What happens next where there is no file, with the command that brings it about."""
         match self.state:
+            case JobStatus.WAITING if self.held:
+                return self.held
             case JobStatus.WAITING | JobStatus.DOWNLOADING:
                 return "The next run takes it on: kling-batch run"
             case JobStatus.QUEUED | JobStatus.RENDERING:
@@ -150,15 +154,54 @@ def entries_from(
     base = reader.path.parent
     judged = latest_verdicts(reader)
     tagged = tags or {}
+    return _with_drafts(
+        [
+            _entry(
+                row,
+                tuple(
+                    _media(file, base)
+                    for file in _chosen(held.get(row.attempt_id or 0, []), row.path)
+                ),
+                judged.get(row.job_key),
+                tagged.get(row.job_key, ()),
+            )
+            for row in named_renders(reader)
+        ]
+    )
+
+
+def _with_drafts(entries: list[Entry]) -> list[Entry]:
+    """The same, each final with what it waits for."""
+    drafts = {
+        (entry.batch, final_id(entry.job), entry.take): entry
+        for entry in entries
+        if is_draft_id(entry.job) and not entry.superseded
+    }
+    if not drafts:
+        return entries
+    picked = {
+        (batch, job)
+        for (batch, job, _), draft in drafts.items()
+        if draft.verdict and draft.verdict.verdict is Verdict.PICKED
+    }
     return [
-        _entry(
-            row,
-            tuple(_media(f, base) for f in _chosen(held.get(row.attempt_id or 0, []), row.path)),
-            judged.get(row.job_key),
-            tagged.get(row.job_key, ()),
-        )
-        for row in named_renders(reader)
+        replace(entry, held=_held(draft, (entry.batch, entry.job) in picked))
+        if (draft := drafts.get((entry.batch, entry.job, entry.take)))
+        else entry
+        for entry in entries
     ]
+
+
+def _held(draft: Entry, one_is_picked: bool) -> str:
+    """What the final of a draft waits for."""
+    verdict = draft.verdict.verdict if draft.verdict else Verdict.NONE
+    if verdict is Verdict.REJECTED:
+        return f"Not wanted: {draft.label} is rejected"
+    if one_is_picked and verdict is not Verdict.PICKED:
+        return "Not wanted: another take of its draft is picked"
+    if verdict.approves:
+        return "The next run pays for it: kling-batch run"
+    return f"Waits for a verdict on {draft.label}: kling-batch review"
 
 
 def _entry(

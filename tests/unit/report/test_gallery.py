@@ -489,6 +489,35 @@ def test_verdicts_stand_on_the_page(tmp_path: Path) -> None:
     assert (item["verdict"], item["note"], item["author"]) == ("rejected", "too fast", "Ada")
 
 
+def test_a_final_says_what_it_waits_for(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
+    drafts = [make_job("hero~draft", take=take) for take in (1, 2)]
+    finals = [make_job("hero", prompt="final", take=take) for take in (1, 2)]
+    rig.run(drafts)
+    with rig.ledger() as ledger:
+        ledger.register(Batch(name="test", source="t.yaml", jobs=(*drafts, *finals)))
+
+    def told() -> list[str]:
+        with Reader.open(rig.ledger_path) as reader:
+            return [e.next_step for e in entries_from(reader) if e.job == "hero"]
+
+    assert told() == [
+        "Waits for a verdict on hero~draft: kling-batch review",
+        "Waits for a verdict on hero~draft#2: kling-batch review",
+    ]
+    record_verdict(rig.ledger_path, drafts[0].key, Verdict.APPROVED, at=NOW)
+    record_verdict(rig.ledger_path, drafts[1].key, Verdict.REJECTED, at=NOW)
+    assert told() == [
+        "The next run pays for it: kling-batch run",
+        "Not wanted: hero~draft#2 is rejected",
+    ]
+    record_verdict(rig.ledger_path, drafts[1].key, Verdict.PICKED, at=NOW)
+    assert told() == [
+        "Not wanted: another take of its draft is picked",
+        "The next run pays for it: kling-batch run",
+    ]
+
+
 def test_tags_come_from_the_manifest(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
     job = make_job("clip")

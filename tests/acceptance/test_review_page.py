@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from support.browser import Tab, browser, needs_chromium, reviewing
+from support.cli import Desk
 from support.engine import Rig, make_job
+from support.process import run
 
 from kling_batch.core.jobs import Job
 from kling_batch.emulator import Settings
@@ -183,6 +185,44 @@ def test_what_is_compared_can_be_judged_in_place(chromium: Any, rig: Rig) -> Non
         tab.page.locator(".pane").nth(0).get_by_role("button", name="Reject").click()
         until(tab, "1 of 226 judged")
         assert tab.complaints == []
+
+
+def render(desk: Desk) -> str:
+    """A run in a process of its own: Playwright has the event loop of this one."""
+    done = run("run", desk.file, "--emulator-url", desk.url, cwd=desk.folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_of_twenty_drafts_eight_approved_ones_become_finals(chromium: Any, desk: Desk) -> None:
+    desk.put(
+        "version: 1\nreview: {draft: {tier: standard}, final: {tier: pro}}\n"
+        "defaults: {mode: text-to-video, duration: 3}\njobs:\n"
+        + "".join(f"  - {{id: shot-{n:02}, prompt: shot number {n}}}\n" for n in range(20))
+    )
+    render(desk)
+    assert desk.charges() == [1] * 20
+
+    with reviewing(desk.folder) as address:
+        tab = Tab(chromium)
+        tab.open(address)
+        tab.page.locator(".frame").first.focus()
+        for key in "aaaarrrrraaaar":
+            tab.press(key)
+        until(tab, "14 of 20 judged")
+        tab.page.reload()
+        tab.page.wait_for_selector(".card")
+        assert progress(tab) == "14 of 20 judged"
+
+        # The server stays while the finals are rendered, and the page follows.
+        render(desk)
+        until(tab, "14 of 28 judged")
+        assert tab.complaints == []
+
+    assert desk.charges() == [1] * 28
+    endpoints = [request.endpoint for request in desk.world.books.accepted]
+    assert sum("/pro/" in endpoint for endpoint in endpoints) == 8
+    assert "nothing to do" in render(desk)
 
 
 def test_a_server_that_has_ended_is_told(chromium: Any, rig: Rig) -> None:

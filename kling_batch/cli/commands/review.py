@@ -10,9 +10,6 @@ import click
 from kling_batch.cli.commands.gallery import tagged_ledger
 from kling_batch.cli.options import PATH, ledger_options, option
 from kling_batch.errors import ExitCode
-from kling_batch.operations.services import now
-from kling_batch.operations.verdicts import author_of
-from kling_batch.review.server import ReviewOptions, open_browser, serve
 
 
 @click.command(epilog="Example: kling-batch review --output outputs")
@@ -34,6 +31,11 @@ def review(
     Verdicts go into the ledger, also beside a running batch. A manifest lets the page filter by
     its tags. The address holds a token: who has it may judge. Ctrl-C ends the server.
     """
+    # The help of the command does without a server.
+    from kling_batch.operations.services import now  # noqa: PLC0415
+    from kling_batch.operations.verdicts import author_of  # noqa: PLC0415
+    from kling_batch.review.server import ReviewOptions, open_browser, serve  # noqa: PLC0415
+
     ledger, tags = tagged_ledger(manifests, places)
     options = ReviewOptions(
         ledger=ledger,

@@ -44,6 +44,8 @@ class OutputOf:
     job_id: str
     take: int
     index: int = 0
+    #: Whether a person's pick chose the take, and not the manifest.
+    picked: bool = field(default=False, compare=False)
 
 
 #: Where a key would be, in a reference to the take that somebody has yet to pick.

@@ -9,7 +9,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from kling_batch.core.jobs import Batch, Job, JobKey, draft_id, final_id, is_draft_id, job_label
+from kling_batch.core.jobs import (
+    Batch,
+    Job,
+    JobKey,
+    draft_id,
+    final_id,
+    is_draft_id,
+    job_label,
+    parents,
+)
 from kling_batch.core.lifecycle import LIVE_OR_PAID, State, status_of
 from kling_batch.core.text import count
 from kling_batch.core.verdicts import Verdict
@@ -24,7 +33,7 @@ from kling_batch.planning.verdicts import Review
 
 
 class Withdrawals:
-    """Finals whose approval was taken back after the plan was made."""
+    """Jobs whose approval or pick was taken back after the plan was made."""
 
     def __init__(self, reader: Reader, batches: Sequence[Batch]) -> None:
         """`batches`: of the run, whole."""
@@ -34,13 +43,13 @@ class Withdrawals:
         self._review = Review((), {})
 
     def of(self, job: Job) -> bool:
-        """Whether this job is a final that may not be paid for any more."""
-        if not job.draft:
+        """Whether this job may not be paid for any more: its draft, or the take that it needs."""
+        if not job.draft and not any(need.picked for need in parents(job.arguments)):
             return False
         newest = newest_verdict_id(self._reader)
         if newest != self._newest:
             self._newest, self._review = newest, review_of(self._reader, self._batches)
-        return self._review.held(job) is not None
+        return self._review.held(job) is not None or not self._review.still_picked(job)
 
 
 # -- judging ---------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from kling_batch.core.jobs import (
     job_key,
     job_label,
     leaves,
+    parents,
     unpicked_key,
 )
 from kling_batch.core.verdicts import Verdict, VerdictRow
@@ -99,6 +100,15 @@ class Review:
         among = f"{job_id}#1..#{takes}" if takes > 1 else job_id
         return f"waits for a pick among {among}: {REVIEW}"
 
+    def still_picked(self, job: Job) -> bool:
+        """Whether each take that a pick has given to this job is still the picked one."""
+        needs = [need for need in parents(job.arguments) if need.picked]
+        picks = [self.picked_take(unpicked_key(job.batch, need.job_id)) for need in needs]
+        return all(
+            pick is not None and pick.key == need.key
+            for need, pick in zip(needs, picks, strict=True)
+        )
+
     def picked_take(self, key: str) -> Job | None:
         """The picked take that this placeholder of a key stands for."""
         name = self._picks.get(key)
@@ -152,7 +162,7 @@ def _resolved(value: JSON, review: Review, renamed: Mapping[JobKey, JobKey]) -> 
     if isinstance(value, OutputOf):
         picked = review.picked_take(value.key)
         if picked is not None:
-            return replace(value, key=picked.key, take=picked.take)
+            return replace(value, key=picked.key, take=picked.take, picked=True)
         return replace(value, key=renamed[value.key]) if value.key in renamed else value
     if isinstance(value, Mapping):
         items = {name: _resolved(item, review, renamed) for name, item in value.items()}

@@ -181,8 +181,7 @@ class RunReport:
     def status_counts(self) -> dict[str, int]:
         """How many jobs have each status; `unchanged` are those that were done before this run."""
         found: Counter[JobStatus | JobOutcome] = Counter(
-            line.outcome if line.outcome is JobOutcome.UNCHANGED else line.status
-            for line in self.lines
+            line.outcome if line.outcome in _OWN_WORD else line.status for line in self.lines
         )
         found[JobOutcome.UNCHANGED] += self.unlisted
         return {word.value: found[word] for word in _ORDER if found[word]}
@@ -200,7 +199,10 @@ _ORDER: tuple[JobStatus | JobOutcome, ...] = (
     JobStatus.QUEUED,
     JobStatus.DOWNLOADING,
     JobStatus.WAITING,
+    JobOutcome.DECLINED,
 )
+#: Endings that the status would hide: done before, and not wanted.
+_OWN_WORD = (JobOutcome.UNCHANGED, JobOutcome.DECLINED)
 
 
 def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCode:

@@ -223,7 +223,7 @@ def test_a_picked_draft_stands_for_its_final(desk: Desk) -> None:
     desk.run()
     assert "pick among hero~draft#1..#2" in desk.plan()
     desk.say("verdict", "hero", "pick", "--take", "2")
-    desk.run()
+    assert "2 done, 2 unchanged, 1 declined" in desk.run()
 
     assert paid(desk, "pro") == 2
     assert {"hero-t2.mp4", "cut.mp4"} <= set(files(desk))

@@ -9,11 +9,12 @@ import pytest
 from support.engine import START, make_job
 from support.ledger import opened, placed, rendered
 
-from kling_batch.core.jobs import Batch
+from kling_batch.core.jobs import PICKED, Batch, OutputOf, unpicked_key
 from kling_batch.core.verdicts import Verdict
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.verdicts import record_verdict
 from kling_batch.operations.verdicts import Withdrawals, author_of
+from kling_batch.planning.builder import as_decided
 
 DRAFT, PLAIN = make_job("hero~draft"), make_job("plain")
 FINAL = make_job("hero", duration="7")._replace(draft="hero~draft")
@@ -39,6 +40,21 @@ def test_an_approval_counts_until_it_is_taken_back(ledger: Ledger) -> None:
     assert seen == [False, True, False, True]
     assert not withdrawals.of(PLAIN)
     assert not withdrawals.of(DRAFT)
+
+
+def test_a_pick_counts_until_another_take_is_picked(ledger: Ledger) -> None:
+    attempt = rendered(ledger, PLAIN)
+    ledger.save_artifacts(ledger.attempt(attempt), [placed("plain.mp4")])
+    unpicked = OutputOf(key=unpicked_key("test", "plain"), job_id="plain", take=PICKED)
+    clip = make_job("clip", image_url=unpicked)
+    batch = Batch(name="test", source="t", jobs=(PLAIN, clip), unpicked=True)
+    record_verdict(ledger.path, PLAIN.key, Verdict.PICKED, at=START)
+    (decided,) = as_decided(ledger, [batch])
+    withdrawals = Withdrawals(ledger, [decided])
+
+    assert not withdrawals.of(decided.jobs[-1])
+    record_verdict(ledger.path, PLAIN.key, Verdict.APPROVED, at=START)
+    assert withdrawals.of(decided.jobs[-1])
 
 
 def test_without_any_verdict_a_final_is_not_paid_for(ledger: Ledger) -> None:

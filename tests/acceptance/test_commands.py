@@ -34,6 +34,8 @@ STEPS = (
     (0, "report"),
     (0, "verify"),
     (0, "gallery"),
+    (0, "verdict two pick"),
+    (0, "export --picked picked"),
     (0, "generate -p fox --emulator-url {url}"),
     (0, "video -p fox --mode text-to-video --tier standard --emulator-url {url}"),
 )

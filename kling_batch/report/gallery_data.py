@@ -42,23 +42,26 @@ def items_of(entries: Iterable[Entry], links: Links) -> list[dict[str, Any]]:
     for entry in shown:
         if not entry.superseded or entry.key not in names:
             names[entry.key] = entry.label
-    return [_item(entry, names, links) for entry in _arranged(shown)]
+    return [_item(entry, variants, names, links) for entry, variants in _arranged(shown)]
 
 
-def _arranged(entries: list[Entry]) -> list[Entry]:
-    """In their order, but variants together at the place of the first of them."""
+def _arranged(entries: list[Entry]) -> list[tuple[Entry, str]]:
+    """In their order, but variants together at the place of the first; with the set's name.
+
+    All takes of a job are together, and so are the variants of any of them.
+    """
     places: dict[str, int] = {}
-    # All takes of a job are together, and so are the variants of any of them.
-    of_job: dict[tuple[str, str], str] = {}
+    sets: dict[tuple[str, str], str] = {}
+    named = []
     for entry in entries:
-        variants = of_job.setdefault((entry.batch, entry.job), entry.variants)
+        job = (entry.batch, entry.job)
+        variants = sets[job] if job in sets else sets.setdefault(job, entry.variants)
         places.setdefault(variants, len(places))
-    return sorted(
-        entries, key=lambda entry: (places[of_job[entry.batch, entry.job]], entry.superseded)
-    )
+        named.append((entry, variants))
+    return sorted(named, key=lambda each: (places[each[1]], each[0].superseded))
 
 
-def _item(entry: Entry, names: Mapping[JobKey, str], links: Links) -> dict[str, Any]:
+def _item(entry: Entry, variants: str, names: Mapping[JobKey, str], links: Links) -> dict[str, Any]:
     known = {
         "id": entry.id,
         "key": entry.key,
@@ -86,7 +89,7 @@ def _item(entry: Entry, names: Mapping[JobKey, str], links: Links) -> dict[str, 
         "at": clean(entry.at),
         "seconds": entry.seconds,
         "older": entry.superseded,
-        "variants": entry.variants,
+        "variants": variants,
         "sound": entry.parameters.get("generate_audio"),
         "media": [_file(media, links) for media in entry.media],
         **verdict_fields(entry.verdict),

@@ -151,7 +151,7 @@ def entries_from(
         tags: those of the jobs, from their manifests; the ledger has none.
     """
     held = reader.files()
-    base = reader.path.parent
+    base = str(reader.path.parent)
     judged = latest_verdicts(reader)
     tagged = tags or {}
     return _with_drafts(
@@ -290,8 +290,8 @@ def _chosen(held: Sequence[File], template: str) -> list[File]:
     return [file for _, (_, file) in sorted(chosen.items())]
 
 
-def _media(file: File, base: Path) -> Media:
-    path = Path(os.path.normpath(base / file.path))
+def _media(file: File, base: str) -> Media:
+    path = Path(os.path.normpath(f"{base}/{file.path}"))
     kind = file.content_type.partition("/")[0]
     return Media(
         path=path,

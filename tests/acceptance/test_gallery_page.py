@@ -12,10 +12,12 @@ import pytest
 from support.browser import Tab, browser, needs_chromium
 from support.engine import Rig, make_job
 
-from benchmarks.gallery import write_page
+from benchmarks.gallery import entries, write_page
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.emulator import Fault, Settings
 from kling_batch.emulator.media import Clip, make
-from kling_batch.report.gallery import write_gallery
+from kling_batch.report.gallery import RelativeLinks, page_data, render_page, write_gallery
+from kling_batch.report.gallery_data import items_of
 
 pytestmark = [pytest.mark.acceptance, needs_chromium]
 
@@ -60,6 +62,29 @@ def test_only_what_is_in_sight_exists_and_no_place_is_empty(tab: Tab) -> None:
     tab.page.evaluate("scrollTo(0, document.body.scrollHeight)")
     tab.wait("document.querySelector('.card:last-child').getAttribute('aria-posinset') === '226'")
     assert len(tab.cards) < 60
+
+
+def test_two_thousand_renders_cost_no_more_than_those_in_sight(
+    chromium: Any, tmp_path: Path
+) -> None:
+    shown = entries(tmp_path, 2000)
+    target = tmp_path / "gallery.html"
+    links = RelativeLinks(tmp_path)
+    data = page_data(items_of(shown, links), title="Spring", total=MicroUSD(0))
+    target.write_text(render_page(data), encoding="utf-8")
+    tab = Tab(chromium)
+    tab.open(target.as_uri())
+    tab.wait("document.querySelectorAll('.card').length > 8")
+
+    for _ in range(2):
+        assert tab.page.evaluate("document.querySelectorAll('*').length") < 8000
+        tab.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        tab.wait("document.querySelector('.card:last-child').ariaPosInSet === '2000'")
+    tab.press("/")
+    tab.page.keyboard.type("spin-0333-pro")
+    tab.wait("document.getElementById('count').value === '1 of 2,000'")
+    assert tab.cards == ["spin-0333-pro"]
+    assert tab.complaints == []
 
 
 @pytest.mark.parametrize(

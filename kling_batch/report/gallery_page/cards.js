@@ -1,13 +1,13 @@
 // The grid: only the cards in sight exist, each at its place; and the print sheet.
-const GAP = 16;
 const shown = new Map();
-let columns = 1, cardWidth = 300, cardHeight = 300, active = -1;
+let columns = 1, cardWidth = 300, cardHeight = 300, gap = 16, active = -1;
 
 function gridTop() { return $("grid").getBoundingClientRect().top + scrollY; }
 
 function layOut() {
   const grid = $("grid"), width = grid.clientWidth;
-  const narrow = width < 560, gap = narrow ? 10 : GAP;
+  const narrow = width < 560;
+  gap = narrow ? 10 : 16;
   columns = Math.max(1, Math.floor((width + gap) / ((narrow ? 150 : 264) + gap)));
   cardWidth = (width - gap * (columns - 1)) / columns;
   const body = narrow ? 104 : 112;
@@ -25,7 +25,7 @@ function layOut() {
 }
 
 function draw() {
-  const grid = $("grid"), gap = columns > 0 && grid.classList.contains("narrow") ? 10 : GAP;
+  const grid = $("grid");
   const top = -grid.getBoundingClientRect().top, row = cardHeight + gap;
   const first = Math.max(0, Math.floor((top - row) / row)) * columns;
   const last = Math.min(visible.length, (Math.ceil((top + innerHeight) / row) + 1) * columns);
@@ -83,7 +83,7 @@ function frameOf(item) {
   const there = item.media.filter((media) => media.url);
   if (!there.length) {
     const [message, next] = why(item);
-    return [h("span", { className: "note", dir: "auto" }, message), next && columns ? h("span", { className: "hint" }, next) : null];
+    return [h("span", { className: "note", dir: "auto" }, message), next ? h("span", { className: "hint" }, next) : null];
   }
   const tiles = there.slice(0, 4).map(picture);
   return [h("span", { className: `pictures n${tiles.length}` }, ...tiles)];
@@ -109,7 +109,7 @@ function card(item, index) {
   const more = siblings.length > 1 && place >= 0
     ? h("button", { type: "button", className: "siblings", title: "Compare (c)", onclick: () => openViewer(item, true) }, icon("compare"), h("span", {}, `${place + 1} of ${siblings.length}`))
     : null;
-  const joined = columns > 1 && (index + 1) % columns && visible[index + 1] && siblings.length > 1 && visible[index + 1].set === item.set && !item.older;
+  const joined = columns > 1 && (index + 1) % columns && visible[index + 1] && siblings.length > 1 && visible[index + 1].variants === item.variants && !item.older;
   const node = h("li", {
     className: `card ${item.state.replace(" ", "-")}${item.verdict ? ` is-${item.verdict}` : ""}${item.older ? " older" : ""}${joined ? " joined" : ""}`,
     "aria-setsize": visible.length, "aria-posinset": index + 1, "data-id": item.id,
@@ -136,7 +136,6 @@ function redraw(item) {
 }
 
 function bringToSight(index) {
-  const gap = $("grid").classList.contains("narrow") ? 10 : GAP;
   const top = gridTop() + Math.floor(index / columns) * (cardHeight + gap);
   const bar = getComputedStyle($("filters")).position === "sticky" ? $("filters").offsetHeight + 8 : 8;
   if (top < scrollY + bar) scrollTo({ top: top - bar });

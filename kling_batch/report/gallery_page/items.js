@@ -69,19 +69,10 @@ function take(list, order) {
   const sets = new Map();
   for (const item of items) {
     if (item.older) continue;
-    const name = item.set = setOf(item);
-    if (!sets.has(name)) sets.set(name, []);
-    sets.get(name).push(item);
+    if (!sets.has(item.variants)) sets.set(item.variants, []);
+    sets.get(item.variants).push(item);
   }
-  for (const item of items) item.siblings = sets.get(item.set) || [item];
-}
-
-// All takes of a job, and the jobs of one prompt and the same inputs.
-const setNames = new Map();
-function setOf(item) {
-  const job = `${item.batch}\n${item.job}`;
-  if (!setNames.has(job)) setNames.set(job, item.variants);
-  return setNames.get(job);
+  for (const item of items) item.siblings = sets.get(item.variants) || [item];
 }
 
 function judgeable(item) { return item.state === "done" && !item.older && item.attempt; }

@@ -218,7 +218,7 @@ function walk(by) {
   let index = visible[viewed.index] === viewed ? viewed.index + by : Math.max(0, Math.min(viewed.index, visible.length - 1));
   if (comparing) {
     // From set to set.
-    while (visible[index] && visible[index].set === viewed.set) index += by;
+    while (visible[index] && visible[index].variants === viewed.variants) index += by;
   }
   if (index < 0 || index >= visible.length) { toast(by > 0 ? "This is the last one" : "This is the first one"); return; }
   openViewer(visible[index], comparing);

@@ -335,6 +335,22 @@ def test_files_that_are_gone_or_damaged_are_told(chromium: Any, tmp_path: Path) 
     tab.page.wait_for_selector("text=cannot be played here")
 
 
+def test_who_may_not_judge_is_told_on_the_page(chromium: Any, tmp_path: Path) -> None:
+    served = {"version": 1, "epoch": "e", "author": "", "can_write": False, "reason": "Only look"}
+    links = RelativeLinks(tmp_path)
+    items = items_of(entries(tmp_path, 3), links)
+    target = tmp_path / "gallery.html"
+    data = page_data(items, title="Spring", total=MicroUSD(0), served=served)
+    target.write_text(render_page(data), encoding="utf-8")
+    tab = Tab(chromium)
+    tab.open(target.as_uri())
+
+    assert tab.page.inner_text("#notice") == "Only look"
+    assert tab.page.locator(".judge:not([disabled])").count() == 0
+    tab.press("ArrowDown", "a")
+    tab.wait("document.getElementById('toast').textContent === 'Only look'")
+
+
 def test_an_empty_gallery_says_what_fills_it(chromium: Any, tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     with rig.ledger():

@@ -45,6 +45,9 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry(LOOK, "Show the history of a job: attempts, costs, files", "show", "show"),
     "why": Entry(LOOK, "Explain what the next run would do with a job", "show", "why"),
     "gallery": Entry(LOOK, "Write gallery.html: every take on one page", "gallery", "gallery"),
+    "review": Entry(
+        LOOK, "Serve the gallery to approve, reject and pick takes", "review", "review"
+    ),
     "verdict": Entry(LOOK, "Approve, reject or pick finished takes", "verdict", "verdict"),
     "report": Entry(
         LOOK, "Report costs by batch and day, and how good estimates were", "report", "report"

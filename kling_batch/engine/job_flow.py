@@ -102,8 +102,8 @@ class JobFlow:
                 self._start(self._place, item, item.attempt_id)
             case Action.RESTORE:
                 self._start(self._restore, item, item.attempt_id)
-            case Action.SUBMIT | Action.RECOVER | Action.KEEP | Action.SETTLED | Action.BLOCKED:
-                raise AssertionError(f"{item.action} resumes nothing")
+            case action:
+                raise AssertionError(f"{action} resumes nothing")
 
     def _recover(self, item: PlannedJob) -> None:
         """Record a render that is paid for already, before anything is bought: it counts."""

@@ -28,6 +28,7 @@ from kling_batch.operations.prepared import PreparedRun
 from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
 from kling_batch.operations.targets import WRITING, check_folders, check_room
+from kling_batch.operations.verdicts import Withdrawals
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action
@@ -170,6 +171,7 @@ def _policy(run: PreparedRun) -> RunPolicy:
         ).__contains__,
         alarm=run.approval.alarm(run.plan, run.ledger),
         detach=settings.options.detach,
+        withdrawn=Withdrawals(run.ledger, run.batches).of,
     )
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from kling_batch.core.jobs import JobKey
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.core.records import StatusRow
 from kling_batch.core.text import Tone, clean
+from kling_batch.core.verdicts import VerdictRow
 from kling_batch.report.display.page import Cell, Column, Page, table
 from kling_batch.report.status_view import row_data
+from kling_batch.report.verdicts import verdict_of
 
 
 class ListColumn(NamedTuple):
@@ -134,7 +137,10 @@ def _csv_line(values: Iterable[str]) -> str:
     return line.getvalue()
 
 
-def as_json_lines(rows: Iterable[StatusRow], *, emulated: bool) -> Iterator[str]:
+def as_json_lines(
+    rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRow], *, emulated: bool
+) -> Iterator[str]:
     """A JSON object for each job, with everything that the ledger has of it."""
     for row in rows:
-        yield json.dumps({**row_data(row), "emulated": emulated}, ensure_ascii=False)
+        document = {**row_data(row), "emulated": emulated, "verdict": verdict_of(row, verdicts)}
+        yield json.dumps(document, ensure_ascii=False)

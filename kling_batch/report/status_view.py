@@ -21,8 +21,10 @@ from kling_batch.ledger.job_counts import FailureGroup, Kind
 from kling_batch.ledger.job_list import JobFilter, job_status
 from kling_batch.ledger.queries import RunRow
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.report.costs import totals
 from kling_batch.report.display.page import Cell, Column, Page, fits, table
+from kling_batch.report.verdicts import verdicts_line
 from kling_batch.settings import EMULATOR
 
 #: What a person has to look at, then what is under way, then the rest.
@@ -36,6 +38,8 @@ _ORDER: tuple[tuple[JobStatus, ...], ...] = (
 MOST = 100
 #: The same, where so many need a person.
 _MOST_LOGGED = 1_000
+#: Jobs among which drafts without a verdict are looked for.
+_SEARCHED = 20_000
 #: Reasons of failures that are named.
 _REASONS = 8
 
@@ -139,9 +143,20 @@ def lines(
     if found.oldest_open:
         yield ""
         yield from page.folded(f"The oldest open request was sent {_ago(found.oldest_open, now)}.")
+    if judged := _verdicts(reader, found, batches):
+        yield ""
+        yield from page.folded(judged)
     yield ""
     tone = Tone.BAD if any(found.counts[word] for word in _ORDER[0]) else Tone.TITLE
     yield from page.folded(found.summary, tone)
+
+
+def _verdicts(reader: Reader, found: Overview, batches: Sequence[str] | None) -> str:
+    """The verdicts in one line; a large ledger is searched only where there are some."""
+    verdicts = latest_verdicts(reader)
+    if not verdicts and sum(found.counts.values()) > _SEARCHED:
+        return ""
+    return verdicts_line(job_status(reader, JobFilter(batches=batches)), verdicts)
 
 
 def _title(found: Overview, now: datetime) -> str:

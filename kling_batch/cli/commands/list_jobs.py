@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from kling_batch.cli.options import PATH, ledger_options, usd
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD, format_time, parse_duration
+from kling_batch.core.verdicts import Verdict
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.ledger import job_counts
 from kling_batch.ledger.job_list import (
@@ -28,8 +31,10 @@ from kling_batch.ledger.job_list import (
 )
 from kling_batch.ledger.queries import batch_names, service_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.report import list_view
 from kling_batch.report.display.page import Page, utc_now
+from kling_batch.report.verdicts import verdict_of
 from kling_batch.settings import EMULATOR
 
 
@@ -128,6 +133,13 @@ def _must_exist(reader: Reader, which: JobFilter) -> None:
 )
 @click.option("--mode", "modes", multiple=True, help="Only of this mode")
 @click.option("--tier", "tiers", multiple=True, help="Only of this tier")
+@click.option(
+    "--verdict",
+    "wanted",
+    multiple=True,
+    type=click.Choice([verdict.value for verdict in Verdict]),
+    help="Only with this verdict",
+)
 @click.option("--tag", "tags", multiple=True, help="Only with this tag")
 @click.option("--text", default="", help="Only with this in id, prompt or failure")
 @click.option("--since", callback=_since, metavar="TIME", help="Only tried since (2h, 2026-11-26)")
@@ -154,6 +166,7 @@ def list_(
     columns: tuple[str, ...],
     cost: tuple[MicroUSD | None, MicroUSD | None],
     reverse: bool,
+    wanted: tuple[str, ...],
     as_csv: bool,
     as_json: bool,
     **values: Any,
@@ -179,9 +192,13 @@ def list_(
             raise UsageError("this ledger has no tags yet: the next run records them")
         _must_exist(reader, which)
         emulated = service_of(reader) == EMULATOR
-        rows = job_status(reader, which)
+        verdicts = latest_verdicts(reader)
+        rows = job_status(reader, replace(which, limit=None) if wanted else which)
+        if wanted:
+            fitting = (row for row in rows if verdict_of(row, verdicts) in wanted)
+            rows = islice(fitting, which.limit)
         if as_json:
-            lines = list_view.as_json_lines(rows, emulated=emulated)
+            lines = list_view.as_json_lines(rows, verdicts, emulated=emulated)
         elif as_csv:
             lines = list_view.as_csv(rows, columns)
         else:

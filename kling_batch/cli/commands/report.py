@@ -22,6 +22,7 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.spending import GROUPS, Latency, Spending, latencies, spending
 from kling_batch.report import costs, spending_view
 from kling_batch.report.display.page import Page
+from kling_batch.report.verdicts import Usage, usage
 from kling_batch.settings import EMULATOR, resolve
 
 #: How `report` groups where nothing else is asked for.
@@ -92,6 +93,7 @@ class _Found:
     spend: list[SpendRow]
     drift: list[DriftRow]
     latency: list[Latency]
+    used: Usage | None
 
     @classmethod
     def of(cls, reader: Reader) -> _Found:
@@ -101,6 +103,7 @@ class _Found:
             spend=queries.spend(reader),
             drift=queries.drift(reader),
             latency=latencies(reader),
+            used=usage(reader),
         )
 
     def as_data(self) -> dict[str, Any]:
@@ -113,6 +116,7 @@ class _Found:
             "spend": [row._asdict() for row in self.spend],
             "drift": [row._asdict() for row in self.drift],
             "latency": [row._asdict() for row in self.latency],
+            "takes_used": self.used.as_json() if self.used else None,
         }
 
     def lines(self, rows: Sequence[Spending], by: Sequence[str], page: Page) -> Iterator[str]:
@@ -123,6 +127,8 @@ class _Found:
         for entry in self.drift:
             yield from page.folded(_drift(entry, emulated=self.emulated))
         yield from spending_view.latency_lines(self.latency, page)
+        if self.used:
+            yield from page.folded(self.used.as_text(emulated=self.emulated))
 
 
 def _drift(entry: DriftRow, *, emulated: bool) -> str:

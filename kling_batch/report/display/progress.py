@@ -15,7 +15,7 @@ from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD
-from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.planning.plan import RESTING, Action, Plan, PlannedJob
 from kling_batch.report.display.phases import EVENT_STYLES, MOVING, OF_ACTION, OF_STATUS, Phase
 
 #: (batch, label)
@@ -176,7 +176,7 @@ def _at_start(item: PlannedJob, at: float) -> Line:
 
 
 #: Actions that go on with money spent before.
-_PAID = frozenset(Action) - {Action.SUBMIT, Action.SETTLED, Action.BLOCKED}
+_PAID = frozenset(Action) - (RESTING - {Action.KEEP}) - {Action.SUBMIT}
 
 
 def _phase(event: RunEvent, before: Phase) -> Phase:

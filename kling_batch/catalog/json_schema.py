@@ -237,6 +237,7 @@ _OPTIONS: Mapping[str, Callable[[Parameter], list[Schema]]] = {
     "decimal": _decimal_options,
     "flag": lambda _parameter: [{"type": "boolean"}],
     "url": _url_options,
+    "voice": lambda parameter: [*_text_options(parameter), REFERENCE],
     "list": _list_options,
     "object": _object_options,
 }

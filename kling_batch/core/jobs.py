@@ -333,7 +333,7 @@ def leaves(value: JSON) -> list[JSON]:
     return [value]
 
 
-def substitute(value: JSON, urls: Mapping[object, str]) -> JSON:
+def substitute(value: JSON, urls: Mapping[object, JSON]) -> JSON:
     """The arguments as fal gets them: each `LocalFile` and `OutputOf` replaced by its URL."""
     if isinstance(value, Mapping):
         return {name: substitute(item, urls) for name, item in value.items()}

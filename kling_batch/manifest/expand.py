@@ -119,7 +119,9 @@ class Expansion:
     ) -> None:
         origin = given.origin
         endpoint = request.endpoint
-        mode, tier = (endpoint.mode, endpoint.tier) if endpoint else ("", "")
+        model, mode, tier = (
+            (endpoint.model, endpoint.mode, endpoint.tier) if endpoint else ("", "", "")
+        )
         estimate, note = request.estimate
         for take in range(1, takes + 1):
             key = UNRESOLVED if request.waiting else _key(request, take, origin)
@@ -128,6 +130,7 @@ class Expansion:
             try:
                 path = self.path.fill(
                     batch=self.batch,
+                    model=model,
                     mode=mode,
                     tier=tier,
                     job=job_id,

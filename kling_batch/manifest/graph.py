@@ -205,7 +205,10 @@ class _Filled:
         if parent is None:
             return value
         made = catalog.by_id(parent.endpoint)
-        if made is not None and not media_taken(parameter.media, made.output):
+        if made is None and parameter.kind != "url":
+            message = f"`{parameter.name}` wants {parameter.media}, which only a known mode makes"
+            self._error(path, message, "wrong-output")
+        elif made is not None and not media_taken(parameter.media, made.output):
             wanted = f"`{parameter.name}` wants {parameter.media}"
             message = f"{wanted}, but `{parent.id}` makes {made.output}"
             self._error(path, message, "wrong-output")

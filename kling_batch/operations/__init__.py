@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from kling_batch.operations.adopt import adopt_file
     from kling_batch.operations.billing import learn_bills
     from kling_batch.operations.cancel import cancel_jobs
+    from kling_batch.operations.catalog_check import check_catalog
     from kling_batch.operations.checks import check_folder, check_key_file
+    from kling_batch.operations.compare import compare_models
     from kling_batch.operations.doctor import check_service
     from kling_batch.operations.export import export_takes
     from kling_batch.operations.plan import plan_run
@@ -29,9 +31,11 @@ _MODULES = {
     "allow_retries": "retry",
     "allow_take": "retry",
     "cancel_jobs": "cancel",
+    "check_catalog": "catalog_check",
     "check_folder": "checks",
     "check_key_file": "checks",
     "check_service": "doctor",
+    "compare_models": "compare",
     "edit_ledger": "services",
     "export_takes": "export",
     "judge": "verdicts",
@@ -52,9 +56,11 @@ __all__ = [
     "allow_retries",
     "allow_take",
     "cancel_jobs",
+    "check_catalog",
     "check_folder",
     "check_key_file",
     "check_service",
+    "compare_models",
     "edit_ledger",
     "export_takes",
     "judge",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from kling_batch.catalog.registry import by_id
-from kling_batch.core.jobs import JSON
+from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.quantities import duration, format_usd, rate_text, usd_number
 from kling_batch.core.text import clean
 from kling_batch.planning.coverage import Coverage
@@ -142,6 +142,12 @@ def _seconds(endpoint_id: str, history: History) -> float:
     return float(endpoint.typical_seconds or _UNKNOWN_SECONDS.get(endpoint.output, 30.0))
 
 
+def _model(job: Job) -> str | None:
+    """The generation of a job; an `endpoint:` job names none."""
+    endpoint = by_id(job.endpoint) if job.mode else None
+    return None if endpoint is None else endpoint.model
+
+
 def as_json(
     plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
 ) -> JSON:
@@ -169,6 +175,7 @@ def as_json(
                 "paid_since": (item.found.since or None) if item.found else None,
                 "request_id": (item.found.request_id or None) if item.found else None,
                 "endpoint": item.job.endpoint,
+                "model": _model(item.job),
                 "mode": item.job.mode or None,
                 "tier": item.job.tier or None,
                 "estimate_usd": usd_number(item.job.estimate),

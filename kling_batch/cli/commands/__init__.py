@@ -27,6 +27,9 @@ COMMANDS: dict[str, Entry] = {
         MAKE, "Render what is new, collect what is open, pay for nothing twice", "run", "run"
     ),
     "plan": Entry(MAKE, "Show what `run` would do, why, and what it would cost", "plan", "plan"),
+    "compare": Entry(
+        MAKE, "Show what a manifest would cost on other models, side by side", "compare", "compare"
+    ),
     "generate": Entry(
         MAKE, "Generate one image and print the result as JSON", "generate", "generate"
     ),

@@ -101,7 +101,7 @@ HOMES: dict[str, set[str]] = {
     "asyncio": {"wire.sockets"},
     "threading": set(),
     "subprocess": {"mcp.program"},
-    "time": set(),
+    "time": {"report.display.watch"},
     "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }
@@ -320,6 +320,7 @@ def test_the_wall_clock_is_read_at_the_edge_only() -> None:
     assert readers <= {
         "operations.services",
         "report.display.choose",
+        "report.display.page",
         "report.gallery",
     }
 

@@ -124,7 +124,10 @@ class Money:
 
 
 class StatusRow(NamedTuple):
-    """A row of the view `job_status`; its fields are the keys of `list --json`."""
+    """A job with its latest attempt; its fields are keys of `list --json`.
+
+    The fields up to `attempt_id` are the columns of the view `job_status`.
+    """
 
     batch: str
     job_id: str
@@ -144,6 +147,12 @@ class StatusRow(NamedTuple):
     endpoint: str
     job_key: str
     attempt_id: int | None
+    #: When the latest attempt began.
+    tried_at: str | None
+    #: Whether a failed or cancelled one was billed: `no`, `yes`, `unknown`.
+    charged: str | None
+    #: Whether it was paid for or adopted.
+    origin: str | None
 
     @property
     def label(self) -> str:

@@ -360,3 +360,30 @@ begin select raise(abort, 'verdicts are never deleted'); end
 create trigger verdicts_are_final before update on verdicts
 begin select raise(abort, 'verdicts are never changed'); end
 """
+
+
+@migrations(name="m005_tags_and_counts")
+def m005_tags_and_counts(db: Database) -> None:
+    """Tags of jobs, and indexes by which `status` and `list` answer in a ledger of a million jobs.
+
+    Tags select jobs and are no part of what is paid for, so they belong to names, not to `jobs`.
+    """
+    for statement in _M005.split(";;"):
+        db.execute(statement)
+
+
+_M005 = """
+create table tags (
+  batch text not null,
+  job_id text not null,
+  tag text not null,
+  primary key (batch, job_id, tag)
+) strict
+;;
+-- Which current names have no attempt, and which jobs have several: from the index alone.
+create index names_current_by_job on names (job_key, batch) where retired_at is null
+;;
+create index names_retired on names (job_key) where retired_at is not null
+;;
+create index jobs_by_kind on jobs (mode, tier)
+"""

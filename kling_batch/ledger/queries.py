@@ -21,7 +21,6 @@ from kling_batch.core.records import (
     LoggedEvent,
     NamedRender,
     SpendRow,
-    StatusRow,
 )
 from kling_batch.ledger.database import query
 from kling_batch.ledger.reader import Reader
@@ -32,13 +31,6 @@ def _rows(reader: Reader, sql: str, parameters: Sequence[Any] = ()) -> Iterator[
 
 
 # -- jobs --------------------------------------------------------------------------------------
-
-
-def job_status(reader: Reader) -> list[StatusRow]:
-    """Every current job with its latest attempt, by batch, id and take."""
-    columns = ", ".join(StatusRow._fields)
-    sql = f"select {columns} from job_status order by batch, job_id, take"  # noqa: S608
-    return [StatusRow(**row) for row in _rows(reader, sql)]
 
 
 def render_of(reader: Reader, key: JobKey) -> Render | None:
@@ -136,6 +128,26 @@ def last_run(reader: Reader, batch: str) -> LastRun | None:
     return next((LastRun(**row) for row in _rows(reader, sql, [batch])), None)
 
 
+class RunRow(NamedTuple):
+    """A run; its fields are the keys of `last_run` in `status --json`."""
+
+    id: int
+    command: str
+    pid: int
+    host: str
+    version: str
+    started_at: str
+    ended_at: str | None
+    exit_code: int | None
+
+
+def latest_run(reader: Reader) -> RunRow | None:
+    """The latest run; None where there was none."""
+    columns = ", ".join(RunRow._fields)
+    sql = f"select {columns} from runs order by id desc limit 1"  # noqa: S608
+    return next((RunRow(**row) for row in _rows(reader, sql)), None)
+
+
 # -- the ledger as a whole ---------------------------------------------------------------------
 
 
@@ -146,7 +158,11 @@ def service_of(reader: Reader) -> str | None:
 
 def batch_names(reader: Reader) -> list[str]:
     """Every batch that has or had a job."""
-    return [row["batch"] for row in _rows(reader, "select distinct batch from names")]
+    # A look in the index for each batch, not for each of its jobs.
+    sql, found = "select min(batch) as batch from names where batch > ?", list[str]()
+    while (row := next(_rows(reader, sql, [found[-1] if found else ""])))["batch"] is not None:
+        found.append(row["batch"])
+    return found
 
 
 def job_count(reader: Reader) -> int:

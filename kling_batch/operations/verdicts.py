@@ -23,8 +23,8 @@ from kling_batch.core.lifecycle import LIVE_OR_PAID, State, status_of
 from kling_batch.core.text import count
 from kling_batch.core.verdicts import Verdict
 from kling_batch.errors import UsageError
+from kling_batch.ledger.job_list import job_status
 from kling_batch.ledger.names import find
-from kling_batch.ledger.queries import job_status
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import newest_verdict_id, record_verdict
 from kling_batch.operations.services import now

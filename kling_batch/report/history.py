@@ -69,8 +69,9 @@ _UNKNOWN = Current()
 
 
 def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str]:
-    """Every attempt at a job with its events and files, a line each."""
-    lines = [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
+    """What comes next of a job, then every attempt with its events and files, a line each."""
+    lines = [*why(reader, job, current), ""]
+    lines += [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
     lines += [f"  {name}: {_value(value)}" for name, value in json.loads(job.arguments).items()]
     attempts = reader.attempts_of(job.key)
     emulated = queries.service_of(reader) == EMULATOR
@@ -86,13 +87,14 @@ def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list
         ]
     if judged := judged_lines(reader, job.key):
         lines += ["", *judged]
-    lines += ["", *why(reader, job, current)]
     return lines
 
 
 def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON:
     """The same as JSON values."""
     coming = current.planned or outlook(reader, job).planned
+    attempts = reader.attempts_of(job.key)
+    last = attempts[-1] if attempts else None
     return {
         "schema_version": 1,
         "batch": job.batch,
@@ -102,6 +104,7 @@ def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON
         "endpoint": job.endpoint,
         "arguments": json.loads(job.arguments),
         "emulated": queries.service_of(reader) == EMULATOR,
+        "status": (status_of(last.state, last.remote_status) if last else status_of(None)).value,
         "next": {"action": coming.action.value, "reason": coming.reason},
         "as_of": current.as_of or None,
         "verdicts": judged_data(reader, job.key),
@@ -109,6 +112,7 @@ def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON
             {
                 "attempt": attempt.id,
                 "state": attempt.state.value,
+                "status": status_of(attempt.state, attempt.remote_status).value,
                 "request_id": attempt.handle.request_id if attempt.handle else None,
                 "estimate_usd": usd_number(attempt.estimate),
                 "cost_usd": usd_number(attempt.cost),
@@ -117,7 +121,7 @@ def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON
                 "events": [event._asdict() for event in queries.events_of(reader, attempt.id)],
                 "files": [file.path for file in reader.files_of(attempt.id)],
             }
-            for attempt in reader.attempts_of(job.key)
+            for attempt in attempts
         ],
     }
 

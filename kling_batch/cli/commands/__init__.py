@@ -41,7 +41,7 @@ COMMANDS: dict[str, Entry] = {
         MAKE, "Serve assistants: they plan freely, and pay only for a reviewed plan", "mcp", "mcp"
     ),
     "status": Entry(LOOK, "Show the state of every job, and the costs", "status", "status"),
-    "list": Entry(LOOK, "List the jobs: state, price, name, prompt", "show", "list_"),
+    "list": Entry(LOOK, "List the jobs: state, price, name, prompt", "list_jobs", "list_"),
     "show": Entry(LOOK, "Show the history of a job: attempts, costs, files", "show", "show"),
     "why": Entry(LOOK, "Explain what the next run would do with a job", "show", "why"),
     "gallery": Entry(LOOK, "Write gallery.html: every take on one page", "gallery", "gallery"),
@@ -52,7 +52,7 @@ COMMANDS: dict[str, Entry] = {
     "report": Entry(
         LOOK, "Report costs by batch and day, and how good estimates were", "report", "report"
     ),
-    "export": Entry(LOOK, "Copy picked takes into a folder", "export", "export"),
+    "export": Entry(LOOK, "Export everything as JSON lines, or picked takes", "export", "export"),
     "retry": Entry(
         SETTLE, "Allow failed jobs another paid attempt in the next run", "retry", "retry"
     ),

@@ -9,15 +9,17 @@ from typing import Any
 import click
 
 from kling_batch import operations
-from kling_batch.cli.ledgers import ledger_path
+from kling_batch.cli.ledgers import ledger_path, reader_of
 from kling_batch.cli.options import PATH, ledger_options
 from kling_batch.core.text import clean, count
 from kling_batch.core.verdicts import Verdict
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.output.files import describe_error, replace_file, shown
+from kling_batch.report import export_lines
 
 
 @click.command(epilog="Example: kling-batch export --picked final-cut --csv final-cut.csv")
+@click.option("--jsonl", is_flag=True, help="Everything, as JSON lines on standard output")
 @click.option("--picked", type=PATH, metavar="DIR", help="Copy the picked takes into this folder")
 @click.option("--approved", is_flag=True, help="With --picked: the approved takes, too")
 @click.option(
@@ -33,6 +35,7 @@ from kling_batch.output.files import describe_error, replace_file, shown
 @click.option("--json", "as_json", is_flag=True, help="With --picked: the list as one document")
 def export(
     *,
+    jsonl: bool,
     picked: Path | None,
     approved: bool,
     name: str,
@@ -41,13 +44,22 @@ def export(
     as_json: bool,
     **places: Any,
 ) -> int:
-    """Copy picked takes into a folder.
+    """Export everything as JSON lines, or picked takes.
 
-    Each file comes with its sidecar, under a name of your choice. Of a picked draft it is the
-    final. Nothing in the folder is overwritten; the same command again adds what is new.
+    --jsonl: runs, jobs with their names, attempts with their costs, events and files, a line for
+    each. --picked: each file comes with its sidecar, under a name of your choice. Of a picked
+    draft it is the final. Nothing in the folder is overwritten; the same command again adds what is
+    new.
     """
+    if jsonl and picked is not None:
+        raise UsageError("--jsonl or --picked, not both")
+    if jsonl:
+        with reader_of(places) as reader:
+            for line in export_lines.lines(reader):
+                click.echo(line)
+        return ExitCode.OK
     if picked is None:
-        raise UsageError("say what to export: --picked DIR")
+        raise UsageError("say what to export: --jsonl, or --picked DIR")
     verdicts = (Verdict.PICKED, Verdict.APPROVED) if approved else (Verdict.PICKED,)
     done = operations.export_takes(
         ledger_path(places), picked, verdicts=verdicts, name=name, link=link

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 from support.engine import make_job
 
-from kling_batch.cli.commands.show import list_, show
+from kling_batch.cli.commands.list_jobs import list_
+from kling_batch.cli.commands.show import show
 from kling_batch.cli.commands.status import status
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import STATUSES, Event, JobStatus, State, status_of
@@ -91,7 +92,7 @@ def first_column(text: str) -> dict[str, str]:
     """Job id → what stands before it."""
     found = {}
     for word in RAW:
-        (line,) = (line for line in text.splitlines() if f" {job_id(word)} " in f"{line} ")
+        (line,) = (line for line in text.splitlines() if f" {job_id(word)} " in f"{line[11:]} ")
         found[word] = line[:11].strip()
     return found
 

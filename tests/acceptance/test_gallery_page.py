@@ -242,10 +242,13 @@ def test_prompt_and_id_are_copied(chromium: Any, season: Path) -> None:
 
 
 def test_the_sheet_prints_everything_that_fits_the_filter(tab: Tab) -> None:
-    tab.page.evaluate("window.print = () => { window.printed = true }")
-    tab.page.get_by_role("button", name="Print").click()
+    tab.page.evaluate("() => { window.print = () => { window.printed = true; }; }")
+    tab.press("Control+p")
     tab.wait("window.printed === true")
 
+    images = "[...document.querySelectorAll('#sheet img')]"
+    assert tab.page.evaluate(f"{images}.length") > 200
+    assert tab.page.evaluate(f"{images}.filter((image) => !image.naturalWidth).length") == 0
     assert tab.page.locator("#sheet figure").count() == 226
     tab.page.emulate_media(media="print")
     assert tab.page.locator("#sheet figure").first.is_visible()

@@ -20,6 +20,12 @@ function current() {
 }
 
 function keyed(event) {
+  // The browser's own command would not wait for posters that were never in sight.
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "p" && !event.shiftKey) {
+    event.preventDefault();
+    printSheet();
+    return;
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
   const target = event.target, typing = target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select");
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;

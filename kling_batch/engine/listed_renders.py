@@ -107,7 +107,7 @@ def _answered(reader: Reader, keys: Iterable[JobKey]) -> Iterator[tuple[JobKey, 
     for key in keys:
         for attempt in reader.attempts_of(key):
             if attempt.state is State.SUCCEEDED and (
-                value := value_of(attempt.endpoint, (attempt.output))
+                value := value_of(attempt.endpoint, [attempt.output])
             ):
                 yield key, value
 

@@ -116,3 +116,38 @@ def test_an_id_that_is_written_keeps_its_key(desk: Desk) -> None:
     (job,) = json.JSONDecoder().raw_decode(told)[0]["jobs"]  # warnings follow
 
     assert job["arguments"]["voice_ids"] == ["my-voice"]
+
+
+def test_an_older_ledger_that_has_the_voice_finds_what_was_made_with_it(desk: Desk) -> None:
+    outputs, ledger = desk.folder / "outputs", desk.folder / "outputs/ledger.db"
+    desk.videos(VOICE)
+    desk.run(manifest="trial.yaml")
+    older = ledger.read_bytes()
+    desk.videos(VOICE, CLIP)
+    desk.run(manifest="trial.yaml")
+    shutil.rmtree(outputs / "trial/image-to-video")
+    for path in outputs.glob("ledger.db*"):
+        path.unlink()
+    ledger.write_bytes(older)
+
+    desk.run(manifest="trial.yaml")
+
+    assert desk.charges() == [1, 1]
+    assert (outputs / "trial/image-to-video/clip.mp4").is_file()
+
+
+def test_a_voice_that_was_taken_over_serves_a_later_run(desk: Desk) -> None:
+    desk.videos(VOICE)
+    desk.run(manifest="trial.yaml")
+    for path in (desk.folder / "outputs").iterdir():
+        if path.is_file():
+            path.unlink()
+    desk.run(manifest="trial.yaml")
+    desk.videos(VOICE, CLIP)
+
+    desk.run(manifest="trial.yaml")
+
+    requests = sent(desk)
+    name = f"voice-{requests['create-voice'].request_id[-12:]}"
+    assert requests["v2.6/pro/image-to-video"].payload["voice_ids"] == [name]
+    assert desk.charges() == [1, 1]

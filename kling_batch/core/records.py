@@ -202,6 +202,7 @@ class LoggedEvent(NamedTuple):
 class NamedRender(NamedTuple):
     """A name of a job, current or retired, with its latest attempt: a card of the gallery."""
 
+    job_key: JobKey
     batch: str
     job_id: str
     take: int
@@ -216,7 +217,10 @@ class NamedRender(NamedTuple):
     state: State | None
     remote_status: str | None
     request_id: str | None
+    submitted_at: str | None
     rendered_at: str | None
+    #: How many attempts there have been.
+    attempts: int
     failure: str | None
     #: Why it is in doubt.
     doubt: str | None

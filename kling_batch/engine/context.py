@@ -94,6 +94,9 @@ class RunPolicy:
     #: Whether this run was approved to pay for a job: what was only to be collected may fail, and a
     #: new attempt at it is one more payment.
     payable: Callable[[JobKey], bool] = lambda _key: True
+    #: Whether a person took back, since the plan was made, what lets a job be paid for. Asked
+    #: before each intent.
+    withdrawn: Callable[[Job], bool] = lambda _job: False
     #: Why nothing may be submitted in this run, or empty.
     alarm: str = ""
 

@@ -79,7 +79,10 @@ class InputsFailed:
 
 @dataclass(frozen=True, slots=True)
 class SubmittingEnded:
-    """The run stopped submitting while this job waited for its turn; no attempt was made."""
+    """The run stopped submitting while this job waited for its turn, or a person wants it no more.
+
+    No attempt was made.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ class Submitter:
     ) -> Attempted | OverCap | SubmittingEnded:
         context = self._context
         await self._ledger_free()
-        if context.submit_stop.is_set:
+        if context.submit_stop.is_set or context.policy.withdrawn(job):
             return SubmittingEnded()
         # No await from here to the POST: the caps were checked against exactly what is spent.
         intended = context.ledger.intend(

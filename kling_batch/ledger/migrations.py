@@ -328,3 +328,35 @@ create index attempts_costed on attempts (endpoint, id) where cost_micro_usd is 
 ;;
 create index attempts_rendered on attempts (endpoint, id) where rendered_at is not null
 """
+
+
+@migrations(name="m004_verdicts")
+def m004_verdicts(db: Database) -> None:
+    """What people decided about finished renders, as a history that is only added to.
+
+    A verdict belongs to the job key of a take and names the attempt that was judged, because a
+    render that is given up and made anew is another picture.
+    """
+    for statement in _M004.split(";;"):
+        db.execute(statement)
+
+
+_M004 = """
+create table verdicts (
+  id integer primary key,
+  job_key text not null references jobs (key),
+  attempt_id integer references attempts (id),
+  verdict text not null check (verdict in ('approved', 'rejected', 'picked', 'none')),
+  note text not null,
+  author text not null,
+  at text not null
+) strict
+;;
+create index verdicts_by_job on verdicts (job_key, id)
+;;
+create trigger verdicts_are_kept before delete on verdicts
+begin select raise(abort, 'verdicts are never deleted'); end
+;;
+create trigger verdicts_are_final before update on verdicts
+begin select raise(abort, 'verdicts are never changed'); end
+"""

@@ -81,17 +81,18 @@ def events_of(reader: Reader, attempt_id: int) -> list[LoggedEvent]:
 
 
 _NAMED_RENDERS = """
-select n.batch, n.job_id, n.take, n.path, n.estimate_micro_usd as estimate,
+select n.job_key, n.batch, n.job_id, n.take, n.path, n.estimate_micro_usd as estimate,
   n.retired_at is not null as retired, j.mode, j.tier, j.endpoint, j.arguments,
-  a.id as attempt_id, a.state, a.remote_status, a.request_id, a.rendered_at,
+  a.id as attempt_id, a.state, a.remote_status, a.request_id, a.submitted_at, a.rendered_at,
   json_extract(a.failure, '$.message') as failure,
   (select json_extract(e.data, '$.reason') from events e
    where e.attempt_id = a.id and a.state = 'in_doubt' order by e.id desc limit 1) as doubt,
-  coalesce(m.charged, 0) as charged, coalesce(m.exposed, 0) as exposed
+  coalesce(m.charged, 0) as charged, coalesce(m.exposed, 0) as exposed,
+  coalesce(m.attempts, 0) as attempts
 from names n join jobs j on j.key = n.job_key
 left join attempts a on a.id = (select max(id) from attempts where job_key = j.key)
-left join (select job_key, sum(charged_micro_usd) as charged, sum(exposed_micro_usd) as exposed
-           from attempt_money group by job_key) m on m.job_key = j.key
+left join (select job_key, sum(charged_micro_usd) as charged, sum(exposed_micro_usd) as exposed,
+           count(*) as attempts from attempt_money group by job_key) m on m.job_key = j.key
 where n.retired_at is null or (a.state = 'succeeded' and not exists (
   select 1 from names c where c.job_key = n.job_key and c.retired_at is null))
 order by min(n.rowid) over (partition by n.batch),
@@ -105,6 +106,7 @@ def named_renders(reader: Reader) -> list[NamedRender]:
         NamedRender(
             **{
                 **row,
+                "job_key": JobKey(row["job_key"]),
                 "estimate": MicroUSD(row["estimate"]),
                 "retired": bool(row["retired"]),
                 "arguments": json.loads(row["arguments"]),

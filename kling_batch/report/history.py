@@ -20,7 +20,9 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
 from kling_batch.planning.plan import Action, PlannedJob
 from kling_batch.planning.retry import is_rendered, to_change
+from kling_batch.planning.verdicts import awaited_pick
 from kling_batch.report.costs import attempt_cost
+from kling_batch.report.verdicts import judged_data, judged_lines
 from kling_batch.settings import EMULATOR
 
 #: Text of each event; `by person`: of one that a person reported; `emulated`: on the emulator.
@@ -82,6 +84,8 @@ def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list
             + (" superseded" if file.superseded else "")
             for file in reader.files_of(attempt.id)
         ]
+    if judged := judged_lines(reader, job.key):
+        lines += ["", *judged]
     lines += ["", *why(reader, job, current)]
     return lines
 
@@ -100,6 +104,7 @@ def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON
         "emulated": queries.service_of(reader) == EMULATOR,
         "next": {"action": coming.action.value, "reason": coming.reason},
         "as_of": current.as_of or None,
+        "verdicts": judged_data(reader, job.key),
         "attempts": [
             {
                 "attempt": attempt.id,
@@ -127,6 +132,8 @@ def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str
         lines = [f"{job.label} is in no manifest now, so no run pays for it."]
     for key, retired_at in job.earlier[:3]:
         before = queries.render_of(reader, key)
+        if before is not None and awaited_pick(before):
+            continue  # it was no render yet
         now = Render(job.endpoint, json.loads(job.arguments))
         changes = differences(before, now) if before is not None else {}
         lines.append(f"Until {retired_at} this name meant another render ({key}); what changed:")
@@ -138,6 +145,8 @@ def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str
 
 def why_new(planned: PlannedJob) -> list[str]:
     """The same for a job that the ledger does not know."""
+    if planned.action in (Action.HOLD, Action.DECLINED):
+        return [f"{planned.job.label} is new; {planned.reason}: {_coming(planned)}."]
     return [f"{planned.job.label} is {planned.reason}: {_coming(planned)}."]
 
 
@@ -173,6 +182,9 @@ def _next(reader: Reader, job: LedgerJob, planned: PlannedJob | None) -> str:
     if coming.planned.action is Action.BLOCKED:
         reason = coming.planned.reason
         return f"{job.label} was never submitted and {reason}: the next run does not pay for it."
+    if coming.planned.action in (Action.HOLD, Action.DECLINED):
+        reason = coming.planned.reason
+        return f"{job.label} was never submitted; {reason}. The next run does not pay for it."
     return f"{job.label} was never submitted: the next run pays up to {price} for it."
 
 
@@ -188,9 +200,9 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
             )
         case Action.SETTLED:
             return f"{ended} ({_failure(standing)}) and stays so{_until(coming, standing)}"
-        case Action.BLOCKED | Action.RECOVER as action:
-            found = " here, and is" if action is Action.RECOVER else " and"
-            return f"{ended}{found} {reason}: the next run does not pay for it"
+        case Action.BLOCKED | Action.RECOVER | Action.HOLD | Action.DECLINED as action:
+            link = {Action.BLOCKED: " and", Action.RECOVER: " here, and is"}.get(action, ";")
+            return f"{ended}{link} {reason}: the next run does not pay for it"
         case Action.RECONCILE:
             return (
                 "is in doubt: fal may have accepted it. The next run looks for its trace and does "

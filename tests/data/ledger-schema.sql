@@ -235,3 +235,19 @@ CREATE TABLE uploads (
   uploaded_at text not null
 ) strict
 ;
+CREATE TABLE verdicts (
+  id integer primary key,
+  job_key text not null references jobs (key),
+  attempt_id integer references attempts (id),
+  verdict text not null check (verdict in ('approved', 'rejected', 'picked', 'none')),
+  note text not null,
+  author text not null,
+  at text not null
+) strict
+;
+CREATE TRIGGER verdicts_are_final before update on verdicts
+begin select raise(abort, 'verdicts are never changed'); end;
+CREATE TRIGGER verdicts_are_kept before delete on verdicts
+begin select raise(abort, 'verdicts are never deleted'); end;
+CREATE INDEX verdicts_by_job on verdicts (job_key, id)
+;

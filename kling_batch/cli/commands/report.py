@@ -15,6 +15,7 @@ from kling_batch.core.text import count
 from kling_batch.errors import ExitCode
 from kling_batch.ledger import queries
 from kling_batch.report import costs
+from kling_batch.report.verdicts import usage
 from kling_batch.settings import EMULATOR, resolve
 
 
@@ -33,6 +34,7 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
         spend, drift = queries.spend(reader), queries.drift(reader)
         money = reader.money()
         emulated = queries.service_of(reader) == EMULATOR
+        used = usage(reader)
     if as_json:
         document = {
             "schema_version": 1,
@@ -42,6 +44,7 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
             "unknown_usd": usd_number(money.unknown),
             "spend": [row._asdict() for row in spend],
             "drift": [row._asdict() for row in drift],
+            "takes_used": used.as_json() if used else None,
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return ExitCode.OK
@@ -61,4 +64,6 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
         verb = "would have cost" if emulated else "cost"
         renders = count(entry.renders, "render")
         click.echo(f"{entry.endpoint}: {renders} {verb} {cost}, estimated {estimate}{ratio}")
+    if used:
+        click.echo(used.as_text(emulated=emulated))
     return ExitCode.OK

@@ -12,12 +12,15 @@ from kling_batch.cli.current import current_of, new_job
 from kling_batch.cli.ledgers import ledger_of_manifests, reader_of
 from kling_batch.cli.options import JOB, PATH, ledger_options
 from kling_batch.core.quantities import format_usd, micro_usd
+from kling_batch.core.verdicts import Verdict
 from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.ledger.names import find
 from kling_batch.ledger.queries import job_status, service_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.report.history import as_data, history, why_new
 from kling_batch.report.history import why as explain
+from kling_batch.report.verdicts import verdict_of
 from kling_batch.settings import EMULATOR
 
 _MANIFESTS = click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST...]")
@@ -76,17 +79,28 @@ def why(job: str, manifests: tuple[Path, ...], **places: Any) -> int:
 
 @click.command("list", epilog="Example: kling-batch list --state failed")
 @click.option("--state", multiple=True, help="Only jobs in this state (failed, in doubt, …)")
+@click.option(
+    "--verdict",
+    multiple=True,
+    type=click.Choice([verdict.value for verdict in Verdict]),
+    help="Only jobs with this verdict (approved, rejected, picked, none)",
+)
 @ledger_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line")
-def list_(state: tuple[str, ...], *, as_json: bool, **places: Any) -> int:
+def list_(state: tuple[str, ...], verdict: tuple[str, ...], *, as_json: bool, **places: Any) -> int:
     """List the jobs: state, price, name, prompt."""
     with reader_of(places) as reader:
         emulated = service_of(reader) == EMULATOR
+        verdicts = latest_verdicts(reader)
         for row in job_status(reader):
             if state and row.state not in state and row.status not in state:
                 continue
+            judged = verdict_of(row, verdicts)
+            if verdict and judged not in verdict:
+                continue
             if as_json:
-                click.echo(json.dumps({**row._asdict(), "emulated": emulated}, ensure_ascii=False))
+                document = {**row._asdict(), "emulated": emulated, "verdict": judged}
+                click.echo(json.dumps(document, ensure_ascii=False))
                 continue
             prompt = " ".join((row.prompt or "").split())[:60]
             price = row.estimate_usd if row.cost_usd is None else row.cost_usd

@@ -17,7 +17,9 @@ from kling_batch.core.quantities import usd_number
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.queries import job_status, service_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.report.costs import totals
+from kling_batch.report.verdicts import verdicts_line
 from kling_batch.settings import EMULATOR
 
 
@@ -34,6 +36,7 @@ def status(manifests: tuple[Path, ...], *, as_json: bool, **places: Any) -> int:
         emulated = service_of(reader) == EMULATOR
         rows = [row for row in job_status(reader) if not names or row.batch in names]
         money = reader.money(names or None)
+        judged = verdicts_line(rows, latest_verdicts(reader))
     if as_json:
         document = {
             "schema_version": 1,
@@ -53,4 +56,6 @@ def status(manifests: tuple[Path, ...], *, as_json: bool, **places: Any) -> int:
     counts = Counter(row.status for row in rows)
     summary = ", ".join(f"{counts[word]} {word}" for word in JobStatus if counts[word])
     click.echo(f"{summary or 'no jobs'}; {totals(money, emulated=emulated)}")
+    if judged:
+        click.echo(judged)
     return ExitCode.OK

@@ -104,6 +104,8 @@ OF_ACTION: dict[Action, Phase] = {
     Action.KEEP: Phase.UNCHANGED,
     Action.SETTLED: Phase.FAILED,
     Action.BLOCKED: Phase.BLOCKED,
+    Action.HOLD: Phase.WAITING,
+    Action.DECLINED: Phase.WAITING,
 }
 
 

@@ -19,7 +19,7 @@ from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.text import full_name
-from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.planning.plan import RESTING, Action, Plan, PlannedJob
 from kling_batch.report.display.phases import (
     ENDED,
     EVENT_STYLES,
@@ -309,7 +309,7 @@ def _at_start(item: PlannedJob, at: float, usual: float | None) -> Line:
 _UNKNOWN_WORK = 1e-9
 
 #: Actions that go on with money spent before.
-_PAID = frozenset(Action) - {Action.SUBMIT, Action.SETTLED, Action.BLOCKED}
+_PAID = frozenset(Action) - (RESTING - {Action.KEEP}) - {Action.SUBMIT}
 #: Actions that end with a render in this run.
 _RENDERED = frozenset({Action.SUBMIT, Action.COLLECT, Action.RECONCILE})
 

@@ -752,8 +752,9 @@ def test_the_opening_names_money_and_place() -> None:
     said = opening(RunStarted(plan=Plan(items), cap=None, output="out\x1b[2Jputs", emulated=False))
 
     assert said == (
-        "10 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 1 recovered,"
-        " 3 to download, 1 unchanged, 2 failed before or blocked; files in outputs"
+        "12 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 1 recovered,"
+        " 3 to download, 1 unchanged, 2 failed before or blocked, 1 waiting for a verdict,"
+        " 1 declined; files in outputs"
     )
 
 

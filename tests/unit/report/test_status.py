@@ -21,7 +21,7 @@ from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.plan import Action
 from kling_batch.report.display.progress import Phase
-from kling_batch.report.gallery import entries_from
+from kling_batch.report.gallery_entries import entries_from
 from kling_batch.report.run_report import JobOutcome
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -111,7 +111,7 @@ def test_show_and_the_gallery_show_the_word(path: Path) -> None:
         assert f"attempt 1: {word}, " in text_of(show, job_id(word), "--ledger", str(path))
 
     with Reader.open(path) as reader:
-        shown = {entry.job: entry.state.value for entry in entries_from(reader, path.parent)}
+        shown = {entry.job: entry.state.value for entry in entries_from(reader)}
     assert shown == {job_id(word): word for word in RAW}
 
 

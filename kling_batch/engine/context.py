@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from kling_batch.core.events import EventKind, RunEvent
+from kling_batch.core.events import EventKind, Pace, RunEvent
 from kling_batch.core.jobs import JSON, Job, JobKey
 from kling_batch.core.outcomes import (
     CancelAnswer,
@@ -150,6 +150,17 @@ class RunContext:
         """Report one event, about a job or, where that is None, about the run."""
         name, batch = (job.label, job.batch) if job else ("", "")
         self.notify(RunEvent(kind=kind, job=name, batch=batch, message=message, data=data))
+
+    def pace(self) -> Pace:
+        """How fast jobs may be submitted now, for displays."""
+        rate, window = self.submit_rate, self.window
+        return Pace(
+            most=rate.most,
+            rate=rate.now,
+            held=rate.held,
+            open=window.open,
+            window=window.limit,
+        )
 
     def leave_window(self) -> None:
         """Free the window place of a request that is open no more."""

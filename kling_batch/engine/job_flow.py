@@ -126,7 +126,7 @@ class JobFlow:
             self._context.leave_window()
             raise
         if isinstance(result, Attempted) and result.state is State.SUBMITTED:
-            await self._accepted(item, result.attempt_id)
+            await self._accepted(item, result.attempt_id, tries)
             return
         self._context.leave_window()
         match result:
@@ -142,9 +142,15 @@ class JobFlow:
             case Attempted(attempt_id, state, intended_at):
                 await self.proceed(item, attempt_id, state, intended_at)
 
-    async def _accepted(self, item: PlannedJob, attempt_id: int) -> None:
+    async def _accepted(self, item: PlannedJob, attempt_id: int, tries: int) -> None:
         message = f"accepted, {format_usd(item.job.estimate)}"
-        self._context.emit(EventKind.SUBMITTED, item.job, message)
+        self._context.emit(
+            EventKind.SUBMITTED,
+            item.job,
+            message,
+            attempt=tries,
+            attempts=self._context.policy.attempts,
+        )
         if self._context.policy.detach:
             # fal's queue is durable and unlimited: what is accepted takes no place here.
             self._context.leave_window()
@@ -184,7 +190,15 @@ class JobFlow:
             return False
         pause = pacing.ATTEMPT.delay(tries, context.rng)
         message = f"{failure.message}; a new attempt in {pause:.0f} s"
-        context.emit(EventKind.RETRYING, item.job, message)
+        context.emit(
+            EventKind.RETRYING,
+            item.job,
+            message,
+            reason=failure.kind,
+            seconds=round(pause, 3),
+            attempt=tries + 1,
+            attempts=context.policy.attempts,
+        )
         await anyio.sleep(pause)
         await context.window.enter()
         if context.submit_stop.is_set:

@@ -112,6 +112,7 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
                 coverage=run.coverage,
                 concurrency=None if detached or not pays else settings.concurrency,
                 rate=settings.rate if pays else None,
+                typical_seconds=run.ledger.typical_seconds(),
             )
         )
         for warning in (*run.notices, *run.warnings):
@@ -188,6 +189,6 @@ async def _leave_after(engine: Engine, seconds: float) -> None:
 
 async def _tick(display: Display, context: RunContext) -> None:
     while True:
-        display.tick(anyio.current_time())
+        display.tick(anyio.current_time(), context.pace())
         await context.worker.run(context.ledger.log.checkpoint)
         await anyio.sleep(0.25)

@@ -127,13 +127,14 @@ def _dated(plan: Plan) -> str:
 
 def wall_time(plan: Plan, settings: Settings, history: History) -> float:
     """Seconds until the last render, if the account runs `concurrency` of them at once."""
-    work = [_seconds(item.job.endpoint, history) for item in plan.items if is_paid(item)]
+    work = [usual_seconds(item.job.endpoint, history) for item in plan.items if is_paid(item)]
     if not work:
         return 0.0
     return max(*work, math.fsum(work) / settings.concurrency)
 
 
-def _seconds(endpoint_id: str, history: History) -> float:
+def usual_seconds(endpoint_id: str, history: History) -> float:
+    """Seconds of a render: from history, else from the model's page, else by its kind."""
     if endpoint_id in history:
         return history[endpoint_id]
     endpoint = by_id(endpoint_id)

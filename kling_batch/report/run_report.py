@@ -7,6 +7,7 @@ not render, and must not read the ledger.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -86,6 +87,8 @@ class RunStarted:
     concurrency: int | None = None
     #: Submissions a second at most, where something is submitted.
     rate: float | None = None
+    #: Median seconds of a render by endpoint, as far as the ledger knows.
+    typical_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,7 @@ def closing(report: RunReport, *, width: int | None = None) -> list[StyledLine]:
     for outcome in _SECTIONS:
         lines += _section(report, outcome)
     lines += _next(report)
-    return [part for line in lines for part in _folded(line, width)]
+    return [part for line in lines for part in folded(line, width)]
 
 
 def brief(report: RunReport) -> list[StyledLine]:
@@ -233,7 +233,7 @@ def _name(report: RunReport, line: JobLine) -> str:
     return full_name(line.batch, line.job, several=len(report.batches) > 1)
 
 
-def _folded(line: StyledLine, width: int | None) -> Iterable[StyledLine]:
+def folded(line: StyledLine, width: int | None) -> Iterable[StyledLine]:
     """The line in parts no wider than the terminal."""
     if width is None or line.hang is None or len(line.text) <= width:
         return [line]

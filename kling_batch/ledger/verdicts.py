@@ -6,7 +6,8 @@ they neither need nor touch. Must not plan or pay: the next run reads what is re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +21,7 @@ from kling_batch.core.quantities import format_time
 from kling_batch.core.verdicts import TYPED_VERDICTS, Verdict, VerdictRow
 from kling_batch.errors import UsageError
 from kling_batch.ledger.database import connect_beside, explained, query, transaction
-from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.reader import AMONG, Reader
 
 LONGEST_NOTE = 10_000
 
@@ -130,11 +131,19 @@ def _append(db: Database, row: VerdictRow) -> VerdictRow:
 # -- reading ---------------------------------------------------------------------------------------
 
 
-def latest_verdicts(reader: Reader) -> Mapping[JobKey, VerdictRow]:
-    """The verdict that counts for each judged take, also `none` with its note."""
-    if not _has_verdicts(reader):
+def latest_verdicts(
+    reader: Reader, keys: Iterable[JobKey] | None = None
+) -> Mapping[JobKey, VerdictRow]:
+    """The verdict that counts for each judged take, also `none` with its note.
+
+    `keys`: of these takes alone; other verdicts of the ledger are not read.
+    """
+    if not newest_verdict_id(reader):
         return {}
-    rows = query(reader.db, reader.path, _LATEST)
+    sql, parameters = _LATEST, list[str]()
+    if keys is not None:
+        sql, parameters = f"{_LATEST} and v.{AMONG.removeprefix(' and ')}", [json.dumps([*keys])]
+    rows = query(reader.db, reader.path, sql, parameters)
     return {JobKey(row["job_key"]): _row(row) for row in rows}
 
 

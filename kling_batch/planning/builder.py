@@ -44,14 +44,15 @@ def as_decided(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, 
     """The batches with what people decided since: granted takes (`reroll`), and picked ones."""
     if reader is None:
         return tuple(batches)
-    verdicts = latest_verdicts(reader)
-    grown = (with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches)
+    grown = [with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches]
+    verdicts = latest_verdicts(reader, (job.key for batch in grown for job in batch.jobs))
     return tuple(with_picks(batch, verdicts) for batch in grown)
 
 
 def review_of(reader: Reader, batches: Sequence[Batch]) -> Review:
     """The verdicts that count on the jobs of these batches."""
-    return Review([job for batch in batches for job in batch.jobs], latest_verdicts(reader))
+    jobs = [job for batch in batches for job in batch.jobs]
+    return Review(jobs, latest_verdicts(reader, (job.key for job in jobs)))
 
 
 def build_plan(

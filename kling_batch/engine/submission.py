@@ -157,7 +157,7 @@ class Submitter:
         pause = pacing.PROBE.delay(excess + 1, self._context.rng)
         count = self._unconfirmed_in_a_row
         message = f"{count} submissions in a row are in doubt; the next in {pause:.0f} s"
-        self._context.emit(EventKind.BRAKING, job, message)
+        self._context.emit(EventKind.BRAKING, job, message, seconds=round(pause, 3))
         with self._context.submit_stop.cuts_short():
             await anyio.sleep(pause)
 
@@ -272,8 +272,13 @@ class Submitter:
             self._context.submit_rate.hold(min(pause, hint or backoff.first))
         if kind is FailureKind.THROTTLED:
             self._context.submit_rate.throttled()
-        message = f"{failure.message}; again in {pause:.0f} s"
-        self._context.emit(event, job, message)
+        self._context.emit(
+            event,
+            job,
+            f"{failure.message}; again in {pause:.0f} s",
+            reason=failure.message,
+            seconds=round(pause, 3),
+        )
         return pause
 
     def _may_flip(self, failure: Failure) -> bool:

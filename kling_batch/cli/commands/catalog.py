@@ -14,6 +14,7 @@ from kling_batch.catalog.registry import endpoints as every_endpoint
 from kling_batch.catalog.registry import generations, models, modes
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import JSON
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.errors import ExitCode, UsageError
 
 
@@ -173,7 +174,7 @@ def _parameter(parameter: Parameter, indent: str) -> str:
 def as_data(endpoints: Iterable[Endpoint]) -> JSON:
     """The whole catalogue as JSON values."""
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "models": [
             {
                 "model": each.name,

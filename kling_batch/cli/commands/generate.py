@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from kling_batch import operations
+from kling_batch.cli.grouped import GroupedCommand
 from kling_batch.cli.options import (
     limit_options,
     option,
@@ -59,7 +60,9 @@ def _model(command: F) -> F:
     )(command)
 
 
-@click.command(epilog='Example: kling-batch generate -p "A samurai on a cliff" --emulator')
+@click.command(
+    cls=GroupedCommand, epilog='Example: kling-batch generate -p "A samurai on a cliff" --emulator'
+)
 @_common
 @_model
 @click.option(
@@ -74,7 +77,10 @@ def generate(aspect_ratio: str | None, **values: Any) -> int:
     return _single("generate", "text-to-image", None, arguments, values)
 
 
-@click.command(epilog='Example: kling-batch video --mode text-to-video -p "Waves" --emulator')
+@click.command(
+    cls=GroupedCommand,
+    epilog='Example: kling-batch video --mode text-to-video -p "Waves" --emulator',
+)
 @_common
 @_model
 @click.option(

@@ -11,6 +11,7 @@ from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_of, reader_of
 from kling_batch.cli.options import options_of, place_options, service_options
 from kling_batch.core.quantities import format_usd, micro_usd, usd_number
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode
 from kling_batch.ledger import queries
@@ -35,7 +36,7 @@ def report(*, billing: bool, as_json: bool, **values: Any) -> int:
         emulated = queries.service_of(reader) == EMULATOR
     if as_json:
         document = {
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "emulated": emulated,
             "charged_usd": usd_number(money.charged),
             "exposed_usd": usd_number(money.exposed),

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from kling_batch import operations
+from kling_batch.cli.grouped import GroupedCommand
 from kling_batch.cli.manifests import load_manifests, selection_of
 from kling_batch.cli.options import (
     PATH,
@@ -28,7 +29,7 @@ from kling_batch.report.ci import write_ci
 from kling_batch.report.display.choose import choose
 
 
-@click.command(epilog="Example: kling-batch run manifest.yaml --emulator")
+@click.command(cls=GroupedCommand, epilog="Example: kling-batch run manifest.yaml --emulator")
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
 @service_options
 @place_options

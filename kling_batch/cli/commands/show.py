@@ -12,6 +12,7 @@ from kling_batch.cli.current import current_of, new_job
 from kling_batch.cli.ledgers import ledger_of_manifests, reader_of
 from kling_batch.cli.options import JOB, PATH, ledger_options
 from kling_batch.core.quantities import format_usd, micro_usd
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.ledger.names import find
 from kling_batch.ledger.queries import job_status, service_of
@@ -86,7 +87,8 @@ def list_(state: tuple[str, ...], *, as_json: bool, **places: Any) -> int:
             if state and row.state not in state and row.status not in state:
                 continue
             if as_json:
-                click.echo(json.dumps({**row._asdict(), "emulated": emulated}, ensure_ascii=False))
+                document = {"schema_version": SCHEMA_VERSION, **row._asdict(), "emulated": emulated}
+                click.echo(json.dumps(document, ensure_ascii=False))
                 continue
             prompt = " ".join((row.prompt or "").split())[:60]
             price = row.estimate_usd if row.cost_usd is None else row.cost_usd

@@ -14,6 +14,7 @@ from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, ledger_options
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import usd_number
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.queries import job_status, service_of
 from kling_batch.ledger.reader import Reader
@@ -36,7 +37,7 @@ def status(manifests: tuple[Path, ...], *, as_json: bool, **places: Any) -> int:
         money = reader.money(names or None)
     if as_json:
         document = {
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "ledger": str(path),
             "emulated": emulated,
             "charged_usd": usd_number(money.charged),

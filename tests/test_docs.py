@@ -25,6 +25,7 @@ from kling_batch.core import events
 from kling_batch.core.lifecycle import NEXT, TRANSITIONS
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY
 from kling_batch.ledger.migrations import migrations
+from kling_batch.report.output_schema import ERROR_CODES
 from kling_batch.report.run_report import JobOutcome
 
 ROOT = Path(__file__).parent.parent
@@ -154,6 +155,10 @@ def test_every_event_is_documented() -> None:
     own = ["started", "heartbeat", "report"]  # written by the display itself
 
     assert sorted(listed("events")) == sorted([*map(str, events.EventKind), *own])
+
+
+def test_every_code_of_an_error_is_documented() -> None:
+    assert listed("error-codes") == [*ERROR_CODES]
 
 
 def test_every_ending_is_documented() -> None:

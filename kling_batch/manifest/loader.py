@@ -161,6 +161,8 @@ class _Loading:
             source=str(self._path),
             jobs=jobs,
             limits=manifest.limits,
+            hooks=manifest.hooks,
+            notify=manifest.notify,
             output=output,
             warnings=summary(as_sent(self._collector.warnings, jobs, find)),
             locate=find,

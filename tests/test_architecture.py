@@ -319,6 +319,7 @@ def test_the_wall_clock_is_read_at_the_edge_only() -> None:
     }
 
     assert readers <= {
+        "cli.displays",
         "cli.failures",
         "operations.services",
         "report.display.choose",

@@ -119,6 +119,7 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
             auth=auth,
             notify=display.notify,
             priced=_priced(run),
+            trace=run.trace,
         ) as context:
             engine = Engine(context)
             async with anyio.create_task_group() as tasks:

@@ -123,6 +123,7 @@ def open_run(
     retry: Callable[[Job], bool] | None = None,
     plan_maker: Callable[[Ledger], Plan] | None = None,
     single: bool = False,
+    trace: Callable[[str], None] | None = None,
 ) -> Iterator[Run]:
     """Open the ledger, record the run, make the plan and get it approved.
 
@@ -139,6 +140,7 @@ def open_run(
         retry: which failed jobs to try again; None: as `--retry-failed` says.
         plan_maker: makes the plan instead; nothing is registered then.
         single: a single-shot command, which is its own approval.
+        trace: is told of every HTTP request of the run, without secrets.
 
     Raises:
         KlingBatchError: the run cannot begin.
@@ -221,6 +223,7 @@ def open_run(
                 run_id=run_id,
                 started=started,
                 gateway=gateway,
+                trace=trace,
                 notices=search.notices,
             )
             yield run

@@ -130,11 +130,11 @@ def _jobs_of_ledger(
     manifests: Sequence[Path], places: Mapping[str, Any], batches: Sequence[Batch]
 ) -> Iterator[str]:
     from kling_batch.cli.ledgers import ledger_of_manifests  # noqa: PLC0415
-    from kling_batch.ledger.queries import job_status  # noqa: PLC0415
+    from kling_batch.ledger.job_list import JobFilter, job_status  # noqa: PLC0415
     from kling_batch.ledger.reader import Reader  # noqa: PLC0415
 
     with Reader.open(ledger_of_manifests(manifests, places, batches)) as reader:
-        yield from (row.label for row in job_status(reader))
+        yield from (row.label for row in job_status(reader, JobFilter()))
 
 
 #: By the name of a parameter.
@@ -143,7 +143,10 @@ COMPLETERS: dict[str, Completer] = {
     "mode": _modes,
     "tier": _tiers,
     "words": _models_and_modes,
-    "state": _states,
+    "states": _states,
+    "modes": _modes,
+    "tiers": _tiers,
+    "models": _models,
     "job": _jobs,
     "jobs": _jobs,
     "only": _jobs,

@@ -59,7 +59,7 @@ class JobEndings:
             ", ".join(paths),
             files=paths,
             artifacts=file_data(files),
-            seconds=render_seconds(attempt),
+            render_seconds=render_seconds(attempt),
         )
         if item.action in _RENDERS:
             self._gate.ended(None)

@@ -70,9 +70,10 @@ class JobFlow:
     ) -> None:
         """Take the next step, which the state of the attempt alone determines.
 
+        How it came here is on the disk, since the step depends on it: `log_sync.done` comes before.
+
         `since`: when its intent was committed, on the loop's clock, where that was in this run.
         """
-        await self._context.log_sync.done()  # whatever is next depends on how it came here
         match state:
             case State.SUBMITTED:
                 await self._collect(item, attempt_id)
@@ -102,8 +103,8 @@ class JobFlow:
                 self._start(self._place, item, item.attempt_id)
             case Action.RESTORE:
                 self._start(self._restore, item, item.attempt_id)
-            case Action.SUBMIT | Action.RECOVER | Action.KEEP | Action.SETTLED | Action.BLOCKED:
-                raise AssertionError(f"{item.action} resumes nothing")
+            case action:
+                raise AssertionError(f"{action} resumes nothing")
 
     def _recover(self, item: PlannedJob) -> None:
         """Record a render that is paid for already, before anything is bought: it counts."""
@@ -188,10 +189,10 @@ class JobFlow:
             item.job,
             attempt,
             f"{failure.message}; a new attempt in {pause:.0f} s",
-            reason=failure.message,
-            failure=failure.kind,
+            reason=failure.kind,
             charged=failure.charged,
             seconds=round(pause, 3),
+            attempt=attempt.tries + 1,
         )
         await anyio.sleep(pause)
         await context.window.enter()
@@ -214,6 +215,9 @@ class JobFlow:
     async def _collect(self, item: PlannedJob, attempt_id: int) -> None:
         try:
             outcome = await self._poller.collect(attempt_id, item.job)
+            # Within its place and nothing awaited after it: a failure is counted before the next
+            # job may take the place.
+            await self._context.log_sync.done()
         finally:
             self._context.leave_window()
         self._check_cost(item, attempt_id)
@@ -244,7 +248,7 @@ class JobFlow:
             item.job,
             attempt,
             "rendered, downloading",
-            seconds=render_seconds(attempt),
+            render_seconds=render_seconds(attempt),
         )
         outcome = await self._delivery.deliver(attempt_id, item.job)
         if isinstance(outcome, Undelivered):
@@ -252,6 +256,7 @@ class JobFlow:
             message = f"paid and rendered, but not fetched: {reason}"
             self._endings.left_open(item, EventKind.UNDELIVERED, reason, message, attempt_id)
         else:
+            await self._context.log_sync.done()
             await self.proceed(item, attempt_id, outcome)
 
     async def _download_again(self, item: PlannedJob, attempt_id: int) -> None:

@@ -44,6 +44,15 @@ def authorization_for(settings: Settings, plan: Plan) -> str:
     return authorization()
 
 
+def makes_files(endpoint_id: str) -> bool:
+    """Whether an answer without a file would be no result: of what the catalogue knows, nearly all.
+
+    A raw endpoint may answer with anything.
+    """
+    endpoint = by_id(endpoint_id)
+    return endpoint is not None and not endpoint.value
+
+
 def _needs_key(item: PlannedJob) -> bool:
     fetched = item.found is not None and not item.found.files
     return item.action in _KEYED or (item.action is Action.RECOVER and fetched)
@@ -93,5 +102,5 @@ async def run_context(
             notify=notify,
             cost_of=partial(dearer_cost, factors),
             price_factors=factors,
-            media=lambda endpoint: by_id(endpoint) is not None,
+            media=makes_files,
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import Process, TaskGroup, TaskStatus
 
-from kling_batch.core.events import EventKind, RunEvent
+from kling_batch.core.events import EventKind, Pace, RunEvent
 from kling_batch.core.jobs import JSON, Batch
 from kling_batch.core.quantities import format_time
 from kling_batch.core.text import count
@@ -91,7 +91,7 @@ class Hooks:
                     self._in_turn, _Call("on_saved", batch.hooks.on_saved, record)
                 )
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, pace: Pace | None = None) -> None:
         """Nothing: time changes nothing here."""
 
     def finish(self, report: RunReport) -> None:

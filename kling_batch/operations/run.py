@@ -32,7 +32,7 @@ from kling_batch.operations.services import (
 )
 from kling_batch.operations.targets import must_be_folder
 from kling_batch.planning.approval import Approval
-from kling_batch.planning.builder import build_plan, with_granted_takes
+from kling_batch.planning.builder import as_decided, build_plan
 from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
@@ -153,7 +153,6 @@ def open_run(
         ExitStack() as stack,
     ):
         gateway = cache(lambda: stack.enter_context(gateway_of(settings)))
-        search = ListSearch(settings, ledger, gateway)
         started = now()
         run_id = ledger.begin_run(
             command=without_signatures(str(command)),
@@ -164,16 +163,18 @@ def open_run(
         )
         try:
             ledger.recover()
-            grown = with_granted_takes(ledger, batches)
+            batches = as_decided(ledger, batches)
+            settings = resolve(batches, options, single=single)  # caps count what people decided
+            search = ListSearch(settings, ledger, gateway)
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:
                 plan = build_plan(
                     ledger,
-                    [select(batch) for batch in grown],
+                    [select(batch) for batch in batches],
                     settings,
                     retry=retry,
-                    whole=() if single else grown,
+                    whole=() if single else batches,
                     recover=search.recover,
                 )
             if check_plan is not None:
@@ -206,7 +207,7 @@ def open_run(
             if not plan.idle:
                 approval.require(plan, ledger)
             if plan_maker is None:
-                _register(ledger, grown, single=single)
+                _register(ledger, batches, single=single)
             ledger.log.checkpoint()
             run = Run(
                 batches=batches,

@@ -45,6 +45,7 @@ def documents() -> dict[str, Schema]:
             "paid_since": OPTIONAL_TIME,
             "request_id": OPTIONAL_TEXT,
             "endpoint": TEXT,
+            "model": OPTIONAL_TEXT,
             "mode": OPTIONAL_TEXT,
             "tier": OPTIONAL_TEXT,
             "estimate_usd": USD,
@@ -57,6 +58,7 @@ def documents() -> dict[str, Schema]:
         {
             "schema_version": VERSION,
             "cost_usd": USD,
+            "awaiting_verdicts_usd": USD,
             "cap_usd": OPTIONAL_USD,
             "prices_dated": OPTIONAL_TEXT,
             "wall_time_seconds": WHOLE,
@@ -85,7 +87,64 @@ def documents() -> dict[str, Schema]:
             ),
         }
     )
-    return {"plan": plan, "validation": validation, "catalog": catalog, **_command_tree()}
+    return {
+        "plan": plan,
+        "validation": validation,
+        "catalog": catalog,
+        "comparison": _comparison(),
+        "catalog_check": _catalog_check(),
+        "exported": object_of(
+            {"schema_version": VERSION, "files": array(OBJECT), "missing": array(TEXT)}
+        ),
+        **_command_tree(),
+    }
+
+
+def _comparison() -> Schema:
+    row = object_of(
+        {
+            "mode": OPTIONAL_TEXT,
+            "tier": OPTIONAL_TEXT,
+            "endpoint": OPTIONAL_TEXT,
+            "jobs": WHOLE,
+            "cost_usd": USD,
+        }
+    )
+    model = object_of(
+        {
+            "model": TEXT,
+            "cost_usd": USD,
+            "wall_time_seconds": WHOLE,
+            "jobs_to_pay": WHOLE,
+            "jobs_not_paid_again": WHOLE,
+            "rows": array(row),
+            "cannot": array(TEXT),
+            "problems": array(OBJECT),
+            "notes": array(TEXT),
+        }
+    )
+    return object_of({"schema_version": VERSION, "models": array(model)})
+
+
+def _catalog_check() -> Schema:
+    difference = object_of(
+        {"change": TEXT, "parameter": OPTIONAL_TEXT, "message": TEXT, "moved": FLAG}
+    )
+    endpoint = object_of(
+        {
+            **dict.fromkeys(("endpoint", "model", "mode", "tier", "dated"), TEXT),
+            "not_compared": OPTIONAL_TEXT,
+            "differences": array(difference),
+        }
+    )
+    return object_of(
+        {
+            "schema_version": VERSION,
+            "fits": FLAG,
+            "prices_not_compared": OPTIONAL_TEXT,
+            "endpoints": array(endpoint),
+        }
+    )
 
 
 def _command_tree() -> dict[str, Schema]:

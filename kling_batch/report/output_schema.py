@@ -65,6 +65,7 @@ _ATTEMPT_DATA: dict[str, Schema] = {
 _FILE = object_of({"path": TEXT, "size": WHOLE, "sha256": TEXT, "content_type": OPTIONAL_TEXT})
 
 _REASON: dict[str, Schema] = {"reason": TEXT}
+_KIND: dict[str, Schema] = {"reason": words(FailureKind)}
 _PAUSE: dict[str, Schema] = {"seconds": NUMBER}
 _FAILURE: dict[str, Schema] = {
     **_REASON,
@@ -75,7 +76,7 @@ _FAILURE: dict[str, Schema] = {
 
 def _event_data() -> dict[str, Schema]:
     """What the `data` of each event has."""
-    refused = object_of({**_JOB_DATA, **_REASON, **_PAUSE})
+    refused = object_of({**_JOB_DATA, **_KIND, **_PAUSE})
     left = object_of({**_JOB_DATA, **_REASON}, _ATTEMPT_DATA)
     return {
         EventKind.UNREACHABLE: refused,
@@ -90,7 +91,7 @@ def _event_data() -> dict[str, Schema]:
         EventKind.PROGRESS: object_of(_ATTEMPT_DATA, {"position": WHOLE}),
         EventKind.UNREADABLE: object_of({**_JOB_DATA, **_REASON}),
         EventKind.UNHEARD: object_of({**_ATTEMPT_DATA, **_REASON}),
-        EventKind.RENDERED: object_of({**_ATTEMPT_DATA, "seconds": OPTIONAL_NUMBER}),
+        EventKind.RENDERED: object_of({**_ATTEMPT_DATA, "render_seconds": OPTIONAL_NUMBER}),
         EventKind.DOWNLOAD_AGAIN: object_of({**_ATTEMPT_DATA, **_REASON, **_PAUSE}),
         EventKind.UNDELIVERED: left,
         EventKind.SAVED: object_of(
@@ -98,10 +99,12 @@ def _event_data() -> dict[str, Schema]:
                 **_ATTEMPT_DATA,
                 "files": array(TEXT),
                 "artifacts": array(_FILE),
-                "seconds": OPTIONAL_NUMBER,
+                "render_seconds": OPTIONAL_NUMBER,
             }
         ),
-        EventKind.RETRYING: object_of({**_ATTEMPT_DATA, **_FAILURE, **_PAUSE}),
+        EventKind.RETRYING: object_of(
+            {**_ATTEMPT_DATA, **_KIND, **_PAUSE, "charged": words(Charged)}
+        ),
         EventKind.FAILED: object_of(
             {
                 **_JOB_DATA,

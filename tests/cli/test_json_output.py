@@ -13,7 +13,9 @@ import pytest
 from support.cli import HERO, OTHER, POLICY, Desk, invoke
 
 from kling_batch import errors
+from kling_batch.cli.command_tree import command_tree
 from kling_batch.cli.commands import COMMANDS
+from kling_batch.cli.main import cli
 from kling_batch.core.events import EventKind
 from kling_batch.errors import KlingBatchError
 from kling_batch.report.output_schema import ERROR_CODES, output_schema
@@ -21,7 +23,17 @@ from kling_batch.report.output_schema import ERROR_CODES, output_schema
 ROOT = Path(__file__).parents[2]
 
 #: What this program writes has no field that is not promised; rows of the ledger may grow.
-CLOSED = ("event", "report", "error", "problem", "plan", "validation", "commands")
+CLOSED = (
+    "comparison",
+    "catalog_check",
+    "event",
+    "report",
+    "error",
+    "problem",
+    "plan",
+    "validation",
+    "commands",
+)
 
 
 def closed(schema: Any) -> Any:
@@ -120,12 +132,34 @@ def test_the_documents_are_as_published(desk: Desk) -> None:
         (("report", "--json"), "costs"),
         (("validate", desk.file, "--json"), "validation"),
         (("catalog", "--json"), "catalog"),
+        (("compare", desk.file, "--json"), "comparison"),
+        (("export", "--picked", "cut", "--json"), "exported"),
         (("--help", "--json"), "commands"),
         (("run", "-h", "--json"), "commands"),
     ):
-        hold(json.loads(desk.say(*words)), name)
+        done = invoke(*words, cwd=desk.folder)
+        assert done.returncode == 0, done.stderr
+        hold(json.loads(done.stdout), name)
     for line in desk.say("list", "--json").splitlines():
         hold(json.loads(line), "list_row")
+
+
+def test_the_check_of_the_catalogue_is_as_published(desk: Desk) -> None:
+    words = ("catalog", "o3", "--check", "--json", "--emulator-url", desk.url)
+
+    hold(json.loads(invoke(*words, cwd=desk.folder).stdout), "catalog_check")
+
+
+def test_no_command_with_json_is_forgotten() -> None:
+    tree = command_tree(cli)["commands"]
+    found = {
+        each["command"]
+        for each in tree
+        if any("--json" in option["spellings"] for option in each["parameters"])
+    }
+
+    held = {"run", "plan", "status", "list", "show", "report", "validate"}
+    assert found == held | {"catalog", "compare", "export"}
 
 
 def test_the_problems_of_a_manifest_are_as_published(desk: Desk) -> None:

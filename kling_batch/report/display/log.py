@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import Pace, RunEvent
 from kling_batch.core.jobs import JSON
 from kling_batch.report.display.base import event_line
 from kling_batch.report.display.plain import inert
@@ -18,7 +18,15 @@ from kling_batch.report.run_report import RunReport, RunStarted
 from kling_batch.report.summary import closing, opening
 
 #: Data of an event that its message does not say.
-_SHOWN = ("request_id", "attempt", "attempts", "endpoint", "estimate_usd", "cost_usd", "seconds")
+_SHOWN = (
+    "request_id",
+    "attempt",
+    "attempts",
+    "endpoint",
+    "estimate_usd",
+    "cost_usd",
+    "render_seconds",
+)
 
 
 class LogDisplay:
@@ -52,7 +60,7 @@ class LogDisplay:
         text = event_line(event, several=True).text
         self._line(event.kind, f"{text}  [{' '.join(facts)}]" if facts else text)
 
-    def tick(self, now: float) -> None:  # noqa: ARG002 - the time of a line is the wall clock's
+    def tick(self, now: float, pace: Pace | None = None) -> None:  # noqa: ARG002 - stamped by the wall clock
         """Write what the reader takes."""
         self._out.flush()
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import Pace, RunEvent
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import format_time, usd_number
 from kling_batch.core.schema_version import SCHEMA_VERSION
@@ -137,7 +137,7 @@ class JsonDisplay:
             data=event.data,
         )
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, pace: Pace | None = None) -> None:  # noqa: ARG002 - of the protocol
         """Write the counts once a minute."""
         self._out.flush()
         if self._last is None:
@@ -150,6 +150,7 @@ class JsonDisplay:
             "jobs": progress.total,
             "done": progress.done,
             "open": progress.open,
+            "downloading": progress.downloading,
             "waiting": progress.waiting,
             "failed": progress.failed,
             "in_doubt": progress.in_doubt,

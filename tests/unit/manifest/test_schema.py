@@ -110,6 +110,7 @@ def test_every_key_is_described():
         "limits",
         "hooks",
         "notify",
+        "review",
         "defaults",
         "jobs",
     }

@@ -19,6 +19,7 @@ STEPS = (
     (0, "catalog"),
     (0, "completion bash"),
     (0, "doctor --emulator-url {url}"),
+    (0, "compare desk.yaml"),
     (0, "plan desk.yaml --save plan.json"),
     (1, "run desk.yaml --emulator-url {url} --plan plan.json"),
     (0, "why one"),

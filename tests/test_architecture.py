@@ -100,7 +100,8 @@ HOMES: dict[str, set[str]] = {
     # Of the standard library: what only one place may do.
     "asyncio": {"wire.sockets"},
     "threading": set(),
-    "subprocess": {"mcp.program"},
+    "subprocess": {"mcp.program", "operations.hooks"},
+    "apprise": {"operations.notify"},
     "time": {"report.display.watch"},
     "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
@@ -259,6 +260,7 @@ CATCH_ALL = {
     "ledger.database": 3,  # close what was opened, roll back what was begun; all raise again
     "ledger.ledger": 2,  # give the lock back; raises again
     "engine.job_flow": 1,  # frees the window place; raises again
+    "operations.hooks": 1,  # ends the process that it has started; raises again
     "operations.drive": 1,  # an error out of its task group, raised again
     "operations.run": 1,  # the run's exit code; raises again
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
@@ -270,7 +272,7 @@ CATCH_ALL = {
     "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
     "wire.over_httpx": 2,  # the same
     "fal.upload": 1,  # fal-client over an answer that it does not expect
-    "cli.main": 1,  # what several tasks raised at once, in words
+    "cli.main": 1,  # every error in words; what is a defect is raised again
     "emulator.app": 1,  # a server answers
 }
 
@@ -318,6 +320,8 @@ def test_the_wall_clock_is_read_at_the_edge_only() -> None:
     }
 
     assert readers <= {
+        "cli.displays",
+        "cli.failures",
         "operations.services",
         "report.display.choose",
         "report.display.page",

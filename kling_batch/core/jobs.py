@@ -168,6 +168,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Commands of the user's own that a run starts beside its work, each as a list of words."""
+
+    #: For each job whose files are in place.
+    on_saved: tuple[str, ...] = ()
+    #: Once, at the end.
+    on_finished: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """A loaded manifest: its name, its limits and every job it expands to, parents first."""
 
@@ -180,6 +190,10 @@ class Batch:
     #: `output:` as written, or None.
     output: str | None = None
     warnings: tuple[Problem, ...] = ()
+    hooks: Hooks = field(default=Hooks())
+    #: Where the end of a run is told: addresses for apprise, which are secrets, or `$NAME` for one
+    #: that an environment variable holds.
+    notify: tuple[str, ...] = field(default=(), repr=False)
     #: Job and path of an argument → its place; None where nothing more is known than `Job.place`.
     locate: Callable[[Job, ArgumentPath], Place] | None = field(
         default=None, repr=False, compare=False

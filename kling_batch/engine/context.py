@@ -24,7 +24,8 @@ from kling_batch.core.outcomes import (
     SubmitOutcome,
 )
 from kling_batch.core.quantities import FailureLimit, MicroUSD
-from kling_batch.core.records import Cap
+from kling_batch.core.records import Attempt, Cap
+from kling_batch.engine.event_data import attempt_data, job_data
 from kling_batch.engine.log_sync import LogSync
 from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
 from kling_batch.engine.reads import Reads
@@ -146,10 +147,18 @@ class RunContext:
         self.reads = Reads()
         self.feeder = Wakeup()
 
-    def emit(self, kind: EventKind, job: Job | None, message: str, **data: object) -> None:
+    def emit(self, kind: EventKind, job: Job | None, message: str, **data: JSON) -> None:
         """Report one event, about a job or, where that is None, about the run."""
         name, batch = (job.label, job.batch) if job else ("", "")
+        data = {**job_data(job), **data} if job else data
         self.notify(RunEvent(kind=kind, job=name, batch=batch, message=message, data=data))
+
+    def emit_attempt(
+        self, kind: EventKind, job: Job, attempt: Attempt | int, message: str, /, **data: JSON
+    ) -> None:
+        """Report one event about an attempt at a job; a number is read from the ledger."""
+        known = self.ledger.attempt(attempt) if isinstance(attempt, int) else attempt
+        self.emit(kind, job, message, **{**attempt_data(known, self.policy.attempts), **data})
 
     def pace(self) -> Pace:
         """How fast jobs may be submitted now, for displays."""

@@ -50,6 +50,8 @@ _DOCUMENT: Readers = {
     "vars": fields.variables,
     "env": fields.environment,
     "retry": fields.retry,
+    "hooks": fields.hooks,
+    "notify": fields.notify,
     "limits": None,
     "review": None,
     "defaults": None,
@@ -92,6 +94,8 @@ class Manifest:
     output: str | None = None
     path: str = DEFAULT_PATH
     limits: core.Limits = field(default=core.Limits())
+    hooks: core.Hooks = field(default=core.Hooks())
+    notify: tuple[str, ...] = field(default=(), repr=False)
     vars: Mapping[str, JSON]
     env: Mapping[str, str]
     defaults: Mapping[str, JSON]
@@ -126,6 +130,8 @@ def read_valid(value: JSON) -> Manifest | None:
         output=document.get("output"),
         path=document.get("path") or DEFAULT_PATH,
         limits=core.Limits(**limits),
+        hooks=document.get("hooks") or core.Hooks(),
+        notify=document.get("notify") or (),
         vars=document.get("vars") or {},
         env=document.get("env") or {},
         defaults=defaults or {},

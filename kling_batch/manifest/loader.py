@@ -190,6 +190,8 @@ class _Loading:
             source=str(self._path),
             jobs=jobs,
             limits=manifest.limits,
+            hooks=manifest.hooks,
+            notify=manifest.notify,
             unpicked=bool(expansion.waiting) and any(map(_needs_pick, jobs)),
             output=output,
             locate=find,

@@ -81,6 +81,8 @@ Environment = Annotated[
     Mapping[str, str], BeforeValidator(fields.environment), WithJsonSchema(fields.ENVIRONMENT)
 ]
 Retry = Annotated[int | None, BeforeValidator(fields.retry), WithJsonSchema(fields.RETRY)]
+Hooks = Annotated[core.Hooks, BeforeValidator(fields.hooks), WithJsonSchema(fields.HOOKS)]
+Notify = Annotated[tuple[str, ...], BeforeValidator(fields.notify), WithJsonSchema(fields.NOTIFY)]
 Matrix = Annotated[Mapping[str, Any], BeforeValidator(fields.matrix), WithJsonSchema(fields.MATRIX)]
 Object = Annotated[
     Mapping[str, Any], BeforeValidator(fields.mapping), WithJsonSchema(fields.OBJECT)
@@ -206,6 +208,12 @@ class Document(_Model):
     retry: Retry | None = _key(
         "How often a job is tried after failures that fal does not bill: {attempts: 3}."
     )
+    hooks: Hooks | None = _key(
+        "Commands that a run starts beside its work: {on_saved: [./publish.sh], on_finished: [..]}."
+    )
+    notify: Notify | None = _key(
+        "Where the end of a run is told (needs kling-batch[notify]): addresses, or $VARIABLE."
+    )
     limits: Limits | None = None
     review: Review | None = _key("Draft and final of every job that has no `review` of its own.")
     defaults: _Defaults | None = None
@@ -254,6 +262,8 @@ def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
         output=document.output,
         path=document.path or DEFAULT_PATH,
         limits=core.Limits(**limits),
+        hooks=document.hooks or core.Hooks(),
+        notify=document.notify or (),
         vars=document.vars or {},
         env=document.env or {},
         defaults=frame.get("defaults") or {},

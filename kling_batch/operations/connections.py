@@ -68,15 +68,24 @@ async def run_context(
     auth: str,
     notify: Callable[[RunEvent], None],
     priced: Sequence[str] = (),
+    trace: Callable[[str], None] | None = None,
 ) -> AsyncIterator[RunContext]:
     """The engine's context with open connections.
 
-    `priced`: endpoints whose unit prices are asked of fal, for the caps.
+    Args:
+        settings: of the run.
+        ledger: open for writing.
+        policy: the limits in force.
+        gateway: the emulator's address; None for fal.
+        auth: the `Authorization` header.
+        notify: is told of every event.
+        priced: endpoints whose unit prices are asked of fal, for the caps.
+        trace: is told of every request, without secrets.
     """
     # With fal-client, which loads only where something is sent.
     from kling_batch.fal.upload import FalUploader  # noqa: PLC0415
 
-    async with connect(gateway, auth) as fal:
+    async with connect(gateway, auth, trace=trace) as fal:
         factors = await dearer_units(fal.queue, priced)
         worker = Threads(FILE_THREADS)
         yield RunContext(

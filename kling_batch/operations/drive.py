@@ -24,6 +24,8 @@ from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.operations.connections import authorization_for, run_context
 from kling_batch.operations.handled_signals import Signals
+from kling_batch.operations.hooks import Hooks, hooks_of
+from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
 from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
@@ -33,6 +35,7 @@ from kling_batch.output.store import OutputStore
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action
 from kling_batch.report.display.base import Display
+from kling_batch.report.display.choose import Both
 from kling_batch.report.run_report import RunStarted
 
 
@@ -100,6 +103,9 @@ def _check_folder(store: OutputStore, job: Job, checked: set[Path]) -> None:
 
 async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResult:
     settings, display = run.settings, run.display
+    hooks = _hooks(run)
+    if hooks is not None:
+        display = Both(display, hooks)
     pays, detached = bool(run.plan.count(Action.SUBMIT)), settings.options.detach
     with receiver(run.signals) as signals:  # before the first line: then Ctrl-C is possible
         display.start(
@@ -115,7 +121,7 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
                 typical_seconds=run.ledger.typical_seconds(),
             )
         )
-        for warning in (*run.notices, *run.warnings):
+        for warning in (*run.notices, *run.warnings, *warnings_before(run.batches, os.environ)):
             display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings,
@@ -125,9 +131,12 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
             auth=auth,
             notify=display.notify,
             priced=_priced(run),
+            trace=run.trace,
         ) as context:
             engine = Engine(context)
             async with anyio.create_task_group() as tasks:
+                if hooks is not None:
+                    await tasks.start(hooks.work)
                 if signals is not None and run.signals is Signals.INTERRUPT:
                     tasks.start_soon(interrupt_once, signals, engine, display)
                 elif signals is not None:
@@ -138,8 +147,21 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
                     tasks.start_soon(_leave_after, engine, settings.deadline)
                 # Where the caller cancels this, a POST in flight is shielded and gets its answer.
                 result = await engine.run(run.plan)
+                if hooks is not None:
+                    await hooks.drain(stopped=partial(_asked_to_end, result))
                 tasks.cancel_scope.cancel()
     return result
+
+
+def _hooks(run: PreparedRun) -> Hooks | None:
+    def warn(message: str) -> None:
+        run.display.notify(RunEvent(kind=EventKind.WARNING, message=message))
+
+    return hooks_of(run.batches, warn, os.environ)
+
+
+def _asked_to_end(result: RunResult) -> bool:
+    return bool({ExitCode.INTERRUPTED, ExitCode.TERMINATED} & {*result.stopped_by()})
 
 
 def _priced(run: PreparedRun) -> list[str]:

@@ -39,7 +39,7 @@ from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
 from kling_batch.report.plan_view import left_out_lines
 from kling_batch.report.run_report import RunReport
-from kling_batch.settings import RunOptions, resolve
+from kling_batch.settings import NOTIFY_VARIABLE, RunOptions, resolve
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +56,15 @@ class Run(PreparedRun):
             from kling_batch.operations.drive import drive_in_own_loop  # noqa: PLC0415
 
             result = drive_in_own_loop(self)
-        return self._report(result)
+        report = self._report(result)
+        if self._to_be_told:
+            import anyio  # noqa: PLC0415 - an idle run without hooks has no event loop
+
+            from kling_batch.operations.farewell import tell  # noqa: PLC0415
+
+            with suppress(KeyboardInterrupt):  # ends the telling; the run has ended before
+                anyio.run(partial(tell, self.batches, report, idle=self.plan.idle))
+        return report
 
     async def carry_out_async(self) -> RunReport:
         """Carry out the plan and report, in the event loop of the caller."""
@@ -65,7 +73,18 @@ class Run(PreparedRun):
             from kling_batch.operations.drive import drive  # noqa: PLC0415
 
             result = await drive(self)
-        return self._report(result)
+        report = self._report(result)
+        if self._to_be_told:
+            from kling_batch.operations.farewell import tell  # noqa: PLC0415
+
+            await tell(self.batches, report, idle=self.plan.idle)
+        return report
+
+    @property
+    def _to_be_told(self) -> bool:
+        """Whether anybody wants to hear of the end."""
+        wanted = any(batch.hooks.on_finished or batch.notify for batch in self.batches)
+        return wanted or bool(os.environ.get(NOTIFY_VARIABLE))
 
     def _report(self, result: RunResult) -> RunReport:
         displaced = self.ledger.displaced
@@ -104,6 +123,7 @@ def open_run(
     retry: Callable[[Job], bool] | None = None,
     plan_maker: Callable[[Ledger], Plan] | None = None,
     single: bool = False,
+    trace: Callable[[str], None] | None = None,
 ) -> Iterator[Run]:
     """Open the ledger, record the run, make the plan and get it approved.
 
@@ -120,6 +140,7 @@ def open_run(
         retry: which failed jobs to try again; None: as `--retry-failed` says.
         plan_maker: makes the plan instead; nothing is registered then.
         single: a single-shot command, which is its own approval.
+        trace: is told of every HTTP request of the run, without secrets.
 
     Raises:
         KlingBatchError: the run cannot begin.
@@ -203,6 +224,7 @@ def open_run(
                 run_id=run_id,
                 started=started,
                 gateway=gateway,
+                trace=trace,
                 notices=search.notices,
             )
             yield run

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kling_batch.catalog.drift import CatalogCheck, Checked
 from kling_batch.core.jobs import JSON
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean, count
 
 
@@ -42,7 +43,7 @@ def _lines(checked: Checked) -> Iterator[str]:
 def as_json(result: CatalogCheck) -> JSON:
     """The same as JSON values."""
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "fits": result.fits,
         "prices_not_compared": result.no_prices or None,
         "endpoints": [

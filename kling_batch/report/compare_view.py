@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import duration, format_usd, usd_number
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean, count
 from kling_batch.errors import Problem
 from kling_batch.planning.plan import Plan
@@ -113,7 +114,7 @@ def _reasons(columns: Sequence[Column]) -> Iterator[str]:
 
 def as_json(columns: Sequence[Column]) -> JSON:
     """The same as JSON values."""
-    return {"schema_version": 1, "models": [_as_json(column) for column in columns]}
+    return {"schema_version": SCHEMA_VERSION, "models": [_as_json(column) for column in columns]}
 
 
 def _as_json(column: Column) -> JSON:

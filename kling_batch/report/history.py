@@ -14,6 +14,7 @@ from kling_batch.core.jobs import JSON, Render, canonical_json, differences
 from kling_batch.core.lifecycle import NEXT, State, status_of
 from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.core.records import Attempt, LoggedEvent, Standing
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.ledger import queries
 from kling_batch.ledger.names import LedgerJob
 from kling_batch.ledger.reader import Reader
@@ -96,7 +97,7 @@ def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON
     attempts = reader.attempts_of(job.key)
     last = attempts[-1] if attempts else None
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "batch": job.batch,
         "job": job.id,
         "take": job.take,

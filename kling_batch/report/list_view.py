@@ -15,6 +15,7 @@ from kling_batch.core.jobs import JobKey
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import format_usd, micro_usd
 from kling_batch.core.records import StatusRow
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import Tone, clean
 from kling_batch.core.verdicts import VerdictRow
 from kling_batch.report.display.page import Cell, Column, Page, table
@@ -142,5 +143,10 @@ def as_json_lines(
 ) -> Iterator[str]:
     """A JSON object for each job, with everything that the ledger has of it."""
     for row in rows:
-        document = {**row_data(row), "emulated": emulated, "verdict": verdict_of(row, verdicts)}
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            **row_data(row),
+            "emulated": emulated,
+            "verdict": verdict_of(row, verdicts),
+        }
         yield json.dumps(document, ensure_ascii=False)

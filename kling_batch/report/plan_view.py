@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.quantities import duration, format_usd, rate_text, usd_number
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
@@ -154,7 +155,7 @@ def as_json(
 ) -> JSON:
     """The whole plan as JSON values."""
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "cost_usd": usd_number(plan.cost),
         "awaiting_verdicts_usd": usd_number(plan.awaiting_cost),
         "cap_usd": usd_number(settings.max_cost),

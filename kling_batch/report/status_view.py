@@ -15,6 +15,7 @@ from kling_batch.core.jobs import JSON
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import duration, format_time, parse_time, usd_number
 from kling_batch.core.records import Money, StatusRow
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import Tone, clean, count, full_name
 from kling_batch.ledger import job_counts, queries
 from kling_batch.ledger.job_counts import FailureGroup, Kind
@@ -90,7 +91,7 @@ def as_data(found: Overview, rows: Iterator[StatusRow]) -> JSON:
     """The same as JSON values, with a row for each job."""
     money = found.money
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "ledger": found.ledger,
         "emulated": found.emulated,
         "charged_usd": usd_number(money.charged),

@@ -37,9 +37,7 @@ COMMANDS: dict[str, Entry] = {
         MAKE, "Generate or edit one video and print the result as JSON", "generate", "video"
     ),
     "init": Entry(MAKE, "Write a commented manifest, and its schema beside it", "init", "init"),
-    "mcp": Entry(
-        MAKE, "Serve assistants: they plan freely, and pay only for a reviewed plan", "mcp", "mcp"
-    ),
+    "mcp": Entry(MAKE, "Serve assistants: plan freely, pay only for a reviewed plan", "mcp", "mcp"),
     "status": Entry(LOOK, "Show the state of every job, and the costs", "status", "status"),
     "list": Entry(LOOK, "List the jobs: state, price, name, prompt", "list_jobs", "list_"),
     "show": Entry(LOOK, "Show the history of a job: attempts, costs, files", "show", "show"),
@@ -74,8 +72,13 @@ COMMANDS: dict[str, Entry] = {
     "catalog": Entry(
         CHECK, "List models, modes, tiers, prices and parameters", "catalog", "catalog"
     ),
-    "schema": Entry(CHECK, "Print the JSON Schema of a manifest (draft 2020-12)", "init", "schema"),
+    "schema": Entry(
+        CHECK, "Print the JSON Schema of manifests, or of printed JSON", "init", "schema"
+    ),
     "emulator": Entry(
         CHECK, "Serve an emulator of fal's queue, storage and platform API", "emulator", "emulator"
+    ),
+    "completion": Entry(
+        CHECK, "Print the completion script of a shell", "completion", "completion"
     ),
 }

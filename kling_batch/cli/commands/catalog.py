@@ -17,6 +17,7 @@ from kling_batch.catalog.registry import generations, models, modes
 from kling_batch.cli.options import options_of, service_options
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import JSON
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.report.catalog_check_view import as_json as check_json
 from kling_batch.report.catalog_check_view import as_text as check_text
@@ -189,7 +190,7 @@ def _parameter(parameter: Parameter, indent: str) -> str:
 def as_data(endpoints: Iterable[Endpoint]) -> JSON:
     """The whole catalogue as JSON values."""
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "models": [
             {
                 "model": each.name,

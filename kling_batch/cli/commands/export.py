@@ -11,6 +11,7 @@ import click
 from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_path, reader_of
 from kling_batch.cli.options import PATH, ledger_options
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean, count
 from kling_batch.core.verdicts import Verdict
 from kling_batch.errors import ExitCode, UsageError
@@ -70,7 +71,7 @@ def export(
         except OSError as error:
             raise UsageError(f"the list cannot be written: {describe_error(error)}") from error
     if as_json:
-        document = {"schema_version": 1, "files": done.rows, "missing": done.missing}
+        document = {"schema_version": SCHEMA_VERSION, "files": done.rows, "missing": done.missing}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
     for line in (*done.notes, *done.missing):
         click.echo(clean(line), err=True)

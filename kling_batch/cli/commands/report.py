@@ -15,6 +15,7 @@ from kling_batch.cli.options import options_of, place_options, service_options
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.quantities import format_usd, micro_usd, usd_number
 from kling_batch.core.records import DriftRow, Money, SpendRow
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.ledger import queries
@@ -108,7 +109,7 @@ class _Found:
 
     def as_data(self) -> dict[str, Any]:
         return {
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "emulated": self.emulated,
             "charged_usd": usd_number(self.money.charged),
             "exposed_usd": usd_number(self.money.exposed),

@@ -1,8 +1,8 @@
 """NDJSON display: one JSON object a line on standard output, the last one the report.
 
 The fields are a contract with other people's programs: add, never rename; a change of meaning
-raises `SCHEMA_VERSION`. Event names are those of `EventKind`, and `started`, `heartbeat` and
-`report` from here. Must not write anything but JSON.
+raises the `SCHEMA_VERSION` of all JSON. Event names are those of `EventKind`, and `started`,
+`heartbeat` and `report` from here. Must not write anything but JSON.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from datetime import datetime
 from kling_batch.core.events import Pace, RunEvent
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import format_time, usd_number
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.planning.plan import Action, LeftOut
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import JobLine, RunReport, RunStarted
-
-SCHEMA_VERSION = 1
 
 
 def event_record(

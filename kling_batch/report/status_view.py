@@ -223,7 +223,7 @@ def _words(found: Overview) -> list[JobStatus]:
 
 def _kind_lines(found: Overview, page: Page) -> Iterator[str]:
     """Counts by mode and tier: a table, or a line for each where the table has no room."""
-    words = [word for word in JobStatus if found.counts[word]]
+    words = _words(found)
     columns = [
         Column("mode and tier", piped=24),
         *(Column(word.value, right=True, piped=len(word.value) + 2) for word in words),

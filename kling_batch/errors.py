@@ -15,7 +15,7 @@ cannot go on. Must not import anything of this package but the codes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from kling_batch.exit_codes import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode
 
@@ -43,12 +43,17 @@ class KlingBatchError(Exception):
     """Anything we can explain without a traceback."""
 
     exit_code = ExitCode.SOME_FAILED
+    #: Stable name for programs (docs/events.md): add, never rename.
+    code: ClassVar[str] = "failed"
+    #: What to type next, where the message does not say it.
+    hint: ClassVar[str] = ""
 
 
 class UsageError(KlingBatchError):
     """The command line or its environment asks for something impossible."""
 
     exit_code = ExitCode.USAGE
+    code = "usage"
 
 
 class Place(NamedTuple):
@@ -102,6 +107,8 @@ class ManifestError(KlingBatchError):
     """Every problem of a manifest at once; nothing was sent and nothing was paid."""
 
     exit_code = ExitCode.USAGE
+    code = "manifest"
+    hint = "kling-batch validate MANIFEST"
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
@@ -112,21 +119,28 @@ class AuthError(KlingBatchError):
     """The key is missing or fal refuses it; no job is marked failed for it."""
 
     exit_code = ExitCode.AUTH
+    code = "key"
+    hint = "kling-batch doctor"
 
 
 class BudgetError(KlingBatchError):
     """The cap, the credits or an account lock forbids another submission."""
 
     exit_code = ExitCode.BUDGET
+    code = "budget"
 
 
 class LedgerError(KlingBatchError):
     """The ledger is locked by another run, damaged, or newer than the program."""
 
     exit_code = ExitCode.LEDGER
+    code = "ledger"
+    hint = "kling-batch doctor"
 
 
 class PlanDriftError(KlingBatchError):
     """The manifest, the prices or the ledger moved since the plan was made."""
 
     exit_code = ExitCode.PLAN_DRIFT
+    code = "plan_drift"
+    hint = "kling-batch plan MANIFEST --save FILE"

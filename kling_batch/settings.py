@@ -37,6 +37,8 @@ DEFAULT_CONCURRENCY = 8
 LEAST_DEFAULT_RATE = 10.0
 #: Seconds back in which paid requests are looked for in fal's list, where the manifest sets none.
 DEFAULT_REUSE = 7 * 86400.0
+#: Addresses for notifications beside those of the manifests, separated by blanks.
+NOTIFY_VARIABLE = "KLING_BATCH_NOTIFY"
 
 T = TypeVar("T")
 

@@ -86,22 +86,23 @@ HOMES: dict[str, set[str]] = {
     "jinja2": {"manifest.templating", "report.gallery"},
     "rich": {"report.display"},
     "dotenv": {"fal.key_file"},
-    "PIL": {"manifest.probe"},
-    "av": {"manifest.probe"},
+    "PIL": {"manifest.probe", "report.posters"},
+    "av": {"manifest.probe", "report.posters"},
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {
         *("engine", "fal.client", "wire", "output.download", "output.worker", "operations"),
-        *("api.runs", "mcp"),
+        *("api.runs", "mcp", "review.app"),
     },
-    "starlette": set(),
-    "uvicorn": set(),
+    "starlette": {"review.app"},
+    "uvicorn": {"review.server"},
     "trio": set(),
     # Of the standard library: what only one place may do.
     "asyncio": {"wire.sockets"},
     "threading": set(),
-    "subprocess": {"mcp.program"},
-    "time": set(),
+    "subprocess": {"mcp.program", "operations.hooks"},
+    "apprise": {"operations.notify"},
+    "time": {"report.display.watch"},
     "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }
@@ -256,20 +257,22 @@ def test_every_module_says_what_it_is() -> None:
 
 #: Who may catch everything, how often, and why that is right.
 CATCH_ALL = {
-    "ledger.database": 2,  # close what was opened, roll back what was begun; both raise again
+    "ledger.database": 3,  # close what was opened, roll back what was begun; all raise again
     "ledger.ledger": 2,  # give the lock back; raises again
     "engine.job_flow": 1,  # frees the window place; raises again
+    "operations.hooks": 1,  # ends the process that it has started; raises again
     "operations.drive": 1,  # an error out of its task group, raised again
     "operations.run": 1,  # the run's exit code; raises again
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
     "output.files": 1,  # the half file; raises again
     "manifest.templating": 2,  # a user's template may raise anything
     "manifest.probe": 2,  # decoders raise anything over a strange file
+    "report.posters": 1,  # the same
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
     "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
     "wire.over_httpx": 2,  # the same
     "fal.upload": 1,  # fal-client over an answer that it does not expect
-    "cli.main": 1,  # what several tasks raised at once, in words
+    "cli.main": 1,  # every error in words; what is a defect is raised again
     "emulator.app": 1,  # a server answers
 }
 
@@ -317,8 +320,11 @@ def test_the_wall_clock_is_read_at_the_edge_only() -> None:
     }
 
     assert readers <= {
+        "cli.displays",
+        "cli.failures",
         "operations.services",
         "report.display.choose",
+        "report.display.page",
         "report.gallery",
     }
 

@@ -22,14 +22,15 @@ from sqlite_utils import Database
 from support import documents
 
 from kling_batch.catalog.registry import index
+from kling_batch.cli.command_tree import command_tree
 from kling_batch.cli.commands import COMMANDS
 from kling_batch.cli.main import cli
 from kling_batch.core import events
 from kling_batch.core.lifecycle import NEXT, TRANSITIONS
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY
-from kling_batch.fal.key_file import KEYS as KEY_VARIABLES
 from kling_batch.ledger.migrations import migrations
 from kling_batch.manifest.schema import schema
+from kling_batch.report.output_schema import ERROR_CODES
 from kling_batch.report.run_report import JobOutcome
 
 ROOT = Path(__file__).parent.parent
@@ -103,6 +104,21 @@ def relations(kind: str) -> str:
     return "\n".join([f"| {kind} | columns |", "|---|---|", *rows])
 
 
+def environment() -> str:
+    """Every variable that stands for an option."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for command in command_tree(cli)["commands"]:
+        for each in command["parameters"]:
+            if variable := each["environment"]:
+                option = max(each["spellings"], key=len)
+                found.setdefault(variable, (option, []))[1].append(command["command"])
+    rows = [
+        f"| `{variable}` | `{option}` | {', '.join(f'`{name}`' for name in names)} |"
+        for variable, (option, names) in sorted(found.items())
+    ]
+    return "\n".join(["| variable | option | commands |", "|---|---|---|", *rows])
+
+
 BLOCKS: list[tuple[str, str, Callable[[], str]]] = [
     ("README.md", "exit-codes", exit_codes),
     ("README.md", "commands", commands),
@@ -111,6 +127,7 @@ BLOCKS: list[tuple[str, str, Callable[[], str]]] = [
     ("DESIGN.md", "transitions", transitions),
     ("docs/exit-codes.md", "exit-codes", exit_codes),
     ("docs/exit-codes.md", "exit-priority", exit_priority),
+    ("docs/environment.md", "environment", environment),
     ("docs/ledger.md", "ledger-tables", lambda: relations("table")),
     ("docs/ledger.md", "ledger-views", lambda: relations("view")),
     ("docs/troubleshooting.md", "exit-codes", exit_codes),
@@ -120,7 +137,6 @@ BLOCKS: list[tuple[str, str, Callable[[], str]]] = [
     ("docs/manifest.md", "manifest-job", lambda: documents.manifest_keys("job")),
     ("docs/manifest.md", "manifest-parameters", documents.manifest_parameters),
     ("docs/manifest.md", "manifest-modes", documents.manifest_modes),
-    ("docs/environment.md", "environment", documents.environment),
     ("docs/commands.md", "helps", documents.helps),
     ("docs/emulator.md", "fault-stages", documents.fault_stages),
     ("docs/emulator.md", "fault-kinds", documents.fault_kinds),
@@ -148,9 +164,9 @@ def test_generated_tables_are_current(file: str, name: str, make: Callable[[], s
 # -- listed names ------------------------------------------------------------------------------
 
 
-def listed(marker: str) -> list[str]:
-    """The names in the first column of the table below `<!-- names: … -->` in docs/events.md."""
-    text = (ROOT / "docs/events.md").read_text()
+def listed(marker: str, file: str = "events.md") -> list[str]:
+    """The names in the first column of the table below `<!-- names: … -->` in a document."""
+    text = (ROOT / "docs" / file).read_text()
     table = text.partition(f"<!-- names: {marker} -->\n")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
@@ -175,11 +191,27 @@ def test_every_event_is_documented() -> None:
     assert sorted(listed("events")) == sorted([*map(str, events.EventKind), *own])
 
 
+def test_every_code_of_an_error_is_documented() -> None:
+    assert listed("error-codes") == [*ERROR_CODES]
+
+
+def test_every_variable_that_is_read_is_documented() -> None:
+    """By the spellings `environ["X"]`, `environ.get("X"` and `"X" in …environ`."""
+    read = re.compile(r'environ(?:\[|\.get\(|\.pop\()"([A-Z_]+)"|"([A-Z_]+)" in (?:os\.)?environ')
+    sources = [path for path in SOURCES if path.is_relative_to(ROOT / "kling_batch")]
+    names = {
+        one or other for path in sources for one, other in read.findall(path.read_text("utf-8"))
+    }
+
+    assert {"NO_COLOR", "GITHUB_ACTIONS"} <= names
+    assert names <= {*listed("environment", "environment.md")}
+
+
 def test_every_ending_is_documented() -> None:
     assert listed("endings") == [outcome.name.lower() for outcome in JobOutcome]
 
 
-# -- the manifest's reference, variables and messages --------------------------------------------
+# -- the manifest's reference, and messages --------------------------------------------
 
 
 @pytest.mark.parametrize("place", documents.KEYS)
@@ -208,22 +240,6 @@ def test_the_examples_of_the_reference_fit_the_schema() -> None:
             mode = {} if name in ("mode", "endpoint") else {"mode": "text-to-video"}
             Draft202012Validator(schema()).validate({"jobs": [mode | job]})
     Draft202012Validator(schema()).validate({**top, "limits": limits})
-
-
-def test_every_variable_that_the_program_reads_is_documented() -> None:
-    page = (ROOT / "docs/environment.md").read_text()
-    read = {
-        name
-        for path in (ROOT / "kling_batch").rglob("*.py")
-        for name in re.findall(
-            r'environ(?:\.get\(|\[)"([A-Z_]+)"|"([A-Z_]+)" in os\.environ', path.read_text()
-        )
-        for name in name
-        if name
-    }
-
-    assert {"COLUMNS", "NO_COLOR", "GITHUB_ACTIONS"} <= read
-    assert [name for name in sorted(read | set(KEY_VARIABLES)) if f"`{name}`" not in page] == []
 
 
 def texts() -> str:

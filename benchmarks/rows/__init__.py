@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.rows import (
     clients,
     files,
+    gallery,
     growth,
     idle,
     loop,
@@ -27,5 +28,6 @@ ROWS: tuple[Row, ...] = (
     *clients.ROWS,
     *promises.ROWS,
     *open_requests.ROWS,
+    *gallery.ROWS,
     *growth.ROWS,
 )

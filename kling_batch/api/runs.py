@@ -159,7 +159,7 @@ class _Events:
         """Pass on a warning about the selection."""
         self.notify(RunEvent(kind=EventKind.WARNING, message=message))
 
-    def tick(self, now: float) -> None:  # noqa: ARG002 - of the protocol
+    def tick(self, *_args: object) -> None:
         """Stop the run where the caller's function has failed."""
         if self._error is not None:
             raise self._error

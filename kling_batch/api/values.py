@@ -12,7 +12,7 @@ from kling_batch.core.quantities import USD, MicroUSD
 from kling_batch.errors import ExitCode
 from kling_batch.operations.plan import PlannedRun
 from kling_batch.planning import plan as planning
-from kling_batch.planning.plan import Action
+from kling_batch.planning.plan import RESTING, Action
 from kling_batch.report import run_report
 from kling_batch.report.plan_view import as_text
 from kling_batch.report.run_report import JobOutcome
@@ -73,8 +73,7 @@ class Plan:
     @property
     def idle(self) -> bool:
         """Whether a run would do nothing at all."""
-        rest = (Action.KEEP, Action.SETTLED, Action.BLOCKED)
-        return all(item.action in rest for item in self.items)
+        return all(item.action in RESTING for item in self.items)
 
 
 def _planned_job(item: planning.PlannedJob) -> PlannedJob:

@@ -172,6 +172,13 @@ IMAGE_ELEMENTS = Parameter(
         fields=(_FRONTAL, urls("reference_image_urls", "Further views, at most 3.", most=3)),
     ),
 )
+VOICE_ID = Parameter(
+    name="voice_id",
+    kind="voice",
+    media="voice",
+    maximum=200,
+    doc="A voice made by `create-voice`: its id, or {job: …}.",
+)
 COMBO_ELEMENTS = replace(
     IMAGE_ELEMENTS,
     item=Parameter(
@@ -188,9 +195,7 @@ COMBO_ELEMENTS = replace(
                 limits=VIDEO,
                 doc="A clip of it; one element of a request may have one.",
             ),
-            Parameter(
-                name="voice_id", kind="text", maximum=200, doc="A voice made by `create-voice`."
-            ),
+            VOICE_ID,
         ),
     ),
 )

@@ -33,7 +33,7 @@ class Endpoint:
     id: str
     mode: str
     tier: str
-    #: `image`, `video` or `audio`.
+    #: `image`, `video`, `audio` or `voice`.
     output: str
     doc: str
     parameters: tuple[Parameter, ...]
@@ -50,6 +50,8 @@ class Endpoint:
     price_source: str
     price_dated: str
     price_evidence: Evidence = Evidence.FAL
+    #: The field of its answer that other jobs take as their input, where it makes no file.
+    value: str = ""
     #: Why the endpoint itself is in doubt; a job that uses it is warned.
     doubt: str = ""
     #: The name of its generation, which fills it in.

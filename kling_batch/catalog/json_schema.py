@@ -23,9 +23,13 @@ REFERENCE: Schema = {
     "properties": {
         "job": {"type": ["string", "integer"], "description": "The id of the other job."},
         "take": {
-            "anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, TEMPLATE],
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 1000},
+                {"const": "picked"},
+                TEMPLATE,
+            ],
             "default": 1,
-            "description": "Which of its takes.",
+            "description": "Which of its takes; `picked` waits for a person's pick.",
         },
         "output": {
             "anyOf": [{"type": "integer", "minimum": 1, "maximum": 1000}, TEMPLATE],
@@ -233,6 +237,7 @@ _OPTIONS: Mapping[str, Callable[[Parameter], list[Schema]]] = {
     "decimal": _decimal_options,
     "flag": lambda _parameter: [{"type": "boolean"}],
     "url": _url_options,
+    "voice": lambda parameter: [*_text_options(parameter), REFERENCE],
     "list": _list_options,
     "object": _object_options,
 }

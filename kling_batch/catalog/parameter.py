@@ -12,6 +12,8 @@ from functools import cached_property
 from kling_batch.catalog.media import MediaLimits
 from kling_batch.core.jobs import JSON
 
+#: Kinds of parameters that take another job's output.
+REFERENCES = frozenset({"url", "voice"})
 #: Longer lists of choices are cut short in a message.
 _MOST_LISTED = 20
 
@@ -21,7 +23,7 @@ class Parameter:
     """One input of an endpoint (or of one of its nested types), as data."""
 
     name: str
-    #: A name of `READERS`: text, choice, whole, decimal, flag, url, list or object.
+    #: A name of `READERS`: text, choice, whole, decimal, flag, url, voice, list or object.
     kind: str
     doc: str
     #: Names that other endpoints have for the same thing: a job may use them.
@@ -39,7 +41,7 @@ class Parameter:
     #: Of the number, of the characters or of the items, by kind.
     minimum: float | None = None
     maximum: float | None = None
-    #: What a url points to: image, video, audio or any.
+    #: What a url points to: image, video, audio or any. Of a voice: voice.
     media: str = ""
     limits: MediaLimits | None = None
     #: Limits that depend on another parameter: its name, and the limits by its value.
@@ -57,7 +59,7 @@ class Parameter:
     @cached_property
     def holds_urls(self) -> bool:
         """Whether it, or a part of it, may be a local file or another job's output."""
-        return self.kind == "url" or any(parameter.holds_urls for parameter in self.inner)
+        return self.kind in REFERENCES or any(parameter.holds_urls for parameter in self.inner)
 
     def limits_with(self, arguments: Mapping[str, JSON]) -> MediaLimits | None:
         """The limits of a file for it, beside these arguments."""
@@ -89,6 +91,7 @@ _MEDIA = {
     "video": ("video",),
     "audio": ("audio",),
     "audio or video": ("audio", "video"),
+    "voice": ("voice",),
 }
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from unicodedata import normalize
 
-from kling_batch.catalog.parameter import Parameter, media_taken
+from kling_batch.catalog.parameter import REFERENCES, Parameter, media_taken
 from kling_batch.core.diagnostics import Collector, nearest, show
-from kling_batch.core.jobs import JSON, JobKey, LocalFile, OutputOf
+from kling_batch.core.jobs import JSON, PICKED, JobKey, LocalFile, OutputOf
 from kling_batch.core.urls import unreachable
 from kling_batch.errors import ArgumentPath
 
@@ -80,7 +80,7 @@ def map_urls(
     """
     if value is None or not parameter.holds_urls:
         return value
-    if parameter.kind == "url":
+    if parameter.kind in REFERENCES:
         return visit(parameter, value, path)
     if parameter.item is not None:
         item = parameter.item
@@ -205,6 +205,16 @@ def _url(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collec
     return value
 
 
+def _voice(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
+    """The id of a voice, or the job that makes one."""
+    if isinstance(value, OutputOf):
+        return value
+    value = from_json(value.strip(), "{") if isinstance(value, str) else value
+    if isinstance(value, Mapping):
+        return reference(value, path, problems)
+    return _text(parameter, value, path, problems)
+
+
 def reference(
     value: Mapping[str, JSON], path: ArgumentPath, problems: Collector
 ) -> OutputOf | None:
@@ -219,9 +229,13 @@ def reference(
         problems.error(path, "`job` must be the id of another job", "wrong-value")
     counts = {}
     for name in ("take", "output"):
+        if name == "take" and value.get(name) == "picked":
+            counts[name] = PICKED
+            continue
         counts[name] = whole_number(value.get(name, 1)) or 0
         if not 1 <= counts[name] <= 1000:
-            message = f"`{name}` is {show(value[name])}; it counts from 1"
+            or_picked = ", or is `picked`" if name == "take" else ""
+            message = f"`{name}` is {show(value[name])}; it counts from 1{or_picked}"
             problems.error((*path, name), message, "out-of-range")
     if len(problems.errors) > before:
         return None
@@ -278,6 +292,7 @@ READERS: Mapping[str, Callable[[Parameter, JSON, ArgumentPath, Collector], JSON]
     "decimal": _decimal,
     "flag": _flag,
     "url": _url,
+    "voice": _voice,
     "list": _list,
     "object": _object,
 }

@@ -101,7 +101,14 @@ class PerImage:
     longest_series: int = 9
 
 
-Price = PerSecond | PerImage
+@dataclass(frozen=True, slots=True)
+class PerCall:
+    """US dollars for one request, whatever is in it."""
+
+    usd: str
+
+
+Price = PerSecond | PerImage | PerCall
 
 
 def estimate_images(price: PerImage, arguments: Arguments) -> Estimate:

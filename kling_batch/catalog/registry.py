@@ -35,6 +35,7 @@ from kling_batch.catalog.pricing import (
     Case,
     Counted,
     Estimate,
+    PerCall,
     PerImage,
     estimate_images,
     estimate_seconds,
@@ -127,6 +128,8 @@ def estimate(endpoint: Endpoint, arguments: Arguments, seconds: Lengths | None =
     """
     if endpoint.price is None:
         return Estimate(MicroUSD(0), "price unknown")
+    if isinstance(endpoint.price, PerCall):
+        return Estimate(parse_usd(endpoint.price.usd))
     if isinstance(endpoint.price, PerImage):
         return estimate_images(endpoint.price, arguments)
     clips = clip_limits(endpoint, arguments)

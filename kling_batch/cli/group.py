@@ -5,12 +5,14 @@ Knows click and the table of commands; must not know what a command does.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
 
 from kling_batch.cli.commands import COMMANDS
 from kling_batch.cli.overview import overview
+from kling_batch.cli.program import COMPLETE
 
 
 class LazyGroup(click.Group):
@@ -28,6 +30,10 @@ class LazyGroup(click.Group):
         module = import_module(f"kling_batch.cli.commands.{entry.module}")
         command = getattr(module, entry.attribute)
         assert isinstance(command, click.Command)
+        if COMPLETE in os.environ:
+            from kling_batch.cli.completion import equip  # noqa: PLC0415 - only a shell needs it
+
+            equip(command)
         return command
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

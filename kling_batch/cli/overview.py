@@ -19,6 +19,7 @@ _FIRST_STEPS = """
 kling-batch run manifest.yaml --emulator   try it, nothing is paid
 kling-batch plan manifest.yaml             what would happen, and what it would cost
 kling-batch run manifest.yaml              do it; the same command again resumes
+kling-batch --help --json                  every command and option, for programs
 """
 
 #: The options of the group itself: how each is written, and what it does.

@@ -18,7 +18,10 @@ from kling_batch.report.command_line import Command, TypedOption
 #: Options of this invocation only: how it is shown and ends, and what it may pay for (`--yes`, and
 #: `--retry-failed`, which pays each time it is given).
 ONCE = frozenset(
-    {"yes", "retry_failed", "timeout", "detach", "as_json", "quiet", "junit", "summary"}
+    {
+        *("yes", "retry_failed", "timeout", "detach"),
+        *("as_json", "quiet", "verbose", "log_file", "junit", "summary"),
+    }
 )
 
 

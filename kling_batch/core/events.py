@@ -65,6 +65,20 @@ class RunEvent:
     data: dict[str, JSON] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a run may submit at this moment."""
+
+    #: Submissions a second: what the options allow, and what fal's answers have left of it.
+    most: float
+    rate: float
+    #: Seconds for which nothing is submitted, because fal asked to wait.
+    held: float = 0.0
+    #: Places of the window that are taken, and how many there are.
+    open: int = 0
+    window: int = 0
+
+
 JobName: TypeAlias = tuple[str, str, int]
 """Batch, id and take: one name of a job."""
 

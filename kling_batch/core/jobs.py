@@ -44,6 +44,43 @@ class OutputOf:
     job_id: str
     take: int
     index: int = 0
+    #: Whether a person's pick chose the take, and not the manifest.
+    picked: bool = field(default=False, compare=False)
+
+
+#: Where a key would be, in a reference to the take that somebody has yet to pick.
+_UNPICKED = "picked:"
+#: `take: picked` of a reference, until the take is known.
+PICKED = 0
+
+
+def unpicked_key(batch: str, job_id: str) -> JobKey:
+    """Stands for the key of a take that nobody has picked yet; no job has such a key."""
+    return JobKey(f"{_UNPICKED}{batch}/{job_id}")
+
+
+def is_unpicked(key: str) -> bool:
+    """Whether a reference waits for a pick, so that its job cannot be paid for yet."""
+    return key.startswith(_UNPICKED)
+
+
+#: What the id of a draft adds to that of its final. No job of a manifest may end in it.
+DRAFT_SUFFIX = "~draft"
+
+
+def draft_id(job_id: str) -> str:
+    """The id of the drafts of a job with `review:`; a take of the one is a take of the other."""
+    return f"{job_id}{DRAFT_SUFFIX}"
+
+
+def is_draft_id(job_id: str) -> bool:
+    """Whether an id is that of drafts."""
+    return job_id.endswith(DRAFT_SUFFIX)
+
+
+def final_id(job_id: str) -> str:
+    """The id without what makes it that of drafts."""
+    return job_id.removesuffix(DRAFT_SUFFIX)
 
 
 def job_label(job_id: str, take: int) -> str:
@@ -96,6 +133,9 @@ class Job(NamedTuple):
     tags: tuple[str, ...] = ()
     #: The index of its entry in the manifest's `jobs:`, from 0.
     entry: int = 0
+    #: The id of its drafts: it is paid for once the one of the same take is approved. Empty for
+    #: a job without review.
+    draft: str = ""
 
     @property
     def label(self) -> str:
@@ -128,6 +168,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Commands of the user's own that a run starts beside its work, each as a list of words."""
+
+    #: For each job whose files are in place.
+    on_saved: tuple[str, ...] = ()
+    #: Once, at the end.
+    on_finished: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """A loaded manifest: its name, its limits and every job it expands to, parents first."""
 
@@ -135,9 +185,15 @@ class Batch:
     source: str
     jobs: tuple[Job, ...]
     limits: Limits = field(default=Limits())
+    #: Whether some job needs a take that somebody has yet to pick.
+    unpicked: bool = False
     #: `output:` as written, or None.
     output: str | None = None
     warnings: tuple[Problem, ...] = ()
+    hooks: Hooks = field(default=Hooks())
+    #: Where the end of a run is told: addresses for apprise, which are secrets, or `$NAME` for one
+    #: that an environment variable holds.
+    notify: tuple[str, ...] = field(default=(), repr=False)
     #: Job and path of an argument → its place; None where nothing more is known than `Job.place`.
     locate: Callable[[Job, ArgumentPath], Place] | None = field(
         default=None, repr=False, compare=False
@@ -291,7 +347,7 @@ def leaves(value: JSON) -> list[JSON]:
     return [value]
 
 
-def substitute(value: JSON, urls: Mapping[object, str]) -> JSON:
+def substitute(value: JSON, urls: Mapping[object, JSON]) -> JSON:
     """The arguments as fal gets them: each `LocalFile` and `OutputOf` replaced by its URL."""
     if isinstance(value, Mapping):
         return {name: substitute(item, urls) for name, item in value.items()}

@@ -21,3 +21,17 @@ def gc_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def gc_spared() -> Iterator[None]:
+    """Leave what exists now out of collections: modules, the catalogue and the plan stay anyway.
+
+    Measured: a full collection that goes through them holds an event loop for 50 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -124,7 +124,10 @@ class Money:
 
 
 class StatusRow(NamedTuple):
-    """A row of the view `job_status`; its fields are the keys of `list --json`."""
+    """A job with its latest attempt; its fields are keys of `list --json`.
+
+    The fields up to `attempt_id` are the columns of the view `job_status`.
+    """
 
     batch: str
     job_id: str
@@ -144,6 +147,12 @@ class StatusRow(NamedTuple):
     endpoint: str
     job_key: str
     attempt_id: int | None
+    #: When the latest attempt began.
+    tried_at: str | None
+    #: Whether a failed or cancelled one was billed: `no`, `yes`, `unknown`.
+    charged: str | None
+    #: Whether it was paid for or adopted.
+    origin: str | None
 
     @property
     def label(self) -> str:
@@ -202,6 +211,7 @@ class LoggedEvent(NamedTuple):
 class NamedRender(NamedTuple):
     """A name of a job, current or retired, with its latest attempt: a card of the gallery."""
 
+    job_key: JobKey
     batch: str
     job_id: str
     take: int
@@ -216,7 +226,10 @@ class NamedRender(NamedTuple):
     state: State | None
     remote_status: str | None
     request_id: str | None
+    submitted_at: str | None
     rendered_at: str | None
+    #: How many attempts there have been.
+    attempts: int
     failure: str | None
     #: Why it is in doubt.
     doubt: str | None

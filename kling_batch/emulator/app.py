@@ -20,7 +20,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from . import control, files, platform_api, queue_api, storage_api
+from . import control, files, platform_api, queue_api, schema_api, storage_api
 from .faults import ConnectionDropped
 from .http import Incoming, Refusal
 from .world import World
@@ -35,6 +35,7 @@ HOSTS: Mapping[str, Handler] = {
     **dict.fromkeys(files.HOSTS, storage_api.handle_cdn),
     storage_api.PUT_HOST: storage_api.handle_put,
     "api.fal.ai": platform_api.handle,
+    "fal.ai": schema_api.handle,
 }
 
 

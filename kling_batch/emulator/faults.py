@@ -32,6 +32,7 @@ Stage = Literal[
     "cancel",
     "list",
     "pricing",
+    "schema",
     "upload",
     "download",
     "job",  # how the render ends; decided on acceptance

@@ -108,7 +108,7 @@ def _int(rule: Field, value: object, path: Path) -> Iterator[Detail]:
 def _float(rule: Field, value: object, path: Path) -> Iterator[Detail]:
     try:
         number = float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
+    except (ValueError, OverflowError):  # an endless whole number
         number = None
     if number is None or isinstance(value, bool):
         msg = "Input should be a valid number, unable to parse string as a number"

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from kling_batch.core.events import EventKind, RunEvent
+from kling_batch.core.events import EventKind, Pace, RunEvent
 from kling_batch.core.jobs import JSON, Job, JobKey
 from kling_batch.core.outcomes import (
     CancelAnswer,
@@ -24,7 +24,8 @@ from kling_batch.core.outcomes import (
     SubmitOutcome,
 )
 from kling_batch.core.quantities import FailureLimit, MicroUSD
-from kling_batch.core.records import Cap
+from kling_batch.core.records import Attempt, Cap
+from kling_batch.engine.event_data import attempt_data, job_data
 from kling_batch.engine.log_sync import LogSync
 from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
 from kling_batch.engine.reads import Reads
@@ -94,6 +95,9 @@ class RunPolicy:
     #: Whether this run was approved to pay for a job: what was only to be collected may fail, and a
     #: new attempt at it is one more payment.
     payable: Callable[[JobKey], bool] = lambda _key: True
+    #: Whether a person took back, since the plan was made, what lets a job be paid for. Asked
+    #: before each intent.
+    withdrawn: Callable[[Job], bool] = lambda _job: False
     #: Why nothing may be submitted in this run, or empty.
     alarm: str = ""
 
@@ -143,10 +147,29 @@ class RunContext:
         self.reads = Reads()
         self.feeder = Wakeup()
 
-    def emit(self, kind: EventKind, job: Job | None, message: str, **data: object) -> None:
+    def emit(self, kind: EventKind, job: Job | None, message: str, **data: JSON) -> None:
         """Report one event, about a job or, where that is None, about the run."""
         name, batch = (job.label, job.batch) if job else ("", "")
+        data = {**job_data(job), **data} if job else data
         self.notify(RunEvent(kind=kind, job=name, batch=batch, message=message, data=data))
+
+    def emit_attempt(
+        self, kind: EventKind, job: Job, attempt: Attempt | int, message: str, /, **data: JSON
+    ) -> None:
+        """Report one event about an attempt at a job; a number is read from the ledger."""
+        known = self.ledger.attempt(attempt) if isinstance(attempt, int) else attempt
+        self.emit(kind, job, message, **{**attempt_data(known, self.policy.attempts), **data})
+
+    def pace(self) -> Pace:
+        """How fast jobs may be submitted now, for displays."""
+        rate, window = self.submit_rate, self.window
+        return Pace(
+            most=rate.most,
+            rate=rate.now,
+            held=rate.held,
+            open=window.open,
+            window=window.limit,
+        )
 
     def leave_window(self) -> None:
         """Free the window place of a request that is open no more."""

@@ -64,8 +64,14 @@ class FileFetch:
                 if failures >= FETCH_TRIES and not outage:
                     return outcome
             pause = pacing.DOWNLOAD.delay(n, self._context.rng)
-            message = f"{outcome.reason}; again in {pause:.0f} s"
-            self._context.emit(EventKind.DOWNLOAD_AGAIN, job, message)
+            self._context.emit_attempt(
+                EventKind.DOWNLOAD_AGAIN,
+                job,
+                attempt,
+                f"{outcome.reason}; again in {pause:.0f} s",
+                reason=outcome.reason,
+                seconds=round(pause, 3),
+            )
             await anyio.sleep(pause)
         raise AssertionError("the loop returns")
 

@@ -82,7 +82,9 @@ class SubmissionGate:
             if support:
                 reason = f"{reason}; {SUPPORT}"
             self._stops.append(StopReason(code, reason, cap, support=support))
-            self._context.emit(EventKind.STOPPING, None, reason)
+            self._context.emit(
+                EventKind.STOPPING, None, reason, reason=reason, exit_code=code.value
+            )
 
     def over_cap(self, job: Job, over: OverCap) -> None:
         """Close; or stop the batches that the cap is about, where the run has others."""

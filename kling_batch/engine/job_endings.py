@@ -7,11 +7,13 @@ releases or blocks the jobs that wait for it. Must not submit, poll or fetch.
 from __future__ import annotations
 
 from kling_batch.core.events import EventKind, RunResult, name_of
-from kling_batch.core.jobs import Job, JobKey
+from kling_batch.core.jobs import JSON, Job, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Failure
+from kling_batch.core.records import Attempt
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.delivery import Delivery
+from kling_batch.engine.event_data import file_data, render_seconds
 from kling_batch.engine.gate import SubmissionGate
 from kling_batch.engine.job_queue import JobQueue
 from kling_batch.errors import ExitCode, UsageError
@@ -46,32 +48,59 @@ class JobEndings:
         if restored:
             self._run_result.restored.add(name_of(item.job))
         known = self._context.ledger.files_of(attempt_id)
-        files = [shown(self._context.store.located(f.path)) for f in known if not f.superseded]
-        self._context.emit(EventKind.SAVED, item.job, ", ".join(files), files=files)
+        located = self._context.store.located
+        files = [(shown(located(file.path)), file) for file in known if not file.superseded]
+        paths = [path for path, _ in files]
+        attempt = self._context.ledger.attempt(attempt_id)
+        self._context.emit_attempt(
+            EventKind.SAVED,
+            item.job,
+            attempt,
+            ", ".join(paths),
+            files=paths,
+            artifacts=file_data(files),
+            render_seconds=render_seconds(attempt),
+        )
         if item.action in _RENDERS:
             self._gate.ended(None)
         self._settle(item.job.key, succeeded=True)
         await self._place_duplicates(item, attempt_id)
 
-    def failed(self, item: PlannedJob, failure: Failure) -> None:
-        """This run gives the job up."""
+    def failed(self, item: PlannedJob, failure: Failure, attempt: Attempt | None = None) -> None:
+        """This run gives the job up; `attempt` is the one that failed, if any was made."""
         self._note(item.job, failure.message)
         self._run_result.failed.add(name_of(item.job))
-        self._context.emit(
-            EventKind.FAILED,
-            item.job,
-            failure.message,
-            failure=failure.kind,
-            charged=failure.charged,
-        )
+        facts = {
+            "reason": failure.message,
+            "failure": failure.kind,
+            "charged": failure.charged,
+            "error_type": failure.error_type or None,
+            "status": failure.status,
+        }
+        self._emit(EventKind.FAILED, item.job, failure.message, attempt, facts)
         self._gate.ended(failure)
         self._settle(item.job.key, succeeded=False)
 
-    def left_open(self, item: PlannedJob, kind: EventKind, reason: str, message: str) -> None:
+    def left_open(
+        self, item: PlannedJob, kind: EventKind, reason: str, message: str, attempt_id: int
+    ) -> None:
         """Nothing is settled, and this run can do no more: the next one goes on."""
         self._note(item.job, reason)
-        self._context.emit(kind, item.job, message)
+        self._emit(kind, item.job, message, attempt_id, {"reason": reason})
         self._settle(item.job.key, succeeded=False)
+
+    def _emit(
+        self,
+        kind: EventKind,
+        job: Job,
+        message: str,
+        attempt: Attempt | int | None,
+        data: dict[str, JSON],
+    ) -> None:
+        if attempt is None:
+            self._context.emit(kind, job, message, **data)
+        else:
+            self._context.emit_attempt(kind, job, attempt, message, **data)
 
     def dropped(self, item: PlannedJob) -> None:
         """Not submitted in this run, nor what waits for it; the next one begins with them."""
@@ -100,7 +129,8 @@ class JobEndings:
             case Extent.NAME:
                 pass
         self._note(job, reason)
-        self._context.emit(EventKind.UNDELIVERED, job, f"cannot be written: {reason}")
+        message = f"cannot be written: {reason}"
+        self._context.emit(EventKind.UNDELIVERED, job, message, reason=reason)
 
     async def _place_duplicates(self, item: PlannedJob, attempt_id: int) -> None:
         """Publish the files under the names of duplicates; each on its own."""
@@ -119,7 +149,7 @@ class JobEndings:
         reason = "a job whose output it needs did not succeed"
         self._note(child.job, reason)
         self._run_result.blocked.add(name_of(child.job))
-        self._context.emit(EventKind.BLOCKED, child.job, reason)
+        self._context.emit(EventKind.BLOCKED, child.job, reason, reason=reason)
 
     def _note(self, job: Job, reason: str) -> None:
         """Keep for the summary why a job is not done."""

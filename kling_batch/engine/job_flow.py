@@ -16,10 +16,11 @@ from kling_batch.core.events import EventKind
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Failure, FailureKind
 from kling_batch.core.quantities import format_usd
-from kling_batch.core.records import OverCap
+from kling_batch.core.records import Attempt, OverCap
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.delivery import Delivery, Undelivered
+from kling_batch.engine.event_data import render_seconds
 from kling_batch.engine.gate import SubmissionGate
 from kling_batch.engine.job_endings import JobEndings
 from kling_batch.engine.polling import Poller, Unresponsive
@@ -69,9 +70,10 @@ class JobFlow:
     ) -> None:
         """Take the next step, which the state of the attempt alone determines.
 
+        How it came here is on the disk, since the step depends on it: `log_sync.done` comes before.
+
         `since`: when its intent was committed, on the loop's clock, where that was in this run.
         """
-        await self._context.log_sync.done()  # whatever is next depends on how it came here
         match state:
             case State.SUBMITTED:
                 await self._collect(item, attempt_id)
@@ -101,8 +103,8 @@ class JobFlow:
                 self._start(self._place, item, item.attempt_id)
             case Action.RESTORE:
                 self._start(self._restore, item, item.attempt_id)
-            case Action.SUBMIT | Action.RECOVER | Action.KEEP | Action.SETTLED | Action.BLOCKED:
-                raise AssertionError(f"{item.action} resumes nothing")
+            case action:
+                raise AssertionError(f"{action} resumes nothing")
 
     def _recover(self, item: PlannedJob) -> None:
         """Record a render that is paid for already, before anything is bought: it counts."""
@@ -143,7 +145,7 @@ class JobFlow:
 
     async def _accepted(self, item: PlannedJob, attempt_id: int) -> None:
         message = f"accepted, {format_usd(item.job.estimate)}"
-        self._context.emit(EventKind.SUBMITTED, item.job, message)
+        self._context.emit_attempt(EventKind.SUBMITTED, item.job, attempt_id, message)
         if self._context.policy.detach:
             # fal's queue is durable and unlimited: what is accepted takes no place here.
             self._context.leave_window()
@@ -163,7 +165,7 @@ class JobFlow:
             decision = Decision.NEXT_RUN
         if decision is Decision.RETRY:
             # Without a place the run is stopping, and the next one makes the attempt.
-            if await self._window_place_after_pause(item, failure, attempt.tries):
+            if await self._window_place_after_pause(item, failure, attempt):
                 await self.submit_and_follow(item, attempt.tries + 1)
             return
         if decision is Decision.STOP_RUN:
@@ -172,18 +174,26 @@ class JobFlow:
         if failure.kind is FailureKind.UNREACHABLE:
             message = f"fal cannot be reached: {failure.message}"
             self._gate.close(ExitCode.SOME_FAILED, message)
-        self._endings.failed(item, failure)
+        self._endings.failed(item, failure, attempt)
 
     async def _window_place_after_pause(
-        self, item: PlannedJob, failure: Failure, tries: int
+        self, item: PlannedJob, failure: Failure, attempt: Attempt
     ) -> bool:
         """A window place for one more attempt; False: submitting has ended by then."""
         context = self._context
         if context.submit_stop.is_set:
             return False
-        pause = pacing.ATTEMPT.delay(tries, context.rng)
-        message = f"{failure.message}; a new attempt in {pause:.0f} s"
-        context.emit(EventKind.RETRYING, item.job, message)
+        pause = pacing.ATTEMPT.delay(attempt.tries, context.rng)
+        context.emit_attempt(
+            EventKind.RETRYING,
+            item.job,
+            attempt,
+            f"{failure.message}; a new attempt in {pause:.0f} s",
+            reason=failure.kind,
+            charged=failure.charged,
+            seconds=round(pause, 3),
+            attempt=attempt.tries + 1,
+        )
         await anyio.sleep(pause)
         await context.window.enter()
         if context.submit_stop.is_set:
@@ -205,20 +215,25 @@ class JobFlow:
     async def _collect(self, item: PlannedJob, attempt_id: int) -> None:
         try:
             outcome = await self._poller.collect(attempt_id, item.job)
+            # Within its place and nothing awaited after it: a failure is counted before the next
+            # job may take the place.
+            await self._context.log_sync.done()
         finally:
             self._context.leave_window()
         self._check_cost(item, attempt_id)
         if isinstance(outcome, Unresponsive):
-            self._endings.left_open(item, EventKind.UNHEARD, outcome.reason, outcome.reason)
+            reason = outcome.reason
+            self._endings.left_open(item, EventKind.UNHEARD, reason, reason, attempt_id)
         else:
             await self.proceed(item, attempt_id, outcome)
 
     def _check_cost(self, item: PlannedJob, attempt_id: int) -> None:
         attempt = self._context.ledger.attempt(attempt_id)
         if message := self._gate.billed(item.job, attempt):
-            self._context.emit(
+            self._context.emit_attempt(
                 EventKind.WARNING,
                 item.job,
+                attempt,
                 message,
                 cost=attempt.cost,
                 estimate=attempt.estimate,
@@ -227,12 +242,21 @@ class JobFlow:
     # -- files ---------------------------------------------------------------------------------
 
     async def _deliver(self, item: PlannedJob, attempt_id: int) -> None:
-        self._context.emit(EventKind.RENDERED, item.job, "rendered, downloading")
+        attempt = self._context.ledger.attempt(attempt_id)
+        self._context.emit_attempt(
+            EventKind.RENDERED,
+            item.job,
+            attempt,
+            "rendered, downloading",
+            render_seconds=render_seconds(attempt),
+        )
         outcome = await self._delivery.deliver(attempt_id, item.job)
         if isinstance(outcome, Undelivered):
-            message = f"paid and rendered, but not fetched: {outcome.reason}"
-            self._endings.left_open(item, EventKind.UNDELIVERED, outcome.reason, message)
+            reason = outcome.reason
+            message = f"paid and rendered, but not fetched: {reason}"
+            self._endings.left_open(item, EventKind.UNDELIVERED, reason, message, attempt_id)
         else:
+            await self._context.log_sync.done()
             await self.proceed(item, attempt_id, outcome)
 
     async def _download_again(self, item: PlannedJob, attempt_id: int) -> None:
@@ -242,7 +266,8 @@ class JobFlow:
                 "the adopted file is gone or changed, and fal never had it; put it back, or adopt "
                 "the new one"
             )
-            self._endings.failed(item, Failure(kind=FailureKind.INPUT, message=message))
+            failure = Failure(kind=FailureKind.INPUT, message=message)
+            self._endings.failed(item, failure, attempt)
             return
         if attempt.state is State.SUCCEEDED:
             self._delivery.mark_missing(attempt_id)
@@ -260,8 +285,9 @@ class JobFlow:
             return
         outcome = await self._delivery.restore(attempt_id, item.job)
         if isinstance(outcome, Undelivered):
-            message = f"not put back: {outcome.reason}"
-            self._endings.left_open(item, EventKind.UNDELIVERED, outcome.reason, message)
+            reason = outcome.reason
+            message = f"not put back: {reason}"
+            self._endings.left_open(item, EventKind.UNDELIVERED, reason, message, attempt_id)
         else:
             await self._endings.saved(item, attempt_id, restored=True)
 
@@ -269,7 +295,7 @@ class JobFlow:
 
     def _look_up(self, item: PlannedJob, attempt_id: int, since: float | None) -> None:
         message = "fal may have accepted it; looking for its trace"
-        self._context.emit(EventKind.IN_DOUBT, item.job, message)
+        self._context.emit_attempt(EventKind.IN_DOUBT, item.job, attempt_id, message)
         self._reconcile(item, attempt_id, since)
 
     def _reconcile(self, item: PlannedJob, attempt_id: int, since: float | None = None) -> None:
@@ -282,10 +308,11 @@ class JobFlow:
 
     def _adopted(self, item: PlannedJob, attempt_id: int) -> None:
         """The reconciler found the request."""
-        self._context.emit(EventKind.ADOPTED, item.job, "found in fal's request list; collecting")
+        message = "found in fal's request list; collecting"
+        self._context.emit_attempt(EventKind.ADOPTED, item.job, attempt_id, message)
         self._start_collecting(item, attempt_id)
 
     def _held(self, item: PlannedJob, attempt_id: int) -> None:
         """This run can learn nothing more about it."""
         reason = self._reconciler.reason(attempt_id)
-        self._endings.left_open(item, EventKind.HELD, reason, f"in doubt: {reason}")
+        self._endings.left_open(item, EventKind.HELD, reason, f"in doubt: {reason}", attempt_id)

@@ -17,6 +17,7 @@ from kling_batch.core.outcomes import FailureKind, UploadError
 from kling_batch.core.quantities import parse_time
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
+from kling_batch.engine.values import documents, makes_value, value_of
 
 #: Tries at one upload: about two minutes.
 UPLOAD_TRIES = 10
@@ -77,11 +78,16 @@ class JobInputs:
         raise AssertionError("the loop returns")
 
     async def _output_url(self, parent: OutputOf) -> str:
-        """Another job's output, by fal's own URL while it is young, else uploaded from here."""
+        """Another job's output: by fal's own URL while it is young, else uploaded; or its value."""
         context = self._context
         attempts = [a for a in context.ledger.attempts_of(parent.key) if a.state is State.SUCCEEDED]
         files = context.ledger.files_of(attempts[-1].id) if attempts else []
         mine = [f for f in files if f.index == parent.index]
+        if attempts and (name := makes_value(attempts[-1].endpoint)):
+            saved = documents((context.store.located(f.path), f.sha256) for f in mine)
+            if value := value_of(attempts[-1].endpoint, (attempts[-1].output, *saved)):
+                return value
+            raise UploadError(f"the answer of {parent.job_id} has no `{name}`")
         if not mine:
             raise UploadError(f"{parent.job_id} has no output {parent.index + 1}")
         file = mine[0]

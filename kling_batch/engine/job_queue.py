@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable
 
 from kling_batch.core.jobs import Job, JobKey, parents
-from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.planning.plan import RESTING, Action, Plan, PlannedJob
 
 #: Actions that need work in a run.
-_NEEDS_WORK = frozenset(Action) - {Action.KEEP, Action.SETTLED, Action.BLOCKED}
+_NEEDS_WORK = frozenset(Action) - RESTING
 
 
 class JobQueue:

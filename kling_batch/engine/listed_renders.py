@@ -8,7 +8,7 @@ submit, and must not read or write the ledger once the search runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from kling_batch.core.jobs import (
     canonical_json,
     local_files,
     parents,
+    substitute,
 )
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Fetched, Listed, ListForbidden, Listing, RemoteFile
@@ -34,6 +35,7 @@ from kling_batch.core.quantities import format_time, parse_time
 from kling_batch.core.recovery import Recovery
 from kling_batch.engine.context import Queue
 from kling_batch.engine.matching import SKEW, UnconfirmedSubmission, comparable, match
+from kling_batch.engine.values import documents, value_of
 from kling_batch.fal.responses import files_in, first_detail
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.download import Fetcher
@@ -66,6 +68,8 @@ class Known:
     #: Digest of a local file → the URL of fal's copy.
     uploads: dict[str, str] = field(default_factory=dict)
     outputs: dict[JobKey, tuple[Output, ...]] = field(default_factory=dict)
+    #: What jobs without a file have answered, as other jobs take it.
+    values: dict[JobKey, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, reader: Reader | None, jobs: Sequence[Job]) -> Known:
@@ -83,15 +87,29 @@ class Known:
             ],
             uploads={sha256: known[0] for sha256, known in uploads.items() if known},
             outputs={key: tuple(_saved(reader, key)) for key in needed},
+            values=dict(_answered(reader, needed)),
         )
 
-    def add(self, key: JobKey, found: Recovery) -> None:
+    def add(self, job: Job, found: Recovery) -> None:
         """One more render, with its outputs as far as they are known."""
         self.claimed.add(found.request_id)
+        saved = documents((file.path, file.sha256) for file in found.files)
+        if value := value_of(job.endpoint, (found.output, *saved)):
+            self.values[job.key] = value
         if found.files:
-            self.outputs[key] = tuple(Output(file.url, file.sha256) for file in found.files)
+            self.outputs[job.key] = tuple(Output(file.url, file.sha256) for file in found.files)
         else:
-            self.outputs[key] = tuple(Output(file.url) for file in files_in(found.output))
+            self.outputs[job.key] = tuple(Output(file.url) for file in files_in(found.output))
+
+
+def _answered(reader: Reader, keys: Iterable[JobKey]) -> Iterator[tuple[JobKey, str]]:
+    """The values that jobs have given for an answer, in place of files."""
+    for key in keys:
+        for attempt in reader.attempts_of(key):
+            if attempt.state is State.SUCCEEDED and (
+                value := value_of(attempt.endpoint, [attempt.output])
+            ):
+                yield key, value
 
 
 def _saved(reader: Reader, key: JobKey) -> list[Output]:
@@ -200,6 +218,7 @@ class ListedRenders:
     # -- one job -------------------------------------------------------------------------------
 
     async def _claim(self, job: Job, pool: _Pool, oldest: datetime) -> None:
+        job = self._with_values(job)
         for candidate in pool.candidates(job):
             sent = _moment(candidate.sent_at)
             if sent is not None and sent < oldest:
@@ -217,8 +236,20 @@ class ListedRenders:
                     listed=True,
                 )
                 self._search.found[job.key] = found
-                self._known.add(job.key, found)
+                self._known.add(job, found)
                 return
+
+    def _with_values(self, job: Job) -> Job:
+        """The job with what others have answered in the places where they are named."""
+        values = self._known.values
+        others = (*parents(job.arguments), *local_files(job.arguments))
+        if not any(isinstance(each, OutputOf) and each.key in values for each in others):
+            return job
+        whole: dict[object, JSON] = {
+            each: values.get(each.key, each) if isinstance(each, OutputOf) else each
+            for each in others
+        }
+        return job._replace(arguments=substitute(job.arguments, whole))
 
     async def _same_inputs(self, pairs: Sequence[tuple[_Reference, str]]) -> bool:
         for reference, url in pairs:

@@ -71,7 +71,23 @@ class Rate:
         self._rate = AdaptiveRate(per_second, min(per_second, 0.2))
         self._burst = burst
         self._next = 0.0
+        self._held_until = 0.0
         self._line = anyio.Lock()
+
+    @property
+    def most(self) -> float:
+        """Tokens a second where nobody throttles."""
+        return self._most
+
+    @property
+    def now(self) -> float:
+        """Tokens a second at this moment."""
+        return self._rate.now
+
+    @property
+    def held(self) -> float:
+        """Seconds for which no token is given, because of `hold`."""
+        return max(0.0, self._held_until - anyio.current_time())
 
     @property
     def _interval(self) -> float:
@@ -91,6 +107,7 @@ class Rate:
 
     def hold(self, seconds: float) -> None:
         """Give no token for a while: fal told one request to slow down, so all do."""
+        self._held_until = max(self._held_until, anyio.current_time() + seconds)
         self._next = max(self._next, anyio.current_time() + seconds + self._slack)
 
     def throttled(self) -> None:
@@ -151,14 +168,14 @@ class Window:
 
     def __init__(self, limit: int) -> None:
         """At most `limit` enter by waiting; requests found open at the start enter at once."""
-        self._limit = limit
+        self.limit = limit
         self.open = 0
         self._changed = Wakeup()
 
     @property
     def full(self) -> bool:
         """Whether the next one would have to wait."""
-        return self.open >= self._limit
+        return self.open >= self.limit
 
     async def enter(self) -> None:
         """Wait for a place and take it."""

@@ -15,7 +15,7 @@ from anyio import CancelScope
 
 from kling_batch.catalog.registry import falls_short
 from kling_batch.core.events import EventKind
-from kling_batch.core.jobs import Job
+from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
     Failed,
@@ -243,14 +243,14 @@ class Poller:
             raise AuthError(f"fal keeps refusing the key: {unread.reason}")
         if failing.failures == REPORT_AFTER:
             message = f"fal gives no readable answer about it ({unread.reason}); asking again"
-            self._context.emit(EventKind.UNREADABLE, job, message)
+            self._context.emit(EventKind.UNREADABLE, job, message, reason=unread.reason)
         pause = pacing.READ.delay(failing.failures, self._context.rng, unread.retry_after)
         await anyio.sleep(pause)
 
     def _observe(self, attempt: Attempt, job: Job, status: str, position: int | None) -> None:
         self._context.ledger.record(attempt.id, Event.REMOTE_OBSERVED, remote_status=status)
-        data = {} if position is None else {"position": position}
-        self._context.emit(EventKind.PROGRESS, job, status, **data)
+        data: dict[str, JSON] = {} if position is None else {"position": position}
+        self._context.emit_attempt(EventKind.PROGRESS, job, attempt, status, **data)
 
     def _age(self, attempt: Attempt) -> float:
         since = parse_time(attempt.submitted_at or attempt.intended_at)
@@ -294,5 +294,7 @@ class Poller:
             f"fal's units would make it {format_usd(cost)}, its estimate is "
             f"{format_usd(attempt.estimate)}; the estimate counts until a bill tells"
         )
-        self._context.emit(EventKind.WARNING, job, message, cost=cost, estimate=attempt.estimate)
+        self._context.emit_attempt(
+            EventKind.WARNING, job, attempt, message, cost=cost, estimate=attempt.estimate
+        )
         return None

@@ -21,9 +21,10 @@ def record_recovery(context: RunContext, item: PlannedJob) -> tuple[int, State]:
     assert found is not None
     placed = [_placed(context, file) for file in found.files]
     attempt_id = recovery.record(context.ledger, job, found, _handle(context, item), placed)
-    context.emit(
+    context.emit_attempt(
         EventKind.RECOVERED,
         job,
+        attempt_id,
         found.reason,
         request_id=found.request_id or None,
         paid_since=found.since or None,

@@ -79,7 +79,10 @@ class InputsFailed:
 
 @dataclass(frozen=True, slots=True)
 class SubmittingEnded:
-    """The run stopped submitting while this job waited for its turn; no attempt was made."""
+    """The run stopped submitting while this job waited for its turn, or a person wants it no more.
+
+    No attempt was made.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class Submitter:
         pause = pacing.PROBE.delay(excess + 1, self._context.rng)
         count = self._unconfirmed_in_a_row
         message = f"{count} submissions in a row are in doubt; the next in {pause:.0f} s"
-        self._context.emit(EventKind.BRAKING, job, message)
+        self._context.emit(EventKind.BRAKING, job, message, seconds=round(pause, 3))
         with self._context.submit_stop.cuts_short():
             await anyio.sleep(pause)
 
@@ -166,7 +169,7 @@ class Submitter:
     ) -> Attempted | OverCap | SubmittingEnded:
         context = self._context
         await self._ledger_free()
-        if context.submit_stop.is_set:
+        if context.submit_stop.is_set or context.policy.withdrawn(job):
             return SubmittingEnded()
         # No await from here to the POST: the caps were checked against exactly what is spent.
         intended = context.ledger.intend(
@@ -273,7 +276,7 @@ class Submitter:
         if kind is FailureKind.THROTTLED:
             self._context.submit_rate.throttled()
         message = f"{failure.message}; again in {pause:.0f} s"
-        self._context.emit(event, job, message)
+        self._context.emit(event, job, message, reason=kind, seconds=round(pause, 3))
         return pause
 
     def _may_flip(self, failure: Failure) -> bool:

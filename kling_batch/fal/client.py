@@ -10,7 +10,7 @@ ledger, the manifest or a display.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -340,13 +340,16 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect(gateway: str | None, auth: str | None = None) -> AsyncIterator[Connection]:
+async def connect(
+    gateway: str | None, auth: str | None = None, *, trace: Callable[[str], None] | None = None
+) -> AsyncIterator[Connection]:
     """Connect to fal, or to the emulator at `gateway`; the only place where that is done.
 
     Args:
         gateway: the emulator's address; None for fal.
         auth: the `Authorization` header; None: fal's key from the environment, none for an
             emulator.
+        trace: is told of every request, without secrets.
 
     Raises:
         AuthError: there is no key.
@@ -356,5 +359,5 @@ async def connect(gateway: str | None, auth: str | None = None) -> AsyncIterator
     # The network stack loads only where something is sent.
     from kling_batch.fal.transport import connections  # noqa: PLC0415
 
-    async with connections(auth, gateway=gateway) as (api, files):
+    async with connections(auth, gateway=gateway, trace=trace) as (api, files):
         yield Connection(queue=FalQueue(api), files=files, authorization=auth)

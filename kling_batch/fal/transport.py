@@ -6,7 +6,7 @@ Must not know what is asked over them; that is for `client` and `output.download
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from kling_batch.wire.environment import (
     usable_no_proxy,
 )
 from kling_batch.wire.headers import Authorized, WithHeaders
+from kling_batch.wire.logged import Logged
 from kling_batch.wire.over_httpx import HttpxWire
 from kling_batch.wire.protocol import Reply, Request, Wire, WireError
 from kling_batch.wire.redirects import Redirected
@@ -96,7 +97,11 @@ class Lines(NamedTuple):
 
 @asynccontextmanager
 async def connections(
-    auth: str, *, gateway: str | None = None, wire: Wire | None = None
+    auth: str,
+    *,
+    gateway: str | None = None,
+    wire: Wire | None = None,
+    trace: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Lines]:
     """A wire with the key for fal's API, and one without it for files.
 
@@ -104,6 +109,7 @@ async def connections(
         auth: the `Authorization` header.
         gateway: the emulator's address; None for fal.
         wire: takes the place of sockets, for instance to an emulator in process.
+        trace: is told of every request that goes over sockets, without secrets.
 
     Raises:
         UsageError: proxies or certificates of the environment cannot be used.
@@ -115,7 +121,8 @@ async def connections(
         if wire is not None:
             yield _lines(wire, wire, auth)
             return
-        async with _network(direct=gateway is not None) as network:
+        async with _network(direct=gateway is not None) as sockets:
+            network = sockets if trace is None else Logged(sockets, trace)
             if gateway is None:
                 yield _lines(BackupDomains(network), network, auth)
             else:

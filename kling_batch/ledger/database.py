@@ -10,7 +10,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from kling_batch.ledger.migrations import APPLICATION_ID, migrations
 #: A person's `sqlite3` or Datasette may hold the file for a minute. A run asks `is_free` before it
 #: pays, so that only other writes wait here.
 BUSY_SECONDS = 120.0
+#: What people record beside a run waits this long for other writes, then says so.
+BESIDE_SECONDS = 20.0
 #: Up to this size a run checks the whole ledger for damage first; a larger one (100,000 jobs) is
 #: checked page by page as it is used, and by `verify`.
 CHECKED_BYTES = 64 * 1024 * 1024
@@ -91,6 +93,43 @@ def connect(path: Path, *, writable: bool) -> Database:
         db.close()
         raise
     return db
+
+
+def connect_beside(path: Path) -> Database:
+    """Open an existing ledger for short transactions, also while a run holds the run lock.
+
+    An old ledger is upgraded first, under the run lock.
+
+    Raises:
+        LedgerError: as `connect`; or an old ledger in use by an older program.
+    """
+    reader = connect(path, writable=False)
+    try:
+        with explained(path):
+            outdated = bool(migrations.pending(reader))
+    finally:
+        reader.close()
+    if outdated:
+        _upgrade(path)
+    with explained(path), ExitStack() as stack:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=BESIDE_SECONDS
+        )
+        stack.callback(connection.close)
+        db = Database(connection, execute_plugins=False)
+        db.execute("pragma foreign_keys = on")
+        db.execute("pragma synchronous = full")
+        stack.pop_all()
+    return db
+
+
+def _upgrade(path: Path) -> None:
+    lock = RunLock(path)
+    lock.acquire()
+    try:
+        connect(path, writable=True).close()
+    finally:
+        lock.release()
 
 
 class FileIdentity:

@@ -328,3 +328,62 @@ create index attempts_costed on attempts (endpoint, id) where cost_micro_usd is 
 ;;
 create index attempts_rendered on attempts (endpoint, id) where rendered_at is not null
 """
+
+
+@migrations(name="m004_verdicts")
+def m004_verdicts(db: Database) -> None:
+    """What people decided about finished renders, as a history that is only added to.
+
+    A verdict belongs to the job key of a take and names the attempt that was judged, because a
+    render that is given up and made anew is another picture.
+    """
+    for statement in _M004.split(";;"):
+        db.execute(statement)
+
+
+_M004 = """
+create table verdicts (
+  id integer primary key,
+  job_key text not null references jobs (key),
+  attempt_id integer references attempts (id),
+  verdict text not null check (verdict in ('approved', 'rejected', 'picked', 'none')),
+  note text not null,
+  author text not null,
+  at text not null
+) strict
+;;
+create index verdicts_by_job on verdicts (job_key, id)
+;;
+create trigger verdicts_are_kept before delete on verdicts
+begin select raise(abort, 'verdicts are never deleted'); end
+;;
+create trigger verdicts_are_final before update on verdicts
+begin select raise(abort, 'verdicts are never changed'); end
+"""
+
+
+@migrations(name="m005_tags_and_counts")
+def m005_tags_and_counts(db: Database) -> None:
+    """Tags of jobs, and indexes by which `status` and `list` answer in a ledger of a million jobs.
+
+    Tags select jobs and are no part of what is paid for, so they belong to names, not to `jobs`.
+    """
+    for statement in _M005.split(";;"):
+        db.execute(statement)
+
+
+_M005 = """
+create table tags (
+  batch text not null,
+  job_id text not null,
+  tag text not null,
+  primary key (batch, job_id, tag)
+) strict
+;;
+-- Which current names have no attempt, and which jobs have several: from the index alone.
+create index names_current_by_job on names (job_key, batch) where retired_at is null
+;;
+create index names_retired on names (job_key) where retired_at is not null
+;;
+create index jobs_by_kind on jobs (mode, tier)
+"""

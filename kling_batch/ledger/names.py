@@ -194,6 +194,9 @@ _NAME = (
 )
 
 
+_TAG = "insert or ignore into tags (batch, job_id, tag) values (?, ?, ?)"
+
+
 def write_names(
     reader: Reader,
     batch: Batch,
@@ -202,7 +205,10 @@ def write_names(
     at: str,
     transaction: Callable[[], AbstractContextManager[Database]],
 ) -> None:
-    """Register every job of the batch under its name; writes only what is new or has changed."""
+    """Register every job of the batch under its name; writes only what is new or has changed.
+
+    Tags are written anew: nobody has a history of them.
+    """
     digest = names_digest(batch.jobs) if whole else ""
     if digest and digest == reader.registered(batch.name):
         return
@@ -216,3 +222,16 @@ def write_names(
         db.conn.executemany(_JOB, (job_row(job, at) for job in fresh))
         db.conn.executemany(_RETIRE, ([at, batch.name, *name] for name in retired))
         db.conn.executemany(_NAME, (name_row(batch.name, job, at) for job in fresh))
+        _write_tags(db, batch, whole=whole)
+
+
+def _write_tags(db: Database, batch: Batch, *, whole: bool) -> None:
+    """The tags of the batch's jobs; where it is not whole, those of its other jobs stay."""
+    if whole:
+        db.execute("delete from tags where batch = ?", [batch.name])
+    else:
+        ids = {job.id for job in batch.jobs}
+        sql = "delete from tags where batch = ? and job_id = ?"
+        db.conn.executemany(sql, ((batch.name, job_id) for job_id in ids))
+    rows = ((batch.name, job.id, tag) for job in batch.jobs for tag in job.tags)
+    db.conn.executemany(_TAG, rows)

@@ -21,7 +21,6 @@ from kling_batch.core.records import (
     LoggedEvent,
     NamedRender,
     SpendRow,
-    StatusRow,
 )
 from kling_batch.ledger.database import query
 from kling_batch.ledger.reader import Reader
@@ -32,13 +31,6 @@ def _rows(reader: Reader, sql: str, parameters: Sequence[Any] = ()) -> Iterator[
 
 
 # -- jobs --------------------------------------------------------------------------------------
-
-
-def job_status(reader: Reader) -> list[StatusRow]:
-    """Every current job with its latest attempt, by batch, id and take."""
-    columns = ", ".join(StatusRow._fields)
-    sql = f"select {columns} from job_status order by batch, job_id, take"  # noqa: S608
-    return [StatusRow(**row) for row in _rows(reader, sql)]
 
 
 def render_of(reader: Reader, key: JobKey) -> Render | None:
@@ -81,17 +73,18 @@ def events_of(reader: Reader, attempt_id: int) -> list[LoggedEvent]:
 
 
 _NAMED_RENDERS = """
-select n.batch, n.job_id, n.take, n.path, n.estimate_micro_usd as estimate,
+select n.job_key, n.batch, n.job_id, n.take, n.path, n.estimate_micro_usd as estimate,
   n.retired_at is not null as retired, j.mode, j.tier, j.endpoint, j.arguments,
-  a.id as attempt_id, a.state, a.remote_status, a.request_id, a.rendered_at,
+  a.id as attempt_id, a.state, a.remote_status, a.request_id, a.submitted_at, a.rendered_at,
   json_extract(a.failure, '$.message') as failure,
   (select json_extract(e.data, '$.reason') from events e
    where e.attempt_id = a.id and a.state = 'in_doubt' order by e.id desc limit 1) as doubt,
-  coalesce(m.charged, 0) as charged, coalesce(m.exposed, 0) as exposed
+  coalesce(m.charged, 0) as charged, coalesce(m.exposed, 0) as exposed,
+  coalesce(m.attempts, 0) as attempts
 from names n join jobs j on j.key = n.job_key
 left join attempts a on a.id = (select max(id) from attempts where job_key = j.key)
-left join (select job_key, sum(charged_micro_usd) as charged, sum(exposed_micro_usd) as exposed
-           from attempt_money group by job_key) m on m.job_key = j.key
+left join (select job_key, sum(charged_micro_usd) as charged, sum(exposed_micro_usd) as exposed,
+           count(*) as attempts from attempt_money group by job_key) m on m.job_key = j.key
 where n.retired_at is null or (a.state = 'succeeded' and not exists (
   select 1 from names c where c.job_key = n.job_key and c.retired_at is null))
 order by min(n.rowid) over (partition by n.batch),
@@ -105,6 +98,7 @@ def named_renders(reader: Reader) -> list[NamedRender]:
         NamedRender(
             **{
                 **row,
+                "job_key": JobKey(row["job_key"]),
                 "estimate": MicroUSD(row["estimate"]),
                 "retired": bool(row["retired"]),
                 "arguments": json.loads(row["arguments"]),
@@ -134,6 +128,26 @@ def last_run(reader: Reader, batch: str) -> LastRun | None:
     return next((LastRun(**row) for row in _rows(reader, sql, [batch])), None)
 
 
+class RunRow(NamedTuple):
+    """A run; its fields are the keys of `last_run` in `status --json`."""
+
+    id: int
+    command: str
+    pid: int
+    host: str
+    version: str
+    started_at: str
+    ended_at: str | None
+    exit_code: int | None
+
+
+def latest_run(reader: Reader) -> RunRow | None:
+    """The latest run; None where there was none."""
+    columns = ", ".join(RunRow._fields)
+    sql = f"select {columns} from runs order by id desc limit 1"  # noqa: S608
+    return next((RunRow(**row) for row in _rows(reader, sql)), None)
+
+
 # -- the ledger as a whole ---------------------------------------------------------------------
 
 
@@ -144,7 +158,11 @@ def service_of(reader: Reader) -> str | None:
 
 def batch_names(reader: Reader) -> list[str]:
     """Every batch that has or had a job."""
-    return [row["batch"] for row in _rows(reader, "select distinct batch from names")]
+    # A look in the index for each batch, not for each of its jobs.
+    sql, found = "select min(batch) as batch from names where batch > ?", list[str]()
+    while (row := next(_rows(reader, sql, [found[-1] if found else ""])))["batch"] is not None:
+        found.append(row["batch"])
+    return found
 
 
 def job_count(reader: Reader) -> int:

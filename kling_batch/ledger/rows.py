@@ -98,10 +98,17 @@ def name_row(batch: str, job: Job, at: str) -> tuple[Any, ...]:
 
 
 def names_digest(jobs: Iterable[Job]) -> str:
-    """Digest of names, keys, paths and estimates, in order."""
-    lines = (f"{job.id}\t{job.take}\t{job.key}\t{job.path}\t{job.estimate}" for job in jobs)
+    """Digest of names, keys, paths, estimates and tags, in order."""
+    lines = (
+        f"{job.id}\t{job.take}\t{job.key}\t{job.path}\t{job.estimate}{_tags(job)}" for job in jobs
+    )
     text = "\n".join(lines)
     return sha256(text.encode()).hexdigest()
+
+
+def _tags(job: Job) -> str:
+    """The tags for the digest; nothing where there are none, as in ledgers without tags."""
+    return "\t" + json.dumps(job.tags) if job.tags else ""
 
 
 def attempt_of(row: dict[str, Any]) -> Attempt:

@@ -31,6 +31,8 @@ from kling_batch.manifest.yaml_source import Tree
 #: Keys that decide how many jobs there are, not what one of them is like.
 _FRAME = ("from", "matrix", "when")
 _RAW_ONLY = ("input", "price")
+#: Keys that a column of the same name does not set: a table may have its customers' reviews.
+_NO_COLUMNS = frozenset({"review"})
 _TEXT_KEYS = frozenset({"id", "prompt", "multi_prompt", "elements", "input"})
 #: Keys that may differ while the request stays the same but for its prompt.
 _OUTSIDE_FORM = frozenset({"id", "prompt", "takes", "tags"})
@@ -77,6 +79,8 @@ class Given(NamedTuple):
     defaults: frozenset[str]
     #: Equal for jobs that differ in prompt and name only; None where that is not known.
     form: object
+    #: What `review:` says about draft and final; None without one.
+    review: Mapping[str, Mapping[str, JSON]] | None = None
 
 
 class Entry:
@@ -156,6 +160,7 @@ class Entry:
                         values,
                         defaults,
                         form,
+                        values.pop("review", None),
                     )
 
     def place(self, path: ArgumentPath, line: int = 0, *, key: bool = False) -> Place:
@@ -173,14 +178,14 @@ class Entry:
         if line and name and self.table and (not self.table.header or name in self.table.header):
             return self._cell(line, str(name))
         if name in self.defaults:
-            return self._tree.place(("defaults", *path), key=key)
+            return self._tree.place(self._written(path), key=key)
         return self.home(line)
 
     def check_columns(self) -> None:
         """Warn of unused columns whose names are close to a key of jobs."""
         used = names_in([self.own, self.defaults, self.frame, self._condition_text()])
         for column in self.table.header if self.table else ():
-            near = nearest(column.lower(), JOB_KEYS, cutoff=0.85)
+            near = nearest(column.lower(), JOB_KEYS - _NO_COLUMNS, cutoff=0.85)
             if near and column not in JOB_KEYS and column not in used:
                 message = "no key of a job has this name, so it changes nothing"
                 self._collector.warn(self._cell(1, column), message, "unused-column", near)
@@ -334,7 +339,7 @@ class Entry:
         """The columns that are job keys which the job itself leaves open."""
         raw = "endpoint" in names or "endpoint" in self.own
         # A `price` column of a product table is not the price of a render.
-        skip = self.own.keys() if raw else {*self.own, *_RAW_ONLY}
+        skip = {*self.own, *_NO_COLUMNS} if raw else {*self.own, *_NO_COLUMNS, *_RAW_ONLY}
         return [name for name in names if name in JOB_KEYS and name not in skip]
 
     def _report(self, error: InvalidValue, line: int) -> None:
@@ -354,6 +359,8 @@ class Entry:
         return error.hint
 
     def _written(self, path: ArgumentPath) -> ArgumentPath:
+        if path and path[0] == "review" and path[0] in self.defaults:
+            return path
         if path and path[0] in self.defaults:
             return ("defaults", *path)
         return ("jobs", self.index, *path)

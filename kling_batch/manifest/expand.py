@@ -15,12 +15,23 @@ from unicodedata import normalize
 
 from kling_batch.catalog.parameters import UNRESOLVED
 from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
-from kling_batch.core.jobs import JSON, Arguments, Job, JobKey, job_key, output_suffix
+from kling_batch.core.jobs import (
+    DRAFT_SUFFIX,
+    JSON,
+    Arguments,
+    Job,
+    JobKey,
+    draft_id,
+    is_draft_id,
+    job_key,
+    output_suffix,
+)
 from kling_batch.errors import Place
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import Given, Origin
 from kling_batch.manifest.paths import PathTemplate, folded, is_plain_id, problem_of_id
 from kling_batch.manifest.request import NOT_JSON, Request, Requests
+from kling_batch.manifest.review import Stage, same_render, stages
 
 MOST_JOBS = 1_000_000
 
@@ -61,15 +72,56 @@ class Expansion:
         job_id = self._id(given.id, plain, origin, place)
         takes = 1 if given.takes is None else _read(fields.takes, "takes", given.takes, origin) or 1
         tags = () if given.tags is None else _read(fields.tags, "tags", given.tags, origin) or ()
+        if not given.review:
+            request = self._request(Stage(given))
+            if request is not None and job_id is not None:
+                self._add_takes(given, request, job_id, takes, tags, plain=plain)
+            return
+        if job_id is not None:
+            self.ids[draft_id(job_id)] = place
+        for stage, request in self._reviewed(given):
+            if request is not None and job_id is not None:
+                name, draft = stage.id_of(job_id), stage.draft_of(job_id)
+                own = plain and name == job_id
+                self._add_takes(stage.given, request, name, takes, tags, plain=own, draft=draft)
+
+    def _request(self, stage: Stage) -> Request | None:
+        """The request of a job or of its draft or final; None after an error."""
+        given = stage.given
         request, problems = self.requests.build(given.values, given.defaults, given.form)
         if problems.errors or problems.warnings:
-            origin.report(problems)
+            given.origin.report(stage.placed(problems))
         if request is not None and request.waiting and problems.errors:
-            self.broken.append((request, origin))
-        if request is None or job_id is None or problems.errors:
-            return
+            self.broken.append((request, given.origin))
+        return None if problems.errors else request
+
+    def _reviewed(self, given: Given) -> list[tuple[Stage, Request | None]]:
+        """Draft and final; the final alone where the top's `review:` makes no difference to it."""
+        draft, final = ((stage, self._request(stage)) for stage in stages(given))
+        if not same_render(draft[1], final[1]):
+            return [draft, final]
+        if "review" not in given.defaults:
+            message = "draft and final are the same render, so there would be nothing to decide"
+            hint = "let them differ, as in {draft: {tier: standard}, final: {tier: pro}}"
+            given.origin.error(("review",), message, "same-render", hint)
+        return [(final[0]._replace(name=""), final[1])]
+
+    def _add_takes(
+        self,
+        given: Given,
+        request: Request,
+        job_id: str,
+        takes: int,
+        tags: tuple[str, ...],
+        *,
+        plain: bool,
+        draft: str = "",
+    ) -> None:
+        origin = given.origin
         endpoint = request.endpoint
-        mode, tier = (endpoint.mode, endpoint.tier) if endpoint else ("", "")
+        model, mode, tier = (
+            (endpoint.model, endpoint.mode, endpoint.tier) if endpoint else ("", "", "")
+        )
         estimate, note = request.estimate
         for take in range(1, takes + 1):
             key = UNRESOLVED if request.waiting else _key(request, take, origin)
@@ -78,6 +130,7 @@ class Expansion:
             try:
                 path = self.path.fill(
                     batch=self.batch,
+                    model=model,
                     mode=mode,
                     tier=tier,
                     job=job_id,
@@ -100,9 +153,10 @@ class Expansion:
                 path=path,
                 estimate=estimate,
                 estimate_note=note,
-                place=place,
+                place=origin.place,
                 tags=tags,
                 entry=origin.entry.index,
+                draft=draft,
             )
             self._claim_path(job, origin)
             if request.waiting:
@@ -116,6 +170,10 @@ class Expansion:
             return None
         job_id: str | None = value if plain else _unusual_id(value, origin)
         if job_id is None:
+            return None
+        if not plain and is_draft_id(job_id):
+            message = f"`{DRAFT_SUFFIX}` ends the ids of drafts, which `review:` makes"
+            origin.error(("id",), message, "wrong-id", "give it another id")
             return None
         first = self.ids.setdefault(job_id, place)
         if not plain and not job_id.isascii() and self._written.setdefault(job_id, value) != value:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from kling_batch.catalog.json_schema import TEMPLATE, Schema
 from kling_batch.catalog.parameters import whole_number
 from kling_batch.core.diagnostics import InvalidValue, show
-from kling_batch.core.jobs import JSON
+from kling_batch.core.jobs import JSON, Hooks
 from kling_batch.core.quantities import (
     _DURATION,
     _RATE,
@@ -23,6 +23,8 @@ from kling_batch.core.quantities import (
 
 MOST_TAKES = 1000
 #: Never a variable: keys stay out of ledgers, logs and prompts.
+_HOOKS = ("on_saved", "on_finished")
+_ADDRESS = r"^(\$[A-Za-z_][A-Za-z0-9_]*|[a-zA-Z][a-zA-Z0-9+.-]*://\S+)$"
 SECRETS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
 
 _DOLLARS = r"^\s*\$?[0-9]{1,8}(?:\.[0-9]{1,6})?\s*$"
@@ -133,6 +135,32 @@ def retry(value: JSON) -> JSON:
     return None if attempts is None else between(1, 100)(attempts)
 
 
+def hooks(value: JSON) -> Hooks:
+    """Commands by the event that starts them."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, command in mapping(value).items():
+        if name not in _HOOKS:
+            raise InvalidValue(f"has no key {show(name)}; it has {' and '.join(_HOOKS)}")
+        if command is None:
+            continue
+        if not isinstance(command, list) or not command:
+            raise InvalidValue(f"must be a list of words for `{name}`, such as [./publish.sh]")
+        found[name] = tuple(map(text, command))
+    return Hooks(**found)
+
+
+def notify(value: JSON) -> tuple[str, ...]:
+    """Addresses for notifications; messages never quote them, since they are secrets."""
+    given = value if isinstance(value, list) else [value]
+    for address in given:
+        if not isinstance(address, str) or not re.match(_ADDRESS, address):
+            raise InvalidValue(
+                "must be a list of addresses, such as [mailto://…, $SLACK_URL], where $NAME stands "
+                "for an environment variable"
+            )
+    return tuple(given)
+
+
 def matrix(value: JSON) -> JSON:
     """Lists of values by name, with `include` and `exclude`."""
     if not mapping(value):
@@ -152,6 +180,16 @@ def matrix(value: JSON) -> JSON:
 
 # --- JSON Schema fragments ------------------------------------------------------------------------
 
+HOOKS: Schema = {
+    "type": "object",
+    "properties": {
+        name: {"type": "array", "minItems": 1, "items": {"type": ["string", "number"]}}
+        for name in _HOOKS
+    },
+    "additionalProperties": False,
+}
+_ONE_ADDRESS: Schema = {"type": "string", "pattern": _ADDRESS}
+NOTIFY: Schema = {"anyOf": [{"type": "array", "items": _ONE_ADDRESS}, _ONE_ADDRESS]}
 TEXT: Schema = {"anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "number"}]}
 WORD: Schema = {"type": "string", "pattern": r"\S"}
 OBJECT: Schema = {"type": "object"}

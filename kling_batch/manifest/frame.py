@@ -50,7 +50,10 @@ _DOCUMENT: Readers = {
     "vars": fields.variables,
     "env": fields.environment,
     "retry": fields.retry,
+    "hooks": fields.hooks,
+    "notify": fields.notify,
     "limits": None,
+    "review": None,
     "defaults": None,
     "jobs": None,
 }
@@ -59,8 +62,16 @@ _DEFAULTS: Readers = {
     "params": fields.mapping,
     **dict.fromkeys(index().users),
 }
+#: Keys of what `review:` says about draft and final.
+_STAGE: Readers = {
+    **dict.fromkeys(("model", "mode", "tier")),
+    "params": fields.mapping,
+    **dict.fromkeys(index().users),
+}
+_REVIEW: Readers = dict.fromkeys(("draft", "final"), lambda stage: _read(stage, _STAGE))
 _OWN: Readers = {
     **dict.fromkeys(("id", "when", "endpoint", "price")),
+    "review": lambda review: _read(review, _REVIEW),
     "from": fields.text,
     "matrix": fields.matrix,
     "input": fields.mapping,
@@ -83,9 +94,13 @@ class Manifest:
     output: str | None = None
     path: str = DEFAULT_PATH
     limits: core.Limits = field(default=core.Limits())
+    hooks: core.Hooks = field(default=core.Hooks())
+    notify: tuple[str, ...] = field(default=(), repr=False)
     vars: Mapping[str, JSON]
     env: Mapping[str, str]
     defaults: Mapping[str, JSON]
+    #: Of every job without one of its own.
+    review: Mapping[str, JSON] | None = None
     #: None where an entry is no mapping: it is reported, and keeps its number.
     entries: tuple[Mapping[str, JSON] | None, ...]
 
@@ -102,6 +117,7 @@ def read_valid(value: JSON) -> Manifest | None:
         document = _read(frame, _DOCUMENT)
         limits = _read(frame.get("limits"), _LIMITS)
         _read(defaults, _DEFAULTS)
+        _read(frame.get("review"), _REVIEW)
         for job in jobs:
             _read(job, _JOB, optional=False)
     except (InvalidValue, _UnusualError):
@@ -114,9 +130,12 @@ def read_valid(value: JSON) -> Manifest | None:
         output=document.get("output"),
         path=document.get("path") or DEFAULT_PATH,
         limits=core.Limits(**limits),
+        hooks=document.get("hooks") or core.Hooks(),
+        notify=document.get("notify") or (),
         vars=document.get("vars") or {},
         env=document.get("env") or {},
         defaults=defaults or {},
+        review=frame.get("review"),
         entries=tuple(jobs),
     )
 

@@ -16,7 +16,17 @@ from kling_batch.catalog import registry as catalog
 from kling_batch.catalog.parameter import Parameter, media_taken
 from kling_batch.catalog.registry import Endpoint
 from kling_batch.core.diagnostics import nearest
-from kling_batch.core.jobs import JSON, Arguments, Job, LocalFile, OutputOf, leaves, parents
+from kling_batch.core.jobs import (
+    JSON,
+    PICKED,
+    Arguments,
+    Job,
+    LocalFile,
+    OutputOf,
+    leaves,
+    parents,
+    unpicked_key,
+)
 from kling_batch.errors import ArgumentPath, Place
 from kling_batch.manifest.entry import Origin
 from kling_batch.manifest.expand import Expansion, key_of, outputs_of
@@ -83,8 +93,16 @@ class _Graph:
     def _needs(self, name: _Name) -> list[_Name]:
         if name not in self._origins:
             return []
-        needs = [(need.job_id, need.take) for need in parents(self._jobs[name].arguments)]
+        needs = [
+            each for need in parents(self._jobs[name].arguments) for each in self._takes_of(need)
+        ]
         return [need for need in needs if need in self._jobs]
+
+    def _takes_of(self, need: OutputOf) -> list[_Name]:
+        """The take that a reference names; of a picked one, every take that may be it."""
+        if need.take != PICKED:
+            return [(need.job_id, need.take)]
+        return [(need.job_id, take + 1) for take in range(self._takes.get(need.job_id, 0))]
 
     def _report_circles(self, needs: Mapping[_Name, list[_Name]], circle: list[_Name]) -> None:
         """Report this circle and the others, each without the jobs of those before it."""
@@ -141,7 +159,8 @@ class _Graph:
 
         None where that job has an error of its own.
         """
-        name = (need.job_id, need.take)
+        # All takes are the same request: the first one tells what a picked one makes.
+        name = (need.job_id, need.take if need.take != PICKED else 1)
         if name in self._jobs:
             return self._done.get(name)
         if takes := self._takes.get(need.job_id):
@@ -186,13 +205,16 @@ class _Filled:
         if parent is None:
             return value
         made = catalog.by_id(parent.endpoint)
-        if made is not None and not media_taken(parameter.media, made.output):
+        if made is None and parameter.kind != "url":
+            message = f"`{parameter.name}` wants {parameter.media}, which only a known mode makes"
+            self._error(path, message, "wrong-output")
+        elif made is not None and not media_taken(parameter.media, made.output):
             wanted = f"`{parameter.name}` wants {parameter.media}"
             message = f"{wanted}, but `{parent.id}` makes {made.output}"
             self._error(path, message, "wrong-output")
         if made is not None and made.output != "image" and "duration" in parent.arguments:
             self.parents_clips[path] = int(parent.arguments["duration"]) + _FRAME
-        return replace(value, key=parent.key)
+        return _to(value, parent)
 
     def seconds(self, endpoint: Endpoint, arguments: Arguments) -> dict[ArgumentPath, float]:
         """The lengths of all input clips, local ones included, as far as they are known."""
@@ -214,7 +236,7 @@ class _Filled:
             return [self.walk(each, (*path, n)) for n, each in enumerate(value)]
         if isinstance(value, OutputOf) and not value.key:
             parent = self._parent(value, path)
-            return value if parent is None else replace(value, key=parent.key)
+            return value if parent is None else _to(value, parent)
         return value
 
     def _parent(self, need: OutputOf, path: ArgumentPath) -> Job | None:
@@ -236,6 +258,12 @@ class _Filled:
     def _error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
         self.failed = True
         self._origin.error(path, message, code, hint)
+
+
+def _to(need: OutputOf, parent: Job) -> OutputOf:
+    """The reference with its parent's key, or with what stands for one until a take is picked."""
+    unpicked = need.take == PICKED
+    return replace(need, key=unpicked_key(parent.batch, parent.id) if unpicked else parent.key)
 
 
 def _name_of(arguments: Arguments, job_id: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, by_place, fatal, nearest, summary
-from kling_batch.core.jobs import JSON, Batch, Job, JobKey
+from kling_batch.core.jobs import JSON, Batch, Job, JobKey, is_unpicked, parents
 from kling_batch.core.memory import gc_paused
 from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem, UsageError
 from kling_batch.manifest import fields
@@ -34,7 +34,7 @@ from kling_batch.manifest.templating import compile_value
 from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse, scalar
 from kling_batch.settings import typed_path
 
-__all__ = ["load", "load_all", "single"]
+__all__ = ["load", "load_all", "load_on", "single"]
 
 
 def load(
@@ -85,15 +85,30 @@ def load_all(
     return tuple(batches)
 
 
+def load_on(
+    path: Path, model: str, *, variables: Mapping[str, str] | None = None
+) -> tuple[Batch, tuple[Problem, ...]]:
+    """A manifest as if each of its jobs named this model, and what that model cannot make of it.
+
+    The batch has the jobs that it can make. Raises `ManifestError` where the file cannot be read.
+    """
+    with gc_paused():
+        return _open(path, variables, None, model).possible()
+
+
 def _open(
-    path: Path, variables: Mapping[str, str] | None, environ: Mapping[str, str] | None
+    path: Path,
+    variables: Mapping[str, str] | None,
+    environ: Mapping[str, str] | None,
+    model: str | None = None,
 ) -> _Loading:
     check_is_file(str(path), Place(str(path)))
     if path.suffix.lower() in TABLE_SUFFIXES:
         tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), Collector())
     else:
         tree = parse(_bytes(path), str(path))
-    return _Loading(path, tree, variables or {}, os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    return _Loading(path, tree, variables or {}, environ, model)
 
 
 def _clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
@@ -117,9 +132,15 @@ class _Loading:
     """The load of one manifest, step by step."""
 
     def __init__(
-        self, path: Path, tree: Tree, variables: Mapping[str, str], environ: Mapping[str, str]
+        self,
+        path: Path,
+        tree: Tree,
+        variables: Mapping[str, str],
+        environ: Mapping[str, str],
+        model: str | None,
     ) -> None:
         self._path = path
+        self._model = model
         self._tree = tree
         self._collector = tree.problems
         self._meant: dict[int, set[str]] = {}
@@ -137,10 +158,20 @@ class _Loading:
 
     def batch(self) -> Batch:
         """The batch of this manifest; raises `ManifestError`."""
+        batch = self._batch()
+        self._collector.check()
+        return replace(batch, warnings=self._warnings(batch))
+
+    def possible(self) -> tuple[Batch, tuple[Problem, ...]]:
+        """The batch without the jobs that have errors, and these errors."""
+        batch = self._batch()
+        return batch, tuple(sorted(self._collector.errors, key=by_place))
+
+    def _batch(self) -> Batch:
         manifest = self._manifest
         name = self._name()
         output = self._text(("output",), manifest.output)
-        requests = Requests(Files(self._path.parent))
+        requests = Requests(Files(self._path.parent), self._model)
         expansion = Expansion(name, self._path_template(), requests)
         entries: dict[int, Entry] = {}
 
@@ -154,17 +185,22 @@ class _Loading:
         if not jobs and not self._collector.errors:
             message = "there is no job at all; every `when:` is false, or the table is empty"
             self._collector.error(self._tree.place(("jobs",)), message, "empty")
-        self._collector.check()
-        self._warn_of_duplicates(jobs)
         return Batch(
             name=name,
             source=str(self._path),
             jobs=jobs,
             limits=manifest.limits,
+            hooks=manifest.hooks,
+            notify=manifest.notify,
+            unpicked=bool(expansion.waiting) and any(map(_needs_pick, jobs)),
             output=output,
-            warnings=summary(as_sent(self._collector.warnings, jobs, find)),
             locate=find,
         )
+
+    def _warnings(self, batch: Batch) -> tuple[Problem, ...]:
+        assert batch.locate is not None
+        self._warn_of_duplicates(batch.jobs)
+        return summary(as_sent(self._collector.warnings, batch.jobs, batch.locate))
 
     def _warn_of_duplicates(self, jobs: Sequence[Job]) -> None:
         first_of: dict[JobKey, Job] = {}
@@ -231,7 +267,10 @@ class _Loading:
             return PathTemplate()
 
     def _expand(self, expansion: Expansion, index: int, own: Mapping[str, JSON]) -> Entry:
-        entry = Entry(index, own, self._manifest.defaults, self._tree, self._collector)
+        defaults = self._manifest.defaults
+        if self._manifest.review:
+            defaults = {**defaults, "review": self._manifest.review}
+        entry = Entry(index, own, defaults, self._tree, self._collector)
         entry.meant = frozenset(self._meant.get(index, ()))
         has_table = "from" not in entry.frame or self._open_table(entry)
         has_matrix = "matrix" not in entry.frame or self._open_matrix(entry)
@@ -295,6 +334,10 @@ class _Loading:
 
     def _add(self, problem: Problem, *, key: bool) -> None:
         self._collector.errors.append(problem.at(self._tree.place(problem.path, key=key)))
+
+
+def _needs_pick(job: Job) -> bool:
+    return any(is_unpicked(need.key) for need in parents(job.arguments))
 
 
 def _bytes(path: Path) -> bytes:

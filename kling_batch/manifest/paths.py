@@ -16,7 +16,7 @@ from kling_batch.core.jobs import JSON, take_suffix
 Scope = Mapping[str, JSON]
 
 DEFAULT_PATH = "{batch}/{mode}/{job}{suffix}{ext}"
-FIELDS = ("batch", "mode", "tier", "job", "take", "suffix", "ext")
+FIELDS = ("batch", "model", "mode", "tier", "job", "take", "suffix", "ext")
 
 #: Bytes left for the names of temporary files beside an artifact.
 _MOST_BYTES_OF_NAME = 200
@@ -57,7 +57,7 @@ class PathTemplate:
             raise InvalidValue("{ext} brings its own dot")
         #: Measured at 100,000 rows: checking each whole path makes loading and planning 24 %
         #: slower (1.2 times the bare loop of `benchmarks/`).
-        self._frames: dict[tuple[str, str, str, int], tuple[str, str] | None] = {}
+        self._frames: dict[tuple[str, str, str, str, int], tuple[str, str] | None] = {}
         self._own = frozenset(names) - frozenset(FIELDS)
         literals = [_escape(literal) for literal, _, _, _ in parts]
         slots = [
@@ -76,6 +76,7 @@ class PathTemplate:
         tier: str,
         job: str,
         take: int,
+        model: str = "",
         scope: Scope | None = None,
         plain: bool | None = None,
     ) -> str:
@@ -84,7 +85,7 @@ class PathTemplate:
         `plain`: what `is_plain_id` says of the id, where that is known.
         Raises `InvalidValue` where the result is no safe path.
         """
-        which = (batch, mode, tier, take)
+        which = (batch, model, mode, tier, take)
         try:
             frame = self._frames[which]
         except KeyError:
@@ -97,11 +98,15 @@ class PathTemplate:
             raise InvalidValue(problem)
         return path
 
-    def _frame(self, batch: str, mode: str, tier: str, take: int) -> tuple[str, str] | None:
+    def _frame(
+        self, batch: str, model: str, mode: str, tier: str, take: int
+    ) -> tuple[str, str] | None:
         """The text before and after the id, if every path made of them and a plain id is valid."""
         if self._own:
             return None
-        parts = (self._pattern % {**_values(batch, mode, tier, take), "job": "\0"}).split("\0")
+        parts = (self._pattern % {**_values(batch, model, mode, tier, take), "job": "\0"}).split(
+            "\0"
+        )
         if len(parts) != 2:
             return None
         before, after = parts
@@ -111,8 +116,8 @@ class PathTemplate:
         return (before, after) if alone and not problem_of(longest) else None
 
 
-def _values(batch: str, mode: str, tier: str, take: int) -> dict[str, str | int]:
-    names = {"batch": batch, "mode": mode or "raw", "tier": tier or "raw"}
+def _values(batch: str, model: str, mode: str, tier: str, take: int) -> dict[str, str | int]:
+    names = {"batch": batch, "model": model or "raw", "mode": mode or "raw", "tier": tier or "raw"}
     return {**names, "suffix": take_suffix(take), "take": take}
 
 

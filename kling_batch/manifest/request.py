@@ -60,8 +60,10 @@ class Requests:
     times the bare loop that `benchmarks/` allows).
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, model: str | None = None) -> None:
+        """`model` takes the place of the model that each job names."""
         self._files = files
+        self._model = model
         #: Everything but the prompt → the request. A large table has few forms and many prompts.
         self._forms: dict[object, Request] = {}
 
@@ -75,17 +77,25 @@ class Requests:
         """
         prompt = _plain_prompt(values.get("prompt"))
         if not prompt or form is None:
-            return _build(values, defaults, self._files)
+            return self._built(values, defaults)
         if (known := self._forms.get(form)) is not None:
             endpoint_id, endpoint, arguments, estimate, _, keys = known
             arguments = {**arguments, "prompt": prompt}
             return Request(endpoint_id, endpoint, arguments, estimate, False, keys), _NOTHING
-        request, problems = _build(values, defaults, self._files)
+        request, problems = self._built(values, defaults)
         if request and not problems and _is_form(request) and len(self._forms) < _MOST_FORMS:
             with suppress(*NOT_JSON):  # the caller reports it
                 keys = KeyTemplate(request.endpoint_id, request.arguments, "prompt")
                 self._forms[form] = request._replace(keys=keys)
         return request, problems
+
+    def _built(
+        self, values: Mapping[str, JSON], defaults: frozenset[str]
+    ) -> tuple[Request | None, Collector]:
+        if self._model is not None and values.get("endpoint") is None:
+            # As a default, so that a mode which one model alone has keeps that model.
+            values, defaults = {**values, "model": self._model}, defaults | {"model"}
+        return _build(values, defaults, self._files)
 
 
 def _is_form(request: Request) -> bool:
@@ -285,7 +295,7 @@ class _Inputs:
         """A URL of a catalogued endpoint."""
         if isinstance(value, OutputOf):
             self.waiting = True
-        elif isinstance(value, str) and value and not remote(value):
+        elif parameter.kind == "url" and isinstance(value, str) and value and not remote(value):
             file = self._local(value, path)
             if file is not None:
                 limits = parameter.limits_with(self.beside)

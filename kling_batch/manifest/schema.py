@@ -81,6 +81,8 @@ Environment = Annotated[
     Mapping[str, str], BeforeValidator(fields.environment), WithJsonSchema(fields.ENVIRONMENT)
 ]
 Retry = Annotated[int | None, BeforeValidator(fields.retry), WithJsonSchema(fields.RETRY)]
+Hooks = Annotated[core.Hooks, BeforeValidator(fields.hooks), WithJsonSchema(fields.HOOKS)]
+Notify = Annotated[tuple[str, ...], BeforeValidator(fields.notify), WithJsonSchema(fields.NOTIFY)]
 Matrix = Annotated[Mapping[str, Any], BeforeValidator(fields.matrix), WithJsonSchema(fields.MATRIX)]
 Object = Annotated[
     Mapping[str, Any], BeforeValidator(fields.mapping), WithJsonSchema(fields.OBJECT)
@@ -147,15 +149,30 @@ _PARAMETERS: dict[str, Any] = {
 }
 
 
-class _SharedKeys(_Model):
-    """Keys of a job that `defaults:` may have too, without the API parameters."""
+class _RenderKeys(_Model):
+    """Keys that say what is rendered, without the API parameters."""
 
     model: AnyModel | None = _key(f"The Kling generation; {default_model()} if not said.")
     mode: AnyMode | None = _key("What kind of render.")
     tier: AnyTier | None = _key("Quality and price; pro if not said.")
+    params: Object | None = _key("Parameters that the catalogue does not know: passed on.")
+
+
+_Stage: Any = create_model("Stage", __base__=_RenderKeys, **_PARAMETERS)
+
+
+class Review(_Model):
+    """A draft now, and a final once a person has approved the draft."""
+
+    draft: _Stage | None = _key("What differs in the draft, such as {tier: standard}.")
+    final: _Stage | None = _key("What differs in the final, such as {tier: pro}.")
+
+
+class _SharedKeys(_RenderKeys):
+    """Keys of a job that `defaults:` may have too, without the API parameters."""
+
     takes: AnyTakes | None = _key("How many renderings of the same job are wanted.")
     tags: AnyTags | None = _key("Words to select jobs by.")
-    params: Object | None = _key("Parameters that the catalogue does not know: passed on.")
 
 
 class _JobKeys(_SharedKeys):
@@ -167,6 +184,7 @@ class _JobKeys(_SharedKeys):
     )
     matrix: Matrix | None = _key("Lists of values: every combination is a job.")
     when: Condition | None = _key("The job exists only where this holds.")
+    review: Review | None = _key("Draft and final of this job; null: neither.")
     endpoint: AnyWord | None = _key("Any fal endpoint, instead of `mode`.")
     input: Object | None = _key("The whole input of such an endpoint: passed on.")
     price: AnyPrice | None = _key("US dollars for one attempt at such an endpoint.")
@@ -190,7 +208,14 @@ class Document(_Model):
     retry: Retry | None = _key(
         "How often a job is tried after failures that fal does not bill: {attempts: 3}."
     )
+    hooks: Hooks | None = _key(
+        "Commands that a run starts beside its work: {on_saved: [./publish.sh], on_finished: [..]}."
+    )
+    notify: Notify | None = _key(
+        "Where the end of a run is told (needs kling-batch[notify]): addresses, or $VARIABLE."
+    )
     limits: Limits | None = None
+    review: Review | None = _key("Draft and final of every job that has no `review` of its own.")
     defaults: _Defaults | None = None
     jobs: list[_Job] = Field(min_length=1, description="The renders to be had.")
 
@@ -237,9 +262,12 @@ def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
         output=document.output,
         path=document.path or DEFAULT_PATH,
         limits=core.Limits(**limits),
+        hooks=document.hooks or core.Hooks(),
+        notify=document.notify or (),
         vars=document.vars or {},
         env=document.env or {},
         defaults=frame.get("defaults") or {},
+        review=frame.get("review"),
         entries=tuple(None if job is _CUT else job for job in frame["jobs"]),
     )
 
@@ -288,6 +316,10 @@ def _sentence(error: ErrorDetails) -> str:
 def _unknown(path: ArgumentPath) -> Problem:
     known: Iterable[str]
     match path:
+        case (*_, "review", _):
+            known, where = _names(Review), "`review`"
+        case (*_, "review", stage, _):
+            known, where = _names(_Stage), f"`{stage}`"
         case ("jobs", _, _):
             known, where = JOB_KEYS, "a job"
         case ("limits", _):
@@ -297,6 +329,8 @@ def _unknown(path: ArgumentPath) -> Problem:
         case _:
             known, where = _names(Document), "a manifest"
     hint = nearest(path[-1], known)
+    if path[-1] in JOB_KEYS:  # but not here
+        hint = "say it at the top, or at a job" if path[-1] == "review" else "say it at the job"
     if not hint and path[0] in ("jobs", "defaults"):
         hint = "new parameters of the API go into `params:`"
     return Problem.about(path, f"{where} has no key `{path[-1]}`", "unknown-key", hint)

@@ -52,7 +52,12 @@ def single(
     assert endpoint is not None
     try:
         path = PathTemplate(path).fill(
-            batch=batch, mode=endpoint.mode, tier=endpoint.tier, job=id, take=take
+            batch=batch,
+            model=endpoint.model,
+            mode=endpoint.mode,
+            tier=endpoint.tier,
+            job=id,
+            take=take,
         )
     except InvalidValue as error:
         raise fatal(Place("--output"), error.message, "unsafe-path") from None

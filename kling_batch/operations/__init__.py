@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from kling_batch.operations.adopt import adopt_file
     from kling_batch.operations.billing import learn_bills
     from kling_batch.operations.cancel import cancel_jobs
+    from kling_batch.operations.catalog_check import check_catalog
     from kling_batch.operations.checks import check_folder, check_key_file
+    from kling_batch.operations.compare import compare_models
     from kling_batch.operations.doctor import check_service
+    from kling_batch.operations.export import export_takes
     from kling_batch.operations.plan import plan_run
     from kling_batch.operations.prices import live_price_changes
     from kling_batch.operations.repair import repair_files
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.run import open_run
     from kling_batch.operations.services import edit_ledger
     from kling_batch.operations.single import single_batch, single_result
+    from kling_batch.operations.verdicts import judge
     from kling_batch.operations.verify import verify_ledger
 
 _MODULES = {
@@ -27,10 +31,14 @@ _MODULES = {
     "allow_retries": "retry",
     "allow_take": "retry",
     "cancel_jobs": "cancel",
+    "check_catalog": "catalog_check",
     "check_folder": "checks",
     "check_key_file": "checks",
     "check_service": "doctor",
+    "compare_models": "compare",
     "edit_ledger": "services",
+    "export_takes": "export",
+    "judge": "verdicts",
     "learn_bills": "billing",
     "live_price_changes": "prices",
     "open_run": "run",
@@ -48,10 +56,14 @@ __all__ = [
     "allow_retries",
     "allow_take",
     "cancel_jobs",
+    "check_catalog",
     "check_folder",
     "check_key_file",
     "check_service",
+    "compare_models",
     "edit_ledger",
+    "export_takes",
+    "judge",
     "learn_bills",
     "live_price_changes",
     "open_run",

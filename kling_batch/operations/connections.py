@@ -44,6 +44,15 @@ def authorization_for(settings: Settings, plan: Plan) -> str:
     return authorization()
 
 
+def makes_files(endpoint_id: str) -> bool:
+    """Whether an answer without a file would be no result: of what the catalogue knows, nearly all.
+
+    A raw endpoint may answer with anything.
+    """
+    endpoint = by_id(endpoint_id)
+    return endpoint is not None and not endpoint.value
+
+
 def _needs_key(item: PlannedJob) -> bool:
     fetched = item.found is not None and not item.found.files
     return item.action in _KEYED or (item.action is Action.RECOVER and fetched)
@@ -59,15 +68,24 @@ async def run_context(
     auth: str,
     notify: Callable[[RunEvent], None],
     priced: Sequence[str] = (),
+    trace: Callable[[str], None] | None = None,
 ) -> AsyncIterator[RunContext]:
     """The engine's context with open connections.
 
-    `priced`: endpoints whose unit prices are asked of fal, for the caps.
+    Args:
+        settings: of the run.
+        ledger: open for writing.
+        policy: the limits in force.
+        gateway: the emulator's address; None for fal.
+        auth: the `Authorization` header.
+        notify: is told of every event.
+        priced: endpoints whose unit prices are asked of fal, for the caps.
+        trace: is told of every request, without secrets.
     """
     # With fal-client, which loads only where something is sent.
     from kling_batch.fal.upload import FalUploader  # noqa: PLC0415
 
-    async with connect(gateway, auth) as fal:
+    async with connect(gateway, auth, trace=trace) as fal:
         factors = await dearer_units(fal.queue, priced)
         worker = Threads(FILE_THREADS)
         yield RunContext(
@@ -84,5 +102,5 @@ async def run_context(
             notify=notify,
             cost_of=partial(dearer_cost, factors),
             price_factors=factors,
-            media=lambda endpoint: by_id(endpoint) is not None,
+            media=makes_files,
         )

@@ -9,12 +9,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import anyio
 
 from kling_batch.core.events import EventKind, RunEvent, RunResult
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import OPEN
+from kling_batch.core.memory import gc_spared
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.text import count
 from kling_batch.engine.context import RunContext, RunPolicy
@@ -22,20 +24,24 @@ from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.operations.connections import authorization_for, run_context
 from kling_batch.operations.handled_signals import Signals
+from kling_batch.operations.hooks import Hooks, hooks_of
+from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
 from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
 from kling_batch.operations.targets import WRITING, check_folders, check_room
+from kling_batch.operations.verdicts import Withdrawals
+from kling_batch.output.store import OutputStore
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action
 from kling_batch.report.display.base import Display
+from kling_batch.report.display.choose import Both
 from kling_batch.report.run_report import RunStarted
-from kling_batch.settings import Settings
 
 
 def drive_in_own_loop(run: PreparedRun) -> RunResult:
     """Carry out the plan in an event loop of its own."""
-    with _plain_errors(), _services(run) as (gateway, auth):
+    with _plain_errors(), _services(run) as (gateway, auth), gc_spared():
         return anyio.run(partial(_drive, run, gateway=gateway, auth=auth))
 
 
@@ -48,13 +54,18 @@ async def drive(run: PreparedRun) -> RunResult:
 @contextmanager
 def _services(run: PreparedRun) -> Iterator[tuple[str | None, str]]:
     """Address of the emulator, or None, and the authorization; the folders are checked."""
+    # Here and not in the loop, which they would hold for a tenth of a second.
+    import kling_batch.fal.upload  # noqa: PLC0415
+    import kling_batch.wire.sockets  # noqa: F401, PLC0415
+
     gateway = run.gateway()
     auth = authorization_for(run.settings, run.plan)
     check_folders(run.plan, run.settings)
     check_room(run.plan, run.settings, run.ledger.typical_sizes())
+    store, checked = store_of(run.settings), set[Path]()
     for item in run.plan.items:
         if item.action in WRITING:
-            _check_folder(run.settings, item.job)
+            _check_folder(store, item.job, checked)
     yield gateway, auth
 
 
@@ -72,14 +83,17 @@ def _plain_errors() -> Iterator[None]:
         raise error from group
 
 
-def _check_folder(settings: Settings, job: Job) -> None:
-    """Prove before paying that the file can be written."""
+def _check_folder(store: OutputStore, job: Job, checked: set[Path]) -> None:
+    """Prove before paying that the file can be written; each folder is looked at once."""
+    relative = job.output_path(0, ".part")
+    if not store.can_be_named(job.batch, relative):
+        return  # the engine says so of this job alone, and pays nothing for it
+    folder = store.wanted(job.batch, relative).parent
+    if folder in checked:
+        return
+    checked.add(folder)
     try:
-        store = store_of(settings)
-        relative = job.output_path(0, ".part")
-        if not store.can_be_named(job.batch, relative):
-            return  # the engine says so of this job alone, and pays nothing for it
-        folder = store.prepare(job.batch, relative).parent
+        store.prepare(job.batch, relative)
         writable = os.access(folder, os.W_OK)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}; nothing was sent") from error
@@ -89,6 +103,9 @@ def _check_folder(settings: Settings, job: Job) -> None:
 
 async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResult:
     settings, display = run.settings, run.display
+    hooks = _hooks(run)
+    if hooks is not None:
+        display = Both(display, hooks)
     pays, detached = bool(run.plan.count(Action.SUBMIT)), settings.options.detach
     with receiver(run.signals) as signals:  # before the first line: then Ctrl-C is possible
         display.start(
@@ -101,9 +118,10 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
                 coverage=run.coverage,
                 concurrency=None if detached or not pays else settings.concurrency,
                 rate=settings.rate if pays else None,
+                typical_seconds=run.ledger.typical_seconds(),
             )
         )
-        for warning in (*run.notices, *run.warnings):
+        for warning in (*run.notices, *run.warnings, *warnings_before(run.batches, os.environ)):
             display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings,
@@ -113,9 +131,12 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
             auth=auth,
             notify=display.notify,
             priced=_priced(run),
+            trace=run.trace,
         ) as context:
             engine = Engine(context)
             async with anyio.create_task_group() as tasks:
+                if hooks is not None:
+                    await tasks.start(hooks.work)
                 if signals is not None and run.signals is Signals.INTERRUPT:
                     tasks.start_soon(interrupt_once, signals, engine, display)
                 elif signals is not None:
@@ -126,8 +147,21 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
                     tasks.start_soon(_leave_after, engine, settings.deadline)
                 # Where the caller cancels this, a POST in flight is shielded and gets its answer.
                 result = await engine.run(run.plan)
+                if hooks is not None:
+                    await hooks.drain(stopped=partial(_asked_to_end, result))
                 tasks.cancel_scope.cancel()
     return result
+
+
+def _hooks(run: PreparedRun) -> Hooks | None:
+    def warn(message: str) -> None:
+        run.display.notify(RunEvent(kind=EventKind.WARNING, message=message))
+
+    return hooks_of(run.batches, warn, os.environ)
+
+
+def _asked_to_end(result: RunResult) -> bool:
+    return bool({ExitCode.INTERRUPTED, ExitCode.TERMINATED} & {*result.stopped_by()})
 
 
 def _priced(run: PreparedRun) -> list[str]:
@@ -160,6 +194,7 @@ def _policy(run: PreparedRun) -> RunPolicy:
         ).__contains__,
         alarm=run.approval.alarm(run.plan, run.ledger),
         detach=settings.options.detach,
+        withdrawn=Withdrawals(run.ledger, run.batches).of,
     )
 
 
@@ -176,6 +211,6 @@ async def _leave_after(engine: Engine, seconds: float) -> None:
 
 async def _tick(display: Display, context: RunContext) -> None:
     while True:
-        display.tick(anyio.current_time())
+        display.tick(anyio.current_time(), context.pace())
         await context.worker.run(context.ledger.log.checkpoint)
         await anyio.sleep(0.25)

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 from anyio.from_thread import start_blocking_portal
 
-from kling_batch.core.jobs import Job, JobKey
+from kling_batch.core.jobs import Job
 from kling_batch.core.recovery import Recovery
 from kling_batch.engine.listed_renders import Known, ListedRenders, Search
 from kling_batch.errors import AuthError
@@ -46,11 +46,13 @@ def authorization_for(settings: Settings) -> str | None:
         return None  # the run says so if it has to pay
 
 
-def known(reader: Reader | None, wanted: Sequence[Job], found: Mapping[JobKey, Recovery]) -> Known:
+def known(
+    reader: Reader | None, wanted: Sequence[Job], found: Sequence[tuple[Job, Recovery]]
+) -> Known:
     """What the ledger knows about these jobs, and what lies beside their files."""
     knowledge = Known.of(reader, wanted)
-    for key, recovery in found.items():
-        knowledge.add(key, recovery)
+    for job, recovery in found:
+        knowledge.add(job, recovery)
     return knowledge
 
 

@@ -17,7 +17,7 @@ from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import coverage_now, gateway_of
 from kling_batch.operations.targets import check_folders, room_warnings
-from kling_batch.planning.builder import build_plan, with_granted_takes
+from kling_batch.planning.builder import as_decided, build_plan
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
 from kling_batch.settings import RunOptions, Settings, resolve
@@ -54,7 +54,8 @@ def plan_run(
         trial = settings.sets_aside and is_trial(settings.ledger)
         if settings.ledger.exists() and not trial:
             reader = stack.enter_context(Reader.open(settings.ledger))
-        whole = with_granted_takes(reader, batches)
+        whole = as_decided(reader, batches)
+        settings = resolve(whole, options)  # caps count what people decided, too
         selected = [select(batch) for batch in whole]
         search = ListSearch(settings, reader, lambda: stack.enter_context(gateway_of(settings)))
         plan = build_plan(reader, selected, settings, whole=whole, recover=search.recover)

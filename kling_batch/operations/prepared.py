@@ -42,5 +42,7 @@ class PreparedRun:
     started: datetime
     #: Address of the emulator, or None for fal; opened once.
     gateway: Callable[[], str | None]
+    #: Is told of every HTTP request, without secrets; None: nobody wants to know.
+    trace: Callable[[str], None] | None = None
     #: What people should know before the run begins.
     notices: Sequence[str] = ()

@@ -43,7 +43,7 @@ class ListSearch:
         auth = list_search.authorization_for(self._settings)
         if auth is None:
             return plan
-        found = {item.job.key: item.found for item in plan.items if item.found is not None}
+        found = [(item.job, item.found) for item in plan.items if item.found is not None]
         known = list_search.known(self._reader, wanted, found)
         try:
             reuse = self._settings.reuse

@@ -32,14 +32,14 @@ from kling_batch.operations.services import (
 )
 from kling_batch.operations.targets import must_be_folder
 from kling_batch.planning.approval import Approval
-from kling_batch.planning.builder import build_plan, with_granted_takes
+from kling_batch.planning.builder import as_decided, build_plan
 from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
 from kling_batch.report.plan_view import left_out_lines
 from kling_batch.report.run_report import RunReport
-from kling_batch.settings import RunOptions, resolve
+from kling_batch.settings import NOTIFY_VARIABLE, RunOptions, resolve
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +56,15 @@ class Run(PreparedRun):
             from kling_batch.operations.drive import drive_in_own_loop  # noqa: PLC0415
 
             result = drive_in_own_loop(self)
-        return self._report(result)
+        report = self._report(result)
+        if self._to_be_told:
+            import anyio  # noqa: PLC0415 - an idle run without hooks has no event loop
+
+            from kling_batch.operations.farewell import tell  # noqa: PLC0415
+
+            with suppress(KeyboardInterrupt):  # ends the telling; the run has ended before
+                anyio.run(partial(tell, self.batches, report, idle=self.plan.idle))
+        return report
 
     async def carry_out_async(self) -> RunReport:
         """Carry out the plan and report, in the event loop of the caller."""
@@ -65,7 +73,18 @@ class Run(PreparedRun):
             from kling_batch.operations.drive import drive  # noqa: PLC0415
 
             result = await drive(self)
-        return self._report(result)
+        report = self._report(result)
+        if self._to_be_told:
+            from kling_batch.operations.farewell import tell  # noqa: PLC0415
+
+            await tell(self.batches, report, idle=self.plan.idle)
+        return report
+
+    @property
+    def _to_be_told(self) -> bool:
+        """Whether anybody wants to hear of the end."""
+        wanted = any(batch.hooks.on_finished or batch.notify for batch in self.batches)
+        return wanted or bool(os.environ.get(NOTIFY_VARIABLE))
 
     def _report(self, result: RunResult) -> RunReport:
         displaced = self.ledger.displaced
@@ -104,6 +123,7 @@ def open_run(
     retry: Callable[[Job], bool] | None = None,
     plan_maker: Callable[[Ledger], Plan] | None = None,
     single: bool = False,
+    trace: Callable[[str], None] | None = None,
 ) -> Iterator[Run]:
     """Open the ledger, record the run, make the plan and get it approved.
 
@@ -120,6 +140,7 @@ def open_run(
         retry: which failed jobs to try again; None: as `--retry-failed` says.
         plan_maker: makes the plan instead; nothing is registered then.
         single: a single-shot command, which is its own approval.
+        trace: is told of every HTTP request of the run, without secrets.
 
     Raises:
         KlingBatchError: the run cannot begin.
@@ -132,7 +153,6 @@ def open_run(
         ExitStack() as stack,
     ):
         gateway = cache(lambda: stack.enter_context(gateway_of(settings)))
-        search = ListSearch(settings, ledger, gateway)
         started = now()
         run_id = ledger.begin_run(
             command=without_signatures(str(command)),
@@ -143,16 +163,18 @@ def open_run(
         )
         try:
             ledger.recover()
-            grown = with_granted_takes(ledger, batches)
+            batches = as_decided(ledger, batches)
+            settings = resolve(batches, options, single=single)  # caps count what people decided
+            search = ListSearch(settings, ledger, gateway)
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:
                 plan = build_plan(
                     ledger,
-                    [select(batch) for batch in grown],
+                    [select(batch) for batch in batches],
                     settings,
                     retry=retry,
-                    whole=() if single else grown,
+                    whole=() if single else batches,
                     recover=search.recover,
                 )
             if check_plan is not None:
@@ -185,7 +207,7 @@ def open_run(
             if not plan.idle:
                 approval.require(plan, ledger)
             if plan_maker is None:
-                _register(ledger, grown, single=single)
+                _register(ledger, batches, single=single)
             ledger.log.checkpoint()
             run = Run(
                 batches=batches,
@@ -202,6 +224,7 @@ def open_run(
                 run_id=run_id,
                 started=started,
                 gateway=gateway,
+                trace=trace,
                 notices=search.notices,
             )
             yield run

@@ -69,8 +69,9 @@ class OutputStore:
         final = self.wanted(batch, relative)
         self.check_name(final)
         self._check_inside(batch, final)  # before a folder is made outside
-        final.parent.mkdir(parents=True, exist_ok=True)
-        self._check_inside(batch, final)
+        if not final.parent.is_dir():
+            final.parent.mkdir(parents=True, exist_ok=True)
+            self._check_inside(batch, final)
         return final
 
     def can_be_named(self, batch: str, relative: str) -> bool:
@@ -98,8 +99,10 @@ class OutputStore:
         self._check_inside(batch, self.wanted(batch, relative))
 
     def _check_inside(self, batch: str, final: Path) -> None:
-        root = self._roots[batch].resolve()
-        if not final.parent.resolve().is_relative_to(root):
+        # Strings: a path object for each part of each name is what 100,000 outputs would wait for.
+        root = os.path.realpath(self._roots[batch])
+        folder = os.path.realpath(final.parent)
+        if folder != root and not folder.startswith(os.path.join(root, "")):  # noqa: PTH118
             raise UsageError(
                 f"{final}: leads out of the output folder {root}; nothing written; remove the link "
                 f"in it, or give the folder behind it as --output"

@@ -94,7 +94,11 @@ class Approval:
         bounded = self.settings.options.limit is not None or self.reviewed
         agreed = [item for item in plan.items if self._may_pay(item)]
         if not bounded and (self._bounded_by_money or self.settings.options.yes):
-            agreed += [item for item in plan.items if not self._uncapped(item.job)]
+            agreed += [
+                item
+                for item in plan.items
+                if not self._uncapped(item.job) and item.action not in _UNDECIDED
+            ]
         return frozenset(item.job.key for item in agreed)
 
     @property
@@ -110,6 +114,10 @@ class Approval:
     def _uncapped(self, job: Job) -> bool:
         """Whether a cap covers this job and cannot hold, because its price is unknown."""
         return _unpriced(job) and self.settings.budget.cap_of(job) is not None
+
+
+#: What a person has yet to decide, or decided against, is no part of any approval.
+_UNDECIDED = (Action.HOLD, Action.DECLINED)
 
 
 def _unpriced(job: Job) -> bool:

@@ -9,16 +9,26 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from kling_batch.core.jobs import Batch, Job, JobKey, Render, canonical_json, differences, parents
+from kling_batch.core.jobs import (
+    Batch,
+    Job,
+    JobKey,
+    Render,
+    canonical_json,
+    differences,
+    parents,
+)
 from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.records import Standing
 from kling_batch.ledger.names import by_key, job_of, orphan_name
 from kling_batch.ledger.queries import render_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import LeftOut, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.recovery import SidecarIndex
 from kling_batch.planning.selection import limited, with_extra_takes
+from kling_batch.planning.verdicts import Review, awaited_pick, with_picks
 from kling_batch.settings import Settings
 
 #: The options that select jobs, for messages.
@@ -30,11 +40,19 @@ def store_of(settings: Settings) -> OutputStore:
     return OutputStore(settings.roots, settings.ledger.parent)
 
 
-def with_granted_takes(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
-    """The batches with the takes that were granted beyond the manifests (`reroll`)."""
+def as_decided(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
+    """The batches with what people decided since: granted takes (`reroll`), and picked ones."""
     if reader is None:
         return tuple(batches)
-    return tuple(with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches)
+    grown = [with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches]
+    verdicts = latest_verdicts(reader, (job.key for batch in grown for job in batch.jobs))
+    return tuple(with_picks(batch, verdicts) for batch in grown)
+
+
+def review_of(reader: Reader, batches: Sequence[Batch]) -> Review:
+    """The verdicts that count on the jobs of these batches."""
+    jobs = [job for batch in batches for job in batch.jobs]
+    return Review(jobs, latest_verdicts(reader, (job.key for job in jobs)))
 
 
 def build_plan(
@@ -64,6 +82,7 @@ def build_plan(
             on_disk=lambda _: OnDisk.MISSING,
             recovered=_sidecars(jobs, {}, None, settings).find,
             attempts=settings.attempts,
+            review=Review([job for batch in whole or batches for job in batch.jobs], {}),
         )
     else:
         standings = reader.standings(_keys_of(jobs))
@@ -75,6 +94,7 @@ def build_plan(
             retry=retry,
             recovered=_sidecars(jobs, standings, reader, settings).find,
             attempts=settings.attempts,
+            review=review_of(reader, whole or batches),
         )
         if whole and not unselected:
             plan = Plan((*plan.items, *orphaned_requests(reader, whole)))
@@ -188,7 +208,7 @@ class Changes:
         if known is None or known == job.key:
             return ""
         before = render_of(self._reader, known)
-        if before is None:
+        if before is None or awaited_pick(before):
             return ""
         now = Render(job.endpoint, json.loads(canonical_json(job.arguments)))
         return ", ".join(differences(before, now)) or "take"

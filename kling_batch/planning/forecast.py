@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kling_batch.core.jobs import JSON, Job, JobKey, OutputOf
+from kling_batch.core.jobs import JSON, Job, JobKey, OutputOf, draft_id
 from kling_batch.core.records import Standing
 from kling_batch.errors import UsageError
 from kling_batch.ledger.names import LedgerJob, find, job_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import OnDisk, PlannedJob, make_plan
+from kling_batch.planning.verdicts import Review
 from kling_batch.settings import DEFAULT_ATTEMPTS
 
 #: More attempts than any manifest allows.
@@ -36,11 +38,12 @@ class Outlook:
 def outlook(reader: Reader, job: LedgerJob) -> Outlook:
     """What a run with the default limit of attempts would do with the job."""
     standings = reader.standings()
-    jobs = list(_family(reader, job))
+    jobs, review = _reviewed(reader, _family(reader, job))
     on_disk = partial(_on_disk, reader, standings)
 
     def decided(attempts: int) -> PlannedJob:
-        return make_plan(jobs, standings, on_disk=on_disk, attempts=attempts).items[-1]
+        plan = make_plan(jobs, standings, on_disk=on_disk, attempts=attempts, review=review)
+        return plan.items[-1]
 
     fewest, most = decided(1), decided(_ENDLESS)
     return Outlook(
@@ -70,6 +73,21 @@ def _family(reader: Reader, named: LedgerJob) -> list[Job]:
 
     visit(named)
     return list(found.values())
+
+
+def _reviewed(reader: Reader, jobs: list[Job]) -> tuple[list[Job], Review]:
+    """The jobs with the ids of their drafts, and the verdicts on all takes of their batches."""
+    takes = [
+        jobs[-1]._replace(batch=batch, id=job_id, take=take, key=key)
+        for batch in {job.batch for job in jobs}
+        for (job_id, take), (key, *_) in reader.current_names(batch).items()
+    ]
+    drafts = {(take.batch, take.id) for take in takes}
+    finals = [
+        job._replace(draft=draft_id(job.id)) if (job.batch, draft_id(job.id)) in drafts else job
+        for job in jobs
+    ]
+    return finals, Review(takes, latest_verdicts(reader))
 
 
 def _needs(value: JSON) -> Iterator[JobKey]:

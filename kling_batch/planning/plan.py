@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
 
-from kling_batch.core.jobs import Job, JobKey, OutputOf, parents
+from kling_batch.core.jobs import Job, JobKey, OutputOf, is_unpicked, parents
 from kling_batch.core.lifecycle import State
 from kling_batch.core.memory import gc_paused
 from kling_batch.core.quantities import MicroUSD
@@ -21,6 +21,7 @@ from kling_batch.core.records import Standing
 from kling_batch.core.recovery import Recovery
 from kling_batch.core.text import count
 from kling_batch.planning.retry import Decision, decide, is_rendered, may_try_again
+from kling_batch.planning.verdicts import Held, Review
 
 
 class Action(StrEnum):
@@ -46,6 +47,14 @@ class Action(StrEnum):
     SETTLED = "settled"
     #: Needs the output of a job that will not give one.
     BLOCKED = "blocked"
+    #: Not paid for before a person has approved its draft, or picked the take that it needs.
+    HOLD = "hold"
+    #: Not wanted: its draft is rejected, or another take of it is picked.
+    DECLINED = "declined"
+
+
+#: Actions that need nothing done in a run.
+RESTING = frozenset({Action.KEEP, Action.SETTLED, Action.BLOCKED, Action.HOLD, Action.DECLINED})
 
 
 class OnDisk(StrEnum):
@@ -112,9 +121,16 @@ class Plan:
         )
 
     @property
+    def awaiting_cost(self) -> MicroUSD:
+        """Upper estimate of what approval of everything that waits for a verdict would add."""
+        return MicroUSD(
+            sum(i.job.estimate for i in self.items if i.action is Action.HOLD and not i.duplicate)
+        )
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to do at all."""
-        return self.count(Action.KEEP, Action.SETTLED, Action.BLOCKED) == len(self.items)
+        return self.count(*RESTING) == len(self.items)
 
 
 _UNPAID = (Action.SUBMIT, Action.SETTLED)
@@ -129,6 +145,7 @@ def make_plan(
     retry: Callable[[Job], bool] = lambda _: False,
     recovered: Callable[[Job], Recovery | None] = lambda _: None,
     attempts: int = 3,
+    review: Review | None = None,
 ) -> Plan:
     """Decide for every job.
 
@@ -140,7 +157,10 @@ def make_plan(
         retry: whether a person asked to try this failed job again.
         recovered: what lies beside the target of a job that would be paid for.
         attempts: how many attempts one permission to try allows.
+        review: what people have decided; None: nothing about these jobs.
     """
+    jobs = list(jobs)
+    review = review or Review(jobs, {})
     items: list[PlannedJob] = []
     seen: dict[JobKey, PlannedJob] = {}
     with gc_paused():
@@ -156,10 +176,10 @@ def make_plan(
                 item = recovering(item, found)
             if (
                 item.action is Action.SUBMIT
-                and (needs := parents(job.arguments))
-                and (reason := _blocked(needs, seen, standings))
+                and ((needs := parents(job.arguments)) or job.draft)
+                and (why := _hindered(job, needs, seen, standings, review))
             ):
-                item = PlannedJob(job, Action.BLOCKED, reason, item.attempt_id)
+                item = PlannedJob(job, *why, item.attempt_id)
             seen[job.key] = item
             items.append(item)
     return Plan(tuple(items))
@@ -237,22 +257,60 @@ def _duplicate(job: Job, first: PlannedJob, on_disk: Callable[[Job], OnDisk]) ->
     return PlannedJob(job, action, reason, first.attempt_id, duplicate=True)
 
 
-#: Actions after which a parent may have an output for its children.
-_HOPEFUL = frozenset(Action) - {Action.SETTLED, Action.BLOCKED}
+#: What becomes of a child whose parent will not give an output in this run.
+_AFTER_PARENT: dict[Action, Action] = {
+    Action.SETTLED: Action.BLOCKED,
+    Action.BLOCKED: Action.BLOCKED,
+    Action.DECLINED: Action.DECLINED,
+    Action.HOLD: Action.HOLD,
+}
 
 
-def _blocked(
+#: Of several reasons, what nobody wants comes first, and what may still come last.
+_MOST_FINAL = (Action.DECLINED, Action.BLOCKED, Action.HOLD)
+
+
+def _hindered(
+    job: Job,
     needs: Iterable[OutputOf],
     seen: Mapping[JobKey, PlannedJob],
     standings: Mapping[JobKey, Standing],
-) -> str:
-    """Why a child cannot be had, or nothing."""
-    for parent in needs:
-        planned = seen.get(parent.key)
-        if planned is None:
-            standing = standings.get(parent.key)
-            if standing is None or standing.state is not State.SUCCEEDED:
-                return f"needs {parent.job_id}, which is not part of this run"
-        elif planned.action not in _HOPEFUL:
-            return f"needs {planned.job.label}, which is {planned.action}: {planned.reason}"
-    return ""
+    review: Review,
+) -> tuple[Action, str] | None:
+    """Why a job is not paid for, although nothing was paid for it; the most final reason."""
+    found = [why for parent in needs if (why := _lacks(parent, seen, standings, review))]
+    if held := review.held(job):
+        found.append(_held(held, seen))
+    return min(found, key=lambda why: _MOST_FINAL.index(why[0]), default=None)
+
+
+def _held(held: Held, seen: Mapping[JobKey, PlannedJob]) -> tuple[Action, str]:
+    """What becomes of a final without approval; nobody can judge a draft that has failed."""
+    if not held.undecided:
+        return Action.DECLINED, held.reason
+    draft = seen.get(held.draft) if held.draft else None
+    if draft is not None and _AFTER_PARENT.get(draft.action) is Action.BLOCKED:
+        return Action.BLOCKED, f"its draft {draft.job.label} is {draft.action}: {draft.reason}"
+    return Action.HOLD, held.reason
+
+
+def _lacks(
+    parent: OutputOf,
+    seen: Mapping[JobKey, PlannedJob],
+    standings: Mapping[JobKey, Standing],
+    review: Review,
+) -> tuple[Action, str] | None:
+    """Why an output of another job cannot be had."""
+    if is_unpicked(parent.key):
+        return Action.HOLD, review.pick_awaited(parent)
+    planned = seen.get(parent.key)
+    if planned is None:
+        standing = standings.get(parent.key)
+        if standing is None or standing.state is not State.SUCCEEDED:
+            return Action.BLOCKED, f"needs {parent.job_id}, which is not part of this run"
+        return None
+    if (action := _AFTER_PARENT.get(planned.action)) is None:
+        return None
+    if action is Action.HOLD:
+        return action, f"needs {planned.job.label}: {planned.reason}"
+    return action, f"needs {planned.job.label}, which is {planned.action}: {planned.reason}"

@@ -11,7 +11,19 @@ from fnmatch import fnmatchcase
 from unicodedata import normalize
 
 from kling_batch.core.diagnostics import nearest
-from kling_batch.core.jobs import Batch, Job, JobKey, job_key, parents, take_suffix
+from kling_batch.core.jobs import (
+    PICKED,
+    Batch,
+    Job,
+    JobKey,
+    OutputOf,
+    draft_id,
+    final_id,
+    job_key,
+    job_label,
+    parents,
+    take_suffix,
+)
 from kling_batch.errors import Problem
 from kling_batch.planning.plan import Action, LeftOut, Plan, PlannedJob
 
@@ -47,12 +59,14 @@ def _needed(
 ) -> tuple[set[_Name], list[Problem]]:
     """Parents, and theirs, that nobody chose; children come after them in a batch."""
     needed: set[_Name] = set()
+    takes: dict[str, int] = {}
+    for job in batch.jobs:
+        takes[job.id] = max(job.take, takes.get(job.id, 0))
     notes: dict[_Name, Problem] = {}
     for job in reversed(batch.jobs):
         if _name(job) not in picked and _name(job) not in needed:
             continue
-        for need in parents(job.arguments):
-            parent = (need.job_id, need.take)
+        for parent, need in _parents(job, takes):
             if parent in excluded:
                 message = f"`{job.label}` needs `{need.job_id}`, which is excluded"
                 hint = "it waits, unless that one is done already"
@@ -62,6 +76,15 @@ def _needed(
                 message = f"`{need.job_id}` is taken along: `{job.label}` needs its output"
                 notes[parent] = Problem(job.place, message, "parent-taken-along")
     return needed, list(reversed(notes.values()))
+
+
+def _parents(job: Job, takes: Mapping[str, int]) -> Iterator[tuple[_Name, OutputOf]]:
+    """The takes that a job needs: of a picked one, all that may be it."""
+    for need in parents(job.arguments):
+        if need.take == PICKED:
+            yield from (((need.job_id, n + 1), need) for n in range(takes.get(need.job_id, 0)))
+        else:
+            yield (need.job_id, need.take), need
 
 
 def _misses(batch: Batch, flag: str, globs: Sequence[str]) -> Iterator[Problem]:
@@ -75,7 +98,10 @@ def _misses(batch: Batch, flag: str, globs: Sequence[str]) -> Iterator[Problem]:
 
 def _fits(job: Job, globs: Sequence[str]) -> bool:
     wanted = [normalize("NFC", glob) for glob in globs]
-    return any(fnmatchcase(job.id, glob) or fnmatchcase(job.label, glob) for glob in wanted)
+    # Whoever names a job with `review:` means its drafts, too.
+    ids = dict.fromkeys((job.id, final_id(job.id)))
+    names = {name for each in ids for name in (each, job_label(each, job.take))}
+    return any(fnmatchcase(name, glob) for name in names for glob in wanted)
 
 
 def _name(job: Job) -> _Name:
@@ -98,8 +124,14 @@ def _grown(jobs: tuple[Job, ...], extra: Mapping[str, int]) -> Iterator[Job]:
         yield job
         if job.take != most[job.id] or job.id not in first:
             continue
-        for take in range(job.take + 1, extra.get(job.id, 0) + 1):
+        for take in range(job.take + 1, _wanted(job.id, extra) + 1):
             yield _another(first[job.id], take)
+
+
+def _wanted(job_id: str, extra: Mapping[str, int]) -> int:
+    """How many takes were granted; a take of a final has a draft of its own."""
+    named = final_id(job_id)
+    return max(extra.get(named, 0), extra.get(draft_id(named), 0))
 
 
 def _another(job: Job, take: int) -> Job:

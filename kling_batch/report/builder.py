@@ -19,7 +19,7 @@ from kling_batch.ledger.queries import job_totals
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import shown
 from kling_batch.planning.builder import store_of
-from kling_batch.planning.plan import Action, LeftOut, Plan, PlannedJob
+from kling_batch.planning.plan import RESTING, Action, LeftOut, Plan, PlannedJob
 from kling_batch.planning.retry import to_change
 from kling_batch.report.command_line import Command
 from kling_batch.report.next_steps import EndedRun, next_steps
@@ -180,6 +180,8 @@ class _Lines:
         for planned in (item, driver):
             if message := self._run_result.reasons.get(name_of(planned.job)):
                 return message
+        if outcome in (JobOutcome.AWAITING, JobOutcome.DECLINED):
+            return item.reason
         if outcome in (JobOutcome.FAILED, JobOutcome.BLOCKED):
             return standing.failure.message if standing and standing.failure else item.reason
         unsure = outcome in (JobOutcome.IN_DOUBT, JobOutcome.UNDELIVERED)
@@ -222,7 +224,14 @@ def _failure_place(batch: Batch | None, job: Job, standing: Standing | None) -> 
 
 
 #: Actions for which the engine does nothing.
-_IDLE = (Action.KEEP, Action.SETTLED, Action.BLOCKED)
+_IDLE = RESTING
+#: Outcomes that the plan alone decides.
+_BY_PLAN = {
+    Action.KEEP: JobOutcome.UNCHANGED,
+    Action.BLOCKED: JobOutcome.BLOCKED,
+    Action.HOLD: JobOutcome.AWAITING,
+    Action.DECLINED: JobOutcome.DECLINED,
+}
 
 
 def _outcome(
@@ -230,9 +239,9 @@ def _outcome(
 ) -> JobOutcome:
     """How the run ended for a job; what is reported for the first holds for its duplicates."""
     name = name_of(driver.job)
-    if item.action is Action.KEEP:
-        return JobOutcome.UNCHANGED
-    if name in run_result.blocked or item.action is Action.BLOCKED:
+    if item.action in _BY_PLAN:
+        return _BY_PLAN[item.action]
+    if name in run_result.blocked:
         return JobOutcome.BLOCKED
     if name in run_result.failed or item.action is Action.SETTLED:
         return JobOutcome.FAILED

@@ -29,14 +29,25 @@ def write_ci(
     err = err or SafeStream(sys.stderr)
     if junit_file is not None:
         _try(err, junit_file, lambda path: replace_file(path, junit(report)))
-    if summary_file is not None:
+    step = environ.get("GITHUB_STEP_SUMMARY", "") if in_actions(environ) else ""
+    if summary_file is not None and not _same(summary_file, step):
         _try(err, summary_file, lambda path: replace_file(path, markdown_summary(report)))
     if in_actions(environ):
         for line in run_annotations(report, from_workspace(environ)):
             err.line(line)
-        if step := environ.get("GITHUB_STEP_SUMMARY"):
+        if step:
             _try(err, Path(step), lambda path: _append(path, markdown_summary(report)))
     err.drain()
+
+
+def _same(file: Path, step: str) -> bool:
+    """Whether `--summary` names the step's own summary, which gets the page anyway."""
+    if not step:
+        return False
+    try:
+        return file.samefile(step)
+    except (OSError, ValueError):  # one of them is not there yet
+        return file.resolve() == Path(step).resolve()
 
 
 def _try(err: SafeStream, path: Path, write: Callable[[Path], None]) -> None:

@@ -14,13 +14,16 @@ from kling_batch.core.jobs import JSON, Render, canonical_json, differences
 from kling_batch.core.lifecycle import NEXT, State, status_of
 from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.core.records import Attempt, LoggedEvent, Standing
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.ledger import queries
 from kling_batch.ledger.names import LedgerJob
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
 from kling_batch.planning.plan import Action, PlannedJob
 from kling_batch.planning.retry import is_rendered, to_change
+from kling_batch.planning.verdicts import awaited_pick
 from kling_batch.report.costs import attempt_cost
+from kling_batch.report.verdicts import judged_data, judged_lines
 from kling_batch.settings import EMULATOR
 
 #: Text of each event; `by person`: of one that a person reported; `emulated`: on the emulator.
@@ -67,8 +70,9 @@ _UNKNOWN = Current()
 
 
 def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str]:
-    """Every attempt at a job with its events and files, a line each."""
-    lines = [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
+    """What comes next of a job, then every attempt with its events and files, a line each."""
+    lines = [*why(reader, job, current), ""]
+    lines += [f"{job.batch}/{job.label}", f"  {job.endpoint}", f"  key {job.key}"]
     lines += [f"  {name}: {_value(value)}" for name, value in json.loads(job.arguments).items()]
     attempts = reader.attempts_of(job.key)
     emulated = queries.service_of(reader) == EMULATOR
@@ -82,15 +86,18 @@ def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list
             + (" superseded" if file.superseded else "")
             for file in reader.files_of(attempt.id)
         ]
-    lines += ["", *why(reader, job, current)]
+    if judged := judged_lines(reader, job.key):
+        lines += ["", *judged]
     return lines
 
 
 def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON:
     """The same as JSON values."""
     coming = current.planned or outlook(reader, job).planned
+    attempts = reader.attempts_of(job.key)
+    last = attempts[-1] if attempts else None
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "batch": job.batch,
         "job": job.id,
         "take": job.take,
@@ -98,12 +105,15 @@ def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON
         "endpoint": job.endpoint,
         "arguments": json.loads(job.arguments),
         "emulated": queries.service_of(reader) == EMULATOR,
+        "status": (status_of(last.state, last.remote_status) if last else status_of(None)).value,
         "next": {"action": coming.action.value, "reason": coming.reason},
         "as_of": current.as_of or None,
+        "verdicts": judged_data(reader, job.key),
         "attempts": [
             {
                 "attempt": attempt.id,
                 "state": attempt.state.value,
+                "status": status_of(attempt.state, attempt.remote_status).value,
                 "request_id": attempt.handle.request_id if attempt.handle else None,
                 "estimate_usd": usd_number(attempt.estimate),
                 "cost_usd": usd_number(attempt.cost),
@@ -112,7 +122,7 @@ def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON
                 "events": [event._asdict() for event in queries.events_of(reader, attempt.id)],
                 "files": [file.path for file in reader.files_of(attempt.id)],
             }
-            for attempt in reader.attempts_of(job.key)
+            for attempt in attempts
         ],
     }
 
@@ -127,6 +137,8 @@ def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str
         lines = [f"{job.label} is in no manifest now, so no run pays for it."]
     for key, retired_at in job.earlier[:3]:
         before = queries.render_of(reader, key)
+        if before is not None and awaited_pick(before):
+            continue  # it was no render yet
         now = Render(job.endpoint, json.loads(job.arguments))
         changes = differences(before, now) if before is not None else {}
         lines.append(f"Until {retired_at} this name meant another render ({key}); what changed:")
@@ -138,6 +150,8 @@ def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str
 
 def why_new(planned: PlannedJob) -> list[str]:
     """The same for a job that the ledger does not know."""
+    if planned.action in (Action.HOLD, Action.DECLINED):
+        return [f"{planned.job.label} is new; {planned.reason}: {_coming(planned)}."]
     return [f"{planned.job.label} is {planned.reason}: {_coming(planned)}."]
 
 
@@ -173,6 +187,9 @@ def _next(reader: Reader, job: LedgerJob, planned: PlannedJob | None) -> str:
     if coming.planned.action is Action.BLOCKED:
         reason = coming.planned.reason
         return f"{job.label} was never submitted and {reason}: the next run does not pay for it."
+    if coming.planned.action in (Action.HOLD, Action.DECLINED):
+        reason = coming.planned.reason
+        return f"{job.label} was never submitted; {reason}. The next run does not pay for it."
     return f"{job.label} was never submitted: the next run pays up to {price} for it."
 
 
@@ -188,9 +205,9 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
             )
         case Action.SETTLED:
             return f"{ended} ({_failure(standing)}) and stays so{_until(coming, standing)}"
-        case Action.BLOCKED | Action.RECOVER as action:
-            found = " here, and is" if action is Action.RECOVER else " and"
-            return f"{ended}{found} {reason}: the next run does not pay for it"
+        case Action.BLOCKED | Action.RECOVER | Action.HOLD | Action.DECLINED as action:
+            link = {Action.BLOCKED: " and", Action.RECOVER: " here, and is"}.get(action, ";")
+            return f"{ended}{link} {reason}: the next run does not pay for it"
         case Action.RECONCILE:
             return (
                 "is in doubt: fal may have accepted it. The next run looks for its trace and does "

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kling_batch.core.events import StopReason
 from kling_batch.core.jobs import Batch
+from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, PlanDriftError, UsageError
 from kling_batch.ledger.names import find
 from kling_batch.ledger.reader import Reader
@@ -70,6 +71,8 @@ def _steps(run: EndedRun) -> Iterator[str]:
         yield from _retry_commands(run, command, settled, all_of_them=not hopeless)
     if hopeless:
         yield from _rerun(run, command, _change_first(hopeless))
+    if JobOutcome.AWAITING in outcomes:
+        yield from _verdict_commands(run, command)
 
 
 def _change_first(lines: Sequence[JobLine]) -> str:
@@ -186,6 +189,25 @@ def _approved(run: EndedRun, plan: Plan) -> bool:
     except PlanDriftError:
         return False
     return True
+
+
+# -- verdicts ------------------------------------------------------------------------------------
+
+
+def _verdict_commands(run: EndedRun, command: Command) -> Iterator[str]:
+    """Where to judge what waits, and the same command for what was approved during the run."""
+    waiting = {(line.batch, line.job) for line in run.lines if line.outcome is JobOutcome.AWAITING}
+    plan = _remaining_plan(run, retry=False)
+    approved = [
+        item
+        for item in plan.items
+        if item.action is Action.SUBMIT and (item.job.batch, item.job.label) in waiting
+    ]
+    if len(approved) < len(waiting):
+        judge = _with_ledger(run, Command(("kling-batch", "review")))
+        yield f"{judge}   ({count(len(waiting) - len(approved), 'job')} waiting for a verdict)"
+    if approved:
+        yield from _rerun(run, command, f"{count(len(approved), 'job')} approved meanwhile")
 
 
 # -- another payment ---------------------------------------------------------------------------

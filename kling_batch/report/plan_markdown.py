@@ -19,6 +19,7 @@ from kling_batch.report.plan_view import (
     MANY,
     History,
     footnotes,
+    has_price,
     is_paid,
     left_out_lines,
     totals_line,
@@ -83,7 +84,7 @@ def _rows(moving: list[PlannedJob]) -> Iterator[str]:
         yield from ("", f"<details><summary>all {count(len(moving), 'job')}</summary>")
     yield from ("", "| | job | why | cost |", "|---|---|---|---:|")
     for item in moving[:MANY]:
-        price = format_usd(item.job.estimate) if is_paid(item) else ""
+        price = format_usd(item.job.estimate) if has_price(item) else ""
         yield (
             f"| {LABELS[item.action]} | {_cell(item.job.label)} | {_cell(item.reason)} | {price} |"
         )

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 
 from kling_batch.catalog.registry import by_id
-from kling_batch.core.jobs import JSON
+from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.quantities import duration, format_usd, rate_text, usd_number
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
@@ -30,6 +31,8 @@ LABELS: dict[Action, str] = {
     Action.KEEP: "keep",
     Action.SETTLED: "leave",
     Action.BLOCKED: "blocked",
+    Action.HOLD: "waiting",
+    Action.DECLINED: "declined",
 }
 
 #: Seconds of a render by endpoint, from the ledger's own history.
@@ -61,7 +64,7 @@ def as_text(
 
 
 def _line(item: PlannedJob) -> str:
-    price = format_usd(item.job.estimate) if is_paid(item) else ""
+    price = format_usd(item.job.estimate) if has_price(item) else ""
     note = f" [{item.job.estimate_note}]" if is_paid(item) and item.job.estimate_note else ""
     return f"{LABELS[item.action]:>9}  {price:>8}  {item.job.label}: {clean(item.reason)}{note}"
 
@@ -69,6 +72,11 @@ def _line(item: PlannedJob) -> str:
 def is_paid(item: PlannedJob) -> bool:
     """Whether this run would pay for it; of two equal jobs, one is paid for."""
     return item.action is Action.SUBMIT and not item.duplicate
+
+
+def has_price(item: PlannedJob) -> bool:
+    """Whether its price is shown: this run pays it, or one after a verdict."""
+    return is_paid(item) or (item.action is Action.HOLD and not item.duplicate)
 
 
 def totals_line(plan: Plan, settings: Settings) -> str:
@@ -79,7 +87,14 @@ def totals_line(plan: Plan, settings: Settings) -> str:
         if (count := plan.count(action))
     )
     cap = f" of at most {format_usd(settings.max_cost)}" if settings.max_cost is not None else ""
-    return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}"
+    return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}{_awaiting(plan)}"
+
+
+def _awaiting(plan: Plan) -> str:
+    """What verdicts that are still to come would add."""
+    if not plan.count(Action.HOLD):
+        return ""
+    return f"; approving all that wait would add up to {format_usd(plan.awaiting_cost)}"
 
 
 def left_out_lines(plan: Plan, coverage: Coverage | None) -> list[str]:
@@ -113,13 +128,14 @@ def _dated(plan: Plan) -> str:
 
 def wall_time(plan: Plan, settings: Settings, history: History) -> float:
     """Seconds until the last render, if the account runs `concurrency` of them at once."""
-    work = [_seconds(item.job.endpoint, history) for item in plan.items if is_paid(item)]
+    work = [usual_seconds(item.job.endpoint, history) for item in plan.items if is_paid(item)]
     if not work:
         return 0.0
     return max(*work, math.fsum(work) / settings.concurrency)
 
 
-def _seconds(endpoint_id: str, history: History) -> float:
+def usual_seconds(endpoint_id: str, history: History) -> float:
+    """Seconds of a render: from history, else from the model's page, else by its kind."""
     if endpoint_id in history:
         return history[endpoint_id]
     endpoint = by_id(endpoint_id)
@@ -128,13 +144,20 @@ def _seconds(endpoint_id: str, history: History) -> float:
     return float(endpoint.typical_seconds or _UNKNOWN_SECONDS.get(endpoint.output, 30.0))
 
 
+def _model(job: Job) -> str | None:
+    """The generation of a job; an `endpoint:` job names none."""
+    endpoint = by_id(job.endpoint) if job.mode else None
+    return None if endpoint is None else endpoint.model
+
+
 def as_json(
     plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
 ) -> JSON:
     """The whole plan as JSON values."""
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "cost_usd": usd_number(plan.cost),
+        "awaiting_verdicts_usd": usd_number(plan.awaiting_cost),
         "cap_usd": usd_number(settings.max_cost),
         "prices_dated": _dated(plan) or None,
         "wall_time_seconds": round(wall_time(plan, settings, history)),
@@ -154,6 +177,7 @@ def as_json(
                 "paid_since": (item.found.since or None) if item.found else None,
                 "request_id": (item.found.request_id or None) if item.found else None,
                 "endpoint": item.job.endpoint,
+                "model": _model(item.job),
                 "mode": item.job.mode or None,
                 "tier": item.job.tier or None,
                 "estimate_usd": usd_number(item.job.estimate),

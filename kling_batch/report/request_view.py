@@ -8,7 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from kling_batch.core.jobs import JSON, Job, LocalFile, OutputOf, canonical_json, job_label
+from kling_batch.core.jobs import (
+    JSON,
+    PICKED,
+    Job,
+    LocalFile,
+    OutputOf,
+    canonical_json,
+    job_label,
+)
 from kling_batch.core.text import clean
 from kling_batch.core.urls import unsigned
 
@@ -39,7 +47,9 @@ def _plain(value: JSON) -> JSON:
         case LocalFile(path=path):
             return path
         case OutputOf(job_id=job_id, take=take, index=index):
-            return f"output {index + 1} of {job_label(job_id, take)}"
+            picked = take == PICKED
+            name = f"the picked take of {job_id}" if picked else job_label(job_id, take)
+            return f"output {index + 1} of {name}"
         case str():
             return unsigned(value)
         case Mapping():

@@ -7,6 +7,7 @@ not render, and must not read the ledger.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -30,6 +31,10 @@ class JobOutcome(StrEnum):
     #: Paid and rendered, not yet on the disk.
     UNDELIVERED = "undelivered"
     NOT_STARTED = "not started"
+    #: Waits for a person's verdict on its draft, or for a pick.
+    AWAITING = "awaiting verdict"
+    #: A person decided against it.
+    DECLINED = "declined"
 
     @property
     def status(self) -> JobStatus:
@@ -46,7 +51,14 @@ _STATUS: dict[JobOutcome, JobStatus] = {
     JobOutcome.RUNNING: JobStatus.QUEUED,
     JobOutcome.UNDELIVERED: JobStatus.DOWNLOADING,
     JobOutcome.NOT_STARTED: JobStatus.WAITING,
+    JobOutcome.AWAITING: JobStatus.WAITING,
+    JobOutcome.DECLINED: JobStatus.WAITING,
 }
+
+#: Outcomes with which a run has nothing more to do about a job.
+NOTHING_LEFT = frozenset(
+    {JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED, JobOutcome.AWAITING, JobOutcome.DECLINED}
+)
 
 #: Exit codes of outcomes that leave something to do for a person or another run.
 OUTCOME_CODES: dict[JobOutcome, ExitCode] = {
@@ -75,6 +87,8 @@ class RunStarted:
     concurrency: int | None = None
     #: Submissions a second at most, where something is submitted.
     rate: float | None = None
+    #: Median seconds of a render by endpoint, as far as the ledger knows.
+    typical_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +184,7 @@ class RunReport:
     def status_counts(self) -> dict[str, int]:
         """How many jobs have each status; `unchanged` are those that were done before this run."""
         found: Counter[JobStatus | JobOutcome] = Counter(
-            line.outcome if line.outcome is JobOutcome.UNCHANGED else line.status
-            for line in self.lines
+            line.outcome if line.outcome in _OWN_WORD else line.status for line in self.lines
         )
         found[JobOutcome.UNCHANGED] += self.unlisted
         return {word.value: found[word] for word in _ORDER if found[word]}
@@ -189,7 +202,10 @@ _ORDER: tuple[JobStatus | JobOutcome, ...] = (
     JobStatus.QUEUED,
     JobStatus.DOWNLOADING,
     JobStatus.WAITING,
+    JobOutcome.DECLINED,
 )
+#: Endings that the status would hide: done before, and not wanted.
+_OWN_WORD = (JobOutcome.UNCHANGED, JobOutcome.DECLINED)
 
 
 def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCode:
@@ -198,7 +214,7 @@ def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCo
         if signal in stops:
             return signal
     outcomes = {line.outcome for line in lines}
-    if outcomes and outcomes <= {JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED}:
+    if outcomes and outcomes <= NOTHING_LEFT:
         stops = tuple(stop for stop in stops if stop is not ExitCode.BUDGET)  # nothing was left
     held = {*stops, *(OUTCOME_CODES[outcome] for outcome in outcomes if outcome in OUTCOME_CODES)}
     if (

@@ -14,7 +14,7 @@ from kling_batch.core.text import Tone, as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action
 from kling_batch.report.costs import run_cost
-from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, RunStarted
+from kling_batch.report.run_report import NOTHING_LEFT, JobLine, JobOutcome, RunReport, RunStarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ _SECTIONS: dict[JobOutcome, str] = {
         "In doubt (fal may have accepted and may bill these; nothing is sent twice)"
     ),
     JobOutcome.RUNNING: "Still with fal (billed when rendered)",
+    JobOutcome.AWAITING: "Waiting for a verdict",
 }
 #: The same for the emulator, which bills nothing.
 _EMULATED: dict[JobOutcome, str] = {
@@ -61,6 +62,8 @@ def opening(started: RunStarted) -> str:
         (plan.count(Action.DOWNLOAD, Action.PLACE, Action.RESTORE), "to download"),
         (plan.count(Action.KEEP), "unchanged"),
         (plan.count(Action.SETTLED, Action.BLOCKED), "failed before or blocked"),
+        (plan.count(Action.HOLD), "waiting for a verdict"),
+        (plan.count(Action.DECLINED), "declined"),
     )
     parts = [f"{number:,} {what}" for number, what in counts if number]
     if started.cap is not None:
@@ -92,7 +95,7 @@ def closing(report: RunReport, *, width: int | None = None) -> list[StyledLine]:
     for outcome in _SECTIONS:
         lines += _section(report, outcome)
     lines += _next(report)
-    return [part for line in lines for part in _folded(line, width)]
+    return [part for line in lines for part in folded(line, width)]
 
 
 def brief(report: RunReport) -> list[StyledLine]:
@@ -117,8 +120,9 @@ def _recovered(report: RunReport) -> str:
 
 
 def _idle(report: RunReport) -> bool:
-    """Whether everything was done before."""
-    return all(line.outcome is JobOutcome.UNCHANGED for line in report.lines) and not report.reasons
+    """Whether everything was done before, as far as verdicts let it be."""
+    done = NOTHING_LEFT - {JobOutcome.SUCCEEDED}
+    return all(line.outcome in done for line in report.lines) and not report.reasons
 
 
 def _title(report: RunReport) -> StyledLine:
@@ -127,7 +131,11 @@ def _title(report: RunReport) -> StyledLine:
     done = counts.get(JobOutcome.SUCCEEDED, 0) + counts.get(JobOutcome.UNCHANGED, 0)
     name = ", ".join(map(clean, report.batches)) or "kling-batch"
     if _idle(report):
-        before = f", {count(total, 'job')} done before" if total else ", no job"
+        before = f", {count(done, 'job')} done before" if total else ", no job"
+        if waiting := counts.get(JobOutcome.AWAITING, 0):
+            before += f", {waiting:,} waiting for a verdict"
+        if declined := counts.get(JobOutcome.DECLINED, 0):
+            before += f", {declined:,} declined"
         where = f"; files in {clean(report.output)}" if total else ""
         left = f"; left out: {_left_out(report)}" if report.left_out else ""
         return StyledLine(f"{name}: nothing to do{before}{where}{left}", Tone.GOOD)
@@ -225,7 +233,7 @@ def _name(report: RunReport, line: JobLine) -> str:
     return full_name(line.batch, line.job, several=len(report.batches) > 1)
 
 
-def _folded(line: StyledLine, width: int | None) -> Iterable[StyledLine]:
+def folded(line: StyledLine, width: int | None) -> Iterable[StyledLine]:
     """The line in parts no wider than the terminal."""
     if width is None or line.hang is None or len(line.text) <= width:
         return [line]

@@ -17,7 +17,9 @@ STEPS = (
     (0, "validate desk.yaml"),
     (0, "schema"),
     (0, "catalog"),
+    (0, "completion bash"),
     (0, "doctor --emulator-url {url}"),
+    (0, "compare desk.yaml"),
     (0, "plan desk.yaml --save plan.json"),
     (1, "run desk.yaml --emulator-url {url} --plan plan.json"),
     (0, "why one"),
@@ -34,6 +36,8 @@ STEPS = (
     (0, "report"),
     (0, "verify"),
     (0, "gallery"),
+    (0, "verdict two pick"),
+    (0, "export --picked picked"),
     (0, "generate -p fox --emulator-url {url}"),
     (0, "video -p fox --mode text-to-video --tier standard --emulator-url {url}"),
 )
@@ -58,7 +62,7 @@ def test_every_command_runs_as_a_program(desk: Desk) -> None:
         assert done.stdout + done.stderr
 
     typed = {step.partition(" ")[0] for _, step in STEPS}
-    assert typed | {"emulator", "mcp"} == set(cli.list_commands(click.Context(cli)))
+    assert typed | {"emulator", "mcp", "review"} == set(cli.list_commands(click.Context(cli)))
     assert max(desk.charges()) <= 2
 
 

@@ -116,8 +116,12 @@ def test_emulated_and_real_renders_never_share_a_ledger(tmp_path: Path) -> None:
 
     done = run("run", manifest, "--yes", cwd=tmp_path, env=environment(FAL_KEY="a:b"))
 
-    assert done.returncode == 2
-    assert "emulator" in done.stderr
+    assert done.returncode == 1, done.stderr  # fal cannot be reached from here
+    assert "ledger.emulator.db" in done.stderr
+    for name, emulated in (("ledger.emulator.db", True), ("ledger.db", False)):
+        file = tmp_path / "outputs" / name
+        shown = json.loads(run("status", "--json", "--ledger", file, cwd=tmp_path).stdout)
+        assert shown["emulated"] is emulated
 
 
 def test_a_second_run_on_the_same_ledger_leaves_with_7(tmp_path: Path) -> None:

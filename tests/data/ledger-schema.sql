@@ -172,6 +172,8 @@ CREATE TABLE jobs (
   first_seen_at text not null
 ) strict
 ;
+CREATE INDEX jobs_by_kind on jobs (mode, tier)
+;
 CREATE TABLE ledger (
   id integer primary key check (id = 1),
   uuid text not null,
@@ -194,7 +196,11 @@ CREATE TABLE names (
 ;
 CREATE INDEX names_by_key on names (job_key)
 ;
+CREATE INDEX names_current_by_job on names (job_key, batch) where retired_at is null
+;
 CREATE UNIQUE INDEX names_one_current on names (batch, job_id, take) where retired_at is null
+;
+CREATE INDEX names_retired on names (job_key) where retired_at is not null
 ;
 CREATE TABLE registered (
   batch text primary key,
@@ -227,6 +233,13 @@ select batch, substr(intended_at, 1, 10) as day, count(*) as attempts,
   sum(charged_micro_usd) / 1e6 as charged_usd, sum(exposed_micro_usd) / 1e6 as exposed_usd,
   sum(unknown_micro_usd) / 1e6 as unknown_usd
 from attempt_money group by batch, day;
+CREATE TABLE tags (
+  batch text not null,
+  job_id text not null,
+  tag text not null,
+  primary key (batch, job_id, tag)
+) strict
+;
 CREATE TABLE uploads (
   sha256 text primary key,
   url text not null,
@@ -234,4 +247,20 @@ CREATE TABLE uploads (
   content_type text not null,
   uploaded_at text not null
 ) strict
+;
+CREATE TABLE verdicts (
+  id integer primary key,
+  job_key text not null references jobs (key),
+  attempt_id integer references attempts (id),
+  verdict text not null check (verdict in ('approved', 'rejected', 'picked', 'none')),
+  note text not null,
+  author text not null,
+  at text not null
+) strict
+;
+CREATE TRIGGER verdicts_are_final before update on verdicts
+begin select raise(abort, 'verdicts are never changed'); end;
+CREATE TRIGGER verdicts_are_kept before delete on verdicts
+begin select raise(abort, 'verdicts are never deleted'); end;
+CREATE INDEX verdicts_by_job on verdicts (job_key, id)
 ;

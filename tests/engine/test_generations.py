@@ -13,6 +13,7 @@ from support.manifests import batch
 
 from kling_batch.catalog.registry import cost_of, endpoints
 from kling_batch.core.jobs import Job
+from kling_batch.operations.connections import makes_files
 
 #: What every endpoint can be fed with: a picture, and a clip of three seconds.
 PARENTS = {
@@ -31,6 +32,7 @@ INPUTS = {
     "avatar": {"image_url": STILL, "audio_url": SOUND},
     "lipsync": {"video_url": CLIP, "audio_url": SOUND},
     "dub-text": {"video_url": CLIP, "text": "good morning", "voice_id": "uk_man2"},
+    "voice": {"voice_url": SOUND},
     "motion-control": {"image_url": STILL, "video_url": CLIP, "character_orientation": "image"},
 }
 
@@ -61,7 +63,7 @@ def length(path: Path) -> tuple[float, bool]:
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
-    return Rig(tmp_path, account(concurrency=40))
+    return Rig(tmp_path, account(concurrency=40), media=makes_files)
 
 
 def test_a_job_of_every_endpoint_is_planned_rendered_and_paid_as_planned(
@@ -91,6 +93,10 @@ def test_a_job_of_every_endpoint_is_planned_rendered_and_paid_as_planned(
 
 def assert_plays(folder: Path, job: Job) -> None:
     """The file is what was ordered, to its last frame."""
+    if job.mode == "voice":
+        answer = json.loads((folder / job.output_path(0, ".json")).read_text())
+        assert answer["voice_id"]
+        return
     if "image" in job.mode.rpartition("-to-")[2]:
         with Image.open(folder / job.output_path(0, ".png")) as picture:
             picture.load()

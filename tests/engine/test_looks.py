@@ -73,7 +73,8 @@ def test_with_learned_durations_a_job_costs_few_requests_and_is_noticed_at_once(
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 60
     assert counting.kinds.total() / 60 <= most
-    assert lateness(rig, since=40) <= 0.02 * seconds + 0.05
+    # At 2 s, few requests are chosen over 40 ms; the order of trio's tasks is random, too.
+    assert lateness(rig, since=40) <= 0.02 * seconds + 0.08
     paid_once(rig, 100)
 
 

@@ -338,3 +338,14 @@ def test_a_stopped_run_does_not_wait_for_the_rates_line(tmp_path: Path) -> None:
     run_result = rig.run(make_jobs(6, estimate=100_000), concurrency=6, cost_of=cost_of)
     assert [stop.code for stop in run_result.stops] == [ExitCode.BUDGET]
     assert (rig.now() - begun).total_seconds() < 600
+
+
+def test_what_a_person_took_back_during_the_run_is_not_paid_for(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(3)
+
+    run_result = rig.run(jobs, concurrency=1, withdrawn=lambda job: job.id == "job-1")
+
+    assert not run_result.stops
+    assert rig.states(jobs) == [State.SUCCEEDED, None, State.SUCCEEDED]
+    paid_once(rig, 2)

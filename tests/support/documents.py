@@ -1,4 +1,4 @@
-"""Tables of the documents that are made from the code: manifest, environment, emulator, help."""
+"""Tables of the documents that are made from the code: manifest, emulator, help."""
 
 from __future__ import annotations
 
@@ -46,6 +46,9 @@ KEYS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "vars": ("none", {"brand": "Acme"}),
         "env": ("none", {"market": "CAMPAIGN_MARKET"}),
         "retry": ("`{attempts: 3}`", {"attempts": 5}),
+        "hooks": ("none", {"on_finished": ["./tell.sh"]}),
+        "notify": ("nobody", ["$SLACK_URL"]),
+        "review": ("none", {"draft": {"tier": "standard"}, "final": {"tier": "pro"}}),
         "limits": ("none", {"max_cost": 40}),
         "defaults": ("none", {"mode": "text-to-video"}),
         "jobs": ("required", [{"id": "hero"}]),
@@ -75,6 +78,7 @@ KEYS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "id": ("required; for a table or a matrix made of its values", "hero"),
         "from": ("none", "products.csv"),
         "matrix": ("none", {"shape": ["square", "portrait"]}),
+        "review": ("that at the top", {"draft": {"tier": "standard"}, "final": {"tier": "pro"}}),
         "when": ("always", "market == 'de'"),
         "endpoint": ("that of model, mode and tier", "fal-ai/kling-video/o3/pro/text-to-video"),
         "input": ("empty", {"prompt": "Snow falls", "duration": "3"}),
@@ -115,6 +119,7 @@ PARAMETERS: Mapping[str, Any] = {
     "voice_ids": ["narrator"],
     "voice_language": "en",
     "voice_speed": 1.2,
+    "voice_url": "narrator.mp3",
 }
 
 
@@ -286,7 +291,7 @@ def manifest_modes() -> str:
     return table(("mode", "model", "parameters"), rows)
 
 
-# -- the environment ---------------------------------------------------------------------------
+# -- commands ---------------------------------------------------------------------------
 
 
 @cache
@@ -294,30 +299,6 @@ def commands() -> dict[str, click.Command]:
     context = click.Context(cli)
     found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
     return {name: command for name, command in found.items() if command is not None}
-
-
-def variables() -> dict[str, tuple[click.Option, list[str]]]:
-    """Each variable of the program with its option and the commands that have it."""
-    found: dict[str, tuple[click.Option, list[str]]] = {}
-    for name, command in commands().items():
-        for parameter in command.params:
-            if isinstance(parameter, click.Option) and parameter.envvar:
-                variable = str(parameter.envvar)
-                found.setdefault(variable, (parameter, []))[1].append(name)
-    return found
-
-
-def environment() -> str:
-    rows = [
-        (
-            code(variable),
-            code(max(option.opts, key=len)),
-            cell(option.help or ""),
-            ", ".join(map(code, names)) if len(names) < 8 else f"{len(names)} commands",
-        )
-        for variable, (option, names) in sorted(variables().items())
-    ]
-    return table(("variable", "option", "meaning", "commands"), rows)
 
 
 # -- the emulator ------------------------------------------------------------------------------

@@ -20,9 +20,7 @@ _VOICES = Parameter(
     name="voice_ids",
     kind="list",
     maximum=2,
-    item=Parameter(
-        name="voice_id", kind="text", maximum=200, doc="A voice made by `create-voice`."
-    ),
+    item=common.VOICE_ID,
     doc="Voices: <<<voice_1>>> and <<<voice_2>>> in the prompt.",
 )
 _WITH_VOICE = "with a voice: fal publishes no price for it"

@@ -27,6 +27,9 @@ COMMANDS: dict[str, Entry] = {
         MAKE, "Render what is new, collect what is open, pay for nothing twice", "run", "run"
     ),
     "plan": Entry(MAKE, "Show what `run` would do, why, and what it would cost", "plan", "plan"),
+    "compare": Entry(
+        MAKE, "Show what a manifest would cost on other models, side by side", "compare", "compare"
+    ),
     "generate": Entry(
         MAKE, "Generate one image and print the result as JSON", "generate", "generate"
     ),
@@ -34,17 +37,20 @@ COMMANDS: dict[str, Entry] = {
         MAKE, "Generate or edit one video and print the result as JSON", "generate", "video"
     ),
     "init": Entry(MAKE, "Write a commented manifest, and its schema beside it", "init", "init"),
-    "mcp": Entry(
-        MAKE, "Serve assistants: they plan freely, and pay only for a reviewed plan", "mcp", "mcp"
-    ),
+    "mcp": Entry(MAKE, "Serve assistants: plan freely, pay only for a reviewed plan", "mcp", "mcp"),
     "status": Entry(LOOK, "Show the state of every job, and the costs", "status", "status"),
-    "list": Entry(LOOK, "List the jobs: state, price, name, prompt", "show", "list_"),
+    "list": Entry(LOOK, "List the jobs: state, price, name, prompt", "list_jobs", "list_"),
     "show": Entry(LOOK, "Show the history of a job: attempts, costs, files", "show", "show"),
     "why": Entry(LOOK, "Explain what the next run would do with a job", "show", "why"),
     "gallery": Entry(LOOK, "Write gallery.html: every take on one page", "gallery", "gallery"),
+    "review": Entry(
+        LOOK, "Serve the gallery to approve, reject and pick takes", "review", "review"
+    ),
+    "verdict": Entry(LOOK, "Approve, reject or pick finished takes", "verdict", "verdict"),
     "report": Entry(
         LOOK, "Report costs by batch and day, and how good estimates were", "report", "report"
     ),
+    "export": Entry(LOOK, "Export everything as JSON lines, or picked takes", "export", "export"),
     "retry": Entry(
         SETTLE, "Allow failed jobs another paid attempt in the next run", "retry", "retry"
     ),
@@ -66,8 +72,13 @@ COMMANDS: dict[str, Entry] = {
     "catalog": Entry(
         CHECK, "List models, modes, tiers, prices and parameters", "catalog", "catalog"
     ),
-    "schema": Entry(CHECK, "Print the JSON Schema of a manifest (draft 2020-12)", "init", "schema"),
+    "schema": Entry(
+        CHECK, "Print the JSON Schema of manifests, or of printed JSON", "init", "schema"
+    ),
     "emulator": Entry(
         CHECK, "Serve an emulator of fal's queue, storage and platform API", "emulator", "emulator"
+    ),
+    "completion": Entry(
+        CHECK, "Print the completion script of a shell", "completion", "completion"
     ),
 }

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 
+from kling_batch import operations
 from kling_batch.catalog.endpoint import Endpoint, Generation
 from kling_batch.catalog.parameter import Parameter
-from kling_batch.catalog.pricing import Counted, PerImage, Price, Rate
+from kling_batch.catalog.pricing import Counted, PerCall, PerImage, Price, Rate
 from kling_batch.catalog.registry import endpoints as every_endpoint
 from kling_batch.catalog.registry import generations, models, modes
+from kling_batch.cli.options import options_of, service_options
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import JSON
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.errors import ExitCode, UsageError
+from kling_batch.report.catalog_check_view import as_json as check_json
+from kling_batch.report.catalog_check_view import as_text as check_text
 
 
 @click.command(epilog="Example: kling-batch catalog text-to-video")
 @click.argument("words", nargs=-1, metavar="[MODEL] [MODE]")
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON document")
-def catalog(words: Sequence[str], *, as_json: bool) -> int:
+@click.option("--check", is_flag=True, help="Compare with fal's own schemas and prices, free")
+@service_options
+def catalog(words: Sequence[str], *, as_json: bool, check: bool, **values: Any) -> int:
     """List models, modes, tiers, prices and parameters.
 
-    Parameters and their limits are shown with MODE.
+    Parameters and their limits are shown with MODE. With --check: what has moved at fal since the
+    catalogue was written, parameter by parameter; exit code 1 if anything has. Schemas need no
+    key, prices do.
     """
     chosen = select(words)
+    if check:
+        result = operations.check_catalog(chosen, options_of(values))
+        told = json.dumps(check_json(result), indent=2) if as_json else check_text(result)
+        click.echo(told)
+        return ExitCode.OK if result.fits else ExitCode.SOME_FAILED
     if as_json:
         click.echo(json.dumps(as_data(chosen), ensure_ascii=False, indent=2))
     elif set(words) <= set(models()):
@@ -95,6 +110,8 @@ def price_text(endpoint: Endpoint) -> str:
     price: Price | None = endpoint.price
     if price is None:
         return "not published"
+    if isinstance(price, PerCall):
+        return f"{price.usd} a request"
     if isinstance(price, PerImage):
         factors = "".join(f", {name} ×{factor}" for name, factor in price.factors.items())
         return f"{price.image} an image{factors}"
@@ -173,7 +190,7 @@ def _parameter(parameter: Parameter, indent: str) -> str:
 def as_data(endpoints: Iterable[Endpoint]) -> JSON:
     """The whole catalogue as JSON values."""
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "models": [
             {
                 "model": each.name,

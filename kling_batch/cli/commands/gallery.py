@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
-from kling_batch.cli.ledgers import ledger_path
-from kling_batch.cli.options import ledger_options
+from kling_batch.cli.ledgers import ledger_of_manifests
+from kling_batch.cli.manifests import load_manifests
+from kling_batch.cli.options import PATH, ledger_options
+from kling_batch.core.jobs import JobKey
 from kling_batch.errors import ExitCode
 from kling_batch.report.gallery import write_gallery
 
 
 @click.command(epilog="Example: kling-batch gallery --output outputs")
+@click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST]...")
 @ledger_options
-def gallery(**places: Any) -> int:
+def gallery(manifests: tuple[Path, ...], **places: Any) -> int:
     """Write gallery.html: every take on one page.
 
-    It is written beside the outputs and shows each take with its prompt and price.
+    It is written beside the outputs, with small images of them in .posters, and shows each take
+    with its prompt and price. A manifest lets the page filter by its tags. To judge takes, see:
+    kling-batch review.
     """
-    ledger = ledger_path(places)
-    click.echo(write_gallery(ledger, places.get("output") or ledger.parent))
+    ledger, tags = tagged_ledger(manifests, places)
+    folder = places.get("output") or ledger.parent
+    click.echo(write_gallery(ledger, folder, tags=tags, on_progress=_show_progress))
     return ExitCode.OK
+
+
+def tagged_ledger(
+    manifests: tuple[Path, ...], places: Mapping[str, Any]
+) -> tuple[Path, dict[JobKey, tuple[str, ...]]]:
+    """The ledger of the options, or of these manifests; and the tags of their jobs."""
+    batches = load_manifests(manifests, (), warn=False) if manifests else []
+    ledger = ledger_of_manifests(manifests, places, batches)
+    return ledger, {job.key: job.tags for batch in batches for job in batch.jobs if job.tags}
+
+
+def _show_progress(done: int, of: int) -> None:
+    """A line that counts, on a terminal: the first page of a long batch takes a minute."""
+    if of >= 20 and sys.stderr.isatty():
+        click.echo(f"\rposters: {done:,} of {of:,}", nl=done == of, err=True)

@@ -7,8 +7,6 @@ standard error. Typing the command is the consent to pay.
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +14,8 @@ from typing import Any, TypeVar
 import click
 
 from kling_batch import operations
+from kling_batch.cli.displays import displays_of, log_options
+from kling_batch.cli.grouped import GroupedCommand
 from kling_batch.cli.options import (
     limit_options,
     option,
@@ -26,7 +26,6 @@ from kling_batch.cli.options import (
 )
 from kling_batch.cli.retype import current_command
 from kling_batch.errors import ExitCode
-from kling_batch.report.display.choose import choose
 from kling_batch.report.run_report import JobOutcome
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,6 +46,7 @@ def _common(command: F) -> F:
             place_options,
             limit_options,
             click.option("--quiet", "-q", is_flag=True, help="Only failures on standard error"),
+            log_options,
         )
     ):
         command = decorate(command)
@@ -59,7 +59,9 @@ def _model(command: F) -> F:
     )(command)
 
 
-@click.command(epilog='Example: kling-batch generate -p "A samurai on a cliff" --emulator')
+@click.command(
+    cls=GroupedCommand, epilog='Example: kling-batch generate -p "A samurai on a cliff" --emulator'
+)
 @_common
 @_model
 @click.option(
@@ -74,7 +76,10 @@ def generate(aspect_ratio: str | None, **values: Any) -> int:
     return _single("generate", "text-to-image", None, arguments, values)
 
 
-@click.command(epilog='Example: kling-batch video --mode text-to-video -p "Waves" --emulator')
+@click.command(
+    cls=GroupedCommand,
+    epilog='Example: kling-batch video --mode text-to-video -p "Waves" --emulator',
+)
 @_common
 @_model
 @click.option(
@@ -103,19 +108,18 @@ def _single(
     batch = operations.single_batch(
         name, mode, tier, arguments, take=values["take"], model=values["model"]
     )
-    display = choose(
-        json=False,
-        quiet=values["quiet"],
-        stream_is_terminal=sys.stderr.isatty(),
-        environ=os.environ,
-    )
-    try:
-        with operations.open_run(
-            (batch,), options_of(values), command=current_command(), display=display, single=True
-        ) as run:
-            report = run.carry_out()
-    finally:
-        display.close()
+    with (
+        displays_of(values) as shown,
+        operations.open_run(
+            (batch,),
+            options_of(values),
+            command=current_command(),
+            display=shown.display,
+            single=True,
+            trace=shown.trace,
+        ) as run,
+    ):
+        report = run.carry_out()
     if report.exit_code is ExitCode.OK:
         if report.lines[0].outcome is JobOutcome.UNCHANGED:
             another = f"--take {values['take'] + 1}"

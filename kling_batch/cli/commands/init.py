@@ -12,6 +12,7 @@ import kling_batch.cli
 from kling_batch.cli.options import PATH
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.manifest.schema import schema as manifest_schema
+from kling_batch.report.output_schema import output_schema
 
 SCHEMA_NAME = "kling-batch.schema.json"
 
@@ -44,9 +45,16 @@ def starter_manifest(name: str = "manifest.yaml") -> str:
 
 
 @click.command(epilog="Example: kling-batch schema > kling-batch.schema.json")
-def schema() -> int:
-    """Print the JSON Schema of a manifest (draft 2020-12)."""
-    click.echo(_schema_text())
+@click.argument("what", type=click.Choice(("manifest", "output")), default="manifest")
+def schema(what: str) -> int:
+    """Print the JSON Schema of manifests, or of printed JSON.
+
+    `output` describes what commands print with --json. Both are of draft 2020-12.
+    """
+    if what == "output":
+        click.echo(json.dumps(output_schema(), ensure_ascii=False, indent=2))
+    else:
+        click.echo(_schema_text())
     return ExitCode.OK
 
 

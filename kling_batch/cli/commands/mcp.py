@@ -19,7 +19,7 @@ from kling_batch.errors import ExitCode, UsageError
     "--max-cost", type=usd, metavar="USD", help="No cap of an assistant may be above this"
 )
 def mcp(folder: Path, max_cost: MicroUSD | None) -> int:
-    """Serve assistants: they plan freely, and pay only for a reviewed plan.
+    """Serve assistants: plan freely, pay only for a reviewed plan.
 
     The server speaks the Model Context Protocol on standard input and output. A run needs the hash
     of a plan that the server made before, and a cap.

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from kling_batch import operations
+from kling_batch.cli.grouped import GroupedCommand
 from kling_batch.cli.manifests import load_manifests, selection_of
 from kling_batch.cli.options import (
     PATH,
@@ -25,7 +26,7 @@ from kling_batch.report.plan_markdown import as_markdown
 from kling_batch.report.plan_view import as_json, as_text
 
 
-@click.command(epilog="Example: kling-batch plan manifest.yaml")
+@click.command(cls=GroupedCommand, epilog="Example: kling-batch plan manifest.yaml")
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
 @place_options
 @click.option(

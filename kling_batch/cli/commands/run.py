@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from kling_batch import operations
+from kling_batch.cli.displays import displays_of, log_options
+from kling_batch.cli.grouped import GroupedCommand
 from kling_batch.cli.manifests import load_manifests, selection_of
 from kling_batch.cli.options import (
     PATH,
@@ -25,10 +27,9 @@ from kling_batch.errors import UsageError
 from kling_batch.planning import saved_plan
 from kling_batch.planning.plan import Plan
 from kling_batch.report.ci import write_ci
-from kling_batch.report.display.choose import choose
 
 
-@click.command(epilog="Example: kling-batch run manifest.yaml --emulator")
+@click.command(cls=GroupedCommand, epilog="Example: kling-batch run manifest.yaml --emulator")
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
 @service_options
 @place_options
@@ -48,6 +49,7 @@ from kling_batch.report.display.choose import choose
     type=PATH,
     help="Pay only for what this reviewed plan shows (else exit 8)",
 )
+@log_options
 @click.option("--junit", type=PATH, help="Write a JUnit XML file")
 @click.option("--summary", type=PATH, help="Write a Markdown summary")
 def run(manifests: tuple[Path, ...], **values: Any) -> int:
@@ -60,25 +62,20 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
         for check in operations.check_key_file():
             click.echo(f"warning: {check.message}", err=True)
     batches = load_manifests(manifests, values["variables"])
-    display = choose(
-        json=values["as_json"],
-        quiet=values["quiet"],
-        stream_is_terminal=sys.stderr.isatty(),
-        environ=os.environ,
-    )
-    try:
-        with operations.open_run(
+    with (
+        displays_of(values, as_json=values["as_json"]) as shown,
+        operations.open_run(
             batches,
             options_of(values),
             command=current_command(),
-            display=display,
+            display=shown.display,
             ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
             select=selection_of(values),
             check_plan=_check_of(values["plan_file"]),
-        ) as opened:
-            report = opened.carry_out()
-    finally:
-        display.close()
+            trace=shown.trace,
+        ) as opened,
+    ):
+        report = opened.carry_out()
     if values["junit"] or values["summary"] or "GITHUB_ACTIONS" in os.environ:
         write_ci(report, values["junit"], values["summary"], os.environ)
     return report.exit_code

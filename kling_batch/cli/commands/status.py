@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +11,49 @@ import click
 from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, ledger_options
-from kling_batch.core.lifecycle import JobStatus
-from kling_batch.core.quantities import usd_number
-from kling_batch.errors import ExitCode
-from kling_batch.ledger.queries import job_status, service_of
+from kling_batch.errors import ExitCode, UsageError
+from kling_batch.ledger.job_list import MOST_ROWS, JobFilter, job_status
 from kling_batch.ledger.reader import Reader
-from kling_batch.report.costs import totals
-from kling_batch.settings import EMULATOR
+from kling_batch.report import status_view
+from kling_batch.report.display.page import Page, utc_now
 
 
-@click.command(epilog="Example: kling-batch status manifest.yaml")
+@click.command(epilog="Example: kling-batch status manifest.yaml --watch")
 @click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST...]")
 @ledger_options
+@click.option("--watch", is_flag=True, help="Draw it again every two seconds, until Ctrl-C")
+@click.option("--limit", type=click.IntRange(0, MOST_ROWS), help="Name at most this many jobs")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document")
-def status(manifests: tuple[Path, ...], *, as_json: bool, **places: Any) -> int:
-    """Show the state of every job, and the costs."""
+def status(
+    manifests: tuple[Path, ...], *, watch: bool, limit: int | None, as_json: bool, **places: Any
+) -> int:
+    """Show the state of every job, and the costs.
+
+    Jobs that need a person come first. Beside a run, it waits for nothing and holds nothing up.
+    """
+    if watch and as_json:
+        raise UsageError("--watch is for people: with --json, ask again when you like")
     batches = load_manifests(manifests, ()) if manifests else ()
-    names = tuple(batch.name for batch in batches)
+    names = tuple(batch.name for batch in batches) or None
     path = ledger_of_manifests(manifests, places, batches)
-    with Reader.open(path) as reader:
-        emulated = service_of(reader) == EMULATOR
-        rows = [row for row in job_status(reader) if not names or row.batch in names]
-        money = reader.money(names or None)
+
+    def lines_of(page: Page) -> list[str]:
+        with Reader.open(path) as reader:
+            found = status_view.overview(reader, names)
+            return [*status_view.lines(reader, found, names, page, now=utc_now(), limit=limit)]
+
+    if watch:
+        from kling_batch.report.display import watch as watching  # noqa: PLC0415 - only here
+
+        watching.watch(lines_of)
+        return ExitCode.INTERRUPTED
     if as_json:
-        document = {
-            "schema_version": 1,
-            "ledger": str(path),
-            "emulated": emulated,
-            "charged_usd": usd_number(money.charged),
-            "exposed_usd": usd_number(money.exposed),
-            "unknown_usd": usd_number(money.unknown),
-            "jobs": [row._asdict() for row in rows],
-        }
+        with Reader.open(path) as reader:
+            found = status_view.overview(reader, names)
+            rows = job_status(reader, JobFilter(batches=names, limit=limit))
+            document = status_view.as_data(found, rows)
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return ExitCode.OK
-    for row in rows:
-        ended = row.status in (JobStatus.FAILED, JobStatus.CANCELLED)
-        details = row.failure if ended else row.files
-        click.echo(f"{row.status:>11}  {row.label}  {details or ''}".rstrip())
-    counts = Counter(row.status for row in rows)
-    summary = ", ".join(f"{counts[word]} {word}" for word in JobStatus if counts[word])
-    click.echo(f"{summary or 'no jobs'}; {totals(money, emulated=emulated)}")
+    page = Page.standard()
+    page.write(lines_of(page))
     return ExitCode.OK

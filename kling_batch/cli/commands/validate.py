@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from kling_batch.cli.failures import problem_data
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, ManifestError, Problem
 
@@ -35,24 +37,10 @@ def validate(manifests: tuple[Path, ...], variables: tuple[str, ...], *, as_json
     except ManifestError as error:
         problems = error.problems
     document = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "valid": not problems,
-        "problems": [_as_json(problem, "error") for problem in problems]
-        + [_as_json(problem, "warning") for problem in warnings],
+        "problems": [problem_data(problem, "error") for problem in problems]
+        + [problem_data(problem, "warning") for problem in warnings],
     }
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
     return ExitCode.USAGE if problems else ExitCode.OK
-
-
-def _as_json(problem: Problem, severity: str) -> dict[str, object]:
-    place = problem.place
-    return {
-        "severity": severity,
-        "file": place.file,
-        "line": place.line,
-        "column": place.column,
-        "cell": place.cell or None,
-        "code": problem.code,
-        "message": problem.message,
-        "hint": problem.hint or None,
-    }

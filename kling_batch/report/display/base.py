@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kling_batch.core.events import EventKind, RunEvent
-from kling_batch.core.quantities import MicroUSD, format_usd
+from kling_batch.core.events import EventKind, Pace, RunEvent
+from kling_batch.core.quantities import format_usd
 from kling_batch.core.text import Tone, clean, full_name
 from kling_batch.report.display.phases import EVENT_STYLES, OF_STATUS
 from kling_batch.report.display.progress import Progress
+from kling_batch.report.plan_view import usual_seconds
 from kling_batch.report.run_report import RunReport, RunStarted
 from kling_batch.report.summary import StyledLine
 
@@ -26,8 +27,13 @@ class Display(Protocol):
     def notify(self, event: RunEvent) -> None:
         """Show one event."""
 
-    def tick(self, now: float) -> None:
-        """Update what depends on the time; called each second with a monotonic time in seconds."""
+    def tick(self, now: float, pace: Pace | None = None) -> None:
+        """Update what depends on the time; called four times a second.
+
+        Args:
+            now: a monotonic time in seconds.
+            pace: of submissions; None where it is not known.
+        """
 
     def finish(self, report: RunReport) -> None:
         """The run has ended: show the summary."""
@@ -76,8 +82,22 @@ def event_line(event: RunEvent, *, several: bool) -> StyledLine:
     return StyledLine(f"{name}: {message}" if name else message, style.tone)
 
 
-def totals_of(progress: Progress, cap: MicroUSD | None) -> str:
+def usual_seconds_of(started: RunStarted) -> dict[str, float]:
+    """Seconds of a render by endpoint: the ledger's, else those of the model's page.
+
+    The emulator's renders are not the models': without a history nothing is known of them.
+    """
+    known = dict(started.typical_seconds)
+    if not started.emulated:
+        for endpoint in {item.job.endpoint for item in started.plan.items}:
+            known.setdefault(endpoint, usual_seconds(endpoint, {}))
+    return known
+
+
+def totals_of(progress: Progress, started: RunStarted) -> str:
     """The totals of the run, in one line."""
     counts = ", ".join(f"{number:,} {what}" for number, what in progress.totals())
     money = format_usd(progress.committed)
-    return f"{counts}; {money}{'' if cap is None else f' of {format_usd(cap)}'} committed"
+    if started.cap is not None:
+        money += f" of {format_usd(started.cap)}"
+    return f"{counts}; {f'would have cost {money}' if started.emulated else f'{money} committed'}"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import Pace, RunEvent
 from kling_batch.report.display.base import Display
 from kling_batch.report.display.ndjson import JsonDisplay
 from kling_batch.report.display.plain import PlainDisplay
@@ -89,10 +89,10 @@ class Both:
         for display in self._displays:
             display.notify(event)
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, pace: Pace | None = None) -> None:
         """Tick both."""
         for display in self._displays:
-            display.tick(now)
+            display.tick(now, pace)
 
     def finish(self, report: RunReport) -> None:
         """Finish both."""

@@ -1,87 +1,65 @@
-"""Live table of a run on a terminal, drawn with rich.
+"""Live view of a run on a terminal: the jobs under way, and the totals below them.
 
 Drawn by `tick`, never by a thread, and removed at the end so that the summary stands alone.
-Job text enters as `Text`, never as markup. Must not decide about jobs.
+A frame costs as many rows as the terminal has, however many jobs there are. Must not decide about
+jobs.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import IO, cast
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
-from kling_batch.core.events import RunEvent
-from kling_batch.core.quantities import MicroUSD, clock
-from kling_batch.core.text import clean, full_name
-from kling_batch.report.display.base import STYLES, event_line, painted, totals_of
-from kling_batch.report.display.phases import EVENT_STYLES, Phase
+from kling_batch.core.events import Pace, RunEvent
+from kling_batch.report.display.base import event_line, painted, usual_seconds_of
+from kling_batch.report.display.frame import View, compose
+from kling_batch.report.display.phases import EVENT_STYLES
 from kling_batch.report.display.plain import AT_ONCE
-from kling_batch.report.display.progress import Line, Progress, longest
+from kling_batch.report.display.progress import Progress
+from kling_batch.report.display.screen import Screen, Suspension
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import RunReport, RunStarted
 from kling_batch.report.summary import StyledLine, closing, opening
 
-#: Lines of the terminal that are not rows: the blank line and the totals below, room above.
-_OTHER_LINES = 4
-
-_PHASE_STYLES = {
-    Phase.SENDING: "yellow",
-    Phase.RETRYING: "yellow",
-    Phase.LOOKING: "yellow",
-    Phase.RENDERING: "cyan",
-    Phase.DOWNLOADING: "green",
-}
+#: Bars by what the terminal's encoding has: done, failed, under way, to come.
+_BARS = ("━x─·", "=x-.")
 
 
 class LiveDisplay:
-    """Table of the jobs under way, with the totals below it.
+    """Live view: rows of jobs and the totals.
 
     Args:
         err: standard error, a terminal.
-        environ: `COLUMNS`, `LINES`, `TERM`, as rich reads them.
+        environ: `COLUMNS` and `LINES`, as shells set them.
         color: whether to use colour.
     """
 
-    def __init__(self, err: SafeStream, *, environ: Mapping[str, str], color: bool = True) -> None:
+    def __init__(
+        self,
+        err: SafeStream,
+        *,
+        environ: Mapping[str, str],
+        color: bool = True,
+    ) -> None:
         """Nothing is drawn yet."""
         self._err = err
         self._color = color
-        self._console = Console(
-            file=cast("IO[str]", err),
-            force_terminal=True,
-            no_color=not color,
-            highlight=False,
-            markup=False,
-            emoji=False,
-            _environ=environ,
-        )
-        self._live: Live | None = None
+        self._screen = Screen(err, environ, color=color)
         self._progress = Progress()
-        self._cap: MicroUSD | None = None
+        self._started: RunStarted | None = None
+        self._bar = next((bar for bar in _BARS if err.has(bar)), _BARS[-1])
+        self._suspension: Suspension | None = None
         self._began: float | None = None
         self._elapsed = 0.0
         self._pending: deque[StyledLine] = deque()
 
     def start(self, started: RunStarted) -> None:
-        """Print the plan in one line, then start the table."""
-        self._cap = started.cap
-        self._progress.begin(started.plan, 0.0, started.committed)
-        self._print(StyledLine(opening(started)))
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-            vertical_overflow="crop",
-        )
-        self._live.start()
+        """Print the plan in one line."""
+        self._started = started
+        usual = usual_seconds_of(started)
+        self._progress.begin(started.plan, 0.0, started.committed, usual)
+        self._suspension = Suspension(self._screen.leave)
+        self._screen.say([StyledLine(opening(started))])
 
     def notify(self, event: RunEvent) -> None:
         """Fold the event into the table, which the next tick draws."""
@@ -89,85 +67,51 @@ class LiveDisplay:
         if EVENT_STYLES[event.kind].stays:
             self._pending.append(event_line(event, several=self._progress.several_batches))
 
-    def tick(self, now: float) -> None:
-        """Draw the table, unless the terminal is stopped (Ctrl-S)."""
+    def tick(self, now: float, pace: Pace | None = None) -> None:
+        """Draw the frame, unless the terminal is stopped (Ctrl-S) or another program's (`bg`)."""
         if self._began is None:
             self._began = now
         self._elapsed = now - self._began
-        if self._live is None or not self._err.ready:
+        if self._started is None:
             return
-        self._print_pending()
-        self._live.update(self._frame(), refresh=True)
+        if not (self._err.foreground and self._err.ready):
+            return
+        self._say_pending()
+        self._draw(self._started, pace)
+
+    def _draw(self, started: RunStarted, pace: Pace | None) -> None:
+        view = View(
+            cap=started.cap,
+            emulated=started.emulated,
+            elapsed=self._elapsed,
+            pace=pace,
+            bar=self._bar,
+        )
+        self._screen.show(compose(self._progress, view, *self._screen.size))
 
     def finish(self, report: RunReport) -> None:
-        """Remove the table and write the summary."""
+        """Remove the frame and write the summary."""
         self._end()
-        for line in closing(report, width=self._console.width):
+        for line in closing(report, width=self._screen.size[0]):
             self._err.line(painted(line, color=self._color))
         self._err.drain()
 
     def close(self) -> None:
-        """Remove the table and show the cursor; does not wait for a terminal that hangs."""
+        """Remove the frame and show the cursor; does not wait for a terminal that hangs."""
         self._end()
         self._err.drain(AT_ONCE)
 
     def _end(self) -> None:
-        if self._live is not None:
-            live, self._live = self._live, None
-            live.update(Text(""), refresh=False)
-            live.stop()
-        self._print_pending()
+        if self._started is not None:
+            self._started = None
+            self._screen.clear()
+        if self._suspension is not None:
+            self._suspension.end()
+            self._suspension = None
+        self._say_pending()
 
-    def _print_pending(self) -> None:
-        """Print above the table what is to stay."""
-        while self._pending:
-            self._print(self._pending.popleft())
-
-    def _print(self, line: StyledLine) -> None:
-        self._console.print(Text(line.text, self._style(STYLES[line.tone])), soft_wrap=False)
-
-    def _style(self, style: str) -> str:
-        return style if self._color else ""
-
-    # -- the frame -----------------------------------------------------------------------------
-
-    def _frame(self) -> RenderableType:
-        rows = max(1, self._console.height - _OTHER_LINES)
-        lines = longest(self._progress.moving.values())
-        if len(lines) > rows:
-            lines, hidden = lines[: rows - 1], len(lines) - rows + 1
-        else:
-            hidden = 0
-        table = Table(box=None, show_header=False, expand=True, padding=(0, 2, 0, 0))
-        table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
-        table.add_column(width=13, no_wrap=True)
-        table.add_column(width=7, justify="right", no_wrap=True)
-        table.add_column(ratio=4, no_wrap=True, overflow="ellipsis", style=self._style("dim"))
-        for line in lines:
-            table.add_row(*self._row(line))
-        parts: list[RenderableType] = [table]
-        if hidden:
-            parts.append(Text(f"and {hidden:,} more", style=self._style("dim")))
-        return Group(*parts, Text(""), self._footer())
-
-    def _row(self, line: Line) -> tuple[Text, Text, Text, Text]:
-        name = full_name(line.batch, line.job, several=self._progress.several_batches)
-        return (
-            Text(name),
-            Text(line.phase.status, style=self._style(_PHASE_STYLES.get(line.phase, ""))),
-            Text(clock(self._elapsed - line.since)),
-            Text(clean(line.note)),
-        )
-
-    def _footer(self) -> RenderableType:
-        progress = self._progress
-        lead = "stopping: " if progress.stopping else ""
-        text = f"{lead}{totals_of(progress, self._cap)}"
-        width = 16 if self._console.width >= 100 else 8
-        footer = Table.grid(padding=(0, 1))
-        footer.add_column(width=width)
-        footer.add_column(no_wrap=True)
-        footer.add_column(no_wrap=True, overflow="ellipsis")
-        bar = ProgressBar(total=max(1, progress.total), completed=progress.done, width=width)
-        footer.add_row(bar, clock(self._elapsed), Text(text, style=self._style("bold")))
-        return footer
+    def _say_pending(self) -> None:
+        """Print above the frame what is to stay."""
+        lines = list(self._pending)
+        self._pending.clear()
+        self._screen.say(lines)

@@ -1,8 +1,8 @@
 """NDJSON display: one JSON object a line on standard output, the last one the report.
 
 The fields are a contract with other people's programs: add, never rename; a change of meaning
-raises `SCHEMA_VERSION`. Event names are those of `EventKind`, and `started`, `heartbeat` and
-`report` from here. Must not write anything but JSON.
+raises the `SCHEMA_VERSION` of all JSON. Event names are those of `EventKind`, and `started`,
+`heartbeat` and `report` from here. Must not write anything but JSON.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from kling_batch.core.events import RunEvent
+from kling_batch.core.events import Pace, RunEvent
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import format_time, usd_number
+from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.planning.plan import Action, LeftOut
 from kling_batch.report.display.progress import Progress
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import JobLine, RunReport, RunStarted
-
-SCHEMA_VERSION = 1
 
 
 def event_record(
@@ -138,7 +137,7 @@ class JsonDisplay:
             data=event.data,
         )
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float, pace: Pace | None = None) -> None:  # noqa: ARG002 - of the protocol
         """Write the counts once a minute."""
         self._out.flush()
         if self._last is None:
@@ -151,6 +150,7 @@ class JsonDisplay:
             "jobs": progress.total,
             "done": progress.done,
             "open": progress.open,
+            "downloading": progress.downloading,
             "waiting": progress.waiting,
             "failed": progress.failed,
             "in_doubt": progress.in_doubt,

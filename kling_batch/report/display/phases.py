@@ -76,6 +76,22 @@ MOVING = frozenset(
     }
 )
 
+#: This run can do no more for these.
+ENDED = frozenset(
+    {
+        Phase.DONE,
+        Phase.UNCHANGED,
+        Phase.FAILED,
+        Phase.BLOCKED,
+        Phase.IN_DOUBT,
+        Phase.UNDELIVERED,
+        Phase.UNHEARD,
+    }
+)
+
+#: Shown first among those that move.
+TROUBLED = frozenset({Phase.LOOKING, Phase.SENDING, Phase.RETRYING})
+
 #: The phase in which a planned job begins.
 OF_ACTION: dict[Action, Phase] = {
     Action.SUBMIT: Phase.WAITING,
@@ -88,6 +104,8 @@ OF_ACTION: dict[Action, Phase] = {
     Action.KEEP: Phase.UNCHANGED,
     Action.SETTLED: Phase.FAILED,
     Action.BLOCKED: Phase.BLOCKED,
+    Action.HOLD: Phase.WAITING,
+    Action.DECLINED: Phase.WAITING,
 }
 
 
@@ -117,19 +135,23 @@ class EventStyle(NamedTuple):
     notable: bool = False
     #: A line of its own above the live table.
     stays: bool = False
+    #: What the job waits for, in a few words for its row in the table; empty: the message.
+    why: str = ""
 
 
-def _notable(phase: Phase | None, lead: str, tone: Tone, *, stays: bool = True) -> EventStyle:
-    return EventStyle(phase, lead, tone, notable=True, stays=stays)
+def _notable(
+    phase: Phase | None, lead: str, tone: Tone, *, stays: bool = True, why: str = ""
+) -> EventStyle:
+    return EventStyle(phase, lead, tone, notable=True, stays=stays, why=why)
 
 
 EVENT_STYLES: dict[EventKind, EventStyle] = {
-    EventKind.UNREACHABLE: EventStyle(Phase.SENDING, "not accepted yet: "),
-    EventKind.THROTTLED: EventStyle(Phase.SENDING, "not accepted yet: "),
-    EventKind.LOCKED: EventStyle(Phase.SENDING, "not accepted yet: "),
-    EventKind.BRAKING: EventStyle(Phase.SENDING, "not sent yet: "),
+    EventKind.UNREACHABLE: EventStyle(Phase.SENDING, "not accepted yet: ", why="no connection"),
+    EventKind.THROTTLED: EventStyle(Phase.SENDING, "not accepted yet: ", why="fal asks to wait"),
+    EventKind.LOCKED: EventStyle(Phase.SENDING, "not accepted yet: ", why="account locked"),
+    EventKind.BRAKING: EventStyle(Phase.SENDING, "not sent yet: ", why="others are in doubt"),
     EventKind.SUBMITTED: EventStyle(Phase.SUBMITTED),
-    EventKind.IN_DOUBT: _notable(Phase.LOOKING, "", Tone.WARNING),
+    EventKind.IN_DOUBT: _notable(Phase.LOOKING, "", Tone.WARNING, why="looked up in fal's list"),
     EventKind.ADOPTED: EventStyle(Phase.SUBMITTED, stays=True),
     EventKind.RECOVERED: EventStyle(Phase.DOWNLOADING, stays=True),
     EventKind.HELD: _notable(Phase.IN_DOUBT, "", Tone.WARNING),
@@ -137,7 +159,9 @@ EVENT_STYLES: dict[EventKind, EventStyle] = {
     EventKind.UNREADABLE: _notable(None, "", Tone.WARNING),
     EventKind.UNHEARD: _notable(Phase.UNHEARD, "", Tone.BAD),
     EventKind.RENDERED: EventStyle(Phase.DOWNLOADING),
-    EventKind.DOWNLOAD_AGAIN: EventStyle(Phase.DOWNLOADING, "download failed: "),
+    EventKind.DOWNLOAD_AGAIN: EventStyle(
+        Phase.DOWNLOADING, "download failed: ", why="once more after an error"
+    ),
     EventKind.UNDELIVERED: _notable(Phase.UNDELIVERED, "", Tone.BAD),
     EventKind.SAVED: EventStyle(Phase.DONE, "saved ", Tone.GOOD),
     EventKind.RETRYING: EventStyle(Phase.RETRYING, "failed for now: "),

@@ -74,6 +74,36 @@ class SafeStream:
         return before or getattr(stream, "encoding", None) or "utf-8"
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines of the terminal; 0 where they are not known."""
+        try:
+            return os.get_terminal_size(cast("TextIO", self._stream).fileno())
+        except (OSError, ValueError, AttributeError):
+            return 0, 0
+
+    @property
+    def foreground(self) -> bool:
+        """Whether the terminal is this program's now; a shell's `bg` takes it away."""
+        try:
+            return self._fd is None or os.tcgetpgrp(self._fd) == os.getpgrp()
+        except (OSError, AttributeError):
+            return True  # a terminal without job control
+
+    def has(self, text: str) -> bool:
+        """Whether the encoding has all of these characters."""
+        try:
+            text.encode(self.encoding)
+        except (UnicodeEncodeError, LookupError):
+            return False
+        return True
+
+    def at_once(self, text: str) -> None:
+        """Write from a signal handler, beside whatever is under way, as far as possible."""
+        if self._fd is not None and not self.gone:
+            with suppress(OSError):
+                os.write(self._open(), self._encoded(text))
+
+    @property
     def ready(self) -> bool:
         """Whether everything so far is written and more would not block."""
         self.flush()

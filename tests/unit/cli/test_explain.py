@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_batch.cli.main import explain
+from kling_batch.cli.explain import explain
 from kling_batch.errors import Place, Problem
 
 YAML = "version: 1\njobs:\n  - id: a\n    promt: A cat\n"

@@ -45,6 +45,8 @@ class Gate:
             fetcher=NOTHING,
             uploader=NOTHING,
             store=NOTHING,
+            worker=NOTHING,
+            log_worker=NOTHING,
             policy=RunPolicy(max_failures=self.max_failures),
             now=lambda: START,
             rng=Random(1),

@@ -190,32 +190,32 @@ def attempts_in_a_copy(ledger: Ledger) -> int:
 def test_each_checkpoint_brings_the_file_itself_up_to_date(ledger: Ledger) -> None:
     for n, job in enumerate(make_jobs(3), start=1):
         intend(ledger, job)
-        ledger.checkpoint()
+        ledger.log.checkpoint()
 
         assert attempts_in_a_copy(ledger) == n
 
 
 def test_what_has_not_changed_is_not_written_again(ledger: Ledger) -> None:
     intend(ledger, make_jobs(1)[0])
-    ledger.checkpoint()
+    ledger.log.checkpoint()
     statements: list[str] = []
     ledger.db.conn.set_trace_callback(statements.append)
 
-    ledger.checkpoint()
+    ledger.log.checkpoint()
 
     assert statements == []
 
 
 def test_a_checkpoint_that_a_reader_holds_up_is_made_later(ledger: Ledger) -> None:
-    ledger.checkpoint()
+    ledger.log.checkpoint()
     with closing(sqlite3.connect(ledger.path, isolation_level=None)) as reader:
         reader.execute("begin")
         reader.execute("select count(*) from attempts").fetchone()
         intend(ledger, make_jobs(1)[0])
-        ledger.checkpoint()
+        ledger.log.checkpoint()
         assert attempts_in_a_copy(ledger) == 0
 
-    ledger.checkpoint()
+    ledger.log.checkpoint()
 
     assert attempts_in_a_copy(ledger) == 1
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kling_batch.cli.main import explain
+from kling_batch.cli.explain import explain
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ManifestError
 from kling_batch.manifest.frame import JOB_KEYS

@@ -404,6 +404,7 @@ def test_the_campaign_on_another_model_is_valid_or_told_exactly(tmp_path, model)
 URL, CLIP_URL = "https://a.example/1.png", "https://a.example/1.mp4"
 #: A value of each parameter that both take, where the endpoint has it.
 VALUES = {
+    "voice_url": "https://a.example/voice.mp3",
     "aspect_ratio": "16:9",
     "audio_url": "https://a.example/1.mp3",
     "cfg_scale": 0.3,

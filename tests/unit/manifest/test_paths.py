@@ -27,6 +27,8 @@ def fill(template="{batch}/{mode}/{job}{suffix}{ext}", scope=None, known=(), **c
         ("100%/{job}{ext}", {}, "100%/hero{output}{ext}"),
         ("{{x}}/{job}{ext}", {}, "{{x}}/hero{output}{ext}"),
         ("{mode}/{job}{ext}", {"mode": "", "tier": ""}, "raw/hero{output}{ext}"),
+        ("{model}/{job}{ext}", {"model": "one"}, "one/hero{output}{ext}"),
+        ("{model}/{job}{ext}", {"mode": "", "tier": ""}, "raw/hero{output}{ext}"),
     ],
 )
 def test_templates_are_filled(template, changes, path):

@@ -108,6 +108,9 @@ def test_every_key_is_described():
     assert set(job) == JOB_KEYS
     assert set(frame) == {"version", "name", "output", "path", "vars", "env", "retry"} | {
         "limits",
+        "hooks",
+        "notify",
+        "review",
         "defaults",
         "jobs",
     }

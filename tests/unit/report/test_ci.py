@@ -306,6 +306,29 @@ def test_actions_get_annotations_and_an_appended_summary(tmp_path: Path) -> None
     assert step.read_text(encoding="utf-8").startswith("from another step\n### spring")
 
 
+@pytest.mark.parametrize(
+    ("named", "there"),
+    [(name, there) for name in ("step.md", "../here/step.md", "link.md") for there in (True, False)]
+    + [("hard.md", True)],
+)
+def test_a_summary_into_the_steps_own_file_is_written_once(
+    tmp_path: Path, named: str, there: bool
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    step = folder / "step.md"
+    if there:
+        step.write_text("from another step")
+        (folder / "hard.md").hardlink_to(step)
+    (folder / "link.md").symlink_to(step)
+
+    write(mixed(), None, folder / named, GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(step))
+
+    text = step.read_text(encoding="utf-8")
+    assert text.count("### spring") == 1
+    assert text.startswith("from another step") == there
+
+
 def test_outside_of_actions_nothing_is_said() -> None:
     assert write(mixed(), None, None, GITHUB_STEP_SUMMARY="/nowhere") == ""
 

@@ -75,6 +75,7 @@ def test_plain_writes_a_line_an_event_and_the_summary(err: io.StringIO) -> None:
     display.notify(told("progress", message="IN_QUEUE", position=3))
     display.notify(told("progress", message="IN_PROGRESS"))
     display.notify(told("retrying", message="fal broke; a new attempt in 3 s"))
+    display.notify(told("submitted", message="accepted, $0.70"))
     display.notify(told("saved", message="outputs/clip-0.mp4"))
     display.notify(RunEvent(kind=EventKind.WARNING, message="the list may not be asked"))
     display.finish(report(line("clip-0", JobOutcome.SUCCEEDED, files=("outputs/clip-0.mp4",))))
@@ -83,12 +84,13 @@ def test_plain_writes_a_line_an_event_and_the_summary(err: io.StringIO) -> None:
     assert err.getvalue() == (
         "06:00:00Z 3 jobs: 2 to render for up to $1.40, 1 unchanged, cap $40.00;"
         " files in outputs\n"
-        "06:00:01Z clip-0: accepted, $0.70\n"
-        "06:00:02Z clip-0: queued at fal, position 3\n"
-        "06:00:03Z clip-0: rendering\n"
-        "06:00:04Z clip-0: failed for now: fal broke; a new attempt in 3 s\n"
-        "06:00:05Z clip-0: saved outputs/clip-0.mp4\n"
-        "06:00:06Z warning: the list may not be asked\n"
+        "06:00:01Z [1/3] $1.40 clip-0: accepted, $0.70\n"
+        "06:00:02Z [1/3] $1.40 clip-0: queued at fal, position 3 (1 s)\n"
+        "06:00:03Z [1/3] $1.40 clip-0: rendering (2 s)\n"
+        "06:00:04Z [1/3] $0.70 clip-0: failed for now: fal broke; a new attempt in 3 s\n"
+        "06:00:05Z [1/3] $1.40 clip-0: accepted, $0.70\n"
+        "06:00:06Z [2/3] $1.40 clip-0: saved outputs/clip-0.mp4 (1 s)\n"
+        "06:00:07Z [2/3] $1.40 warning: the list may not be asked\n"
         "\n"
         "spring: 1 of 1 job done in 4 min 12 s\n"
         "\n"
@@ -108,8 +110,8 @@ def test_a_silent_job_gives_a_sign_of_life_each_minute(err: io.StringIO) -> None
 
     beats = [beat for beat in err.getvalue().splitlines() if " min " in beat]
     assert [beat.partition("Z ")[2] for beat in beats] == [
-        "1 min 00 s: 1 of 3 done, 1 open, 1 waiting; $1.40 of $40.00 committed",
-        "2 min 00 s: 1 of 3 done, 1 open, 1 waiting; $1.40 of $40.00 committed",
+        "1 min 00 s: 1 of 3 done, 1 queued, 1 waiting; $1.40 of $40.00 committed",
+        "2 min 00 s: 1 of 3 done, 1 queued, 1 waiting; $1.40 of $40.00 committed",
     ]
 
 
@@ -124,7 +126,7 @@ def test_quiet_says_only_what_needs_a_person(err: io.StringIO) -> None:
     display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
 
     assert err.getvalue().splitlines() == [
-        "06:00:00Z clip-1: failed: refused",
+        "06:00:02Z [3/3] $1.40 clip-1: failed: refused",
         "spring: 1 of 1 job done in 4 min 12 s; $1.40 this run, $5.60 in all",
     ]
 
@@ -138,7 +140,7 @@ def test_jobs_carry_their_batch_where_there_are_several(err: io.StringIO) -> Non
 
     opened, saved = err.getvalue().splitlines()
     assert "on the emulator (nothing is paid)" in opened
-    assert saved == "06:00:01Z summer/clip: saved x.mp4"
+    assert saved == "06:00:01Z [1/2] $0.00 summer/clip: saved x.mp4"
 
 
 def test_finish_without_start_is_a_run_with_nothing_to_do(err: io.StringIO) -> None:
@@ -352,7 +354,9 @@ def test_the_table_shows_what_moves_and_the_totals(terminal: Terminal) -> None:
     assert "clip-0" in shown
     assert "queued" in shown
     assert "position 3" in shown
-    assert "0:03 1 of 3 done, 1 open, 1 waiting; $1.40 of $40.00 committed" in shown
+    assert "1 of 3 done" in shown
+    assert "1 queued, 1 waiting" in shown
+    assert "$0.70 spent, $0.70 owed, cap $40.00" in shown
     assert "clip-1" not in shown
     display.close()
 
@@ -362,13 +366,12 @@ def test_the_table_never_outgrows_the_terminal(terminal: Terminal) -> None:
     begin(display, number=50)
     for number in range(50):
         display.notify(told("submitted", f"clip-{number}"))
-    display.tick(0.0)
     terminal.read()
     display.tick(1.0)
 
     frame = terminal.read()
     assert frame.count("\n") < 12
-    assert "and 43 more" in frame
+    assert "and 45 more" in frame
     display.close()
 
 
@@ -408,7 +411,7 @@ def test_what_needs_a_person_stays_above_the_table(terminal: Terminal) -> None:
 def test_job_text_cannot_steer_the_terminal(terminal: Terminal) -> None:
     display = live(terminal)
     begin(display)
-    display.notify(told("throttled", message=HOSTILE))
+    display.notify(told("retrying", message=HOSTILE))
     display.notify(told("failed", "clip-1", HOSTILE))
     display.tick(0.0)
     display.finish(report(line("clip-1", JobOutcome.FAILED, message=HOSTILE)))
@@ -749,8 +752,9 @@ def test_the_opening_names_money_and_place() -> None:
     said = opening(RunStarted(plan=Plan(items), cap=None, output="out\x1b[2Jputs", emulated=False))
 
     assert said == (
-        "10 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 1 recovered,"
-        " 3 to download, 1 unchanged, 2 failed before or blocked; files in outputs"
+        "12 jobs: 1 to render for up to $0.70, 1 to collect, 1 in doubt, 1 recovered,"
+        " 3 to download, 1 unchanged, 2 failed before or blocked, 1 waiting for a verdict,"
+        " 1 declined; files in outputs"
     )
 
 

@@ -24,7 +24,9 @@ def test_every_attempt_is_listed_with_its_end_and_its_money(tmp_path: Path) -> N
 
     lines = lines_of(rig, job)
 
-    assert lines[:3] == ["test/hero", f"  {job.endpoint}", f"  key {job.key}"]
+    assert lines[0].startswith("hero is done and paid. ")
+    named = lines.index("")
+    assert lines[named + 1 : named + 4] == ["test/hero", f"  {job.endpoint}", f"  key {job.key}"]
     attempts = [line for line in lines if line.startswith("attempt ")]
     assert len(attempts) == 2
     assert attempts[0] == "attempt 1: failed, would have cost nothing"
@@ -42,6 +44,7 @@ def test_machines_get_the_same_attempts_events_and_files(tmp_path: Path) -> None
         data = as_data(ledger, find(ledger, "hero"))
 
     (attempt,) = data["attempts"]
+    assert (data["status"], attempt["status"]) == ("done", "done")
     assert data["key"] == job.key
     assert data["arguments"] == job.arguments
     assert attempt["state"] == "succeeded"

@@ -13,7 +13,7 @@ from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.display.phases import EVENT_STYLES, MOVING, OF_ACTION, Phase
-from kling_batch.report.display.progress import Progress, longest
+from kling_batch.report.display.progress import Progress
 
 PRICE = MicroUSD(700_000)
 
@@ -75,12 +75,13 @@ def test_a_job_goes_all_the_way() -> None:
 
 def test_a_phase_keeps_its_moment_while_its_note_changes() -> None:
     progress = begun((job("a"), Action.SUBMIT))
-    progress.fold(told("throttled", "a", "429; again in 2 s"), 1.0)
+    progress.fold(told("throttled", "a", "429; again in 2 s", seconds=2.0), 1.0)
 
-    line = progress.fold(told("throttled", "a", "429; again in 4 s"), 3.0)
+    line = progress.fold(told("throttled", "a", "429; again in 4 s", seconds=4.0), 3.0)
 
     assert line is not None
-    assert (line.phase, line.since, line.note) == (Phase.SENDING, 1.0, "429; again in 4 s")
+    assert (line.phase, line.since, line.again) == (Phase.SENDING, 1.0, 7.0)
+    assert line.note == "fal asks to wait"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_what_needs_attention_is_shown_first_then_the_oldest() -> None:
     progress.fold(told("submitted", "new"), 2.0)
     progress.fold(told("in_doubt", "odd"), 3.0)
 
-    assert [line.job for line in longest(progress.moving.values())] == ["odd", "old", "new"]
+    assert [line.job for line in progress.first_moving(9)] == ["odd", "old", "new"]
 
 
 def test_many_jobs_are_folded_without_recounting() -> None:

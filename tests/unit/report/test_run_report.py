@@ -24,6 +24,15 @@ ALONE = {
     JobOutcome.RUNNING: ExitCode.STILL_RUNNING,
     JobOutcome.UNDELIVERED: ExitCode.SOME_FAILED,
     JobOutcome.NOT_STARTED: ExitCode.OK,
+    JobOutcome.AWAITING: ExitCode.OK,
+    JobOutcome.DECLINED: ExitCode.OK,
+}
+#: With these alone, a run has nothing more to do.
+ENDED = {
+    JobOutcome.SUCCEEDED,
+    JobOutcome.UNCHANGED,
+    JobOutcome.AWAITING,
+    JobOutcome.DECLINED,
 }
 #: "The one that needs a person most: 3, 4, 7, 8, then 5, 6, 1."
 ORDER = (3, 4, 7, 8, 5, 6, 1)
@@ -123,7 +132,7 @@ def test_a_run_is_well_done_only_where_nothing_is_left(
     got = code(*outcomes, stops=tuple(stops))
 
     held = {int(ALONE[e]) for e in outcomes} | {int(s) for s in stops}
-    if outcomes and set(outcomes) <= {JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED}:
+    if outcomes and set(outcomes) <= ENDED:
         held -= {4}  # nothing was left that a budget could have stopped
     if not {JobOutcome.RUNNING, JobOutcome.UNDELIVERED} & set(outcomes) and 6 in held:
         held = held - {6} | ({1} if JobOutcome.NOT_STARTED in outcomes else set())

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 from support.engine import make_job
 
-from kling_batch.cli.commands.show import list_, show
+from kling_batch.cli.commands.list_jobs import list_
+from kling_batch.cli.commands.show import show
 from kling_batch.cli.commands.status import status
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import STATUSES, Event, JobStatus, State, status_of
@@ -21,7 +22,7 @@ from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.plan import Action
 from kling_batch.report.display.progress import Phase
-from kling_batch.report.gallery import entries_from
+from kling_batch.report.gallery_entries import entries_from
 from kling_batch.report.run_report import JobOutcome
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -91,7 +92,7 @@ def first_column(text: str) -> dict[str, str]:
     """Job id → what stands before it."""
     found = {}
     for word in RAW:
-        (line,) = (line for line in text.splitlines() if f" {job_id(word)} " in f"{line} ")
+        (line,) = (line for line in text.splitlines() if f" {job_id(word)} " in f"{line[11:]} ")
         found[word] = line[:11].strip()
     return found
 
@@ -111,7 +112,7 @@ def test_show_and_the_gallery_show_the_word(path: Path) -> None:
         assert f"attempt 1: {word}, " in text_of(show, job_id(word), "--ledger", str(path))
 
     with Reader.open(path) as reader:
-        shown = {entry.job: entry.state.value for entry in entries_from(reader, path.parent)}
+        shown = {entry.job: entry.state.value for entry in entries_from(reader)}
     assert shown == {job_id(word): word for word in RAW}
 
 

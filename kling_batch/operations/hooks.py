@@ -1,0 +1,216 @@
+"""Hooks of a run: commands of the user's own, started beside it, with JSON on their input.
+
+A hook never holds up the run, and whatever becomes of it is a warning: it decides neither about
+jobs nor about money. It gets no key. Must not know the ledger or the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import Process, TaskGroup, TaskStatus
+
+from kling_batch.core.events import EventKind, Pace, RunEvent
+from kling_batch.core.jobs import JSON, Batch
+from kling_batch.core.quantities import format_time
+from kling_batch.core.text import count
+from kling_batch.operations.services import now
+from kling_batch.report.display.ndjson import event_record
+from kling_batch.report.run_report import RunReport, RunStarted
+from kling_batch.settings import NOTIFY_VARIABLE
+
+#: Hooks at once: a thousand saved files must not become a thousand processes.
+PARALLEL = 4
+#: Seconds that one hook may take, and that the end of a run waits for all that are left.
+SECONDS = 60.0
+#: What a hook does not inherit.
+WITHHELD = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET", NOTIFY_VARIABLE)
+#: Characters of what a hook says on its standard error that are kept for the warning.
+_TAIL = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One command to run, and what it reads."""
+
+    name: str
+    command: tuple[str, ...]
+    record: JSON
+
+
+class Hooks:
+    """Runs the hooks of some manifests; of a run's events it hears as a display.
+
+    Args:
+        batches: the manifests.
+        warn: is told what went wrong, once for each message.
+        environ: what the commands inherit, but for the key.
+    """
+
+    def __init__(
+        self, batches: Sequence[Batch], warn: Callable[[str], None], environ: Mapping[str, str]
+    ) -> None:
+        """Nothing runs yet."""
+        self._batches = batches
+        self._tell = warn
+        self._environ = {name: each for name, each in environ.items() if name not in WITHHELD}
+        self._running: set[Process] = set()
+        self._warned: set[str] = set()
+        self._left = 0
+        self._tasks: TaskGroup | None = None
+        self._places = anyio.Semaphore(PARALLEL)
+
+    # -- of a display --
+
+    def start(self, started: RunStarted) -> None:
+        """Nothing: there is no hook for it."""
+
+    def notify(self, event: RunEvent) -> None:
+        """Start the command for a job whose files are in place; returns at once."""
+        if event.kind is not EventKind.SAVED or self._tasks is None:
+            return
+        for batch in self._batches:
+            if batch.name == event.batch and batch.hooks.on_saved:
+                record = event_record(
+                    event.kind,
+                    format_time(now()),
+                    batch=event.batch,
+                    job=event.job,
+                    message=event.message,
+                    data=event.data,
+                )
+                self._left += 1
+                self._tasks.start_soon(
+                    self._in_turn, _Call("on_saved", batch.hooks.on_saved, record)
+                )
+
+    def tick(self, now: float, pace: Pace | None = None) -> None:
+        """Nothing: time changes nothing here."""
+
+    def finish(self, report: RunReport) -> None:
+        """Nothing: `finished` waits for its commands."""
+
+    def close(self) -> None:
+        """End every command that runs, with what it has started; needs no event loop."""
+        for process in self._running:
+            _kill(process)
+
+    # -- of the event loop --
+
+    async def work(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run the commands that events start, until it is cancelled, which ends them."""
+        async with anyio.create_task_group() as self._tasks:
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async def _in_turn(self, call: _Call) -> None:
+        async with self._places:
+            await self._run(call)
+        self._left -= 1
+
+    async def drain(self, *, stopped: Callable[[], bool]) -> None:
+        """Wait for what has been started, for a while and not after `stopped`."""
+        with anyio.move_on_after(SECONDS):
+            while self._left and not stopped():  # noqa: ASYNC110 - a stop is no event here
+                await anyio.sleep(0.02)
+        if self._left:
+            left = count(self._left, "command")
+            self._warn(f"on_saved: {left} had not ended when the run did, and were ended")
+
+    async def finished(self, record: JSON) -> None:
+        """Run the commands for the end of the run, each once, and wait for them."""
+        commands = dict.fromkeys(batch.hooks.on_finished for batch in self._batches)
+        async with anyio.create_task_group() as tasks:
+            for command in filter(None, commands):
+                tasks.start_soon(self._run, _Call("on_finished", command, record))
+
+    async def _run(self, call: _Call) -> None:
+        """Run one command to its end; never raises for what the command does."""
+        try:
+            with anyio.fail_after(SECONDS):
+                said, code = await self._answer(call)
+        except TimeoutError:
+            self._warn(f"{_title(call)} took longer than {SECONDS:.0f} s and was ended")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self._warn(f"{_title(call)} cannot be started: {reason}")
+        else:
+            if code:
+                last = said.strip().splitlines()[-1:]
+                self._warn(f"{_title(call)} ended with {code}" + "".join(f": {s}" for s in last))
+
+    async def _answer(self, call: _Call) -> tuple[str, int]:
+        process = await anyio.open_process(
+            call.command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=self._environ,
+            start_new_session=os.name == "posix",
+        )
+        self._running.add(process)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_feed, process, call.record)
+                said = await _tail(process)
+                code = await process.wait()
+        except BaseException:
+            _kill(process)
+            raise
+        finally:
+            self._running.discard(process)
+            with anyio.CancelScope(shield=True):
+                await process.aclose()
+        return said, code
+
+    def _warn(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._tell(message)
+
+
+def hooks_of(
+    batches: Sequence[Batch], warn: Callable[[str], None], environ: Mapping[str, str]
+) -> Hooks | None:
+    """The hooks of these manifests; None where they have none."""
+    if not any(batch.hooks.on_saved or batch.hooks.on_finished for batch in batches):
+        return None
+    return Hooks(batches, warn, environ)
+
+
+def _title(call: _Call) -> str:
+    return f"{call.name} `{call.command[0]}`"
+
+
+async def _feed(process: Process, record: JSON) -> None:
+    """Write the record; a command that does not read it is none the worse."""
+    assert process.stdin is not None
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        await process.stdin.send(json.dumps(record, default=str).encode() + b"\n")
+    with suppress(anyio.BrokenResourceError, OSError):
+        await process.stdin.aclose()
+
+
+async def _tail(process: Process) -> str:
+    """The end of what the command says on its standard error."""
+    assert process.stderr is not None
+    kept = b""
+    async for chunk in process.stderr:
+        kept = (kept + chunk)[-_TAIL:]
+    return kept.decode("utf-8", "replace")
+
+
+def _kill(process: Process) -> None:
+    """End a process and what it has started; nothing where it has ended."""
+    if os.name != "posix":
+        if process.returncode is None:
+            process.kill()
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

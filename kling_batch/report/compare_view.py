@@ -1,0 +1,151 @@
+"""Comparison of a manifest on several model generations, as a table and as JSON. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from kling_batch.catalog.registry import by_id
+from kling_batch.core.jobs import JSON
+from kling_batch.core.quantities import duration, format_usd, usd_number
+from kling_batch.core.schema_version import SCHEMA_VERSION
+from kling_batch.core.text import clean, count
+from kling_batch.errors import Problem
+from kling_batch.planning.plan import Plan
+from kling_batch.report.plan_view import is_paid, wall_time
+from kling_batch.settings import Settings
+
+#: So many of the reasons are listed for each generation.
+MOST_REASONS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One generation: what it would make of the manifest, and what not."""
+
+    model: str
+    plan: Plan
+    settings: Settings
+    history: Mapping[str, float]
+    problems: Sequence[Problem]
+    left_out: Sequence[str]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds until the last render."""
+        return wall_time(self.plan, self.settings, self.history)
+
+    @property
+    def paid(self) -> int:
+        """How many jobs it would pay for."""
+        return sum(map(is_paid, self.plan.items))
+
+    def kinds(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Mode and tier → jobs that are paid for, and their price in millionths of a dollar."""
+        jobs: Counter[tuple[str, str]] = Counter()
+        money: Counter[tuple[str, str]] = Counter()
+        for item in filter(is_paid, self.plan.items):
+            kind = (item.job.mode, item.job.tier) if item.job.mode else (item.job.endpoint, "")
+            jobs[kind] += 1
+            money[kind] += item.job.estimate
+        return {kind: (jobs[kind], money[kind]) for kind in jobs}
+
+    def notes(self) -> list[str]:
+        """Why its prices are not exact, each once."""
+        paid = (item.job.estimate_note for item in self.plan.items if is_paid(item))
+        return sorted({note for note in paid if note})
+
+    def doubts(self) -> list[str]:
+        """Why its endpoints are in doubt, each once."""
+        used = {item.job.endpoint for item in self.plan.items if is_paid(item) and item.job.mode}
+        return sorted({e.doubt for e in map(by_id, used) if e is not None and e.doubt})
+
+
+def as_text(columns: Sequence[Column]) -> str:
+    """A row for each mode and tier, a column for each generation; then what each cannot do."""
+    return "\n".join([*_table(_rows(columns)), *_reasons(columns)])
+
+
+def _rows(columns: Sequence[Column]) -> Iterator[list[str]]:
+    yield ["", *(column.model for column in columns)]
+    kinds = [column.kinds() for column in columns]
+    for kind in dict.fromkeys(kind for each in kinds for kind in each):
+        yield [" ".join(filter(None, kind)), *(_cell(each.get(kind)) for each in kinds)]
+    yield ["total", *(_cell((column.paid, column.plan.cost)) for column in columns)]
+    yield ["time, about", *(duration(c.seconds) if c.paid else "" for c in columns)]
+    already = [len(column.plan.items) - column.paid for column in columns]
+    if any(already):
+        yield ["not paid again", *(str(number) for number in already)]
+    if any(column.left_out for column in columns):
+        yield ["cannot be made", *(str(len(column.left_out)) for column in columns)]
+
+
+def _cell(jobs_and_price: tuple[int, int] | None) -> str:
+    if jobs_and_price is None:
+        return "-"
+    jobs, price = jobs_and_price
+    return f"{jobs:,} for {format_usd(price)}"
+
+
+def _table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    table = list(rows)
+    widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
+    for first, *others in table:
+        cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        yield "  ".join([first.ljust(widths[0]), *cells]).rstrip()
+
+
+def _reasons(columns: Sequence[Column]) -> Iterator[str]:
+    for column in columns:
+        if column.left_out:
+            jobs = ", ".join(column.left_out[:MOST_REASONS])
+            yield ""
+            yield f"{column.model} cannot make {count(len(column.left_out), 'job')}: {clean(jobs)}"
+        yield from (f"  {clean(str(problem))}" for problem in column.problems[:MOST_REASONS])
+        if len(column.problems) > MOST_REASONS:
+            yield f"  … and {len(column.problems) - MOST_REASONS} more (--json lists all)"
+    noted = [(c.model, [*c.notes(), *c.doubts()]) for c in columns]
+    if any(notes for _, notes in noted):
+        yield ""
+    for model, notes in noted:
+        yield from (f"{model}: {clean(note)}" for note in notes)
+
+
+def as_json(columns: Sequence[Column]) -> JSON:
+    """The same as JSON values."""
+    return {"schema_version": SCHEMA_VERSION, "models": [_as_json(column) for column in columns]}
+
+
+def _as_json(column: Column) -> JSON:
+    return {
+        "model": column.model,
+        "cost_usd": usd_number(column.plan.cost),
+        "wall_time_seconds": round(column.seconds),
+        "jobs_to_pay": column.paid,
+        "jobs_not_paid_again": len(column.plan.items) - column.paid,
+        "rows": [
+            {
+                "mode": mode if tier else None,
+                "tier": tier or None,
+                "endpoint": None if tier else mode,
+                "jobs": jobs,
+                "cost_usd": usd_number(price),
+            }
+            for (mode, tier), (jobs, price) in column.kinds().items()
+        ],
+        "cannot": list(column.left_out),
+        "problems": [
+            {
+                "file": problem.place.file,
+                "line": problem.place.line,
+                "column": problem.place.column,
+                "cell": problem.place.cell or None,
+                "code": problem.code,
+                "message": problem.message,
+                "hint": problem.hint or None,
+            }
+            for problem in column.problems
+        ],
+        "notes": [*column.notes(), *column.doubts()],
+    }

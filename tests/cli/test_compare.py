@@ -1,0 +1,101 @@
+"""`compare`: a manifest on several generations, side by side, before anything is paid."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from support.cli import Desk
+
+STILL = "id: still, mode: text-to-image, prompt: a still"
+CLIP = "id: clip, tier: standard, prompt: a kite, duration: 5"
+CHILD = "id: child, mode: image-to-video, prompt: it moves, image_url: {job: still}"
+SPEECH = (
+    "id: speech, mode: avatar, image_url: 'https://a.example/1.png', "
+    "audio_url: 'https://a.example/1.mp3'"
+)
+
+
+def compared(desk: Desk, *words: str) -> dict[str, Any]:
+    """The comparison by model."""
+    told = desk.say("compare", "trial.yaml", "--json", *words)
+    return {each["model"]: each for each in json.loads(told)["models"]}
+
+
+def test_each_column_is_what_the_manifest_costs_on_that_model(desk: Desk) -> None:
+    desk.videos(CLIP, "id: other, tier: pro, prompt: another, duration: 10")
+
+    found = compared(desk, "--models", "o3,V4")
+
+    assert list(found) == ["o3", "v4"]
+    assert [row["cost_usd"] for row in found["o3"]["rows"]] == [0.42, 1.12]
+    assert [row["cost_usd"] for row in found["v4"]["rows"]] == [0.785, 2.35]
+    assert found["o3"]["cost_usd"] == 1.54
+    assert found["v4"]["cost_usd"] == 3.135
+    assert found["v4"]["wall_time_seconds"] > 0
+    assert not (desk.folder / "outputs").exists()
+    assert desk.charges() == []
+
+
+def test_it_agrees_with_the_plan_of_the_manifest_that_says_so(desk: Desk) -> None:
+    desk.videos(CLIP)
+    found = compared(desk)
+
+    for model, column in found.items():
+        if column["cannot"]:
+            continue
+        desk.videos(f"{CLIP}, model: {model}")
+        told = desk.say("plan", "trial.yaml", "--json", "--offline")
+        planned, _ = json.JSONDecoder().raw_decode(told)  # warnings follow
+        assert (planned["cost_usd"], planned["wall_time_seconds"]) == (
+            column["cost_usd"],
+            column["wall_time_seconds"],
+        )
+        assert planned["jobs"][0]["model"] == model
+    assert found.keys() >= {"o3", "v4", "v3", "v3-turbo"}
+    assert found.keys().isdisjoint({"v2.6", "avatar"})  # they can make none of it
+
+
+def test_what_a_model_cannot_do_is_listed_with_reasons_and_the_rest_is_planned(
+    desk: Desk,
+) -> None:
+    desk.videos(CLIP, STILL.replace("text-to-image", "text-to-image, tier: pro"), CHILD)
+
+    told = desk.say("compare", "trial.yaml", "--models", "v4")
+    (v4,) = compared(desk, "--models", "v4").values()
+
+    assert v4["cannot"] == ["still", "child"]
+    assert [(p["line"], p["code"]) for p in v4["problems"]] == [(6, "unknown-mode")]
+    assert v4["jobs_to_pay"] == 1
+    assert v4["cost_usd"] == 0.785
+    assert "v4 cannot make 2 jobs: still, child" in told
+    assert "text-to-image is a mode of o3 and v3" in told
+
+
+def test_a_mode_of_one_model_alone_and_an_endpoint_stay_what_they_are(desk: Desk) -> None:
+    raw = "id: raw, endpoint: fal-ai/else, input: {}, price: 0.10, mode: null, tier: null"
+    desk.videos(SPEECH, raw)
+
+    found = compared(desk, "--models", "v4,o3")
+
+    assert found["v4"]["rows"] == found["o3"]["rows"]
+    assert [row["mode"] for row in found["v4"]["rows"]] == ["avatar", None]
+    assert found["v4"]["rows"][1]["endpoint"] == "fal-ai/else"
+
+
+def test_what_is_paid_already_costs_nothing_more(desk: Desk) -> None:
+    desk.videos(CLIP)
+    desk.run(manifest="trial.yaml")
+
+    found = compared(desk, "--models", "o3,v4", "--emulator-url", desk.url)
+
+    assert (found["o3"]["cost_usd"], found["o3"]["jobs_not_paid_again"]) == (0, 1)
+    assert found["v4"]["cost_usd"] == 0.785
+
+
+def test_a_model_that_is_none_and_a_manifest_with_errors_are_told(desk: Desk) -> None:
+    desk.videos(CLIP)
+    assert "did you mean `v4`" in desk.say("compare", "trial.yaml", "--models", "v44", code=2)
+
+    desk.videos("id: a, prompt: x, durration: 5")
+    assert "trial.yaml:5:" in desk.say("compare", "trial.yaml", code=2)

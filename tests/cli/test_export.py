@@ -1,0 +1,152 @@
+"""`export --picked`: the chosen files in a folder, whole, named, listed, and never over others."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from support.cli import Desk
+
+TAKES = """\
+version: 1
+name: trial
+jobs:
+  - {id: hero, mode: text-to-image, prompt: still, takes: 3}
+  - {id: other, mode: text-to-image, prompt: second}
+"""
+REVIEWED = """\
+version: 1
+name: trial
+review: {draft: {tier: standard}, final: {tier: pro}}
+jobs:
+  - {id: hero, mode: text-to-video, duration: 3, prompt: moving}
+"""
+
+
+@pytest.fixture
+def judged(desk: Desk) -> Desk:
+    """Take 2 of `hero` is picked, `other` approved."""
+    desk.put(TAKES)
+    desk.run()
+    desk.say("verdict", "hero", "pick", "--take", "2", "--note", "=the one", "--author", "Ada")
+    desk.say("verdict", "other", "approve")
+    return desk
+
+
+def files(folder: Path) -> list[str]:
+    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    return sorted(path.as_posix() for path in found)
+
+
+def source(desk: Desk, name: str) -> Path:
+    (path,) = (desk.folder / "outputs").rglob(name)
+    return path
+
+
+def test_picked_takes_are_copied_with_their_sidecars_and_a_list(judged: Desk) -> None:
+    told = judged.say("export", "--picked", "cut", "--csv", "cut.csv")
+
+    assert "1 file in cut, 0 missing" in told
+    cut = judged.folder / "cut"
+    assert files(cut) == ["hero-t2.png", "hero-t2.png.json"]
+    assert (cut / "hero-t2.png").read_bytes() == source(judged, "hero-t2.png").read_bytes()
+    assert json.loads((cut / "hero-t2.png.json").read_text())["take"] == 2
+    with (judged.folder / "cut.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["file"], row["take"], row["verdict"]) == ("hero-t2.png", "2", "picked")
+    assert (row["note"], row["author"], row["prompt"]) == ("=the one", "Ada", "still")
+
+
+def test_approved_takes_on_request_under_names_by_template(judged: Desk) -> None:
+    words = ("--approved", "--name", "{batch}/{mode}-{job}-{take}{ext}", "--json")
+    told = judged.say("export", "--picked", "cut", *words)
+
+    names = ["trial/text-to-image-hero-2.png", "trial/text-to-image-other-1.png"]
+    assert [name for name in files(judged.folder / "cut") if name.endswith("png")] == names
+    document = json.loads(told[: told.rindex("}") + 1])
+    assert [row["file"] for row in document["files"]] == names
+
+
+def test_links_share_the_file(judged: Desk) -> None:
+    judged.say("export", "--picked", "cut", "--link")
+
+    assert (judged.folder / "cut/hero-t2.png").samefile(source(judged, "hero-t2.png"))
+
+
+def test_the_same_command_again_adds_what_is_new(judged: Desk) -> None:
+    judged.say("export", "--picked", "cut")
+    before = (judged.folder / "cut/hero-t2.png").stat()
+    judged.say("verdict", "other", "pick")
+
+    assert "2 files in cut, 0 missing" in judged.say("export", "--picked", "cut")
+    assert (judged.folder / "cut/hero-t2.png").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_nothing_of_another_content_is_overwritten(judged: Desk) -> None:
+    mine = judged.folder / "cut/hero-t2.png"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+
+    told = judged.say("export", "--picked", "cut", code=1)
+
+    assert "is something else, which stays" in told
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_a_file_that_is_missing_or_changed_is_told_and_the_others_are_copied(
+    judged: Desk, damage: str
+) -> None:
+    path = source(judged, "hero-t2.png")
+    path.write_bytes(b"noise") if damage == "changed" else path.unlink()
+
+    told = judged.say("export", "--picked", "cut", "--approved", code=1)
+
+    assert f"hero#2: its file {'has changed' if damage == 'changed' else 'is missing'}" in told
+    assert "other.png" in files(judged.folder / "cut")
+    assert "hero-t2.png" not in files(judged.folder / "cut")
+
+
+def test_of_a_picked_draft_the_final_is_exported(desk: Desk) -> None:
+    desk.put(REVIEWED)
+    desk.run()
+    desk.say("verdict", "hero", "pick")
+    assert "hero is picked, and not rendered yet" in desk.say("export", "--picked", "cut", code=1)
+
+    desk.run()
+    desk.say("export", "--picked", "cut")
+
+    assert files(desk.folder / "cut") == ["hero.mp4", "hero.mp4.json"]
+
+
+def test_two_files_of_one_name_are_refused_before_anything_is_copied(judged: Desk) -> None:
+    told = judged.say(
+        "export", "--picked", "cut", "--approved", "--name", "x{take}/../{job}{ext}", code=2
+    )
+    assert "leaves the output folder" in told
+    (judged.folder / "b.yaml").write_text(
+        TAKES.replace("name: trial", "name: b\npath: 'b/{job}{suffix}{ext}'").replace("still", "b")
+    )
+    judged.run(manifest="b.yaml")
+    judged.say("verdict", "b/hero", "pick", "--take", "2")
+
+    told = judged.say("export", "--picked", "cut", code=2)
+
+    assert "would both be cut/hero-t2.png" in told
+    assert not (judged.folder / "cut").exists()
+
+
+def test_what_left_the_manifest_is_said_and_left_out(judged: Desk) -> None:
+    judged.put(TAKES.replace("still", "better"))
+    judged.run()
+
+    told = judged.say("export", "--picked", "cut")
+
+    assert "is in no manifest any more" in told
+    assert "0 files in cut" in told
+
+
+def test_without_a_word_what_to_export_nothing_is_done(judged: Desk) -> None:
+    assert "--picked DIR" in judged.say("export", code=2)

@@ -1,0 +1,255 @@
+"""Hooks and notifications: beside a run, never in its way, and without its key."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import HERO, OTHER, POLICY, Desk, invoke
+from support.process import environment
+
+from kling_batch.manifest.frame import read_valid
+from kling_batch.manifest.schema import schema
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the hooks are shell scripts")
+
+HEAD = "name: trial\ndefaults: {mode: text-to-image}\n"
+
+
+def put(desk: Desk, *jobs: str, **keys: Any) -> None:
+    top = "".join(f"{name}: {json.dumps(value)}\n" for name, value in keys.items())
+    desk.put(HEAD + top + "jobs:\n" + "".join(jobs))
+
+
+def shell(script: str) -> list[str]:
+    return ["sh", "-c", script]
+
+
+def written(desk: Desk, name: str) -> list[Any]:
+    return [json.loads(line) for line in (desk.folder / name).read_text().splitlines()]
+
+
+def test_each_saved_job_and_the_end_start_a_command(desk: Desk) -> None:
+    hooks = {"on_saved": shell("cat >> saved"), "on_finished": shell("cat >> finished")}
+    put(desk, HERO, OTHER, hooks=hooks)
+
+    desk.run()
+
+    saved = written(desk, "saved")
+    assert sorted(each["job"] for each in saved) == ["hero", "other"]
+    assert all((desk.folder / each["data"]["files"][0]).is_file() for each in saved)
+    (finished,) = written(desk, "finished")
+    assert (finished["event"], finished["exit_code"], finished["counts"]) == (
+        "report",
+        0,
+        {"succeeded": 2},
+    )
+
+
+def test_a_hook_does_not_inherit_the_key(desk: Desk) -> None:
+    put(desk, HERO, hooks={"on_saved": shell("env > env"), "on_finished": shell("env > env2")})
+    secrets = {"FAL_KEY": "an-id:a-secret", "KLING_BATCH_NOTIFY": "", "MINE": "yes"}
+
+    done = invoke(
+        *("run", desk.file, "--emulator-url", desk.url),
+        cwd=desk.folder,
+        env={**environment(), **secrets},
+    )
+
+    assert done.returncode == 0, done.stderr
+    for name in ("env", "env2"):
+        inherited = (desk.folder / name).read_text()
+        assert "MINE=yes" in inherited
+        assert "FAL_KEY" not in inherited
+        assert "a-secret" not in inherited
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (shell("echo no room >&2; exit 3"), "on_saved `sh` ended with 3: no room"),
+        (["./missing.sh"], "on_saved `./missing.sh` cannot be started: No such file"),
+        (shell("exec 0<&-; exit 0"), ""),
+    ],
+)
+def test_a_hook_that_fails_is_a_warning(desk: Desk, command: list[str], said: str) -> None:
+    put(desk, HERO, OTHER, hooks={"on_saved": command})
+
+    text = desk.run()
+
+    assert text.count("warning: on_saved") == bool(said)  # once, however many jobs
+    assert said in text
+    assert len(desk.pictures()) == len(desk.charges()) == 2
+
+
+def test_a_hook_that_hangs_is_ended_with_what_it_started(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kling_batch.operations.hooks.SECONDS", 0.5)
+    script = "sleep 600 & echo $! >> pids; echo $$ >> pids; wait"
+    put(desk, HERO, hooks={"on_saved": shell(script), "on_finished": shell(script)})
+
+    text = desk.run()
+
+    assert "on_finished `sh` took longer than" in text
+    pids = (desk.folder / "pids").read_text().split()
+    assert len(pids) == 4
+    assert [pid for pid in pids if is_running(int(pid))] == []
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"hooks": {"on_saved": "publish.sh"}},
+        {"hooks": {"on_saved": []}},
+        {"hooks": {"on_save": ["x"]}},
+        {"hooks": ["x"]},
+        {"notify": ["hunter2-secret"]},
+        {"notify": {"slack": "hunter2-secret"}},
+    ],
+)
+def test_a_wrong_hook_is_a_problem_at_its_place(desk: Desk, keys: dict[str, Any]) -> None:
+    put(desk, HERO, **keys)
+
+    text = desk.run(code=2)
+
+    assert f"{desk.file}:3:" in text
+    assert "hunter2" not in text
+    assert desk.charges() == []
+
+
+def test_both_readings_of_a_manifest_have_them() -> None:
+    manifest = {
+        "hooks": {"on_saved": ["a", 1], "on_finished": None},
+        "notify": "$SLACK",
+        "jobs": [{"id": "x"}],
+    }
+
+    read = read_valid(manifest)
+
+    assert read is not None
+    assert (read.hooks.on_saved, read.hooks.on_finished) == (("a", "1"), ())
+    assert read.notify == ("$SLACK",)
+    assert {"hooks", "notify"} <= schema()["properties"].keys()
+
+
+# -- notifications ---------------------------------------------------------------------------------
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """A webhook."""
+
+    bodies: list[Any]
+    status = 200
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(json.loads(body))  # type: ignore[attr-defined]
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def webhook() -> Iterator[Any]:
+    pytest.importorskip("apprise")
+    server: Any = HTTPServer(("127.0.0.1", 0), Receiver)
+    server.bodies, server.status = [], 200
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def notified(desk: Desk, webhook: Any, *words: str, **more: str) -> tuple[int, str]:
+    address = f"json://user:hunter2@127.0.0.1:{webhook.server_port}/"
+    done = invoke(
+        *("run", desk.file, "--emulator-url", desk.url, *words),
+        cwd=desk.folder,
+        env={**environment(), "HOOK": address, **more},
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_end_of_a_run_is_told_once_with_its_summary(desk: Desk, webhook: Any) -> None:
+    put(desk, HERO, OTHER, notify=["$HOOK"])
+    desk.world.faults.add(POLICY)
+
+    code, _ = notified(desk, webhook)
+
+    assert code == 1
+    (message,) = webhook.bodies
+    assert "trial" in message["title"]
+    assert "1 failed" in message["message"]
+    assert "hero" in message["message"]
+
+
+def test_a_run_that_had_nothing_to_do_is_no_message(desk: Desk, webhook: Any) -> None:
+    put(desk, HERO, notify=["$HOOK"])
+    notified(desk, webhook)
+
+    notified(desk, webhook)
+
+    assert len(webhook.bodies) == 1
+
+
+def test_a_stop_by_the_cap_is_told(desk: Desk, webhook: Any) -> None:
+    put(desk, HERO, OTHER)
+
+    code, _ = notified(desk, webhook, "--max-cost", "0.03", KLING_BATCH_NOTIFY="$HOOK")
+    assert (code, webhook.bodies) == (4, [])  # a variable is looked up in manifests only
+
+    address = f"json://127.0.0.1:{webhook.server_port}/"
+    put(desk, HERO, OTHER, "  - {id: third, prompt: third}\n")
+    code, _ = notified(desk, webhook, "--max-cost", "0.03", KLING_BATCH_NOTIFY=address)
+
+    assert code == 4
+    (message,) = webhook.bodies
+    assert "--max-cost" in message["message"]
+
+
+def test_an_address_is_a_secret_and_a_refusal_a_warning(desk: Desk, webhook: Any) -> None:
+    put(desk, HERO, notify=["$HOOK", "nonsense://hunter2", "$UNSET"])
+    webhook.status = 500
+
+    code, text = notified(desk, webhook)
+
+    assert code == 0
+    assert "warning: notify: $UNSET is not set" in text
+    assert "warning: notify: 2 of 2 addresses did not take the message" in text
+    assert "hunter2" not in text
+    files = [path for path in (desk.folder / "outputs").rglob("*") if path.is_file()]
+    assert files
+    assert [path for path in files if b"hunter2" in path.read_bytes()] == []
+
+
+def test_a_missing_library_is_told_before_and_after(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kling_batch.operations.notify.find_spec", lambda name: None)
+    put(desk, HERO, notify=["json://127.0.0.1:9"])
+
+    text = desk.run()
+
+    assert text.count("pip install 'kling-batch[notify]'") == 2
+    assert shlex.split("pip install 'kling-batch[notify]'")[-1] == "kling-batch[notify]"
+    assert len(desk.charges()) == 1

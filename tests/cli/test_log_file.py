@@ -1,0 +1,115 @@
+"""`--verbose` and `--log-file`: everything that happens, and no secret."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.cli import HERO, OTHER, POLICY, Desk, invoke
+from support.process import environment
+
+from kling_batch.wire.logged import public
+
+STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ([a-z_]+): ")
+
+
+def kinds(text: str) -> list[str]:
+    """What each line is about; every line has date and time."""
+    found = [STAMP.match(line) for line in text.splitlines()]
+    assert None not in found, text
+    return [match[1] for match in found if match]
+
+
+def test_the_log_has_every_request_and_every_event(desk: Desk) -> None:
+    desk.write(HERO, OTHER)
+    desk.world.faults.add(POLICY)
+
+    desk.run("--log-file", "run.log", code=1)
+
+    text = (desk.folder / "run.log").read_text()
+    found = kinds(text)
+    assert found.count("started") == found.count("saved") == found.count("failed") == 1
+    assert text.count(" http: POST ") == found.count("submitted") == 2
+    for request in desk.world.books.accepted:
+        assert f"request_id={request.request_id}" in text
+        assert re.search(rf"http: GET \S+/{request.request_id}/status 20[02] in \d", text)
+    assert "report: " in text
+
+
+def test_a_second_run_is_appended(desk: Desk) -> None:
+    desk.write(HERO)
+    desk.run("--log-file", "run.log")
+    first = (desk.folder / "run.log").read_text()
+
+    desk.run("--log-file", "run.log")
+
+    second = (desk.folder / "run.log").read_text()
+    assert second.startswith(first)
+    assert kinds(second[len(first) :]) == ["report"]
+
+
+def test_an_error_ends_the_log(desk: Desk) -> None:
+    desk.write(HERO)
+
+    desk.say("run", desk.file, "--yes", "--log-file", "run.log", code=3)
+
+    assert kinds((desk.folder / "run.log").read_text()) == ["error"]
+
+
+def test_verbose_is_that_log_on_standard_error(desk: Desk) -> None:
+    desk.write(HERO)
+
+    done = invoke("run", desk.file, "--emulator-url", desk.url, "-v", cwd=desk.folder)
+
+    assert done.stdout == ""
+    assert {"started", "http", "submitted", "saved", "report"} <= {*kinds(done.stderr)}
+
+
+def test_verbose_leaves_standard_output_to_json(desk: Desk) -> None:
+    desk.write(HERO)
+
+    done = invoke(*("run", desk.file, "--emulator-url", desk.url, "-v", "--json"), cwd=desk.folder)
+
+    assert all(line.startswith("{") for line in done.stdout.splitlines())
+    assert "saved" in kinds(done.stderr)
+
+
+def test_the_log_has_neither_key_nor_signatures(desk: Desk) -> None:
+    desk.write(f"  - {{id: a, mode: image-to-video, prompt: b, image_url: '{SIGNED}'}}\n")
+
+    done = invoke(
+        *("run", desk.file, "--emulator-url", desk.url, "--log-file", "run.log", "-v"),
+        cwd=desk.folder,
+        env={**environment(), "FAL_KEY": "an-id:hunter2-secret"},
+    )
+
+    assert done.returncode == 0, done.stderr
+    text = (desk.folder / "run.log").read_text() + done.stderr
+    assert "http: POST" in text
+    for secret in ("hunter2", "abc123", "Authorization"):
+        assert secret not in text
+
+
+SIGNED = "https://user:hunter2@bucket.s3.amazonaws.com/a.png?X-Amz-Signature=abc123"
+
+
+def test_a_log_that_cannot_be_written_costs_nothing(desk: Desk) -> None:
+    desk.write(HERO)
+
+    text = desk.run("--log-file", "nowhere/run.log", code=2)
+
+    assert "nowhere/run.log: the log cannot be written: No such file" in text
+    assert desk.charges() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a:b@v3.fal.media/files/x.png?token=1#2", "https://v3.fal.media/files/x.png"),
+        ("https://queue.fal.run/a/b", "https://queue.fal.run/a/b"),
+        ("https://host?x=@/", "https://host"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_an_address_without_its_secrets(url: str, shown: str) -> None:
+    assert public(url) == shown

@@ -1,0 +1,76 @@
+"""`review` serves the page on loopback until it is interrupted, and says so where it cannot."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+from support.browser import reviewing
+from support.cli import Desk, invoke
+
+from kling_batch.review.server import open_browser
+
+
+def test_a_review_prints_its_address_and_ends_cleanly(desk: Desk) -> None:
+    desk.run()
+
+    with reviewing(desk.folder) as address:
+        page = httpx.get(address)
+        refused = httpx.get(address + "x")
+
+    assert page.status_code == 200
+    assert "the first" in page.text
+    assert refused.status_code == 403
+
+
+def test_without_a_ledger_there_is_nothing_to_review(tmp_path: Path) -> None:
+    done = invoke("review", "--no-browser", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "there is no ledger here yet" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_ledger_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"not a database" * 100)
+
+    done = invoke("review", "--no-browser", "--ledger", "ledger.db", cwd=tmp_path)
+    assert done.returncode == 7
+    assert "ledger.db: " in done.stderr
+
+
+def test_a_port_in_use_is_a_sentence(desk: Desk) -> None:
+    desk.run()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+
+        told = desk.say("review", "--no-browser", "--port", port, code=2)
+    assert f"cannot listen on 127.0.0.1:{port}" in told
+    assert "leave --port out" in told
+
+
+def test_no_browser_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert not open_browser("http://127.0.0.1:1/")
+
+
+def test_a_manifest_brings_its_tags(desk: Desk) -> None:
+    desk.put(
+        desk_manifest := (desk.folder / "desk.yaml")
+        .read_text()
+        .replace("prompt: the first", "prompt: the first, tags: [hero]")
+    )
+    assert "hero" in desk_manifest
+    desk.run()
+
+    desk.say("gallery", "desk.yaml")
+    assert '"tags":["hero"]' in (desk.folder / "outputs/gallery.html").read_text()
+    desk.say("gallery")
+    assert '"tags":[' not in (desk.folder / "outputs/gallery.html").read_text()

@@ -35,6 +35,10 @@ contracts:
 docs:
     UPDATE_DOCS=1 .venv/bin/python -m pytest -q -n0 tests/test_docs.py
 
+# Build the documentation as a site, into build/site
+site:
+    .venv/bin/pip install -q -e '.[docs]' && .venv/bin/mkdocs build --strict
+
 # Serve the emulator of fal; arguments as for `kling-batch emulator`
 emulator *args:
     .venv/bin/kling-batch emulator {{ args }}

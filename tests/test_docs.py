@@ -17,8 +17,11 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from sqlite_utils import Database
+from support import documents
 
+from kling_batch.catalog.registry import index
 from kling_batch.cli.command_tree import command_tree
 from kling_batch.cli.commands import COMMANDS
 from kling_batch.cli.main import cli
@@ -26,6 +29,7 @@ from kling_batch.core import events
 from kling_batch.core.lifecycle import NEXT, TRANSITIONS
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY
 from kling_batch.ledger.migrations import migrations
+from kling_batch.manifest.schema import schema
 from kling_batch.report.output_schema import ERROR_CODES
 from kling_batch.report.run_report import JobOutcome
 
@@ -126,6 +130,19 @@ BLOCKS: list[tuple[str, str, Callable[[], str]]] = [
     ("docs/environment.md", "environment", environment),
     ("docs/ledger.md", "ledger-tables", lambda: relations("table")),
     ("docs/ledger.md", "ledger-views", lambda: relations("view")),
+    ("docs/troubleshooting.md", "exit-codes", exit_codes),
+    ("docs/manifest.md", "manifest-top", lambda: documents.manifest_keys("manifest")),
+    ("docs/manifest.md", "manifest-limits", lambda: documents.manifest_keys("limits")),
+    ("docs/manifest.md", "manifest-shared", lambda: documents.manifest_keys("shared")),
+    ("docs/manifest.md", "manifest-job", lambda: documents.manifest_keys("job")),
+    ("docs/manifest.md", "manifest-parameters", documents.manifest_parameters),
+    ("docs/manifest.md", "manifest-modes", documents.manifest_modes),
+    ("docs/commands.md", "helps", documents.helps),
+    ("docs/emulator.md", "fault-stages", documents.fault_stages),
+    ("docs/emulator.md", "fault-kinds", documents.fault_kinds),
+    ("docs/emulator.md", "fault-fields", documents.fault_fields),
+    ("docs/emulator.md", "emulator-routes", documents.emulator_routes),
+    ("docs/emulator.md", "emulator-settings", documents.emulator_settings),
 ]
 
 
@@ -192,6 +209,63 @@ def test_every_variable_that_is_read_is_documented() -> None:
 
 def test_every_ending_is_documented() -> None:
     assert listed("endings") == [outcome.name.lower() for outcome in JobOutcome]
+
+
+# -- the manifest's reference, and messages --------------------------------------------
+
+
+@pytest.mark.parametrize("place", documents.KEYS)
+def test_every_key_of_the_manifest_has_a_default_and_an_example(place: str) -> None:
+    assert documents.KEYS[place].keys() == documents.key_schemas(place).keys()
+
+
+def test_every_parameter_has_an_example() -> None:
+    assert documents.PARAMETERS.keys() == index().users.keys()
+
+
+def test_the_examples_of_the_reference_fit_the_schema() -> None:
+    shared = {name: example for name, (_, example) in documents.KEYS["shared"].items()}
+    own = {name: example for name, (_, example) in documents.KEYS["job"].items()}
+    limits = {name: example for name, (_, example) in documents.KEYS["limits"].items()}
+    top = {name: example for name, (_, example) in documents.KEYS["manifest"].items()}
+    jobs = [{"id": "x", name: each} for name, each in (shared | own | documents.PARAMETERS).items()]
+    for job in jobs:
+        name = next(reversed(job))
+        if name in documents.PARAMETERS:  # narrowed by modes and models: any of them may take it
+            validator = Draft202012Validator(
+                {**schema()["$defs"]["Job"]["properties"][name], "$defs": schema()["$defs"]}
+            )
+            assert validator.is_valid(job[name]), name
+        else:
+            mode = {} if name in ("mode", "endpoint") else {"mode": "text-to-video"}
+            Draft202012Validator(schema()).validate({"jobs": [mode | job]})
+    Draft202012Validator(schema()).validate({**top, "limits": limits})
+
+
+def texts() -> str:
+    """Every text of the program; what is filled in later is a NUL."""
+    found = []
+    for path in (ROOT / "kling_batch").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (
+                    each.value if isinstance(each, ast.Constant) else 0 for each in node.values
+                )
+                found.append("".join(each if isinstance(each, str) else "\0" for each in parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_the_program() -> None:
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    rows = page.partition("<!-- messages -->\n")[2].partition("<!-- /messages")[0].splitlines()[2:]
+    messages = [row.split(" | ")[0].removeprefix("| ").strip("`") for row in rows]
+    said = texts()
+
+    assert len(messages) > 15
+    parts = [part.strip() for message in messages for part in message.split("…")]
+    assert [part for part in parts if part not in said] == []
 
 
 # -- links -------------------------------------------------------------------------------------
@@ -333,7 +407,9 @@ def test_configuration_files_parse(name: str) -> None:
 def test_recipes_and_hooks_run_tools_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
-    tools = {re.split(r"[><=]", each)[0] for name in ("dev", "mutation") for each in extras[name]}
+    tools = {
+        re.split(r"[><=]", each)[0] for name in ("dev", "docs", "mutation") for each in extras[name]
+    }
     known = {"python", "pip", "kling-batch", "lint-imports", *tools}
     for name in ("justfile", ".pre-commit-config.yaml"):
         used = set(re.findall(r"\.venv/bin/([\w-]+)", (ROOT / name).read_text()))

@@ -38,6 +38,8 @@ from kling_batch.report.command_line import Command
 from kling_batch.report.display.choose import choose
 from kling_batch.settings import RunOptions
 
+pytestmark = pytest.mark.acceptance
+
 MANIFEST = "version: 1\nname: disk\ndefaults: {mode: text-to-video, tier: standard}\njobs:\n"
 JOBS = 6
 

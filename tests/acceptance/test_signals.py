@@ -197,6 +197,7 @@ def test_ctrl_c_lets_posts_get_their_answers_and_says_how_to_go_on(
     place.finish()
 
 
+@pytest.mark.acceptance
 @KINDS
 def test_ctrl_c_twice_leaves_at_once_and_nothing_is_lost(place: Place, kind: type) -> None:
     place.world.faults.add(Fault(stage="submit.after", what="hang", nth=3))
@@ -225,6 +226,7 @@ def test_sigterm_leaves_in_order(place: Place) -> None:
     place.nothing_is_lost()
 
 
+@pytest.mark.acceptance
 def test_sigterm_does_not_wait_for_a_post_that_hangs(place: Place) -> None:
     place.world.faults.add(Fault(stage="submit.after", what="hang", nth=2))
     program = place.start(Piped)
@@ -239,6 +241,7 @@ def test_sigterm_does_not_wait_for_a_post_that_hangs(place: Place) -> None:
     place.finish()
 
 
+@pytest.mark.acceptance
 def test_a_closed_window_lets_posts_get_their_answers(place: Place) -> None:
     place.world.faults.add(Fault(stage="submit.after", what="delay", seconds=1.0))
     program = place.start(Terminal)
@@ -252,6 +255,7 @@ def test_a_closed_window_lets_posts_get_their_answers(place: Place) -> None:
     assert len(place.open_requests()) == 6
 
 
+@pytest.mark.acceptance
 def test_being_hung_up_twice_is_no_second_ctrl_c(place: Place) -> None:
     """A shell passes the signal on, and the kernel sends it again when the shell ends."""
     place.world.faults.add(Fault(stage="submit.after", what="delay", seconds=1.0))
@@ -266,6 +270,7 @@ def test_being_hung_up_twice_is_no_second_ctrl_c(place: Place) -> None:
     place.nothing_is_lost()
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_what_the_parent_has_ignored_stays_ignored(place: Place, number: signal.Signals) -> None:
     """`nohup`, and `&` in a script, set a signal to be ignored; the night's run goes on."""
@@ -317,6 +322,7 @@ def test_detached_work_is_collected_from_a_copy_of_the_folder(place: Place, tmp_
 # -- standard streams ----------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance
 def test_a_reader_that_leaves_early_breaks_nothing(place: Place) -> None:
     place.world.settings.service_times = {}
     with start(*place.words, "--json", cwd=place.folder) as process:
@@ -332,6 +338,7 @@ def test_a_reader_that_leaves_early_breaks_nothing(place: Place) -> None:
     place.all_is_here()
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("more", ["", "--json"])
 def test_a_standard_output_that_was_closed_before_the_start(place: Place, more: str) -> None:
     place.world.settings.service_times = {}

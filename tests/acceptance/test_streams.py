@@ -9,6 +9,8 @@ import pytest
 from support.cli import ONE, Desk
 from support.process import environment
 
+pytestmark = pytest.mark.acceptance
+
 
 def shell(desk: Desk, words: str) -> subprocess.CompletedProcess[str]:
     script = f'"$0" -m kling_batch {words}'

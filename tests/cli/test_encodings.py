@@ -50,7 +50,14 @@ def say(folder: Path, words: list[str], **env: str) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "C"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "cp1252",
+        "C",
+        *(pytest.param(name, marks=pytest.mark.acceptance) for name in ("latin-1", "ascii")),
+    ],
+)
 def test_no_command_fails_for_an_encoding(desk: Desk, encoding: str) -> None:
     env = PLAIN_C if encoding == "C" else {"PYTHONIOENCODING": encoding}
     desk.put(MANIFEST)

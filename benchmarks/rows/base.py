@@ -8,12 +8,12 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from benchmarks.programs import Usage, kling_batch, measure, stand_in, write_batch
+from benchmarks.programs import StandIn, Usage, kling_batch, measure, stand_in, write_batch
 from benchmarks.results import Figure, RowResult, now
 
 #: `full`: as the bounds are meant. `short`: the same shapes, smaller. `tiny`: whether it
@@ -131,30 +131,55 @@ def run_words(load: Load) -> list[str | Path]:
 
 
 def run_on_stand_in(
-    place: Place, load: Load, words: Callable[[Path], list[str | Path]] | None = None
+    place: Place,
+    load: Load,
+    words: Callable[[Path], list[str | Path]] | None = None,
+    *,
+    learned: int = 0,
 ) -> RunResult:
-    """A program, without `words` kling-batch, on a fresh stand-in in a fresh folder."""
+    """A program, without `words` kling-batch, on a fresh stand-in in a fresh folder.
+
+    Args:
+        place: the scale and the folder.
+        load: the batch and the service.
+        words: the command line, from the folder.
+        learned: jobs of the same kind that another run in this folder has rendered before.
+    """
+    command = run_words(load) if words is None else words
     with place.fresh() as folder:
-        write_batch(folder, load.jobs)
-        with stand_in(
-            folder,
-            slots=load.slots,
-            service=load.service,
-            size=load.size,
-            spread=load.spread,
-            trouble=load.trouble,
-        ) as service:
+        if learned:
+            write_batch(folder, learned)
+            with _service(folder, load) as service:
+                _measured(command, folder, load, service)
+        write_batch(folder, learned + load.jobs)
+        with _service(folder, load) as service:
             idle = service.books()["cpu"]
-            usage = measure(
-                run_words(load) if words is None else words(folder),
-                folder=folder,
-                env=service.env,
-                timeout=load.timeout,
-            )
+            usage = _measured(command, folder, load, service)
             books = service.books()
         delivered = sum(not file.name.startswith(".") for file in folder.rglob("*.mp4"))
     asked = max(1, sum(books["asked"].values()))
-    return RunResult(usage, books, (books["cpu"] - idle) / asked, delivered)
+    return RunResult(usage, books, (books["cpu"] - idle) / asked, delivered - learned)
+
+
+def _service(folder: Path, load: Load) -> AbstractContextManager[StandIn]:
+    return stand_in(
+        folder,
+        slots=load.slots,
+        service=load.service,
+        size=load.size,
+        spread=load.spread,
+        trouble=load.trouble,
+    )
+
+
+def _measured(
+    command: list[str | Path] | Callable[[Path], list[str | Path]],
+    folder: Path,
+    load: Load,
+    service: StandIn,
+) -> Usage:
+    words = command(folder) if callable(command) else command
+    return measure(words, folder=folder, env=service.env, timeout=load.timeout)
 
 
 def explained(run: RunResult) -> dict[str, Any]:

@@ -114,17 +114,15 @@ def longer_renders(place: Place) -> Measured:
     figures = [
         Figure(name="first submission to last file ÷ ideal", value=ratio, bound=1.03, note=note),
         Figure(name="the same without `--rate`", value=default_ratio, note=default_note),
-        Figure(name="requests a job", value=ours.requests / load.jobs),
-        Figure(
-            name="an end is noticed late by, of its service time", value=_late(ours), bound=0.02
-        ),
+        Figure(name="requests a job, nothing known before", value=ours.requests / load.jobs),
+        Figure(name="an end is noticed late by, of its service time", value=_late(ours)),
     ]
     details = {"ours": explained(ours), "by_default": explained(by_default)}
     return Measured(figures, {"load": load_of(load), **details})
 
 
 def long_renders(place: Place) -> Measured:
-    """40 clips of 94 s, give or take 10 %, at once: fewer jobs, but in real time."""
+    """40 clips of 94 s, give or take 10 %, at once, after 40 others: few jobs, but in real time."""
     load = Load(
         jobs=place.pick(40, 40, 3),
         slots=place.pick(40, 40, 3),
@@ -132,7 +130,7 @@ def long_renders(place: Place) -> Measured:
         size=500_000,
         spread=0.1,
     )
-    ours = run_on_stand_in(place, load)
+    ours = run_on_stand_in(place, load, learned=load.jobs)
     figures = [
         Figure(name="requests a job", value=ours.requests / load.jobs, bound=12),
         Figure(
@@ -145,5 +143,5 @@ def long_renders(place: Place) -> Measured:
 ROWS = (
     Row("makespan-2s", "400 clips of 2 s, 0.5 MB each, 40 slots", beside_the_script),
     Row("makespan-10s", "120 clips of 10 s (± 30 %), 40 slots", longer_renders),
-    Row("requests-94s", "40 clips of 94 s (± 10 %), 40 slots", long_renders),
+    Row("requests-94s", "40 clips of 94 s (± 10 %) after 40 others, 40 slots", long_renders),
 )

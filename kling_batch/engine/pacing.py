@@ -20,6 +20,12 @@ CAREFUL_GROWTH = 0.03
 NEAR = 0.9
 #: Seconds from one halving to the next: what was under way meets the same trouble.
 CUT_INTERVAL = 0.25
+#: Share of troubled answers, about the latest thirty weighted most, below which they say nothing
+#: about the rate: a service that breaks one answer in twenty does so however slowly it is asked,
+#: and a rate that is halved for each ends at two a second (simulated; so it is 600 of 1,000). Of a
+#: limit of fal's own, a tenth of the requests meets a refusal instead of a fiftieth.
+TOLERATED = 0.15
+MEMORY = 1 / 32
 
 
 class AdaptiveRate:
@@ -38,9 +44,12 @@ class AdaptiveRate:
         self._good = True
         self._cut_at = -math.inf
         self._grown_at: float | None = None
+        #: Share of troubled answers, the latest weighted most.
+        self._share = 0.0
 
     def grow(self, moment: float, most: float) -> None:
         """A good answer; the rate may reach `most`."""
+        self._share -= MEMORY * self._share
         passed = 0.0 if self._grown_at is None else min(1.0, moment - self._grown_at)
         careful = self.now >= NEAR * self._trouble
         growth = CAREFUL_GROWTH * self._trouble if careful else min(GROWTH * most, self.now)
@@ -51,12 +60,16 @@ class AdaptiveRate:
 
     def cut(self, moment: float) -> None:
         """A sign of strain."""
+        self._share += MEMORY * (1 - self._share)
+        if self._share < TOLERATED:
+            return
         self._grown_at = moment
         if self._good:  # else it is the same trouble, and the rate says nothing about it
             self._trouble, self._good = self.now, False
         if moment - self._cut_at >= CUT_INTERVAL:
             self.now = max(self._least, self.now / 2)
             self._cut_at = moment
+            self._share = 0.0  # of the new rate nothing is known yet
 
 
 class Rate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import TypeVar
 
 import anyio
@@ -12,7 +13,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kling_batch.engine.pacing import Rate, Window
+from kling_batch.engine.pacing import AdaptiveRate, Rate, Window
 
 T = TypeVar("T")
 
@@ -240,3 +241,31 @@ def test_a_rate_below_the_least_is_not_raised_by_a_throttle() -> None:
         return anyio.current_time()
 
     assert virtually(main) == pytest.approx(10.0)
+
+
+def rate_after(share: float, answers: int = 4000) -> float:
+    """An adaptive rate, of 1,000 at most, after answers of which a share is troubled."""
+    rate, random, moment = AdaptiveRate(200.0, 1.0), Random(5), 0.0
+    for _ in range(answers):
+        moment += 1 / rate.now
+        if random.random() < share:
+            rate.cut(moment)
+        else:
+            rate.grow(moment, 1000.0)
+    return rate.now
+
+
+def test_one_troubled_answer_in_twenty_says_nothing_about_the_rate() -> None:
+    assert rate_after(0.05) > 300
+
+
+def test_trouble_of_every_third_answer_slows_down() -> None:
+    assert rate_after(0.33) < 20
+
+
+def test_an_outage_is_seen_within_a_few_answers() -> None:
+    rate = AdaptiveRate(200.0, 1.0)
+    for n in range(10):
+        rate.cut(float(n))
+
+    assert rate.now < 50

@@ -20,12 +20,13 @@ CAREFUL_GROWTH = 0.03
 NEAR = 0.9
 #: Seconds from one halving to the next: what was under way meets the same trouble.
 CUT_INTERVAL = 0.25
-#: Share of troubled answers, about the latest thirty weighted most, below which they say nothing
-#: about the rate: a service that breaks one answer in twenty does so however slowly it is asked,
-#: and a rate that is halved for each ends at two a second (simulated; so it is 600 of 1,000). Of a
-#: limit of fal's own, a tenth of the requests meets a refusal instead of a fiftieth.
+#: Share of troubled answers, the latest weighted most, below which they say nothing about the
+#: rate: a service that breaks one answer in twenty does so however slowly it is asked, and a rate
+#: that is halved for each ends at two a second (simulated; so it is 600 of 1,000).
 TOLERATED = 0.15
-MEMORY = 1 / 32
+#: About as many answers as come in this time have a say, within bounds.
+REMEMBERED_SECONDS = 0.5
+FEWEST_REMEMBERED, MOST_REMEMBERED = 8.0, 32.0
 
 
 class AdaptiveRate:
@@ -49,7 +50,7 @@ class AdaptiveRate:
 
     def grow(self, moment: float, most: float) -> None:
         """A good answer; the rate may reach `most`."""
-        self._share -= MEMORY * self._share
+        self._remember(troubled=False)
         passed = 0.0 if self._grown_at is None else min(1.0, moment - self._grown_at)
         careful = self.now >= NEAR * self._trouble
         growth = CAREFUL_GROWTH * self._trouble if careful else min(GROWTH * most, self.now)
@@ -60,7 +61,7 @@ class AdaptiveRate:
 
     def cut(self, moment: float) -> None:
         """A sign of strain."""
-        self._share += MEMORY * (1 - self._share)
+        self._remember(troubled=True)
         if self._share < TOLERATED:
             return
         self._grown_at = moment
@@ -70,6 +71,10 @@ class AdaptiveRate:
             self.now = max(self._least, self.now / 2)
             self._cut_at = moment
             self._share = 0.0  # of the new rate nothing is known yet
+
+    def _remember(self, *, troubled: bool) -> None:
+        latest = min(MOST_REMEMBERED, max(FEWEST_REMEMBERED, REMEMBERED_SECONDS * self.now))
+        self._share += (troubled - self._share) / latest
 
 
 class Rate:

@@ -265,7 +265,7 @@ def test_trouble_of_every_third_answer_slows_down() -> None:
 
 def test_an_outage_is_seen_within_a_few_answers() -> None:
     rate = AdaptiveRate(200.0, 1.0)
-    for n in range(10):
+    for n in range(20):
         rate.cut(float(n))
 
     assert rate.now < 50

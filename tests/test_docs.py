@@ -6,6 +6,7 @@ With `UPDATE_DOCS=1` the generated tables are rewritten.
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import re
 import sqlite3
@@ -28,6 +29,8 @@ from kling_batch.cli.main import cli
 from kling_batch.core import events
 from kling_batch.core.lifecycle import NEXT, TRANSITIONS
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY
+from kling_batch.ledger import everything
+from kling_batch.ledger import migrations as ledger_migrations
 from kling_batch.ledger.migrations import migrations
 from kling_batch.manifest.schema import schema
 from kling_batch.report.output_schema import ERROR_CODES
@@ -104,6 +107,29 @@ def relations(kind: str) -> str:
     return "\n".join([f"| {kind} | columns |", "|---|---|", *rows])
 
 
+def upgrades() -> str:
+    """Every migration with what it is for."""
+    rows = [
+        f"| `{name[:4]}` | {(inspect.getdoc(each) or '').splitlines()[0]} |"
+        for name, each in vars(ledger_migrations).items()
+        if re.match(r"m\d{3}_", name)
+    ]
+    return "\n".join(["| migration | brought |", "|---|---|", *rows])
+
+
+def export_records() -> str:
+    """Every kind of record of `export --jsonl` with its fields, from an empty ledger."""
+    head = {"export": "schema_version program path", "end": "counts"}
+    found = {kind: fields.split() for kind, fields in head.items()}
+    with ledger() as db:
+        for kind, select in everything._SELECTS.items():
+            columns = db.execute(select.replace("{tags}", everything._TAGS)).description
+            found[kind] = [everything._field(name) for name, *_ in columns]
+    found["end"] = found.pop("end")
+    rows = [f"| `{kind}` | {', '.join(f'`{f}`' for f in found[kind])} |" for kind in found]
+    return "\n".join(["| record | fields |", "|---|---|", *rows])
+
+
 def environment() -> str:
     """Every variable that stands for an option."""
     found: dict[str, tuple[str, list[str]]] = {}
@@ -128,6 +154,8 @@ BLOCKS: list[tuple[str, str, Callable[[], str]]] = [
     ("docs/exit-codes.md", "exit-codes", exit_codes),
     ("docs/exit-codes.md", "exit-priority", exit_priority),
     ("docs/environment.md", "environment", environment),
+    ("docs/export.md", "export-records", export_records),
+    ("docs/ledger.md", "ledger-migrations", upgrades),
     ("docs/ledger.md", "ledger-tables", lambda: relations("table")),
     ("docs/ledger.md", "ledger-views", lambda: relations("view")),
     ("docs/troubleshooting.md", "exit-codes", exit_codes),

@@ -396,7 +396,7 @@ ROUTES: Mapping[tuple[str, str], str] = {
 
 def helps() -> str:
     """The help of every command, as the program prints it."""
-    parent = click.Context(cli, info_name="kling-batch")
+    parent = click.Context(cli, info_name="kling-batch", **cli.context_settings)
     parts = []
     for name, command in commands().items():
         context = click.Context(

@@ -419,6 +419,25 @@ def test_contributing_names_every_package_and_only_paths_that_exist() -> None:
     assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
+def test_every_module_that_a_document_names_exists() -> None:
+    program = ROOT / "kling_batch"
+    packages = "|".join(face.parent.name for face in program.glob("*/__init__.py"))
+    named = {
+        (path.name, name)
+        for path in DOCUMENTS
+        for name in re.findall(rf"`((?:{packages})/[\w/]+(?:\.py)?)`", prose(path))
+        if "NAME" not in name
+    }
+
+    assert len(named) > 40
+    missing = [
+        each
+        for each in sorted(named)
+        if not any((program / (each[1] + end)).exists() for end in ("", ".py"))
+    ]
+    assert missing == []
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -22,7 +22,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from support import documents
 from support.cli import invoke
-from support.process import environment
+from support.process import environment, free_port
 from test_docs import DOCUMENTS, ledger
 
 from kling_batch.cli.main import cli
@@ -121,7 +121,7 @@ WALKS = sorted({block.document for block in BLOCKS if block.mark == "executed"})
 
 
 def test_the_first_hour_and_the_recipes_are_walked() -> None:
-    assert WALKS == ["docs/recipes.md", "docs/tutorial.md"]
+    assert WALKS == ["docs/emulator.md", "docs/recipes.md", "docs/tutorial.md"]
 
 
 def files_of(document: str, folder: Path) -> None:
@@ -131,12 +131,14 @@ def files_of(document: str, folder: Path) -> None:
 
 
 @pytest.mark.acceptance
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the emulator is asked by curl")
 @pytest.mark.parametrize("document", WALKS)
 def test_what_a_page_tells_people_to_type_works(document: str, tmp_path: Path) -> None:
     env = environment(
         PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", HOME=str(tmp_path / "home")
     )
     said = ""
+    port = str(free_port())
     for block in BLOCKS:
         if block.document != document:
             continue
@@ -144,7 +146,7 @@ def test_what_a_page_tells_people_to_type_works(document: str, tmp_path: Path) -
             (tmp_path / block.mark.removeprefix("file: ")).write_text(block.text)
         elif block.mark == "executed":
             done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", block.text],
+                ["bash", "-euo", "pipefail", "-c", block.text.replace("8765", port)],
                 cwd=tmp_path,
                 env=env,
                 capture_output=True,

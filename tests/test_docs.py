@@ -32,6 +32,7 @@ from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY
 from kling_batch.ledger import everything
 from kling_batch.ledger import migrations as ledger_migrations
 from kling_batch.ledger.migrations import migrations
+from kling_batch.manifest.paths import FIELDS
 from kling_batch.manifest.schema import schema
 from kling_batch.report.output_schema import ERROR_CODES
 from kling_batch.report.run_report import JobOutcome
@@ -240,6 +241,15 @@ def test_every_ending_is_documented() -> None:
 
 
 # -- the manifest's reference, and messages --------------------------------------------
+
+
+def test_the_language_in_one_page_names_every_key_and_every_field_of_paths() -> None:
+    page = (ROOT / "manifests/README.md").read_text()
+    keys = page.partition("**Top-level keys.**")[2].partition(" Keys that begin")[0]
+    fields = page.partition("**Paths.** `")[2].partition("`")[0]
+
+    assert set(re.findall(r"`(\w+)`", keys)) == schema()["properties"].keys()
+    assert set(re.findall(r"\{(\w+)\}", fields)) == set(FIELDS)
 
 
 @pytest.mark.parametrize("place", documents.KEYS)

@@ -69,7 +69,7 @@ async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) 
     values: list[Any] = []
     messages: list[str] = []
     # Who writes manifests may not start commands through them, unless a person has set otherwise.
-    environ = {HOOKS_VARIABLE: "0", **os.environ}
+    environ = os.environ | {HOOKS_VARIABLE: os.environ.get(HOOKS_VARIABLE) or "0"}
     async with await anyio.open_process(command, cwd=folder, stdin=PIPE, env=environ) as process:
         assert process.stdin
         assert process.stdout

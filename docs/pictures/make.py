@@ -37,8 +37,8 @@ from rich.text import Text
 HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).with_name("kling-batch")
 COLUMNS, LINES = 100, 18
-#: The share of done jobs at which the picture is taken.
-MOMENT = re.compile(r"\b[56] ?(?:of|/) ?12\b")
+#: The picture is taken while something renders and about half of the jobs are done.
+MOMENT = re.compile(r"  rendering.*\b[5-7] of 12\b", re.DOTALL)
 #: Commands before and after the run of the first picture.
 BEFORE = [
     ["run", "spring.yaml", "--quiet", "--only", "spin-shoe", "--only", "mood-dawn"],

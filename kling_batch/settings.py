@@ -39,6 +39,8 @@ LEAST_DEFAULT_RATE = 10.0
 DEFAULT_REUSE = 7 * 86400.0
 #: Addresses for notifications beside those of the manifests, separated by blanks.
 NOTIFY_VARIABLE = "KLING_BATCH_NOTIFY"
+#: `0`: a run starts no commands of a manifest, and tells nobody whom one names.
+HOOKS_VARIABLE = "KLING_BATCH_HOOKS"
 
 T = TypeVar("T")
 

@@ -6,6 +6,7 @@ With `UPDATE_DOCS=1` the generated tables are rewritten.
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import re
 import sqlite3
@@ -28,7 +29,10 @@ from kling_batch.cli.main import cli
 from kling_batch.core import events
 from kling_batch.core.lifecycle import NEXT, TRANSITIONS
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY
+from kling_batch.ledger import everything
+from kling_batch.ledger import migrations as ledger_migrations
 from kling_batch.ledger.migrations import migrations
+from kling_batch.manifest.paths import FIELDS
 from kling_batch.manifest.schema import schema
 from kling_batch.report.output_schema import ERROR_CODES
 from kling_batch.report.run_report import JobOutcome
@@ -104,6 +108,29 @@ def relations(kind: str) -> str:
     return "\n".join([f"| {kind} | columns |", "|---|---|", *rows])
 
 
+def upgrades() -> str:
+    """Every migration with what it is for."""
+    rows = [
+        f"| `{name[:4]}` | {(inspect.getdoc(each) or '').splitlines()[0]} |"
+        for name, each in vars(ledger_migrations).items()
+        if re.match(r"m\d{3}_", name)
+    ]
+    return "\n".join(["| migration | brought |", "|---|---|", *rows])
+
+
+def export_records() -> str:
+    """Every kind of record of `export --jsonl` with its fields, from an empty ledger."""
+    head = {"export": "schema_version program path", "end": "counts"}
+    found = {kind: fields.split() for kind, fields in head.items()}
+    with ledger() as db:
+        for kind, select in everything._SELECTS.items():
+            columns = db.execute(select.replace("{tags}", everything._TAGS)).description
+            found[kind] = [everything._field(name) for name, *_ in columns]
+    found["end"] = found.pop("end")
+    rows = [f"| `{kind}` | {', '.join(f'`{f}`' for f in found[kind])} |" for kind in found]
+    return "\n".join(["| record | fields |", "|---|---|", *rows])
+
+
 def environment() -> str:
     """Every variable that stands for an option."""
     found: dict[str, tuple[str, list[str]]] = {}
@@ -128,6 +155,8 @@ BLOCKS: list[tuple[str, str, Callable[[], str]]] = [
     ("docs/exit-codes.md", "exit-codes", exit_codes),
     ("docs/exit-codes.md", "exit-priority", exit_priority),
     ("docs/environment.md", "environment", environment),
+    ("docs/export.md", "export-records", export_records),
+    ("docs/ledger.md", "ledger-migrations", upgrades),
     ("docs/ledger.md", "ledger-tables", lambda: relations("table")),
     ("docs/ledger.md", "ledger-views", lambda: relations("view")),
     ("docs/troubleshooting.md", "exit-codes", exit_codes),
@@ -212,6 +241,15 @@ def test_every_ending_is_documented() -> None:
 
 
 # -- the manifest's reference, and messages --------------------------------------------
+
+
+def test_the_language_in_one_page_names_every_key_and_every_field_of_paths() -> None:
+    page = (ROOT / "manifests/README.md").read_text()
+    keys = page.partition("**Top-level keys.**")[2].partition(" Keys that begin")[0]
+    fields = page.partition("**Paths.** `")[2].partition("`")[0]
+
+    assert set(re.findall(r"`(\w+)`", keys)) == schema()["properties"].keys()
+    assert set(re.findall(r"\{(\w+)\}", fields)) == set(FIELDS)
 
 
 @pytest.mark.parametrize("place", documents.KEYS)
@@ -389,6 +427,25 @@ def test_contributing_names_every_package_and_only_paths_that_exist() -> None:
     assert [name for name in packages if f"| `{name}/` |" not in text] == []
     assert len(paths) > 10
     assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_every_module_that_a_document_names_exists() -> None:
+    program = ROOT / "kling_batch"
+    packages = "|".join(face.parent.name for face in program.glob("*/__init__.py"))
+    named = {
+        (path.name, name)
+        for path in DOCUMENTS
+        for name in re.findall(rf"`((?:{packages})/[\w/]+(?:\.py)?)`", prose(path))
+        if "NAME" not in name
+    }
+
+    assert len(named) > 40
+    missing = [
+        each
+        for each in sorted(named)
+        if not any((program / (each[1] + end)).exists() for end in ("", ".py"))
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize(

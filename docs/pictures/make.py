@@ -1,5 +1,8 @@
 """The pictures of README.md: the live view and the gallery of a batch on the emulator.
 
+A first run renders a part of it, so that the second knows how long renders take; some takes are
+judged, so that the gallery shows it.
+
     .venv/bin/pip install -e '.[docs]'
     .venv/bin/python docs/pictures/make.py
 
@@ -34,8 +37,18 @@ from rich.text import Text
 HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).with_name("kling-batch")
 COLUMNS, LINES = 100, 18
-#: The share of done jobs at which the picture is taken.
-MOMENT = re.compile(r"\b[5-7] ?(?:of|/) ?11\b")
+#: The picture is taken while something renders and about half of the jobs are done.
+MOMENT = re.compile(r"  rendering.*\b[5-7] of 12\b", re.DOTALL)
+#: Commands before and after the run of the first picture.
+BEFORE = [
+    ["run", "spring.yaml", "--quiet", "--only", "spin-shoe", "--only", "mood-dawn"],
+]
+AFTER = [
+    ["verdict", "hero-still", "pick", "--take", "2"],
+    ["verdict", "hero-still", "reject", "--take", "1"],
+    ["verdict", "spin-*", "approve"],
+    ["gallery", "spring.yaml"],
+]
 #: Bytes of a picture at most, since README.md loads all of them.
 MOST_BYTES = 200_000
 
@@ -45,8 +58,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(HERE / "spring.yaml", folder)
+        for words in BEFORE:
+            subprocess.run([PROGRAM, *words, "--emulator"], cwd=folder, check=True)
         (HERE / "live.svg").write_text(live_view(folder), "utf-8")
-        subprocess.run([PROGRAM, "gallery", "--emulator"], cwd=folder, check=True)
+        for words in AFTER:
+            subprocess.run([PROGRAM, *words, "--emulator"], cwd=folder, check=True)
         (HERE / "gallery.webp").write_bytes(gallery(folder / "outputs-emulator/gallery.html"))
     for picture in (HERE / "live.svg", HERE / "gallery.webp"):
         size = picture.stat().st_size

@@ -114,7 +114,8 @@ class Files:
             return ""
         if Path(written).exists():
             return f"it is in the working folder, but paths start at {self.folder}{os.sep}"
-        return f"paths start at {self.folder}{os.sep}, where the manifest is"
+        start = f"paths start at {self.folder}{os.sep}"
+        return start if self.folder.samefile(".") else f"{start}, where the manifest is"
 
 
 def as_on_disk(path: Path) -> Path:

@@ -7,6 +7,7 @@ ends as Ctrl-C ends it. Must not know the protocol of assistants.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from anyio.streams.text import TextReceiveStream
 from kling_batch.core.jobs import JSON
 from kling_batch.core.text import clean
 from kling_batch.errors import EXIT_MEANINGS, ExitCode
+from kling_batch.settings import HOOKS_VARIABLE
 
 #: Characters of standard error that are passed on: its end says what happened.
 MESSAGES = 4_000
@@ -66,7 +68,9 @@ async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) 
     command = [sys.executable, "-m", "kling_batch", *words]
     values: list[Any] = []
     messages: list[str] = []
-    async with await anyio.open_process(command, cwd=folder, stdin=PIPE) as process:
+    # Who writes manifests may not start commands through them, unless a person has set otherwise.
+    environ = os.environ | {HOOKS_VARIABLE: os.environ.get(HOOKS_VARIABLE) or "0"}
+    async with await anyio.open_process(command, cwd=folder, stdin=PIPE, env=environ) as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr

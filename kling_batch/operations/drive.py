@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import anyio
@@ -24,7 +25,7 @@ from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.operations.connections import authorization_for, run_context
 from kling_batch.operations.handled_signals import Signals
-from kling_batch.operations.hooks import Hooks, hooks_of
+from kling_batch.operations.hooks import Hooks, hooks_of, left_out
 from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
 from kling_batch.operations.services import counted_by_caps
@@ -121,7 +122,8 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
                 typical_seconds=run.ledger.typical_seconds(),
             )
         )
-        for warning in (*run.notices, *run.warnings, *warnings_before(run.batches, os.environ)):
+        outside = (f(run.batches, os.environ) for f in (left_out, warnings_before))
+        for warning in (*run.notices, *run.warnings, *chain.from_iterable(outside)):
             display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings,

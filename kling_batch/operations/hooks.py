@@ -24,7 +24,7 @@ from kling_batch.core.text import count
 from kling_batch.operations.services import now
 from kling_batch.report.display.ndjson import event_record
 from kling_batch.report.run_report import RunReport, RunStarted
-from kling_batch.settings import NOTIFY_VARIABLE
+from kling_batch.settings import HOOKS_VARIABLE, NOTIFY_VARIABLE
 
 #: Hooks at once: a thousand saved files must not become a thousand processes.
 PARALLEL = 4
@@ -178,10 +178,22 @@ class Hooks:
 def hooks_of(
     batches: Sequence[Batch], warn: Callable[[str], None], environ: Mapping[str, str]
 ) -> Hooks | None:
-    """The hooks of these manifests; None where they have none."""
-    if not any(batch.hooks.on_saved or batch.hooks.on_finished for batch in batches):
+    """The hooks of these manifests; None where they have none, or none may run."""
+    if environ.get(HOOKS_VARIABLE) == "0" or not _any_hooks(batches):
         return None
     return Hooks(batches, warn, environ)
+
+
+def left_out(batches: Sequence[Batch], environ: Mapping[str, str]) -> list[str]:
+    """That the environment forbids what these manifests start or whom they tell."""
+    wanted = _any_hooks(batches) or any(batch.notify for batch in batches)
+    if environ.get(HOOKS_VARIABLE) != "0" or not wanted:
+        return []
+    return [f"`hooks` and `notify` of the manifest are left out: {HOOKS_VARIABLE}=0"]
+
+
+def _any_hooks(batches: Sequence[Batch]) -> bool:
+    return any(batch.hooks.on_saved or batch.hooks.on_finished for batch in batches)
 
 
 def _title(call: _Call) -> str:

@@ -20,7 +20,7 @@ from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode
 from kling_batch.report.run_report import RunReport
 from kling_batch.report.summary import closing
-from kling_batch.settings import NOTIFY_VARIABLE
+from kling_batch.settings import HOOKS_VARIABLE, NOTIFY_VARIABLE
 
 #: Seconds for all addresses together.
 SECONDS = 60.0
@@ -30,7 +30,7 @@ MISSING = "notifications need a library that is not installed: pip install 'klin
 
 def addresses_of(batches: Sequence[Batch], environ: Mapping[str, str]) -> tuple[str, ...]:
     """Every address once; what an environment variable holds is looked up."""
-    given = [address for batch in batches for address in batch.notify]
+    given = _given(batches, environ)
     found = [environ.get(a[1:], "") if a.startswith("$") else a for a in given]
     found += environ.get(NOTIFY_VARIABLE, "").split()
     return tuple(dict.fromkeys(address for address in found if address))
@@ -38,8 +38,15 @@ def addresses_of(batches: Sequence[Batch], environ: Mapping[str, str]) -> tuple[
 
 def unset_variables(batches: Sequence[Batch], environ: Mapping[str, str]) -> list[str]:
     """Variables that `notify:` names and the environment does not have."""
-    named = {a[1:] for batch in batches for a in batch.notify if a.startswith("$")}
+    named = {a[1:] for a in _given(batches, environ) if a.startswith("$")}
     return sorted(name for name in named if not environ.get(name))
+
+
+def _given(batches: Sequence[Batch], environ: Mapping[str, str]) -> list[str]:
+    """What the manifests name, unless the environment forbids it."""
+    if environ.get(HOOKS_VARIABLE) == "0":
+        return []
+    return [address for batch in batches for address in batch.notify]
 
 
 def warnings_before(batches: Sequence[Batch], environ: Mapping[str, str]) -> list[str]:

@@ -20,6 +20,8 @@ DOC = Path(kling_batch.__file__).parents[1] / "docs/export.md"
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
     rig = Rig(tmp_path_factory.mktemp("export"))
     rig.run([make_job("hero")._replace(tags=("spring",)), make_job("second", prompt="y" * 2_500)])
+    words = ("verdict", "hero", "approve", "--ledger", rig.ledger_path)
+    assert invoke(*words, cwd=rig.ledger_path.parent).returncode == 0
     return rig
 
 

@@ -71,6 +71,24 @@ def test_a_hook_does_not_inherit_the_key(desk: Desk) -> None:
         assert "a-secret" not in inherited
 
 
+def test_the_environment_can_leave_the_hooks_of_a_manifest_out(desk: Desk) -> None:
+    hooks = {"on_saved": shell("cat >> saved"), "on_finished": shell("cat >> finished")}
+    put(desk, HERO, hooks=hooks, notify=["$NOWHERE"])
+
+    for said in ("1 of 1 job done", "nothing to do"):
+        done = invoke(
+            *("run", desk.file, "--emulator-url", desk.url),
+            cwd=desk.folder,
+            env={**environment(), "KLING_BATCH_HOOKS": "0"},
+        )
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr
+        assert "NOWHERE" not in done.stderr
+        assert ("are left out: KLING_BATCH_HOOKS=0" in done.stderr) == (said != "nothing to do")
+    assert not (desk.folder / "saved").exists()
+    assert not (desk.folder / "finished").exists()
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

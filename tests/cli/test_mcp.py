@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -167,6 +168,21 @@ def test_the_emulator_needs_neither_plan_nor_cap(
     assert done["report"]["emulated"] is True
     assert done["exit_code"] == 0
     assert desk.charges() == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the hook is a shell script")
+def test_a_manifest_starts_no_commands_for_an_assistant(folder: Path) -> None:
+    hooks = "hooks: {on_saved: [touch, saved], on_finished: [touch, finished]}\n"
+    (folder / "stills.yaml").write_text(hooks + MANIFEST)
+
+    async def use(client: Any) -> Any:
+        return await call(client, "run", manifests=["stills.yaml"], emulator=True)
+
+    answer = with_client(folder, use)
+
+    assert answer["exit_code"] == 0, answer
+    assert not (folder / "saved").exists()
+    assert not (folder / "finished").exists()
 
 
 def test_the_command_serves_over_standard_input_and_output(folder: Path) -> None:

@@ -55,7 +55,7 @@ def test_clips_have_the_ordered_shape_and_length(world, ratio, duration, seconds
     x, y = map(int, ratio.split(":"))
 
     assert abs(width / height - x / y) < 0.01
-    assert min(width, height) == 320
+    assert min(width, height) == 720
     assert abs(length - seconds) <= 0.1
     assert frames == round(10 * seconds)
     assert sounds == 0
@@ -80,7 +80,7 @@ def test_sound_is_there_when_ordered(world):
         assert samples / container.streams.audio[0].rate == pytest.approx(5.0, abs=0.2)
 
 
-@pytest.mark.parametrize(("tier", "side"), [("standard", 320), ("pro", 480), ("4k", 640)])
+@pytest.mark.parametrize(("tier", "side"), [("standard", 720), ("pro", 800), ("4k", 900)])
 def test_dearer_tiers_are_larger(world, tier, side):
     _, [data] = render(world, f"{O3}/{tier}/text-to-video", duration="3")
 

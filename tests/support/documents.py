@@ -396,9 +396,10 @@ ROUTES: Mapping[tuple[str, str], str] = {
 
 def helps() -> str:
     """The help of every command, as the program prints it."""
-    parent = click.Context(cli, info_name="kling-batch")
+    parent = click.Context(cli, info_name="kling-batch", **cli.context_settings)
     parts = []
     for name, command in commands().items():
+        vars(command)["_help_option"] = None  # click keeps that of the first context it met
         context = click.Context(
             command, info_name=name, parent=parent, terminal_width=90, max_content_width=90
         )

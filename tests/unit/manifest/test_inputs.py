@@ -130,6 +130,8 @@ def test_a_path_starts_at_the_manifest_and_the_mistake_is_told(tmp_path, monkeyp
     assert "it is in the working folder, but paths start at" in line
     (line,) = said(tmp_path / "batches", I2V.replace("FILE", "nowhere.png"))
     assert "where the manifest is" in line
+    (line,) = said(tmp_path / "work", I2V.replace("FILE", "nowhere.png"))
+    assert line.endswith("there is no file `nowhere.png` (paths start at )")  # its folder is cut
 
 
 def test_a_manifest_of_the_working_folder_needs_no_long_paths(tmp_path, monkeypatch):

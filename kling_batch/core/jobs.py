@@ -64,6 +64,11 @@ def is_unpicked(key: str) -> bool:
     return key.startswith(_UNPICKED)
 
 
+def awaited_job(key: str) -> str:
+    """The job of which a take is yet to be picked; an id has no slash."""
+    return key.rpartition("/")[2]
+
+
 #: What the id of a draft adds to that of its final. No job of a manifest may end in it.
 DRAFT_SUFFIX = "~draft"
 

@@ -206,3 +206,14 @@ def _pattern(text: str) -> str:
 def has_tags(reader: Reader) -> bool:
     """Whether the ledger records tags: one that an older version wrote does not, until a run."""
     return "tags" in reader.db.table_names()
+
+
+def tags_of_jobs(reader: Reader) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The tags of every job that has any, by batch and id, as its manifest had them last."""
+    if not has_tags(reader):
+        return {}
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for row in query(reader.db, reader.path, "select batch, job_id, tag from tags order by rowid"):
+        name = (row["batch"], row["job_id"])
+        found[name] = (*found.get(name, ()), row["tag"])
+    return found

@@ -13,7 +13,6 @@ from support.browser import Tab, browser, needs_chromium
 from support.engine import Rig, make_job
 
 from benchmarks.gallery import entries, write_page
-from kling_batch.core.quantities import MicroUSD
 from kling_batch.emulator import Fault, Settings
 from kling_batch.emulator.media import Clip, make
 from kling_batch.report.gallery import RelativeLinks, page_data, render_page, write_gallery
@@ -70,7 +69,7 @@ def test_two_thousand_renders_cost_no_more_than_those_in_sight(
     shown = entries(tmp_path, 2000)
     target = tmp_path / "gallery.html"
     links = RelativeLinks(tmp_path)
-    data = page_data(items_of(shown, links), title="Spring", total=MicroUSD(0))
+    data = page_data(items_of(shown, links), title="Spring", total="charged $0.00")
     target.write_text(render_page(data), encoding="utf-8")
     tab = Tab(chromium)
     tab.open(target.as_uri())
@@ -343,7 +342,7 @@ def test_who_may_not_judge_is_told_on_the_page(chromium: Any, tmp_path: Path) ->
     links = RelativeLinks(tmp_path)
     items = items_of(entries(tmp_path, 3), links)
     target = tmp_path / "gallery.html"
-    data = page_data(items, title="Spring", total=MicroUSD(0), served=served)
+    data = page_data(items, title="Spring", total="charged $0.00", served=served)
     target.write_text(render_page(data), encoding="utf-8")
     tab = Tab(chromium)
     tab.open(target.as_uri())

@@ -24,8 +24,8 @@ def gallery(manifests: tuple[Path, ...], **places: Any) -> int:
     """Write gallery.html: every take on one page.
 
     It is written beside the outputs, with small images of them in .posters, and shows each take
-    with its prompt and price. A manifest lets the page filter by its tags. To judge takes, see:
-    kling-batch review.
+    with its prompt and price. Tags are those of the last run, or of a manifest that is given. To
+    judge takes, see: kling-batch review.
     """
     ledger, tags = tagged_ledger(manifests, places)
     folder = places.get("output") or ledger.parent
@@ -39,7 +39,7 @@ def tagged_ledger(
     """The ledger of the options, or of these manifests; and the tags of their jobs."""
     batches = load_manifests(manifests, (), warn=False) if manifests else []
     ledger = ledger_of_manifests(manifests, places, batches)
-    return ledger, {job.key: job.tags for batch in batches for job in batch.jobs if job.tags}
+    return ledger, {job.key: job.tags for batch in batches for job in batch.jobs}
 
 
 def _show_progress(done: int, of: int) -> None:

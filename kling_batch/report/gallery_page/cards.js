@@ -176,12 +176,13 @@ function makeSheet() {
   $("sheet").append(
     h("h1", {}, `${data.title} · ${plural(visible.length, "render")}`),
     h("div", { className: "sheets" }, ...visible.map((item) => {
-      const media = item.media.find((each) => each.url && (each.poster || each.kind === "image"));
+      const there = item.media.filter((each) => each.url && !each.changed && (each.poster || each.kind === "image")).slice(0, 9);
       return h("figure", {},
-        h("div", { className: "print-frame" }, media ? h("img", { src: media.poster || media.url, alt: "" }) : h("span", {}, item.state)),
+        h("div", { className: `print-frame${there.length > 4 ? " nine" : there.length > 1 ? " four" : ""}` },
+          ...(there.length ? there.map((media) => h("img", { src: media.poster || media.url, alt: "" })) : [h("span", {}, item.state)])),
         h("figcaption", {},
           h("b", { dir: "auto" }, item.verdict ? icon(VERDICTS[item.verdict]) : null, item.label),
-          h("small", {}, [item.verdict, item.tier, item.cost].filter(Boolean).join(" · ")),
+          h("small", {}, [item.verdict, [item.model, item.tier].filter(Boolean).join(" "), item.cost].filter(Boolean).join(" · ")),
           h("span", { dir: "auto" }, item.note || item.prompt || "")));
     })));
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kling_batch.core.diagnostics import InvalidValue
-from kling_batch.core.jobs import JSON, JobKey, final_id, is_draft_id, output_suffix
+from kling_batch.core.jobs import JSON, JobKey, final_id, is_draft_id, output_suffix, prompt_of
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import usd_number
 from kling_batch.core.records import Attempt, File
@@ -191,7 +191,7 @@ def _export(each: _Wanted, store: OutputStore, folder: Path, done: Exported, *, 
     values = (
         *(each.target.relative_to(folder).as_posix(), each.job.batch, each.job.id, each.job.take),
         *(each.row.verdict.value, each.row.note, each.row.author, each.row.at),
-        *(each.job.mode, each.job.tier, each.job.endpoint, arguments.get("prompt") or ""),
+        *(each.job.mode, each.job.tier, each.job.endpoint, prompt_of(arguments)),
         *(usd_number(cost), each.attempt.rendered_at, handle.request_id if handle else None),
         *(file.sha256, file.size, str(source)),
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kling_batch.core.jobs import JobKey, output_suffix
+from kling_batch.core.jobs import JobKey, output_suffix, prompt_of
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
 from kling_batch.core.quantities import parse_time
 from kling_batch.core.records import File, NamedRender
@@ -67,7 +67,7 @@ def _entry(
         mode=row.mode,
         tier=row.tier,
         endpoint=row.endpoint,
-        prompt=_prompt(row.arguments),
+        prompt=prompt_of(row.arguments),
         parameters={name: v for name, v in row.arguments.items() if name not in prompts},
         parents=tuple(dict.fromkeys(_parents(row.arguments))),
         tags=tags,
@@ -90,14 +90,6 @@ def _seconds(row: NamedRender) -> float | None:
         return None
     taken = parse_time(row.rendered_at) - parse_time(row.submitted_at)
     return max(0.0, taken.total_seconds())
-
-
-def _prompt(arguments: dict[str, Any]) -> str:
-    """The prompt, or those of the shots, one a line."""
-    if prompt := arguments.get("prompt"):
-        return str(prompt)
-    shots = arguments.get("multi_prompt") or []
-    return "\n".join(str(shot.get("prompt", "")) for shot in shots if isinstance(shot, dict))
 
 
 def _parents(value: Any) -> Iterator[JobKey]:

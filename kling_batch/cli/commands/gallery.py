@@ -13,7 +13,8 @@ from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, ledger_options
 from kling_batch.core.jobs import JobKey
-from kling_batch.errors import ExitCode
+from kling_batch.errors import ExitCode, UsageError
+from kling_batch.output.files import shown
 from kling_batch.report.gallery import write_gallery
 
 
@@ -29,7 +30,14 @@ def gallery(manifests: tuple[Path, ...], **places: Any) -> int:
     """
     ledger, tags = tagged_ledger(manifests, places)
     folder = places.get("output") or ledger.parent
-    click.echo(write_gallery(ledger, folder, tags=tags, on_progress=_show_progress))
+    try:
+        target = write_gallery(ledger, folder, tags=tags, on_progress=_show_progress)
+    except OSError as error:
+        raise UsageError(
+            f"the page cannot be written into {shown(folder)}: {error.strerror or error}; "
+            f"elsewhere: kling-batch gallery --ledger {shown(ledger)} --output FOLDER"
+        ) from error
+    click.echo(target)
     return ExitCode.OK
 
 

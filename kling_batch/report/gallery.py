@@ -33,6 +33,8 @@ from kling_batch.report.gallery_entry import Entry, Media
 from kling_batch.report.posters import make_posters, poster_path
 
 PAGE = "gallery.html"
+#: So many batches are named in the heading.
+LONGEST_TITLE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,9 @@ def _template() -> Callable[..., str]:
 
 def title_of(entries: Iterable[Entry]) -> str:
     """The batches of the entries, as a heading."""
-    return ", ".join(dict.fromkeys(entry.batch for entry in entries)) or "Gallery"
+    names = [*dict.fromkeys(entry.batch for entry in entries)]
+    more = f" and {len(names) - LONGEST_TITLE} more" if len(names) > LONGEST_TITLE else ""
+    return ", ".join(names[:LONGEST_TITLE]) + more or "Gallery"
 
 
 def write_gallery(

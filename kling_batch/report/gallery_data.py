@@ -91,7 +91,7 @@ def _item(entry: Entry, variants: str, names: Mapping[JobKey, str], links: Links
         "seconds": entry.seconds,
         "older": entry.superseded,
         "variants": variants,
-        "sound": entry.parameters.get("generate_audio"),
+        "sound": _sound(entry),
         "media": [_file(media, links) for media in entry.media],
         **verdict_fields(entry.verdict),
     }
@@ -137,6 +137,14 @@ def shown_value(value: Any, names: Mapping[JobKey, str]) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     shown = clean(text)
     return shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}…"
+
+
+def _sound(entry: Entry) -> str:
+    """Whether its video has sound; empty: that depends on its inputs or its model."""
+    wanted = entry.parameters.get("generate_audio")
+    if wanted is True:
+        return "with sound"
+    return "silent" if wanted is False else ""
 
 
 def _source(key: JobKey, names: Mapping[JobKey, str]) -> str:

@@ -10,7 +10,7 @@ function layOut() {
   gap = narrow ? 10 : 16;
   columns = Math.max(1, Math.floor((width + gap) / ((narrow ? 150 : 264) + gap)));
   cardWidth = (width - gap * (columns - 1)) / columns;
-  const body = narrow ? 126 : 112;
+  const body = narrow ? 126 : 130;
   cardHeight = Math.round(cardWidth * (narrow ? 0.8 : 0.66)) + body + (served ? 42 : 0);
   grid.classList.toggle("narrow", narrow);
   grid.style.setProperty("--gap", `${gap}px`);
@@ -91,6 +91,17 @@ function frameOf(item) {
   return [h("span", { className: `pictures n${tiles.length}` }, ...tiles)];
 }
 
+// What a person compares takes by, in one line.
+function details(item) {
+  const asked = item.parameters || {}, seconds = asked.duration;
+  return [
+    seconds && `${seconds} s`, asked.aspect_ratio, asked.resolution,
+    item.seconds !== undefined && `took ${duration(item.seconds)}`,
+    item.attempts > 1 && `${item.attempts} attempts`,
+    item.parents && `from ${item.parents.join(", ")}`,
+  ].filter(Boolean).join(" · ");
+}
+
 function card(item, index) {
   const siblings = item.siblings, place = siblings.indexOf(item);
   const there = item.media.filter((media) => media.url && !media.changed);
@@ -103,7 +114,7 @@ function card(item, index) {
   }, ...frameOf(item).filter(Boolean), badge(item),
   h("span", { className: "corner" },
     there.length > 1 ? h("span", {}, `${there.length} files`) : null,
-    video ? h("span", { title: item.sound ? "with sound" : "silent" }, icon(item.sound ? "sound" : "mute")) : null));
+    video && item.sound ? h("span", { title: item.sound }, icon(item.sound === "silent" ? "mute" : "sound")) : null));
   if (video && motion.matches) {
     frame.onpointerenter = () => preview(frame, video);
     frame.onpointerleave = endPreview;
@@ -121,6 +132,7 @@ function card(item, index) {
     h("div", { className: "line meta" },
       h("span", { className: "what" }, item.state === "done" ? null : h("strong", { className: "state" }, item.state), item.state !== "done" && facts ? ` · ${facts}` : facts),
       h("span", { className: "cost" }, item.cost || "")),
+    h("p", { className: "details" }, details(item)),
     h("p", { className: "prompt", dir: "auto", title: item.note ? `Note: ${item.note}` : "" }, item.prompt || "no prompt")));
   if (served) node.append(cardActions(item));
   return node;

@@ -39,7 +39,7 @@ function pane(item, media, several) {
   } else if (media.kind === "image") {
     body.push(h("img", { src: media.url, alt: item.prompt || item.label, decoding: "async" }));
   } else if (media.kind === "video") {
-    const player = h("video", { playsInline: true, loop: true, muted: !soundOn, preload: "auto", "aria-label": item.label });
+    const player = h("video", { playsInline: true, loop: true, muted: !soundOn || item !== viewed, preload: "auto", "aria-label": item.label });
     if (media.poster) player.poster = media.poster;
     player.onerror = () => player.replaceWith(h("div", { className: "no-file" }, h("p", { className: "note" }, `${media.name} cannot be played here`), h("p", { className: "hint" }, "kling-batch verify checks the files")));
     player.src = media.url;
@@ -80,6 +80,7 @@ function lead(item) {
   viewed = item;
   for (const node of $("viewer").querySelectorAll(".pane")) node.classList.toggle("current", node.dataset.id === item.id);
   $("viewer").querySelector(".pane.current").scrollIntoView({ block: "nearest" });
+  tuneIn();
   $("viewer").querySelector(".where").textContent = whereabouts();
   $("viewer").querySelector(".panel").replaceChildren(...panel());
   remember(item);
@@ -126,9 +127,14 @@ function togglePlay() {
   else playAll();
 }
 
+// Of the compared ones the current one is heard.
+function tuneIn() {
+  for (const player of players()) player.muted = !soundOn || player.closest(".pane").dataset.id !== viewed.id;
+}
+
 function toggleSound() {
   soundOn = !soundOn;
-  players().forEach((player, index) => { player.muted = !soundOn || index > 0; });
+  tuneIn();
   const old = $("viewer").querySelector(".sound-switch");
   if (old) old.replaceChildren(icon(soundOn ? "sound" : "mute"));
 }

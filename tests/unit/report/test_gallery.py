@@ -31,6 +31,7 @@ from kling_batch.report.gallery import (
     page_data,
     relative_url,
     render_page,
+    title_of,
     write_gallery,
 )
 from kling_batch.report.gallery_data import as_json, items_of, readable_size
@@ -124,7 +125,7 @@ def test_an_item_tells_the_story_of_a_render() -> None:
         entry(
             mode="text-to-video",
             tier="pro",
-            endpoint="fal-ai/x",
+            endpoint="fal-ai/kling-video/o3/pro/text-to-video",
             prompt="A samurai\non a cliff",
             parameters={"duration": "5", "generate_audio": True},
             tags=("hero",),
@@ -146,7 +147,8 @@ def test_an_item_tells_the_story_of_a_render() -> None:
         "state": "done",
         "mode": "text-to-video",
         "tier": "pro",
-        "endpoint": "fal-ai/x",
+        "model": "o3",
+        "endpoint": "fal-ai/kling-video/o3/pro/text-to-video",
         "prompt": "A samurai\non a cliff",
         "parameters": {"duration": "5", "generate_audio": "true"},
         "tags": ["hero"],
@@ -156,7 +158,7 @@ def test_an_item_tells_the_story_of_a_render() -> None:
         "request": "r-1",
         "at": "2026-05-01 12:00",
         "seconds": 91.5,
-        "sound": True,
+        "sound": "with sound",
         "media": [
             {
                 "name": "a.mp4",
@@ -172,6 +174,28 @@ def test_an_item_tells_the_story_of_a_render() -> None:
         "judged": "2026-05-01 13:00",
         "judgement": 7,
     }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"generate_audio": True}, "with sound"),
+        ({"generate_audio": False}, "silent"),
+        ({"keep_audio": True}, None),  # as its source
+        ({"audio_url": "speech.mp3"}, None),
+    ],
+)
+def test_sound_is_told_where_it_is_known(parameters: dict[str, Any], words: str | None) -> None:
+    (item,) = page(entry(parameters=parameters)).items
+
+    assert item.get("sound") == words
+
+
+def test_a_heading_names_a_few_batches() -> None:
+    batches = [entry(batch=f"b{n}") for n in (1, 1, 2, 3, 4)]
+
+    assert title_of(batches) == "b1, b2, b3, b4"
+    assert title_of([*batches, entry(batch="b5"), entry(batch="b6")]) == "b1, b2, b3, b4 and 2 more"
 
 
 def test_hostile_text_stays_text_everywhere() -> None:

@@ -193,6 +193,9 @@ def test_a_picked_take_is_waited_for_and_then_used_as_if_it_were_named(desk: Des
     assert "waits for a pick" in desk.say("why", "clip")
 
     desk.say("verdict", "hero", "pick", "--take", "2")
+    told = desk.say("why", "clip")
+    assert "clip has a picked source now (new): the next run pays up to" in told
+    assert "image_url: the take of hero that somebody picks → output of hero#2" in told
     desk.run()
     desk.run()
 

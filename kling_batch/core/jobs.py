@@ -64,6 +64,19 @@ def is_unpicked(key: str) -> bool:
     return key.startswith(_UNPICKED)
 
 
+def prompt_of(arguments: Mapping[str, Any]) -> str:
+    """The prompt among arguments, or those of the shots, one a line."""
+    if prompt := arguments.get("prompt"):
+        return str(prompt)
+    shots = arguments.get("multi_prompt") or []
+    return "\n".join(str(shot.get("prompt", "")) for shot in shots if isinstance(shot, dict))
+
+
+def awaited_job(key: str) -> str:
+    """The job of which a take is yet to be picked; an id has no slash."""
+    return key.rpartition("/")[2]
+
+
 #: What the id of a draft adds to that of its final. No job of a manifest may end in it.
 DRAFT_SUFFIX = "~draft"
 

@@ -18,6 +18,7 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from .tagging import tagged
 
@@ -132,10 +133,16 @@ def _canvas(width: int, height: int, text: str, tag: str) -> Image.Image:
     size = max(12, min(width, height) // 16)
     margin = size
     columns = max(8, int((width - 2 * margin) / (size * 0.52)))
-    lines = textwrap.wrap(text, columns)[: max(1, (height - 4 * size) // (size + 6))]
+    lines = textwrap.wrap(_drawable(text), columns)[: max(1, (height - 4 * size) // (size + 6))]
     draw.multiline_text((margin, margin), "\n".join(lines), "white", _font(size), spacing=6)
     draw.text((margin, height - 2 * size), tag, "white", _font(max(10, size // 2)))
     return canvas
+
+
+def _drawable(text: str) -> str:
+    """The text in ASCII: the font that comes with Pillow draws boxes for other letters."""
+    plain = normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
+    return " ".join(plain.split())
 
 
 @lru_cache(maxsize=16)

@@ -28,6 +28,9 @@ BESIDE_SECONDS = 20.0
 #: Up to this size a run checks the whole ledger for damage first; a larger one (100,000 jobs) is
 #: checked page by page as it is used, and by `verify`.
 CHECKED_BYTES = 64 * 1024 * 1024
+#: Pages of a log (16 MB) at which a commit makes a checkpoint itself, although another thread does:
+#: that one never ends where commits keep coming.
+LONG_LOG = 4000
 
 
 @contextmanager
@@ -119,6 +122,9 @@ def connect_beside(path: Path) -> Database:
         db = Database(connection, execute_plugins=False)
         db.execute("pragma foreign_keys = on")
         db.execute("pragma synchronous = full")
+        # A run moves its log into the file itself, beside its commits; where there is none, closing
+        # this connection does.
+        db.execute(f"pragma wal_autocheckpoint = {LONG_LOG}")
         stack.pop_all()
     return db
 

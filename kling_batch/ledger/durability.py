@@ -45,10 +45,6 @@ DURABILITY: dict[Event, Durability] = {
     Event.REMOTE_OBSERVED: Durability.LATER,
 }
 
-#: Pages of a log (16 MB) at which a commit makes a checkpoint itself, although another thread does:
-#: that one never ends where commits keep coming.
-LONG_LOG = 4000
-
 
 class Log:
     """The write-ahead log of an open ledger: counts commits, syncs and checkpoints them.

@@ -78,16 +78,25 @@ class JobFilter:
 
 EVERY = JobFilter()
 
-_COLUMNS = """
+_SHOT = "json_extract(j.arguments, '$.multi_prompt[{}].prompt')"
+#: The prompt, or those of the shots, of which there are six at most. Without a subquery, so that
+#: the plans stay as they are.
+_PROMPT = (
+    f"coalesce(json_extract(j.arguments, '$.prompt'), {_SHOT.format(0)}"
+    + "".join(f" || coalesce(' / ' || {_SHOT.format(n)}, '')" for n in range(1, 6))
+    + ")"
+)
+
+_COLUMNS = f"""
   coalesce(a.state, 'pending') as state, j.mode, j.tier,
-  json_extract(j.arguments, '$.prompt') as prompt, n.estimate_micro_usd / 1e6 as estimate_usd,
+  {_PROMPT} as prompt, n.estimate_micro_usd / 1e6 as estimate_usd,
   a.cost_micro_usd / 1e6 as cost_usd, a.request_id, a.remote_status, a.failure_kind,
   json_extract(a.failure, '$.message') as failure,
   (select group_concat(f.path, ' ') from artifacts x join files f on f.artifact_id = x.id
    where x.attempt_id = a.id and f.superseded_at is null) as files,
   j.endpoint, j.key as job_key, a.id as attempt_id, a.intended_at as tried_at, a.charged, a.origin,
   coalesce(a.cost_micro_usd, n.estimate_micro_usd) as price
-"""
+"""  # noqa: S608
 
 #: Condition: attempt `a` is the latest of name `n`.
 LATEST_TRY = "a.id = (select max(id) from attempts where job_key = n.job_key)"
@@ -184,7 +193,7 @@ def _conditions(which: JobFilter) -> tuple[str, list[Any]]:
         )
         parameters += which.tags
     if which.text:
-        parts = "n.job_id", "json_extract(j.arguments, '$.prompt')", "a.failure"
+        parts = "n.job_id", _PROMPT, "a.failure"
         where += f" and ({' or '.join(f'{part} like ? escape char(92)' for part in parts)})"
         parameters += [_pattern(which.text)] * len(parts)
     if which.since is not None:
@@ -206,3 +215,14 @@ def _pattern(text: str) -> str:
 def has_tags(reader: Reader) -> bool:
     """Whether the ledger records tags: one that an older version wrote does not, until a run."""
     return "tags" in reader.db.table_names()
+
+
+def tags_of_jobs(reader: Reader) -> dict[tuple[str, str], tuple[str, ...]]:
+    """The tags of every job that has any, by batch and id, as its manifest had them last."""
+    if not has_tags(reader):
+        return {}
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for row in query(reader.db, reader.path, "select batch, job_id, tag from tags order by rowid"):
+        name = (row["batch"], row["job_id"])
+        found[name] = (*found.get(name, ()), row["tag"])
+    return found

@@ -30,6 +30,7 @@ from kling_batch.ledger import artifacts as placements
 from kling_batch.ledger.artifacts import Placed
 from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.database import (
+    LONG_LOG,
     FileIdentity,
     RunLock,
     connect,
@@ -38,7 +39,7 @@ from kling_batch.ledger.database import (
     this_host,
     transaction,
 )
-from kling_batch.ledger.durability import DURABILITY, LONG_LOG, Durability, Log
+from kling_batch.ledger.durability import DURABILITY, Durability, Log
 from kling_batch.ledger.names import write_names
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import MOMENTS, columns_of, plain

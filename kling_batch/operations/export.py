@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from kling_batch.core.diagnostics import InvalidValue
-from kling_batch.core.jobs import JSON, JobKey, final_id, is_draft_id, output_suffix
+from kling_batch.core.jobs import JSON, JobKey, final_id, is_draft_id, output_suffix, prompt_of
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import usd_number
 from kling_batch.core.records import Attempt, File
@@ -94,8 +94,9 @@ def export_takes(
         raise UsageError(f"--name {name}: {error}") from None
     done = Exported()
     with Reader.open(ledger) as reader:
-        rows = [row for row in latest_verdicts(reader).values() if row.verdict in verdicts]
-        wanted = list(_wanted(reader, rows, template, folder, done))
+        judged = latest_verdicts(reader)
+        jobs = _jobs(reader, judged, verdicts, done)
+        wanted = list(_wanted(reader, jobs, template, folder, done))
         _must_differ(wanted)
         store = OutputStore({}, ledger.parent)
         for each in wanted:
@@ -104,10 +105,14 @@ def export_takes(
 
 
 def _wanted(
-    reader: Reader, rows: list[VerdictRow], template: PathTemplate, folder: Path, done: Exported
+    reader: Reader,
+    jobs: Iterable[tuple[LedgerJob, VerdictRow]],
+    template: PathTemplate,
+    folder: Path,
+    done: Exported,
 ) -> Iterator[_Wanted]:
     """The files of every judged take that is rendered; of the others it is noted why not."""
-    for job, row in _jobs(reader, rows, done):
+    for job, row in jobs:
         paid = [a for a in reader.attempts_of(job.key) if a.state is State.SUCCEEDED]
         if not paid:
             done.missing.append(f"{job.label} is {row.verdict}, and not rendered yet")
@@ -123,11 +128,15 @@ def _wanted(
 
 
 def _jobs(
-    reader: Reader, rows: list[VerdictRow], done: Exported
+    reader: Reader,
+    judged: Mapping[JobKey, VerdictRow],
+    verdicts: Collection[Verdict],
+    done: Exported,
 ) -> Iterator[tuple[LedgerJob, VerdictRow]]:
-    """Each judged take once; of a draft, its final."""
+    """Each judged take once; of a draft, its final, unless that one is judged otherwise."""
     seen: set[JobKey] = set()
-    for row in sorted(rows, key=lambda row: row.id):
+    rows = sorted(judged.values(), key=lambda row: row.id)
+    for row in (row for row in rows if row.verdict in verdicts):
         job = by_key(reader, row.job_key)
         if job.gone:
             done.notes.append(f"{job.label} is in no manifest any more, and is left out")
@@ -136,6 +145,10 @@ def _jobs(
             name = (final_id(job.id), job.take)
             if final := reader.current_names(job.batch).get(name):
                 job = by_key(reader, final[0])
+                own = judged.get(job.key)
+                if own is not None and own.verdict is Verdict.REJECTED:
+                    done.notes.append(f"{job.label} is rejected itself, and is left out")
+                    continue
         if job.key not in seen:
             seen.add(job.key)
             yield job, row
@@ -178,7 +191,7 @@ def _export(each: _Wanted, store: OutputStore, folder: Path, done: Exported, *, 
     values = (
         *(each.target.relative_to(folder).as_posix(), each.job.batch, each.job.id, each.job.take),
         *(each.row.verdict.value, each.row.note, each.row.author, each.row.at),
-        *(each.job.mode, each.job.tier, each.job.endpoint, arguments.get("prompt") or ""),
+        *(each.job.mode, each.job.tier, each.job.endpoint, prompt_of(arguments)),
         *(usd_number(cost), each.attempt.rendered_at, handle.request_id if handle else None),
         *(file.sha256, file.size, str(source)),
     )

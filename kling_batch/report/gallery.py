@@ -20,16 +20,21 @@ from typing import Any
 from urllib.parse import quote
 
 from kling_batch.core.jobs import JobKey
-from kling_batch.core.quantities import MicroUSD, format_usd
+from kling_batch.core.quantities import format_usd
+from kling_batch.core.records import Money
 from kling_batch.core.text import clean
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import replace_file
+from kling_batch.report.costs import totals
 from kling_batch.report.gallery_data import as_json, items_of
-from kling_batch.report.gallery_entries import Entry, Media, entries_from
+from kling_batch.report.gallery_entries import entries_from
+from kling_batch.report.gallery_entry import Entry, Media
 from kling_batch.report.posters import make_posters, poster_path
 
 PAGE = "gallery.html"
+#: So many batches are named in the heading.
+LONGEST_TITLE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def page_data(
     items: list[dict[str, Any]],
     *,
     title: str,
-    total: MicroUSD,
+    total: str,
     emulated: bool = False,
     written: str = "",
     served: Mapping[str, Any] | None = None,
@@ -77,19 +82,26 @@ def page_data(
     Args:
         items: as `items_of` gives them.
         title: heading and window title.
-        total: what the ledger counts in all.
+        total: the money of the ledger, as `money_words` says it.
         emulated: nothing was charged.
         written: the time of writing, as text.
         served: what the page needs to know of the server that takes its verdicts; None: a file.
     """
     return {
         "title": clean(title),
-        "total": format_usd(total),
+        "total": total,
         "emulated": emulated,
         "written": written,
         "served": served,
         "items": items,
     }
+
+
+def money_words(money: Money, *, emulated: bool) -> str:
+    """What the renders of a ledger cost, as `status` says it."""
+    if emulated or money.exposed:
+        return totals(money, emulated=emulated)
+    return f"charged {format_usd(money.charged)}"
 
 
 def render_page(data: Mapping[str, Any]) -> str:
@@ -100,7 +112,6 @@ def render_page(data: Mapping[str, Any]) -> str:
         title=data["title"],
         items=data["items"],
         total=data["total"],
-        emulated=data["emulated"],
         written=data["written"],
         css=css,
         js=js,
@@ -158,7 +169,9 @@ def _template() -> Callable[..., str]:
 
 def title_of(entries: Iterable[Entry]) -> str:
     """The batches of the entries, as a heading."""
-    return ", ".join(dict.fromkeys(entry.batch for entry in entries)) or "Gallery"
+    names = [*dict.fromkeys(entry.batch for entry in entries)]
+    more = f" and {len(names) - LONGEST_TITLE} more" if len(names) > LONGEST_TITLE else ""
+    return ", ".join(names[:LONGEST_TITLE]) + more or "Gallery"
 
 
 def write_gallery(
@@ -181,13 +194,13 @@ def write_gallery(
         entries = entries_from(reader, tags=tags)
         money = reader.money()
         service = service_of(reader)
-    held = [media for entry in entries for media in entry.media if not media.missing]
+    held = [media for entry in entries for media in entry.media if media.is_whole]
     posters = make_posters(output, ((m.sha256, m.path, m.kind) for m in held), on_progress)
     page = render_page(
         page_data(
             items_of(entries, RelativeLinks(output, posters)),
             title=title_of(entries),
-            total=MicroUSD(money.charged + money.exposed),
+            total=money_words(money, emulated=service == "emulator"),
             emulated=service == "emulator",
             written=f"{now().astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         )

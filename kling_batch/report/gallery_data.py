@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from kling_batch.core.jobs import JobKey
+from kling_batch.core.jobs import JobKey, awaited_job, is_unpicked
 from kling_batch.core.text import clean
 from kling_batch.core.verdicts import Verdict, VerdictRow
-from kling_batch.report.gallery_entries import Entry, Media
+from kling_batch.report.gallery_entry import Entry, Media
 
 #: A parameter that is longer is cut: a data URI as an input can have megabytes.
 LONGEST_VALUE = 300
@@ -73,12 +73,13 @@ def _item(entry: Entry, variants: str, names: Mapping[JobKey, str], links: Links
         "state": entry.state.value,
         "mode": clean(entry.mode),
         "tier": clean(entry.tier),
+        "model": entry.model,
         "endpoint": clean(entry.endpoint),
         "prompt": cleaned(entry.prompt),
         "parameters": {
             clean(name): shown_value(value, names) for name, value in entry.parameters.items()
         },
-        "parents": [clean(names.get(key, key)) for key in entry.parents],
+        "parents": [_source(key, names) for key in entry.parents],
         "tags": [clean(tag) for tag in entry.tags],
         "message": cleaned(entry.message),
         "next": clean(entry.next_step),
@@ -90,7 +91,7 @@ def _item(entry: Entry, variants: str, names: Mapping[JobKey, str], links: Links
         "seconds": entry.seconds,
         "older": entry.superseded,
         "variants": variants,
-        "sound": entry.parameters.get("generate_audio"),
+        "sound": _sound(entry),
         "media": [_file(media, links) for media in entry.media],
         **verdict_fields(entry.verdict),
     }
@@ -103,6 +104,8 @@ def _file(media: Media, links: Links) -> dict[str, Any]:
     known["size"] = readable_size(media.size)
     if media.missing:
         return known | {"missing": True}
+    if media.changed:
+        known["changed"] = True
     known["url"] = links.file(media)
     if poster := links.poster(media):
         known["poster"] = poster
@@ -130,10 +133,25 @@ def cleaned(value: str) -> str:
 def shown_value(value: Any, names: Mapping[JobKey, str]) -> str:
     """A parameter for people; the output of another job by the name of the job."""
     if isinstance(value, dict) and isinstance(output := value.get("$output"), list) and output:
-        return f"output of {clean(names.get(output[0], str(output[0])))}"
+        return f"output of {_source(JobKey(str(output[0])), names)}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     shown = clean(text)
     return shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}…"
+
+
+def _sound(entry: Entry) -> str:
+    """Whether its video has sound; empty: that depends on its inputs or its model."""
+    wanted = entry.parameters.get("generate_audio")
+    if wanted is True:
+        return "with sound"
+    return "silent" if wanted is False else ""
+
+
+def _source(key: JobKey, names: Mapping[JobKey, str]) -> str:
+    """The job whose output is used, by its name."""
+    if is_unpicked(key):
+        return clean(f"the picked take of {awaited_job(key)}")
+    return clean(names.get(key, key))
 
 
 def readable_size(size: int) -> str:

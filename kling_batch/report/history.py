@@ -6,17 +6,27 @@ What comes next is the plan's decision (`outlook`). Must not write, and must not
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kling_batch.core.jobs import JSON, Render, canonical_json, differences
+from kling_batch.core.jobs import (
+    JSON,
+    JobKey,
+    Render,
+    awaited_job,
+    canonical_json,
+    differences,
+    is_unpicked,
+)
 from kling_batch.core.lifecycle import NEXT, State, status_of
 from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.core.records import Attempt, LoggedEvent, Standing
 from kling_batch.core.schema_version import SCHEMA_VERSION
+from kling_batch.errors import UsageError
 from kling_batch.ledger import queries
-from kling_batch.ledger.names import LedgerJob
+from kling_batch.ledger.names import LedgerJob, find
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
 from kling_batch.planning.plan import Action, PlannedJob
@@ -142,9 +152,7 @@ def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str
         now = Render(job.endpoint, json.loads(job.arguments))
         changes = differences(before, now) if before is not None else {}
         lines.append(f"Until {retired_at} this name meant another render ({key}); what changed:")
-        lines += [
-            f"  {name}: {_short(old)} → {_short(new)}" for name, (old, new) in changes.items()
-        ]
+        lines += _said(reader, changes)
     return [*lines, f"({current.as_of})"] if current.as_of else lines
 
 
@@ -157,11 +165,12 @@ def why_new(planned: PlannedJob) -> list[str]:
 
 def _changed(reader: Reader, job: LedgerJob, planned: PlannedJob) -> Iterator[str]:
     """What differs between the manifest's job and the one that the ledger has under its name."""
-    yield f"{planned.job.label} has changed ({planned.reason}): {_coming(planned)}."
     before = queries.render_of(reader, job.key)
+    picked = before is not None and awaited_pick(before)
+    what = "has a picked source now" if picked else "has changed"
+    yield f"{planned.job.label} {what} ({planned.reason}): {_coming(planned)}."
     now = Render(planned.job.endpoint, json.loads(canonical_json(planned.job.arguments)))
-    for name, (old, new) in (differences(before, now) if before else {}).items():
-        yield f"  {name}: {_short(old)} → {_short(new)}"
+    yield from _said(reader, differences(before, now) if before else {})
 
 
 def _coming(planned: PlannedJob) -> str:
@@ -169,6 +178,24 @@ def _coming(planned: PlannedJob) -> str:
     if planned.action is Action.SUBMIT and not planned.duplicate:
         return f"the next run pays up to {format_usd(planned.job.estimate)} for it"
     return "the next run pays nothing for it"
+
+
+def _said(reader: Reader, changes: Mapping[str, tuple[JSON, JSON]]) -> Iterator[str]:
+    for name, (old, new) in changes.items():
+        yield f"  {name}: {_shown(reader, old)} → {_shown(reader, new)}"
+
+
+def _shown(reader: Reader, value: JSON) -> str:
+    """A value of an argument; an output of another job by the name of that job."""
+    output = value.get("$output") if isinstance(value, dict) else None
+    if not isinstance(output, list) or not output:
+        return _short(value)
+    key = JobKey(str(output[0]))
+    if is_unpicked(key):
+        return f"the take of {awaited_job(key)} that somebody picks"
+    with suppress(UsageError):
+        return f"output of {find(reader, key).label}"
+    return f"output of {key}"
 
 
 def _short(value: JSON) -> str:

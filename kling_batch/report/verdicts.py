@@ -29,19 +29,27 @@ def verdict_of(row: StatusRow, verdicts: Mapping[JobKey, VerdictRow]) -> Verdict
 
 
 def verdicts_line(rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRow]) -> str:
-    """How many takes have each verdict, and how many drafts have none; empty without any."""
+    """How many takes have each verdict, and how many drafts have none; empty without any.
+
+    Where a take is picked, nobody need judge the others.
+    """
     counts: Counter[Verdict] = Counter()
-    unjudged = 0
+    unjudged: Counter[tuple[str, str]] = Counter()
+    picked: set[tuple[str, str]] = set()
     for row in rows:
         verdict = verdict_of(row, verdicts)
         counts[verdict] += 1
-        finished_draft = is_draft_id(row.job_id) and row.state == State.SUCCEEDED
-        unjudged += finished_draft and verdict is Verdict.NONE
+        name = (row.batch, row.job_id)
+        if is_draft_id(row.job_id) and row.state == State.SUCCEEDED and verdict is Verdict.NONE:
+            unjudged[name] += 1
+        if verdict is Verdict.PICKED:
+            picked.add(name)
+    drafts = sum(number for name, number in unjudged.items() if name not in picked)
     parts = [
         f"{counts[word]:,} {word}" for word in Verdict if word is not Verdict.NONE and counts[word]
     ]
-    if unjudged:
-        parts.append(f"{count(unjudged, 'draft')} to judge: kling-batch review")
+    if drafts:
+        parts.append(f"{count(drafts, 'draft')} to judge: kling-batch review")
     return f"verdicts: {', '.join(parts)}" if parts else ""
 
 

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from kling_batch.core.jobs import JobKey
 from kling_batch.errors import LedgerError, UsageError
 from kling_batch.report.gallery import policy
+from kling_batch.report.gallery_entries import is_whole
 from kling_batch.report.posters import WORKERS, keep_poster
 from kling_batch.review.board import Board, Judgement, StaleError
 
@@ -168,8 +169,8 @@ class _Review:
 
     async def file(self, request: Request) -> Response:
         media = self._board.files.get(request.path_params["digest"])
-        if media is None or not media.path.is_file():
-            return _json({"error": "the ledger has no such file, or it is gone"}, 404)
+        if media is None or not await run_sync(is_whole, media):
+            return _json({"error": "the ledger has no such file, or it is gone or changed"}, 404)
         shown = media.content_type.partition("/")[0] in SHOWN_TYPES
         return FileResponse(
             media.path,
@@ -183,6 +184,8 @@ class _Review:
         media = self._board.files.get(request.path_params["digest"])
         if media is None:
             return _json({"error": "the ledger has no such file"}, 404)
+        if not await run_sync(is_whole, media):
+            return _json({"error": "the file is gone or changed"}, 404)
         made = await run_sync(
             keep_poster, self._output, media.sha256, media.path, media.kind, limiter=self._decoders
         )
@@ -231,7 +234,9 @@ def _judgement(body: bytes, author: str) -> Judgement:
             note=_text(sent.get("note", "")).strip(),
             author=(_text(sent.get("author", "")).strip() or author)[:LONGEST_AUTHOR],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise UsageError(f"not a verdict: {error.args[0]} is missing") from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"not a verdict: {error}") from None
     return found
 

@@ -16,16 +16,16 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from kling_batch.core.jobs import JobKey
-from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.verdicts import TYPED_VERDICTS
 from kling_batch.errors import KlingBatchError, UsageError
 from kling_batch.ledger.database import log_of
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import record_verdict
-from kling_batch.report.gallery import page_data, render_page, title_of
+from kling_batch.report.gallery import money_words, page_data, render_page, title_of
 from kling_batch.report.gallery_data import items_of
-from kling_batch.report.gallery_entries import Entry, Media, entries_from
+from kling_batch.report.gallery_entries import entries_from
+from kling_batch.report.gallery_entry import Entry, Media
 
 
 class StaleError(KlingBatchError):
@@ -88,7 +88,7 @@ class Board:
         self._items: dict[str, tuple[int, dict[str, Any]]] = {}
         self._order: list[str] = []
         self._ordered_at = 0
-        self._total = MicroUSD(0)
+        self._total = ""
         self._emulated = False
 
     # -- reading -------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class Board:
             self._entries = entries_from(reader, tags=self._tags)
             money = reader.money()
             self._emulated = service_of(reader) == "emulator"
-        self._total = MicroUSD(money.charged + money.exposed)
+        self._total = money_words(money, emulated=self._emulated)
         items = items_of(self._entries, self._links)
         order = [item["id"] for item in items]
         version = self.version + 1
@@ -174,7 +174,7 @@ class Board:
             return base
         changed = [self._items[name] for name in self._order]
         base["items"] = [item for version, item in changed if version > since]
-        base["total"] = format_usd(self._total)
+        base["total"] = self._total
         if self._ordered_at > since:
             base["order"] = self._order
         return base

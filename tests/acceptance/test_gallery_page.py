@@ -13,7 +13,6 @@ from support.browser import Tab, browser, needs_chromium
 from support.engine import Rig, make_job
 
 from benchmarks.gallery import entries, write_page
-from kling_batch.core.quantities import MicroUSD
 from kling_batch.emulator import Fault, Settings
 from kling_batch.emulator.media import Clip, make
 from kling_batch.report.gallery import RelativeLinks, page_data, render_page, write_gallery
@@ -70,7 +69,7 @@ def test_two_thousand_renders_cost_no_more_than_those_in_sight(
     shown = entries(tmp_path, 2000)
     target = tmp_path / "gallery.html"
     links = RelativeLinks(tmp_path)
-    data = page_data(items_of(shown, links), title="Spring", total=MicroUSD(0))
+    data = page_data(items_of(shown, links), title="Spring", total="charged $0.00")
     target.write_text(render_page(data), encoding="utf-8")
     tab = Tab(chromium)
     tab.open(target.as_uri())
@@ -205,6 +204,24 @@ def test_videos_of_a_set_play_together(chromium: Any, tmp_path: Path) -> None:
     assert tab.complaints == []
 
 
+def test_of_a_large_set_a_dozen_are_compared_at_once(chromium: Any, tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Settings(concurrency=40, media="template"))
+    rig.run([make_job("clip", prompt="a", take=take) for take in range(1, 28)])
+    tab = Tab(chromium)
+    tab.open(write_gallery(rig.ledger_path, tmp_path).as_uri())
+    tab.page.locator(".siblings").first.click()
+
+    assert tab.page.locator(".pane").count() == 12
+    heights = [box["height"] for p in tab.page.locator(".pane").all() if (box := p.bounding_box())]
+    assert min(heights) > 150
+    tab.press(*["ArrowDown"] * 12)
+    assert tab.viewed == "clip#13"
+    tab.press("ArrowRight")
+    assert tab.viewed == "clip#25"
+    assert tab.page.locator(".pane").count() == 3
+    assert tab.complaints == []
+
+
 def test_a_video_plays_while_the_pointer_rests_on_it(tab: Tab) -> None:
     tab.page.locator(".frame").first.hover()
     tab.page.wait_for_selector("video.preview.playing")
@@ -327,14 +344,21 @@ def test_a_real_ledger_moved_elsewhere_with_hostile_prompts(chromium: Any, tmp_p
 
 def test_files_that_are_gone_or_damaged_are_told(chromium: Any, tmp_path: Path) -> None:
     rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
-    rig.run([make_job("gone"), make_job("broken", prompt="b")])
+    rig.run([make_job("gone"), make_job("broken", prompt="b"), make_job("noise", prompt="n")])
     (tmp_path / "test/gone.mp4").unlink()
     (tmp_path / "test/broken.mp4").write_bytes(b"no video")
+    noise = tmp_path / "test/noise.mp4"
+    noise.write_bytes(bytes(noise.stat().st_size))
     tab = Tab(chromium)
     tab.open(write_gallery(rig.ledger_path, tmp_path).as_uri())
 
     assert "gone.mp4 is no longer here" in tab.page.locator(".card").first.inner_text()
+    assert (
+        "broken.mp4 has changed since it was saved" in tab.page.locator(".card").nth(1).inner_text()
+    )
     tab.page.locator(".frame").nth(1).click()
+    assert "kling-batch verify --repair" in tab.page.inner_text(".stage")
+    tab.press("ArrowRight")  # of the size of the saved one
     tab.page.wait_for_selector("text=cannot be played here")
 
 
@@ -343,7 +367,7 @@ def test_who_may_not_judge_is_told_on_the_page(chromium: Any, tmp_path: Path) ->
     links = RelativeLinks(tmp_path)
     items = items_of(entries(tmp_path, 3), links)
     target = tmp_path / "gallery.html"
-    data = page_data(items, title="Spring", total=MicroUSD(0), served=served)
+    data = page_data(items, title="Spring", total="charged $0.00", served=served)
     target.write_text(render_page(data), encoding="utf-8")
     tab = Tab(chromium)
     tab.open(target.as_uri())

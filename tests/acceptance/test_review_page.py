@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,11 +35,21 @@ def chromium() -> Iterator[Any]:
         yield opened
 
 
-@pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    made = Rig(tmp_path, Settings(concurrency=300, media="template"))
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    made = Rig(tmp_path_factory.mktemp("rendered"), Settings(concurrency=300, media="template"))
     made.run(JOBS)
     return made
+
+
+@pytest.fixture
+def rig(rendered: Rig, tmp_path: Path) -> Rig:
+    """The rendered batch, copied: rendering it takes seconds."""
+    shutil.copytree(rendered.folder, tmp_path, dirs_exist_ok=True)
+    # Another seed: the copy's emulator must not give ids that the ledger has already.
+    copied = Rig(tmp_path, Settings(seed=1, concurrency=300, media="template"))
+    copied.epoch = rendered.now()
+    return copied
 
 
 def verdicts(rig: Rig) -> dict[str, str]:
@@ -113,8 +124,11 @@ def test_a_pick_moves_and_its_undo_moves_it_back(chromium: Any, rig: Rig) -> Non
         tab = Tab(chromium)
         tab.open(address)
         tab.press("ArrowDown", "p")
-        until(tab, "1 of 226 judged")
-        tab.press("p")
+        # The other takes of the job need not be judged any more, and are passed over.
+        until(tab, "3 of 226 judged")
+        focused = "document.activeElement.closest('.card').ariaPosInSet"
+        assert tab.page.evaluate(focused) == "4"
+        tab.press("ArrowLeft", "ArrowLeft", "p")
         tab.wait("document.querySelectorAll('.card.is-picked').length === 1")
         tab.wait("document.querySelectorAll('.card')[1].classList.contains('is-picked')")
         assert verdicts(rig) == {"clip-00#2": "picked"}
@@ -175,15 +189,38 @@ def test_what_is_compared_can_be_judged_in_place(chromium: Any, rig: Rig) -> Non
         tab.open(address)
         tab.page.locator(".siblings").first.click()
         tab.page.locator(".pane").nth(1).get_by_role("button", name="Pick").click()
-        until(tab, "1 of 226 judged")
+        until(tab, "3 of 226 judged")
+        assert tab.viewed == "clip-00#2"
         tab.page.locator(".pane").nth(0).get_by_role("button", name="Reject").click()
-        until(tab, "2 of 226 judged")
+        tab.wait("document.querySelector('.pane.is-rejected') !== null")
 
+        assert progress(tab) == "3 of 226 judged"
         assert tab.page.locator(".pane").count() == 3
         assert verdicts(rig) == {"clip-00": "rejected", "clip-00#2": "picked"}
         # The same button takes it back.
-        tab.page.locator(".pane").nth(0).get_by_role("button", name="Reject").click()
+        tab.page.locator(".pane").nth(1).get_by_role("button", name="Pick").click()
         until(tab, "1 of 226 judged")
+        assert tab.complaints == []
+
+
+def test_keys_judge_the_current_one_of_the_compared(chromium: Any, rig: Rig) -> None:
+    with reviewing(rig.folder, *ledger_words(rig)) as address:
+        tab = Tab(chromium)
+        tab.open(address)
+        tab.page.locator(".siblings").first.click()
+        current = ".pane.current .link"
+        assert tab.page.locator(current).all_inner_texts() == ["clip-00"]
+
+        tab.press("ArrowDown", "r")  # the second one; then the next of the set, and of the next set
+        until(tab, "1 of 226 judged")
+        assert tab.page.locator(current).all_inner_texts() == [tab.viewed]
+        assert tab.page.locator(".pane").count() == 3
+        tab.press("r", "r")
+        until(tab, "3 of 226 judged")
+        assert set(verdicts(rig)) == {"clip-00", "clip-00#2", "clip-00#3"}
+        assert tab.page.locator(current).all_inner_texts() == ["clip-01"]
+        tab.page.locator(".pane").nth(2).locator("video").click()
+        assert tab.viewed == "clip-01#3"
         assert tab.complaints == []
 
 
@@ -245,7 +282,7 @@ def test_axe_finds_nothing_serious(chromium: Any, rig: Rig) -> None:
         tab = Tab(chromium, bypass_csp=True)
         tab.open(address)
         tab.press("ArrowDown", "p")
-        until(tab, "1 of 226 judged")
+        until(tab, "3 of 226 judged")
         answers = [Axe().run(tab.page).response]
         tab.press("Enter")
         answers.append(Axe().run(tab.page).response)

@@ -121,6 +121,19 @@ def test_of_a_picked_draft_the_final_is_exported(desk: Desk) -> None:
     assert files(desk.folder / "cut") == ["hero.mp4", "hero.mp4.json"]
 
 
+def test_a_final_that_is_rejected_itself_is_left_out(desk: Desk) -> None:
+    desk.put(REVIEWED)
+    desk.run()
+    desk.say("verdict", "hero", "approve")
+    desk.run()
+    desk.say("verdict", "hero", "reject")  # the final: it is rendered now
+
+    told = desk.say("export", "--picked", "cut", "--approved")
+
+    assert "hero is rejected itself, and is left out" in told
+    assert "0 files in cut, 0 missing" in told
+
+
 def test_two_files_of_one_name_are_refused_before_anything_is_copied(judged: Desk) -> None:
     told = judged.say(
         "export", "--picked", "cut", "--approved", "--name", "x{take}/../{job}{ext}", code=2

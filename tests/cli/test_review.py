@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_no_browser_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not open_browser("http://127.0.0.1:1/")
 
 
-def test_a_manifest_brings_its_tags(desk: Desk) -> None:
+def test_tags_are_those_of_the_last_run_or_of_a_given_manifest(desk: Desk) -> None:
     desk.put(
         desk_manifest := (desk.folder / "desk.yaml")
         .read_text()
@@ -70,7 +71,12 @@ def test_a_manifest_brings_its_tags(desk: Desk) -> None:
     assert "hero" in desk_manifest
     desk.run()
 
-    desk.say("gallery", "desk.yaml")
-    assert '"tags":["hero"]' in (desk.folder / "outputs/gallery.html").read_text()
-    desk.say("gallery")
-    assert '"tags":[' not in (desk.folder / "outputs/gallery.html").read_text()
+    def tags(*words: str) -> list[str]:
+        desk.say("gallery", *words)
+        page = (desk.folder / "outputs/gallery.html").read_text()
+        return re.findall(r'"tags":(\[.*?\])', page)
+
+    assert tags() == ['["hero"]']
+    desk.put(desk_manifest.replace("tags: [hero]", "tags: [web]"))
+    assert tags("desk.yaml") == ['["web"]']
+    assert tags() == ['["hero"]']

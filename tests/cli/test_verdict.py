@@ -193,6 +193,9 @@ def test_a_picked_take_is_waited_for_and_then_used_as_if_it_were_named(desk: Des
     assert "waits for a pick" in desk.say("why", "clip")
 
     desk.say("verdict", "hero", "pick", "--take", "2")
+    told = desk.say("why", "clip")
+    assert "clip has a picked source now (new): the next run pays up to" in told
+    assert "image_url: the take of hero that somebody picks → output of hero#2" in told
     desk.run()
     desk.run()
 
@@ -290,7 +293,8 @@ def test_list_status_and_report_tell_of_verdicts(desk: Desk) -> None:
     desk.say("verdict", "other", "reject")
     desk.run()
 
-    assert "verdicts: 1 rejected, 1 picked, 1 draft to judge" in desk.say("status")
+    # The other take of `hero` need not be judged.
+    assert "verdicts: 1 rejected, 1 picked" in desk.say("status").splitlines()
     rows = desk.say("list", "--verdict", "picked", "--verdict", "rejected", "--json").splitlines()
     assert [(row["job_id"], row["take"], row["verdict"]) for row in map(json.loads, rows)] == [
         ("hero~draft", 2, "picked"),

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops
 
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.catalogue import CATALOGUE
-from kling_batch.emulator.media import Clip, Picture, make, probe
+from kling_batch.emulator.media import Clip, Picture, _drawable, make, probe
 
 O3 = "fal-ai/kling-video/o3"
 T2V, I2V = f"{O3}/standard/text-to-video", f"{O3}/standard/image-to-video"
@@ -144,6 +144,15 @@ def test_the_prompt_can_be_seen():
             return sum(image.convert("L").histogram()[240:])
 
     assert white(worded) > white(plain) + 100
+
+
+@pytest.mark.parametrize(
+    ("prompt", "drawn"),
+    [("Läufer, große Straße", "Laufer, grosse Strasse"), ("雪の中の侍", ""), ("a 👟", "a")],
+)
+def test_letters_that_the_font_lacks_draw_no_boxes(prompt, drawn):
+    assert _drawable(prompt) == drawn
+    assert make(Picture(width=64, height=64, text=prompt)) != make(Picture(width=64, height=64))
 
 
 def test_a_clip_has_the_shape_of_its_first_frame(world):

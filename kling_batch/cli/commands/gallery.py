@@ -13,7 +13,8 @@ from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, ledger_options
 from kling_batch.core.jobs import JobKey
-from kling_batch.errors import ExitCode
+from kling_batch.errors import ExitCode, UsageError
+from kling_batch.output.files import shown
 from kling_batch.report.gallery import write_gallery
 
 
@@ -24,12 +25,19 @@ def gallery(manifests: tuple[Path, ...], **places: Any) -> int:
     """Write gallery.html: every take on one page.
 
     It is written beside the outputs, with small images of them in .posters, and shows each take
-    with its prompt and price. A manifest lets the page filter by its tags. To judge takes, see:
-    kling-batch review.
+    with its prompt and price. Tags are those of the last run, or of a manifest that is given. To
+    judge takes, see: kling-batch review.
     """
     ledger, tags = tagged_ledger(manifests, places)
     folder = places.get("output") or ledger.parent
-    click.echo(write_gallery(ledger, folder, tags=tags, on_progress=_show_progress))
+    try:
+        target = write_gallery(ledger, folder, tags=tags, on_progress=_show_progress)
+    except OSError as error:
+        raise UsageError(
+            f"the page cannot be written into {shown(folder)}: {error.strerror or error}; "
+            f"elsewhere: kling-batch gallery --ledger {shown(ledger)} --output FOLDER"
+        ) from error
+    click.echo(target)
     return ExitCode.OK
 
 
@@ -39,7 +47,7 @@ def tagged_ledger(
     """The ledger of the options, or of these manifests; and the tags of their jobs."""
     batches = load_manifests(manifests, (), warn=False) if manifests else []
     ledger = ledger_of_manifests(manifests, places, batches)
-    return ledger, {job.key: job.tags for batch in batches for job in batch.jobs if job.tags}
+    return ledger, {job.key: job.tags for batch in batches for job in batch.jobs}
 
 
 def _show_progress(done: int, of: int) -> None:

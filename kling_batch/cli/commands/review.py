@@ -28,8 +28,9 @@ def review(
 ) -> int:
     """Serve the gallery to approve, reject and pick takes.
 
-    Verdicts go into the ledger, also beside a running batch. A manifest lets the page filter by
-    its tags. The address holds a token: who has it may judge. Ctrl-C ends the server.
+    Verdicts go into the ledger, also beside a running batch. Tags are those of the last run, or
+    of a manifest that is given. The address holds a token: who has it may judge. Ctrl-C ends the
+    server.
     """
     # The help of the command does without a server.
     from kling_batch.operations.services import now  # noqa: PLC0415

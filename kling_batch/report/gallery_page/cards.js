@@ -10,10 +10,11 @@ function layOut() {
   gap = narrow ? 10 : 16;
   columns = Math.max(1, Math.floor((width + gap) / ((narrow ? 150 : 264) + gap)));
   cardWidth = (width - gap * (columns - 1)) / columns;
-  const body = narrow ? 104 : 112;
+  const body = narrow ? 126 : 130;
   cardHeight = Math.round(cardWidth * (narrow ? 0.8 : 0.66)) + body + (served ? 42 : 0);
   grid.classList.toggle("narrow", narrow);
   grid.style.setProperty("--gap", `${gap}px`);
+  grid.style.setProperty("--below", `${body + (served ? 42 : 0)}px`);
   const rows = Math.ceil(visible.length / columns);
   grid.style.height = `${Math.max(0, rows * (cardHeight + gap) - gap)}px`;
   const focused = document.activeElement?.closest?.(".card")?.dataset.id;
@@ -74,13 +75,14 @@ function picture(media) {
 }
 
 function why(item) {
-  const gone = item.media.find((media) => media.missing);
+  const gone = item.media.find((media) => media.missing), other = item.media.find((media) => media.changed);
   if (gone) return [`${gone.name} is no longer here`, "The next run fetches it again, at no cost."];
+  if (other) return [`${other.name} has changed since it was saved`, "To fetch it again, at no cost: kling-batch verify --repair"];
   return [item.message || (item.state === "done" ? "no file" : item.state), item.next || ""];
 }
 
 function frameOf(item) {
-  const there = item.media.filter((media) => media.url);
+  const there = item.media.filter((media) => media.url && !media.changed);
   if (!there.length) {
     const [message, next] = why(item);
     return [h("span", { className: "note", dir: "auto" }, message), next ? h("span", { className: "hint" }, next) : null];
@@ -89,11 +91,22 @@ function frameOf(item) {
   return [h("span", { className: `pictures n${tiles.length}` }, ...tiles)];
 }
 
+// What a person compares takes by, in one line.
+function details(item) {
+  const asked = item.parameters || {}, seconds = asked.duration;
+  return [
+    seconds && `${seconds} s`, asked.aspect_ratio, asked.resolution,
+    item.seconds !== undefined && `took ${duration(item.seconds)}`,
+    item.attempts > 1 && `${item.attempts} attempts`,
+    item.parents && `from ${item.parents.join(", ")}`,
+  ].filter(Boolean).join(" · ");
+}
+
 function card(item, index) {
   const siblings = item.siblings, place = siblings.indexOf(item);
-  const there = item.media.filter((media) => media.url);
+  const there = item.media.filter((media) => media.url && !media.changed);
   const video = there.find((media) => media.kind === "video");
-  const facts = [item.mode, item.tier, item.older ? "earlier" : ""].filter(Boolean).join(" · ");
+  const facts = [[item.model, item.tier].filter(Boolean).join(" "), item.mode, item.older ? "earlier" : ""].filter(Boolean).join(" · ");
   const frame = h("button", {
     type: "button", className: "frame", onclick: () => openViewer(item),
     onfocus: () => { active = index; },
@@ -101,7 +114,7 @@ function card(item, index) {
   }, ...frameOf(item).filter(Boolean), badge(item),
   h("span", { className: "corner" },
     there.length > 1 ? h("span", {}, `${there.length} files`) : null,
-    video ? h("span", { title: item.sound ? "with sound" : "silent" }, icon(item.sound ? "sound" : "mute")) : null));
+    video && item.sound ? h("span", { title: item.sound }, icon(item.sound === "silent" ? "mute" : "sound")) : null));
   if (video && motion.matches) {
     frame.onpointerenter = () => preview(frame, video);
     frame.onpointerleave = endPreview;
@@ -113,12 +126,13 @@ function card(item, index) {
   const node = h("li", {
     className: `card ${item.state.replace(" ", "-")}${item.verdict ? ` is-${item.verdict}` : ""}${item.older ? " older" : ""}${joined ? " joined" : ""}`,
     "aria-setsize": visible.length, "aria-posinset": index + 1, "data-id": item.id,
-  }, frame,
+  }, frame, more,
   h("div", { className: "body" },
-    h("div", { className: "line" }, h("h2", { dir: "auto", title: item.label }, item.label), more),
+    h("h2", { dir: "auto", title: item.label }, item.label),
     h("div", { className: "line meta" },
       h("span", { className: "what" }, item.state === "done" ? null : h("strong", { className: "state" }, item.state), item.state !== "done" && facts ? ` · ${facts}` : facts),
       h("span", { className: "cost" }, item.cost || "")),
+    h("p", { className: "details" }, details(item)),
     h("p", { className: "prompt", dir: "auto", title: item.note ? `Note: ${item.note}` : "" }, item.prompt || "no prompt")));
   if (served) node.append(cardActions(item));
   return node;
@@ -174,12 +188,13 @@ function makeSheet() {
   $("sheet").append(
     h("h1", {}, `${data.title} · ${plural(visible.length, "render")}`),
     h("div", { className: "sheets" }, ...visible.map((item) => {
-      const media = item.media.find((each) => each.url && (each.poster || each.kind === "image"));
+      const there = item.media.filter((each) => each.url && !each.changed && (each.poster || each.kind === "image")).slice(0, 9);
       return h("figure", {},
-        h("div", { className: "print-frame" }, media ? h("img", { src: media.poster || media.url, alt: "" }) : h("span", {}, item.state)),
+        h("div", { className: `print-frame${there.length > 4 ? " nine" : there.length > 1 ? " four" : ""}` },
+          ...(there.length ? there.map((media) => h("img", { src: media.poster || media.url, alt: "" })) : [h("span", {}, item.state)])),
         h("figcaption", {},
           h("b", { dir: "auto" }, item.verdict ? icon(VERDICTS[item.verdict]) : null, item.label),
-          h("small", {}, [item.verdict, item.tier, item.cost].filter(Boolean).join(" · ")),
+          h("small", {}, [item.verdict, [item.model, item.tier].filter(Boolean).join(" "), item.cost].filter(Boolean).join(" · ")),
           h("span", { dir: "auto" }, item.note || item.prompt || "")));
     })));
 }

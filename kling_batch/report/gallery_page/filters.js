@@ -1,6 +1,6 @@
 // Search, filters and order; they live in the address, so that they survive a reload.
 let visible = [];
-const wanted = { q: "", state: new Set(), older: false, sort: "", mode: "", tier: "", batch: "", tag: "", verdict: "", cost: "" };
+const wanted = { q: "", state: new Set(), older: false, sort: "", mode: "", model: "", tier: "", batch: "", tag: "", verdict: "", cost: "" };
 const SORTS = {
   "": ["as in the manifest", null],
   newest: ["newest first", (a, b) => (b.at || "").localeCompare(a.at || "")],
@@ -15,7 +15,7 @@ const COSTS = {
   high: ["over $0.50", (item) => item.micro > 500_000],
 };
 const JUDGED = {
-  open: ["to be judged", (item) => judgeable(item) && !item.verdict],
+  open: ["to be judged", (item) => judgeable(item) && !decided(item)],
   picked: ["picked", (item) => item.verdict === "picked"],
   approved: ["approved or picked", (item) => item.verdict === "approved" || item.verdict === "picked"],
   rejected: ["rejected", (item) => item.verdict === "rejected"],
@@ -28,7 +28,7 @@ function tests() {
   if (!wanted.older) list.push((item) => !item.older);
   if (words.length) list.push((item) => words.every((word) => item.words.includes(word)));
   if (wanted.state.size) list.push((item) => !item.older && wanted.state.has(item.state));
-  for (const name of ["mode", "tier", "batch"]) {
+  for (const name of ["mode", "model", "tier", "batch"]) {
     if (wanted[name]) list.push((item) => (item[name] || "") === wanted[name]);
   }
   if (wanted.tag) list.push((item) => (item.tags || []).includes(wanted.tag));
@@ -38,7 +38,7 @@ function tests() {
 }
 
 function filtered() {
-  return Boolean(wanted.q || wanted.state.size || ["mode", "tier", "batch", "tag", "verdict", "cost"].some((name) => wanted[name]));
+  return Boolean(wanted.q || wanted.state.size || ["mode", "model", "tier", "batch", "tag", "verdict", "cost"].some((name) => wanted[name]));
 }
 
 function applyFilters() {
@@ -104,7 +104,7 @@ function drawFilters() {
     if (item.older) older += 1;
     else counts.set(item.state, (counts.get(item.state) || 0) + 1);
   }
-  const facets = Object.fromEntries(["mode", "tier", "batch", "tags"].map((name) => [name, values(name)]));
+  const facets = Object.fromEntries(["mode", "model", "tier", "batch", "tags"].map((name) => [name, values(name)]));
   const judged = served || items.some((item) => item.verdict || item.note);
   const shape = JSON.stringify([[...counts], older, facets, judged, { ...wanted, q: "", state: [...wanted.state] }]);
   if ($("search")) {
@@ -129,6 +129,7 @@ function drawFilters() {
     h("fieldset", {}, h("legend", { className: "offscreen" }, "State"), ...chips),
     h("div", { className: "choosers" },
       several("mode", "Any mode", facets.mode),
+      several("model", "Any model", facets.model),
       several("tier", "Any tier", facets.tier),
       several("batch", "Any batch", facets.batch),
       facets.tags.length || wanted.tag ? chooser("tag", "Any tag", facets.tags) : null,

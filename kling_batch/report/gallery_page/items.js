@@ -73,7 +73,14 @@ function take(list, order) {
     sets.get(item.variants).push(item);
   }
   for (const item of items) item.siblings = sets.get(item.variants) || [item];
+  picks.clear();
+  for (const item of items) if (item.verdict === "picked" && !item.older) picks.add(jobOf(item));
 }
+
+// Where a take of a job is picked, nobody need judge the others.
+const picks = new Set();
+function jobOf(item) { return `${item.batch}/${item.job}`; }
+function decided(item) { return Boolean(item.verdict) || picks.has(jobOf(item)); }
 
 function judgeable(item) { return item.state === "done" && !item.older && item.attempt; }
 function plural(number, word) { return `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`; }

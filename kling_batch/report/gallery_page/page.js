@@ -1,7 +1,7 @@
 // Start, keys, help, costs and times.
 const KEYS = [
   ["arrows", "from card to card; in the viewer, to the next render"], ["Enter", "open the viewer"],
-  ["space", "play or pause"], ["f", "full screen"], ["m", "sound"], ["c", "compare the variants of a prompt"],
+  ["space", "play or pause"], ["f", "full screen"], ["m", "sound"], ["c", "compare the variants of a prompt; up and down make another one the current one"],
   ["/", "search"], ["Escape", "close, or clear the search"],
   ...(served ? [["a", "approve"], ["r", "reject"], ["p", "pick this take"], ["n", "write a note"], ["u", "undo"]] : []),
 ];
@@ -49,7 +49,8 @@ function keyed(event) {
     if (target.type !== "range") Object.assign(deeds, { ArrowLeft: () => walk(-1), ArrowRight: () => walk(1) });
     if (!target.matches?.("button, a, input, summary")) deeds[" "] = togglePlay;
     const held = viewed.media.length;
-    if (held > 1) {
+    if (comparing) Object.assign(deeds, { ArrowUp: () => step(-1), ArrowDown: () => step(1) });
+    else if (held > 1) {
       const turn = (by) => () => { output = (output + by + held) % held; drawViewer(); $("viewer").querySelector(".stage").focus(); };
       Object.assign(deeds, { ArrowUp: turn(-1), ArrowDown: turn(1) });
     }
@@ -80,7 +81,7 @@ function bars(title, rows) {
     };
     const y = index * height;
     add("text", { x: 104, y: y + 15, "text-anchor": "end" }, name);
-    add("rect", { x: 112, y: y + 4, width: Math.max(1, (value / most) * 140), height: 14, rx: 2 });
+    add("rect", { x: 112, y: y + 4, width: value && Math.max(1, (value / most) * 140), height: 14, rx: 2 });
     add("text", { x: 118 + (value / most) * 140, y: y + 15, class: "figure" }, text);
   });
   return h("figure", {}, h("figcaption", {}, title), svg);

@@ -1,5 +1,7 @@
 // Verdicts, where a server takes them; and what others decide meanwhile.
 const undoable = [];
+// Judged, and not yet answered.
+const underway = new Set();
 let version = served ? served.version : 0, epoch = served ? served.epoch : "", failing = 0;
 const token = new URLSearchParams(location.search).get("token") || "";
 
@@ -55,8 +57,11 @@ function redrawPanel() {
   const fresh = strip();
   if (strips && fresh) strips.replaceWith(fresh);
   if (comparing) {
-    const panes = [...$("viewer").querySelectorAll(".pane figcaption")];
-    viewed.siblings.forEach((item, index) => panes[index]?.replaceWith(pane({ ...item, media: [] }, null, true).querySelector("figcaption")));
+    for (const item of compared()) {
+      const node = $("viewer").querySelector(`.pane[data-id="${item.id}"]`);
+      node?.querySelector("figcaption").replaceWith(caption(item));
+      if (node) node.className = paneClass(item);
+    }
   }
 }
 
@@ -95,14 +100,16 @@ async function judge(item, verdict, { note, advance = true } = {}) {
   // A pick takes the place of another.
   const displaced = verdict === "picked" ? item.siblings.find((other) => other !== item && other.job === item.job && other.batch === item.batch && other.verdict === "picked") : null;
   // The next one comes at once; the server's answer follows.
-  const next = advance ? nextOpen(item) : null;
-  if (next && viewed && !comparing) openViewer(next);
+  const next = advance ? nextOpen(item, verdict) : null;
+  if (next && viewed) (comparing ? lead(next) : openViewer(next));
   else if (next && !viewed) focusCard(next.index);
+  underway.add(item.id);
   await inTurn(async () => {
     await send(item, verdict === "none" ? "none" : TYPED[verdict], note ?? item.note ?? "");
     undoable.push({ ...before, now: byId.get(item.id)?.judgement, displaced: displaced && displaced.id });
     if (advance && open().length === 0) toast("Everything is judged");
   });
+  underway.delete(item.id);
 }
 
 // One after the other: each names the verdict that it follows.
@@ -127,22 +134,27 @@ async function undoLast() {
   const other = last.displaced && byId.get(last.displaced);
   if (other) await send(other, "pick", other.note || "");
   toast(`${item.label}: ${last.verdict === "none" ? "open again" : last.verdict}`);
-  if (viewed) openViewer(byId.get(last.id));
+  if (viewed) (comparing ? lead(item) : openViewer(item));
   else if (visible[item.index] === item) focusCard(item.index);
 }
 
-function open() { return items.filter((item) => judgeable(item) && !item.verdict); }
+function open() { return items.filter((item) => judgeable(item) && !decided(item)); }
 
-function nextOpen(item) {
+// The next one to judge, after this one got a verdict; of a set that is compared, first the rest of it.
+function nextOpen(item, verdict) {
   const from = visible[item.index] === item ? item.index : -1;
   const turned = [...visible.slice(from + 1), ...visible.slice(0, from + 1)];
-  return turned.find((other) => other !== item && judgeable(other) && !other.verdict);
+  const left = turned.filter((other) => other !== item && judgeable(other) && !decided(other) && !underway.has(other.id)
+    && !(verdict === "picked" && jobOf(other) === jobOf(item)));
+  return (comparing && left.find((other) => other.variants === item.variants)) || left[0];
 }
 
 function verdictButtons(item, wide = false) {
   const made = [["approved", "Approve", "a"], ["rejected", "Reject", "r"], ["picked", "Pick", "p"]].map(([verdict, label, key]) => button(
     `${label} ${item.label}`, VERDICTS[verdict], () => {
-      judge(item, item.verdict === verdict ? "none" : verdict, { advance: item.verdict !== verdict });
+      // By mouse the compared ones are judged in any order: nothing moves away under the pointer.
+      judge(item, item.verdict === verdict ? "none" : verdict, { advance: item.verdict !== verdict && !comparing });
+      if (comparing) lead(item);
       if (viewed) $("viewer").querySelector(".stage")?.focus({ preventScroll: true });
     },
     { key, className: `judge ${verdict}`, "aria-pressed": String(item.verdict === verdict), disabled: !served.can_write, text: wide ? label : undefined },
@@ -184,7 +196,7 @@ function judgement(item) {
 
 function drawProgress() {
   if (!served) return;
-  const all = items.filter(judgeable), done = all.filter((item) => item.verdict);
+  const all = items.filter(judgeable), done = all.filter(decided);
   const count = (verdict) => all.filter((item) => item.verdict === verdict).length;
   const bar = h("progress", { max: Math.max(1, all.length), value: done.length, "aria-label": "Judged" });
   const picked = count("picked");

@@ -1,5 +1,7 @@
 // The viewer: one render, or the variants of one prompt beside each other; the only players.
 let viewed = null, comparing = false, output = 0, soundOn = false;
+// So many of a set are beside each other at once: a browser plays some dozens of videos, not hundreds.
+const TOGETHER = 12;
 
 function openViewer(item, compare = false) {
   endPreview();
@@ -31,13 +33,13 @@ function players() { return [...$("viewer").querySelectorAll(".stage video")]; }
 
 function pane(item, media, several) {
   const body = [];
-  if (!media || media.missing) {
+  if (!media || media.missing || media.changed) {
     const [message, next] = why(item);
     body.push(h("div", { className: "no-file" }, h("p", { className: "note", dir: "auto" }, message), next ? h("p", { className: "hint" }, next) : null));
   } else if (media.kind === "image") {
     body.push(h("img", { src: media.url, alt: item.prompt || item.label, decoding: "async" }));
   } else if (media.kind === "video") {
-    const player = h("video", { playsInline: true, loop: true, muted: !soundOn, preload: "auto", "aria-label": item.label });
+    const player = h("video", { playsInline: true, loop: true, muted: !soundOn || item !== viewed, preload: "auto", "aria-label": item.label });
     if (media.poster) player.poster = media.poster;
     player.onerror = () => player.replaceWith(h("div", { className: "no-file" }, h("p", { className: "note" }, `${media.name} cannot be played here`), h("p", { className: "hint" }, "kling-batch verify checks the files")));
     player.src = media.url;
@@ -47,18 +49,53 @@ function pane(item, media, several) {
   } else {
     body.push(h("div", { className: "no-file" }, h("a", { href: media.url, target: "_blank", rel: "noopener" }, media.name)));
   }
-  const caption = several ? h("figcaption", {},
-    h("button", { type: "button", className: "link", dir: "auto", onclick: () => openViewer(item) }, item.label),
-    h("span", {}, [item.tier, item.cost, item.verdict].filter(Boolean).join(" · ")),
-    served && judgeable(item) ? verdictButtons(item) : null) : null;
-  return h("figure", { className: `pane ${item.state.replace(" ", "-")}${item === viewed ? " current" : ""}${item.verdict ? ` is-${item.verdict}` : ""}` }, ...body, caption);
+  const node = h("figure", { className: paneClass(item), "data-id": item.id }, ...body, several ? caption(item) : null);
+  if (several) node.onclick = (event) => { if (!event.target.closest("button")) lead(item); };
+  return node;
+}
+
+function paneClass(item) {
+  return `pane ${item.state.replace(" ", "-")}${item === viewed ? " current" : ""}${item.verdict ? ` is-${item.verdict}` : ""}`;
+}
+
+function caption(item) {
+  const judging = served && judgeable(item);  // its buttons show the verdict
+  const facts = [[item.model, item.tier].filter(Boolean).join(" "), item.cost, judging ? "" : item.verdict].filter(Boolean).join(" · ");
+  return h("figcaption", {},
+    h("div", { className: "names" },
+      h("button", { type: "button", className: "link", dir: "auto", title: item.label, onclick: () => openViewer(item) }, item.label),
+      h("span", { title: facts }, facts)),
+    judging ? verdictButtons(item) : null);
+}
+
+// The compared ones: of a large set, those around the current one.
+function compared() {
+  const all = viewed.siblings, from = Math.floor(Math.max(0, all.indexOf(viewed)) / TOGETHER) * TOGETHER;
+  return all.slice(from, from + TOGETHER);
+}
+
+// Makes one of the compared the current one, which keys are about; the others play on.
+function lead(item) {
+  if (!compared().includes(item)) { openViewer(item, true); return; }
+  viewed = item;
+  for (const node of $("viewer").querySelectorAll(".pane")) node.classList.toggle("current", node.dataset.id === item.id);
+  $("viewer").querySelector(".pane.current").scrollIntoView({ block: "nearest" });
+  tuneIn();
+  $("viewer").querySelector(".where").textContent = whereabouts();
+  $("viewer").querySelector(".panel").replaceChildren(...panel());
+  remember(item);
+}
+
+function step(by) {
+  const all = viewed.siblings, index = all.indexOf(viewed) + by;
+  if (index >= 0 && index < all.length) lead(all[index]);
 }
 
 function drawViewer() {
   stopPlayers();
-  const item = viewed, list = comparing ? item.siblings : [item];
+  const item = viewed, list = comparing ? compared() : [item];
   const panes = list.map((each) => pane(each, comparing ? each.media[0] : each.media[output], comparing));
-  const stage = h("div", { className: `stage n${Math.min(panes.length, 9)}`, tabIndex: -1 }, ...panes);
+  const stage = h("div", { className: `stage n${panes.length}${comparing ? " several" : ""}`, tabIndex: -1 }, ...panes);
   let touched = null;
   stage.ontouchstart = (event) => { touched = event.touches[0].clientX; };
   stage.ontouchend = (event) => {
@@ -70,7 +107,7 @@ function drawViewer() {
     h("div", { className: "left" }, stage, controls(), strip()),
     h("aside", { className: "panel", "aria-label": "Details" }, ...panel()));
   if ($("viewer").open) $("viewer").append(toastNode);
-  stage.onclick = (event) => { if (event.target.tagName === "VIDEO") togglePlay(); };
+  stage.onclick = (event) => { if (event.target.tagName === "VIDEO" && !comparing) togglePlay(); };
   if (motion.matches) playAll();
 }
 
@@ -90,9 +127,14 @@ function togglePlay() {
   else playAll();
 }
 
+// Of the compared ones the current one is heard.
+function tuneIn() {
+  for (const player of players()) player.muted = !soundOn || player.closest(".pane").dataset.id !== viewed.id;
+}
+
 function toggleSound() {
   soundOn = !soundOn;
-  players().forEach((player, index) => { player.muted = !soundOn || index > 0; });
+  tuneIn();
   const old = $("viewer").querySelector(".sound-switch");
   if (old) old.replaceChildren(icon(soundOn ? "sound" : "mute"));
 }
@@ -107,15 +149,19 @@ function clock(seconds) {
   return `${Math.floor(whole / 60)}:${String(Math.floor(whole % 60)).padStart(2, "0")}`;
 }
 
+function whereabouts() {
+  return visible[viewed.index] === viewed ? `${(viewed.index + 1).toLocaleString("en")} of ${visible.length.toLocaleString("en")}` : "";
+}
+
 function controls() {
   const all = [];
   const bar = h("div", { className: "controls" });
   const step = [
     button("Previous", "prev", () => walk(-1), { key: "left arrow" }),
-    h("span", { className: "where" }, viewed.index >= 0 && visible[viewed.index] === viewed ? `${(viewed.index + 1).toLocaleString("en")} of ${visible.length.toLocaleString("en")}` : ""),
+    h("span", { className: "where" }, whereabouts()),
     button("Next", "next", () => walk(1), { key: "right arrow" }),
   ];
-  const moving = (comparing ? viewed.siblings : [viewed]).some((item) => item.media.some((media) => media.kind === "video" && media.url));
+  const moving = (comparing ? compared() : [viewed]).some((item) => item.media.some((media) => media.kind === "video" && media.url));
   if (moving) {
     const play = button("Play or pause", "play", togglePlay, { key: "space" });
     const seek = h("input", { type: "range", min: 0, max: 1000, value: 0, step: 1, className: "seek", "aria-label": "Position" });
@@ -184,10 +230,10 @@ function fact(name, ...value) {
 function panel() {
   const item = viewed, link = `${location.href.split("#")[0]}#item=${item.id}`;
   const files = item.media.map((media) => h("span", { className: "file" },
-    media.url ? h("a", { href: media.url, target: "_blank", rel: "noopener" }, media.name) : `${media.name} (no longer here)`, ` ${media.size}`));
+    media.url ? h("a", { href: media.url, target: "_blank", rel: "noopener" }, media.name) : `${media.name} (no longer here)`, media.changed ? " changed since it was saved" : ` ${media.size}`));
   return [
     h("div", { className: "line" }, h("h2", { dir: "auto" }, item.label), button("Close", "cross", () => $("viewer").close(), { key: "Escape" })),
-    h("p", { className: `meta ${item.state.replace(" ", "-")}` }, h("strong", { className: "state" }, item.state), [item.mode, item.tier, item.cost].filter(Boolean).map((each) => ` · ${each}`).join("")),
+    h("p", { className: `meta ${item.state.replace(" ", "-")}` }, h("strong", { className: "state" }, item.state), [[item.model, item.tier].filter(Boolean).join(" "), item.mode, item.cost].filter(Boolean).map((each) => ` · ${each}`).join("")),
     item.older ? h("p", { className: "hint" }, "An earlier render: the manifest asks for another one now.") : null,
     served ? judgement(item) : verdictText(item),
     h("section", {}, h("h3", {}, "Prompt"), h("p", { className: "whole", dir: "auto" }, item.prompt || "no prompt")),
@@ -195,7 +241,7 @@ function panel() {
       button("Copy prompt", "copy", () => copy(item.prompt || "", "Prompt"), { text: "Prompt" }),
       button("Copy id", "copy", () => copy(item.label, "Id"), { text: "Id" }),
       button("Copy link", "copy", () => copy(link, "Link"), { text: "Link" })),
-    item.next && !item.media.length ? h("section", {}, h("h3", {}, "What happens next"), h("p", { className: "hint" }, item.next)) : null,
+    item.next && !item.media.length && item.state !== "done" ? h("section", {}, h("h3", {}, "What happens next"), h("p", { className: "hint" }, item.next)) : null,
     h("dl", {},
       ...fact("batch", item.batch), ...fact("rendered", item.at && `${item.at} UTC`), ...fact("time", duration(item.seconds)),
       ...fact("attempts", item.attempts && String(item.attempts)), ...fact("made from", (item.parents || []).join(", ")),
@@ -218,7 +264,8 @@ function walk(by) {
   let index = visible[viewed.index] === viewed ? viewed.index + by : Math.max(0, Math.min(viewed.index, visible.length - 1));
   if (comparing) {
     // From set to set.
-    while (visible[index] && visible[index].variants === viewed.variants) index += by;
+    const together = compared();
+    while (together.includes(visible[index])) index += by;
   }
   if (index < 0 || index >= visible.length) { toast(by > 0 ? "This is the last one" : "This is the first one"); return; }
   openViewer(visible[index], comparing);

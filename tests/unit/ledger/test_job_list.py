@@ -240,3 +240,12 @@ def test_counts_read_no_row_of_a_large_table(ledger: Ledger) -> None:
     }
     rest = {s for s in steps if s.startswith("SCAN") and " USING " not in s}
     assert rest <= {"SCAN r", "SCAN c", "SCAN (subquery-6)", "SCAN (subquery-5)"}
+
+
+def test_the_prompts_of_shots_are_a_prompt(ledger: Ledger) -> None:
+    shots = [{"prompt": "a box", "duration": "3"}, {"prompt": "the lid opens", "duration": "4"}]
+    register(ledger, make_job("shots", prompt=None, multi_prompt=shots), make_job("other"))
+
+    (row,) = job_status(ledger, JobFilter(text="the LID"))
+
+    assert (row.label, row.prompt) == ("shots", "a box / the lid opens")

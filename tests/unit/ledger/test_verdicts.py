@@ -80,6 +80,21 @@ def test_a_verdict_needs_no_run_lock_and_the_run_goes_on(ledger: Ledger) -> None
     assert latest(ledger) == {A.key: Verdict.APPROVED, OTHER.key: Verdict.APPROVED}
 
 
+def test_a_verdict_leaves_the_log_of_a_run_to_the_run(ledger: Ledger) -> None:
+    """Long as the log is: its checkpoint belongs to the run, and would sync beside its commits."""
+    ledger.leave_syncs()
+    insert = "insert into verdicts (job_key, verdict, note, author, at)"
+    insert += " values (?, 'none', ?, 'Ada', 'x')"
+    with ledger.transaction() as db:  # about 1,200 pages, where SQLite's own limit is 1,000
+        db.conn.executemany(insert, ((A.key, "n" * 4000) for _ in range(1200)))
+    before = ledger.path.read_bytes()
+
+    judge(ledger, A, Verdict.APPROVED)
+
+    assert ledger.path.read_bytes() == before
+    assert latest(ledger) == {A.key: Verdict.APPROVED}
+
+
 def test_a_newer_pick_takes_the_place_of_the_older_one(ledger: Ledger) -> None:
     judge(ledger, A, Verdict.PICKED, "first choice")
     judge(ledger, B, Verdict.PICKED)

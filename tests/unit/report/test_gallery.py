@@ -16,9 +16,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from support.engine import T2I, Rig, make_job
 
-from kling_batch.core.jobs import Batch, Job, JobKey
+from kling_batch.core.jobs import Batch, Job, JobKey, OutputOf, unpicked_key
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.records import Money
 from kling_batch.core.verdicts import Verdict, VerdictRow
 from kling_batch.emulator import Fault, Settings
 from kling_batch.errors import LedgerError
@@ -26,13 +27,16 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import record_verdict
 from kling_batch.report.gallery import (
     RelativeLinks,
+    money_words,
     page_data,
     relative_url,
     render_page,
+    title_of,
     write_gallery,
 )
 from kling_batch.report.gallery_data import as_json, items_of, readable_size
-from kling_batch.report.gallery_entries import Entry, Media, entries_from
+from kling_batch.report.gallery_entries import entries_from
+from kling_batch.report.gallery_entry import Entry, Media
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"' {{ 7*7 }} \x00\u202e"
 NOW = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
@@ -61,7 +65,7 @@ def picture(name: str = "a.png", kind: str = "image", **more: Any) -> Media:
 def html_of(entries: Iterable[Entry], *, title: str = "spring", **more: Any) -> str:
     links = RelativeLinks(FOLDER, {"5a" * 32})
     return render_page(
-        page_data(items_of(entries, links), title=title, total=MicroUSD(420_000), **more)
+        page_data(items_of(entries, links), title=title, total="charged $0.42", **more)
     )
 
 
@@ -121,7 +125,7 @@ def test_an_item_tells_the_story_of_a_render() -> None:
         entry(
             mode="text-to-video",
             tier="pro",
-            endpoint="fal-ai/x",
+            endpoint="fal-ai/kling-video/o3/pro/text-to-video",
             prompt="A samurai\non a cliff",
             parameters={"duration": "5", "generate_audio": True},
             tags=("hero",),
@@ -143,7 +147,8 @@ def test_an_item_tells_the_story_of_a_render() -> None:
         "state": "done",
         "mode": "text-to-video",
         "tier": "pro",
-        "endpoint": "fal-ai/x",
+        "model": "o3",
+        "endpoint": "fal-ai/kling-video/o3/pro/text-to-video",
         "prompt": "A samurai\non a cliff",
         "parameters": {"duration": "5", "generate_audio": "true"},
         "tags": ["hero"],
@@ -153,7 +158,7 @@ def test_an_item_tells_the_story_of_a_render() -> None:
         "request": "r-1",
         "at": "2026-05-01 12:00",
         "seconds": 91.5,
-        "sound": True,
+        "sound": "with sound",
         "media": [
             {
                 "name": "a.mp4",
@@ -169,6 +174,28 @@ def test_an_item_tells_the_story_of_a_render() -> None:
         "judged": "2026-05-01 13:00",
         "judgement": 7,
     }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"generate_audio": True}, "with sound"),
+        ({"generate_audio": False}, "silent"),
+        ({"keep_audio": True}, None),  # as its source
+        ({"audio_url": "speech.mp3"}, None),
+    ],
+)
+def test_sound_is_told_where_it_is_known(parameters: dict[str, Any], words: str | None) -> None:
+    (item,) = page(entry(parameters=parameters)).items
+
+    assert item.get("sound") == words
+
+
+def test_a_heading_names_a_few_batches() -> None:
+    batches = [entry(batch=f"b{n}") for n in (1, 1, 2, 3, 4)]
+
+    assert title_of(batches) == "b1, b2, b3, b4"
+    assert title_of([*batches, entry(batch="b5"), entry(batch="b6")]) == "b1, b2, b3, b4 and 2 more"
 
 
 def test_hostile_text_stays_text_everywhere() -> None:
@@ -313,10 +340,25 @@ def test_without_scripts_there_are_the_files() -> None:
 
 
 def test_the_emulator_is_named_and_an_empty_ledger_too() -> None:
-    assert "would have cost $0.42 on fal; the emulator charges nothing" in (
-        page(entry(), emulated=True).text
-    )
+    assert "1 render , charged $0.42" in page(entry()).text
     assert page().items == []
+
+
+@pytest.mark.parametrize(
+    ("charged", "exposed", "emulated", "words"),
+    [
+        (420_000, 0, False, "charged $0.42"),
+        (420_000, 260_000, False, "charged $0.42, possibly owed $0.26"),
+        (420_000, 0, True, "would have cost $0.42 on fal; nothing was paid: this is the emulator"),
+        (0, 260_000, True, "would have cost $0.00 on fal, and perhaps $0.26 more; nothing was"),
+    ],
+)
+def test_what_may_be_owed_is_told_apart(
+    charged: int, exposed: int, emulated: bool, words: str
+) -> None:
+    money = Money(charged=MicroUSD(charged), exposed=MicroUSD(exposed), unknown=MicroUSD(0))
+
+    assert money_words(money, emulated=emulated).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -428,7 +470,10 @@ def test_every_file_that_the_page_names_is_there(rig: Rig) -> None:
     sources = [media[name] for media in shown.media for name in ("url", "poster")]
     assert len(sources) == 16
     assert all((rig.folder / unquote(source)).is_file() for source in sources)
-    assert "9 renders , would have cost $2.22 on fal; the emulator charges nothing" in shown.text
+    assert (
+        "9 renders , would have cost $1.80 on fal, and perhaps $0.42 more;"
+        " nothing was paid: this is the emulator" in shown.text
+    )
     assert "as of 2026-05-01 12:30 UTC" in shown.text
 
 
@@ -516,6 +561,75 @@ def test_a_final_says_what_it_waits_for(tmp_path: Path) -> None:
         "Not wanted: another take of its draft is picked",
         "The next run pays for it: kling-batch run",
     ]
+
+
+def waits(rig: Rig, *jobs: Job) -> dict[str, str]:
+    """What the cards of a batch of these jobs say comes next."""
+    with rig.ledger() as ledger:
+        ledger.register(Batch(name="test", source="t.yaml", jobs=jobs))
+    with Reader.open(rig.ledger_path) as reader:
+        return {e.label: e.next_step for e in entries_from(reader) if e.state == "waiting"}
+
+
+def child_of(key: JobKey, job_id: str = "source", name: str = "child") -> Job:
+    return make_job(name, prompt=name, start_image_url=OutputOf(key=key, job_id=job_id, take=1))
+
+
+def test_a_render_says_which_source_it_waits_for(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
+    rig.world.faults.add(
+        Fault(stage="job", what="fail", error="content_policy_violation", prompt="violent")
+    )
+    source, bad = make_job("source", prompt="calm"), make_job("bad", prompt="violent")
+    jobs = (source, bad, child_of(source.key), child_of(bad.key, name="blocked"))
+    assert waits(rig, *jobs)["child"] == "Begins when source is rendered"
+
+    rig.run([source, bad])
+
+    assert waits(rig, *jobs) == {
+        "child": "The next run takes it on: kling-batch run",
+        "blocked": "Needs bad, which is failed: kling-batch retry bad",
+    }
+
+
+def test_a_render_says_that_it_waits_for_a_pick(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
+    takes = [make_job("key", prompt="a key", take=take) for take in (1, 2, 3)]
+    rig.run(takes)
+    child = child_of(unpicked_key("test", "key"))
+
+    assert waits(rig, *takes, child) == {
+        "child": "Waits for a pick among key#1..#3: kling-batch review"
+    }
+    (item,) = [
+        each
+        for each in Page(write_gallery(rig.ledger_path, tmp_path).read_text()).items
+        if each["label"] == "child"
+    ]
+    assert item["parents"] == ["the picked take of key"]
+    assert item["parameters"]["start_image_url"] == "output of the picked take of key"
+    record_verdict(rig.ledger_path, takes[1].key, Verdict.PICKED, at=NOW)
+    assert waits(rig, *takes, child) == {"child": "The next run takes it on: kling-batch run"}
+
+
+def test_a_replaced_file_is_said_and_gives_no_poster(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
+    rig.run([make_job("clip"), make_job("other", prompt="other")])
+    other = tmp_path / "test/other.mp4"
+    (tmp_path / "test/clip.mp4").write_bytes(other.read_bytes() + b"more")
+
+    first, second = Page(write_gallery(rig.ledger_path, tmp_path).read_text()).media
+
+    assert (first["changed"], "poster" in first) == (True, False)
+    assert ("changed" in second, "poster" in second) == (False, True)
+
+
+def test_tags_are_those_of_the_ledger(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
+    rig.run([make_job("clip")._replace(tags=("hero", "wide")), make_job("bare", prompt="none")])
+
+    items = Page(write_gallery(rig.ledger_path, tmp_path).read_text()).items
+    assert [item.get("tags") for item in items] == [["hero", "wide"], None]
 
 
 def test_tags_come_from_the_manifest(tmp_path: Path) -> None:

@@ -210,6 +210,15 @@ def test_a_file_that_is_gone_is_not_found(server: Server) -> None:
     assert server.ask("GET", "/" + media["poster"]).status_code == 404
 
 
+def test_a_file_that_was_replaced_is_not_shown_as_the_saved_one(server: Server) -> None:
+    (media,) = server.labelled("clip")["media"]
+    (server.rig.folder / "test/clip.mp4").write_bytes(b"something else")
+
+    assert server.ask("GET", "/" + media["url"]).status_code == 404
+    assert server.ask("GET", "/" + media["poster"]).status_code == 404
+    assert not (server.rig.folder / ".posters").exists()
+
+
 # -- verdicts ----------------------------------------------------------------------------------
 
 
@@ -290,7 +299,9 @@ def test_what_is_no_verdict_is_refused_in_words(
     assert server.verdicts() == {}
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff", b"5", b'{"key": "a"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"{", b"\xff", b"5", b'{"key": "a"}', b"[" * 99_999]
+)
 def test_other_bodies_are_refused_in_words(server: Server, body: bytes) -> None:
     headers = {TOKEN_HEADER: TOKEN, "content-type": "application/json"}
     answer = server.ask("POST", "/verdict", content=body, headers=headers)

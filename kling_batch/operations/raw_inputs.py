@@ -12,18 +12,15 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from kling_batch.core.diagnostics import Collector, summary
 from kling_batch.core.jobs import JSON, Batch, Job
 from kling_batch.core.outcomes import Unread
 from kling_batch.errors import KlingBatchError, ManifestError, Problem, UsageError
+from kling_batch.operations.kept_schemas import KeptSchema, KeptSchemas
 from kling_batch.operations.services import gateway_of, now
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import RunOptions, Settings, resolve
-
-if TYPE_CHECKING:
-    from kling_batch.operations.kept_schemas import KeptSchema
 
 #: Seconds for one schema; then its jobs are not checked.
 PATIENCE = 10.0
@@ -68,9 +65,6 @@ def check_raw_inputs(batches: Sequence[Batch], options: RunOptions) -> tuple[Pro
 def _checked(
     jobs: Sequence[Job], batches: Sequence[Batch], settings: Settings, gateway: Gateway | None
 ) -> tuple[Problem, ...]:
-    # Only for these jobs, which few batches have.
-    from kling_batch.operations.kept_schemas import KeptSchemas  # noqa: PLC0415
-
     ordered = sorted(jobs, key=attrgetter("endpoint"))
     by_endpoint = {name: list(each) for name, each in groupby(ordered, attrgetter("endpoint"))}
     ask = None if settings.options.offline else partial(_ask, settings, gateway)
@@ -91,6 +85,7 @@ def _findings(
     endpoint: str, kept: KeptSchema, jobs: Sequence[Job]
 ) -> Iterator[tuple[Job, Collector]]:
     """What is wrong with each job's input, and once that the schema is missing or old."""
+    # For these jobs alone, which few batches have.
     from kling_batch.catalog.conformance import conformity  # noqa: PLC0415
     from kling_batch.catalog.openapi import input_as_written  # noqa: PLC0415
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import av
@@ -15,6 +16,8 @@ from kling_batch.catalog.registry import cost_of, endpoints
 from kling_batch.core.jobs import Job
 from kling_batch.operations.connections import makes_files
 
+#: Generations without sound.
+NEVER_SOUND = re.compile(r"kling-video/(o1|v1|v1\.5|v1\.6|v2|v2\.1|v2\.5-turbo)/")
 #: What every endpoint can be fed with: a picture, and a clip of three seconds.
 PARENTS = {
     "still": {"mode": "text-to-image", "prompt": "a still"},
@@ -33,7 +36,16 @@ INPUTS = {
     "lipsync": {"video_url": CLIP, "audio_url": SOUND},
     "dub-text": {"video_url": CLIP, "text": "good morning", "voice_id": "uk_man2"},
     "voice": {"voice_url": SOUND},
+    "speech": {"text": "good morning, this is a sentence of some length"},
+    "sound": {"video_url": CLIP, "sound_effect_prompt": "x", "background_music_prompt": "y"},
+    "try-on": {"human_image_url": STILL, "garment_image_url": STILL},
     "motion-control": {"image_url": STILL, "video_url": CLIP, "character_orientation": "image"},
+}
+#: What a person may say where fal publishes no price: here what the emulator charges.
+UNPRICED = {
+    "fal-ai/kling-video/v1/tts": 0.01,
+    "fal-ai/kling-video/v1/standard/text-to-video": 0.28,
+    "fal-ai/kling-video/v1/standard/image-to-video": 0.28,
 }
 
 
@@ -48,6 +60,8 @@ def everything() -> str:
             job["prompt"] = name
         if endpoint.mode.endswith("-to-video"):
             job["duration"] = 5
+        if endpoint.price is None:
+            job["price"] = UNPRICED.get(endpoint.id, 0.49)
         jobs.append(job)
     return json.dumps({"name": "test", "jobs": jobs})
 
@@ -76,6 +90,7 @@ def test_a_job_of_every_endpoint_is_planned_rendered_and_paid_as_planned(
     rig.run(jobs, cost_of=cost_of)
 
     charged = {(r.endpoint, r.payload.get("prompt")): r for r in rig.world.books.accepted}
+    assert len(rig.world.books.accepted) == len(charged)
     assert len(charged) == len(jobs) == len(endpoints()) + 2
     for job in jobs:
         request = charged[job.endpoint, job.arguments.get("prompt")]
@@ -97,16 +112,23 @@ def assert_plays(folder: Path, job: Job) -> None:
         answer = json.loads((folder / job.output_path(0, ".json")).read_text())
         assert answer["voice_id"]
         return
-    if "image" in job.mode.rpartition("-to-")[2]:
+    if job.mode == "sound":
+        with av.open(str(folder / job.output_path(1, ".mp3"))) as container:
+            assert sum(1 for _ in container.decode(audio=0)) > 40
+    if job.mode == "speech":
+        with av.open(str(folder / job.output_path(0, ".mp3"))) as container:
+            frames = [frame.samples for frame in container.decode(audio=0)]
+            assert 2.9 < sum(frames) / 16_000 < 3.6  # the sentence has 47 letters
+        return
+    if job.mode == "try-on" or "image" in job.mode.rpartition("-to-")[2]:
         with Image.open(folder / job.output_path(0, ".png")) as picture:
             picture.load()
         return
     seconds, sound = length(folder / job.output_path(0, ".mp4"))
     made = 5 if job.mode == "avatar" else 3
     assert seconds == float(job.arguments.get("duration", made)), job.id
-    silent = job.arguments.get("generate_audio") is False or (
-        "/o1/" in job.endpoint and ("keep_audio" not in job.arguments)
-    )
+    never = NEVER_SOUND.search(job.endpoint) and "keep_audio" not in job.arguments
+    silent = job.arguments.get("generate_audio") is False or bool(never)
     assert sound is not silent, job.id
 
 

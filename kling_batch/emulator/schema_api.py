@@ -85,6 +85,8 @@ _LIMITS: Mapping[str, tuple[str, str]] = {
     "text": ("", "maxLength"),
     "texts": ("", "maxItems"),
     "urls": ("", "maxItems"),
+    "shots": ("", "maxItems"),
+    "elements": ("", "maxItems"),
     "int": ("minimum", "maximum"),
     "float": ("minimum", "maximum"),
 }

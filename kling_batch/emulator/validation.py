@@ -127,6 +127,8 @@ def _range(rule: Field, number: float, value: object, path: Path) -> Iterator[De
 
 
 def _shots(rule: Field, value: object, path: Path) -> Iterator[Detail]:
+    if rule.high is not None and isinstance(value, list) and len(value) > rule.high:
+        yield _too_many(rule.high, path, value)
     for shot, where in _objects(value, path):
         if isinstance(shot, Mapping):
             prompt = Field("text", required=True, high=SHOT_LIMIT)

@@ -1,4 +1,4 @@
-"""One manifest with a job of every endpoint: planned with prices, rendered, and paid as planned."""
+"""One manifest with a job of every endpoint of fal's: planned, rendered, and paid as planned."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from PIL import Image
 from support.engine import Rig, account
 from support.manifests import batch
 
+from kling_batch.catalog.conformance import conformity
+from kling_batch.catalog.openapi import input_as_written
 from kling_batch.catalog.registry import cost_of, endpoints
 from kling_batch.core.jobs import Job
+from kling_batch.emulator.catalogue import CATALOGUE
+from kling_batch.emulator.schema_api import document
 from kling_batch.operations.connections import makes_files
 
 #: Generations without sound.
@@ -47,6 +51,20 @@ UNPRICED = {
     "fal-ai/kling-video/v1/standard/text-to-video": 0.28,
     "fal-ai/kling-video/v1/standard/image-to-video": 0.28,
 }
+#: What the catalogue leaves to `endpoint:`, with the dollars that the emulator charges.
+BY_ID = {
+    **{
+        f"fal-ai/kling-video/{place}/effects": ({"effect_scene": "hug"}, price)
+        for place, price in (
+            ("v1/standard", 0.28),
+            ("v1.5/pro", 0.49),
+            ("v1.6/standard", 0.28),
+            ("v1.6/pro", 0.49),
+        )
+    },
+    "fal-ai/kling-video/v1/standard/ai-avatar": ({"image_url": STILL, "audio_url": SOUND}, 0.281),
+    "fal-ai/kling-video/v1/pro/ai-avatar": ({"image_url": STILL, "audio_url": SOUND}, 0.575),
+}
 
 
 def everything() -> str:
@@ -63,6 +81,9 @@ def everything() -> str:
         if endpoint.price is None:
             job["price"] = UNPRICED.get(endpoint.id, 0.49)
         jobs.append(job)
+    for number, (endpoint_id, (given, price)) in enumerate(BY_ID.items()):
+        raw = {"id": f"raw-{number}", "endpoint": endpoint_id, "price": price, "input": given}
+        jobs.append(raw)
     return json.dumps({"name": "test", "jobs": jobs})
 
 
@@ -91,7 +112,7 @@ def test_a_job_of_every_endpoint_is_planned_rendered_and_paid_as_planned(
 
     charged = {(r.endpoint, r.payload.get("prompt")): r for r in rig.world.books.accepted}
     assert len(rig.world.books.accepted) == len(charged)
-    assert len(charged) == len(jobs) == len(endpoints()) + 2
+    assert len(charged) == len(jobs) == len(endpoints()) + len(BY_ID) + 2
     for job in jobs:
         request = charged[job.endpoint, job.arguments.get("prompt")]
         assert request.succeeded, job.id
@@ -103,6 +124,10 @@ def test_a_job_of_every_endpoint_is_planned_rendered_and_paid_as_planned(
             assert request.charged_micro_usd == job.estimate, job.id
         assert_plays(tmp_path, job)
     assert set(rig.charges) == {1}
+    for job in jobs:
+        schema = input_as_written(document(CATALOGUE[job.endpoint]), job.endpoint)
+        assert schema is not None
+        assert conformity(job.endpoint, schema, job.arguments).errors == [], job.id
     assert made["v4-edit-pro"].estimate_note == "as long as its source, about"
 
 
@@ -111,6 +136,9 @@ def assert_plays(folder: Path, job: Job) -> None:
     if job.mode == "voice":
         answer = json.loads((folder / job.output_path(0, ".json")).read_text())
         assert answer["voice_id"]
+        return
+    if not job.mode:
+        assert length(folder / job.output_path(0, ".mp4"))[0] == 5
         return
     if job.mode == "sound":
         with av.open(str(folder / job.output_path(1, ".mp3"))) as container:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +80,8 @@ class KeptSchemas:
     def _one(self, kept: Mapping[str, Any], name: str) -> KeptSchema:
         with suppress(KeyError, TypeError, ValueError, AttributeError):
             entry = kept[self._service][name]
-            return KeptSchema(entry["document"], parse_time(entry["read_at"]))
+            read_at = parse_time(entry["read_at"]).astimezone(UTC)
+            return KeptSchema(entry["document"], read_at)
         return KeptSchema(None)
 
     def _kept(self) -> dict[str, Any]:

@@ -217,7 +217,12 @@ def test_schemas_of_an_emulator_are_not_fals(tmp_path: Path) -> None:
     assert KeptSchemas(ledger, "fal", lambda: NOW).of([ID], None)[ID].document is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"fal": 3}', '{"fal": {"fal-ai/flux/dev": 3}}'])
+NO_ZONE = '{"fal": {"fal-ai/flux/dev": {"read_at": "2026-01-02", "document": {}}}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"fal": 3}', '{"fal": {"fal-ai/flux/dev": 3}}', NO_ZONE]
+)
 def test_a_damaged_file_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE_NAME).write_text(text)
     kept = KeptSchemas(tmp_path / "ledger.db", "fal", lambda: NOW)

@@ -72,6 +72,8 @@ class RunOptions:
     reuse: float | None = None
     #: Ask nobody: the plan is made of ledger and disk alone.
     offline: bool = False
+    #: Hold the inputs of `endpoint:` jobs against fal's schemas.
+    schemas: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ class Options:
         reuse: collect what was paid for so long ago, also by another ledger: `"7d"`, seconds, 0
             to buy it anew; default: the manifest's, else seven days.
         offline: `plan` asks nobody, not even fal's request list.
+        schemas: hold the inputs of `endpoint:` jobs against fal's own schemas.
         emulator: `True` for the emulator inside this process, or the address of one.
 
     Raises:
@@ -81,6 +82,7 @@ class Options:
     emulator: bool | str = False
     reuse: str | float | timedelta | None = None
     offline: bool = False
+    schemas: bool = True
 
     def __post_init__(self) -> None:
         run_options(self)
@@ -109,6 +111,7 @@ def run_options(options: Options) -> RunOptions:
         collect=options.collect,
         reuse=_parsed("reuse", _window, options.reuse),
         offline=options.offline,
+        schemas=options.schemas,
         emulator=emulator if isinstance(emulator, str) else "" if emulator else None,
     )
 
@@ -137,7 +140,11 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
     for name, value in values.items():
         if value is not None:
             command = command.having(name, str(value))
-    flags = {"--collect": parsed.collect, "--emulator": parsed.emulator == ""}
+    flags = {
+        "--collect": parsed.collect,
+        "--no-schemas": not parsed.schemas,
+        "--emulator": parsed.emulator == "",
+    }
     for name in (name for name, given in flags.items() if given):
         command = command.having(name)
     return command

@@ -137,7 +137,12 @@ START_IMAGE_URL = Parameter(
     name="start_image_url", kind="url", media="image", limits=IMAGE, doc="The first frame."
 )
 END_IMAGE_URL = Parameter(
-    name="end_image_url", kind="url", media="image", limits=IMAGE, doc="The last frame."
+    name="end_image_url",
+    kind="url",
+    also=("tail_image_url",),
+    media="image",
+    limits=IMAGE,
+    doc="The last frame.",
 )
 VIDEO_URL = Parameter(
     name="video_url",
@@ -264,6 +269,7 @@ CFG_SCALE = Parameter(
     default=0.5,
     doc="How closely the prompt is followed, 0 to 1.",
 )
+FIVE_OR_TEN = replace(DURATION, choices=("5", "10"), doc="Seconds of video, 5 or 10.")
 START_NEEDED = replace(START_IMAGE_URL, required=True, also=("image_url",))
 RESOLUTION_2K = replace(RESOLUTION, choices=("1K", "2K"), doc="Size of the picture.")
 
@@ -338,4 +344,34 @@ SHOTS_IN_PART = Parameter(
 #: The longest that any host states; fal states none.
 PROMPT_LONG = replace(
     PROMPT, maximum=26_000, open=True, doc="What to make; fal states no greatest length."
+)
+
+# --- speech -------------------------------------------------------------------------------------
+
+_PRESET_VOICES = """
+genshin_vindi2 zhinen_xuesheng AOT ai_shatang genshin_klee2 genshin_kirara ai_kaiya
+oversea_male1 ai_chenjiahao_712 girlfriend_4_speech02 chat1_female_new-3 chat_0407_5-1
+cartoon-boy-07 uk_boy1 cartoon-girl-01 PeppaPig_platform ai_huangzhong_712 ai_huangyaoshi_712
+ai_laoguowang_712 chengshu_jiejie you_pingjing calm_story1 uk_man2 laopopo_speech02
+heainainai_speech02 reader_en_m-v1 commercial_lady_en_f-v1 tiyuxi_xuedi tiexin_nanyou
+girlfriend_1_speech02 girlfriend_2_speech02 zhuxi_speech02 uk_oldman3 dongbeilaotie_speech02
+chongqingxiaohuo_speech02 chuanmeizi_speech02 chaoshandashu_speech02 ai_taiwan_man2_speech02
+xianzhanggui_speech02 tianjinjiejie_speech02 diyinnansang_DB_CN_M_04-v2 yizhipiannan-v1
+guanxiaofang-v2 tianmeixuemei-v1 daopianyansang-v1 mengwa-v1
+"""
+PRESET_VOICE = Parameter(
+    name="voice_id",
+    kind="choice",
+    choices=tuple(_PRESET_VOICES.split()),
+    doc="Who says it.",
+)
+#: Those of them that fal does not find, as users report.
+VOICES_NOT_FOUND = ("reader_en_m-v1", "commercial_lady_en_f-v1")
+VOICE_SPEED = Parameter(
+    name="voice_speed",
+    kind="decimal",
+    minimum=0.8,
+    maximum=2,
+    default=1.0,
+    doc="How fast, 0.8 to 2.",
 )

@@ -1,7 +1,6 @@
 """The catalogue's parameters of an endpoint held against fal's own schema of it. Pure.
 
-Reads OpenAPI documents, which come from outside: whatever has another form than expected is left
-out. Must not fetch them.
+Whatever has another form than expected is left out. Must not fetch documents.
 """
 
 from __future__ import annotations
@@ -9,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from kling_batch.catalog.endpoint import Endpoint
+from kling_batch.catalog.openapi import Schema
 from kling_batch.catalog.parameter import Parameter
 from kling_batch.core.diagnostics import show
-from kling_batch.core.jobs import JSON
-
-#: References that lead to references.
-_MOST_STEPS = 20
 
 
 class Change(StrEnum):
@@ -72,83 +67,6 @@ class CatalogCheck:
         return not any(
             each.unread or any(found.moved for found in each.differences) for each in self.endpoints
         )
-
-
-def input_schema(document: JSON, endpoint_id: str) -> Schema | None:
-    """The schema of an endpoint's input, or None where the document has none."""
-    if not isinstance(document, Mapping):
-        return None
-    whole = Schema(document, document)
-    paths = whole.part("paths")
-    posts = [path.part("post") for path in paths.parts() if path.name.strip("/") == endpoint_id]
-    posts += [path.part("post") for path in paths.parts()]
-    for post in posts:
-        body = post.part("requestBody").part("content").part("application/json").part("schema")
-        if (found := body.resolved()).properties:
-            return found
-    return None
-
-
-class Schema:
-    """A part of an OpenAPI document; what is missing is empty."""
-
-    def __init__(self, value: JSON, document: JSON, name: str = "") -> None:
-        """`document` resolves references."""
-        self.value: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
-        self.name = name
-        self._document = document
-
-    def part(self, name: str) -> Schema:
-        """The part of this name."""
-        return Schema(self.value.get(name), self._document, name)
-
-    def parts(self) -> list[Schema]:
-        """All parts that have names."""
-        return [Schema(value, self._document, str(name)) for name, value in self.value.items()]
-
-    def resolved(self, steps: int = _MOST_STEPS) -> Schema:
-        """What it refers to, its own words kept; of alternatives the first that is not null."""
-        merged = dict(self.value)
-        reference = merged.pop("$ref", None)
-        inner: list[Schema] = []
-        if isinstance(reference, str) and reference.startswith("#/"):
-            target = Schema(self._document, self._document)
-            for name in reference[2:].split("/"):
-                target = target.part(name)
-            inner.append(target)
-        for key in ("allOf", "anyOf", "oneOf"):
-            alternatives = merged.pop(key, None)
-            for each in alternatives if isinstance(alternatives, list) else []:
-                if not (isinstance(each, Mapping) and each.get("type") == "null"):
-                    inner.append(Schema(each, self._document))
-                    if key != "allOf":
-                        break
-        for each in inner if steps else ():
-            merged = {**each.resolved(steps - 1).value, **merged}
-        return Schema(merged, self._document, self.name)
-
-    @property
-    def properties(self) -> dict[str, Schema]:
-        """The fields of an object."""
-        return {each.name: each.resolved() for each in self.part("properties").parts()}
-
-    @property
-    def required(self) -> frozenset[str]:
-        """The fields that an object must have."""
-        names = self.value.get("required")
-        return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """Its enum as text; empty where it has none."""
-        values = self.value.get("enum")
-        return tuple(str(v) for v in values if v is not None) if isinstance(values, list) else ()
-
-    def number(self, name: str) -> float | None:
-        """A limit, where it is a number."""
-        value = self.value.get(name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return value if number else None
 
 
 def differences(endpoint: Endpoint, found: Schema) -> list[Difference]:

@@ -136,7 +136,8 @@ def why_not_found(mode: str, tier: str | None, model: str | None = None) -> Prob
     """The problem of words for which `find` raises `KeyError`: a sentence with what there is."""
     name = model or default_model()
     if name not in models():
-        hint = nearest(name, models()) or f"one of {', '.join(models())}"
+        close = nearest(name, models())
+        hint = f"one of {', '.join(models())}" + (f"; {close}" if close else "")
         message = f"there is no model `{name}`"
         return Problem.about(("model",), message, "unknown-model", hint)
     if mode not in modes():

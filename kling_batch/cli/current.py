@@ -123,4 +123,5 @@ def _current(job: LedgerJob, batches: Sequence[Batch], options: RunOptions) -> C
 def _plan(batches: Sequence[Batch], options: RunOptions) -> Plan:
     """The plan of everything, as a run without a selection would make it."""
     whole: dict[str, Any] = {"limit": None, "collect": False, "retry_failed": False}
+    whole["schemas"] = False  # nothing is paid for
     return operations.plan_run(batches, replace(options, **whole)).plan

@@ -132,6 +132,13 @@ def service_options(command: F) -> F:
     return command
 
 
+def schema_option(command: F) -> F:
+    """Whether `endpoint:` jobs are checked."""
+    return option(
+        "--no-schemas", is_flag=True, help="Do not hold `endpoint:` jobs against fal's own schemas"
+    )(command)
+
+
 def limit_options(command: F) -> F:
     """How much, how fast, how long."""
     for decorate in reversed(
@@ -226,6 +233,7 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         emulator=address,
         reuse=0.0 if values.get("no_reuse") else values.get("reuse"),
         offline=bool(values.get("offline")),
+        schemas=not values.get("no_schemas"),
     )
 
 

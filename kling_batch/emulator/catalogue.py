@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .earlier import EARLIER
 from .endpoints import O3, Endpoint, Media, Tariff
 from .families import FAMILIES
 from .speech import SPEECH
 
-CATALOGUE: Mapping[str, Endpoint] = {**O3, **FAMILIES, **SPEECH}
+CATALOGUE: Mapping[str, Endpoint] = {**O3, **FAMILIES, **SPEECH, **EARLIER}
 
 #: Below these only the listed ids exist, so that a misspelt one is refused.
 _COMPLETE = (
-    *(
-        f"fal-ai/kling-video/{family}/"
-        for family in ("o3", "o1", "v3", "v2.6", "lipsync", "ai-avatar")
-    ),
+    "fal-ai/kling-video/",
     *(f"fal-ai/kling-image/{family}/" for family in ("o3", "o1", "v3")),
     "kling/v4/",
 )

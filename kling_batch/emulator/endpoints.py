@@ -11,10 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 FieldKind = Literal[
-    "text", "texts", "url", "urls", "enum", "bool", "int", "float", "shots", "elements"
+    "text",
+    "texts",
+    "url",
+    "urls",
+    "enum",
+    "bool",
+    "int",
+    "float",
+    "shots",
+    "elements",
+    "object",
+    "objects",
 ]
 Sound = Literal["asked", "kept", "always", "never"]
-Media = Literal["image", "video", "voice", "other"]
+Media = Literal["image", "video", "audio", "voice", "other"]
 
 PROMPT_LIMIT = 2500
 SHOT_LIMIT = 512

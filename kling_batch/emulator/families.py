@@ -72,9 +72,13 @@ _V3_TARIFFS: Mapping[str, Tariff] = {
     "pro": Tariff(unit_micro_usd=_UNIT, second=112_000, sound=168_000, voice=196_000),
     "4k": Tariff(unit_micro_usd=420_000, second=420_000),
 }
+_SIX: _Fields = {
+    **_SHOTS,
+    "multi_prompt": Field("shots", allowed=tuple(map(str, range(1, 16))), high=6),
+}
 _TURBO: Mapping[str, _Fields] = {
-    "text-to-video": {**_SHOTS, **_RATIO},
-    "image-to-video": {"image_url": Field("url", required=True), **_SHOTS},
+    "text-to-video": {**_SIX, **_RATIO},
+    "image-to-video": {"image_url": Field("url", required=True), **_SIX},
 }
 
 
@@ -143,12 +147,14 @@ def _picture(below: str, fields: _Fields, references: int | None = None) -> Endp
 
 # -- 2.6 --
 
+#: fal states no length of what must not be seen.
+_V2_6_STYLE: _Fields = {**_STYLE, "negative_prompt": Field("text")}
 _V2_6: Mapping[str, _Fields] = {
-    "text-to-video": {**_PROMPT, **_RATIO, **_STYLE},
+    "text-to-video": {**_PROMPT, **_RATIO, **_V2_6_STYLE},
     "image-to-video": {
         **_PROMPT,
         **_START,
-        **{name: field for name, field in _STYLE.items() if name != "cfg_scale"},
+        **{name: field for name, field in _V2_6_STYLE.items() if name != "cfg_scale"},
         "voice_ids": Field("texts", high=2),
     },
 }
@@ -257,7 +263,11 @@ _V4: Mapping[str, _Fields] = {
 _FLASH: Mapping[str, _Fields] = {
     "text-to-video": {**_long(20), **_WIDE},
     "image-to-video": {"start_image_url": Field("url", required=True), **_long(20)},
-    "reference-to-video": {**_V4_REFERENCES, **_long(20), **_WIDE},
+    "reference-to-video": {
+        **{name: field for name, field in _V4_REFERENCES.items() if not name.endswith("image_url")},
+        **_long(20),
+        **_WIDE,
+    },
     "video-to-video": {
         **_LONG_PROMPT,
         "video_url": Field("url", required=True),

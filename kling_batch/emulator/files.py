@@ -181,6 +181,8 @@ class Files:
         """Dimensions and length, or None if it is neither image nor video."""
         if isinstance(file.recipe, media.Clip):
             return Shape(file.recipe.width, file.recipe.height, file.recipe.seconds)
+        if isinstance(file.recipe, media.Sound):
+            return Shape(0, 0, file.recipe.seconds)
         if isinstance(file.recipe, media.Picture):
             return Shape(file.recipe.width, file.recipe.height)
         if file.path not in self._shapes:

@@ -1,4 +1,4 @@
-"""Images and video clips rendered from recipes; the same recipe gives the same bytes.
+"""Images, video clips and sounds rendered from recipes; the same recipe gives the same bytes.
 
 Pillow and PyAV are imported on first use. Must not know requests or HTTP.
 """
@@ -65,7 +65,19 @@ class Clip:
     suffix = ".mp4"
 
 
-Recipe = Picture | Clip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """Recipe of a sound: its length, and what decides its pitch."""
+
+    seconds: float
+    text: str = ""
+    tag: str = ""
+
+    content_type = "audio/mpeg"
+    suffix = ".mp3"
+
+
+Recipe = Picture | Clip | Sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,9 @@ def frame_size(ratio: float, short_side: int) -> tuple[int, int]:
 
 
 def _encode(recipe: Recipe) -> bytes:
-    return _encode_picture(recipe) if isinstance(recipe, Picture) else _encode_clip(recipe)
+    if isinstance(recipe, Picture):
+        return _encode_picture(recipe)
+    return _encode_clip(recipe) if isinstance(recipe, Clip) else _encode_sound(recipe)
 
 
 @lru_cache(maxsize=64)
@@ -182,6 +196,18 @@ def _write_clip(path: Path, clip: Clip) -> None:
             for sound in _sound(clip.seconds, 220 + 2 * _digest(clip.text, clip.tag)[1]):
                 container.mux(audio.encode(sound))
             container.mux(audio.encode(None))
+
+
+def _encode_sound(sound: Sound) -> bytes:
+    import av  # noqa: PLC0415
+
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp3", options={"fflags": "bitexact"}) as container:
+        stream = container.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="mono")
+        for frame in _sound(sound.seconds, 220 + 2 * _digest(sound.text, sound.tag)[1]):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return out.getvalue()
 
 
 def _frames(clip: Clip) -> Iterator[Any]:

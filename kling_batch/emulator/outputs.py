@@ -15,7 +15,7 @@ from typing import Any
 from .endpoints import Endpoint, is_on, makes_sound
 from .errors import detail
 from .files import File, Files
-from .media import Clip, Picture, Recipe, Shape, frame_size
+from .media import Clip, Picture, Recipe, Shape, Sound, frame_size
 from .records import Request, prompt_of
 from .validation import shot_seconds
 
@@ -23,6 +23,8 @@ from .validation import shot_seconds
 _VIDEO_SIDE = {"standard": 720, "pro": 800, "4k": 900}
 _IMAGE_SIDE = {"1K": 512, "2K": 768, "4K": 1024}
 _DEFAULT_SECONDS = 5.0
+#: Letters that are spoken in a second.
+_LETTERS = 15
 # Endpoints outside the catalogue have no limits of their own.
 _MOST_SECONDS = 60.0
 _MOST_IMAGES = 16
@@ -31,7 +33,11 @@ _IMAGE_FIELDS = (
     "start_image_url",
     "middle_image_urls",
     "end_image_url",
+    "tail_image_url",
     "image_urls",
+    "input_image_urls",
+    "human_image_url",
+    "garment_image_url",
 )
 _CLIP_FIELDS = ("video_url", "video_urls")
 
@@ -41,7 +47,14 @@ def recipes_for(
 ) -> list[Recipe]:
     """Recipes of the files that a successful render of this input has."""
     if endpoint.media == "video":
-        return [_clip(endpoint, payload, files, tag, now)]
+        clip = _clip(endpoint, payload, files, tag, now)
+        heard = endpoint.operation == "video-to-audio"
+        return [clip, Sound(seconds=clip.seconds, text=clip.text, tag=tag)] if heard else [clip]
+    if endpoint.media == "audio":
+        text = str(payload.get("text"))
+        speed = _number(payload.get("voice_speed"), 1.0)
+        seconds = min(max(len(text) / _LETTERS / speed, 1.0), _MOST_SECONDS)
+        return [Sound(seconds=seconds, text=text, tag=tag)]
     if endpoint.media == "image":
         return _pictures(payload, files, tag, now)
     return []
@@ -76,7 +89,8 @@ def _pictures(payload: Mapping[str, Any], files: Files, tag: str, now: float) ->
     series = payload.get("result_type") == "series"
     wanted = payload.get("series_amount" if series else "num_images")
     count = min(round(_number(wanted, 1)), _MOST_IMAGES)
-    references = payload.get("image_urls") or payload.get("image_url")
+    names = ("image_urls", "image_url", "human_image_url")
+    references = next((payload[name] for name in names if payload.get(name)), None)
     first = references[0] if isinstance(references, list) and references else references
     ratio = _ratio(payload.get("aspect_ratio"), _shape_at(first, files, now))
     width, height = frame_size(ratio, _IMAGE_SIDE.get(str(payload.get("resolution")), 512))
@@ -102,12 +116,17 @@ def output_of(
         described = {"video": _described(shelved[0], files, sizes=sizes)}
         shape = files.shape(shelved[0])
         spoken = {"duration": shape.seconds} if endpoint.operation == "avatar" and shape else {}
-        return {**described, **spoken}
+        sounds = [_described(file, files, sizes=sizes) for file in shelved[1:]]
+        heard = {"audio": sounds[0]} if sounds else {}
+        return {**described, **heard, **spoken}
+    if endpoint.media == "audio":
+        return {"audio": _described(shelved[0], files, sizes=sizes)}
     if endpoint.media == "voice":
         return {"voice_id": f"voice-{request.request_id[-12:]}"}
     if endpoint.media == "image":
         inline = is_on(request.payload.get("sync_mode"))
-        return {"images": [_image(file, files, sizes=sizes, inline=inline) for file in shelved]}
+        images = [_image(file, files, sizes=sizes, inline=inline) for file in shelved]
+        return {"image": images[0]} if endpoint.operation == "try-on" else {"images": images}
     return {"output": "done", "seed": request.seed}
 
 

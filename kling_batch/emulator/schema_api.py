@@ -78,11 +78,15 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     "float": {"type": "number"},
     "shots": {"type": "array", "items": {"type": "object"}},
     "elements": {"type": "array", "items": {"type": "object"}},
+    "object": {"type": "object"},
+    "objects": {"type": "array", "items": {"type": "object"}},
 }
 _LIMITS: Mapping[str, tuple[str, str]] = {
     "text": ("", "maxLength"),
     "texts": ("", "maxItems"),
     "urls": ("", "maxItems"),
+    "shots": ("", "maxItems"),
+    "elements": ("", "maxItems"),
     "int": ("minimum", "maximum"),
     "float": ("minimum", "maximum"),
 }

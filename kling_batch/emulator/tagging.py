@@ -37,4 +37,9 @@ def _webp(data: bytes, words: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-_TAGGERS = {".mp4": _mp4, ".png": _png, ".jpg": _jpeg, ".webp": _webp}
+def _mp3(data: bytes, words: bytes) -> bytes:
+    """A comment of ID3v1, which is the end of a file."""
+    return data + (b"TAG" + b"\0" * 94 + words[:28]).ljust(127, b"\0") + b"\xff"
+
+
+_TAGGERS = {".mp4": _mp4, ".png": _png, ".jpg": _jpeg, ".webp": _webp, ".mp3": _mp3}

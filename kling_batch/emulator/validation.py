@@ -127,6 +127,8 @@ def _range(rule: Field, number: float, value: object, path: Path) -> Iterator[De
 
 
 def _shots(rule: Field, value: object, path: Path) -> Iterator[Detail]:
+    if rule.high is not None and isinstance(value, list) and len(value) > rule.high:
+        yield _too_many(rule.high, path, value)
     for shot, where in _objects(value, path):
         if isinstance(shot, Mapping):
             prompt = Field("text", required=True, high=SHOT_LIMIT)
@@ -151,6 +153,17 @@ def _elements(rule: Field, value: object, path: Path) -> Iterator[Detail]:
             yield _wrong_type("object", where, element)
 
 
+def _object(_rule: Field, value: object, path: Path) -> Iterator[Detail]:
+    if not isinstance(value, Mapping):
+        yield _wrong_type("object", path, value)
+
+
+def _objects_only(_rule: Field, value: object, path: Path) -> Iterator[Detail]:
+    for each, where in _objects(value, path):
+        if not isinstance(each, Mapping):
+            yield _wrong_type("object", where, each)
+
+
 _CHECKS: Mapping[str, Callable[[Field, object, Path], Iterator[Detail]]] = {
     "text": _text,
     "texts": _texts,
@@ -162,6 +175,8 @@ _CHECKS: Mapping[str, Callable[[Field, object, Path], Iterator[Detail]]] = {
     "float": _float,
     "shots": _shots,
     "elements": _elements,
+    "object": _object,
+    "objects": _objects_only,
 }
 
 

@@ -1,6 +1,6 @@
 """fal's own description of an endpoint: its OpenAPI document, free and without a key.
 
-Must not judge what is in it; `catalog/drift.py` does.
+Must not judge what is in it; `catalog/` does.
 """
 
 from __future__ import annotations

@@ -338,7 +338,7 @@ def _is_url(name: str) -> bool:
 def _raw(
     values: dict[str, JSON], defaults: frozenset[str], files: Files
 ) -> tuple[Request | None, Collector]:
-    """A request passed on unchecked, at the price that the job gives."""
+    """A request that the catalogue does not check, at the price that the job gives."""
     problems = Collector()
     endpoint_id = values.pop("endpoint")
     written = from_json(values.pop("input", None) or {}, "{")

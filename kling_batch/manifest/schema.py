@@ -186,7 +186,9 @@ class _JobKeys(_SharedKeys):
     when: Condition | None = _key("The job exists only where this holds.")
     review: Review | None = _key("Draft and final of this job; null: neither.")
     endpoint: AnyWord | None = _key("Any fal endpoint, instead of `mode`.")
-    input: Object | None = _key("The whole input of such an endpoint: passed on.")
+    input: Object | None = _key(
+        "The whole input of such an endpoint, held against fal's schema of it."
+    )
     price: AnyPrice | None = _key("US dollars for one attempt at such an endpoint.")
 
 

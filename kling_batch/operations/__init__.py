@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.export import export_takes
     from kling_batch.operations.plan import plan_run
     from kling_batch.operations.prices import live_price_changes
+    from kling_batch.operations.raw_inputs import check_raw_inputs
     from kling_batch.operations.repair import repair_files
     from kling_batch.operations.resolve import resolve_not_submitted, resolve_submitted
     from kling_batch.operations.retry import allow_retries, allow_take
@@ -34,6 +35,7 @@ _MODULES = {
     "check_catalog": "catalog_check",
     "check_folder": "checks",
     "check_key_file": "checks",
+    "check_raw_inputs": "raw_inputs",
     "check_service": "doctor",
     "compare_models": "compare",
     "edit_ledger": "services",
@@ -59,6 +61,7 @@ __all__ = [
     "check_catalog",
     "check_folder",
     "check_key_file",
+    "check_raw_inputs",
     "check_service",
     "compare_models",
     "edit_ledger",

@@ -16,22 +16,20 @@ from kling_batch.catalog.drift import (
     Checked,
     Difference,
     differences,
-    input_schema,
 )
 from kling_batch.catalog.endpoint import Endpoint
+from kling_batch.catalog.openapi import input_schema
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import Unread
 from kling_batch.core.quantities import exact_usd, parse_usd
 from kling_batch.errors import AuthError
 from kling_batch.fal.client import FalQueue, connect
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
-from kling_batch.fal.schemas import schema_of
+from kling_batch.operations.schema_reads import schemas_over
 from kling_batch.operations.services import gateway_of
 from kling_batch.operations.unit_prices import AT_ONCE, unit_factor
 from kling_batch.settings import RunOptions, resolve
 
-#: Schemas that are fetched at once.
-PARALLEL = 4
 #: Seconds for one of them.
 PATIENCE = 60.0
 
@@ -65,20 +63,9 @@ async def _check(
 ) -> CatalogCheck:
     # Tiers may share an id, and then they share the schema.
     ids = list(dict.fromkeys(endpoint.id for endpoint in endpoints))
-    schemas: dict[str, JSON | Unread] = {}
     prices: _Prices = {}
     async with connect(gateway, auth) as fal:
-        limiter = anyio.CapacityLimiter(PARALLEL)
-
-        async def fetch(name: str) -> None:
-            async with limiter:
-                schemas[name] = Unread(f"no whole answer within {PATIENCE:.0f} s")
-                with anyio.move_on_after(PATIENCE):
-                    schemas[name] = await schema_of(fal.files, name)
-
-        async with anyio.create_task_group() as group:
-            for name in ids:
-                group.start_soon(fetch, name)
+        schemas = await schemas_over(fal.files, ids, PATIENCE)
         if not no_prices:
             prices, no_prices = await _prices(fal.queue, ids)
     checked = tuple(_compared(each, schemas[each.id], prices) for each in endpoints)

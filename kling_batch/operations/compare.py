@@ -47,7 +47,7 @@ def compare_models(
             raise UsageError(f"there is no model `{name}`; {hint}")
     written = load(manifest, variables=variables)
     wanted = tuple(dict.fromkeys(models)) or every_model()
-    asked = replace(options, offline=True)
+    asked = replace(options, offline=True, schemas=False)
     loaded = ((name, *load_on(manifest, name, variables=variables)) for name in wanted)
     return tuple(
         OnModel(

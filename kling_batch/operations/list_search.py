@@ -6,14 +6,11 @@ Imported where something is to be paid for. Must not pay or write anything.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
-import anyio.lowlevel
-from anyio.from_thread import start_blocking_portal
 
 from kling_batch.core.jobs import Job
 from kling_batch.core.recovery import Recovery
@@ -22,14 +19,13 @@ from kling_batch.errors import AuthError
 from kling_batch.fal.client import connect
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.ledger.reader import Reader
+from kling_batch.operations.own_loop import in_own_loop
 from kling_batch.operations.services import emulator_state, now
 from kling_batch.output.download import Downloader
 from kling_batch.settings import Settings
 
 #: Seconds for the whole search; then the run goes on without it.
 PATIENCE = 300.0
-
-T = TypeVar("T")
 
 
 def authorization_for(settings: Settings) -> str | None:
@@ -69,7 +65,7 @@ def search(
     Raises:
         KlingBatchError: it cannot be asked.
     """
-    return _in_own_loop(partial(_ask, wanted, known, reuse, gateway, auth))
+    return in_own_loop(partial(_ask, wanted, known, reuse, gateway, auth))
 
 
 async def _ask(
@@ -81,13 +77,3 @@ async def _ask(
             renders = ListedRenders(fal.queue, fetcher, known, Path(scratch), now)
             return await renders.find(wanted, reuse)
     return Search(notices=["fal's request list takes too long; the run goes on without it"])
-
-
-def _in_own_loop(work: Callable[[], Awaitable[T]]) -> T:
-    """Run asynchronous work to its end, also where the caller is inside an event loop."""
-    try:
-        anyio.lowlevel.current_token()
-    except RuntimeError:
-        return anyio.run(work)
-    with start_blocking_portal() as portal:
-        return portal.call(work)

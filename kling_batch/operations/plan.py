@@ -1,6 +1,6 @@
-"""The plan of a run, made without one: reads manifests, ledger and disk, and fal's request list.
+"""The plan of a run, made without one: reads manifests, ledger and disk; asks fal for what is free.
 
-Must not pay or change anything.
+Must not pay or change anything; schemas that were read are kept beside the ledger.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 
 from kling_batch.core.jobs import Batch
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import is_trial
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
+from kling_batch.operations.raw_inputs import check_payments
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import coverage_now, gateway_of
 from kling_batch.operations.targets import check_folders, room_warnings
@@ -47,6 +49,7 @@ def plan_run(
 
     Raises:
         KlingBatchError: the ledger cannot be read, or the options contradict each other.
+        ManifestError: fal's schema does not take the input of an `endpoint:` job.
     """
     settings = resolve(batches, options)
     with ExitStack() as stack:
@@ -57,8 +60,10 @@ def plan_run(
         whole = as_decided(reader, batches)
         settings = resolve(whole, options)  # caps count what people decided, too
         selected = [select(batch) for batch in whole]
-        search = ListSearch(settings, reader, lambda: stack.enter_context(gateway_of(settings)))
+        gateway = cache(lambda: stack.enter_context(gateway_of(settings)))
+        search = ListSearch(settings, reader, gateway)
         plan = build_plan(reader, selected, settings, whole=whole, recover=search.recover)
+        unchecked = check_payments(plan, whole, settings, gateway)
         # The emulator's seconds say nothing about fal's.
         known = reader if reader and service_of(reader) in (None, settings.service) else None
         # Read from every attempt of the ledger; where there is nothing to do, nobody wants them.
@@ -66,7 +71,7 @@ def plan_run(
         sizes = known.typical_sizes() if known and not plan.idle else {}
         coverage = coverage_now(reader, plan, settings)
     check_folders(plan, settings)
-    warnings = (*search.notices, *ledgers_nearby(batches, settings, plan))
+    warnings = (*unchecked, *search.notices, *ledgers_nearby(batches, settings, plan))
     if trial:
         warnings = (*warnings, trial_warning(settings.ledger))
     return PlannedRun(

@@ -23,6 +23,7 @@ from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.plan import PlannedRun
 from kling_batch.operations.prepared import PreparedRun
+from kling_batch.operations.raw_inputs import check_payments
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.services import (
     counted_by_caps,
@@ -179,6 +180,7 @@ def open_run(
                 )
             if check_plan is not None:
                 check_plan(plan)
+            unchecked = check_payments(plan, batches, settings, gateway)
             warnings = () if single else ledgers_nearby(batches, settings, plan)
             if trial is not None:
                 warnings = (*warnings, trial_warning(settings.ledger, trial))
@@ -193,7 +195,7 @@ def open_run(
                         settings=settings,
                         typical_seconds=ledger.typical_seconds(),
                         coverage=coverage,
-                        warnings=(*search.notices, *warnings),
+                        warnings=(*unchecked, *search.notices, *warnings),
                     )
                 )
 
@@ -225,7 +227,7 @@ def open_run(
                 started=started,
                 gateway=gateway,
                 trace=trace,
-                notices=search.notices,
+                notices=(*unchecked, *search.notices),
             )
             yield run
         except BaseException as error:

@@ -28,10 +28,12 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (8, b"WEBP", Kind(".webp", "image/webp")),
     (4, b"ftypavif", Kind(".avif", "image/avif")),
     (4, b"ftypqt", Kind(".mov", "video/quicktime")),
+    (4, b"ftypM4A", Kind(".m4a", "audio/mp4")),
     (4, b"ftyp", Kind(".mp4", "video/mp4")),
     (0, b"\x1aE\xdf\xa3", Kind(".webm", "video/webm")),
     (8, b"WAVE", Kind(".wav", "audio/wav")),
     (0, b"ID3", Kind(".mp3", "audio/mpeg")),
+    *((0, b"\xff" + head, Kind(".mp3", "audio/mpeg")) for head in (b"\xfb", b"\xf3", b"\xf2")),
     (0, b"OggS", Kind(".ogg", "audio/ogg")),
     (0, b"glTF", Kind(".glb", "model/gltf-binary")),
     (0, b"%PDF", Kind(".pdf", "application/pdf")),
@@ -64,7 +66,7 @@ def whole(file: BinaryIO, kind: Kind) -> bool:
         case ".webp" | ".wav":
             file.seek(4)
             return int(struct.unpack("<I", file.read(4))[0]) + 8 <= size
-        case ".mp4" | ".mov" | ".avif":
+        case ".mp4" | ".mov" | ".m4a" | ".avif":
             return _boxes_end(file, size)
         case _:
             return True

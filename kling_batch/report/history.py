@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import (
     JSON,
     JobKey,
@@ -24,6 +25,7 @@ from kling_batch.core.lifecycle import NEXT, State, status_of
 from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.core.records import Attempt, LoggedEvent, Standing
 from kling_batch.core.schema_version import SCHEMA_VERSION
+from kling_batch.core.text import clean
 from kling_batch.errors import UsageError
 from kling_batch.ledger import queries
 from kling_batch.ledger.names import LedgerJob, find
@@ -91,6 +93,8 @@ def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list
         lines += ["", f"attempt {number}: {status}, {attempt_cost(attempt, emulated=emulated)}"]
         events = queries.events_of(reader, attempt.id)
         lines += [f"  {event.at}  {_text(event, attempt, emulated=emulated)}" for event in events]
+        if made := _made_value(attempt):
+            lines.append(f"  {made}")
         lines += [
             f"  file {file.path} ({file.size} bytes, sha256 {file.sha256[:12]}…)"
             + (" superseded" if file.superseded else "")
@@ -99,6 +103,15 @@ def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list
     if judged := judged_lines(reader, job.key):
         lines += ["", *judged]
     return lines
+
+
+def _made_value(attempt: Attempt) -> str:
+    """What an attempt answered with in place of a file, such as `voice_id: …`."""
+    endpoint = by_id(attempt.endpoint)
+    if endpoint is None or not endpoint.value or not isinstance(attempt.output, dict):
+        return ""
+    value = attempt.output.get(endpoint.value)
+    return f"{endpoint.value}: {clean(value)}" if isinstance(value, str) else ""
 
 
 def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON:

@@ -41,6 +41,10 @@ def test_a_voice_is_made_once_and_its_id_is_sent_with_others(desk: Desk) -> None
     assert desk.charges() == [1, 1, 1]
     saved = desk.folder / "outputs/trial/voice/narrator.json"
     assert json.loads(saved.read_text()) == {"voice_id": name}
+    assert f"\n  voice_id: {name}\n" in desk.say("show", "narrator")
+    assert "voice_id:" not in desk.say("show", "clip")
+    lines = [json.loads(line) for line in desk.say("export", "--jsonl").splitlines()]
+    assert {"voice_id": name} in [each.get("output") for each in lines]
 
 
 @pytest.mark.parametrize("kept", [True, False])

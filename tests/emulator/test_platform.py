@@ -310,7 +310,7 @@ async def test_the_catalogue(api):
     everything = (await api.get("/models", params={"limit": 100})).json()["models"]
     some = (await api.get("/models", params={"endpoint_id": [T2V, T2I]})).json()["models"]
 
-    assert len(everything) == 57
+    assert len(everything) == 85
     assert [m["endpoint_id"] for m in some] == [T2V, T2I]
 
 

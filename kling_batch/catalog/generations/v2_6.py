@@ -15,7 +15,6 @@ from kling_batch.catalog.rules import Rule
 
 _TYPES = "https://github.com/fal-ai/fal-js libs/client/src/types/endpoints.ts"
 
-_DURATION = replace(common.DURATION, choices=("5", "10"), doc="Seconds of video, 5 or 10.")
 _VOICES = Parameter(
     name="voice_ids",
     kind="list",
@@ -41,7 +40,7 @@ def _clip(
         parameters=(
             common.PROMPT_OPEN_NEEDED,
             *parameters,
-            _DURATION,
+            common.FIVE_OR_TEN,
             common.AUDIO,
             replace(common.NEGATIVE_PROMPT, maximum=None),
         ),

@@ -32,7 +32,9 @@ def _list(name: str, media: str, most: int, doc: str) -> Parameter:
 
 _DURATION = replace(common.SECONDS, maximum=20, open=True, doc="Seconds of video, 3 to 20.")
 _SHOTS = (common.PROMPT_LONG, replace(common.SHOTS_IN_PART, doubt=_UNSEEN), _DURATION)
-_ASPECT = replace(common.ASPECT_VIDEO, default=None, open=True, doubt=_UNSEEN)
+#: As those of the larger model, whose page shows the first three.
+_RATIOS = ("auto", "16:9", "9:16", "1:1", "21:9")
+_ASPECT = replace(common.ASPECT_VIDEO, choices=_RATIOS, default=None, open=True, doubt=_UNSEEN)
 _IMAGES = _list("image_urls", "image", 10, "Reference images: @Image1, @Image2… in the prompt.")
 _CLIPS = replace(
     _list("video_urls", "video", 5, "Reference clips: @Video1… in the prompt."),

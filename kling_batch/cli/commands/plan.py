@@ -16,6 +16,7 @@ from kling_batch.cli.options import (
     limit_options,
     options_of,
     place_options,
+    schema_option,
     selection_options,
     service_options,
 )
@@ -36,6 +37,7 @@ from kling_batch.report.plan_view import as_json, as_text
 @limit_options
 @selection_options
 @service_options
+@schema_option
 @click.option("--retry-failed", is_flag=True, help="Count failed jobs as to be tried again")
 @click.option(
     "--show",

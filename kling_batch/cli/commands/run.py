@@ -19,6 +19,7 @@ from kling_batch.cli.options import (
     limit_options,
     options_of,
     place_options,
+    schema_option,
     selection_options,
     service_options,
 )
@@ -32,6 +33,7 @@ from kling_batch.report.ci import write_ci
 @click.command(cls=GroupedCommand, epilog="Example: kling-batch run manifest.yaml --emulator")
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
 @service_options
+@schema_option
 @place_options
 @limit_options
 @selection_options

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from kling_batch.catalog.drift import Change, differences, input_schema
+from kling_batch.catalog.drift import Change, differences
+from kling_batch.catalog.openapi import input_schema
 from kling_batch.catalog.registry import find
 
 T2V = find("text-to-video", "pro")

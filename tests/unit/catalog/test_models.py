@@ -215,6 +215,50 @@ def test_a_first_frame_may_have_the_name_of_another_endpoint(model, mode, writte
         assert arguments == normalise(endpoint, {"prompt": "x", sent: URL})
 
 
+@pytest.mark.parametrize(
+    ("model", "written", "sent"),
+    [
+        ("o3", "tail_image_url", "end_image_url"),
+        ("v3", "tail_image_url", "end_image_url"),
+        ("v2.5-turbo", "end_image_url", "tail_image_url"),
+        ("v1.0", "end_image_url", "tail_image_url"),
+    ],
+)
+def test_a_last_frame_may_have_the_name_of_another_endpoint(model, written, sent):
+    endpoint = find("image-to-video", None, model)
+    arguments, problems = examine(endpoint, {"prompt": "x", "image_url": URL, written: URL})
+
+    assert problems.errors == []
+    assert f"`{written}` is sent as `{sent}`" in str(problems.warnings)
+    assert arguments[sent] == URL
+
+
+def test_what_was_a_car_race_must_be_said():
+    """fal's defaults of both prompts are a car race."""
+    problems = examine(find("sound", None, "voices"), {"video_url": CLIP})[1]
+
+    assert [each.message for each in problems.errors] == [
+        "voices sound needs `sound_effect_prompt`",
+        "voices sound needs `background_music_prompt`",
+    ]
+
+
+def test_what_has_no_published_price_says_so():
+    for model, mode in (("v1.5", "text-to-video"), ("v1.0", "text-to-video"), ("voices", "speech")):
+        endpoint = find(mode, None, model)
+        arguments = normalise(endpoint, {"prompt": "x", "text": "x"})
+
+        assert estimate(endpoint, arguments) == (0, "price unknown")
+
+
+def test_an_inferred_price_says_so():
+    endpoint = find("text-to-video", "standard", "v1.6")
+    price = estimate(endpoint, normalise(endpoint, {"prompt": "x"}))
+
+    assert price.micro == parse_usd("0.28")
+    assert "inferred" in price.note
+
+
 def test_one_clip_is_a_list_of_one():
     endpoint = find("reference-to-video", None, "v4")
 
@@ -404,7 +448,9 @@ def test_a_refusal_says_why_and_a_foreign_name_where_it_is_at_home():
         return found[0].message
 
     assert "it always has sound" in message("v4", "generate_audio")
-    assert message("v3-turbo", "cfg_scale").endswith("it belongs to v3, v2.6")
+    assert message("v3-turbo", "cfg_scale").endswith(
+        "it belongs to v3, v2.6, v2.5-turbo, v2.1, v2.0, v1.6, v1.5, v1.0"
+    )
     assert message("v3", "image_url").endswith(
         "it belongs to image-to-video, motion-control, image-to-image"
     )
@@ -526,7 +572,7 @@ def test_whatever_is_written_is_read_once_and_has_a_price_or_an_error(endpoint, 
     arguments, problems = examine(endpoint, written)
 
     if not problems.errors:
-        assert estimate(endpoint, arguments).micro > 0
+        assert (estimate(endpoint, arguments).micro > 0) is (endpoint.price is not None)
         again, more = examine(endpoint, arguments)
         assert (again, more.errors) == (arguments, [])
 

@@ -277,7 +277,7 @@ def test_normalising_twice_changes_nothing(arguments):
         (T2V, {"prompt": "x", "multi_prompt": [{"prompt": "y"}]}, ["conflict"]),
         (I2V, {"prompt": "x"}, ["missing"]),
         (I2V, {"prompt": "x", "image_url": URL, "aspect_ratio": "1:1"}, ["unknown-parameter"]),
-        (I2V, {"prompt": "x", "tail_image_url": URL}, ["unknown-parameter", "missing"]),
+        (I2V, {"prompt": "x", "last_image_url": URL}, ["unknown-parameter", "missing"]),
         (I2V, {"prompt": "x", "image_url": URL, "start_image_url": URL}, ["conflict"]),
         (EDIT, {"prompt": "x"}, ["missing"]),
         (EDIT, {"video_url": CLIP}, ["missing"]),

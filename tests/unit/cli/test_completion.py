@@ -30,7 +30,7 @@ def completed(*words: str) -> list[str]:
         (("validat",), ["validate"]),
         (("run", "--max-f"), ["--max-failures"]),
         (("video", "--mode", "text"), ["text-to-image", "text-to-video"]),
-        (("video", "--tier", ""), ["standard", "pro", "4k"]),
+        (("video", "--tier", ""), ["standard", "pro", "master", "4k"]),
         (("list", "--state", "in"), ["in_doubt"]),
         (("catalog", "rem"), ["remix"]),
         (("generate", "--model", "v3-"), ["v3-turbo"]),

@@ -433,6 +433,17 @@ VALUES = {
     "voice_ids": ["v"],
     "voice_language": "en",
     "voice_speed": 1.5,
+    "advanced_camera_control": {"movement_type": "zoom", "movement_value": 2.5},
+    "asmr_mode": True,
+    "background_music_prompt": "x",
+    "camera_control": "down_back",
+    "dynamic_masks": [{"mask_url": URL, "trajectories": [{"x": 1, "y": 2.5}]}],
+    "garment_image_url": URL,
+    "human_image_url": URL,
+    "input_image_urls": [URL],
+    "sound_effect_prompt": "x",
+    "static_mask_url": URL,
+    "tail_image_url": URL,
 }
 VALIDATOR = Draft202012Validator(schema())
 MODES = sorted({(each.model, each.mode) for each in catalog.endpoints()})

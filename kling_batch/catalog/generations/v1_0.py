@@ -1,0 +1,78 @@
+"""Kling 1.0 on fal.ai as data: endpoints, parameters, prices, and the source of each.
+
+Data only. No price of it is published.
+"""
+
+from __future__ import annotations
+
+from kling_batch.catalog import common, earlier, rules
+from kling_batch.catalog.endpoint import Endpoint, Evidence, Generation
+from kling_batch.catalog.parameter import Parameter
+from kling_batch.catalog.rules import Rule
+
+_CAMERA = (
+    Parameter(
+        name="camera_control",
+        kind="choice",
+        choices=("down_back", "forward_up", "right_turn_forward", "left_turn_forward"),
+        doc="How the camera moves.",
+    ),
+    Parameter(
+        name="advanced_camera_control",
+        kind="object",
+        doc="One movement of the camera, and how much of it.",
+        fields=(
+            Parameter(
+                name="movement_type",
+                kind="choice",
+                choices=("horizontal", "vertical", "pan", "tilt", "roll", "zoom"),
+                required=True,
+                doc="Which movement.",
+            ),
+            Parameter(name="movement_value", kind="decimal", required=True, doc="How much of it."),
+        ),
+    ),
+)
+
+
+def _clip(mode: str, doc: str, parameters: tuple[Parameter, ...], rule: Rule) -> Endpoint:
+    endpoint_id = f"fal-ai/kling-video/v1/standard/{mode}"
+    return Endpoint(
+        id=endpoint_id,
+        mode=mode,
+        tier="standard",
+        output="video",
+        doc=doc,
+        parameters=(*parameters, *earlier.OLD_CLIP, common.CFG_SCALE),
+        rules=(rule,),
+        price=None,
+        source="https://github.com/fal-ai/fal-js libs/client/src/types/endpoints.ts",
+        dated="2026-08",
+        price_source=f"https://fal.ai/models/{endpoint_id}",
+        price_dated="2026-08",
+        price_evidence=Evidence.INFERRED,
+        refused=earlier.NEVER_SOUND,
+        longest=10,
+        typical_seconds=360,
+    )
+
+
+GENERATION = Generation(
+    name="v1.0",
+    doc="Kling 1.0: silent clips of 5 or 10 s from a prompt or frames; no price is published.",
+    since="2024",
+    endpoints=(
+        _clip(
+            "text-to-video",
+            "A clip from a prompt, the camera moved as wanted.",
+            (common.ASPECT_VIDEO, *_CAMERA),
+            rules.mentions,
+        ),
+        _clip(
+            "image-to-video",
+            "A clip that begins with a picture, parts of which may be moved.",
+            (earlier.FIRST_FRAME, earlier.TAIL_IMAGE_URL, *earlier.MASKS),
+            rules.mentions_of_frames,
+        ),
+    ),
+)

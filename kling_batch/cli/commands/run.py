@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +27,9 @@ from kling_batch.errors import UsageError
 from kling_batch.planning import saved_plan
 from kling_batch.planning.plan import Plan
 from kling_batch.report.ci import write_ci
+
+if TYPE_CHECKING:
+    from kling_batch.operations.plan import PlannedRun
 
 
 @click.command(cls=GroupedCommand, epilog="Example: kling-batch run manifest.yaml --emulator")
@@ -92,5 +95,21 @@ def _check_of(file: Path | None) -> Callable[[Plan], None] | None:
     return lambda plan: saved_plan.check(plan, saved, str(file))
 
 
-def _ask(question: str) -> bool:
-    return click.confirm(question, default=False, err=True)
+def _ask(planned: PlannedRun, question: str) -> bool:
+    """Ask at the terminal, after what a person should know before the answer."""
+    # Both load rich, which most runs do without.
+    from kling_batch.report.display.page import Page  # noqa: PLC0415
+    from kling_batch.report.payment_question import before_paying  # noqa: PLC0415
+
+    page = Page.of(sys.stderr, os.environ)
+    told = before_paying(
+        page,
+        planned.plan,
+        planned.settings,
+        planned.typical_seconds,
+        coverage=planned.coverage,
+        warnings=planned.warnings,
+    )
+    *lines, last = page.folded(question)
+    page.write([*told, *lines], sys.stderr)
+    return click.confirm(last, default=False, err=True)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -27,9 +27,6 @@ from kling_batch.errors import UsageError
 from kling_batch.planning import saved_plan
 from kling_batch.planning.plan import Plan
 from kling_batch.report.ci import write_ci
-
-if TYPE_CHECKING:
-    from kling_batch.operations.plan import PlannedRun
 
 
 @click.command(cls=GroupedCommand, epilog="Example: kling-batch run manifest.yaml --emulator")
@@ -95,7 +92,7 @@ def _check_of(file: Path | None) -> Callable[[Plan], None] | None:
     return lambda plan: saved_plan.check(plan, saved, str(file))
 
 
-def _ask(planned: PlannedRun, question: str) -> bool:
+def _ask(planned: operations.PlannedRun, question: str) -> bool:
     """Ask at the terminal, after what a person should know before the answer."""
     # Both load rich, which most runs do without.
     from kling_batch.report.display.page import Page  # noqa: PLC0415

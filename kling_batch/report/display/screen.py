@@ -11,8 +11,10 @@ import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 
+from rich.cells import cell_len
 from rich.color import ColorSystem
 from rich.style import Style
 
@@ -128,11 +130,21 @@ class Screen:
 
     def _anew(self, size: tuple[int, int], frame: int) -> None:
         """Clear the screen, and write again of the lines that stay what fits above a frame."""
-        room = size[1] - frame - 1
-        written = self._written(self._said, size[0])[-room:] if room > 0 else []
-        self._err.write(_CLEAR_SCREEN + "".join(written))
+        kept = self._last(size[0], size[1] - frame - 1)
+        self._err.write(_CLEAR_SCREEN + "".join(self._written(kept, size[0])))
         self._shown = []
         self._folded = True
+
+    def _last(self, width: int, room: int) -> list[StyledLine]:
+        """The latest lines that stay, as many as have room; a long word takes several rows."""
+        kept: list[StyledLine] = []
+        parts = (part for line in self._said for part in folded(line, width))
+        for part in reversed([*parts]):
+            room -= max(1, -(-cell_len(part.text) // width))
+            if room < 0:
+                break
+            kept.insert(0, replace(part, hang=None))
+        return kept
 
     def _written(
         self, lines: Sequence[StyledLine] | deque[StyledLine], width: int = 0

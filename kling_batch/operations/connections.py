@@ -92,7 +92,7 @@ async def run_context(
             ledger=ledger,
             queue=fal.queue,
             fetcher=Downloader(fal.files, worker),
-            uploader=FalUploader(auth, gateway=gateway),
+            uploader=FalUploader(auth, gateway=gateway, trace=trace),
             store=store_of(settings),
             worker=worker,
             log_worker=Threads(1),

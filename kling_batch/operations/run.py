@@ -164,7 +164,7 @@ def open_run(
             ledger.recover()
             batches = as_decided(ledger, batches)
             settings = resolve(batches, options, single=single)  # caps count what people decided
-            search = ListSearch(settings, ledger, gateway)
+            search = ListSearch(settings, ledger, gateway, trace=trace)
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:

@@ -7,19 +7,16 @@ the job's key.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import fal_client.client
 import httpx
 from fal_client import AsyncClient
 
 from kling_batch.core.outcomes import Failure, FailureKind, UploadError
-from kling_batch.core.text import clean, with_certificate_hint
+from kling_batch.core.text import with_certificate_hint
 from kling_batch.fal.classify import is_lock
 from kling_batch.fal.credentials import redact, secrets_of
-from kling_batch.wire.logged import public
 
 #: fal-client's addresses of fal's storage, before a run on an emulator replaces them.
 _FAL_HOSTS = (fal_client.client.REST_URL, fal_client.client.CDN_URL)
@@ -36,18 +33,10 @@ class FalUploader:
         auth: the very `Authorization` that the submissions use; a login token fal-client refreshes
             by itself, and no key at all means the emulator's.
         gateway: the emulator's address; None for fal.
-        trace: is told of every upload: its requests are fal-client's own.
     """
 
-    def __init__(
-        self,
-        auth: str = "",
-        *,
-        gateway: str | None = None,
-        trace: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, auth: str = "", *, gateway: str | None = None) -> None:
         """No connection is made yet."""
-        self._trace = trace
         self._secrets = secrets_of(auth)
         key = auth.removeprefix("Key ") if auth.startswith("Key ") else None
         # Its retry warnings would break into the live table; failures come back as `UploadError`.
@@ -64,20 +53,6 @@ class FalUploader:
 
         Raises `UploadError` with a message; nothing was paid.
         """
-        began = monotonic()
-        try:
-            url = await self._upload(path, data, content_type)
-        except UploadError as error:
-            self._tell(path, data, f"failed after {monotonic() - began:.3f} s: {error}")
-            raise
-        self._tell(path, data, f"{public(url)} in {monotonic() - began:.3f} s")
-        return url
-
-    def _tell(self, path: Path, data: bytes, result: str) -> None:
-        if self._trace is not None:
-            self._trace(clean(f"upload of {path.name}, {len(data)} bytes: {result}"))
-
-    async def _upload(self, path: Path, data: bytes, content_type: str) -> str:
         try:
             name = _file_name(path, content_type)
             # One way only: fal-client's other ways fall back to another host, and send the key

@@ -55,6 +55,7 @@ class Screen:
         self._size = _STANDARD
         #: Whether rows of a frame may have come into the terminal's history, and may come back.
         self._folded = False
+        self._drawing = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,12 +94,16 @@ class Screen:
                 out.append("\n")
             if number >= len(self._shown) or self._shown[number] != text:
                 out.append(f"\r{_CLEAR_LINE}{text}")
+        self._widths = [row_width(row) for row in rows]
+        # At the end of the text, where the terminal's own echo of a key (`^C`) hides nothing.
+        out.append("\r" + (f"\x1b[{self._widths[-1]}C" if rows and self._widths[-1] else ""))
         if len(self._shown) > len(painted_rows):
             out.append(_CLEAR_BELOW)
+        self._drawing = True
         self._shown = painted_rows
-        self._widths = [row_width(row) for row in rows]
         self._err.write("".join(out))
         self._err.flush()
+        self._drawing = False
 
     def clear(self) -> None:
         """Take the frame away, and show the cursor."""
@@ -111,8 +116,13 @@ class Screen:
         self._err.flush()
 
     def leave(self) -> None:
-        """Leave the frame as it is, because the terminal goes to another program for a while."""
-        self._err.at_once("\r\n" * bool(self._shown) + _SHOW)
+        """Take the frame away, because the terminal goes to another program for a while.
+
+        Called in a signal handler: where the cursor is not known, the frame stays as it is.
+        """
+        known = self._err.settled and not self._drawing
+        way = self._to_top() + _CLEAR_BELOW if known else "\r\n"
+        self._err.at_once(way * bool(self._shown) + _SHOW)
         self._shown = []
 
     def _to_top(self) -> str:

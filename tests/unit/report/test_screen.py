@@ -102,9 +102,9 @@ def terminal(request: pytest.FixtureRequest) -> Terminal:
     return Terminal(160, 40, folds=request.param)
 
 
-def begun(terminal: Terminal, jobs: int = JOBS) -> LiveDisplay:
+def begun(terminal: Terminal, jobs: int = JOBS, window: Window | None = None) -> LiveDisplay:
     """A view of many open requests, one of which has failed."""
-    display = LiveDisplay(Window(terminal), environ={}, color=False)
+    display = LiveDisplay(window or Window(terminal), environ={}, color=False)
     items = [PlannedJob(job(name(n)), Action.SUBMIT, "") for n in range(jobs)]
     display.start(RunStarted(plan=Plan(tuple(items)), cap=CAP, output="outputs", emulated=False))
     for number in range(min(jobs, OPEN)):
@@ -155,6 +155,41 @@ def test_no_row_is_left_behind_through_resizes(terminal: Terminal, jobs: int) ->
         for later in (0.0, 0.5):
             display.tick(number + later, PACE)
             check(terminal, display, number + later)
+
+
+def test_an_echo_of_a_key_hides_nothing(terminal: Terminal) -> None:
+    """Ctrl-C is shown by the terminal's driver, where the cursor is."""
+    display = begun(terminal, 5)
+    display.notify(told(EventKind.SAVED, 0, "a.mp4"))
+    display.tick(1.0, PACE)
+    last = terminal.rows()[-1]
+
+    pyte.Stream(terminal).feed("^C")
+
+    assert terminal.rows()[-1] == f"{last}^C"
+
+
+def test_a_suspended_view_gives_the_terminal_back_and_returns(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-Z, a word of the shell, `fg`."""
+    window = Window(terminal)
+    monkeypatch.setattr(window, "at_once", window.write)
+    display = begun(terminal, 5, window)
+    said = [row for row in terminal.rows() if row.startswith("5 jobs") or "failed:" in row]
+
+    pyte.Stream(terminal).feed("^Z")
+    display._screen.leave()
+
+    assert terminal.rows() == said
+    assert not terminal.cursor.hidden
+    window.write("[1]+  Stopped\n$ fg\n")
+    display.tick(60.0, PACE)
+
+    rows = terminal.rows()
+    assert rows[: len(said) + 2] == [*said, "[1]+  Stopped", "$ fg"]
+    assert [row for row in rows if " of 5 done" in row] == [rows[-4]]
+    assert terminal.cursor.hidden
 
 
 def test_the_summary_stands_alone_at_the_end(terminal: Terminal) -> None:

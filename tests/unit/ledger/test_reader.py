@@ -108,7 +108,7 @@ def test_an_empty_ledger_is_not_called_an_old_one(tmp_path: Path) -> None:
     """It may be what a full disk or a cache left of one under which much was paid."""
     (tmp_path / "ledger.db").touch()
 
-    with pytest.raises(LedgerError, match="this ledger is empty.*put a copy back first"):
+    with pytest.raises(LedgerError, match=r"this ledger is empty.*put a copy back first"):
         Reader.open(tmp_path / "ledger.db")
 
     assert (tmp_path / "ledger.db").read_bytes() == b""

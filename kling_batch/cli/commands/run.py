@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,8 @@ def _ask(planned: operations.PlannedRun, question: str) -> bool:
         coverage=planned.coverage,
         warnings=planned.warnings,
     )
-    *lines, last = page.folded(question)
+    # click adds its own choice of answers to the last line.
+    room = None if page.width is None else max(10, page.width - len(" [y/N]: "))
+    *lines, last = replace(page, width=room).folded(question)
     page.write([*told, *lines], sys.stderr)
     return click.confirm(last, default=False, err=True)

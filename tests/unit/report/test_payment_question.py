@@ -136,3 +136,4 @@ def test_the_question_itself_is_put_at_the_end(
     assert lines[0].split() == ["to", "pay", "for", "jobs", "up", "to"]
     assert " ".join([lines[-1], *asked]).split() == question.split()
     assert max(map(len, lines)) <= 40
+    assert len(f"{asked[0]} [y/N]: ") <= 40

@@ -239,4 +239,4 @@ def test_counts_read_no_row_of_a_large_table(ledger: Ledger) -> None:
         "SCAN names USING INDEX names_retired",
     }
     rest = {s for s in steps if s.startswith("SCAN") and " USING " not in s}
-    assert rest <= {"SCAN r", "SCAN c", "SCAN (subquery-6)", "SCAN (subquery-5)"}
+    assert rest <= {"SCAN r", "SCAN c", "SCAN w", "SCAN (subquery-6)", "SCAN (subquery-5)"}

@@ -28,12 +28,14 @@ from kling_batch.cli.commands import COMMANDS
 from kling_batch.cli.main import cli
 from kling_batch.core import events
 from kling_batch.core.lifecycle import NEXT, TRANSITIONS
+from kling_batch.core.outcomes import Charged
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY
 from kling_batch.ledger import everything
 from kling_batch.ledger import migrations as ledger_migrations
 from kling_batch.ledger.migrations import migrations
 from kling_batch.manifest.paths import FIELDS
 from kling_batch.manifest.schema import schema
+from kling_batch.report import output_schema
 from kling_batch.report.output_schema import ERROR_CODES
 from kling_batch.report.run_report import JobOutcome
 
@@ -218,6 +220,27 @@ def test_every_event_is_documented() -> None:
     own = ["started", "heartbeat", "report"]  # written by the display itself
 
     assert sorted(listed("events")) == sorted([*map(str, events.EventKind), *own])
+
+
+def data_of(event: str) -> tuple[set[str], bool]:
+    """The fields of `data` that the document names for an event, and whether it has an attempt."""
+    text = (ROOT / "docs/events.md").read_text().partition("<!-- names: events -->")[2]
+    (cell,) = re.findall(rf"^\| `{event}` \|[^|]*\|(.*)\|$", text, re.MULTILINE)
+    return {*re.findall(r"`([^`]+)`", cell)}, "*attempt*" in cell
+
+
+@pytest.mark.parametrize("event", [*events.EventKind])
+def test_the_data_of_every_event_is_documented(event: str) -> None:
+    schema = output_schema._event_data()[event]
+    common = {"endpoint", "estimate_usd"}
+    attempt = {"cost_usd", "request_id", "attempt", "attempts"}
+    named, about_attempt = data_of(event)
+
+    described = {*schema["properties"]} - common
+    assert about_attempt == (attempt <= described)
+    assert described - attempt <= named
+    values = {*map(str, Charged), "path", "size", "sha256", "content_type", "attempt"}
+    assert named - values - {"IN_QUEUE", "IN_PROGRESS"} == described - attempt
 
 
 def test_every_code_of_an_error_is_documented() -> None:

@@ -15,9 +15,10 @@ from kling_batch.core.jobs import Batch
 from kling_batch.errors import UsageError
 from kling_batch.manifest import loader
 from kling_batch.operations.handled_signals import Signals, signals_of_caller
-from kling_batch.operations.plan import plan_run
+from kling_batch.operations.plan import PlannedRun, plan_run
 from kling_batch.operations.run import Run, open_run
 from kling_batch.planning.selection import select
+from kling_batch.report.plan_view import left_out_lines
 from kling_batch.settings import typed_path
 
 
@@ -126,9 +127,12 @@ def _open(
         yield opened
 
 
-def _refuse(question: str) -> bool:
+def _refuse(planned: PlannedRun, question: str) -> bool:
+    notes = [*(f"warning: {each}" for each in planned.warnings)]
+    notes += left_out_lines(planned.plan, planned.coverage)
+    told = "\n".join([*notes, question])
     raise UsageError(
-        f"nobody has approved this: {question} Paying needs a cap (Options(max_cost=…), or "
+        f"nobody has approved this: {told} Paying needs a cap (Options(max_cost=…), or "
         "limits: max_cost in the manifest), Options(yes=True) or approve=…; nothing was sent"
     )
 

@@ -12,11 +12,15 @@ import click
 
 from kling_batch.cli.commands import COMMANDS
 from kling_batch.cli.overview import overview
-from kling_batch.cli.program import COMPLETE
+from kling_batch.cli.program import COMPLETE, HELP_NAMES
 
 
 class LazyGroup(click.Group):
     """The commands of the table, none of which is imported before it is used."""
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of the help option, in whatever context."""
+        return [*HELP_NAMES]
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Names of all commands, in the order of the table."""
@@ -30,6 +34,9 @@ class LazyGroup(click.Group):
         module = import_module(f"kling_batch.cli.commands.{entry.module}")
         command = getattr(module, entry.attribute)
         assert isinstance(command, click.Command)
+        # click keeps the help option of the first context that asks for it, and a context that was
+        # made without its parent does not know the names.
+        command.get_help_option(click.Context(command, help_option_names=[*HELP_NAMES]))
         if COMPLETE in os.environ:
             from kling_batch.cli.completion import equip  # noqa: PLC0415 - only a shell needs it
 

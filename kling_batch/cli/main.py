@@ -17,7 +17,7 @@ from kling_batch.cli.commands import COMMANDS
 from kling_batch.cli.failures import report_error
 from kling_batch.cli.group import LazyGroup
 from kling_batch.cli.overview import MOST_COLUMNS
-from kling_batch.cli.program import NAME
+from kling_batch.cli.program import HELP_NAMES, NAME
 from kling_batch.cli.version import version
 from kling_batch.errors import ExitCode
 from kling_batch.report.display.stream import guard
@@ -25,7 +25,7 @@ from kling_batch.report.display.stream import guard
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MOST_COLUMNS},
+    context_settings={"help_option_names": [*HELP_NAMES], "max_content_width": MOST_COLUMNS},
 )
 @click.version_option(__version__, message=version())
 def cli() -> None:

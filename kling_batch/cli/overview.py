@@ -16,10 +16,10 @@ from kling_batch.exit_codes import EXIT_MEANINGS
 _SUMMARY = "Run batches of paid Kling generations on fal.ai, and pay for nothing twice."
 
 _FIRST_STEPS = """
-kling-batch run manifest.yaml --emulator   try it, nothing is paid
-kling-batch plan manifest.yaml             what would happen, and what it would cost
-kling-batch run manifest.yaml              do it; the same command again resumes
-kling-batch --help --json                  every command and option, for programs
+kling-batch run manifest.yaml --emulator  try it, nothing is paid
+kling-batch plan manifest.yaml            what it would do, and the costs
+kling-batch run manifest.yaml             do it; once more resumes
+kling-batch --help --json                 all of it, for programs
 """
 
 #: The options of the group itself: how each is written, and what it does.

@@ -1,6 +1,8 @@
-"""Name of the program, and the variable by which the script of a shell asks it for completions."""
+"""Name of the program, the names of its help option, and the variable of shell completions."""
 
 from __future__ import annotations
 
 NAME = "kling-batch"
+HELP_NAMES = ("-h", "--help")
+#: By it the script of a shell asks for completions.
 COMPLETE = "_KLING_BATCH_COMPLETE"

@@ -135,7 +135,7 @@ class Submitter:
                 return result
             # Counted from the first refusal, not from the wait for the rate limit before it.
             deadline = deadline or anyio.current_time() + PATIENCE
-            pause = self._pause_after(job, result.failure, refusals, result.hint)
+            pause = self._pause_after(job, result, result.failure, refusals)
             if pause is None or anyio.current_time() + pause > deadline:
                 return result
             with self._context.submit_stop.cuts_short():
@@ -255,10 +255,10 @@ class Submitter:
             ) from error
 
     def _pause_after(
-        self, job: Job, failure: Failure, refusals: Counter[FailureKind], hint: float | None
+        self, job: Job, result: Attempted, failure: Failure, refusals: Counter[FailureKind]
     ) -> float | None:
         """Seconds until the next attempt at what fal did not accept; None: not in this run."""
-        kind = failure.kind
+        kind, hint = failure.kind, result.hint
         if kind not in REPETITIONS:
             return None
         most, backoff, event = REPETITIONS[kind]
@@ -276,7 +276,15 @@ class Submitter:
         if kind is FailureKind.THROTTLED:
             self._context.submit_rate.throttled()
         message = f"{failure.message}; again in {pause:.0f} s"
-        self._context.emit(event, job, message, reason=kind, seconds=round(pause, 3))
+        self._context.emit_attempt(
+            event,
+            job,
+            result.attempt_id,
+            message,
+            reason=kind,
+            charged=failure.charged,
+            seconds=round(pause, 3),
+        )
         return pause
 
     def _may_flip(self, failure: Failure) -> bool:

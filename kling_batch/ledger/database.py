@@ -207,6 +207,11 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
         )
     db.execute("pragma foreign_keys = on")
     if not writable:
+        if not (kind or applied):
+            raise LedgerError(
+                f"{path}: this ledger is empty; if something was paid under it, put a copy back "
+                "first, else the next `run` fills it"
+            )
         if any(migration.name in _TO_READ for migration in migrations.pending(db)):
             raise LedgerError(f"{path}: from an older kling-batch; the next `run` upgrades it")
         return

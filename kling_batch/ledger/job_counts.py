@@ -48,7 +48,18 @@ _NAMES_OF_BATCHES = (
     " cross join jobs j on j.key = n.job_key where n.retired_at is null{batches}"
     " group by j.mode, j.tier"
 )
-_WAITING = (
+#: Of all jobs: two indexes in the order of the keys are merged; the limit keeps SQLite from putting
+#: the second one into a temporary table instead. In a ledger of a million jobs that are done it
+#: takes 0.1 s, where one look for each name takes 0.26 s.
+_ALL_WAITING = """
+select j.mode, j.tier, count(*) as number from (
+  select job_key from names where retired_at is null
+  except select job_key from attempts order by job_key limit -1) w
+cross join names n on n.job_key = w.job_key and n.retired_at is null
+cross join jobs j on j.key = w.job_key
+group by j.mode, j.tier
+"""
+_WAITING_OF_BATCHES = (
     "select j.mode, j.tier, count(*) as number from names n cross join jobs j on j.key = n.job_key"
     " where n.retired_at is null{batches}"
     " and not exists (select 1 from attempts a where a.job_key = n.job_key) group by j.mode, j.tier"
@@ -92,7 +103,7 @@ def job_counts(reader: Reader, batches: Sequence[str] | None) -> dict[Kind, dict
 
     for kind, row in rows(_ALL_NAMES) if batches is None else rows(_NAMES_OF_BATCHES):
         add(kind, JobStatus.DONE, row["number"])
-    for kind, row in rows(_WAITING):
+    for kind, row in rows(_ALL_WAITING) if batches is None else rows(_WAITING_OF_BATCHES):
         add(kind, JobStatus.WAITING, row["number"])
         add(kind, JobStatus.DONE, -row["number"])
     for kind, row in rows(_NOT_DONE, *(s for s in State if s is not State.SUCCEEDED)):

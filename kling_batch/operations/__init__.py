@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.compare import compare_models
     from kling_batch.operations.doctor import check_service
     from kling_batch.operations.export import export_takes
-    from kling_batch.operations.plan import plan_run
+    from kling_batch.operations.plan import PlannedRun, plan_run
     from kling_batch.operations.prices import live_price_changes
     from kling_batch.operations.raw_inputs import check_raw_inputs
     from kling_batch.operations.repair import repair_files
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.verify import verify_ledger
 
 _MODULES = {
+    "PlannedRun": "plan",
     "adopt_file": "adopt",
     "allow_retries": "retry",
     "allow_take": "retry",
@@ -54,6 +55,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "PlannedRun",
     "adopt_file",
     "allow_retries",
     "allow_take",

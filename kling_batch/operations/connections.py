@@ -17,6 +17,7 @@ from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.fal.client import connect
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.ledger.ledger import Ledger
+from kling_batch.operations.logged_uploads import LoggedUploads
 from kling_batch.operations.services import now
 from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
@@ -88,11 +89,12 @@ async def run_context(
     async with connect(gateway, auth, trace=trace) as fal:
         factors = await dearer_units(fal.queue, priced)
         worker = Threads(FILE_THREADS)
+        uploader = FalUploader(auth, gateway=gateway)
         yield RunContext(
             ledger=ledger,
             queue=fal.queue,
             fetcher=Downloader(fal.files, worker),
-            uploader=FalUploader(auth, gateway=gateway),
+            uploader=uploader if trace is None else LoggedUploads(uploader, trace),
             store=store_of(settings),
             worker=worker,
             log_worker=Threads(1),

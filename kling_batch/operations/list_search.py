@@ -6,7 +6,8 @@ Imported where something is to be paid for. Must not pay or write anything.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from kling_batch.core.jobs import Job
 from kling_batch.core.recovery import Recovery
 from kling_batch.engine.listed_renders import Known, ListedRenders, Search
 from kling_batch.errors import AuthError
-from kling_batch.fal.client import connect
+from kling_batch.fal.client import Connection, connect
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.ledger.reader import Reader
 from kling_batch.operations.own_loop import in_own_loop
@@ -59,20 +60,25 @@ def search(
     *,
     gateway: str | None,
     auth: str,
+    trace: Callable[[str], None] | None = None,
 ) -> Search:
-    """Search the list for these jobs.
+    """Search the list for these jobs; `trace` is told of every request, without secrets.
 
     Raises:
         KlingBatchError: it cannot be asked.
     """
-    return in_own_loop(partial(_ask, wanted, known, reuse, gateway, auth))
+    connecting = partial(connect, gateway, auth, trace=trace)
+    return in_own_loop(partial(_ask, wanted, known, reuse, connecting))
 
 
 async def _ask(
-    wanted: Sequence[Job], known: Known, reuse: Mapping[str, float], gateway: str | None, auth: str
+    wanted: Sequence[Job],
+    known: Known,
+    reuse: Mapping[str, float],
+    connecting: Callable[[], AbstractAsyncContextManager[Connection]],
 ) -> Search:
     with anyio.move_on_after(PATIENCE), tempfile.TemporaryDirectory() as scratch:
-        async with connect(gateway, auth) as fal:
+        async with connecting() as fal:
             fetcher = Downloader(fal.files)
             renders = ListedRenders(fal.queue, fetcher, known, Path(scratch), now)
             return await renders.find(wanted, reuse)

@@ -22,13 +22,20 @@ class ListSearch:
         settings: of the run.
         reader: its ledger, or None.
         gateway: the emulator's address, or None for fal; called once, and only if fal is asked.
+        trace: is told of every HTTP request, without secrets.
     """
 
     def __init__(
-        self, settings: Settings, reader: Reader | None, gateway: Callable[[], str | None]
+        self,
+        settings: Settings,
+        reader: Reader | None,
+        gateway: Callable[[], str | None],
+        *,
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         """Nothing is asked yet."""
-        self._settings, self._reader, self._gateway = settings, reader, gateway
+        self._settings, self._reader = settings, reader
+        self._gateway, self._trace = gateway, trace
         #: Messages for people: why the list was not asked, or is of no use.
         self.notices: list[str] = []
 
@@ -47,7 +54,9 @@ class ListSearch:
         known = list_search.known(self._reader, wanted, found)
         try:
             reuse = self._settings.reuse
-            search = list_search.search(wanted, known, reuse, gateway=self._gateway(), auth=auth)
+            search = list_search.search(
+                wanted, known, reuse, gateway=self._gateway(), auth=auth, trace=self._trace
+            )
         except KlingBatchError as error:  # a proxy, an emulator in use: a plan needs neither
             self.notices.append(f"fal's request list cannot be asked: {error}")
             return plan

@@ -38,14 +38,19 @@ def allow_retries(ledger: Ledger, names: Sequence[str] | None) -> list[str]:
         jobs = [find(ledger, name) for name in names]
     wanted = {job.key: job for job in jobs}  # two names of one render are one permission
     for key, job in wanted.items():
-        state = standings[key].state if key in standings else None
+        standing = standings.get(key)
+        state = standing.state if standing else None
         if state is not State.RENDERED and state not in _ENDED:
-            status = "not submitted yet" if state is None else status_of(state)
+            status = "not submitted yet" if standing is None else _status(ledger, standing)
             raise UsageError(f"{job.label} is {status}; only failed jobs are retried")
         if state is not State.RENDERED:
             _must_be_in_a_manifest(job)
     grant_retries(ledger, [standings[key].attempt_id for key in wanted])
     return [_allowed(job, standings[key]) for key, job in wanted.items()]
+
+
+def _status(ledger: Ledger, standing: Standing) -> str:
+    return status_of(standing.state, ledger.attempt(standing.attempt_id).remote_status)
 
 
 def _allowed(job: LedgerJob, standing: Standing) -> str:

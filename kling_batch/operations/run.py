@@ -38,7 +38,6 @@ from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
-from kling_batch.report.plan_view import left_out_lines
 from kling_batch.report.run_report import RunReport
 from kling_batch.settings import NOTIFY_VARIABLE, RunOptions, resolve
 
@@ -117,7 +116,7 @@ def open_run(
     command: Command,
     display: Display,
     signals: Signals = Signals.PROCESS,
-    ask: Callable[[str], bool] | None = None,
+    ask: Callable[[PlannedRun, str], bool] | None = None,
     confirm: Callable[[PlannedRun], bool] | None = None,
     check_plan: Callable[[Plan], None] | None = None,
     select: Callable[[Batch], Batch] = lambda batch: batch,
@@ -134,7 +133,7 @@ def open_run(
         command: for the ledger and for the next steps of the report.
         display: shows the run.
         signals: which signals are handled.
-        ask: asks a person at the terminal; None where nobody may be asked.
+        ask: asks a person at the terminal, who is shown the plan before; None where nobody may be.
         confirm: decides on every plan that pays, whatever else allows it.
         check_plan: raises where the plan is not the saved one; None: there is no saved plan.
         select: the jobs that this run is about; the others are only registered.
@@ -166,7 +165,7 @@ def open_run(
             ledger.recover()
             batches = as_decided(ledger, batches)
             settings = resolve(batches, options, single=single)  # caps count what people decided
-            search = ListSearch(settings, ledger, gateway)
+            search = ListSearch(settings, ledger, gateway, trace=trace)
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:
@@ -185,26 +184,22 @@ def open_run(
             if trial is not None:
                 warnings = (*warnings, trial_warning(settings.ledger, trial))
             coverage = coverage_now(ledger, plan, settings)
-            notes = [*(f"warning: {each}" for each in warnings), *left_out_lines(plan, coverage)]
 
-            def confirmed(plan: Plan) -> bool:
-                assert confirm is not None
-                return confirm(
-                    PlannedRun(
-                        plan=plan,
-                        settings=settings,
-                        typical_seconds=ledger.typical_seconds(),
-                        coverage=coverage,
-                        warnings=(*unchecked, *search.notices, *warnings),
-                    )
+            def planned() -> PlannedRun:
+                return PlannedRun(
+                    plan=plan,
+                    settings=settings,
+                    typical_seconds=ledger.typical_seconds(),
+                    coverage=coverage,
+                    warnings=(*unchecked, *search.notices, *warnings),
                 )
 
             approval = Approval(
                 settings,
                 single=single,
                 reviewed=check_plan is not None,
-                ask=None if ask is None else partial(_ask_with, ask, notes),
-                confirm=None if confirm is None else confirmed,
+                ask=None if ask is None else lambda question: ask(planned(), question),
+                confirm=None if confirm is None else lambda _plan: confirm(planned()),
             )
             if not plan.idle:
                 approval.require(plan, ledger)
@@ -242,11 +237,6 @@ def open_run(
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
     for batch in batches:
         ledger.register(batch, whole=not single)
-
-
-def _ask_with(ask: Callable[[str], bool], notes: Sequence[str], question: str) -> bool:
-    """Ask, after what a person should know before the answer."""
-    return ask("\n".join([*notes, question]))
 
 
 def _exit_code(error: BaseException) -> ExitCode:

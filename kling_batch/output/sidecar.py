@@ -16,6 +16,7 @@ from kling_batch.core.jobs import JSON, Job, canonical_json
 from kling_batch.core.outcomes import Fetched
 from kling_batch.core.quantities import usd_number
 from kling_batch.core.records import Attempt
+from kling_batch.core.schema_version import SIDECAR_VERSION
 
 #: What `cost_usd` is: of the bill, of the emulator's, or of the plan.
 CHARGED, WOULD_HAVE_COST, ESTIMATED = "charged", "would have cost", "estimated"
@@ -36,7 +37,7 @@ def sidecar(
     """The record of one output of an attempt; a run without its ledger recovers the file by it."""
     cost = attempt.cost if attempt.cost is not None else attempt.estimate
     return {
-        "schema_version": 1,
+        "schema_version": SIDECAR_VERSION,
         "batch": job.batch,
         "job": job.id,
         "take": job.take,

@@ -14,7 +14,7 @@ from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.text import count
 from kling_batch.errors import UsageError
 from kling_batch.ledger.reader import Reader
-from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.planning.plan import Action, Plan, PlannedJob, is_unpriced
 from kling_batch.settings import Settings
 
 
@@ -45,7 +45,7 @@ class Approval:
         payable = [item for item in plan.items if self._may_pay(item)]
         for job in (item.job for item in payable):
             cap = self.settings.budget.cap_of(job)
-            if cap is not None and _unpriced(job):
+            if cap is not None and is_unpriced(job):
                 raise UsageError(
                     f"{job.label}: its price is unknown, so {cap.name} cannot hold; "
                     "give the job a `price:`"
@@ -58,13 +58,14 @@ class Approval:
             return
         if self._bounded_by_money or self.settings.options.yes or self.alarm(plan, ledger):
             return  # where there is an alarm, nothing will be bought
-        total = format_usd(MicroUSD(sum(i.job.estimate for i in payable if not i.duplicate)))
+        paid = [item.job.estimate for item in payable if not item.duplicate]
+        total = format_usd(MicroUSD(sum(paid)))
         if self.ask is None:
             raise UsageError(
                 f"this would cost up to {total}; with no terminal to ask, paying needs --yes or a "
                 "cap (--max-cost USD, or limits: max_cost in the manifest). Nothing was sent"
             )
-        if not self.ask(f"{count(len(payable), 'job')}, up to {total}. Pay?"):
+        if not self.ask(f"{count(len(paid), 'job')}, up to {total}. Pay?"):
             raise UsageError("not confirmed; nothing was sent")
 
     def alarm(self, plan: Plan, ledger: Reader) -> str:
@@ -113,12 +114,8 @@ class Approval:
 
     def _uncapped(self, job: Job) -> bool:
         """Whether a cap covers this job and cannot hold, because its price is unknown."""
-        return _unpriced(job) and self.settings.budget.cap_of(job) is not None
+        return is_unpriced(job) and self.settings.budget.cap_of(job) is not None
 
 
 #: What a person has yet to decide, or decided against, is no part of any approval.
 _UNDECIDED = (Action.HOLD, Action.DECLINED)
-
-
-def _unpriced(job: Job) -> bool:
-    return job.estimate == 0 and bool(job.estimate_note)

@@ -85,6 +85,11 @@ class PlannedJob(NamedTuple):
     found: Recovery | None = None
 
 
+def is_unpriced(job: Job) -> bool:
+    """Whether nobody knows what it costs; what is free says so by having no note."""
+    return job.estimate == 0 and bool(job.estimate_note)
+
+
 class LeftOut(NamedTuple):
     """Jobs that an option keeps out of the plan."""
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.quantities import MicroUSD, format_time, micro_usd, parse_time
 from kling_batch.core.recovery import RecoveredFile, Recovery
+from kling_batch.core.schema_version import SIDECAR_VERSION
 from kling_batch.output.files import digest_of
 from kling_batch.output.sidecar import CHARGED, WOULD_HAVE_COST
 from kling_batch.output.store import OutputStore
@@ -126,7 +127,7 @@ def _read(path: Path) -> Mapping[str, Any] | None:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or record.get("schema_version") != 1:
+    if not isinstance(record, dict) or record.get("schema_version") != SIDECAR_VERSION:
         return None
     return record if isinstance(record.get("key"), str) else None
 

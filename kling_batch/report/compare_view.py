@@ -62,9 +62,22 @@ class Column:
         return sorted({e.doubt for e in map(by_id, used) if e is not None and e.doubt})
 
 
-def as_text(columns: Sequence[Column]) -> str:
-    """A row for each mode and tier, a column for each generation; then what each cannot do."""
-    return "\n".join([*_table(_rows(columns)), *_reasons(columns)])
+def as_text(columns: Sequence[Column], width: int | None = None) -> str:
+    """A row for each mode and tier, a column for each generation; then what each cannot do.
+
+    Where the table is wider than the terminal, a paragraph for each generation.
+    """
+    lines = [*_table(_rows(columns))]
+    if width is not None and max(map(len, lines)) > width:
+        lines = [*_paragraphs([*_rows(columns)])]
+    return "\n".join([*lines, *_reasons(columns)])
+
+
+def _paragraphs(table: Sequence[Sequence[str]]) -> Iterator[str]:
+    for number, model in enumerate(table[0][1:], start=1):
+        yield model
+        told = ((row[0], row[number]) for row in table[1:])
+        yield from (f"  {name}: {value}" for name, value in told if value not in ("", "-"))
 
 
 def _rows(columns: Sequence[Column]) -> Iterator[list[str]]:

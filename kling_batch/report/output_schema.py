@@ -76,12 +76,12 @@ _FAILURE: dict[str, Schema] = {
 
 def _event_data() -> dict[str, Schema]:
     """What the `data` of each event has."""
-    refused = object_of({**_JOB_DATA, **_KIND, **_PAUSE})
+    repeated = object_of({**_ATTEMPT_DATA, **_KIND, **_PAUSE, "charged": words(Charged)})
     left = object_of({**_JOB_DATA, **_REASON}, _ATTEMPT_DATA)
     return {
-        EventKind.UNREACHABLE: refused,
-        EventKind.THROTTLED: refused,
-        EventKind.LOCKED: refused,
+        EventKind.UNREACHABLE: repeated,
+        EventKind.THROTTLED: repeated,
+        EventKind.LOCKED: repeated,
         EventKind.BRAKING: object_of({**_JOB_DATA, **_PAUSE}),
         EventKind.SUBMITTED: object_of(_ATTEMPT_DATA),
         EventKind.IN_DOUBT: object_of(_ATTEMPT_DATA),
@@ -102,9 +102,7 @@ def _event_data() -> dict[str, Schema]:
                 "render_seconds": OPTIONAL_NUMBER,
             }
         ),
-        EventKind.RETRYING: object_of(
-            {**_ATTEMPT_DATA, **_KIND, **_PAUSE, "charged": words(Charged)}
-        ),
+        EventKind.RETRYING: repeated,
         EventKind.FAILED: object_of(
             {
                 **_JOB_DATA,
@@ -134,7 +132,9 @@ def _event_data() -> dict[str, Schema]:
         ),
         "heartbeat": object_of(
             {
-                **dict.fromkeys(("jobs", "done", "open", "waiting", "failed", "in_doubt"), WHOLE),
+                **dict.fromkeys(("jobs", "done", "waiting", "failed", "in_doubt"), WHOLE),
+                "open": {**WHOLE, "description": "Requests open at fal; downloads are apart."},
+                "downloading": {**WHOLE, "description": "Renders whose files are on their way."},
                 "committed_usd": USD,
             }
         ),

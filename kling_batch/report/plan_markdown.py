@@ -6,7 +6,6 @@ earlier comment replaces that one instead of adding another.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from kling_batch.core.quantities import format_usd
@@ -20,8 +19,8 @@ from kling_batch.report.plan_view import (
     History,
     footnotes,
     has_price,
-    is_paid,
     left_out_lines,
+    paid_by_kind,
     totals_line,
 )
 from kling_batch.report.request_view import as_lines
@@ -63,17 +62,11 @@ def marker(batches: Iterable[str]) -> str:
 
 def _by_kind(plan: Plan) -> Iterator[str]:
     """A row for each mode and tier that is paid for."""
-    jobs: Counter[str] = Counter()
-    money: Counter[str] = Counter()
-    for item in filter(is_paid, plan.items):
-        kind = " ".join(filter(None, (item.job.mode, item.job.tier))) or item.job.endpoint
-        jobs[kind] += 1
-        money[kind] += item.job.estimate or 0
-    if not jobs:
+    if not (paid := paid_by_kind(plan)):
         return
     yield from ("", "| to pay for | jobs | up to |", "|---|---:|---:|")
-    for kind in sorted(jobs):
-        yield f"| {_cell(kind)} | {jobs[kind]:,} | {format_usd(money[kind])} |"
+    for kind, jobs, cost in paid:
+        yield f"| {_cell(kind)} | {jobs:,} | {format_usd(cost)} |"
 
 
 def _rows(moving: list[PlannedJob]) -> Iterator[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON, Job
-from kling_batch.core.quantities import duration, format_usd, rate_text, usd_number
+from kling_batch.core.quantities import MicroUSD, duration, format_usd, rate_text, usd_number
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean
 from kling_batch.planning.coverage import Coverage
@@ -74,6 +76,26 @@ def is_paid(item: PlannedJob) -> bool:
     return item.action is Action.SUBMIT and not item.duplicate
 
 
+class Paid(NamedTuple):
+    """Jobs of one kind that a run would pay for."""
+
+    #: Mode and tier; a job by `endpoint:` has neither, and shows its address.
+    kind: str
+    jobs: int
+    cost: MicroUSD
+
+
+def paid_by_kind(plan: Plan) -> list[Paid]:
+    """What would be paid for, by mode and tier."""
+    jobs: Counter[str] = Counter()
+    money: Counter[str] = Counter()
+    for item in filter(is_paid, plan.items):
+        kind = f"{item.job.mode} {item.job.tier}".strip() or item.job.endpoint
+        jobs[kind] += 1
+        money[kind] += item.job.estimate
+    return [Paid(kind, jobs[kind], MicroUSD(money[kind])) for kind in sorted(jobs)]
+
+
 def has_price(item: PlannedJob) -> bool:
     """Whether its price is shown: this run pays it, or one after a verdict."""
     return is_paid(item) or (item.action is Action.HOLD and not item.duplicate)
@@ -110,14 +132,26 @@ def footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
     notes = [f"prices of {dated}" for dated in (_dated(plan),) if dated]
     if is_rounded(item.job.estimate for item in plan.items if is_paid(item)):
         notes.append(ROUNDED)
-    seconds = wall_time(plan, settings, history)
-    basis = "from earlier renders" if history else "from fal's model pages"
-    notes.append(f"about {duration(seconds)} with {settings.concurrency} at once, {basis}")
+    notes.append(time_line(plan, settings, history))
     if settings.start_timeout is not None:
         limit = duration(settings.start_timeout)
         notes.append(f"what fal has not begun after {limit} is given up, unpaid")
     notes.append(f"at most {rate_text(settings.rate)} submitted")
     return [f"({'; '.join(notes)})"]
+
+
+def time_line(plan: Plan, settings: Settings, history: History) -> str:
+    """How long the payments of a plan take, and how that is known."""
+    seconds = duration(wall_time(plan, settings, history))
+    return f"about {seconds} with {settings.concurrency} at once, {_basis(plan, history)}"
+
+
+def _basis(plan: Plan, history: History) -> str:
+    endpoints = {item.job.endpoint for item in plan.items if is_paid(item)}
+    known = endpoints & history.keys()
+    if not known:
+        return "from fal's model pages"
+    return "from earlier renders" if known == endpoints else "partly from earlier renders"
 
 
 def _dated(plan: Plan) -> str:
@@ -127,11 +161,15 @@ def _dated(plan: Plan) -> str:
 
 
 def wall_time(plan: Plan, settings: Settings, history: History) -> float:
-    """Seconds until the last render, if the account runs `concurrency` of them at once."""
+    """Seconds until the last render, if the account runs `concurrency` of them at once.
+
+    A rate below what that needs decides instead.
+    """
     work = [usual_seconds(item.job.endpoint, history) for item in plan.items if is_paid(item)]
     if not work:
         return 0.0
-    return max(*work, math.fsum(work) / settings.concurrency)
+    submitted = (len(work) - 1) / settings.rate
+    return max(submitted + min(work), *work, math.fsum(work) / settings.concurrency)
 
 
 def usual_seconds(endpoint_id: str, history: History) -> float:

@@ -14,11 +14,13 @@ from kling_batch import load
 from kling_batch.emulator import Fault
 from kling_batch.errors import UsageError
 from kling_batch.operations.handled_signals import Signals
+from kling_batch.operations.plan import PlannedRun
 from kling_batch.operations.run import open_run
 from kling_batch.operations.services import now
 from kling_batch.report.command_line import Command
 from kling_batch.report.display.plain import PlainDisplay
 from kling_batch.report.display.stream import SafeStream
+from kling_batch.report.plan_view import left_out_lines
 from kling_batch.settings import RunOptions
 
 #: A ledger of the first version.
@@ -169,8 +171,9 @@ def test_a_person_who_is_asked_is_told_first(desk: Desk) -> None:
     (batch,) = load([desk.folder / "desk.yaml"])
     asked: list[str] = []
 
-    def refuse(question: str) -> bool:
-        asked.append(question)
+    def refuse(planned: PlannedRun, question: str) -> bool:
+        shown = left_out_lines(planned.plan, planned.coverage)
+        asked.append("\n".join([*shown, question]))
         return False
 
     options = RunOptions(output=desk.folder / "real", limit=1)

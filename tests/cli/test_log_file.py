@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
+from PIL import Image
 from support.cli import HERO, OTHER, POLICY, Desk, invoke
 from support.process import environment
 
+from kling_batch.emulator import Fault
 from kling_batch.wire.logged import public
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ([a-z_]+): ")
@@ -91,6 +94,41 @@ def test_the_log_has_neither_key_nor_signatures(desk: Desk) -> None:
 
 
 SIGNED = "https://user:hunter2@bucket.s3.amazonaws.com/a.png?X-Amz-Signature=abc123"
+
+
+@pytest.fixture(scope="module")
+def sample() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (512, 512)).save(out, "png")
+    return out.getvalue()
+
+
+def test_reads_of_the_list_and_uploads_are_told(desk: Desk, sample: bytes) -> None:
+    (desk.folder / "cat.png").write_bytes(sample)
+    desk.write("  - {id: a, mode: image-to-video, tier: pro, prompt: b, image_url: cat.png}\n")
+
+    desk.run("--log-file", "run.log")
+
+    text = (desk.folder / "run.log").read_text()
+    (told,) = re.findall(r"http: upload of cat\.png, (\d+) bytes: (\S+) in \d+\.\d{3} s\n", text)
+    (paid,) = desk.world.books.accepted
+    assert told == (str(len(sample)), paid.payload["image_url"])
+    listed = [line for line in text.splitlines() if "requests/by-endpoint" in line]
+    assert listed, text
+    assert kinds(listed[0]) == ["http"]
+    assert text.index(listed[0]) < text.index("started: ")
+
+
+def test_an_upload_that_fails_is_told_with_its_reason(desk: Desk, sample: bytes) -> None:
+    (desk.folder / "cat.png").write_bytes(sample)
+    desk.write("  - {id: a, mode: image-to-video, tier: pro, prompt: b, image_url: cat.png}\n")
+    desk.world.faults.add(Fault(stage="upload", what="status", status=403))
+
+    desk.run("--log-file", "run.log", code=4)
+
+    text = (desk.folder / "run.log").read_text()
+    assert re.search(r"http: upload of cat\.png, \d+ bytes: failed after \d+\.\d{3} s: .*403", text)
+    assert desk.charges() == []
 
 
 def test_a_log_that_cannot_be_written_costs_nothing(desk: Desk) -> None:

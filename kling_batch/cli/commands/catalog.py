@@ -15,6 +15,7 @@ from kling_batch.catalog.pricing import Counted, PerCall, PerImage, Price, Rate
 from kling_batch.catalog.registry import endpoints as every_endpoint
 from kling_batch.catalog.registry import generations, models, modes
 from kling_batch.cli.options import options_of, service_options
+from kling_batch.cli.texts import columns_of_terminal, echo_text
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import JSON
 from kling_batch.core.schema_version import SCHEMA_VERSION
@@ -44,9 +45,9 @@ def catalog(words: Sequence[str], *, as_json: bool, check: bool, **values: Any) 
     if as_json:
         click.echo(json.dumps(as_data(chosen), ensure_ascii=False, indent=2))
     elif set(words) <= set(models()):
-        click.echo(overview(chosen))
+        echo_text(overview(chosen, columns_of_terminal()))
     else:
-        click.echo(details(chosen))
+        echo_text(details(chosen))
     return ExitCode.OK
 
 
@@ -69,13 +70,17 @@ def select(words: Sequence[str]) -> list[Endpoint]:
     return chosen
 
 
-def overview(endpoints: Sequence[Endpoint]) -> str:
-    """Each generation with one line an endpoint: mode, tier, price, who says so, id."""
+def overview(endpoints: Sequence[Endpoint], columns: int | None = None) -> str:
+    """Each generation with one line an endpoint: mode, tier, price, who says so, id.
+
+    Where that is too much for the columns there are, two lines, of which the second has the id.
+    """
     rows = [
         (e.mode, e.tier, price_text(e), f"{e.price_evidence}, {e.price_dated}", e.id)
         for e in endpoints
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    one_line = columns is None or max(len(_line(row, widths)) for row in rows) <= columns
     lines = []
     for generation in generations():
         own = [
@@ -84,7 +89,9 @@ def overview(endpoints: Sequence[Endpoint]) -> str:
             if endpoint.model == generation.name
         ]
         if own:
-            lines += [headline(generation), *(_line(row, widths) for row in own), ""]
+            lines.append(headline(generation))
+            lines += (_line(row, widths) if one_line else _two_lines(row, widths) for row in own)
+            lines.append("")
     return "\n".join(
         [
             *lines,
@@ -103,6 +110,12 @@ def headline(generation: Generation) -> str:
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
     return "  " + "  ".join([*cells, row[-1]])
+
+
+def _two_lines(row: Sequence[str], widths: Sequence[int]) -> str:
+    mode, tier, price, evidence, name = row
+    first = f"  {mode.ljust(widths[0])}  {tier.ljust(widths[1])}  {price}"
+    return f"{first}\n      {name} ({evidence})"
 
 
 def price_text(endpoint: Endpoint) -> str:

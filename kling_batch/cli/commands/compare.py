@@ -17,6 +17,7 @@ from kling_batch.cli.options import (
     place_options,
     service_options,
 )
+from kling_batch.cli.texts import columns_of_terminal, echo_text
 from kling_batch.errors import ExitCode
 from kling_batch.report.compare_view import Column, as_json, as_text
 
@@ -56,5 +57,5 @@ def compare(manifest: Path, models: str, variables: tuple[str, ...], **values: A
     if values["as_json_"]:
         click.echo(json.dumps(as_json(columns), ensure_ascii=False, indent=2))
     else:
-        click.echo(as_text(columns))
+        echo_text(as_text(columns, columns_of_terminal()))
     return ExitCode.OK

@@ -20,6 +20,7 @@ from kling_batch.cli.options import (
     selection_options,
     service_options,
 )
+from kling_batch.cli.texts import echo_text
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.planning.plan import Plan
 from kling_batch.planning.saved_plan import to_file
@@ -67,7 +68,7 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     elif values["markdown"]:
         click.echo(as_markdown(*view))
     else:
-        click.echo(as_text(*view, prompts=values["show"] == "prompts"))
+        echo_text(as_text(*view, prompts=values["show"] == "prompts"), hang=6)
     if values["live_prices"]:
         endpoints = sorted({item.job.endpoint for item in planned.plan.items})
         for line in operations.live_price_changes(endpoints, planned.settings):

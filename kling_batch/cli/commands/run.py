@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,5 +95,23 @@ def _check_of(file: Path | None) -> Callable[[Plan], None] | None:
     return lambda plan: saved_plan.check(plan, saved, str(file))
 
 
-def _ask(question: str) -> bool:
-    return click.confirm(question, default=False, err=True)
+def _ask(planned: operations.PlannedRun, question: str) -> bool:
+    """Ask at the terminal, after what a person should know before the answer."""
+    # Both load rich, which most runs do without.
+    from kling_batch.report.display.page import Page  # noqa: PLC0415
+    from kling_batch.report.payment_question import before_paying  # noqa: PLC0415
+
+    page = Page.of(sys.stderr, os.environ)
+    told = before_paying(
+        page,
+        planned.plan,
+        planned.settings,
+        planned.typical_seconds,
+        coverage=planned.coverage,
+        warnings=planned.warnings,
+    )
+    # click adds its own choice of answers to the last line.
+    room = None if page.width is None else max(10, page.width - len(" [y/N]: "))
+    *lines, last = replace(page, width=room).folded(question)
+    page.write([*told, *lines], sys.stderr)
+    return click.confirm(last, default=False, err=True)

@@ -77,7 +77,8 @@ def event_line(event: RunEvent, *, several: bool) -> StyledLine:
         if (position := event.data.get("position")) and event.message == "IN_QUEUE":
             message = f"{message}, position {position}"
     style = EVENT_STYLES[event.kind]
-    message = style.lead + message
+    if not message.startswith(style.lead.partition(":")[0] or "\0"):  # it says so itself
+        message = style.lead + message
     name = full_name(event.batch, event.job, several=several) if event.job else ""
     return StyledLine(f"{name}: {message}" if name else message, style.tone)
 

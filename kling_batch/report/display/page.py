@@ -44,7 +44,7 @@ class Page:
         terminal = _is_terminal(stream) and environ.get("TERM") != "dumb"
         forced = environ.get("FORCE_COLOR")
         color = terminal if forced is None else forced.lower() not in ("", "0", "false")
-        width, height = shutil.get_terminal_size()
+        width, height = _size(stream, environ)
         return cls(
             width=max(10, width) if terminal else None,
             height=height,
@@ -70,15 +70,16 @@ class Page:
         for line in _wrapped(text, self.width, " " * min(hang, self.width // 4)):
             yield self.paint(line, tone)
 
-    def write(self, lines: Iterable[str]) -> None:
-        """Write finished lines to standard output."""
+    def write(self, lines: Iterable[str], stream: TextIO | None = None) -> None:
+        """Write finished lines to the stream that the page is of; None: to standard output."""
+        stream = stream or sys.stdout
         if not self.color:
             for line in lines:
-                sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
+                stream.write(f"{line}\n")
+            stream.flush()
             return
-        # Past the guard of standard output, which would show the colours' escape sequences.
-        safe = SafeStream(sys.stdout)
+        # Past the guard of the stream, which would show the colours' escape sequences.
+        safe = SafeStream(stream)
         for line in lines:
             safe.line(line)
             safe.drain()
@@ -102,6 +103,21 @@ def _wrapped(text: str, width: int, indent: str) -> Iterator[str]:
                 yield part if number == 0 and not line.startswith(indent) else indent + part
             line = indent + rest
     yield line
+
+
+def _size(stream: TextIO, environ: Mapping[str, str]) -> tuple[int, int]:
+    """Columns and lines: of the environment, of this stream, or of the usual terminal."""
+    try:
+        found = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):  # no terminal; closed, or no file at all
+        found = os.terminal_size((0, 0))
+    known = zip(("COLUMNS", "LINES"), found, shutil.get_terminal_size(), strict=True)
+    columns, lines = (_positive(environ.get(name)) or own or usual for name, own, usual in known)
+    return columns, lines
+
+
+def _positive(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -11,8 +11,10 @@ import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import FrameType
 
+from rich.cells import cell_len
 from rich.color import ColorSystem
 from rich.style import Style
 
@@ -53,6 +55,7 @@ class Screen:
         self._size = _STANDARD
         #: Whether rows of a frame may have come into the terminal's history, and may come back.
         self._folded = False
+        self._drawing = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -91,12 +94,16 @@ class Screen:
                 out.append("\n")
             if number >= len(self._shown) or self._shown[number] != text:
                 out.append(f"\r{_CLEAR_LINE}{text}")
+        self._widths = [row_width(row) for row in rows]
+        # At the end of the text, where the terminal's own echo of a key (`^C`) hides nothing.
+        out.append("\r" + (f"\x1b[{self._widths[-1]}C" if rows and self._widths[-1] else ""))
         if len(self._shown) > len(painted_rows):
             out.append(_CLEAR_BELOW)
+        self._drawing = True
         self._shown = painted_rows
-        self._widths = [row_width(row) for row in rows]
         self._err.write("".join(out))
         self._err.flush()
+        self._drawing = False
 
     def clear(self) -> None:
         """Take the frame away, and show the cursor."""
@@ -109,8 +116,13 @@ class Screen:
         self._err.flush()
 
     def leave(self) -> None:
-        """Leave the frame as it is, because the terminal goes to another program for a while."""
-        self._err.at_once("\r\n" * bool(self._shown) + _SHOW)
+        """Take the frame away, because the terminal goes to another program for a while.
+
+        Called in a signal handler: where the cursor is not known, the frame stays as it is.
+        """
+        known = self._err.settled and not self._drawing
+        way = self._to_top() + _CLEAR_BELOW if known else "\r\n"
+        self._err.at_once(way * bool(self._shown) + _SHOW)
         self._shown = []
 
     def _to_top(self) -> str:
@@ -128,11 +140,21 @@ class Screen:
 
     def _anew(self, size: tuple[int, int], frame: int) -> None:
         """Clear the screen, and write again of the lines that stay what fits above a frame."""
-        room = size[1] - frame - 1
-        written = self._written(self._said, size[0])[-room:] if room > 0 else []
-        self._err.write(_CLEAR_SCREEN + "".join(written))
+        kept = self._last(size[0], size[1] - frame - 1)
+        self._err.write(_CLEAR_SCREEN + "".join(self._written(kept, size[0])))
         self._shown = []
         self._folded = True
+
+    def _last(self, width: int, room: int) -> list[StyledLine]:
+        """The latest lines that stay, as many as have room; a long word takes several rows."""
+        kept: list[StyledLine] = []
+        parts = (part for line in self._said for part in folded(line, width))
+        for part in reversed([*parts]):
+            room -= max(1, -(-cell_len(part.text) // width))
+            if room < 0:
+                break
+            kept.insert(0, replace(part, hang=None))
+        return kept
 
     def _written(
         self, lines: Sequence[StyledLine] | deque[StyledLine], width: int = 0

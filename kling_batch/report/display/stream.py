@@ -104,6 +104,11 @@ class SafeStream:
                 os.write(self._open(), self._encoded(text))
 
     @property
+    def settled(self) -> bool:
+        """Whether everything so far is written."""
+        return not self._backlog
+
+    @property
     def ready(self) -> bool:
         """Whether everything so far is written and more would not block."""
         self.flush()

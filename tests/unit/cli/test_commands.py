@@ -36,6 +36,16 @@ def test_the_summary_is_the_first_sentence_of_the_commands_own_help(name: str) -
     assert f"Example: kling-batch {name} " in f"{command.epilog} "
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_two_names_whatever_context_was_the_first(name: str) -> None:
+    command = command_of(name)
+
+    alone = command.get_help_option(click.Context(command))
+
+    assert alone is not None
+    assert alone.opts == ["-h", "--help"]
+
+
 def test_every_command_is_in_the_table() -> None:
     folder = Path(kling_batch.cli.commands.__file__).parent
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
@@ -154,7 +164,7 @@ def by_click(width: int) -> str:
     return out.getvalue()
 
 
-CONTEXT = click.Context(cli, info_name="kling-batch", help_option_names=["-h", "--help"])
+CONTEXT = click.Context(cli, info_name="kling-batch")
 
 
 @pytest.mark.parametrize("width", [*range(48, 101, 4), 53, 77])

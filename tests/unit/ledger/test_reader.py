@@ -102,3 +102,13 @@ def test_a_ledger_on_a_read_only_share_can_be_read(tmp_path: Path) -> None:
             assert sorted(p.name for p in folder.iterdir()) == ["ledger.db", "ledger.db.lock"]
         finally:
             folder.chmod(0o755)
+
+
+def test_an_empty_ledger_is_not_called_an_old_one(tmp_path: Path) -> None:
+    """It may be what a full disk or a cache left of one under which much was paid."""
+    (tmp_path / "ledger.db").touch()
+
+    with pytest.raises(LedgerError, match=r"this ledger is empty.*put a copy back first"):
+        Reader.open(tmp_path / "ledger.db")
+
+    assert (tmp_path / "ledger.db").read_bytes() == b""

@@ -45,7 +45,8 @@ class LedgerJob:
     estimate: USD
     #: What the latest attempt cost, where that is known.
     cost: USD | None
-    files: tuple[Path, ...]
+    #: Paths; of files in a store, their addresses as text.
+    files: tuple[Path | str, ...]
     #: fal's id of the latest request.
     request_id: str | None
     #: Why the latest attempt failed; empty where it did not.
@@ -145,9 +146,10 @@ class LedgerView:
             error=attempt.failure.message if attempt and attempt.failure else "",
         )
 
-    def _files(self, attempt: Attempt) -> tuple[Path, ...]:
+    def _files(self, attempt: Attempt) -> tuple[Path | str, ...]:
         files = self._reader.files_of(attempt.id)
-        return tuple(self._store.located(file.path) for file in files if not file.superseded)
+        located = (self._store.located(file.path) for file in files if not file.superseded)
+        return tuple(at if isinstance(at, Path) else str(at) for at in located)
 
 
 def _state(standing: Standing | None) -> str:

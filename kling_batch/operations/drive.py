@@ -9,13 +9,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import anyio
 
 from kling_batch.core.events import EventKind, RunEvent, RunResult
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import OPEN
+from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.memory import gc_spared
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.text import count
@@ -62,7 +62,7 @@ def _services(run: PreparedRun) -> Iterator[tuple[str | None, str]]:
     auth = authorization_for(run.settings, run.plan)
     check_folders(run.plan, run.settings)
     check_room(run.plan, run.settings, run.ledger.typical_sizes())
-    store, checked = store_of(run.settings), set[Path]()
+    store, checked = store_of(run.settings), set[Location]()
     for item in run.plan.items:
         if item.action in WRITING:
             _check_folder(store, item.job, checked)
@@ -83,7 +83,7 @@ def _plain_errors() -> Iterator[None]:
         raise error from group
 
 
-def _check_folder(store: OutputStore, job: Job, checked: set[Path]) -> None:
+def _check_folder(store: OutputStore, job: Job, checked: set[Location]) -> None:
     """Prove before paying that the file can be written; each folder is looked at once."""
     relative = job.output_path(0, ".part")
     if not store.can_be_named(job.batch, relative):
@@ -92,6 +92,10 @@ def _check_folder(store: OutputStore, job: Job, checked: set[Path]) -> None:
     if folder in checked:
         return
     checked.add(folder)
+    if isinstance(folder, ObjectAddress):
+        store.sizes(folder)
+        store.prepare(job.batch, relative)
+        return
     try:
         store.prepare(job.batch, relative)
         writable = os.access(folder, os.W_OK)

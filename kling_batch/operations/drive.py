@@ -14,13 +14,14 @@ import anyio
 
 from kling_batch.core.events import EventKind, RunEvent, RunResult
 from kling_batch.core.jobs import Job
-from kling_batch.core.lifecycle import OPEN
+from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.memory import gc_spared
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.text import count
 from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.engine.engine import Engine
+from kling_batch.engine.file_fetch import token_of
 from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.operations.connections import authorization_for, run_context
 from kling_batch.operations.handled_signals import Signals
@@ -31,6 +32,7 @@ from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
 from kling_batch.operations.targets import WRITING, check_folders, check_room
 from kling_batch.operations.verdicts import Withdrawals
+from kling_batch.output.spool import spool_of, sweep
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action
@@ -62,11 +64,20 @@ def _services(run: PreparedRun) -> Iterator[tuple[str | None, str]]:
     auth = authorization_for(run.settings, run.plan)
     check_folders(run.plan, run.settings)
     check_room(run.plan, run.settings, run.ledger.typical_sizes())
+    _sweep_spool(run)
     store, checked = store_of(run.settings), set[Location]()
     for item in run.plan.items:
         if item.action in WRITING:
             _check_folder(store, item.job, checked)
     yield gateway, auth
+
+
+def _sweep_spool(run: PreparedRun) -> None:
+    """Remove downloads that a store has: their run was killed after it had recorded them."""
+    spool = spool_of(run.settings.ledger)
+    if spool.is_dir():
+        waiting = run.ledger.open_attempts(*OPEN, State.RENDERED)
+        sweep(spool, {token_of(run.ledger.attempt(number)) for number, *_ in waiting})
 
 
 @contextmanager

@@ -8,7 +8,8 @@ delete, must not download renders, and must not know fal or the ledger.
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterable, Iterator
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from hashlib import md5, sha256
@@ -26,6 +27,8 @@ from kling_batch.output.store_errors import StoreError, missing_driver, store_er
 PART, PARALLEL_PARTS = 8 * 1024**2, 4
 #: Bytes read at once where an object is read back.
 _BLOCK = 1024**2
+#: What drivers raise where the content of an object is not that of the store's own checksum.
+_CHECKSUM_ERRORS = ("FlexibleChecksumError", "ChecksumError", "DataCorruption")
 #: Small objects that are read at once.
 _AT_ONCE = 256
 
@@ -49,9 +52,10 @@ class ObjectStore:
             return int(info["size"]) if info["type"] == "file" else None
 
     def digest(self, at: ObjectAddress) -> str:
-        """The SHA-256 of its content: as it was recorded with it, else by reading all of it.
+        """The SHA-256 of its content.
 
-        What somebody puts in its place has no such record.
+        As it was recorded with the object, where the store's own checksum of what it has is that of
+        what was put; else by reading all of it.
         """
         with _in_words(at):
             fs, path = _file_system(at), _path(at)
@@ -97,10 +101,15 @@ class ObjectStore:
         """Copy what is at `final` to a second name, unless it has the incoming content."""
         if not self.size(final):
             return None  # nothing is lost with an empty object
-        if (present := self.digest(final)) == incoming:
+        if (present := self.digest(final)) == incoming or self._damaged(final, incoming):
             return None
         kept = self.back_up(final)
         return None if kept is None else Kept(kept, present)
+
+    def _damaged(self, at: ObjectAddress, incoming: str) -> bool:
+        """Whether it was put here as this content and arrived as something else: nobody's file."""
+        with _in_words(at):
+            return _record_of(_file_system(at), at, _path(at)).get("sha256") == incoming
 
     def put(self, temporary: Path, final: ObjectAddress, sha256: str) -> None:
         """Upload a complete local file, and compare what the store has then; the file stays.
@@ -109,19 +118,25 @@ class ObjectStore:
             StoreError: the store does not have it, or something else.
         """
         size = temporary.stat().st_size
-        if self.size(final) == size and self.digest(final) == sha256:
-            return  # an earlier run ended after it
+        sums = _sums(temporary)
+        there = self.size(final) == size
         with _in_words(final):
             fs, path = _file_system(final), _path(final)
-            options = _put_options(final, sha256)
-            if final.scheme in _ATOMIC:
-                fs.put_file(str(temporary), path, **options)
-            else:
-                hidden = _path(final.with_name(f".{final.name}.part"))
+            if there and _has(fs, final, sums, sha256):
+                return  # an earlier run ended after it
+            arrived = final
+            if final.scheme not in _ATOMIC:
+                arrived = _hidden(final)
                 fs.makedirs(_path(final.parent), exist_ok=True)
-                fs.put_file(str(temporary), hidden, **options)
-                fs.mv(hidden, path)
-            _compare(fs, final, temporary, size, sha256)
+            fs.put_file(str(temporary), _path(arrived), **_put_options(final, sha256, sums))
+            found = fs.info(_path(arrived))["size"]
+            if found != size:
+                raise StoreError(f"the store has {found} of {size} bytes", final, passing=True)
+            if not _has(fs, arrived, sums, sha256):
+                message = "the store has other content than it was given"
+                raise StoreError(message, final, passing=True)
+            if arrived != final:
+                fs.mv(_path(arrived), path)
 
     def put_copy(
         self, source: ObjectAddress, final: ObjectAddress, temporary: Path, sha256: str
@@ -151,6 +166,7 @@ class ObjectStore:
         if self.size(final) is None:
             return None
         digest = self.digest(final)
+        digest = digest or "unreadable"
         marks = (digest[:8] if n == 1 else f"{digest[:8]}-{n}" for n in count(1))
         names = (final.with_name(f"{final.stem}.{mark}{final.suffix}") for mark in marks)
         kept = next(n for n in names if self.size(n) is None or self.digest(n) == digest)
@@ -171,9 +187,8 @@ class ObjectStore:
             if target.scheme in _ATOMIC:
                 fs.pipe_file(_path(target), data, **_content_type(target))
             else:
-                hidden = _path(target.with_name(f".{target.name}.part"))
-                fs.pipe_file(hidden, data)
-                fs.mv(hidden, _path(target))
+                fs.pipe_file(_path(_hidden(target)), data)
+                fs.mv(_path(_hidden(target)), _path(target))
 
     def _record(self, sidecar: ObjectAddress) -> dict[str, Any]:
         try:
@@ -209,6 +224,11 @@ def _path(at: ObjectAddress) -> str:
     return str(_file_system(at)._strip_protocol(at.url))  # noqa: SLF001 - fsspec's own interface
 
 
+def _hidden(at: ObjectAddress) -> ObjectAddress:
+    """The name of what is still being written, in stores where a name appears at once."""
+    return at.with_name(f".{at.name}.part")
+
+
 @contextmanager
 def _in_words(at: ObjectAddress, *, missing: bool = False) -> Iterator[None]:
     """Raise what a driver raises as a `StoreError`; `missing`: a missing object as it is."""
@@ -232,59 +252,74 @@ def _content_type(at: ObjectAddress) -> dict[str, Any]:
     return {"content_type": kind} if at.scheme in _GCS else {}
 
 
-def _put_options(at: ObjectAddress, digest: str) -> dict[str, Any]:
-    """Size of the parts, kind and digest, in the words of the driver."""
+def _put_options(at: ObjectAddress, digest: str, sums: tuple[str, ...]) -> dict[str, Any]:
+    """Size of the parts, kind and digests, in the words of the driver."""
+    record = {"sha256": digest, "sums": " ".join(sums)}
     if at.scheme in _S3:
         parts = {"chunksize": PART, "max_concurrency": PARALLEL_PARTS}
-        return {**parts, **_content_type(at), "Metadata": {"sha256": digest}}
-    if at.scheme in _GCS:
-        return {**_content_type(at), "metadata": {"sha256": digest}}
-    return {}
+        return {**parts, **_content_type(at), "Metadata": record}
+    return {**_content_type(at), "metadata": record} if at.scheme in _GCS else {}
 
 
 def _recorded(fs: Any, at: ObjectAddress, path: str) -> str:
-    """The digest that was recorded with the object when it was put; empty where none was."""
+    """The digest that was recorded when the object was put; empty where it has changed since."""
+    known = _record_of(fs, at, path)
+    if not known:
+        return ""
+    unchanged = _sum_of(fs.info(path)) in str(known.get("sums", "")).split()
+    return str(known.get("sha256", "")) if unchanged else ""
+
+
+def _record_of(fs: Any, at: ObjectAddress, path: str) -> Mapping[str, Any]:
+    """What was recorded with the object when it was put."""
     if at.scheme in _S3:
-        known = fs.metadata(path)
-    elif at.scheme in _GCS:
-        known = fs.info(path).get("metadata")
-    else:
-        known = None
-    return str((known or {}).get("sha256", ""))
+        return fs.metadata(path) or {}
+    return (fs.info(path).get("metadata") or {}) if at.scheme in _GCS else {}
+
+
+def _sum_of(info: Mapping[str, Any]) -> str:
+    """The store's own checksum of an object; `none` where it has none that is known."""
+    if etag := str(info.get("ETag", "")).strip('"'):
+        return etag
+    if kept := info.get("md5Hash"):
+        return b64decode(str(kept)).hex()
+    return "none"
 
 
 def _read_back(fs: Any, path: str) -> str:
+    """The digest of what the store has; empty where it is not what the store was given."""
     found = sha256()
-    with fs.open(path, "rb", block_size=8 * _BLOCK, cache_type="none") as file:
-        while block := file.read(8 * _BLOCK):
-            found.update(block)
+    try:
+        with fs.open(path, "rb", block_size=8 * _BLOCK, cache_type="none") as file:
+            while block := file.read(8 * _BLOCK):
+                found.update(block)
+    except Exception as error:
+        if type(error).__name__ in _CHECKSUM_ERRORS:
+            return ""
+        raise
     return found.hexdigest()
 
 
 def _copied_through(fs: Any, source: str, target: ObjectAddress) -> None:
     """Copy what the store cannot copy itself, by way of this machine."""
-    hidden = _path(target.with_name(f".{target.name}.part"))
+    hidden = _path(_hidden(target))
     with fs.open(source, "rb") as content, fs.open(hidden, "wb") as copy:
         while block := content.read(_BLOCK):
             copy.write(block)
     fs.mv(hidden, _path(target))
 
 
-def _compare(fs: Any, at: ObjectAddress, source: Path, size: int, digest: str) -> None:
-    """Raise where the store has something else than what it was given."""
-    info = fs.info(_path(at))
-    if info["size"] != size:
-        raise StoreError(f"the store has {info['size']} of {size} bytes", at, passing=True)
-    etag = str(info.get("ETag", "")).strip('"')
-    if etag and etag in _etags(source, size):
-        return
-    # Encrypted with a customer's key, or a store without a checksum: its bytes tell.
-    if _read_back(fs, _path(at)) != digest:
-        raise StoreError("the store has other content than it was given", at, passing=True)
+def _has(fs: Any, at: ObjectAddress, sums: tuple[str, ...], digest: str) -> bool:
+    """Whether the store has this content, by its own checksum of it, else by its bytes.
+
+    Of what is encrypted with a customer's key, and in stores without checksums, the bytes tell.
+    """
+    path = _path(at)
+    return _sum_of(fs.info(path)) in sums or _read_back(fs, path) == digest
 
 
-def _etags(source: Path, size: int) -> tuple[str, ...]:
-    """The checksums that S3 gives a file: of a put in one piece, and in parts."""
+def _sums(source: Path) -> tuple[str, ...]:
+    """The checksums that stores have of a file: of a put in one piece, and in parts."""
     whole, parts = md5(usedforsecurity=False), md5(usedforsecurity=False)
     number = 0
     with source.open("rb") as file:
@@ -292,7 +327,7 @@ def _etags(source: Path, size: int) -> tuple[str, ...]:
             whole.update(block)
             parts.update(md5(block, usedforsecurity=False).digest())
             number += 1
-    return whole.hexdigest(), f"{parts.hexdigest()}-{number}" if size >= PART else ""
+    return whole.hexdigest(), f"{parts.hexdigest()}-{number}"
 
 
 def small_objects(

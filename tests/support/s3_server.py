@@ -62,8 +62,7 @@ class S3Server:
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of a program that has credentials for this server."""
-        # boto's and moto's own warnings are none of ours.
-        return environment(AWS_ENDPOINT_URL=self.address, **_CREDENTIALS, **more)
+        return environment(**{"AWS_ENDPOINT_URL": self.address, **_CREDENTIALS, **more})
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
         """Every object of the bucket."""
@@ -126,11 +125,16 @@ def times(count: int, fault: Fault) -> Fault:
     return some
 
 
+def _body(environ: dict[str, Any]) -> bytes:
+    """What is sent; without its length, the end would be that of the connection."""
+    return bytes(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+
+
 def error(status: str, code: str) -> Fault:
     """An answer of S3 that refuses."""
 
     def refuse(_server: S3Server, environ: dict[str, Any], start: Callable[..., Any]) -> Answer:
-        environ["wsgi.input"].read()
+        _body(environ)
         body = f"<Error><Code>{code}</Code><Message>{code} of the test</Message></Error>".encode()
         start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
         return [body]
@@ -147,7 +151,7 @@ def reset(_server: S3Server, environ: dict[str, Any], _start: Callable[..., Any]
 
 def damage(_server: S3Server, environ: dict[str, Any], _start: Callable[..., Any]) -> None:
     """What arrives is not what was sent, and the store does not notice."""
-    body = bytearray(environ["wsgi.input"].read())
+    body = bytearray(_body(environ))
     middle = len(body) // 2
     body[middle] ^= 0xFF
     environ["wsgi.input"] = BytesIO(bytes(body))

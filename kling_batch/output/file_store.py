@@ -8,18 +8,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.locations import Location, ObjectAddress
-
-
-class Kept(NamedTuple):
-    """The second name of what was replaced under its first, and the digest of its content."""
-
-    at: Location
-    digest: str
-
 
 L = TypeVar("L", bound=Location)
 
@@ -39,14 +31,11 @@ class FileStore(Protocol[L]):
     def listed(self, folder: L) -> dict[str, int | None]:
         """The names in a folder, with their sizes where the listing says them."""
 
-    def keep(self, final: L, incoming: str) -> Kept | None:
-        """Keep what is at `final` beside it, durably, unless it has the incoming digest."""
+    def differing(self, final: L, incoming: str) -> str | None:
+        """The digest of what would be lost under a name; None: nothing, or the incoming content."""
 
     def put(self, temporary: Path, final: L, sha256: str) -> None:
         """Give a complete local file its final name, whole or not at all."""
-
-    def put_copy(self, source: L, final: L, temporary: Path, sha256: str) -> None:
-        """Give a file of this store one more name."""
 
     def write_sidecar(self, final: L, record: JSON, temporary: Path) -> None:
         """Write the record of a file beside it; a person's own file of that name is kept."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kling_batch.core.jobs import JSON
-from kling_batch.output.file_store import Kept, is_record, record_in, sidecar_of, sidecar_text
+from kling_batch.output.file_store import is_record, record_in, sidecar_of, sidecar_text
 from kling_batch.output.files import digest_of, sync_folder, write_synced
 
 
@@ -40,17 +40,12 @@ class LocalFolder:
 
     # -- publishing ----------------------------------------------------------------------------
 
-    def keep(self, final: Path, incoming: str) -> Kept | None:
-        """Keep the file at `final` under a second name, unless it has the incoming content."""
+    def differing(self, final: Path, incoming: str) -> str | None:
+        """The digest of a file at `final` that has other content."""
         if not final.exists() or (final.is_file() and not final.stat().st_size):
             return None  # nothing is lost with an empty file
-        if (present := digest_of(final)) == incoming:
-            return None
-        kept = self.back_up(final)
-        if kept is None:
-            return None
-        sync_folder(final.parent)  # the ledger is about to say that it has this name
-        return Kept(kept, present)
+        present = digest_of(final)
+        return None if present == incoming else present
 
     def put(self, temporary: Path, final: Path, sha256: str) -> None:  # noqa: ARG002 - of stores
         """Give a complete, synced file of the same folder its final name."""
@@ -58,11 +53,10 @@ class LocalFolder:
         # Where both are hard links to one file, a rename does nothing and leaves both.
         temporary.unlink(missing_ok=True)
 
-    def put_copy(self, source: Path, final: Path, temporary: Path, sha256: str) -> None:
+    def second_name(self, source: Path, temporary: Path) -> None:
         """Give the same file one more name, by hard link where the disk can."""
         temporary.unlink(missing_ok=True)
         _second_name(source, temporary)
-        self.put(temporary, final, sha256)
 
     def settle(self, final: Path) -> None:
         """Make the names in its folder durable."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.locations import ObjectAddress
-from kling_batch.output.file_store import Kept, is_record, record_in, sidecar_of, sidecar_text
+from kling_batch.output.file_store import is_record, record_in, sidecar_of, sidecar_text
 from kling_batch.output.files import digest_of
 from kling_batch.output.store_errors import StoreError, missing_driver, store_error
 
@@ -97,14 +97,12 @@ class ObjectStore:
 
     # -- publishing ----------------------------------------------------------------------------
 
-    def keep(self, final: ObjectAddress, incoming: str) -> Kept | None:
-        """Copy what is at `final` to a second name, unless it has the incoming content."""
+    def differing(self, final: ObjectAddress, incoming: str) -> str | None:
+        """The digest of an object at `final` that has other content."""
         if not self.size(final):
             return None  # nothing is lost with an empty object
-        if (present := self.digest(final)) == incoming or self._damaged(final, incoming):
-            return None
-        kept = self.back_up(final)
-        return None if kept is None else Kept(kept, present)
+        present = self.digest(final)
+        return None if present == incoming or self._damaged(final, incoming) else present
 
     def _damaged(self, at: ObjectAddress, incoming: str) -> bool:
         """Whether it was put here as this content and arrived as something else: nobody's file."""
@@ -138,15 +136,12 @@ class ObjectStore:
             if arrived != final:
                 fs.mv(_path(arrived), path)
 
-    def put_copy(
-        self, source: ObjectAddress, final: ObjectAddress, temporary: Path, sha256: str
-    ) -> None:
-        """Give the same object one more name; the store copies it itself where it can."""
-        if source.root == final.root:
-            self._copy(source, final)
-            return
-        self.fetch(source, temporary)
-        self.put(temporary, final, sha256)
+    def copy(self, source: ObjectAddress, final: ObjectAddress) -> bool:
+        """Let the store itself copy an object; False: it is another store's."""
+        if source.root != final.root:
+            return False
+        self._copy(source, final)
+        return True
 
     def _copy(self, source: ObjectAddress, target: ObjectAddress) -> None:
         with _in_words(target):

@@ -10,6 +10,7 @@ machine, `objects.py` in a store. Must not download, and must not know fal or th
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -63,6 +64,12 @@ def fetch(source: ObjectAddress, target: Path, sha256: str) -> None:
 
     local_copy(source, target, sha256)
     sync_file(target)
+
+
+def _copied(source: ObjectAddress, final: ObjectAddress) -> bool:
+    from kling_batch.output.objects import ObjectStore  # noqa: PLC0415
+
+    return ObjectStore().copy(source, final)
 
 
 class OutputStore:
@@ -248,8 +255,7 @@ class OutputStore:
         under the same name meanwhile.
         """
         self._set_aside(final, sha256, superseded)
-        store_for(final).put(temporary, final, sha256)
-        return self._named(final, record, temporary)
+        return self._put(temporary, final, sha256, record)
 
     def publish_copy(
         self,
@@ -264,30 +270,41 @@ class OutputStore:
         """Publish the same artifact under one more name, also from one store into another."""
         self._set_aside(final, sha256, superseded)
         temporary = self.temporary(final, token, 0)
-        copied = temporary.with_suffix(".copy")
-        store = store_for(final)
-        if isinstance(source, Path) == isinstance(final, Path):
-            store.put_copy(source, final, temporary if isinstance(final, Path) else copied, sha256)
-        elif isinstance(source, Path):
-            store.put(source, final, sha256)
-        else:
+        if isinstance(source, Path) and isinstance(final, Path):
+            _FOLDER.second_name(source, temporary)
+        elif isinstance(source, ObjectAddress):
+            if isinstance(final, ObjectAddress) and _copied(source, final):
+                return self._named(final, record, temporary)
             fetch(source, temporary, sha256)
-            store.put(temporary, final, sha256)
-        copied.unlink(missing_ok=True)
+        elif source != temporary:
+            shutil.copyfile(source, temporary)
+        stored = self._put(temporary, final, sha256, record)
+        if isinstance(final, ObjectAddress):
+            spool.drop(temporary)
+        return stored
+
+    def _put(self, temporary: Path, final: Location, sha256: str, record: JSON | None) -> str:
+        self._rename(temporary, final, sha256)
         return self._named(final, record, temporary)
 
+    def _rename(self, temporary: Path, final: Location, sha256: str) -> None:
+        store_for(final).put(temporary, final, sha256)
+
     def _named(self, final: Location, record: JSON | None, temporary: Path) -> str:
-        store = store_for(final)
         if record is not None:
-            store.write_sidecar(final, record, temporary)
-        store.settle(final)
+            self.write_sidecar(final, record, temporary)
+        store_for(final).settle(final)
         return self.stored(final)
 
     def _set_aside(self, final: Location, incoming: str, superseded: Superseded) -> None:
         """Keep the file at `final` under a second name, unless it has the incoming content."""
-        kept = store_for(final).keep(final, incoming)
+        present = store_for(final).differing(final, incoming)
+        if present is None:
+            return
+        kept = self.back_up(final)
         if kept is not None:
-            superseded(self.stored(final), self.stored(kept.at), kept.digest)
+            store_for(final).settle(final)  # the ledger is about to say that it has this name
+            superseded(self.stored(final), self.stored(kept), present)
 
     def back_up(self, final: Location) -> Location | None:
         """Give the file at `final` a second name beside it; None where there is none."""

@@ -26,7 +26,16 @@ from kling_batch.output.file_store import FileStore, sidecar_of
 from kling_batch.output.files import relative_to, sync_file
 from kling_batch.output.folder import LocalFolder
 
-__all__ = ["OutputStore", "Superseded", "fetch", "put", "sidecar_of", "store_for"]
+__all__ = [
+    "OutputStore",
+    "Superseded",
+    "fetch",
+    "put",
+    "sidecar_of",
+    "signed",
+    "store_for",
+    "write_object",
+]
 
 Superseded: TypeAlias = Callable[[str, str, str], None]
 """Commits to the ledger that a file has a second name, before it is replaced under its first.
@@ -58,12 +67,29 @@ def put(source: Path, target: Location, sha256: str) -> None:
     store.settle(target)
 
 
-def fetch(source: ObjectAddress, target: Path, sha256: str) -> None:
+def fetch(source: ObjectAddress, target: Path, sha256: str | None = None) -> None:
     """Copy an object into a synced local file, and check its content. Raises `OSError`."""
     from kling_batch.output.objects import local_copy  # noqa: PLC0415
 
     local_copy(source, target, sha256)
     sync_file(target)
+
+
+def signed(at: ObjectAddress, seconds: int) -> str | None:
+    """A link that opens an object for so long; None where the store has none.
+
+    Raises `OSError`.
+    """
+    from kling_batch.output.objects import ObjectStore  # noqa: PLC0415
+
+    return ObjectStore().signed(at, seconds)
+
+
+def write_object(at: ObjectAddress, data: bytes) -> None:
+    """Put a small object, in place of what has the name. Raises `OSError`."""
+    from kling_batch.output.objects import ObjectStore  # noqa: PLC0415
+
+    ObjectStore().write(at, data)
 
 
 def _copied(source: ObjectAddress, final: ObjectAddress) -> bool:

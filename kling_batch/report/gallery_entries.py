@@ -16,6 +16,7 @@ from typing import Any
 
 from kling_batch.core.jobs import JobKey, final_id, is_draft_id, job_label, output_suffix
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
+from kling_batch.core.locations import Location, ObjectAddress, is_address
 from kling_batch.core.quantities import MicroUSD, format_usd, parse_time
 from kling_batch.core.records import File, NamedRender
 from kling_batch.core.verdicts import Verdict, VerdictRow
@@ -32,7 +33,7 @@ _INPUT_WORDS = ("url", "image", "video", "element")
 class Media:
     """A file of a render."""
 
-    path: Path
+    path: Location
     sha256: str
     #: `image`, `video`, `audio` or `file`.
     kind: str
@@ -291,7 +292,11 @@ def _chosen(held: Sequence[File], template: str) -> list[File]:
 
 
 def _media(file: File, base: str) -> Media:
-    path = Path(os.path.normpath(f"{base}/{file.path}"))
+    if is_address(file.path):
+        # A store is not asked for each: the ledger names what it has, and `verify` compares.
+        path: Location = ObjectAddress(file.path)
+    else:
+        path = Path(os.path.normpath(f"{base}/{file.path}"))
     kind = file.content_type.partition("/")[0]
     return Media(
         path=path,
@@ -299,5 +304,5 @@ def _media(file: File, base: str) -> Media:
         kind=kind if kind in ("image", "video", "audio") else "file",
         content_type=file.content_type,
         size=file.size,
-        missing=not path.is_file(),
+        missing=isinstance(path, Path) and not path.is_file(),
     )

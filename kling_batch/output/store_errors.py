@@ -19,6 +19,14 @@ EXTRAS = {
     **dict.fromkeys(("sftp", "ssh"), "sftp"),
 }
 
+#: How each kind of store is told who asks.
+_CREDENTIALS = {
+    "s3": "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with the right to write",
+    "gcs": "GOOGLE_APPLICATION_CREDENTIALS, with the right to write",
+    "azure": "AZURE_STORAGE_CONNECTION_STRING, with the right to write",
+    "sftp": "a key in your SSH agent, and the host in known_hosts",
+}
+
 #: Classes of exceptions of drivers that say that there are no credentials, or that they are wrong.
 _REFUSED = frozenset(
     {
@@ -62,7 +70,10 @@ def store_error(error: Exception, at: ObjectAddress) -> StoreError:
     """What a driver has raised, in words."""
     detail = _detail(error)
     if isinstance(error, PermissionError) or type(error).__name__ in _REFUSED:
-        return StoreError(f"the store refuses access ({detail}); see docs/stores.md", at)
+        how = _CREDENTIALS.get(EXTRAS.get(at.scheme, ""), "its credentials")
+        return StoreError(
+            f"the store refuses access ({detail}); give it {how}, then run the same command", at
+        )
     if isinstance(error, FileNotFoundError):
         gone = at.root if at.scheme != "memory" else at
         return StoreError(f"there is no {gone} any more, or not yet ({detail})", at)

@@ -11,7 +11,7 @@ import click
 
 from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
-from kling_batch.cli.options import PATH, duration, ledger_options, option
+from kling_batch.cli.options import PATH, duration, ledger_options
 from kling_batch.core.jobs import JobKey
 from kling_batch.errors import ExitCode
 from kling_batch.report.gallery import LINKS_LAST, write_gallery
@@ -19,7 +19,7 @@ from kling_batch.report.gallery import LINKS_LAST, write_gallery
 
 @click.command(epilog="Example: kling-batch gallery --output outputs")
 @click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST]...")
-@option(
+@click.option(
     "--expires",
     type=duration,
     metavar="DURATION",

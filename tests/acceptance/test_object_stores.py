@@ -5,17 +5,27 @@ from __future__ import annotations
 import json
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from support.process import run, start
 from support.s3_server import S3Server, damage, error, reset, s3_server, times
 
+from kling_batch.core.locations import ObjectAddress
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.server import running
+from kling_batch.output import objects
+from kling_batch.output.objects import ObjectStore
+from kling_batch.output.store import put
+from kling_batch.report.gallery import RelativeLinks
+from kling_batch.report.gallery_entries import Media
+
+ROOT = ObjectAddress("s3://assets/spring")
 
 pytestmark = pytest.mark.acceptance
 
@@ -207,3 +217,64 @@ def test_without_credentials_or_bucket_nothing_is_sent(place: Place) -> None:
     assert dead.returncode == 1
     assert "Could not connect" in dead.stderr
     assert place.world.books.charges() == {}
+
+
+# -- the store alone -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """The store in this process, with the credentials of the server."""
+    for name, value in s3.environment().items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    objects._opened.cache_clear()
+    yield ObjectStore()
+    objects._opened.cache_clear()
+
+
+def test_a_large_file_is_put_in_parts_and_read_back_by_nobody(
+    files: ObjectStore, s3: S3Server, tmp_path: Path
+) -> None:
+    data = bytes(range(256)) * (80 * 1024)  # 20 MiB: three parts
+    (tmp_path / "clip").write_bytes(data)
+    digest = sha256(data).hexdigest()
+
+    put(tmp_path / "clip", ROOT / "clip.mp4", digest)
+
+    assert s3.puts() == 3
+    head = s3.client.head_object(Bucket="assets", Key="spring/clip.mp4")
+    assert (head["ETag"].endswith('-3"'), head["ContentLength"]) == (True, len(data))
+    before = len(s3.requests)
+    assert files.digest(ROOT / "clip.mp4") == digest
+    put(tmp_path / "clip", ROOT / "clip.mp4", digest)  # it is there
+    assert {method for method, _ in s3.requests[before:]} == {"HEAD"}
+
+    s3.change("spring/clip.mp4", data[:-1] + b"?")
+    assert files.digest(ROOT / "clip.mp4") == sha256(data[:-1] + b"?").hexdigest()
+
+
+def test_a_copy_keeps_digest_and_kind(files: ObjectStore, s3: S3Server, tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(b"a clip")
+    put(tmp_path / "clip", ROOT / "clip.mp4", sha256(b"a clip").hexdigest())
+
+    kept = files.back_up(ROOT / "clip.mp4")
+
+    assert kept is not None
+    assert s3.objects()[kept.url.removeprefix("s3://assets/")] == b"a clip"
+    assert files.digest(kept) == sha256(b"a clip").hexdigest()
+
+
+def test_links_are_signed_and_end(files: ObjectStore, s3: S3Server, tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(b"a clip")
+    put(tmp_path / "clip", ROOT / "clip.mp4", sha256(b"a clip").hexdigest())
+
+    link = RelativeLinks(tmp_path, expires=60).file(
+        Media(path=ROOT / "clip.mp4", sha256="0", kind="video")
+    )
+
+    assert link.startswith(s3.address)
+    assert "test-secret" not in link
+    with urllib.request.urlopen(link) as answer:
+        assert answer.read() == b"a clip"

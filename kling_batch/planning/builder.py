@@ -19,7 +19,7 @@ from kling_batch.core.jobs import (
     parents,
 )
 from kling_batch.core.lifecycle import OPEN, State
-from kling_batch.core.locations import is_address
+from kling_batch.core.locations import ObjectAddress
 from kling_batch.core.records import Standing
 from kling_batch.ledger.names import by_key, job_of, orphan_name
 from kling_batch.ledger.queries import render_of
@@ -149,8 +149,8 @@ class OutputIndex:
         self._prefixes: dict[str, str] = {}
         #: Stored name of a folder → its path.
         self._folders: dict[str, str] = {}
-        #: Stored name of a folder in a store → what it holds: one listing for a thousand objects.
-        self._listings: dict[str, dict[str, int | None]] = {}
+        #: Folder in a store → what it holds: one request lists a thousand objects.
+        self._listings: dict[ObjectAddress, dict[str, int | None]] = {}
 
     def where(self, job: Job) -> OnDisk:
         """Whether every output of a succeeded job has the name that the manifest wants."""
@@ -181,25 +181,26 @@ class OutputIndex:
     def _look(self, stored: str, size: int) -> OnDisk:
         """Whether a file lies there with this size; one `stat`, and nothing is read."""
         folder, _, name = stored.rpartition("/")
-        if is_address(folder):
-            return self._listed(folder, name, size)
         base = self._folders.get(folder)
         if base is None:
-            base = self._folders[folder] = str(self._store.located(folder))
+            located = self._store.located(folder)
+            if isinstance(located, ObjectAddress):
+                return self._listed(located, name, size)
+            base = self._folders[folder] = str(located)
         try:
             here = os.stat(f"{base}/{name}").st_size  # noqa: PTH116 - measured: a third of the time
         except (OSError, ValueError):  # a name that this system cannot hold
             return OnDisk.MISSING
         return OnDisk.HERE if here == size else OnDisk.CHANGED
 
-    def _listed(self, folder: str, name: str, size: int) -> OnDisk:
+    def _listed(self, folder: ObjectAddress, name: str, size: int) -> OnDisk:
         """The same of an object in a store.
 
         Raises:
             OSError: the store cannot be asked, which is not that the object is missing.
         """
         if folder not in self._listings:
-            self._listings[folder] = self._store.sizes(self._store.located(folder))
+            self._listings[folder] = self._store.sizes(folder)
         here = self._listings[folder].get(name)
         if here is None:
             return OnDisk.MISSING

@@ -1,0 +1,72 @@
+"""Complete downloads that wait for a store."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from kling_batch.core.outcomes import Fetched
+from kling_batch.output import spool
+
+DATA = b"a whole clip"
+
+
+@pytest.fixture
+def fetched(tmp_path: Path) -> Fetched:
+    path = tmp_path / ".0123456789ab-0.part"
+    path.write_bytes(DATA)
+    return Fetched(
+        temporary=str(path),
+        sha256=sha256(DATA).hexdigest(),
+        size=len(DATA),
+        ext=".mp4",
+        content_type="video/mp4",
+    )
+
+
+def test_what_is_noted_is_found_again(fetched: Fetched) -> None:
+    path = Path(fetched.temporary)
+    assert spool.complete(path) is None
+
+    spool.note(fetched)
+
+    assert spool.complete(path) == fetched
+
+
+@pytest.mark.parametrize("data", [b"", DATA[:-1], DATA[:-1] + b"?"])
+def test_what_has_changed_since_is_not(fetched: Fetched, data: bytes) -> None:
+    spool.note(fetched)
+    Path(fetched.temporary).write_bytes(data)
+
+    assert spool.complete(Path(fetched.temporary)) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"size": 1}', "\udcff"])
+def test_a_damaged_note_is_no_note(fetched: Fetched, text: str) -> None:
+    spool.note(fetched)
+    note = Path(fetched.temporary).with_suffix(".json")
+    note.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    assert spool.complete(Path(fetched.temporary)) is None
+
+
+def test_what_is_put_is_dropped_with_its_note(fetched: Fetched, tmp_path: Path) -> None:
+    spool.note(fetched)
+
+    spool.drop(Path(fetched.temporary))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_leaves_what_open_attempts_wait_for(fetched: Fetched, tmp_path: Path) -> None:
+    spool.note(fetched)
+    (tmp_path / ".ba9876543210-0.part").write_bytes(DATA)
+    (tmp_path / ".ba9876543210-0.json").write_bytes(b"{}")
+
+    spool.sweep(tmp_path, {"0123456789ab"})
+
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".0123456789ab-0.json", ".0123456789ab-0.part"]
+    spool.sweep(tmp_path / "nowhere", set())

@@ -50,7 +50,7 @@ class FileFetch:
                 return known
             outcome = await self._fetch(attempt, job, file, temporary)
             if isinstance(outcome, Fetched):
-                await run(store.downloaded, outcome)
+                await run(store.downloaded, outcome, attempt.id)
             return outcome
         return await self._fetch(attempt, job, file, temporary)
 

@@ -20,6 +20,7 @@ from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.values import documents, makes_value, value_of
 from kling_batch.output.store import store_for
+from kling_batch.output.store_errors import StoreError
 
 #: Tries at one upload: about two minutes.
 UPLOAD_TRIES = 10
@@ -105,7 +106,7 @@ class JobInputs:
             return file.url
         for candidate in mine:
             at = context.store.located(candidate.path)
-            if await self._context.worker.run(context.store.size, at) is not None:
+            if await self._is_here(at):
                 local = LocalFile(
                     path=str(at),
                     sha256=file.sha256,
@@ -114,6 +115,12 @@ class JobInputs:
                 )
                 return await self._uploaded(local)
         raise UploadError(f"the file of {parent.job_id} is no longer on the disk")
+
+    async def _is_here(self, at: Location) -> bool:
+        try:
+            return await self._context.worker.run(self._context.store.size, at) is not None
+        except StoreError as error:
+            raise UploadError(f"{at}: {error.strerror}") from error
 
 
 def _content(file: LocalFile) -> bytes:

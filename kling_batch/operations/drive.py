@@ -32,7 +32,7 @@ from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
 from kling_batch.operations.targets import WRITING, check_folders, check_room
 from kling_batch.operations.verdicts import Withdrawals
-from kling_batch.output.spool import spool_of, sweep
+from kling_batch.output import spool
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action
@@ -73,11 +73,18 @@ def _services(run: PreparedRun) -> Iterator[tuple[str | None, str]]:
 
 
 def _sweep_spool(run: PreparedRun) -> None:
-    """Remove downloads that a store has: their run was killed after it had recorded them."""
-    spool = spool_of(run.settings.ledger)
-    if spool.is_dir():
-        waiting = run.ledger.open_attempts(*OPEN, State.RENDERED)
-        sweep(spool, {token_of(run.ledger.attempt(number)) for number, *_ in waiting})
+    """Remove downloads that a store has: their run was killed after it had recorded them.
+
+    What this ledger does not know stays: it may be all that is left of a render.
+    """
+    folder = spool.spool_of(run.settings.ledger)
+    left = list(spool.waiting(folder)) if folder.is_dir() else []
+    if not left:
+        return
+    saved = {number for number, *_ in run.ledger.open_attempts(State.SUCCEEDED)}
+    for number, temporary in left:
+        if number in saved and token_of(run.ledger.attempt(number)) == spool.token_in(temporary):
+            spool.drop(temporary)
 
 
 @contextmanager

@@ -206,9 +206,9 @@ class OutputStore:
         """The complete download of an earlier run, to be put into a store; None: there is none."""
         return spool.complete(temporary)
 
-    def downloaded(self, fetched: Fetched) -> None:
+    def downloaded(self, fetched: Fetched, attempt: int) -> None:
         """Remember that a download is complete, which is still to be put into a store."""
-        spool.note(fetched)
+        spool.note(fetched, attempt)
 
     def recorded(self, stored: str, fetched: Fetched) -> None:
         """Remove the local copy of what the store has and the ledger names."""

@@ -10,6 +10,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from support.cli import Desk
 
+from kling_batch.core.outcomes import Fetched
+from kling_batch.engine.file_fetch import token_of
+from kling_batch.ledger.reader import Reader
+from kling_batch.output import spool
+
 ROOT = "memory://assets/spring"
 ONE = "spring/trial/text-to-image/one.png"
 
@@ -156,3 +161,21 @@ def test_doctor_asks_the_store(desk: Desk) -> None:
     said = desk.say("doctor", "--output", ROOT, "--emulator-url", desk.url)
 
     assert f"output: {ROOT} can be read" in said
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_killed_run_left_in_the_spool_goes_where_the_ledger_has_it(
+    rendered: Desk, known: bool
+) -> None:
+    folder = rendered.folder / "outputs/ledger.db.spool"
+    with Reader.open(rendered.folder / "outputs/ledger.db") as reader:
+        token = token_of(reader.attempt(1)) if known else "0123456789ab"
+    path = folder / f".{token}-0.part"
+    path.write_bytes(b"x")
+    digest, kind = sha256(b"x").hexdigest(), {"ext": ".png", "content_type": "image/png"}
+    spool.note(Fetched(temporary=str(path), sha256=digest, size=1, **kind), 1)
+    rendered.put((rendered.folder / rendered.file).read_text() + "  - {id: three, prompt: x}\n")
+
+    rendered.run()
+
+    assert len(list(folder.iterdir())) == (0 if known else 2)

@@ -30,14 +30,14 @@ def test_what_is_noted_is_found_again(fetched: Fetched) -> None:
     path = Path(fetched.temporary)
     assert spool.complete(path) is None
 
-    spool.note(fetched)
+    spool.note(fetched, 7)
 
     assert spool.complete(path) == fetched
 
 
 @pytest.mark.parametrize("data", [b"", DATA[:-1], DATA[:-1] + b"?"])
 def test_what_has_changed_since_is_not(fetched: Fetched, data: bytes) -> None:
-    spool.note(fetched)
+    spool.note(fetched, 7)
     Path(fetched.temporary).write_bytes(data)
 
     assert spool.complete(Path(fetched.temporary)) is None
@@ -45,7 +45,7 @@ def test_what_has_changed_since_is_not(fetched: Fetched, data: bytes) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"size": 1}', "\udcff"])
 def test_a_damaged_note_is_no_note(fetched: Fetched, text: str) -> None:
-    spool.note(fetched)
+    spool.note(fetched, 7)
     note = Path(fetched.temporary).with_suffix(".json")
     note.write_bytes(text.encode("utf-8", "surrogateescape"))
 
@@ -53,20 +53,19 @@ def test_a_damaged_note_is_no_note(fetched: Fetched, text: str) -> None:
 
 
 def test_what_is_put_is_dropped_with_its_note(fetched: Fetched, tmp_path: Path) -> None:
-    spool.note(fetched)
+    spool.note(fetched, 7)
 
     spool.drop(Path(fetched.temporary))
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_leaves_what_open_attempts_wait_for(fetched: Fetched, tmp_path: Path) -> None:
-    spool.note(fetched)
-    (tmp_path / ".ba9876543210-0.part").write_bytes(DATA)
+def test_what_waits_is_listed_with_its_attempt(fetched: Fetched, tmp_path: Path) -> None:
+    spool.note(fetched, 7)
     (tmp_path / ".ba9876543210-0.json").write_bytes(b"{}")
 
-    spool.sweep(tmp_path, {"0123456789ab"})
+    ((attempt, path),) = spool.waiting(tmp_path)
 
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [".0123456789ab-0.json", ".0123456789ab-0.part"]
-    spool.sweep(tmp_path / "nowhere", set())
+    assert (attempt, path) == (7, Path(fetched.temporary))
+    assert spool.token_in(path) == "0123456789ab"
+    assert list(spool.waiting(tmp_path / "nowhere")) == []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from kling_batch.core.jobs import Batch, Job, JobKey
+from kling_batch.core.locations import Location, address_of, is_address
 from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.errors import UsageError
@@ -49,7 +50,7 @@ T = TypeVar("T")
 class RunOptions:
     """Options of one run, parsed, from the command line, the environment or Python; None: unset."""
 
-    output: Path | None = None
+    output: Location | None = None
     ledger: Path | None = None
     concurrency: int | None = None
     #: Submissions per second.
@@ -94,7 +95,8 @@ class Budget:
 class Settings:
     """The settings of a run, decided."""
 
-    roots: dict[str, Path]
+    #: By batch: a folder here, or in a store.
+    roots: dict[str, Location]
     ledger: Path
     service: str
     concurrency: int
@@ -134,20 +136,26 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
     if options.collect and options.detach:
         raise UsageError("--collect waits for what --detach leaves: say one of them")
     limits = [batch.limits for batch in batches]
-    output = options.output or (Path(EMULATOR_OUTPUT) if options.emulator == "" else None)
-    roots = {batch.name: output or typed_path(batch.output or DEFAULT_OUTPUT) for batch in batches}
-    folder = next(iter(roots.values()), output or Path(DEFAULT_OUTPUT))
-    if options.ledger is None and len(set(roots.values())) > 1:
+    trial = Path(EMULATOR_OUTPUT) if options.emulator == "" else None
+    output = options.output or trial
+    roots = {
+        batch.name: output or typed_location(batch.output or DEFAULT_OUTPUT) for batch in batches
+    }
+    folders = {
+        root if isinstance(root, Path) else trial or Path(DEFAULT_OUTPUT)
+        for root in (*roots.values(), *((output,) if output and not roots else ()))
+    }
+    if options.ledger is None and len(folders) > 1:
         # The order of the manifests must not decide where it is written what was paid.
-        folders = ", ".join(sorted(str(root) for root in set(roots.values())))
-        raise UsageError(f"these manifests have several output folders ({folders}); say --ledger")
+        several = ", ".join(sorted(str(root) for root in set(roots.values())))
+        raise UsageError(f"these manifests have several output folders ({several}); say --ledger")
     concurrency = (
         options.concurrency or _least([lim.concurrency for lim in limits]) or DEFAULT_CONCURRENCY
     )
     deadlines = [d for d in (options.timeout, *(lim.deadline for lim in limits)) if d is not None]
     return Settings(
         roots=roots,
-        ledger=options.ledger or folder / LEDGER_NAME,
+        ledger=options.ledger or next(iter(folders), Path(DEFAULT_OUTPUT)) / LEDGER_NAME,
         service="fal" if options.emulator is None else EMULATOR,
         concurrency=concurrency,
         rate=options.rate or _least([lim.rate for lim in limits]) or default_rate(concurrency),
@@ -163,6 +171,11 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
         },
         options=options,
     )
+
+
+def ledger_folder(output: Location | None) -> Path:
+    """The folder of the ledger of an output: the ledger of a store's output stays here."""
+    return output if isinstance(output, Path) else Path(DEFAULT_OUTPUT)
 
 
 def default_rate(concurrency: int) -> float:
@@ -257,3 +270,17 @@ def typed_path(written: str | SupportsPath) -> Path:
             f"{text}: cannot be read: `{user}` is no home folder here; "
             f"a file of this name is written ./{text}"
         ) from None
+
+
+def typed_location(written: str | SupportsPath) -> Location:
+    """The folder that a person meant: a path as in `typed_path`, or an address in a store.
+
+    Raises:
+        UsageError: there is no such home folder, or the address cannot be used.
+    """
+    if not isinstance(written, str) or not is_address(written):
+        return typed_path(written)
+    try:
+        return address_of(written)
+    except ValueError as error:
+        raise UsageError(f"output: {error}") from None

@@ -97,6 +97,7 @@ HOMES: dict[str, set[str]] = {
     "starlette": {"review.app"},
     "uvicorn": {"review.server"},
     "trio": set(),
+    "fsspec": {"output.objects"},
     # Of the standard library: what only one place may do.
     "asyncio": {"wire.sockets"},
     "threading": set(),
@@ -265,6 +266,7 @@ CATCH_ALL = {
     "operations.run": 1,  # the run's exit code; raises again
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
     "output.files": 1,  # the half file; raises again
+    "output.objects": 2,  # a driver raises anything; raised again, in words
     "manifest.templating": 2,  # a user's template may raise anything
     "manifest.probe": 2,  # decoders raise anything over a strange file
     "report.posters": 1,  # the same

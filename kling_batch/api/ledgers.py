@@ -11,6 +11,7 @@ from typing import Any, Self
 from kling_batch.api.options import StrPath
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import State
+from kling_batch.core.locations import Location
 from kling_batch.core.quantities import USD
 from kling_batch.core.records import Attempt, Standing
 from kling_batch.errors import UsageError
@@ -45,7 +46,10 @@ class LedgerJob:
     estimate: USD
     #: What the latest attempt cost, where that is known.
     cost: USD | None
+    #: Of files on this machine.
     files: tuple[Path, ...]
+    #: Addresses of files in an object store.
+    objects: tuple[str, ...] = ()
     #: fal's id of the latest request.
     request_id: str | None
     #: Why the latest attempt failed; empty where it did not.
@@ -127,6 +131,7 @@ class LedgerView:
 
     def _job(self, job: names.LedgerJob, standing: Standing | None) -> LedgerJob:
         attempt = None if standing is None else self._reader.attempt(standing.attempt_id)
+        located = self._located(attempt)
         return LedgerJob(
             key=JobKey(job.key),
             batch=job.batch,
@@ -140,14 +145,15 @@ class LedgerView:
             arguments=json.loads(job.arguments),
             estimate=USD.of(job.estimate),
             cost=None if attempt is None or attempt.cost is None else USD.of(attempt.cost),
-            files=() if attempt is None else self._files(attempt),
+            files=tuple(at for at in located if isinstance(at, Path)),
+            objects=tuple(str(at) for at in located if not isinstance(at, Path)),
             request_id=attempt.handle.request_id if attempt and attempt.handle else None,
             error=attempt.failure.message if attempt and attempt.failure else "",
         )
 
-    def _files(self, attempt: Attempt) -> tuple[Path, ...]:
-        files = self._reader.files_of(attempt.id)
-        return tuple(self._store.located(file.path) for file in files if not file.superseded)
+    def _located(self, attempt: Attempt | None) -> list[Location]:
+        files = [] if attempt is None else self._reader.files_of(attempt.id)
+        return [self._store.located(file.path) for file in files if not file.superseded]
 
 
 def _state(standing: Standing | None) -> str:

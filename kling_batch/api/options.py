@@ -23,7 +23,7 @@ from kling_batch.core.quantities import (
 )
 from kling_batch.errors import UsageError
 from kling_batch.report.command_line import Command
-from kling_batch.settings import RunOptions, typed_path
+from kling_batch.settings import RunOptions, typed_location, typed_path
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -35,7 +35,8 @@ class Options:
     """Options of `plan` and `run`, as on the command line; what is not set, the manifest decides.
 
     Args:
-        output: folder of the outputs; default: the manifest's, else `outputs`.
+        output: folder of the outputs, or an address as `s3://bucket/folder`; default: the
+            manifest's, else `outputs`.
         ledger: the ledger file; default: `ledger.db` in the output folder.
         max_cost: US dollars that the batches may cost at most, over all runs.
         concurrency: open requests at most; by default eight.
@@ -96,7 +97,7 @@ def run_options(options: Options) -> RunOptions:
     """
     emulator = options.emulator
     return RunOptions(
-        output=_path(options.output),
+        output=None if options.output is None else typed_location(options.output),
         ledger=_path(options.ledger),
         max_cost=_parsed("max_cost", _usd, options.max_cost),
         concurrency=_at_least("concurrency", 1, options.concurrency),

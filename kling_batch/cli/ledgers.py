@@ -13,6 +13,7 @@ from kling_batch import operations
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import options_of
 from kling_batch.core.jobs import Batch
+from kling_batch.core.locations import Location
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import or_trial
@@ -25,9 +26,11 @@ def ledger_path(places: Mapping[str, Any]) -> Path:
     Where none of them is given and only the emulator has been tried here, the emulator's.
     """
     ledger: Path | None = places.get("ledger")
-    output: Path | None = places.get("output")
-    if ledger is not None or output is not None:
-        return ledger or (output or Path()) / LEDGER_NAME
+    output: Location | None = places.get("output")
+    if ledger is not None:
+        return ledger
+    if isinstance(output, Path):
+        return output / LEDGER_NAME
     if places.get("emulator"):
         return EMULATED_LEDGER
     real = Path(DEFAULT_OUTPUT) / LEDGER_NAME

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from kling_batch.core.locations import ObjectAddress, address_of, is_address
 from kling_batch.core.quantities import (
     FailureLimit,
     MicroUSD,
@@ -43,6 +44,22 @@ class TypedPath(click.Path):
 
 #: The same file type everywhere: existence is checked by whoever opens it, with a message.
 PATH = TypedPath(path_type=Path)
+
+
+class TypedOutput(TypedPath):
+    """The folder of the outputs: a path, or an address in a store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or the address."""
+        if isinstance(value, ObjectAddress):
+            return value
+        if isinstance(value, str) and is_address(value):
+            with _usage_errors():
+                return address_of(value)
+        return super().convert(value, param, ctx)
+
+
+OUTPUT = TypedOutput(path_type=Path)
 
 #: The job a command is about.
 JOB = click.argument("job", metavar="JOB")
@@ -104,7 +121,7 @@ def place_options(command: F) -> F:
     """Where outputs and ledger are."""
     for decorate in reversed(
         (
-            option("--output", "-o", type=PATH, help="Folder of the outputs [default: outputs]"),
+            option("--output", "-o", type=OUTPUT, help="Folder of the outputs [default: outputs]"),
             option("--ledger", type=PATH, help="The ledger [default: ledger.db in the output]"),
         )
     ):

@@ -41,6 +41,8 @@ class EventKind(StrEnum):
     UNHEARD = "unheard"
     RENDERED = "rendered"
     DOWNLOAD_AGAIN = "download_again"
+    #: A store did not take a file, which is put again.
+    PUT_AGAIN = "put_again"
     #: Paid and rendered, but a file is not in its place.
     UNDELIVERED = "undelivered"
     SAVED = "saved"

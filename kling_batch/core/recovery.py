@@ -7,18 +7,18 @@ all the same. Must not do I/O. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from kling_batch.core.jobs import JSON
+from kling_batch.core.locations import Location
 from kling_batch.core.quantities import MicroUSD, format_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveredFile:
-    """One output of the render, whole on the disk: its digest is the one that was recorded."""
+    """One output of the render, whole in its place: its digest is the one that was recorded."""
 
     index: int
-    path: Path
+    path: Location
     sha256: str
     size: int
     ext: str

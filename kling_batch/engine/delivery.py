@@ -7,15 +7,17 @@ not read the network but through `file_fetch.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+import anyio
 from anyio import CancelScope
 
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.outcomes import (
     Fetched,
     Gone,
@@ -25,12 +27,14 @@ from kling_batch.core.outcomes import (
 from kling_batch.core.records import Attempt, File
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.file_fetch import FileFetch, token_of
+from kling_batch.engine.file_put import FilePut
 from kling_batch.engine.name_locks import NameLocks
 from kling_batch.fal.responses import files_in
 from kling_batch.ledger.ledger import Placed
-from kling_batch.output.files import digest_of, write_synced
+from kling_batch.output.files import write_synced
 from kling_batch.output.sidecar import Part, sidecar
-from kling_batch.output.store import sidecar_of
+from kling_batch.output.spool import BETWEEN
+from kling_batch.output.store import OutputStore, sidecar_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,9 @@ class Delivery:
         self._fetch = FileFetch(context)
         self._run = context.worker.run
         self._names = NameLocks()
+        self._put = FilePut(context)
+        #: Renders that are between fal and a store at once: each lies on this disk meanwhile.
+        self._between = anyio.Semaphore(BETWEEN)
 
     async def deliver(self, attempt_id: int, job: Job) -> State | Undelivered:
         """Fetch every file of a rendered attempt, publish them, record success.
@@ -66,6 +73,13 @@ class Delivery:
             OSError: the disk is full or the folder is not writable; nothing is lost.
             UsageError: the target leads out of the output folder.
         """
+        final = self._context.store.wanted(job.batch, job.output_path(0, ".part"))
+        if not isinstance(final, ObjectAddress):
+            return await self._delivered(attempt_id, job)
+        async with self._between:
+            return await self._delivered(attempt_id, job)
+
+    async def _delivered(self, attempt_id: int, job: Job) -> State | Undelivered:
         attempt = self._context.ledger.attempt(attempt_id)
         files = files_in(attempt.output)
         if not files:
@@ -141,20 +155,36 @@ class Delivery:
             i: store.prepare(job.batch, job.output_path(i, f.ext)) for i, f in fetched.items()
         }
         save = ledger.save_artifacts if complete else ledger.save_some
-        async with self._names.held(*finals.values()):
-            # What has its name is recorded, however the run ends.
-            with CancelScope(shield=True):
-                placed: list[Placed] = []
-                for index, item in fetched.items():
-                    url = files[index].url if files else ""
-                    final = finals[index]
-                    placed.append(
-                        await self._publish(attempt, job, index, final=final, item=item, url=url)
-                    )
-                save(attempt, placed)
+
+        async def publish() -> None:
+            placed: list[Placed] = []
+            for index, item in fetched.items():
+                url = files[index].url if files else ""
+                final = finals[index]
+                placed.append(
+                    await self._publish(attempt, job, index, final=final, item=item, url=url)
+                )
+            save(attempt, placed)
+            for each in placed:
+                store.recorded(each.path, each.fetched)
+
+        await self._named(attempt, job, publish, *finals.values())
+
+    async def _named(
+        self, attempt: Attempt, job: Job, publish: Callable[[], Awaitable[None]], *names: Location
+    ) -> None:
+        """Publish and record while nobody else has these names; again where a store fails."""
+
+        async def once() -> None:
+            async with self._names.held(*names):
+                # What has its name is recorded, however the run ends.
+                with CancelScope(shield=True):
+                    await publish()
+
+        await self._put.lasting(once, attempt, job)
 
     async def _publish(
-        self, attempt: Attempt, job: Job, index: int, *, final: Path, item: Fetched, url: str
+        self, attempt: Attempt, job: Job, index: int, *, final: Location, item: Fetched, url: str
     ) -> Placed:
         """Publish one file; the caller holds its name, and commits it before it lets go."""
         path = await self._run(
@@ -187,7 +217,8 @@ class Delivery:
         by_index = self._files(attempt_id, superseded=True)
         for index, files in by_index.items():
             final = store.prepare(job.batch, job.output_path(index, files[0].ext))
-            if store.stored(final) in {file.path for file in files} and _whole(final, files[0]):
+            named = store.stored(final) in {file.path for file in files}
+            if named and await self._run(store.size, final) == files[0].size:
                 continue
             source = await self._intact(files)
             if source is None:
@@ -196,22 +227,24 @@ class Delivery:
         return bool(by_index)
 
     async def _copy(
-        self, attempt: Attempt, job: Job, file: File, source: Path, final: Path
+        self, attempt: Attempt, job: Job, file: File, source: Location, final: Location
     ) -> None:
         """Publish an artifact under one more name."""
         store, token = self._context.store, token_of(attempt)
-        async with self._names.held(final, store.temporary(final, token, 0)):
-            with CancelScope(shield=True):
-                path = await self._run(
-                    store.publish_copy,
-                    source,
-                    final,
-                    token=token,
-                    sha256=file.sha256,
-                    record=self._sidecar(attempt, job, file, final),
-                    superseded=self._supersede_in_loop,
-                )
-                self._context.ledger.place(attempt.id, file.index, path)
+
+        async def publish() -> None:
+            path = await self._run(
+                store.publish_copy,
+                source,
+                final,
+                token=token,
+                sha256=file.sha256,
+                record=self._sidecar(attempt, job, file, final),
+                superseded=self._supersede_in_loop,
+            )
+            self._context.ledger.place(attempt.id, file.index, path)
+
+        await self._named(attempt, job, publish, final, store.temporary(final, token, 0))
 
     async def _write_sidecar(self, attempt: Attempt, job: Job, file: File) -> None:
         """Write the sidecar of a file that is here."""
@@ -221,7 +254,7 @@ class Delivery:
         record = self._sidecar(attempt, job, file, final)
         await self._run(store.write_sidecar, final, record, temporary)
 
-    def _sidecar(self, attempt: Attempt, job: Job, file: File, final: Path) -> JSON:
+    def _sidecar(self, attempt: Attempt, job: Job, file: File, final: Location) -> JSON:
         item = Fetched(
             temporary=str(final),
             sha256=file.sha256,
@@ -254,9 +287,9 @@ class Delivery:
             for file in known:
                 final = store.located(file.path)
                 if source is not None and await self._intact([file]) is None:
-                    final.parent.mkdir(parents=True, exist_ok=True)
+                    store.make_folder(final)
                     await self._copy(attempt, job, file, source, final)
-                elif not sidecar_of(final).is_file():
+                elif await self._run(store.size, sidecar_of(final)) is None:
                     await self._write_sidecar(attempt, job, file)
         return attempt.state
 
@@ -266,17 +299,21 @@ class Delivery:
         if file.index >= len(remote):
             return Undelivered("fal's answer has no such file")
         final = self._context.store.located(file.path)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        self._context.store.make_folder(final)
         source = remote[file.index]
         outcome = await self._fetch.fetch(attempt, job, file.index, source, final)
         if not isinstance(outcome, Fetched):
             return Undelivered(outcome.reason)
-        async with self._names.held(final):
-            with CancelScope(shield=True):
-                placed = await self._publish(
-                    attempt, job, file.index, final=final, item=outcome, url=source.url
-                )
-                self._context.ledger.save_some(attempt, [placed])
+        fetched = outcome
+
+        async def publish() -> None:
+            placed = await self._publish(
+                attempt, job, file.index, final=final, item=fetched, url=source.url
+            )
+            self._context.ledger.save_some(attempt, [placed])
+            self._context.store.recorded(placed.path, fetched)
+
+        await self._named(attempt, job, publish, final)
         return None
 
     def _files(self, attempt_id: int, *, superseded: bool = False) -> dict[int, list[File]]:
@@ -287,11 +324,9 @@ class Delivery:
                 by_index.setdefault(file.index, []).append(file)
         return dict(sorted(by_index.items()))
 
-    async def _intact(self, files: list[File]) -> Path | None:
+    async def _intact(self, files: list[File]) -> Location | None:
         """The first of these files that still has the content that was paid for."""
-        store = self._context.store
-        known = [(store.located(file.path), file) for file in files]
-        return await self._run(_first_intact, known) if known else None
+        return await self._run(_first_intact, self._context.store, files) if files else None
 
     def mark_missing(self, attempt_id: int) -> None:
         """Go back to rendered: the file is missing, its render is not."""
@@ -300,13 +335,6 @@ class Delivery:
         )
 
 
-def _first_intact(files: Sequence[tuple[Path, File]]) -> Path | None:
-    for path, file in files:
-        if _whole(path, file) and digest_of(path) == file.sha256:
-            return path
-    return None
-
-
-def _whole(path: Path, file: File) -> bool:
-    """Whether a file is there with the size that was paid for."""
-    return path.is_file() and path.stat().st_size == file.size
+def _first_intact(store: OutputStore, files: Sequence[File]) -> Location | None:
+    located = ((store.located(file.path), file) for file in files)
+    return next((at for at, file in located if store.intact(at, file.size, file.sha256)), None)

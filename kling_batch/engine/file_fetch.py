@@ -14,6 +14,7 @@ import anyio
 
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import Job
+from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
@@ -39,10 +40,23 @@ class FileFetch:
         self._parallel = anyio.Semaphore(PARALLEL)
 
     async def fetch(
-        self, attempt: Attempt, job: Job, index: int, file: RemoteFile, final: Path
+        self, attempt: Attempt, job: Job, index: int, file: RemoteFile, final: Location
     ) -> Fetched | Gone | Unfetched:
-        """Fetch one output to its temporary path beside `final`."""
-        temporary = self._context.store.temporary(final, token_of(attempt), index)
+        """Fetch one output to its temporary path: beside `final`, or where a store's files wait."""
+        store, run = self._context.store, self._context.worker.run
+        temporary = store.temporary(final, token_of(attempt), index)
+        if isinstance(final, ObjectAddress):
+            if (known := await run(store.spooled, temporary)) is not None:
+                return known
+            outcome = await self._fetch(attempt, job, file, temporary)
+            if isinstance(outcome, Fetched):
+                await run(store.downloaded, outcome, attempt.id)
+            return outcome
+        return await self._fetch(attempt, job, file, temporary)
+
+    async def _fetch(
+        self, attempt: Attempt, job: Job, file: RemoteFile, temporary: Path
+    ) -> Fetched | Gone | Unfetched:
         failures = 0
         gone_since: float | None = None
         started = anyio.current_time()

@@ -13,11 +13,14 @@ import anyio
 
 from kling_batch.core.jobs import Job, LocalFile, OutputOf, local_files, parents
 from kling_batch.core.lifecycle import State
+from kling_batch.core.locations import Location, ObjectAddress, is_address
 from kling_batch.core.outcomes import FailureKind, UploadError
 from kling_batch.core.quantities import parse_time
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.values import documents, makes_value, value_of
+from kling_batch.output.store import store_for
+from kling_batch.output.store_errors import StoreError
 
 #: Tries at one upload: about two minutes.
 UPLOAD_TRIES = 10
@@ -57,7 +60,11 @@ class JobInputs:
             known = context.ledger.upload(file.sha256)
             if known and context.now() - known[1] < UPLOAD_LASTS:
                 return known[0]
-            url = await self._upload(file, _content(file))
+            if is_address(file.path):
+                data = await context.worker.run(_content, file)
+            else:
+                data = _content(file)
+            url = await self._upload(file, data)
             context.ledger.remember_upload(file, url)
             return url
 
@@ -84,8 +91,10 @@ class JobInputs:
         files = context.ledger.files_of(attempts[-1].id) if attempts else []
         mine = [f for f in files if f.index == parent.index]
         if attempts and (name := makes_value(attempts[-1].endpoint)):
-            saved = documents((context.store.located(f.path), f.sha256) for f in mine)
-            if value := value_of(attempts[-1].endpoint, (attempts[-1].output, *saved)):
+            endpoint, answer = attempts[-1].endpoint, attempts[-1].output
+            saved = ((context.store.located(f.path), f.sha256) for f in mine)
+            answers = await context.worker.run(lambda: [answer, *documents(saved)])
+            if value := value_of(endpoint, answers):
                 return value
             raise UploadError(f"the answer of {parent.job_id} has no `{name}`")
         if not mine:
@@ -96,16 +105,22 @@ class JobInputs:
         if young and file.url and file.url.startswith("https://"):
             return file.url
         for candidate in mine:
-            path = context.store.located(candidate.path)
-            if path.is_file():
+            at = context.store.located(candidate.path)
+            if await self._is_here(at):
                 local = LocalFile(
-                    path=str(path),
+                    path=str(at),
                     sha256=file.sha256,
                     size=file.size,
                     content_type=file.content_type,
                 )
                 return await self._uploaded(local)
         raise UploadError(f"the file of {parent.job_id} is no longer on the disk")
+
+    async def _is_here(self, at: Location) -> bool:
+        try:
+            return await self._context.worker.run(self._context.store.size, at) is not None
+        except StoreError as error:
+            raise UploadError(f"{at}: {error.strerror}") from error
 
 
 def _content(file: LocalFile) -> bytes:
@@ -114,8 +129,9 @@ def _content(file: LocalFile) -> bytes:
     Raises `UploadError` where they are no longer there. The file is read once: what is compared is
     what is uploaded, so that an edit in between cannot buy other content under this key.
     """
+    at: Location = ObjectAddress(file.path) if is_address(file.path) else Path(file.path)
     try:
-        data = Path(file.path).read_bytes()
+        data = store_for(at).read(at)
     except OSError as error:
         raise UploadError(f"{file.path}: {error.strerror or error}") from error
     if sha256(data).hexdigest() != file.sha256:

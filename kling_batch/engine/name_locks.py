@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 import anyio
+
+from kling_batch.core.locations import Location
 
 
 class NameLocks:
@@ -18,19 +19,20 @@ class NameLocks:
 
     def __init__(self) -> None:
         """Nobody holds any."""
-        self._locks: dict[Path, anyio.Lock] = {}
-        self._users = Counter[Path]()
+        self._locks: dict[Location, anyio.Lock] = {}
+        self._users = Counter[Location]()
 
     @asynccontextmanager
-    async def held(self, *names: Path) -> AsyncIterator[None]:
+    async def held(self, *names: Location) -> AsyncIterator[None]:
         """Hold these names, once nobody else does."""
         async with AsyncExitStack() as stack:
-            for name in sorted(set(names)):  # in one order, so that no two wait for each other
+            # In one order, so that no two wait for each other.
+            for name in sorted(set(names), key=str):
                 await stack.enter_async_context(self._one(name))
             yield
 
     @asynccontextmanager
-    async def _one(self, name: Path) -> AsyncIterator[None]:
+    async def _one(self, name: Location) -> AsyncIterator[None]:
         lock = self._locks.setdefault(name, anyio.Lock(fast_acquire=True))
         self._users[name] += 1
         try:

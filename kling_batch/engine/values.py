@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
+from kling_batch.core.locations import Location
+from kling_batch.output.store import store_for
 
 
 def makes_value(endpoint_id: str) -> str:
@@ -31,10 +32,10 @@ def value_of(endpoint_id: str, answers: Iterable[JSON]) -> str:
     return ""
 
 
-def documents(files: Iterable[tuple[Path, str]]) -> Iterator[JSON]:
-    """What is in saved answers: of each file its path and digest; others are left out."""
-    for path, digest in files:
+def documents(files: Iterable[tuple[Location, str]]) -> Iterator[JSON]:
+    """What is in saved answers: of each file its location and digest; others are left out."""
+    for at, digest in files:
         with suppress(OSError, ValueError, RecursionError):
-            data = path.read_bytes()
+            data = store_for(at).read(at)
             if sha256(data).hexdigest() == digest:
                 yield json.loads(data)

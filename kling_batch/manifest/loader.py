@@ -17,6 +17,7 @@ from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, by_place, fatal, nearest, summary
 from kling_batch.core.jobs import JSON, Batch, Job, JobKey, is_unpicked, parents
+from kling_batch.core.locations import address_of, is_address
 from kling_batch.core.memory import gc_paused
 from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem, UsageError
 from kling_batch.manifest import fields
@@ -170,7 +171,7 @@ class _Loading:
     def _batch(self) -> Batch:
         manifest = self._manifest
         name = self._name()
-        output = self._text(("output",), manifest.output)
+        output = self._output(manifest.output)
         requests = Requests(Files(self._path.parent), self._model)
         expansion = Expansion(name, self._path_template(), requests)
         entries: dict[int, Entry] = {}
@@ -254,6 +255,15 @@ class _Loading:
             hint = "say `name:` with letters, digits, - and _"
             self._error(("name",), message, "wrong-name", hint)
         return "batch" if why else name
+
+    def _output(self, written: str | None) -> str | None:
+        output = self._text(("output",), written)
+        if output is not None and is_address(output):
+            try:
+                address_of(output)
+            except ValueError as error:
+                self._error(("output",), str(error), "wrong-output")
+        return output
 
     def _path_template(self) -> PathTemplate:
         known = set(self._base)

@@ -201,7 +201,10 @@ class Document(_Model):
 
     version: Version | None = _key("The version of this language: 1.")
     name: Text | None = _key("The batch's name; the file's name if not said.")
-    output: Word | None = _key("The folder for everything; relative to the working folder.")
+    output: Word | None = _key(
+        "The folder for everything, relative to the working folder; or an address in an object "
+        "store (docs/stores.md)."
+    )
     path: Word | None = _key("Where artifacts land below it: {batch}/{mode}/{job}{suffix}{ext}")
     vars: Variables | None = _key("Values that templates name.")
     env: Environment | None = _key(

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+from kling_batch.core.locations import Location
 from kling_batch.core.outcomes import Fetched
 from kling_batch.errors import UsageError
 from kling_batch.ledger import overrides
@@ -16,10 +18,11 @@ from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.ledger.names import find, job_of
 from kling_batch.output.files import digest_of
 from kling_batch.output.filetype import HEAD, Kind, sniff, whole
+from kling_batch.output.spool import spool_of
 from kling_batch.output.store import OutputStore
 
 
-def adopt_file(ledger: Ledger, name: str, file: Path, output: Path | None) -> str:
+def adopt_file(ledger: Ledger, name: str, file: Path, output: Location | None) -> str:
     """Copy `file` to where the job's output belongs and record it; its stored path.
 
     Raises:
@@ -31,7 +34,8 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Path | None) -> st
     kind = _kind(file)
     job = job_of(named)
     overrides.must_be_adoptable(ledger, job)
-    store = OutputStore({job.batch: output or ledger.path.parent}, ledger.path.parent)
+    root = output or ledger.path.parent
+    store = OutputStore({job.batch: root}, ledger.path.parent, spool_of(ledger.path))
     final = store.prepare(job.batch, job.output_path(0, kind.ext))
     item = Fetched(
         temporary="",
@@ -42,11 +46,12 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Path | None) -> st
     )
     placed = Placed(index=0, path=store.stored(final), fetched=item, url="")
     # The file first, then its row: a crash in between leaves an extra file, never a missing one.
-    if not final.exists() or not final.samefile(file):
+    if not isinstance(final, Path) or not final.exists() or not final.samefile(file):
         temporary = store.temporary(final, "adopted", 0)
         shutil.copyfile(file, temporary)
         with temporary.open("rb+") as copy:
             os.fsync(copy.fileno())
+        spooled = replace(item, temporary=str(temporary))
         store.publish(
             temporary,
             final,
@@ -54,6 +59,7 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Path | None) -> st
             record=None,
             superseded=lambda path, kept_as, _digest: ledger.supersede(path, kept_as),
         )
+        store.recorded(placed.path, spooled)
     overrides.adopt(ledger, job, placed)
     return placed.path
 

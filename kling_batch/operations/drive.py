@@ -10,18 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import anyio
 
 from kling_batch.core.events import EventKind, RunEvent, RunResult
 from kling_batch.core.jobs import Job
-from kling_batch.core.lifecycle import OPEN
+from kling_batch.core.lifecycle import OPEN, State
+from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.memory import gc_spared
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.text import count
 from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.engine.engine import Engine
+from kling_batch.engine.file_fetch import token_of
 from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.operations.connections import authorization_for, run_context
 from kling_batch.operations.handled_signals import Signals
@@ -32,6 +33,7 @@ from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
 from kling_batch.operations.targets import WRITING, check_folders, check_room
 from kling_batch.operations.verdicts import Withdrawals
+from kling_batch.output import spool
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action
@@ -63,11 +65,27 @@ def _services(run: PreparedRun) -> Iterator[tuple[str | None, str]]:
     auth = authorization_for(run.settings, run.plan)
     check_folders(run.plan, run.settings)
     check_room(run.plan, run.settings, run.ledger.typical_sizes())
-    store, checked = store_of(run.settings), set[Path]()
+    _sweep_spool(run)
+    store, checked = store_of(run.settings), set[Location]()
     for item in run.plan.items:
         if item.action in WRITING:
             _check_folder(store, item.job, checked)
     yield gateway, auth
+
+
+def _sweep_spool(run: PreparedRun) -> None:
+    """Remove downloads that a store has: their run was killed after it had recorded them.
+
+    What this ledger does not know stays: it may be all that is left of a render.
+    """
+    folder = spool.spool_of(run.settings.ledger)
+    left = list(spool.waiting(folder)) if folder.is_dir() else []
+    if not left:
+        return
+    saved = {number for number, *_ in run.ledger.open_attempts(State.SUCCEEDED)}
+    for number, temporary in left:
+        if number in saved and token_of(run.ledger.attempt(number)) == spool.token_in(temporary):
+            spool.drop(temporary)
 
 
 @contextmanager
@@ -84,7 +102,7 @@ def _plain_errors() -> Iterator[None]:
         raise error from group
 
 
-def _check_folder(store: OutputStore, job: Job, checked: set[Path]) -> None:
+def _check_folder(store: OutputStore, job: Job, checked: set[Location]) -> None:
     """Prove before paying that the file can be written; each folder is looked at once."""
     relative = job.output_path(0, ".part")
     if not store.can_be_named(job.batch, relative):
@@ -93,6 +111,10 @@ def _check_folder(store: OutputStore, job: Job, checked: set[Path]) -> None:
     if folder in checked:
         return
     checked.add(folder)
+    if isinstance(folder, ObjectAddress):
+        store.sizes(folder)
+        store.prepare(job.batch, relative)
+        return
     try:
         store.prepare(job.batch, relative)
         writable = os.access(folder, os.W_OK)

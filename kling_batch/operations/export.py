@@ -178,7 +178,7 @@ def _must_differ(wanted: list[_Wanted]) -> None:
 
 def _export(each: _Wanted, store: OutputStore, folder: Path, done: Exported, *, link: bool) -> None:
     located = [store.located(file.path) for file in each.files]
-    source = next((path for path in located if path.is_file()), located[0])
+    source = next((at for at in located if store.size(at) is not None), located[0])
     file = each.files[0]
     try:
         copy_out(source, each.target, file.sha256, link=link)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kling_batch.core.jobs import Batch, JobKey
 from kling_batch.core.lifecycle import State
+from kling_batch.core.locations import is_address
 from kling_batch.core.text import clean, count
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.queries import service_of
@@ -67,7 +68,7 @@ def _others(batches: Sequence[Batch], own: Path) -> Iterator[Path]:
     seen = {own.resolve()}
     places = [Path(), *(Path(batch.source).parent for batch in batches)]
     for place in dict.fromkeys(places):
-        named = {batch.output for batch in batches if batch.output}
+        named = {batch.output for batch in batches if batch.output and not is_address(batch.output)}
         folders = [place, place / DEFAULT_OUTPUT, *(place / name for name in sorted(named))]
         with suppress(OSError):
             folders += islice(sorted(f for f in place.iterdir() if f.is_dir()), _MOST_FOLDERS)

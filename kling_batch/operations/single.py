@@ -17,6 +17,7 @@ from kling_batch.core.urls import unsigned
 from kling_batch.ledger.reader import Reader
 from kling_batch.manifest.loader import single
 from kling_batch.output.files import shown
+from kling_batch.output.store import OutputStore
 
 
 def single_batch(
@@ -62,7 +63,8 @@ def single_result(key: JobKey, ledger: Path) -> JSON:
     with Reader.open(ledger) as reader:
         paid = [a for a in reader.attempts_of(key) if a.state is State.SUCCEEDED]
         files = [f for f in reader.files_of(paid[-1].id) if not f.superseded]
-    paths = {f.index: shown(ledger.parent / f.path) for f in files}
+    store = OutputStore({}, ledger.parent)
+    paths = {f.index: shown(store.located(f.path)) for f in files}
     return _with_paths(paid[-1].output or _output_of_adopted(files), paths)
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from kling_batch.catalog.parameters import whole_number
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import Job
+from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.text import count
 from kling_batch.errors import UsageError
 from kling_batch.output.files import SPARE, shown
+from kling_batch.output.spool import BETWEEN
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import Settings
@@ -35,7 +37,7 @@ def check_folders(plan: Plan, settings: Settings) -> None:
     Nothing is made, so that `plan` says the same as `run`.
     """
     store = store_of(settings)
-    seen: set[Path] = set()
+    seen: set[Location] = set()
     for item in plan.items:
         if item.action not in WRITING:
             continue
@@ -43,6 +45,8 @@ def check_folders(plan: Plan, settings: Settings) -> None:
         folder = store.wanted(item.job.batch, relative).parent
         if folder not in seen and store.can_be_named(item.job.batch, relative):
             seen.add(folder)
+            if isinstance(folder, ObjectAddress):
+                continue
             must_be_folder(folder)
             store.check_inside(item.job.batch, relative)
 
@@ -74,13 +78,17 @@ def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> No
         if item.action is Action.SUBMIT and not item.duplicate:
             batch = item.job.batch
             if batch not in disks:
-                folder = _existing(settings.roots[batch])
+                folder = _existing(_landing(settings, batch))
                 disks[batch] = _disk(folder)
                 if (number := disks[batch]) is not None:
                     folders[number] = folder
             if (disk := disks[batch]) is None:
                 continue
-            needed[disk] += _size(item.job, usual, real=settings.service == "fal")
+            size = _size(item.job, usual, real=settings.service == "fal")
+            if isinstance(settings.roots[batch], Path):
+                needed[disk] += size
+            else:  # only so many lie here at once
+                needed[disk] = max(needed[disk], size * BETWEEN)
             jobs[disk] += 1
     for disk, folder in folders.items():
         files = f"the files of {count(jobs[disk], 'job')} usually take"
@@ -91,6 +99,12 @@ def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> No
                 f"{needed[disk] / _MB:,.0f} MB; make room, give another --output, or buy less at "
                 "once with --limit; nothing was sent"
             )
+
+
+def _landing(settings: Settings, batch: str) -> Path:
+    """The folder on this machine that the downloads of a batch come to."""
+    root = settings.roots[batch]
+    return root if isinstance(root, Path) else settings.ledger.parent
 
 
 def room_warnings(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> tuple[str, ...]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from kling_batch.core.jobs import keyed
 from kling_batch.core.lifecycle import OPEN, Event, IllegalTransitionError, State, step
 from kling_batch.core.records import AttemptCheck, File
 from kling_batch.ledger import queries
 from kling_batch.ledger.reader import Reader
-from kling_batch.output.files import digest_of
 from kling_batch.output.store import OutputStore, sidecar_of
 
 
@@ -95,21 +93,23 @@ def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator
     for file in files:
         repair = None if file.superseded or file.attempt_id in adopted else file.attempt_id
         try:
-            message = _difference(file, store.located(file.path))
+            message = _difference(file, store)
         except OSError as error:
             # It may be intact: never downloaded again before it could be read.
             yield Finding(file.path, f"cannot be read: {error.strerror or error}")
             continue
         if message:
             yield Finding(file.path, message, repair)
-        elif repair is not None and not sidecar_of(store.located(file.path)).is_file():
+        elif repair is not None and store.size(sidecar_of(store.located(file.path))) is None:
             yield Finding(file.path, "the sidecar beside it is missing", repair)
 
 
-def _difference(file: File, path: Path) -> str:
+def _difference(file: File, store: OutputStore) -> str:
     """How the file differs from what was saved; nothing where it does not."""
-    if not path.is_file():
+    at = store.located(file.path)
+    size = store.size(at)
+    if size is None:
         return "missing"
-    if (size := path.stat().st_size) != file.size:
+    if size != file.size:
         return f"{size} bytes instead of {file.size}"
-    return "" if digest_of(path) == file.sha256 else "the content has changed since it was saved"
+    return "" if store.digest(at) == file.sha256 else "the content has changed since it was saved"

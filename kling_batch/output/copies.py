@@ -12,9 +12,11 @@ import shutil
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.output.files import describe_error, digest_of, sync_folder
-from kling_batch.output.store import sidecar_of
+from kling_batch.output.store import fetch, sidecar_of, store_for
 
 
 class Copied(StrEnum):
@@ -29,11 +31,11 @@ class CopyError(Exception):
     """Why a file was not copied; nothing was changed."""
 
 
-def copy_out(source: Path, target: Path, sha256: str, *, link: bool) -> Copied:
+def copy_out(source: Location, target: Path, sha256: str, *, link: bool) -> Copied:
     """Copy a file with its sidecar, or give it a second name.
 
     Args:
-        source: a file of the output folder.
+        source: a file of the output folder, or an object of a store.
         target: the name that it gets; its folder is made.
         sha256: what the file must have.
         link: a hard link instead of a copy.
@@ -42,6 +44,8 @@ def copy_out(source: Path, target: Path, sha256: str, *, link: bool) -> Copied:
         CopyError: the source is missing or changed, or the target is something else.
     """
     try:
+        if isinstance(source, ObjectAddress):
+            return _fetched(source, target, sha256, link=link)
         _must_have(source, sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(target):
@@ -53,6 +57,28 @@ def copy_out(source: Path, target: Path, sha256: str, *, link: bool) -> Copied:
         if link and error.errno in _NO_LINKS:
             raise CopyError("this disk cannot link it to there; leave out --link") from error
         raise CopyError(describe_error(error)) from error
+    return Copied.WRITTEN
+
+
+def _fetched(source: ObjectAddress, target: Path, sha256: str, *, link: bool) -> Copied:
+    """The object with its sidecar, checked here before they get their names."""
+    if link:
+        raise CopyError(f"{source} lies in a store, which cannot be linked; leave out --link")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(target):
+        return _present(target, sha256)
+    store = store_for(source)
+    with TemporaryDirectory(prefix=".kling-batch-", dir=target.parent) as folder:
+        copy = Path(folder) / target.name
+        try:
+            fetch(source, copy, sha256)
+        except FileNotFoundError:
+            raise CopyError("its object is missing; the next run puts it there again") from None
+        _second(copy, target, link=False)
+        if store.size(sidecar_of(source)) is not None and not os.path.lexists(sidecar_of(target)):
+            sidecar_of(copy).write_bytes(store.read(sidecar_of(source)))
+            _copy_sidecar(copy, target, link=False)
+    sync_folder(target.parent)
     return Copied.WRITTEN
 
 

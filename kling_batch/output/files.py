@@ -12,6 +12,8 @@ from hashlib import file_digest
 from io import BufferedIOBase
 from pathlib import Path
 
+from kling_batch.core.locations import Location, ObjectAddress
+
 #: Bytes left free on the disk: the ledger must still be able to record what happened.
 SPARE = 64 * 1024**2
 
@@ -70,8 +72,10 @@ def relative_to(path: Path, folder: Path | str) -> str:
         return path.absolute().as_posix()
 
 
-def shown(path: Path) -> str:
-    """A path for messages: relative where it is below the working folder."""
+def shown(path: Location) -> str:
+    """A location for messages: a path is relative where it is below the working folder."""
+    if isinstance(path, ObjectAddress):
+        return str(path)
     try:
         relative = os.path.relpath(path)
     except ValueError:  # on another drive
@@ -99,6 +103,12 @@ def write_synced(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)
         file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 

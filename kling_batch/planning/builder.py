@@ -19,11 +19,13 @@ from kling_batch.core.jobs import (
     parents,
 )
 from kling_batch.core.lifecycle import OPEN, State
+from kling_batch.core.locations import ObjectAddress
 from kling_batch.core.records import Standing
 from kling_batch.ledger.names import by_key, job_of, orphan_name
 from kling_batch.ledger.queries import render_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import latest_verdicts
+from kling_batch.output.spool import spool_of
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import LeftOut, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.recovery import SidecarIndex
@@ -37,7 +39,7 @@ SELECTION = "--only, --exclude or --tag"
 
 def store_of(settings: Settings) -> OutputStore:
     """The output folders, with the ledger's folder as the root of stored names."""
-    return OutputStore(settings.roots, settings.ledger.parent)
+    return OutputStore(settings.roots, settings.ledger.parent, spool_of(settings.ledger))
 
 
 def as_decided(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, ...]:
@@ -147,6 +149,8 @@ class OutputIndex:
         self._prefixes: dict[str, str] = {}
         #: Stored name of a folder → its path.
         self._folders: dict[str, str] = {}
+        #: Folder in a store → what it holds: one request lists a thousand objects.
+        self._listings: dict[ObjectAddress, dict[str, int | None]] = {}
 
     def where(self, job: Job) -> OnDisk:
         """Whether every output of a succeeded job has the name that the manifest wants."""
@@ -179,10 +183,26 @@ class OutputIndex:
         folder, _, name = stored.rpartition("/")
         base = self._folders.get(folder)
         if base is None:
-            base = self._folders[folder] = str(self._store.located(folder))
+            located = self._store.located(folder)
+            if isinstance(located, ObjectAddress):
+                return self._listed(located, name, size)
+            base = self._folders[folder] = str(located)
         try:
             here = os.stat(f"{base}/{name}").st_size  # noqa: PTH116 - measured: a third of the time
         except (OSError, ValueError):  # a name that this system cannot hold
+            return OnDisk.MISSING
+        return OnDisk.HERE if here == size else OnDisk.CHANGED
+
+    def _listed(self, folder: ObjectAddress, name: str, size: int) -> OnDisk:
+        """The same of an object in a store.
+
+        Raises:
+            OSError: the store cannot be asked, which is not that the object is missing.
+        """
+        if folder not in self._listings:
+            self._listings[folder] = self._store.sizes(folder)
+        here = self._listings[folder].get(name)
+        if here is None:
             return OnDisk.MISSING
         return OnDisk.HERE if here == size else OnDisk.CHANGED
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from kling_batch.core.jobs import JSON, Job, JobKey, OutputOf, draft_id
 from kling_batch.core.records import Standing
@@ -112,9 +111,5 @@ def _on_disk(reader: Reader, standings: dict[JobKey, Standing], job: Job) -> OnD
     """Whether each output of a succeeded job is on the disk under one of its names."""
     store = OutputStore({}, reader.path.parent)
     placed = standings[job.key].placed
-    here = {index for index, _, path, size in placed if _has_size(store.located(path), size)}
+    here = {index for index, _, path, size in placed if store.size(store.located(path)) == size}
     return OnDisk.HERE if placed and here == {index for index, *_ in placed} else OnDisk.MISSING
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size

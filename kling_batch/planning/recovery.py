@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kling_batch.core.jobs import JSON, Job
+from kling_batch.core.locations import Location
 from kling_batch.core.quantities import MicroUSD, format_time, micro_usd, parse_time
 from kling_batch.core.recovery import RecoveredFile, Recovery
 from kling_batch.core.schema_version import SIDECAR_VERSION
-from kling_batch.output.files import digest_of
+from kling_batch.output.file_store import record_in
 from kling_batch.output.sidecar import CHARGED, WOULD_HAVE_COST
 from kling_batch.output.store import OutputStore
+from kling_batch.output.store_errors import StoreError
 
 #: A sidecar is a few kilobytes; a larger JSON file is somebody's data.
 LARGEST = 1024 * 1024
@@ -31,7 +33,7 @@ class _Sidecar(NamedTuple):
     """A record with the file that it is about, whether that is there or not."""
 
     record: Mapping[str, Any]
-    file: Path
+    file: Location
 
     @property
     def request_id(self) -> str:
@@ -64,8 +66,8 @@ class SidecarIndex:
 
     def read(self, jobs: Iterable[Job]) -> None:
         """Read the folders of these jobs, so that a file is found under any of their names."""
-        folders: dict[tuple[str, str], Path] = {}
-        by_folder: dict[Path, list[Job]] = {}
+        folders: dict[tuple[str, str], Location] = {}
+        by_folder: dict[Location, list[Job]] = {}
         for job in jobs:
             named = (job.batch, job.output_path(0, ".x").rpartition("/")[0])
             if named not in folders:
@@ -88,29 +90,28 @@ class SidecarIndex:
             if not self._claimed(found.request_id):
                 by_request.setdefault(found.request_id, []).append(found)
         candidates = sorted(
-            (_recovery(job, group) for group in by_request.values()),
+            (_recovery(self._store, job, group) for group in by_request.values()),
             key=lambda each: (not each.files, each.since),
         )
         return next((each for each in candidates if each.files or each.paid), None)
 
-    def _sidecars(self, folder: Path, jobs: Sequence[Job]) -> Iterator[_Sidecar]:
+    def _sidecars(self, folder: Location, jobs: Sequence[Job]) -> Iterator[_Sidecar]:
         """The sidecars of a folder; those of the ledger's own files only where a job wants it.
 
         An older ledger may know a file under a name that a later render has taken since.
         """
-        try:
-            names = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIX))
-        except OSError:
-            return
+        names = self._store.names(folder, suffix=_SUFFIX)
         targets = _targets(jobs) if names else frozenset()
-        for path in names:
-            file = path.with_name(path.name.removesuffix(_SUFFIX))
-            if file.stem not in targets and self._delivered(self._store.stored(file)):
-                continue
-            record = _read(path)
+        wanted: dict[str, Location] = {}
+        for name in names:
+            file = folder / name.removesuffix(_SUFFIX)
+            if file.stem in targets or not self._delivered(self._store.stored(file)):
+                wanted[name] = file
+        for name, data in self._store.small_files(folder, wanted, most=LARGEST):
+            record = _record(data)
             # Records of earlier versions do not name the service.
             if record is not None and record.get("service", self._service) == self._service:
-                yield _Sidecar(record, file)
+                yield _Sidecar(record, wanted[name])
 
 
 def _targets(jobs: Iterable[Job]) -> frozenset[str]:
@@ -119,26 +120,20 @@ def _targets(jobs: Iterable[Job]) -> frozenset[str]:
     return frozenset(Path(name).stem for name in names)
 
 
-def _read(path: Path) -> Mapping[str, Any] | None:
+def _record(data: bytes) -> Mapping[str, Any] | None:
     """The record in a sidecar; None where the file is something else."""
-    try:
-        if path.name.startswith(".") or path.stat().st_size > LARGEST:
-            return None
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict) or record.get("schema_version") != SIDECAR_VERSION:
-        return None
-    return record if isinstance(record.get("key"), str) else None
+    record = record_in(data)
+    known = record.get("schema_version") == SIDECAR_VERSION and isinstance(record.get("key"), str)
+    return record if known else None
 
 
-def _recovery(job: Job, group: list[_Sidecar]) -> Recovery:
+def _recovery(store: OutputStore, job: Job, group: list[_Sidecar]) -> Recovery:
     """What the sidecars of one request say, and the files where all of them are whole."""
     record = group[0].record
     cost = _money(record.get("cost_usd"))
     known = record.get("cost_is") in (CHARGED, WOULD_HAVE_COST)
     units = record.get("billable_units")
-    files = _files(job, group)
+    files = _files(store, job, group)
     return Recovery(
         request_id=group[0].request_id,
         since=_time(record.get("submitted_at")) or "",
@@ -147,16 +142,16 @@ def _recovery(job: Job, group: list[_Sidecar]) -> Recovery:
         estimate=cost or MicroUSD(0),
         billable_units=float(units) if isinstance(units, int | float) else None,
         files=files,
-        output=_output(files),
+        output=_output(store, files),
     )
 
 
-def _files(job: Job, group: list[_Sidecar]) -> tuple[RecoveredFile, ...]:
+def _files(store: OutputStore, job: Job, group: list[_Sidecar]) -> tuple[RecoveredFile, ...]:
     """Every output of the request; empty where one is missing or changed."""
     whole: dict[int, RecoveredFile] = {}
     for found in group:
         index = _index(job, found)
-        if index is not None and index not in whole and (file := _whole(found, index)):
+        if index is not None and index not in whole and (file := _whole(store, found, index)):
             whole[index] = file
     outputs = group[0].record.get("outputs")
     if not isinstance(outputs, int):
@@ -185,13 +180,15 @@ def _images(record: Mapping[str, Any]) -> int:
     return number if isinstance(number, int) else 0
 
 
-def _whole(found: _Sidecar, index: int) -> RecoveredFile | None:
+def _whole(store: OutputStore, found: _Sidecar, index: int) -> RecoveredFile | None:
     """The file, where it has the digest of its record."""
     record, path = found
     digest, size = record.get("sha256"), record.get("size")
     try:
-        if not path.is_file() or path.stat().st_size != size or digest_of(path) != digest:
+        if not isinstance(size, int) or not store.intact(path, size, str(digest)):
             return None
+    except StoreError:
+        raise  # it may be there: a store that cannot be asked is no reason to buy it again
     except OSError:
         return None
     return RecoveredFile(
@@ -205,13 +202,13 @@ def _whole(found: _Sidecar, index: int) -> RecoveredFile | None:
     )
 
 
-def _output(files: tuple[RecoveredFile, ...]) -> JSON:
+def _output(store: OutputStore, files: tuple[RecoveredFile, ...]) -> JSON:
     """fal's output as far as its files tell it, so that one that is deleted can be had again."""
     if not files:
         return None
     if files[0].content_type == "application/json":
         try:
-            return json.loads(files[0].path.read_bytes())
+            return json.loads(store.read(files[0].path))
         except (OSError, ValueError, RecursionError):
             return {}
     shown = [

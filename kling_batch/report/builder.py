@@ -12,6 +12,7 @@ from datetime import datetime
 from kling_batch.core.events import RunResult, name_of
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
+from kling_batch.core.locations import is_address
 from kling_batch.core.quantities import MicroUSD, format_time, parse_time
 from kling_batch.core.records import JobTotals, Standing
 from kling_batch.errors import Place
@@ -204,6 +205,8 @@ class _Lines:
         if folder not in self._folders:
             self._folders[folder] = shown(self._store.located(folder))
         base = self._folders[folder]
+        if is_address(base):
+            return f"{base}/{name}"
         return name if base == os.curdir else f"{base}{os.sep}{name}"
 
 

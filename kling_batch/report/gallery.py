@@ -8,8 +8,9 @@ change the ledger, copy media or load anything from outside.
 from __future__ import annotations
 
 import os
+import posixpath
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -17,43 +18,55 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from kling_batch.core.jobs import JobKey
+from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.quantities import format_usd
 from kling_batch.core.records import Money
 from kling_batch.core.text import clean
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import replace_file
+from kling_batch.output.store import signed, write_object
 from kling_batch.report.costs import totals
 from kling_batch.report.gallery_data import as_json, items_of
 from kling_batch.report.gallery_entries import entries_from
 from kling_batch.report.gallery_entry import Entry, Media
-from kling_batch.report.posters import make_posters, poster_path
+from kling_batch.report.posters import FOLDER as POSTERS
+from kling_batch.report.posters import make_posters, poster_name, poster_path
 
 PAGE = "gallery.html"
 #: So many batches are named in the heading.
 LONGEST_TITLE = 4
+#: Seconds for which links into a store are valid: a week, the longest that S3 signs.
+LINKS_LAST = 7 * 86400
 
 
 @dataclass(frozen=True, slots=True)
 class RelativeLinks:
     """Addresses relative to a page in a folder: the folder can be moved with its files."""
 
-    folder: Path
+    folder: Location
     #: Digests of the files that have a poster.
     posters: Collection[str] = ()
+    #: Seconds for which links into stores are valid.
+    expires: int = LINKS_LAST
 
     def file(self, media: Media) -> str:
-        """The address of the file."""
-        return relative_url(media.path, self.folder)
+        """The address of the file; into a store, one that is signed, unless the page lies there."""
+        if isinstance(media.path, Path):
+            return relative_url(media.path, self.folder) if isinstance(self.folder, Path) else ""
+        inside = isinstance(self.folder, ObjectAddress) and self.folder.root == media.path.root
+        if inside:
+            return quote(posixpath.relpath(media.path.url, str(self.folder)))
+        return signed(media.path, self.expires) or ""
 
     def poster(self, media: Media) -> str:
         """The address of its poster; empty: there is none."""
         if media.sha256 not in self.posters:
             return ""
-        return relative_url(poster_path(self.folder, media.sha256), self.folder)
+        return quote(f"{POSTERS}/{poster_name(media.sha256)}")
 
 
 def relative_url(path: Path, folder: Path) -> str:
@@ -76,6 +89,7 @@ def page_data(
     emulated: bool = False,
     written: str = "",
     served: Mapping[str, Any] | None = None,
+    origins: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What the page draws itself from.
 
@@ -86,6 +100,7 @@ def page_data(
         emulated: nothing was charged.
         written: the time of writing, as text.
         served: what the page needs to know of the server that takes its verdicts; None: a file.
+        origins: of the stores whose files it shows.
     """
     return {
         "title": clean(title),
@@ -93,6 +108,7 @@ def page_data(
         "emulated": emulated,
         "written": written,
         "served": served,
+        **({"origins": list(origins)} if origins else {}),
         "items": items,
     }
 
@@ -115,13 +131,16 @@ def render_page(data: Mapping[str, Any]) -> str:
         written=data["written"],
         css=css,
         js=js,
-        policy=policy(served=bool(data["served"])),
+        policy=policy(served=bool(data["served"]), origins=data.get("origins", ())),
     )
 
 
-def policy(*, served: bool) -> str:
-    """The content security policy: this style, this script, files beside the page, no more."""
-    here = "'self'" if served else "'self' file:"
+def policy(*, served: bool, origins: Sequence[str] = ()) -> str:
+    """The content security policy: this style, this script, files beside the page, no more.
+
+    `origins`: of the stores whose files the page shows.
+    """
+    here = " ".join(["'self'" if served else "'self' file:", *origins])
     parts = [
         "default-src 'none'",
         f"img-src {here} data:",
@@ -176,15 +195,17 @@ def title_of(entries: Iterable[Entry]) -> str:
 
 def write_gallery(
     ledger: Path,
-    output: Path,
+    output: Location,
     *,
+    expires: int = LINKS_LAST,
     tags: Mapping[JobKey, tuple[str, ...]] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Path:
-    """Write the page of a ledger into the output folder, whole or not at all; its path.
+) -> Location:
+    """Write the page of a ledger into a folder or a store, whole or not at all; where it is.
 
-    Posters that are missing are made first, into a folder beside it.
+    Posters that are missing are made first, into a folder beside it. Links into a store are signed
+    for `expires` seconds, but for those of a page that lies in the same store.
 
     Raises:
         LedgerError: there is no ledger, or it cannot be read.
@@ -195,16 +216,31 @@ def write_gallery(
         money = reader.money()
         service = service_of(reader)
     held = [media for entry in entries for media in entry.media if media.is_whole]
-    posters = make_posters(output, ((m.sha256, m.path, m.kind) for m in held), on_progress)
+    local = output if isinstance(output, Path) else ledger.parent
+    posters = make_posters(local, ((m.sha256, m.path, m.kind) for m in held), on_progress)
+    items = items_of(entries, RelativeLinks(output, posters, expires))
     page = render_page(
         page_data(
-            items_of(entries, RelativeLinks(output, posters)),
+            items,
             title=title_of(entries),
             total=money_words(money, emulated=service == "emulator"),
             emulated=service == "emulator",
+            origins=_origins(items),
             written=f"{now().astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         )
     )
-    target = output / PAGE
-    replace_file(target, page)
-    return target
+    if isinstance(output, Path):
+        replace_file(output / PAGE, page)
+        return output / PAGE
+    for digest in sorted(posters):
+        poster = poster_path(local, digest)
+        write_object(output / f"{POSTERS}/{poster.name}", poster.read_bytes())
+    write_object(output / PAGE, page.encode())
+    return output / PAGE
+
+
+def _origins(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The origins of the links that lead away from the page."""
+    links = (str(media.get("url", "")) for item in items for media in item.get("media", ()))
+    parts = (urlsplit(link) for link in links if "://" in link)
+    return sorted({f"{part.scheme}://{part.netloc}" for part in parts if part.scheme != "file"})

@@ -22,7 +22,7 @@ class Links(Protocol):
     """Where a page finds the files: beside itself, or on its server."""
 
     def file(self, media: Media) -> str:
-        """The address of the file."""
+        """The address of the file; empty: a browser cannot open it."""
 
     def poster(self, media: Media) -> str:
         """The address of its poster; empty: there is none."""
@@ -102,11 +102,11 @@ def _item(entry: Entry, variants: str, names: Mapping[JobKey, str], links: Links
 def _file(media: Media, links: Links) -> dict[str, Any]:
     known: dict[str, Any] = {"name": clean(media.name), "kind": media.kind}
     known["size"] = readable_size(media.size)
-    if media.missing:
+    if media.missing or not (url := links.file(media)):
         return known | {"missing": True}
     if media.changed:
         known["changed"] = True
-    known["url"] = links.file(media)
+    known["url"] = url
     if poster := links.poster(media):
         known["poster"] = poster
     return known

@@ -13,6 +13,7 @@ from typing import Any
 
 from kling_batch.core.jobs import JobKey, output_suffix, prompt_of
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
+from kling_batch.core.locations import Location, ObjectAddress, is_address
 from kling_batch.core.quantities import parse_time
 from kling_batch.core.records import File, NamedRender
 from kling_batch.core.verdicts import VerdictRow
@@ -132,8 +133,14 @@ def _chosen(held: Sequence[File], template: str) -> list[File]:
 
 
 def _media(file: File, base: str) -> Media:
-    path = Path(os.path.normpath(f"{base}/{file.path}"))
-    size = _size(path)
+    path: Location
+    size: int | None
+    if is_address(file.path):
+        # A store is not asked for each: the ledger names what it has, and `verify` compares.
+        path, size = ObjectAddress(file.path), file.size
+    else:
+        path = Path(os.path.normpath(f"{base}/{file.path}"))
+        size = _size(path)
     kind = file.content_type.partition("/")[0]
     return Media(
         path=path,
@@ -148,7 +155,7 @@ def _media(file: File, base: str) -> Media:
 
 def is_whole(media: Media) -> bool:
     """Whether a file is there as it was saved, as far as its size tells."""
-    return _size(media.path) == media.size
+    return not isinstance(media.path, Path) or _size(media.path) == media.size
 
 
 def _size(path: Path) -> int | None:

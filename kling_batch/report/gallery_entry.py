@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JobKey, job_label
 from kling_batch.core.lifecycle import JobStatus
+from kling_batch.core.locations import Location
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.verdicts import Verdict, VerdictRow
 
@@ -25,7 +25,7 @@ _INPUT_WORDS = ("url", "image", "video", "element")
 class Media:
     """A file of a render."""
 
-    path: Path
+    path: Location
     sha256: str
     #: `image`, `video`, `audio` or `file`.
     kind: str

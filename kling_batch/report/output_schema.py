@@ -93,6 +93,7 @@ def _event_data() -> dict[str, Schema]:
         EventKind.UNHEARD: object_of({**_ATTEMPT_DATA, **_REASON}),
         EventKind.RENDERED: object_of({**_ATTEMPT_DATA, "render_seconds": OPTIONAL_NUMBER}),
         EventKind.DOWNLOAD_AGAIN: object_of({**_ATTEMPT_DATA, **_REASON, **_PAUSE}),
+        EventKind.PUT_AGAIN: object_of({**_ATTEMPT_DATA, **_REASON, **_PAUSE}),
         EventKind.UNDELIVERED: left,
         EventKind.SAVED: object_of(
             {

@@ -15,6 +15,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from kling_batch.core.locations import Location, ObjectAddress
+from kling_batch.output.store import fetch
+
 #: Folder of the posters, in the output folder.
 FOLDER = ".posters"
 #: Longest side, in pixels: a card is about 300 wide, on dense screens twice as many.
@@ -30,17 +33,37 @@ GROUND = (27, 27, 26)
 
 def poster_path(output: Path, digest: str) -> Path:
     """Where the poster of a file with this SHA-256 is kept."""
-    return output / FOLDER / f"{digest[:32]}.jpg"
+    return output / FOLDER / poster_name(digest)
 
 
-def poster_of(path: Path, kind: str) -> bytes | None:
+def poster_name(digest: str) -> str:
+    """The name of the poster of a file with this SHA-256."""
+    return f"{digest[:32]}.jpg"
+
+
+def poster_of(path: Location, kind: str) -> bytes | None:
     """The poster of an image or video as JPEG; None where it cannot be decoded."""
+    if isinstance(path, ObjectAddress):
+        return _poster_of_object(path, kind)
     try:
         if kind == "image":
             return _encoded(_reduced(path))
         return _encoded(_frame(path)) if kind == "video" else None
     except Exception:  # noqa: BLE001 - decoders raise anything over a strange file
         return None
+
+
+def _poster_of_object(at: ObjectAddress, kind: str) -> bytes | None:
+    """The same of an object in a store, which is fetched for it."""
+    if kind not in ("image", "video"):
+        return None
+    with tempfile.TemporaryDirectory(prefix="kling-batch-") as folder:
+        copy = Path(folder) / at.name
+        try:
+            fetch(at, copy)
+        except OSError:
+            return None  # the page says where it is all the same
+        return poster_of(copy, kind)
 
 
 def _reduced(path: Path) -> Any:
@@ -75,7 +98,7 @@ def _encoded(image: Any) -> bytes:
     return buffer.getvalue()
 
 
-def keep_poster(output: Path, digest: str, path: Path, kind: str) -> bytes | None:
+def keep_poster(output: Path, digest: str, path: Location, kind: str) -> bytes | None:
     """The poster of a file from the folder, or made and put there.
 
     Where the folder cannot be written, it is made each time.
@@ -105,7 +128,7 @@ def _write(target: Path, content: bytes) -> None:
 
 def make_posters(
     output: Path,
-    files: Iterable[tuple[str, Path, str]],
+    files: Iterable[tuple[str, Location, str]],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> set[str]:
     """The digests of all files (digest, path, kind) that have a poster now.

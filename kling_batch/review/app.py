@@ -29,6 +29,7 @@ from kling_batch.report.gallery import policy
 from kling_batch.report.gallery_entries import is_whole
 from kling_batch.report.posters import WORKERS, keep_poster
 from kling_batch.review.board import Board, Judgement, StaleError
+from kling_batch.review.copies import LocalCopies
 
 TOKEN_HEADER = "x-review-token"  # noqa: S105 - its name
 #: Of a request with a verdict: the longest note in the widest characters, escaped.
@@ -143,6 +144,7 @@ class _Review:
         #: The board is read and written by one thread at a time.
         self._turn = anyio.Lock()
         self._decoders = anyio.CapacityLimiter(WORKERS)
+        self._copies = LocalCopies()
 
     async def page(self, _: Request) -> Response:
         async with self._turn:
@@ -169,11 +171,14 @@ class _Review:
 
     async def file(self, request: Request) -> Response:
         media = self._board.files.get(request.path_params["digest"])
-        if media is None or not await run_sync(is_whole, media):
+        path = None
+        if media is not None and await run_sync(is_whole, media):
+            path = await run_sync(self._copies.path, media)
+        if media is None or path is None:
             return _json({"error": "the ledger has no such file, or it is gone or changed"}, 404)
         shown = media.content_type.partition("/")[0] in SHOWN_TYPES
         return FileResponse(
-            media.path,
+            path,
             media_type=media.content_type if shown else "application/octet-stream",
             filename=media.name,
             content_disposition_type="inline" if shown else "attachment",
@@ -186,8 +191,9 @@ class _Review:
             return _json({"error": "the ledger has no such file"}, 404)
         if not await run_sync(is_whole, media):
             return _json({"error": "the file is gone or changed"}, 404)
+        path = await run_sync(self._copies.path, media) or media.path
         made = await run_sync(
-            keep_poster, self._output, media.sha256, media.path, media.kind, limiter=self._decoders
+            keep_poster, self._output, media.sha256, path, media.kind, limiter=self._decoders
         )
         if made is None:
             return _json({"error": "it cannot be decoded"}, 404)

@@ -31,6 +31,7 @@ from sqlite_utils import Database
 from kling_batch.core.events import RunResult, name_of
 from kling_batch.core.jobs import Batch, Job, substitute
 from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.locations import Location
 from kling_batch.core.records import Attempt, Cap
 from kling_batch.emulator import World
 from kling_batch.emulator.inprocess import InProcessTransport
@@ -127,22 +128,22 @@ class FaultyStore(OutputStore):
 
     rig: FaultRig
 
-    def prepare(self, batch: str, relative: str) -> Path:
+    def prepare(self, batch: str, relative: str) -> Location:
         self.rig.reach("folder.before", on="disk")
         return super().prepare(batch, relative)
 
-    def back_up(self, final: Path) -> Path | None:
+    def back_up(self, final: Location) -> Location | None:
         self.rig.reach("aside.before", on="disk")
         kept = super().back_up(final)
         self.rig.reach("aside.after", on="disk")
         return kept
 
-    def _rename(self, temporary: Path, final: Path) -> None:
+    def _rename(self, temporary: Path, final: Location, sha256: str) -> None:
         self.rig.reach("rename.before", on="disk")
-        super()._rename(temporary, final)
+        super()._rename(temporary, final, sha256)
         self.rig.reach("rename.after", on="disk")
 
-    def write_sidecar(self, final: Path, record: Any, temporary: Path) -> None:
+    def write_sidecar(self, final: Location, record: Any, temporary: Path) -> None:
         self.rig.reach("sidecar.before", on="disk")
         super().write_sidecar(final, record, temporary)
         self.rig.reach("sidecar.after", on="disk")

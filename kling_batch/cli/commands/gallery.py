@@ -11,33 +11,41 @@ import click
 
 from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
-from kling_batch.cli.options import PATH, ledger_options
+from kling_batch.cli.options import PATH, duration, ledger_options
 from kling_batch.core.jobs import JobKey
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.output.files import shown
-from kling_batch.report.gallery import write_gallery
+from kling_batch.report.gallery import LINKS_LAST, write_gallery
 
 
 @click.command(epilog="Example: kling-batch gallery --output outputs")
 @click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST]...")
+@click.option(
+    "--expires",
+    type=duration,
+    metavar="DURATION",
+    help="How long links into an object store are valid [default: 7d]",
+)
 @ledger_options
-def gallery(manifests: tuple[Path, ...], **places: Any) -> int:
+def gallery(manifests: tuple[Path, ...], *, expires: float | None, **places: Any) -> int:
     """Write gallery.html: every take on one page.
 
     It is written beside the outputs, with small images of them in .posters, and shows each take
     with its prompt and price. Tags are those of the last run, or of a manifest that is given. To
-    judge takes, see: kling-batch review.
+    judge takes, see: kling-batch review. With an address as --output, it is put into that object
+    store.
     """
     ledger, tags = tagged_ledger(manifests, places)
     folder = places.get("output") or ledger.parent
+    lasting = LINKS_LAST if expires is None else max(1, int(expires))
     try:
-        target = write_gallery(ledger, folder, tags=tags, on_progress=_show_progress)
+        page = write_gallery(ledger, folder, expires=lasting, tags=tags, on_progress=_show_progress)
     except OSError as error:
         raise UsageError(
             f"the page cannot be written into {shown(folder)}: {error.strerror or error}; "
             f"elsewhere: kling-batch gallery --ledger {shown(ledger)} --output FOLDER"
         ) from error
-    click.echo(target)
+    click.echo(page)
     return ExitCode.OK
 
 

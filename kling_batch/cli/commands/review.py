@@ -40,7 +40,7 @@ def review(
     ledger, tags = tagged_ledger(manifests, places)
     options = ReviewOptions(
         ledger=ledger,
-        output=places.get("output") or ledger.parent,
+        output=output if isinstance(output := places.get("output"), Path) else ledger.parent,
         port=port,
         author=author_of(author),
         tags=tags,

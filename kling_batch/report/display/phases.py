@@ -162,6 +162,9 @@ EVENT_STYLES: dict[EventKind, EventStyle] = {
     EventKind.DOWNLOAD_AGAIN: EventStyle(
         Phase.DOWNLOADING, "download failed: ", why="once more after an error"
     ),
+    EventKind.PUT_AGAIN: EventStyle(
+        Phase.DOWNLOADING, "not in its place yet: ", why="once more after an error"
+    ),
     EventKind.UNDELIVERED: _notable(Phase.UNDELIVERED, "", Tone.BAD),
     EventKind.SAVED: EventStyle(Phase.DONE, "saved ", Tone.GOOD),
     EventKind.RETRYING: EventStyle(Phase.RETRYING, "failed for now: "),

@@ -96,6 +96,7 @@ def test_a_phase_keeps_its_moment_while_its_note_changes() -> None:
         ("blocked", Phase.BLOCKED),
         ("undelivered", Phase.UNDELIVERED),
         ("download_again", Phase.DOWNLOADING),
+        ("put_again", Phase.DOWNLOADING),
         ("failed", Phase.FAILED),
     ],
 )
@@ -119,7 +120,7 @@ def test_the_names_of_the_kinds_are_those_of_the_contract() -> None:
         *("unreachable", "throttled", "locked", "braking", "submitted", "in_doubt", "adopted"),
         *("held", "progress", "unreadable", "unheard", "rendered", "download_again"),
         *("undelivered", "saved", "retrying", "failed", "blocked", "warning", "stopping"),
-        "recovered",
+        *("recovered", "put_again"),
     }
 
 

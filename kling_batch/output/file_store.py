@@ -1,0 +1,75 @@
+"""Protocol of a file store: what the local folder and object stores have in common.
+
+A name appears whole or not at all, what is replaced is kept under a second name, and nothing is
+ever deleted. Knows neither ledger nor key, so that a worker on another host can put files, too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, overload
+
+from kling_batch.core.jobs import JSON
+from kling_batch.core.locations import Location, ObjectAddress
+
+L = TypeVar("L", bound=Location)
+
+
+class FileStore(Protocol[L]):
+    """Files by their location. Every method blocks; every error is an `OSError`."""
+
+    def size(self, at: L) -> int | None:
+        """The size of a file; None where there is none."""
+
+    def digest(self, at: L) -> str:
+        """The SHA-256 of its content, hexadecimal."""
+
+    def read(self, at: L) -> bytes:
+        """The content of a small file."""
+
+    def listed(self, folder: L) -> dict[str, int | None]:
+        """The names in a folder, with their sizes where the listing says them."""
+
+    def differing(self, final: L, incoming: str) -> str | None:
+        """The digest of what would be lost under a name; None: nothing, or the incoming content."""
+
+    def put(self, temporary: Path, final: L, sha256: str) -> None:
+        """Give a complete local file its final name, whole or not at all."""
+
+    def write_sidecar(self, final: L, record: JSON, temporary: Path) -> None:
+        """Write the record of a file beside it; a person's own file of that name is kept."""
+
+    def back_up(self, final: L) -> L | None:
+        """Give the file at `final` a second name beside it; None where there is none."""
+
+    def settle(self, final: L) -> None:
+        """Make the names in its folder durable."""
+
+
+@overload
+def sidecar_of(final: Path) -> Path: ...
+@overload
+def sidecar_of(final: ObjectAddress) -> ObjectAddress: ...
+def sidecar_of(final: Location) -> Location:
+    """`clip.mp4` → `clip.mp4.json`."""
+    return final.with_name(f"{final.name}.json")
+
+
+def record_in(data: bytes) -> dict[str, Any]:
+    """The record that a sidecar's text holds; empty where it is something else."""
+    try:
+        record = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def is_record(record: dict[str, Any]) -> bool:
+    """Whether this program wrote it; a person's own file may have the same name."""
+    return {"schema_version", "key"} <= record.keys()
+
+
+def sidecar_text(record: JSON) -> bytes:
+    """The text of a sidecar."""
+    return (json.dumps(record, ensure_ascii=False, indent=2) + "\n").encode()

@@ -20,8 +20,9 @@ PARALLEL = 8
 def against_curl(place: Place) -> Measured:
     """200 files of 10 MB: a run that only collects, and curl before and after it.
 
-    Twice, because who writes first pays for memory that the system has yet to find: in a virtual
-    machine that is as dear as the download. curl's figures are the mean of both.
+    Twice, because whoever writes first may pay for memory that the system has yet to find: in a
+    virtual machine, writing 500 MB took 0.47 s the first time and 0.09 s later. curl's figures are
+    the mean of both.
     """
     count, size = place.pick(200, 60, 4), place.pick(10_000_000, 10_000_000, 300_000)
     with place.fresh() as folder:

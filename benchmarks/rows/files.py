@@ -13,9 +13,17 @@ from benchmarks.rows.base import Load, Measured, Place, Row, explained, run_on_s
 #: Exit code of a run that leaves its requests open.
 STILL_OPEN = 6
 
+#: Downloads at once, for curl as many as for a run (`engine.file_fetch.PARALLEL`).
+PARALLEL = 8
+
 
 def against_curl(place: Place) -> Measured:
-    """200 files of 10 MB: a run that only collects, then curl from the same stand-in."""
+    """200 files of 10 MB: a run that only collects, and curl before and after it.
+
+    Twice, because whoever writes first may pay for memory that the system has yet to find: in a
+    virtual machine, writing 500 MB took 0.47 s the first time and 0.09 s later. curl's figures are
+    the mean of both.
+    """
     count, size = place.pick(200, 60, 4), place.pick(10_000_000, 10_000_000, 300_000)
     with place.fresh() as folder:
         write_batch(folder, count)
@@ -28,34 +36,37 @@ def against_curl(place: Place) -> Measured:
                 env=service.env,
                 codes=(STILL_OPEN,),
             )
+            references = [curl(folder, service, count, PARALLEL)]
             before = service.books()
             ours = measure(kling_batch(*common, "--collect"), folder=folder, env=service.env)
             after = service.books()
             got = sum(1 for _ in (folder / "outputs").rglob("*.mp4"))
             shutil.rmtree(folder / "outputs")
             parallel = after["peaks"]["files"]
-            reference = curl(folder, service, count, parallel)
+            references.append(curl(folder, service, count, PARALLEL))
+    wall = sum(each.wall for each in references) / len(references)
+    cpu = sum(each.cpu for each in references) / len(references)
     serving = after["cpu"] - before["cpu"]
     details: dict[str, Any] = {
         "files": count,
         "bytes": size,
         "parallel": parallel,
         "ours": vars_of(ours),
-        "curl": vars_of(reference),
+        "curl": [vars_of(each) for each in references],
         "stand_in_cpu": serving,
     }
     figures = [
         Figure(
             name="wall time ÷ curl's",
-            value=ours.wall / reference.wall,
+            value=ours.wall / wall,
             bound=1.5,
-            note=f"{ours.wall:.1f} s, curl {reference.wall:.1f} s, {parallel} at once",
+            note=f"{ours.wall:.1f} s, curl {wall:.1f} s, {parallel} at once",
         ),
         Figure(
             name="processor time ÷ curl's",
-            value=ours.cpu / reference.cpu,
+            value=ours.cpu / cpu,
             bound=2,
-            note=f"{ours.cpu:.1f} s, curl {reference.cpu:.1f} s",
+            note=f"{ours.cpu:.1f} s, curl {cpu:.1f} s",
         ),
         Figure(name="files", value=got, bound=count, at_least=True),
         Figure(name="processor time of the stand-in", value=serving, unit="s"),
@@ -88,14 +99,16 @@ def curl(folder: Path, service: StandIn, count: int, parallel: int) -> Usage:
             "curl",
             "--parallel",
             "--parallel-max",
-            str(max(1, parallel)),
+            str(parallel),
             "--silent",
             "--show-error",
         ),
         *("--fail", "--http1.1", "--proxy", service.proxy, "--cacert", service.bundle),
         *("--config", str(config)),
     ]
-    return measure(words, folder=folder, env=service.env)
+    usage = measure(words, folder=folder, env=service.env)
+    shutil.rmtree(target)
+    return usage
 
 
 def memory_by_size(place: Place) -> Measured:

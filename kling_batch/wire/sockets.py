@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-import anyio.lowlevel
+import anyio
 import httpx
 import yarl
 
@@ -92,10 +92,15 @@ class _Pool:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Wait for a place, outside the time that the request itself may take."""
-        with anyio.move_on_after(PLACE_WAIT) as waiting:
-            await self._places.acquire()
-        if waiting.cancelled_caught:
-            raise WireError("PoolTimeout", "no connection was free in time", began=False)
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            with anyio.move_on_after(PLACE_WAIT) as waiting:
+                await self._places.acquire()
+            if waiting.cancelled_caught:
+                raise WireError(
+                    "PoolTimeout", "no connection was free in time", began=False
+                ) from None
         try:
             yield
         finally:
@@ -146,7 +151,7 @@ class SocketWire:
         departure = _Departure()
         if request.method == "POST":
             for _ in range(_TURNS):
-                await anyio.lowlevel.checkpoint()
+                await asyncio.sleep(0)
         try:
             return await self._exchange(session, request, url, departure)
         except Exception as error:  # noqa: BLE001 - it left or it did not, whatever the exception

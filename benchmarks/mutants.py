@@ -23,8 +23,12 @@ FIRST = "kling_batch.planning.retry.x_is_rendered__mutmut_1"
 #: Module → the tests aimed at it.
 AIMED = {
     "approval": ("tests/unit/planning/test_approval.py", "tests/cli/test_approval.py"),
-    "cap_sums": ("tests/unit/ledger", "tests/engine/test_caps.py"),
-    "classify": ("tests/unit/fal",),
+    "cap_sums": (
+        "tests/unit/ledger/test_cap_sums.py",
+        "tests/unit/ledger/test_ledger.py",
+        "tests/engine/test_caps.py",
+    ),
+    "classify": ("tests/unit/fal/test_classify.py", "tests/unit/fal/test_client.py"),
     "delivery": (
         "tests/engine/test_delivery.py",
         "tests/engine/test_polling.py",
@@ -37,11 +41,19 @@ AIMED = {
         "tests/engine/test_budget.py",
         "tests/engine/test_caps.py",
     ),
-    "ledger": ("tests/unit/ledger",),
+    "ledger": (
+        "tests/unit/ledger/test_ledger.py",
+        "tests/unit/ledger/test_durability.py",
+        "tests/unit/ledger/test_trial.py",
+        "tests/unit/ledger/test_services.py",
+        "tests/unit/ledger/test_names.py",
+        "tests/unit/ledger/test_cap_sums.py",
+        "tests/unit/ledger/test_database.py",
+    ),
     "matching": ("tests/unit/engine/test_matching.py", "tests/engine/test_reconciler.py"),
     "pricing": ("tests/unit/catalog",),
     "reconciler": ("tests/engine/test_reconciler.py", "tests/engine/test_polling.py"),
-    "retry": ("tests/unit/planning", "tests/cli/test_retry.py"),
+    "retry": ("tests/unit/planning/test_retry.py", "tests/cli/test_retry.py"),
     "submission": (
         "tests/engine/test_submission.py",
         "tests/engine/test_budget.py",

@@ -17,6 +17,7 @@ from kling_batch.core.outcomes import (
     Accepted,
     Charged,
     Failed,
+    Failure,
     FailureKind,
     Finished,
     Handle,
@@ -480,7 +481,17 @@ def test_a_refused_result_of_what_we_cancelled_is_a_verdict(
     assert isinstance(outcome, Failed)
     failure = outcome.failure
     assert (failure.kind, failure.error_type) == (FailureKind.ABANDONED, error_type)
+    assert failure.message == message_of(reply.json(), reply)
     assert failure.charged is Charged.UNKNOWN
+
+
+def test_fals_units_tell_what_a_cancelled_request_has_cost() -> None:
+    reply = answer(499, {"detail": "Request was cancelled"}, x_fal_billable_units="5")
+
+    outcome = classify_result(reply, Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Failed)
+    assert (outcome.failure.charged, outcome.billable_units) == (Charged.YES, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -696,21 +707,23 @@ def test_billable_units_are_a_sane_number_or_nothing(text: str, units: float | N
 
 
 @pytest.mark.parametrize(
-    ("finished", "kind"),
+    ("finished", "kind", "message"),
     [
-        (Finished("gone", "runner_disconnected"), FailureKind.TRANSIENT),
-        (Finished("no", "content_policy_violation"), FailureKind.POLICY),
-        (Finished("stop", "client_cancelled"), FailureKind.ABANDONED),
-        (Finished("what"), FailureKind.INVALID),
+        (Finished("gone", "runner_disconnected"), FailureKind.TRANSIENT, "gone"),
+        (Finished("", "internal_error"), FailureKind.TRANSIENT, "internal_error"),
+        (Finished("no", "content_policy_violation"), FailureKind.POLICY, "no"),
+        (Finished("stop", "client_cancelled"), FailureKind.ABANDONED, "stop"),
+        (Finished("what"), FailureKind.INVALID, "what"),
     ],
 )
 def test_a_verdict_from_the_status_alone_counts_as_money_perhaps_owed(
-    finished: Finished, kind: FailureKind
+    finished: Finished, kind: FailureKind, message: str
 ) -> None:
     failure = verdict_of_status(finished)
 
-    assert (failure.kind, failure.charged) == (kind, Charged.UNKNOWN)
-    assert failure.message == finished.error
+    assert failure == Failure(
+        kind=kind, message=message, charged=Charged.UNKNOWN, error_type=finished.error_type
+    )
     assert decide(failure, 1, 3) is GIVE_UP
 
 
@@ -881,4 +894,29 @@ def test_a_listed_failure_without_details_is_free_only_at_500_and_above(
 
     failure = verdict_of_listed(item)
 
-    assert (failure.kind, failure.charged, failure.status) == (kind, charged, status)
+    words = f"fal's request list says HTTP {status}"
+    assert failure == Failure(kind=kind, message=words, charged=charged, status=status)
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "kind", "charged"),
+    [
+        (None, 422, FailureKind.INVALID, Charged.UNKNOWN),
+        (500, 500, FailureKind.TRANSIENT, Charged.NO),
+    ],
+)
+def test_a_listed_failure_with_details_is_told_by_them(
+    status: int | None, told: int, kind: FailureKind, charged: Charged
+) -> None:
+    item = Listed(
+        request_id="r",
+        endpoint="e",
+        sent_at="",
+        payload=None,
+        status_code=status,
+        output={"detail": [{"loc": ["body", "prompt"], "msg": "odd"}]},
+    )
+
+    assert verdict_of_listed(item) == Failure(
+        kind=kind, message="prompt: odd", charged=charged, status=told, loc=("body", "prompt")
+    )

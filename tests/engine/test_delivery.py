@@ -264,14 +264,15 @@ def downloads(rig: Rig) -> int:
 def test_what_is_missing_with_its_folder_is_fetched_again(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     job = make_job("a", endpoint=T2I, duration=None, num_images=2)
+    job = job._replace(path="deep/er/a{output}{ext}")
     rig.run([job])
-    before = {path: path.read_bytes() for path in (tmp_path / "test").iterdir()}
-    shutil.rmtree(tmp_path / "test")
+    before = {path: path.read_bytes() for path in (tmp_path / "deep/er").iterdir()}
+    shutil.rmtree(tmp_path / "deep")
     have = downloads(rig)
 
     run_result = put_back(rig, job)
 
-    found = {path: path.read_bytes() for path in (tmp_path / "test").iterdir()}
+    found = {path: path.read_bytes() for path in (tmp_path / "deep/er").iterdir()}
     assert found.keys() == before.keys()
     pictures = [path for path in before if path.suffix == ".png"]
     assert len(pictures) == downloads(rig) - have == 2
@@ -301,15 +302,21 @@ def test_the_ledger_knows_where_a_replaced_file_was_kept(tmp_path: Path) -> None
     paid_once(rig, 2)
 
 
+@pytest.mark.parametrize("with_folder", [True, False])
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_file_with_a_second_name_is_put_back_from_there(tmp_path: Path, lost: str) -> None:
+def test_a_file_with_a_second_name_is_put_back_from_there(
+    tmp_path: Path, lost: str, with_folder: bool
+) -> None:
     rig = Rig(tmp_path)
     rig.run([make_job("before", prompt="p")])
     job = make_job("after", prompt="p")._replace(path="deep/er/after{output}{ext}")
     rig.run([job])
     paths = {"before": tmp_path / "test/before.mp4", "after": tmp_path / "deep/er/after.mp4"}
     paid = paths[lost].read_bytes()
-    shutil.rmtree(tmp_path / paths[lost].relative_to(tmp_path).parts[0])
+    if with_folder:
+        shutil.rmtree(tmp_path / paths[lost].relative_to(tmp_path).parts[0])
+    else:
+        paths[lost].unlink()
     have = downloads(rig)
 
     put_back(rig, job)
@@ -324,10 +331,11 @@ def test_an_edited_file_is_put_back_and_the_edit_kept_and_a_lost_sidecar_written
     tmp_path: Path,
 ) -> None:
     rig = Rig(tmp_path)
-    jobs = make_jobs(2)
+    jobs = make_jobs(3)
     rig.run(jobs)
-    edited, whole = (tmp_path / f"test/job-{n}.mp4" for n in (0, 1))
+    edited, whole, unhurt = (tmp_path / f"test/job-{n}.mp4" for n in range(3))
     paid, record = edited.read_bytes(), sidecar_of(whole).read_bytes()
+    untouched = sidecar_of(unhurt).read_bytes()
     edited.write_bytes(b"edited")
     sidecar_of(whole).unlink()
 
@@ -338,7 +346,8 @@ def test_an_edited_file_is_put_back_and_the_edit_kept_and_a_lost_sidecar_written
     again, first = json.loads(sidecar_of(whole).read_bytes()), json.loads(record)
     differing = {name for name in first if again.get(name) != first[name]}
     assert differing <= {"saved_at"}
-    paid_once(rig, 2)
+    assert sidecar_of(unhurt).read_bytes() == untouched
+    paid_once(rig, 3)
 
 
 def test_what_fal_has_no_more_is_not_put_back_and_stays_paid(tmp_path: Path) -> None:

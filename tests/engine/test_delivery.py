@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -25,8 +27,8 @@ from support.engine import (
     make_jobs,
 )
 
-from kling_batch.core.events import RunResult
-from kling_batch.core.jobs import Batch, Job
+from kling_batch.core.events import EventKind, RunResult
+from kling_batch.core.jobs import Batch, Job, job_key
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
     Charged,
@@ -36,6 +38,7 @@ from kling_batch.core.outcomes import (
     RemoteFile,
     Unfetched,
 )
+from kling_batch.core.quantities import format_time
 from kling_batch.emulator import Fault, Settings
 from kling_batch.engine.engine import Engine
 from kling_batch.engine.file_fetch import token_of
@@ -46,6 +49,7 @@ from kling_batch.ledger.overrides import adopt
 from kling_batch.operations.retry import allow_retries
 from kling_batch.output.download import Downloader
 from kling_batch.output.store import sidecar_of
+from kling_batch.output.worker import InLoop
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.wire.environment import Proxies, trusted
 from kling_batch.wire.sockets import SocketWire
@@ -238,7 +242,7 @@ def test_a_renamed_job_whose_old_file_was_edited_gets_the_paid_one(tmp_path: Pat
 # -- put back, as `verify --repair` does -------------------------------------------------------
 
 
-def put_back(rig: Rig, *jobs: Job) -> RunResult:
+def put_back(rig: Rig, *jobs: Job, **options: Any) -> RunResult:
     """One run that only puts the files of these jobs back under all their names."""
 
     def restoring(ledger: Ledger, found: Sequence[Job], **_: Any) -> Plan:
@@ -252,7 +256,7 @@ def put_back(rig: Rig, *jobs: Job) -> RunResult:
 
     rig.plan = restoring  # type: ignore[method-assign]
     try:
-        return rig.run(jobs)
+        return rig.run(jobs, **options)
     finally:
         del rig.plan
 
@@ -362,6 +366,97 @@ def test_what_fal_has_no_more_is_not_put_back_and_stays_paid(tmp_path: Path) -> 
     assert rig.states(jobs) == [State.SUCCEEDED]
     assert run_result.restored == set()
     assert "HTTP 4" in run_result.reasons["test", "job-0", 1]
+    again = [event for event in rig.happenings if event.kind is EventKind.DOWNLOAD_AGAIN]
+    assert {event.job for event in again} == {"job-0"}
+    paid_once(rig, 1)
+
+
+def test_what_was_no_file_at_fal_is_put_back_by_the_next_run(tmp_path: Path) -> None:
+    """Its content is the answer itself, in the ledger."""
+    rig = Rig(tmp_path, account(extra_endpoints=("acme/text",)), media=lambda _: False)
+    arguments = {"prompt": "x"}
+    job = make_job("raw")._replace(
+        endpoint="acme/text", arguments=arguments, key=job_key("acme/text", arguments, 1)
+    )
+    answer = httpx.Response(200, json={"text": "zweiundvierzig"})
+
+    class Words(Bent):
+        def bend(self, request: httpx.Request, found: httpx.Response) -> httpx.Response:
+            return answer if is_result(request) else found
+
+    rig.run([job], transport=Words(rig.world))
+    document = tmp_path / "test/raw.json"
+    before = document.read_bytes()
+    document.unlink()
+
+    run_result = put_back(rig, job)
+
+    assert run_result.reasons["test", "raw", 1] == "fal's answer has no such file"
+    assert not document.exists()
+    rig.run([job])
+    assert document.read_bytes() == before
+    paid_once(rig, 1)
+
+
+def test_what_is_put_back_goes_on_with_the_download_that_was_left(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    jobs = make_jobs(1)
+    rig.run(jobs)
+    final = tmp_path / "test/job-0.mp4"
+    paid = final.read_bytes()
+    final.unlink()
+    with rig.ledger() as ledger:
+        (attempt,) = ledger.attempts_in(State.SUCCEEDED)
+    temporary_of(rig, attempt).write_bytes(paid[:100])
+
+    put_back(rig, *jobs)
+
+    assert final.read_bytes() == paid
+    assert names(final.parent) == ["job-0.mp4", "job-0.mp4.json"]
+
+
+@dataclass
+class StoppedWithin(InLoop):
+    """Calls `stop` when this work of the store is done, and comes back a second later."""
+
+    work: str
+    stop: Callable[[], None] = lambda: None
+
+    async def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = work(*args, **kwargs)
+        if work.__name__ == self.work:
+            self.stop()
+            await anyio.sleep(1)
+        return result
+
+
+@pytest.mark.parametrize("how", ["delivered", "copied", "put back"])
+def test_what_has_its_name_is_recorded_although_the_run_is_left(tmp_path: Path, how: str) -> None:
+    rig = Rig(tmp_path)
+    first, job = make_job("first", prompt="p"), make_job("a", prompt="p")
+    if how == "put back":
+        rig.run([job])
+        (tmp_path / "test/a.mp4").unlink()
+    elif how == "copied":
+        rig.run([first])
+    rig.epoch += timedelta(days=1)
+    rig.worker = worker = StoppedWithin("publish_copy" if how == "copied" else "publish")
+
+    async def stop(engine: Engine) -> None:
+        worker.stop = lambda: engine.leave(ExitCode.INTERRUPTED, "left")
+        await anyio.sleep_forever()
+
+    started = rig.now()
+    if how == "put back":
+        put_back(rig, job, stop=stop)
+    else:
+        rig.run([job], stop=stop)
+
+    assert (tmp_path / "test/a.mp4").is_file()
+    with sqlite3.connect(rig.ledger_path) as db:
+        ((placed_at,),) = db.execute("select placed_at from files where path = 'test/a.mp4'")
+    db.close()
+    assert placed_at >= format_time(started)
     paid_once(rig, 1)
 
 

@@ -342,6 +342,7 @@ def test_an_edited_file_is_put_back_and_the_edit_kept_and_a_lost_sidecar_written
     untouched = sidecar_of(unhurt).read_bytes()
     edited.write_bytes(b"edited")
     sidecar_of(whole).unlink()
+    rig.epoch += timedelta(days=1)
 
     put_back(rig, *jobs)
 

@@ -104,6 +104,18 @@ def test_2xx_without_a_request_id_is_doubt_never_a_failure(status: int, body: An
     assert isinstance(submit(status, body), Unconfirmed)
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (201, {"id": "r-1"}, 'HTTP 201 without a request id: {"id": "r-1"}'),
+        (502, {"detail": "no"}, "HTTP 502: no"),
+        (409, b"busy", "HTTP 409: busy"),
+    ],
+)
+def test_doubt_is_told_in_fals_words(status: int, body: Any, reason: str) -> None:
+    assert submit(status, body) == Unconfirmed(reason)
+
+
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
 def test_2xx_with_a_request_id_is_accepted_with_fals_own_urls(status: int) -> None:
     urls = {
@@ -355,7 +367,9 @@ def test_no_other_http_status_of_a_status_read_is_a_verdict(body: Any) -> None:
 
 
 def test_a_failed_read_keeps_what_fal_asked_for() -> None:
-    assert unread(answer(503, {"detail": "busy"}, retry_after="9")).retry_after == 9.0
+    got = unread(answer(503, {"detail": "busy"}, retry_after="9"))
+
+    assert got == Unread("HTTP 503: busy", retry_after=9.0)
 
 
 @pytest.mark.parametrize("text", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999"])
@@ -483,6 +497,25 @@ def test_a_refused_result_of_what_we_cancelled_is_a_verdict(
     assert (failure.kind, failure.error_type) == (FailureKind.ABANDONED, error_type)
     assert failure.message == message_of(reply.json(), reply)
     assert failure.charged is Charged.UNKNOWN
+
+
+@pytest.mark.parametrize("detail", ["The request was CANCELLED", "cancelled"])
+def test_a_refusal_that_tells_of_a_cancellation_needs_no_request_id(detail: str) -> None:
+    reply = answer(400, {"detail": detail})
+
+    outcome = classify_result(reply, Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.kind is FailureKind.ABANDONED
+
+
+def test_a_structured_verdict_about_what_we_cancelled_is_the_models() -> None:
+    reply = answer(422, DETAIL, x_fal_request_id="r-1")
+
+    outcome = classify_result(reply, Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.kind is FailureKind.POLICY
 
 
 def test_fals_units_tell_what_a_cancelled_request_has_cost() -> None:
@@ -902,6 +935,8 @@ def test_a_listed_failure_without_details_is_free_only_at_500_and_above(
     ("status", "told", "kind", "charged"),
     [
         (None, 422, FailureKind.INVALID, Charged.UNKNOWN),
+        (404, 404, FailureKind.INVALID, Charged.NO),
+        (405, 405, FailureKind.INVALID, Charged.UNKNOWN),
         (500, 500, FailureKind.TRANSIENT, Charged.NO),
     ],
 )

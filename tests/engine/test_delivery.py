@@ -306,6 +306,23 @@ def test_the_ledger_knows_where_a_replaced_file_was_kept(tmp_path: Path) -> None
     paid_once(rig, 2)
 
 
+def test_a_second_name_of_a_replaced_file_is_not_put_back(tmp_path: Path) -> None:
+    """A person may delete it; the next run with the first prompt fetches what it needs."""
+    rig = Rig(tmp_path)
+    first = make_job("a", prompt="first")
+    rig.run([first])
+    rig.run([make_job("a", prompt="second")])
+    (kept,) = (name for name in rig.files() if name != "test/a.mp4")
+    (tmp_path / kept).unlink()
+    have = downloads(rig)
+
+    put_back(rig, first)
+
+    assert rig.files() == ["test/a.mp4"]
+    assert downloads(rig) == have
+    paid_once(rig, 2)
+
+
 @pytest.mark.parametrize("with_folder", [True, False])
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_a_file_with_a_second_name_is_put_back_from_there(

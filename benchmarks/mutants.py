@@ -3,19 +3,19 @@
 `python benchmarks/mutants.py --each 20 --seed 1 gate submission` tries twenty mutants of each of
 these modules; without names, of all. The same seed takes the same mutants of the same code. mutmut
 makes the mutants (extra `mutation`, table `[tool.mutmut]`); each is held against the few test files
-of its module, so that a mutant takes seconds. A survivor is printed as a diff: it wants a test, or
-the line is needless.
+of its module, in a fork of one process (`forks.py`), so that most take less than a second. A
+survivor is printed as a diff: it wants a test, or the line is needless.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 #: Running this one makes all of them.
 FIRST = "kling_batch.planning.retry.x_is_rendered__mutmut_1"
@@ -62,16 +62,8 @@ AIMED = {
         "tests/engine/test_job_inputs.py",
     ),
 }
-#: Sets the slip in the process itself: tests of commands clear the environment.
-PYTEST = """
-import sys
-from mutmut.mutation.trampoline import set_mutant_under_test
-set_mutant_under_test(sys.argv.pop(1))
-import pytest
-sys.exit(pytest.main(sys.argv[1:]))
-"""
-#: Seconds after which a mutant counts as noticed: it goes round for ever.
-TIMEOUT = 300
+#: Where the tests are run, once for each mutant.
+FORKS = Path(__file__).with_name("forks.py")
 
 
 def names_of(module: str) -> list[str]:
@@ -80,23 +72,19 @@ def names_of(module: str) -> list[str]:
     return sorted(json.loads(path.read_text())["exit_code_by_key"])
 
 
-def noticed(name: str, tests: tuple[str, ...]) -> bool:
-    """Whether one of the tests fails with this mutant; no name: on the code as it is."""
-    words = ["-c", PYTEST, name, "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]
-    try:
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd="mutants",
-            env=os.environ | {"PYTHONPATH": "."},
-            capture_output=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return True
-    if done.returncode in (4, 5):  # no such test
-        raise SystemExit(done.stdout.decode() + done.stderr.decode())
-    return done.returncode != 0
+def survivors_of(names: list[str], tests: tuple[str, ...]) -> list[str]:
+    """The mutants with which none of the tests fails."""
+    with TemporaryDirectory() as folder:
+        asked, results = Path(folder, "names"), Path(folder, "results")
+        asked.write_text("\n".join(names), encoding="utf-8")
+        words = [sys.executable, str(FORKS), str(asked), str(results), *tests]
+        done = subprocess.run(words, cwd="mutants", capture_output=True, check=False)
+        found = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    said = dict(line.split("\t") for line in found)
+    if said.get("") != "survived" or len(said) != len(names) + 1:
+        print(done.stdout.decode(), done.stderr.decode(), file=sys.stderr)
+        raise SystemExit(f"{', '.join(tests)} fail without any slip, or cannot be run")
+    return [name for name in names if said[name] == "survived"]
 
 
 def main() -> None:
@@ -108,11 +96,9 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "mutmut", "run", FIRST], check=True)
     rows, all_tried, all_noticed = [], 0, 0
     for module in options.modules or AIMED:
-        if noticed("", AIMED[module]):
-            raise SystemExit(f"the tests of {module} fail without any slip")
         names = names_of(module)
         sample = Random(options.seed).sample(names, min(options.each, len(names)))
-        survivors = [name for name in sample if not noticed(name, AIMED[module])]
+        survivors = survivors_of(sample, AIMED[module])
         for name in survivors:
             subprocess.run([sys.executable, "-m", "mutmut", "show", name], check=False)
         good = len(sample) - len(survivors)

@@ -14,10 +14,11 @@ from support.ledger import Clock, count, failure, handle, intend, opened, placed
 
 from kling_batch.core.jobs import Batch, LocalFile
 from kling_batch.core.lifecycle import Event, State
-from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
+from kling_batch.core.outcomes import CancelAnswer, Charged, Failure, FailureKind, Handle
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap, OverCap
 from kling_batch.errors import LedgerError, UsageError
+from kling_batch.ledger.durability import LONG_LOG
 from kling_batch.ledger.ledger import Ledger, RequestClaimedError
 from kling_batch.ledger.overrides import adopt
 
@@ -156,8 +157,45 @@ def test_times_of_any_zone_sort_as_text() -> None:
 def test_a_ledger_belongs_to_one_service(ledger: Ledger) -> None:
     ledger.must_belong_to("emulator")
 
-    with pytest.raises(UsageError, match=r"this ledger belongs to .*emulator.* a run on fal"):
+    with pytest.raises(UsageError) as caught:
         ledger.must_belong_to("fal")
+    assert str(caught.value) == (
+        f"{ledger.path}: this ledger belongs to the emulator; "
+        "a run on fal needs another --output or --ledger"
+    )
+
+
+def test_a_live_attempt_is_not_paid_for_again_and_named(ledger: Ledger) -> None:
+    job = make_job("job-0")
+    intend(ledger, job)
+
+    with pytest.raises(LedgerError) as caught:
+        intend(ledger, job, tries=2)
+
+    assert str(caught.value) == (
+        "job-0: a live or paid attempt already stands; refusing to pay again"
+    )
+    assert count(ledger.path, "attempts") == count(ledger.path, "events") == 1
+
+
+def test_a_ledger_is_free_while_no_other_program_writes(ledger: Ledger) -> None:
+    assert ledger.is_free()
+
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        assert not ledger.is_free()
+        other.execute("rollback")
+
+    assert ledger.is_free()
+
+
+def test_syncs_and_checkpoints_are_left_together(ledger: Ledger) -> None:
+    assert not ledger.synced_apart
+
+    ledger.leave_syncs()
+
+    assert ledger.synced_apart
+    assert ledger.db.execute("pragma wal_autocheckpoint").fetchone() == (LONG_LOG,)
 
 
 def test_a_ledger_that_was_moved_takes_no_intent_and_says_what_to_do(ledger: Ledger) -> None:
@@ -232,6 +270,39 @@ def test_a_request_id_belongs_to_one_attempt_for_ever(ledger: Ledger) -> None:
 
     assert ledger.attempt(two).state is State.SUBMITTING
     assert count(ledger.path, "events") == 3
+
+
+@pytest.mark.parametrize("answer", CancelAnswer)
+def test_only_a_cancellation_that_fal_took_is_one(
+    ledger: Ledger, clock: Clock, answer: CancelAnswer
+) -> None:
+    attempt = intend(ledger, make_job("job-0"))
+    ledger.record(attempt, Event.SUBMIT_ACCEPTED, handle=handle())
+    clock.pass_(seconds=5)
+
+    ledger.record(attempt, Event.CANCEL_REQUESTED, answer=answer)
+
+    row = ledger.attempt(attempt)
+    taken = answer in (CancelAnswer.REQUESTED, CancelAnswer.REMOVED)
+    assert row.state is State.SUBMITTED
+    assert row.cancel_answer == (answer if taken else None)
+    assert row.cancel_asked_at == ("2026-05-01T12:00:05.000Z" if taken else None)
+
+
+def test_an_event_has_its_run_its_states_and_its_facts_as_they_were_told(ledger: Ledger) -> None:
+    attempt = intend(ledger, make_job("job-0"))
+
+    ledger.record(attempt, Event.SUBMIT_UNCONFIRMED, reason="größer")
+
+    rows = ledger.db.execute(
+        "select attempt_id, run_id, at, event, from_state, to_state, data from events"
+    ).fetchall()
+    at = "2026-05-01T12:00:00.000Z"
+    assert rows == [
+        (attempt, ledger.run_id, at, "submit_intended", None, "submitting", None),
+        (attempt, ledger.run_id, at, "submit_unconfirmed", "submitting", "in_doubt", rows[1][-1]),
+    ]
+    assert rows[1][-1] == '{"reason": "größer"}'
 
 
 @pytest.mark.parametrize("value", ["null", "'r-2'", "''"])

@@ -49,6 +49,7 @@ AIMED = {
         "tests/unit/ledger/test_names.py",
         "tests/unit/ledger/test_cap_sums.py",
         "tests/unit/ledger/test_database.py",
+        "tests/engine/test_log_sync.py",
     ),
     "matching": ("tests/unit/engine/test_matching.py", "tests/engine/test_reconciler.py"),
     "pricing": ("tests/unit/catalog",),

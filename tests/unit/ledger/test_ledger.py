@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from support.engine import START, make_job, make_jobs
+from support.engine import START, T2V, make_job, make_jobs
 from support.ledger import Clock, count, failure, handle, intend, opened, placed, rendered
 
 from kling_batch.core.jobs import Batch, LocalFile
@@ -48,6 +48,20 @@ def test_a_refused_intent_leaves_nothing_behind(ledger: Ledger) -> None:
         cap=over, committed=MicroUSD(0), estimate=job.estimate
     )
     assert count(ledger.path, "attempts") == count(ledger.path, "events") == 0
+
+
+def test_a_job_needs_as_many_times_its_estimate_as_renders_have_cost(ledger: Ledger) -> None:
+    one, two, *_ = make_jobs(4)
+    intend(ledger, one)
+    cap = Cap(limit=MicroUSD(1_050_001))
+    dear = two._replace(estimate=MicroUSD(280_001))
+    ratios = {T2V: 1.5}
+
+    assert ledger.intend(dear, {}, tries=1, caps=[cap], cost_ratios=ratios) == OverCap(
+        cap=cap, committed=MicroUSD(630_000), estimate=MicroUSD(420_002)
+    )
+    wider = Cap(limit=MicroUSD(1_050_002))
+    assert ledger.intend(dear, {}, tries=1, caps=[wider], cost_ratios=ratios) == 2
 
 
 def test_a_cap_that_just_fits_is_no_refusal(ledger: Ledger) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 #: Running this one makes all of them.
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=20, help="mutants of each module")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    rmtree("mutants/tests", ignore_errors=True)  # copied anew, without those renamed since
     subprocess.run([sys.executable, "-m", "mutmut", "run", FIRST], check=True)
     rows, all_tried, all_noticed = [], 0, 0
     for module in options.modules or AIMED:

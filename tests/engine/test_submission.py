@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.books import paid_once
@@ -35,6 +36,41 @@ def test_a_throttled_post_is_repeated_and_paid_once(tmp_path: Path, status: int)
     paid_once(rig, 4)
     first = rig.world.books.accepted[0].accepted_at - rig.world.books.posts[0].at
     assert first >= 7
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "reason"),
+    [
+        (429, {"detail": "slow down"}, "throttled", "throttled"),
+        (403, {"detail": "User is locked. Reason: Exhausted balance"}, "locked", "locked"),
+        (401, {"detail": "no such key"}, "retrying", "auth"),
+    ],
+)
+def test_a_post_that_is_repeated_is_told_with_its_job_its_reason_and_the_pause(
+    tmp_path: Path, status: int, body: Any, kind: str, reason: str
+) -> None:
+    headers = {"Retry-After": "7"} if status == 429 else {}
+    fault = Fault(
+        stage="submit.before",
+        what="status",
+        status=status,
+        body=json.dumps(body),
+        headers=headers,
+        nth=1,
+    )
+    rig = Rig(tmp_path, faults=[fault])
+
+    rig.run(make_jobs(1))
+
+    (event,) = [event for event in rig.happenings if event.kind == kind]
+    first, second = (post.at for post in rig.world.books.posts)
+    seconds = event.data["seconds"]
+    assert seconds == pytest.approx(second - first, abs=0.1)
+    assert seconds == round(seconds, 3)
+    assert event.job == "job-0"
+    assert event.message == f"HTTP {status}: {body['detail']}; again in {seconds:.0f} s"
+    assert event.data["reason"] == reason
+    paid_once(rig, 1)
 
 
 @pytest.mark.parametrize(

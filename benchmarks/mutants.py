@@ -32,8 +32,7 @@ AIMED = {
     "classify": ("tests/unit/fal/test_classify.py", "tests/unit/fal/test_client.py"),
     "delivery": (
         "tests/engine/test_delivery.py",
-        "tests/engine/test_polling.py",
-        "tests/cli/test_verify.py",
+        "tests/engine/test_name_locks.py",
     ),
     "gate": (
         "tests/unit/engine/test_gate.py",

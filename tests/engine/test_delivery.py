@@ -63,7 +63,11 @@ def test_files_that_fal_denies_before_their_time_are_asked_for_again(tmp_path: P
     run_result = rig.run(jobs)
 
     assert rig.states(jobs) == [State.RENDERED, State.SUCCEEDED]
-    assert "paid, and it looks lost" in run_result.reasons["test", "job-0", 1]
+    assert run_result.reasons["test", "job-0", 1] == (
+        "paid, and it looks lost: HTTP 404: the file is gone from fal's storage; "
+        "every run asks for it again, and only "
+        "`kling-batch retry job-0` gives it up and pays for another render"
+    )
     rig.world.faults.clear()
     rig.run(jobs)
     assert rig.states(jobs) == [State.SUCCEEDED] * 2
@@ -193,6 +197,11 @@ def test_a_deleted_file_is_downloaded_again_not_rendered(tmp_path: Path) -> None
 
     rig.run(jobs)
 
+    with rig.ledger() as ledger:
+        told = ledger.db.execute("select data from events where event = 'artifact_missing'")
+        assert [json.loads(data) for (data,) in told] == [
+            {"reason": "the file is missing or changed on the disk"}
+        ]
     assert rig.files() == ["test/job-0.mp4", "test/job-1.mp4"]
     paid_once(rig, 2)
 
@@ -413,6 +422,12 @@ def test_what_was_no_file_at_fal_is_put_back_by_the_next_run(tmp_path: Path) -> 
     assert not document.exists()
     rig.run([job])
     assert document.read_bytes() == before
+    with rig.ledger() as ledger:
+        ((file,),) = ledger.files().values()
+    assert (file.index, file.path, file.url) == (0, "test/raw.json", "")
+    assert (file.size, file.sha256) == (len(before), sha256(before).hexdigest())
+    assert (file.ext, file.content_type) == (".json", "application/json")
+    assert names(document.parent) == ["raw.json", "raw.json.json"]
     paid_once(rig, 1)
 
 

@@ -248,6 +248,39 @@ def test_a_renamed_job_whose_old_file_was_edited_gets_the_paid_one(tmp_path: Pat
     paid_once(rig, 1)
 
 
+def record_of(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(sidecar_of(path).read_bytes())
+    return found
+
+
+def test_the_record_beside_each_file_tells_which_output_it_is_under_every_name(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path)
+    job = make_job("a", endpoint=T2I, duration=None, num_images=2)
+    rig.run([job])
+    rig.run([job._replace(id="b", path="test/b{output}{ext}")])
+
+    with rig.ledger() as ledger:
+        (known,) = ledger.files().values()
+        (attempt,) = ledger.attempts_in(State.SUCCEEDED)
+    urls = [image["url"] for image in attempt.output["images"]]
+    assert len(known) == 4
+    for file in known:
+        path = rig.store().located(file.path)
+        record = record_of(path)
+        assert (record["output"], record["outputs"]) == (file.index, 2)
+        assert record["service"] == "emulator"
+        assert record["job"] == path.name[0]
+        assert record["url"] == urls[file.index].partition("?")[0]
+        assert (record["size"], record["sha256"]) == (
+            path.stat().st_size,
+            sha256(path.read_bytes()).hexdigest(),
+        )
+        assert record["content_type"] == "image/png"
+    paid_once(rig, 1)
+
+
 # -- put back, as `verify --repair` does -------------------------------------------------------
 
 

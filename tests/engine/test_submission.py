@@ -12,8 +12,10 @@ from support.books import paid_once
 from support.engine import CountingUploads, Rig, account, make_job, make_jobs, slow
 
 from kling_batch.core.jobs import LocalFile
-from kling_batch.core.lifecycle import State
+from kling_batch.core.lifecycle import Event, State
 from kling_batch.emulator import Fault, Settings
+from kling_batch.errors import ExitCode, LedgerError
+from kling_batch.ledger.ledger import Ledger, RequestClaimedError
 
 
 def test_submissions_keep_the_manifests_order(rig: Rig) -> None:
@@ -151,6 +153,60 @@ def test_a_refusal_in_half_characters_is_a_failure_like_any_other(tmp_path: Path
     rig.run(jobs)
 
     assert rig.states(jobs) == [State.FAILED, State.SUCCEEDED]
+
+
+def test_a_request_that_an_identical_attempt_has_claimed_is_in_doubt_until_another_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, claimed = Ledger.record, [True]
+
+    def once_claimed(ledger: Ledger, attempt_id: int, event: Event, **facts: Any) -> State:
+        if event is Event.SUBMIT_ACCEPTED and claimed and claimed.pop():
+            raise RequestClaimedError
+        return record(ledger, attempt_id, event, **facts)
+
+    monkeypatch.setattr(Ledger, "record", once_claimed)
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(1)
+
+    rig.run(jobs)
+
+    (request,) = rig.world.books.accepted
+    with rig.ledger() as ledger:
+        told = ledger.db.execute("select data from events where event = 'submit_unconfirmed'")
+        (reason,) = (json.loads(data)["reason"] for (data,) in told)
+    assert reason == f"request {request.request_id} was claimed by an identical take"
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
+
+
+def test_an_acceptance_that_cannot_be_recorded_is_told_with_the_way_to_settle_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Ledger.record
+
+    def full(ledger: Ledger, attempt_id: int, event: Event, **facts: Any) -> State:
+        if event is Event.SUBMIT_ACCEPTED:
+            raise LedgerError("the disk is full")
+        return record(ledger, attempt_id, event, **facts)
+
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(1)
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "record", full)
+        run_result = rig.run(jobs)
+
+    (request,) = rig.world.books.accepted
+    (stop,) = run_result.stops
+    assert (stop.code, stop.reason) == (
+        ExitCode.LEDGER,
+        f"the disk is full\njob-0 was accepted by fal as request {request.request_id}; "
+        "the next run looks it up, or: kling-batch resolve "
+        f"job-0 --request-id {request.request_id}",
+    )
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
 
 
 # -- files -------------------------------------------------------------------------------------

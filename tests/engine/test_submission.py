@@ -198,11 +198,11 @@ def test_an_acceptance_that_cannot_be_recorded_is_told_with_the_way_to_settle_it
 
     (request,) = rig.world.books.accepted
     (stop,) = run_result.stops
-    assert (stop.code, stop.reason) == (
-        ExitCode.LEDGER,
-        f"the disk is full\njob-0 was accepted by fal as request {request.request_id}; "
+    assert stop.code is ExitCode.LEDGER
+    assert stop.reason == (
+        f"job-0: the disk is full\njob-0 was accepted by fal as request {request.request_id}; "
         "the next run looks it up, or: kling-batch resolve "
-        f"job-0 --request-id {request.request_id}",
+        f"job-0 --request-id {request.request_id}"
     )
     rig.run(jobs)
     assert rig.states(jobs) == [State.SUCCEEDED]

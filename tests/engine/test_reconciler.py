@@ -297,7 +297,9 @@ def test_a_listed_request_with_more_than_our_input_is_named_and_keeps_the_doubt_
 
     assert rig.states(jobs) == [State.IN_DOUBT] * 2
     for n, request in enumerate(rig.world.books.accepted):
-        assert request.request_id in run_result.reasons["test", f"job-{n}", 1]
+        assert run_result.reasons["test", f"job-{n}", 1] == (
+            f"fal lists a request that may be it: {request.request_id}"
+        )
     rig.run(jobs, doubt_wait=600.0)
     assert len(rig.world.books.posts) == 2
     paid_once(rig, 2)

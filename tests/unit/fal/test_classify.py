@@ -509,6 +509,14 @@ def test_a_refusal_that_tells_of_a_cancellation_needs_no_request_id(detail: str)
     assert outcome.failure.kind is FailureKind.ABANDONED
 
 
+def test_what_is_still_in_progress_is_not_over_although_we_cancelled_it() -> None:
+    reply = answer(400, {"detail": "Request is still In Progress"}, x_fal_request_id="r-1")
+
+    outcome = classify_result(reply, Finished(), media=True, cancelled=True)
+
+    assert outcome == Unread("HTTP 400: Request is still In Progress")
+
+
 def test_a_structured_verdict_about_what_we_cancelled_is_the_models() -> None:
     reply = answer(422, DETAIL, x_fal_request_id="r-1")
 

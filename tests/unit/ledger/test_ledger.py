@@ -437,6 +437,9 @@ def test_recovering_puts_open_intents_in_doubt_and_nothing_else(ledger: Ledger) 
         State.SUBMITTED,
         State.FAILED,
     ]
+    told = ledger.db.execute("select attempt_id, data from events where event = 'run_recovered'")
+    reason = '{"reason": "the program ended before fal\'s answer"}'
+    assert told.fetchall() == [(left, reason)]
 
 
 def test_a_name_that_changes_its_job_keeps_its_past(tmp_path: Path, clock: Clock) -> None:

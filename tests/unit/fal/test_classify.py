@@ -540,6 +540,7 @@ def test_fals_units_tell_what_a_cancelled_request_has_cost() -> None:
     [
         (400, {"detail": "Request is still in progress"}),
         (400, {"message": "Bad request"}),
+        (400, {"detail": "Bad request", "path": "/requests/r-1/cancel"}),
         (400, HTML),
         (403, {"detail": "User is locked."}),
         (404, {"detail": "Not Found"}),

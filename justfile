@@ -49,6 +49,7 @@ bench *args:
 
 # Look for slips in the money code that no test notices; hours, or minutes for one module
 mutants *args:
+    rm -rf mutants/tests  # copied anew: one that was renamed since would be run as well
     .venv/bin/pip install -q -e '.[dev,mutation]' && .venv/bin/mutmut run {{ args }} && .venv/bin/mutmut results
 
 # The share of such slips that is noticed, from a sample; arguments as for benchmarks/mutants.py

@@ -3,19 +3,20 @@
 `python benchmarks/mutants.py --each 20 --seed 1 gate submission` tries twenty mutants of each of
 these modules; without names, of all. The same seed takes the same mutants of the same code. mutmut
 makes the mutants (extra `mutation`, table `[tool.mutmut]`); each is held against the few test files
-of its module, so that a mutant takes seconds. A survivor is printed as a diff: it wants a test, or
-the line is needless.
+of its module, in a fork of one process (`forks.py`), so that most take less than a second. A
+survivor is printed as a diff: it wants a test, or the line is needless.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 
 #: Running this one makes all of them.
 FIRST = "kling_batch.planning.retry.x_is_rendered__mutmut_1"
@@ -23,12 +24,15 @@ FIRST = "kling_batch.planning.retry.x_is_rendered__mutmut_1"
 #: Module → the tests aimed at it.
 AIMED = {
     "approval": ("tests/unit/planning/test_approval.py", "tests/cli/test_approval.py"),
-    "cap_sums": ("tests/unit/ledger", "tests/engine/test_caps.py"),
-    "classify": ("tests/unit/fal",),
+    "cap_sums": (
+        "tests/unit/ledger/test_cap_sums.py",
+        "tests/unit/ledger/test_ledger.py",
+        "tests/engine/test_caps.py",
+    ),
+    "classify": ("tests/unit/fal/test_classify.py", "tests/unit/fal/test_client.py"),
     "delivery": (
         "tests/engine/test_delivery.py",
-        "tests/engine/test_polling.py",
-        "tests/cli/test_verify.py",
+        "tests/engine/test_name_locks.py",
     ),
     "gate": (
         "tests/unit/engine/test_gate.py",
@@ -37,11 +41,20 @@ AIMED = {
         "tests/engine/test_budget.py",
         "tests/engine/test_caps.py",
     ),
-    "ledger": ("tests/unit/ledger",),
+    "ledger": (
+        "tests/unit/ledger/test_ledger.py",
+        "tests/unit/ledger/test_durability.py",
+        "tests/unit/ledger/test_trial.py",
+        "tests/unit/ledger/test_services.py",
+        "tests/unit/ledger/test_names.py",
+        "tests/unit/ledger/test_cap_sums.py",
+        "tests/unit/ledger/test_database.py",
+        "tests/engine/test_log_sync.py",
+    ),
     "matching": ("tests/unit/engine/test_matching.py", "tests/engine/test_reconciler.py"),
     "pricing": ("tests/unit/catalog",),
     "reconciler": ("tests/engine/test_reconciler.py", "tests/engine/test_polling.py"),
-    "retry": ("tests/unit/planning", "tests/cli/test_retry.py"),
+    "retry": ("tests/unit/planning/test_retry.py", "tests/cli/test_retry.py"),
     "submission": (
         "tests/engine/test_submission.py",
         "tests/engine/test_budget.py",
@@ -50,16 +63,8 @@ AIMED = {
         "tests/engine/test_job_inputs.py",
     ),
 }
-#: Sets the slip in the process itself: tests of commands clear the environment.
-PYTEST = """
-import sys
-from mutmut.mutation.trampoline import set_mutant_under_test
-set_mutant_under_test(sys.argv.pop(1))
-import pytest
-sys.exit(pytest.main(sys.argv[1:]))
-"""
-#: Seconds after which a mutant counts as noticed: it goes round for ever.
-TIMEOUT = 300
+#: Where the tests are run, once for each mutant.
+FORKS = Path(__file__).with_name("forks.py")
 
 
 def names_of(module: str) -> list[str]:
@@ -68,23 +73,19 @@ def names_of(module: str) -> list[str]:
     return sorted(json.loads(path.read_text())["exit_code_by_key"])
 
 
-def noticed(name: str, tests: tuple[str, ...]) -> bool:
-    """Whether one of the tests fails with this mutant; no name: on the code as it is."""
-    words = ["-c", PYTEST, name, "-q", "-x", "-n0", "-p", "no:cacheprovider", *tests]
-    try:
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd="mutants",
-            env=os.environ | {"PYTHONPATH": "."},
-            capture_output=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return True
-    if done.returncode in (4, 5):  # no such test
-        raise SystemExit(done.stdout.decode() + done.stderr.decode())
-    return done.returncode != 0
+def survivors_of(names: list[str], tests: tuple[str, ...]) -> list[str]:
+    """The mutants with which none of the tests fails."""
+    with TemporaryDirectory() as folder:
+        asked, results = Path(folder, "names"), Path(folder, "results")
+        asked.write_text("\n".join(names), encoding="utf-8")
+        words = [sys.executable, str(FORKS), str(asked), str(results), *tests]
+        done = subprocess.run(words, cwd="mutants", capture_output=True, check=False)
+        found = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    said = dict(line.split("\t") for line in found)
+    if said.get("") != "survived" or len(said) != len(names) + 1:
+        print(done.stdout.decode(), done.stderr.decode(), file=sys.stderr)
+        raise SystemExit(f"{', '.join(tests)} fail without any slip, or cannot be run")
+    return [name for name in names if said[name] == "survived"]
 
 
 def main() -> None:
@@ -93,14 +94,13 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=20, help="mutants of each module")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    rmtree("mutants/tests", ignore_errors=True)  # copied anew, without those renamed since
     subprocess.run([sys.executable, "-m", "mutmut", "run", FIRST], check=True)
     rows, all_tried, all_noticed = [], 0, 0
     for module in options.modules or AIMED:
-        if noticed("", AIMED[module]):
-            raise SystemExit(f"the tests of {module} fail without any slip")
         names = names_of(module)
         sample = Random(options.seed).sample(names, min(options.each, len(names)))
-        survivors = [name for name in sample if not noticed(name, AIMED[module])]
+        survivors = survivors_of(sample, AIMED[module])
         for name in survivors:
             subprocess.run([sys.executable, "-m", "mutmut", "show", name], check=False)
         good = len(sample) - len(survivors)

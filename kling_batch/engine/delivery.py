@@ -239,7 +239,7 @@ class Delivery:
                 final,
                 token=token,
                 sha256=file.sha256,
-                record=self._sidecar(attempt, job, file, final),
+                record=self._sidecar(attempt, job, file),
                 superseded=self._supersede_in_loop,
             )
             self._context.ledger.place(attempt.id, file.index, path)
@@ -251,12 +251,12 @@ class Delivery:
         store = self._context.store
         final = store.located(file.path)
         temporary = store.temporary(final, token_of(attempt), file.index)
-        record = self._sidecar(attempt, job, file, final)
+        record = self._sidecar(attempt, job, file)
         await self._run(store.write_sidecar, final, record, temporary)
 
-    def _sidecar(self, attempt: Attempt, job: Job, file: File, final: Location) -> JSON:
+    def _sidecar(self, attempt: Attempt, job: Job, file: File) -> JSON:
         item = Fetched(
-            temporary=str(final),
+            temporary=file.path,
             sha256=file.sha256,
             size=file.size,
             ext=file.ext,

@@ -254,9 +254,8 @@ def _cancellation(answer: Answer, body: JSON, finished: Finished, units: float |
 
 def verdict_of_status(finished: Finished) -> Failure:
     """The failure that a COMPLETED status shows, where its result cannot be read for long."""
-    kind = _kind_of(finished.error_type, 500 if finished.error_type in _ERROR_TYPES else 422)
     return Failure(
-        kind=kind,
+        kind=_kind_of(finished.error_type, 422),
         message=finished.error or finished.error_type,
         charged=Charged.UNKNOWN,
         error_type=finished.error_type,

@@ -93,14 +93,12 @@ class Approval:
         showed: it waits where there is neither cap nor --yes, with --limit, or with a saved plan.
         """
         bounded = self.settings.options.limit is not None or self.reviewed
-        agreed = [item for item in plan.items if self._may_pay(item)]
-        if not bounded and (self._bounded_by_money or self.settings.options.yes):
-            agreed += [
-                item
-                for item in plan.items
-                if not self._uncapped(item.job) and item.action not in _UNDECIDED
-            ]
-        return frozenset(item.job.key for item in agreed)
+        all_others = not bounded and (self._bounded_by_money or self.settings.options.yes)
+        return frozenset(
+            item.job.key
+            for item in plan.items
+            if self._may_pay(item) or (all_others and self._may_be_paid_later(item))
+        )
 
     @property
     def _bounded_by_money(self) -> bool:
@@ -111,6 +109,10 @@ class Approval:
     def _may_pay(self, item: PlannedJob) -> bool:
         """Whether this is a payment."""
         return item.action is Action.SUBMIT
+
+    def _may_be_paid_later(self, item: PlannedJob) -> bool:
+        """Whether a next attempt of what the plan only collects may be a payment."""
+        return item.action not in _UNDECIDED and not self._uncapped(item.job)
 
     def _uncapped(self, job: Job) -> bool:
         """Whether a cap covers this job and cannot hold, because its price is unknown."""

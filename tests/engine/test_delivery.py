@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -25,8 +27,8 @@ from support.engine import (
     make_jobs,
 )
 
-from kling_batch.core.events import RunResult
-from kling_batch.core.jobs import Batch, Job
+from kling_batch.core.events import EventKind, RunResult
+from kling_batch.core.jobs import Batch, Job, job_key
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
     Charged,
@@ -36,6 +38,7 @@ from kling_batch.core.outcomes import (
     RemoteFile,
     Unfetched,
 )
+from kling_batch.core.quantities import format_time
 from kling_batch.emulator import Fault, Settings
 from kling_batch.engine.engine import Engine
 from kling_batch.engine.file_fetch import token_of
@@ -46,6 +49,7 @@ from kling_batch.ledger.overrides import adopt
 from kling_batch.operations.retry import allow_retries
 from kling_batch.output.download import Downloader
 from kling_batch.output.store import sidecar_of
+from kling_batch.output.worker import InLoop
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.wire.environment import Proxies, trusted
 from kling_batch.wire.sockets import SocketWire
@@ -59,7 +63,11 @@ def test_files_that_fal_denies_before_their_time_are_asked_for_again(tmp_path: P
     run_result = rig.run(jobs)
 
     assert rig.states(jobs) == [State.RENDERED, State.SUCCEEDED]
-    assert "paid, and it looks lost" in run_result.reasons["test", "job-0", 1]
+    assert run_result.reasons["test", "job-0", 1] == (
+        "paid, and it looks lost: HTTP 404: the file is gone from fal's storage; "
+        "every run asks for it again, and only "
+        "`kling-batch retry job-0` gives it up and pays for another render"
+    )
     rig.world.faults.clear()
     rig.run(jobs)
     assert rig.states(jobs) == [State.SUCCEEDED] * 2
@@ -189,6 +197,11 @@ def test_a_deleted_file_is_downloaded_again_not_rendered(tmp_path: Path) -> None
 
     rig.run(jobs)
 
+    with rig.ledger() as ledger:
+        told = ledger.db.execute("select data from events where event = 'artifact_missing'")
+        assert [json.loads(data) for (data,) in told] == [
+            {"reason": "the file is missing or changed on the disk"}
+        ]
     assert rig.files() == ["test/job-0.mp4", "test/job-1.mp4"]
     paid_once(rig, 2)
 
@@ -235,10 +248,43 @@ def test_a_renamed_job_whose_old_file_was_edited_gets_the_paid_one(tmp_path: Pat
     paid_once(rig, 1)
 
 
+def record_of(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(sidecar_of(path).read_bytes())
+    return found
+
+
+def test_the_record_beside_each_file_tells_which_output_it_is_under_every_name(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path)
+    job = make_job("a", endpoint=T2I, duration=None, num_images=2)
+    rig.run([job])
+    rig.run([job._replace(id="b", path="test/b{output}{ext}")])
+
+    with rig.ledger() as ledger:
+        (known,) = ledger.files().values()
+        (attempt,) = ledger.attempts_in(State.SUCCEEDED)
+    urls = [image["url"] for image in attempt.output["images"]]
+    assert len(known) == 4
+    for file in known:
+        path = rig.store().located(file.path)
+        record = record_of(path)
+        assert (record["output"], record["outputs"]) == (file.index, 2)
+        assert record["service"] == "emulator"
+        assert record["job"] == path.name[0]
+        assert record["url"] == urls[file.index].partition("?")[0]
+        assert (record["size"], record["sha256"]) == (
+            path.stat().st_size,
+            sha256(path.read_bytes()).hexdigest(),
+        )
+        assert record["content_type"] == "image/png"
+    paid_once(rig, 1)
+
+
 # -- put back, as `verify --repair` does -------------------------------------------------------
 
 
-def put_back(rig: Rig, *jobs: Job) -> RunResult:
+def put_back(rig: Rig, *jobs: Job, **options: Any) -> RunResult:
     """One run that only puts the files of these jobs back under all their names."""
 
     def restoring(ledger: Ledger, found: Sequence[Job], **_: Any) -> Plan:
@@ -252,7 +298,7 @@ def put_back(rig: Rig, *jobs: Job) -> RunResult:
 
     rig.plan = restoring  # type: ignore[method-assign]
     try:
-        return rig.run(jobs)
+        return rig.run(jobs, **options)
     finally:
         del rig.plan
 
@@ -264,14 +310,15 @@ def downloads(rig: Rig) -> int:
 def test_what_is_missing_with_its_folder_is_fetched_again(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     job = make_job("a", endpoint=T2I, duration=None, num_images=2)
+    job = job._replace(path="deep/er/a{output}{ext}")
     rig.run([job])
-    before = {path: path.read_bytes() for path in (tmp_path / "test").iterdir()}
-    shutil.rmtree(tmp_path / "test")
+    before = {path: path.read_bytes() for path in (tmp_path / "deep/er").iterdir()}
+    shutil.rmtree(tmp_path / "deep")
     have = downloads(rig)
 
     run_result = put_back(rig, job)
 
-    found = {path: path.read_bytes() for path in (tmp_path / "test").iterdir()}
+    found = {path: path.read_bytes() for path in (tmp_path / "deep/er").iterdir()}
     assert found.keys() == before.keys()
     pictures = [path for path in before if path.suffix == ".png"]
     assert len(pictures) == downloads(rig) - have == 2
@@ -301,15 +348,38 @@ def test_the_ledger_knows_where_a_replaced_file_was_kept(tmp_path: Path) -> None
     paid_once(rig, 2)
 
 
+def test_a_second_name_of_a_replaced_file_is_not_put_back(tmp_path: Path) -> None:
+    """A person may delete it; the next run with the first prompt fetches what it needs."""
+    rig = Rig(tmp_path)
+    first = make_job("a", prompt="first")
+    rig.run([first])
+    rig.run([make_job("a", prompt="second")])
+    (kept,) = (name for name in rig.files() if name != "test/a.mp4")
+    (tmp_path / kept).unlink()
+    have = downloads(rig)
+
+    put_back(rig, first)
+
+    assert rig.files() == ["test/a.mp4"]
+    assert downloads(rig) == have
+    paid_once(rig, 2)
+
+
+@pytest.mark.parametrize("with_folder", [True, False])
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_file_with_a_second_name_is_put_back_from_there(tmp_path: Path, lost: str) -> None:
+def test_a_file_with_a_second_name_is_put_back_from_there(
+    tmp_path: Path, lost: str, with_folder: bool
+) -> None:
     rig = Rig(tmp_path)
     rig.run([make_job("before", prompt="p")])
     job = make_job("after", prompt="p")._replace(path="deep/er/after{output}{ext}")
     rig.run([job])
     paths = {"before": tmp_path / "test/before.mp4", "after": tmp_path / "deep/er/after.mp4"}
     paid = paths[lost].read_bytes()
-    shutil.rmtree(tmp_path / paths[lost].relative_to(tmp_path).parts[0])
+    if with_folder:
+        shutil.rmtree(tmp_path / paths[lost].relative_to(tmp_path).parts[0])
+    else:
+        paths[lost].unlink()
     have = downloads(rig)
 
     put_back(rig, job)
@@ -324,12 +394,14 @@ def test_an_edited_file_is_put_back_and_the_edit_kept_and_a_lost_sidecar_written
     tmp_path: Path,
 ) -> None:
     rig = Rig(tmp_path)
-    jobs = make_jobs(2)
+    jobs = make_jobs(3)
     rig.run(jobs)
-    edited, whole = (tmp_path / f"test/job-{n}.mp4" for n in (0, 1))
+    edited, whole, unhurt = (tmp_path / f"test/job-{n}.mp4" for n in range(3))
     paid, record = edited.read_bytes(), sidecar_of(whole).read_bytes()
+    untouched = sidecar_of(unhurt).read_bytes()
     edited.write_bytes(b"edited")
     sidecar_of(whole).unlink()
+    rig.epoch += timedelta(days=1)
 
     put_back(rig, *jobs)
 
@@ -338,7 +410,8 @@ def test_an_edited_file_is_put_back_and_the_edit_kept_and_a_lost_sidecar_written
     again, first = json.loads(sidecar_of(whole).read_bytes()), json.loads(record)
     differing = {name for name in first if again.get(name) != first[name]}
     assert differing <= {"saved_at"}
-    paid_once(rig, 2)
+    assert sidecar_of(unhurt).read_bytes() == untouched
+    paid_once(rig, 3)
 
 
 def test_what_fal_has_no_more_is_not_put_back_and_stays_paid(tmp_path: Path) -> None:
@@ -353,6 +426,103 @@ def test_what_fal_has_no_more_is_not_put_back_and_stays_paid(tmp_path: Path) -> 
     assert rig.states(jobs) == [State.SUCCEEDED]
     assert run_result.restored == set()
     assert "HTTP 4" in run_result.reasons["test", "job-0", 1]
+    again = [event for event in rig.happenings if event.kind is EventKind.DOWNLOAD_AGAIN]
+    assert {event.job for event in again} == {"job-0"}
+    paid_once(rig, 1)
+
+
+def test_what_was_no_file_at_fal_is_put_back_by_the_next_run(tmp_path: Path) -> None:
+    """Its content is the answer itself, in the ledger."""
+    rig = Rig(tmp_path, account(extra_endpoints=("acme/text",)), media=lambda _: False)
+    arguments = {"prompt": "x"}
+    job = make_job("raw")._replace(
+        endpoint="acme/text", arguments=arguments, key=job_key("acme/text", arguments, 1)
+    )
+    answer = httpx.Response(200, json={"text": "zweiundvierzig"})
+
+    class Words(Bent):
+        def bend(self, request: httpx.Request, found: httpx.Response) -> httpx.Response:
+            return answer if is_result(request) else found
+
+    rig.run([job], transport=Words(rig.world))
+    document = tmp_path / "test/raw.json"
+    before = document.read_bytes()
+    document.unlink()
+
+    run_result = put_back(rig, job)
+
+    assert run_result.reasons["test", "raw", 1] == "fal's answer has no such file"
+    assert not document.exists()
+    rig.run([job])
+    assert document.read_bytes() == before
+    with rig.ledger() as ledger:
+        ((file,),) = ledger.files().values()
+    assert (file.index, file.path, file.url) == (0, "test/raw.json", "")
+    assert (file.size, file.sha256) == (len(before), sha256(before).hexdigest())
+    assert (file.ext, file.content_type) == (".json", "application/json")
+    assert names(document.parent) == ["raw.json", "raw.json.json"]
+    paid_once(rig, 1)
+
+
+def test_what_is_put_back_goes_on_with_the_download_that_was_left(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    jobs = make_jobs(1)
+    rig.run(jobs)
+    final = tmp_path / "test/job-0.mp4"
+    paid = final.read_bytes()
+    final.unlink()
+    with rig.ledger() as ledger:
+        (attempt,) = ledger.attempts_in(State.SUCCEEDED)
+    temporary_of(rig, attempt).write_bytes(paid[:100])
+
+    put_back(rig, *jobs)
+
+    assert final.read_bytes() == paid
+    assert names(final.parent) == ["job-0.mp4", "job-0.mp4.json"]
+
+
+@dataclass
+class StoppedWithin(InLoop):
+    """Calls `stop` when this work of the store is done, and comes back a second later."""
+
+    work: str
+    stop: Callable[[], None] = lambda: None
+
+    async def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = work(*args, **kwargs)
+        if work.__name__ == self.work:
+            self.stop()
+            await anyio.sleep(1)
+        return result
+
+
+@pytest.mark.parametrize("how", ["delivered", "copied", "put back"])
+def test_what_has_its_name_is_recorded_although_the_run_is_left(tmp_path: Path, how: str) -> None:
+    rig = Rig(tmp_path)
+    first, job = make_job("first", prompt="p"), make_job("a", prompt="p")
+    if how == "put back":
+        rig.run([job])
+        (tmp_path / "test/a.mp4").unlink()
+    elif how == "copied":
+        rig.run([first])
+    rig.epoch += timedelta(days=1)
+    rig.worker = worker = StoppedWithin("publish_copy" if how == "copied" else "publish")
+
+    async def stop(engine: Engine) -> None:
+        worker.stop = lambda: engine.leave(ExitCode.INTERRUPTED, "left")
+        await anyio.sleep_forever()
+
+    started = rig.now()
+    if how == "put back":
+        put_back(rig, job, stop=stop)
+    else:
+        rig.run([job], stop=stop)
+
+    assert (tmp_path / "test/a.mp4").is_file()
+    with sqlite3.connect(rig.ledger_path) as db:
+        ((placed_at,),) = db.execute("select placed_at from files where path = 'test/a.mp4'")
+    db.close()
+    assert placed_at >= format_time(started)
     paid_once(rig, 1)
 
 

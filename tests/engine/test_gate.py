@@ -189,10 +189,15 @@ def test_the_brake_says_how_many_are_in_doubt_and_waits_longer_each_time(tmp_pat
 
     rig.run(make_jobs(8), concurrency=1)
 
-    braking = [event.message for event in rig.happenings if event.kind == "braking"]
+    events = [event for event in rig.happenings if event.kind == "braking"]
+    assert [event.job for event in events] == ["job-3", "job-4", "job-5", "job-6"]
+    braking = [event.message for event in events]
     told = re.compile(r"(\d) submissions in a row are in doubt; the next in (\d+) s")
     waits = [tuple(map(int, found.groups())) for found in map(told.fullmatch, braking) if found]
     assert [count for count, _ in waits] == [3, 4, 5, 6]
+    exact = [event.data["seconds"] for event in events]
+    assert exact == [round(seconds, 3) for seconds in exact]
+    assert [round(seconds) for seconds in exact] == [pause for _, pause in waits]
     times = [post.at for post in rig.world.books.posts]
     pauses = [b - a for a, b in pairwise(times)][2:6]
     assert pauses == pytest.approx([pause for _, pause in waits], abs=1.0)

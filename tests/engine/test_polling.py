@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,10 @@ def test_a_request_that_fal_no_longer_shows_is_named_and_asked_for_by_the_next_r
     rig.world.complete_now()
     rig.run(jobs)
     assert rig.states(jobs) == [State.SUCCEEDED]
+    with rig.ledger() as ledger:
+        found = ledger.db.execute("select data from events where event = 'reconciled_found'")
+        ((data,),) = found.fetchall()
+    assert json.loads(data)["handle"]["request_id"] == request.request_id
     paid_once(rig, 1)
 
 

@@ -21,6 +21,7 @@ from support.engine import (
     make_jobs,
 )
 
+from kling_batch.core.jobs import job_key
 from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Fault, Settings, platform_api
 from kling_batch.engine.engine import Engine
@@ -39,6 +40,20 @@ def test_a_lost_answer_is_found_in_the_list_and_never_sent_again(tmp_path: Path,
     assert len(rig.world.books.posts) == 9
     assert rig.kinds().count("adopted") == 3
     paid_once(rig, 9)
+
+
+def test_a_lost_answer_of_an_endpoint_outside_the_catalogue_is_found_too(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(extra_endpoints=("acme/text",)), [LOST], media=lambda _: False)
+    arguments = {"prompt": "x"}
+    job = make_job("raw")._replace(
+        endpoint="acme/text", arguments=arguments, key=job_key("acme/text", arguments, 1)
+    )
+
+    rig.run([job])
+
+    assert rig.states([job]) == [State.SUCCEEDED]
+    assert rig.kinds().count("adopted") == 1
+    paid_once(rig, 1)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 409, 302])
@@ -282,7 +297,9 @@ def test_a_listed_request_with_more_than_our_input_is_named_and_keeps_the_doubt_
 
     assert rig.states(jobs) == [State.IN_DOUBT] * 2
     for n, request in enumerate(rig.world.books.accepted):
-        assert request.request_id in run_result.reasons["test", f"job-{n}", 1]
+        assert run_result.reasons["test", f"job-{n}", 1] == (
+            f"fal lists a request that may be it: {request.request_id}"
+        )
     rig.run(jobs, doubt_wait=600.0)
     assert len(rig.world.books.posts) == 2
     paid_once(rig, 2)

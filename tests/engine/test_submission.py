@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.books import paid_once
 from support.engine import CountingUploads, Rig, account, make_job, make_jobs, slow
 
 from kling_batch.core.jobs import LocalFile
-from kling_batch.core.lifecycle import State
+from kling_batch.core.lifecycle import Event, State
 from kling_batch.emulator import Fault, Settings
+from kling_batch.errors import ExitCode, LedgerError
+from kling_batch.ledger.ledger import Ledger, RequestClaimedError
 
 
 def test_submissions_keep_the_manifests_order(rig: Rig) -> None:
@@ -35,6 +38,41 @@ def test_a_throttled_post_is_repeated_and_paid_once(tmp_path: Path, status: int)
     paid_once(rig, 4)
     first = rig.world.books.accepted[0].accepted_at - rig.world.books.posts[0].at
     assert first >= 7
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "reason"),
+    [
+        (429, {"detail": "slow down"}, "throttled", "throttled"),
+        (403, {"detail": "User is locked. Reason: Exhausted balance"}, "locked", "locked"),
+        (401, {"detail": "no such key"}, "retrying", "auth"),
+    ],
+)
+def test_a_post_that_is_repeated_is_told_with_its_job_its_reason_and_the_pause(
+    tmp_path: Path, status: int, body: Any, kind: str, reason: str
+) -> None:
+    headers = {"Retry-After": "7"} if status == 429 else {}
+    fault = Fault(
+        stage="submit.before",
+        what="status",
+        status=status,
+        body=json.dumps(body),
+        headers=headers,
+        nth=1,
+    )
+    rig = Rig(tmp_path, faults=[fault])
+
+    rig.run(make_jobs(1))
+
+    (event,) = [event for event in rig.happenings if event.kind == kind]
+    first, second = (post.at for post in rig.world.books.posts)
+    seconds = event.data["seconds"]
+    assert seconds == pytest.approx(second - first, abs=0.1)
+    assert seconds == round(seconds, 3)
+    assert event.job == "job-0"
+    assert event.message == f"HTTP {status}: {body['detail']}; again in {seconds:.0f} s"
+    assert event.data["reason"] == reason
+    paid_once(rig, 1)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +153,60 @@ def test_a_refusal_in_half_characters_is_a_failure_like_any_other(tmp_path: Path
     rig.run(jobs)
 
     assert rig.states(jobs) == [State.FAILED, State.SUCCEEDED]
+
+
+def test_a_request_that_an_identical_attempt_has_claimed_is_in_doubt_until_another_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, claimed = Ledger.record, [True]
+
+    def once_claimed(ledger: Ledger, attempt_id: int, event: Event, **facts: Any) -> State:
+        if event is Event.SUBMIT_ACCEPTED and claimed and claimed.pop():
+            raise RequestClaimedError
+        return record(ledger, attempt_id, event, **facts)
+
+    monkeypatch.setattr(Ledger, "record", once_claimed)
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(1)
+
+    rig.run(jobs)
+
+    (request,) = rig.world.books.accepted
+    with rig.ledger() as ledger:
+        told = ledger.db.execute("select data from events where event = 'submit_unconfirmed'")
+        (reason,) = (json.loads(data)["reason"] for (data,) in told)
+    assert reason == f"request {request.request_id} was claimed by an identical take"
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
+
+
+def test_an_acceptance_that_cannot_be_recorded_is_told_with_the_way_to_settle_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Ledger.record
+
+    def full(ledger: Ledger, attempt_id: int, event: Event, **facts: Any) -> State:
+        if event is Event.SUBMIT_ACCEPTED:
+            raise LedgerError("the disk is full")
+        return record(ledger, attempt_id, event, **facts)
+
+    rig = Rig(tmp_path, account())
+    jobs = make_jobs(1)
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "record", full)
+        run_result = rig.run(jobs)
+
+    (request,) = rig.world.books.accepted
+    (stop,) = run_result.stops
+    assert stop.code is ExitCode.LEDGER
+    assert stop.reason == (
+        f"job-0: the disk is full\njob-0 was accepted by fal as request {request.request_id}; "
+        "the next run looks it up, or: kling-batch resolve "
+        f"job-0 --request-id {request.request_id}"
+    )
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
 
 
 # -- files -------------------------------------------------------------------------------------

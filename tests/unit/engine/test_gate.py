@@ -99,6 +99,14 @@ def test_a_new_gate_is_open_and_says_nothing(ledger: Ledger) -> None:
     assert (place.closed, place.stops, place.events, place.left) == (False, [], [], 0)
 
 
+def test_a_gate_that_knows_of_no_batches_closes_at_the_cap_of_any(ledger: Ledger) -> None:
+    place = Gate(ledger)
+
+    place.gate.over_cap(make_job("a"), over(batches=("test",)))
+
+    assert place.closed
+
+
 def test_what_renders_have_cost_is_known_from_the_start_rounding_apart(ledger: Ledger) -> None:
     rendered(ledger, make_job("job-0"), cost=MicroUSD(840_000), billable_units=10.0)
     rendered(ledger, make_job("x", endpoint=PRO), cost=MicroUSD(424_200), billable_units=5.0)

@@ -17,6 +17,7 @@ from kling_batch.core.outcomes import (
     Accepted,
     Charged,
     Failed,
+    Failure,
     FailureKind,
     Finished,
     Handle,
@@ -101,6 +102,18 @@ def test_without_2xx_a_post_is_doubt_unless_it_was_certainly_not_taken(body: Any
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_2xx_without_a_request_id_is_doubt_never_a_failure(status: int, body: Any) -> None:
     assert isinstance(submit(status, body), Unconfirmed)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (201, {"id": "r-1"}, 'HTTP 201 without a request id: {"id": "r-1"}'),
+        (502, {"detail": "no"}, "HTTP 502: no"),
+        (409, b"busy", "HTTP 409: busy"),
+    ],
+)
+def test_doubt_is_told_in_fals_words(status: int, body: Any, reason: str) -> None:
+    assert submit(status, body) == Unconfirmed(reason)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
@@ -354,7 +367,9 @@ def test_no_other_http_status_of_a_status_read_is_a_verdict(body: Any) -> None:
 
 
 def test_a_failed_read_keeps_what_fal_asked_for() -> None:
-    assert unread(answer(503, {"detail": "busy"}, retry_after="9")).retry_after == 9.0
+    got = unread(answer(503, {"detail": "busy"}, retry_after="9"))
+
+    assert got == Unread("HTTP 503: busy", retry_after=9.0)
 
 
 @pytest.mark.parametrize("text", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999"])
@@ -480,7 +495,44 @@ def test_a_refused_result_of_what_we_cancelled_is_a_verdict(
     assert isinstance(outcome, Failed)
     failure = outcome.failure
     assert (failure.kind, failure.error_type) == (FailureKind.ABANDONED, error_type)
+    assert failure.message == message_of(reply.json(), reply)
     assert failure.charged is Charged.UNKNOWN
+
+
+@pytest.mark.parametrize("detail", ["The request was CANCELLED", "cancelled"])
+def test_a_refusal_that_tells_of_a_cancellation_needs_no_request_id(detail: str) -> None:
+    reply = answer(400, {"detail": detail})
+
+    outcome = classify_result(reply, Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.kind is FailureKind.ABANDONED
+
+
+def test_what_is_still_in_progress_is_not_over_although_we_cancelled_it() -> None:
+    reply = answer(400, {"detail": "Request is still In Progress"}, x_fal_request_id="r-1")
+
+    outcome = classify_result(reply, Finished(), media=True, cancelled=True)
+
+    assert outcome == Unread("HTTP 400: Request is still In Progress")
+
+
+def test_a_structured_verdict_about_what_we_cancelled_is_the_models() -> None:
+    reply = answer(422, DETAIL, x_fal_request_id="r-1")
+
+    outcome = classify_result(reply, Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Failed)
+    assert outcome.failure.kind is FailureKind.POLICY
+
+
+def test_fals_units_tell_what_a_cancelled_request_has_cost() -> None:
+    reply = answer(499, {"detail": "Request was cancelled"}, x_fal_billable_units="5")
+
+    outcome = classify_result(reply, Finished(), media=True, cancelled=True)
+
+    assert isinstance(outcome, Failed)
+    assert (outcome.failure.charged, outcome.billable_units) == (Charged.YES, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -488,6 +540,7 @@ def test_a_refused_result_of_what_we_cancelled_is_a_verdict(
     [
         (400, {"detail": "Request is still in progress"}),
         (400, {"message": "Bad request"}),
+        (400, {"detail": "Bad request", "path": "/requests/r-1/cancel"}),
         (400, HTML),
         (403, {"detail": "User is locked."}),
         (404, {"detail": "Not Found"}),
@@ -696,21 +749,23 @@ def test_billable_units_are_a_sane_number_or_nothing(text: str, units: float | N
 
 
 @pytest.mark.parametrize(
-    ("finished", "kind"),
+    ("finished", "kind", "message"),
     [
-        (Finished("gone", "runner_disconnected"), FailureKind.TRANSIENT),
-        (Finished("no", "content_policy_violation"), FailureKind.POLICY),
-        (Finished("stop", "client_cancelled"), FailureKind.ABANDONED),
-        (Finished("what"), FailureKind.INVALID),
+        (Finished("gone", "runner_disconnected"), FailureKind.TRANSIENT, "gone"),
+        (Finished("", "internal_error"), FailureKind.TRANSIENT, "internal_error"),
+        (Finished("no", "content_policy_violation"), FailureKind.POLICY, "no"),
+        (Finished("stop", "client_cancelled"), FailureKind.ABANDONED, "stop"),
+        (Finished("what"), FailureKind.INVALID, "what"),
     ],
 )
 def test_a_verdict_from_the_status_alone_counts_as_money_perhaps_owed(
-    finished: Finished, kind: FailureKind
+    finished: Finished, kind: FailureKind, message: str
 ) -> None:
     failure = verdict_of_status(finished)
 
-    assert (failure.kind, failure.charged) == (kind, Charged.UNKNOWN)
-    assert failure.message == finished.error
+    assert failure == Failure(
+        kind=kind, message=message, charged=Charged.UNKNOWN, error_type=finished.error_type
+    )
     assert decide(failure, 1, 3) is GIVE_UP
 
 
@@ -881,4 +936,31 @@ def test_a_listed_failure_without_details_is_free_only_at_500_and_above(
 
     failure = verdict_of_listed(item)
 
-    assert (failure.kind, failure.charged, failure.status) == (kind, charged, status)
+    words = f"fal's request list says HTTP {status}"
+    assert failure == Failure(kind=kind, message=words, charged=charged, status=status)
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "kind", "charged"),
+    [
+        (None, 422, FailureKind.INVALID, Charged.UNKNOWN),
+        (404, 404, FailureKind.INVALID, Charged.NO),
+        (405, 405, FailureKind.INVALID, Charged.UNKNOWN),
+        (500, 500, FailureKind.TRANSIENT, Charged.NO),
+    ],
+)
+def test_a_listed_failure_with_details_is_told_by_them(
+    status: int | None, told: int, kind: FailureKind, charged: Charged
+) -> None:
+    item = Listed(
+        request_id="r",
+        endpoint="e",
+        sent_at="",
+        payload=None,
+        status_code=status,
+        output={"detail": [{"loc": ["body", "prompt"], "msg": "odd"}]},
+    )
+
+    assert verdict_of_listed(item) == Failure(
+        kind=kind, message="prompt: odd", charged=charged, status=told, loc=("body", "prompt")
+    )

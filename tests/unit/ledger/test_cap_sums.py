@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.engine import make_jobs
+from support.engine import PRO, T2V, make_jobs
 from support.ledger import Clock, failure, handle, intend, opened, rendered
 
 from kling_batch.core.jobs import Job
@@ -38,6 +38,20 @@ def test_a_cost_above_the_estimate_counts_at_once(ledger: Ledger) -> None:
     rendered(ledger, make_jobs(1)[0], cost=MicroUSD(900_000))
 
     assert ledger.cap_sums.committed(ALL) == 900_000
+
+
+def test_what_no_bill_has_confirmed_counts_as_many_times_its_estimate(ledger: Ledger) -> None:
+    one, two, three, _ = make_jobs(4)
+    intend(ledger, one._replace(estimate=MicroUSD(420_001)))
+    ledger.record(rendered(ledger, two), Event.COST_LEARNT, cost=MicroUSD(100_000))
+    intend(ledger, three._replace(endpoint=PRO))
+
+    def committed(ratios: dict[str, float]) -> int:
+        return ledger.cap_sums.committed(ALL, ratios=ratios)
+
+    assert committed({}) == 420_001 + 100_000 + 420_000
+    assert committed({T2V: 1.5}) == 630_002 + 100_000 + 420_000  # rounded up
+    assert committed({T2V: 3.0, PRO: 2.0}) == 1_260_003 + 100_000 + 840_000
 
 
 @pytest.mark.parametrize(

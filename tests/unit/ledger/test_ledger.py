@@ -9,15 +9,16 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from support.engine import START, make_job, make_jobs
+from support.engine import START, T2V, make_job, make_jobs
 from support.ledger import Clock, count, failure, handle, intend, opened, placed, rendered
 
 from kling_batch.core.jobs import Batch, LocalFile
 from kling_batch.core.lifecycle import Event, State
-from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
+from kling_batch.core.outcomes import CancelAnswer, Charged, Failure, FailureKind, Handle
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap, OverCap
 from kling_batch.errors import LedgerError, UsageError
+from kling_batch.ledger.durability import LONG_LOG
 from kling_batch.ledger.ledger import Ledger, RequestClaimedError
 from kling_batch.ledger.overrides import adopt
 
@@ -47,6 +48,20 @@ def test_a_refused_intent_leaves_nothing_behind(ledger: Ledger) -> None:
         cap=over, committed=MicroUSD(0), estimate=job.estimate
     )
     assert count(ledger.path, "attempts") == count(ledger.path, "events") == 0
+
+
+def test_a_job_needs_as_many_times_its_estimate_as_renders_have_cost(ledger: Ledger) -> None:
+    one, two, *_ = make_jobs(4)
+    intend(ledger, one)
+    cap = Cap(limit=MicroUSD(1_050_001))
+    dear = two._replace(estimate=MicroUSD(280_001))
+    ratios = {T2V: 1.5}
+
+    assert ledger.intend(dear, {}, tries=1, caps=[cap], cost_ratios=ratios) == OverCap(
+        cap=cap, committed=MicroUSD(630_000), estimate=MicroUSD(420_002)
+    )
+    wider = Cap(limit=MicroUSD(1_050_002))
+    assert ledger.intend(dear, {}, tries=1, caps=[wider], cost_ratios=ratios) == 2
 
 
 def test_a_cap_that_just_fits_is_no_refusal(ledger: Ledger) -> None:
@@ -156,8 +171,45 @@ def test_times_of_any_zone_sort_as_text() -> None:
 def test_a_ledger_belongs_to_one_service(ledger: Ledger) -> None:
     ledger.must_belong_to("emulator")
 
-    with pytest.raises(UsageError, match=r"this ledger belongs to .*emulator.* a run on fal"):
+    with pytest.raises(UsageError) as caught:
         ledger.must_belong_to("fal")
+    assert str(caught.value) == (
+        f"{ledger.path}: this ledger belongs to the emulator; "
+        "a run on fal needs another --output or --ledger"
+    )
+
+
+def test_a_live_attempt_is_not_paid_for_again_and_named(ledger: Ledger) -> None:
+    job = make_job("job-0")
+    intend(ledger, job)
+
+    with pytest.raises(LedgerError) as caught:
+        intend(ledger, job, tries=2)
+
+    assert str(caught.value) == (
+        "job-0: a live or paid attempt already stands; refusing to pay again"
+    )
+    assert count(ledger.path, "attempts") == count(ledger.path, "events") == 1
+
+
+def test_a_ledger_is_free_while_no_other_program_writes(ledger: Ledger) -> None:
+    assert ledger.is_free()
+
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        assert not ledger.is_free()
+        other.execute("rollback")
+
+    assert ledger.is_free()
+
+
+def test_syncs_and_checkpoints_are_left_together(ledger: Ledger) -> None:
+    assert not ledger.synced_apart
+
+    ledger.leave_syncs()
+
+    assert ledger.synced_apart
+    assert ledger.db.execute("pragma wal_autocheckpoint").fetchone() == (LONG_LOG,)
 
 
 def test_a_ledger_that_was_moved_takes_no_intent_and_says_what_to_do(ledger: Ledger) -> None:
@@ -232,6 +284,39 @@ def test_a_request_id_belongs_to_one_attempt_for_ever(ledger: Ledger) -> None:
 
     assert ledger.attempt(two).state is State.SUBMITTING
     assert count(ledger.path, "events") == 3
+
+
+@pytest.mark.parametrize("answer", CancelAnswer)
+def test_only_a_cancellation_that_fal_took_is_one(
+    ledger: Ledger, clock: Clock, answer: CancelAnswer
+) -> None:
+    attempt = intend(ledger, make_job("job-0"))
+    ledger.record(attempt, Event.SUBMIT_ACCEPTED, handle=handle())
+    clock.pass_(seconds=5)
+
+    ledger.record(attempt, Event.CANCEL_REQUESTED, answer=answer)
+
+    row = ledger.attempt(attempt)
+    taken = answer in (CancelAnswer.REQUESTED, CancelAnswer.REMOVED)
+    assert row.state is State.SUBMITTED
+    assert row.cancel_answer == (answer if taken else None)
+    assert row.cancel_asked_at == ("2026-05-01T12:00:05.000Z" if taken else None)
+
+
+def test_an_event_has_its_run_its_states_and_its_facts_as_they_were_told(ledger: Ledger) -> None:
+    attempt = intend(ledger, make_job("job-0"))
+
+    ledger.record(attempt, Event.SUBMIT_UNCONFIRMED, reason="größer")
+
+    rows = ledger.db.execute(
+        "select attempt_id, run_id, at, event, from_state, to_state, data from events"
+    ).fetchall()
+    at = "2026-05-01T12:00:00.000Z"
+    assert rows == [
+        (attempt, ledger.run_id, at, "submit_intended", None, "submitting", None),
+        (attempt, ledger.run_id, at, "submit_unconfirmed", "submitting", "in_doubt", rows[1][-1]),
+    ]
+    assert rows[1][-1] == '{"reason": "größer"}'
 
 
 @pytest.mark.parametrize("value", ["null", "'r-2'", "''"])
@@ -352,6 +437,9 @@ def test_recovering_puts_open_intents_in_doubt_and_nothing_else(ledger: Ledger) 
         State.SUBMITTED,
         State.FAILED,
     ]
+    told = ledger.db.execute("select attempt_id, data from events where event = 'run_recovered'")
+    reason = '{"reason": "the program ended before fal\'s answer"}'
+    assert told.fetchall() == [(left, reason)]
 
 
 def test_a_name_that_changes_its_job_keeps_its_past(tmp_path: Path, clock: Clock) -> None:

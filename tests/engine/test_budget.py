@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import httpx
+import pytest
 from support.books import paid_once
 from support.engine import PRO, Bent, Rig, account, make_job, make_jobs
 

@@ -107,6 +107,7 @@ def test_a_kill_in_the_middle_of_puts_costs_nothing(place: Place) -> None:
         if environ["REQUEST_METHOD"] == "PUT":
             time.sleep(0.1)
 
+    place.run("--detach")  # so that the kill meets no submission, which would be a doubt
     place.s3.fault = slow
     process = start(*place.words, cwd=place.folder, env=place.s3.environment())
     while len(clips()) < 4 and process.poll() is None:

@@ -295,7 +295,7 @@ def test_list_status_and_report_tell_of_verdicts(desk: Desk) -> None:
 
     # The other take of `hero` need not be judged.
     assert "verdicts: 1 rejected, 1 picked" in desk.say("status").splitlines()
-    rows = desk.say("list", "--verdict", "picked", "--verdict", "rejected", "--json").splitlines()
+    rows = desk.say("list", "--verdict", "picked,reject", "--json").splitlines()
     assert [(row["job_id"], row["take"], row["verdict"]) for row in map(json.loads, rows)] == [
         ("hero~draft", 2, "picked"),
         ("other~draft", 1, "rejected"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -18,7 +19,7 @@ from kling_batch.cli.options import PATH, ledger_options, usd
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD, format_time, parse_duration
-from kling_batch.core.verdicts import Verdict
+from kling_batch.core.verdicts import TYPED_VERDICTS, Verdict
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.ledger import job_counts
 from kling_batch.ledger.job_list import (
@@ -38,22 +39,41 @@ from kling_batch.report.verdicts import verdict_of
 from kling_batch.settings import EMULATOR
 
 
-def _state(context: click.Context, option: click.Parameter, words: tuple[str, ...]) -> list[str]:  # noqa: ARG001 - click's signature
+def _words(
+    context: click.Context,  # noqa: ARG001 - click's signature
+    option: click.Parameter,  # noqa: ARG001
+    given: tuple[str, ...],
+) -> tuple[str, ...]:
+    """Words of an option that may be repeated, and hold several with commas between them."""
+    return tuple(word.strip() for each in given for word in each.split(","))
+
+
+def _state(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str]:
     """Words of states, in any case, with `-` or `_` for a blank."""
     known, found = known_states(), []
-    for given in words:
-        for word in given.split(","):
-            plain = word.strip().lower()
-            match = next((k for k in (plain, re.sub("[-_]", " ", plain)) if k in known), None)
-            if match is None:
-                hint = nearest(plain, known)
-                states = ", ".join(JobStatus)
-                raise click.BadParameter(
-                    f"there is no state {word!r}; there are: {states}"
-                    + (f"; {hint}" if hint else "")
-                )
-            found.append(match)
+    for word in _words(context, option, given):
+        plain = word.lower()
+        match = next((k for k in (plain, re.sub("[-_]", " ", plain)) if k in known), None)
+        if match is None:
+            raise _unknown("state", word, tuple(JobStatus), nearest(plain, known))
+        found.append(match)
     return found
+
+
+def _verdict(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    """Verdicts, also as they are typed to give them (`approve`)."""
+    found = []
+    for word in _words(context, option, given):
+        plain = TYPED_VERDICTS.get(word.lower(), word.lower())
+        if plain not in tuple(Verdict):
+            raise _unknown("verdict", word, tuple(Verdict), nearest(plain, tuple(Verdict)))
+        found.append(plain)
+    return found
+
+
+def _unknown(what: str, word: str, known: Sequence[str], hint: str) -> click.BadParameter:
+    there = f"there is no {what} {word!r}; there are: {', '.join(known)}"
+    return click.BadParameter(there + (f"; {hint}" if hint else ""))
 
 
 def _since(context: click.Context, option: click.Parameter, text: str | None) -> str | None:  # noqa: ARG001 - click's signature
@@ -131,14 +151,14 @@ def _must_exist(reader: Reader, which: JobFilter) -> None:
 @click.option(
     "--state", "states", multiple=True, callback=_state, help="Only in this state (failed, …)"
 )
-@click.option("--mode", "modes", multiple=True, help="Only of this mode")
-@click.option("--tier", "tiers", multiple=True, help="Only of this tier")
+@click.option("--mode", "modes", multiple=True, callback=_words, help="Only of this mode")
+@click.option("--tier", "tiers", multiple=True, callback=_words, help="Only of this tier")
 @click.option(
     "--verdict",
     "wanted",
     multiple=True,
-    type=click.Choice([verdict.value for verdict in Verdict]),
-    help="Only with this verdict",
+    callback=_verdict,
+    help="Only with this verdict (approved, …)",
 )
 @click.option("--tag", "tags", multiple=True, help="Only with this tag")
 @click.option("--text", default="", help="Only with this in id, prompt or failure")
@@ -166,14 +186,15 @@ def list_(
     columns: tuple[str, ...],
     cost: tuple[MicroUSD | None, MicroUSD | None],
     reverse: bool,
-    wanted: tuple[str, ...],
+    wanted: list[str],
     as_csv: bool,
     as_json: bool,
     **values: Any,
 ) -> int:
     """List the jobs: state, price, name, prompt.
 
-    Several values of one filter are alternatives; several filters must all fit.
+    Several values of one filter (--state done,failed) are alternatives; several filters must all
+    fit.
     """
     if as_csv and as_json:
         raise UsageError("--csv or --json, not both")

@@ -86,23 +86,23 @@ HOMES: dict[str, set[str]] = {
     "jinja2": {"manifest.templating", "report.gallery"},
     "rich": {"report.display"},
     "dotenv": {"fal.key_file"},
-    "PIL": {"manifest.probe", "report.posters"},
-    "av": {"manifest.probe", "report.posters"},
+    "PIL": {"manifest.probe", "report.posters", "renditions.pictures", "renditions.frames"},
+    "av": {"manifest.probe", "report.posters", "renditions.frames", "renditions.video"},
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {
         *("engine", "fal.client", "wire", "output.download", "output.worker", "operations"),
-        *("api.runs", "mcp", "review.app"),
+        *("api.runs", "mcp", "review.app", "renditions.pool"),
     },
     "starlette": {"review.app"},
     "uvicorn": {"review.server"},
     "trio": set(),
     # Of the standard library: what only one place may do.
     "asyncio": {"wire.sockets"},
-    "threading": set(),
-    "subprocess": {"mcp.program", "operations.hooks"},
+    "threading": {"renditions.worker"},
+    "subprocess": {"mcp.program", "operations.hooks", "renditions.pool", "renditions.command"},
     "apprise": {"operations.notify"},
-    "time": {"report.display.watch"},
+    "time": {"report.display.watch", "renditions.worker"},
     "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }
@@ -134,7 +134,13 @@ PURE = sorted(
     }
     | {
         *("fal.addresses", "wire.addresses", "wire.headers", "wire.protocol"),
-        *("fal.classify", "fal.responses", "ledger.migrations", "ledger.rows"),
+        *(
+            "fal.classify",
+            "fal.responses",
+            "ledger.first_schema",
+            "ledger.migrations",
+            "ledger.rows",
+        ),
         *("planning.plan", "planning.retry", "engine.matching", "engine.pacing"),
         *("output.filetype", "settings", "report.run_report"),
     }
@@ -268,6 +274,7 @@ CATCH_ALL = {
     "manifest.templating": 2,  # a user's template may raise anything
     "manifest.probe": 2,  # decoders raise anything over a strange file
     "report.posters": 1,  # the same
+    "renditions.worker": 1,  # the same; an answer to the pool
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
     "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
     "wire.over_httpx": 2,  # the same

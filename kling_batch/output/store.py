@@ -201,9 +201,40 @@ class OutputStore:
             self.back_up(target)
         half = temporary.with_suffix(".json.part")
         half.unlink(missing_ok=True)
-        text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-        write_synced(half, text.encode())
-        half.replace(target)
+        if (before := _record(target)).get("sha256") == record.get("sha256"):
+            record = {**record, _RENDITIONS: noted} if (noted := _noted(before)) else record
+        _write_record(record, half, target)
+
+    # -- renditions ----------------------------------------------------------------------------
+
+    def note_rendition(self, final: Path, sha256: str, name: str, record: JSON) -> None:
+        """Add to the sidecar of a file what a rendition of it is; nothing where there is none."""
+        target = sidecar_of(final)
+        known = _record(target)
+        if known.get("sha256") == sha256:
+            known[_RENDITIONS] = {**_noted(known), name: record}
+            _write_record(known, target.with_name(f".{target.name}.part"), target)
+
+    def noted_rendition(self, final: Path, sha256: str, name: str) -> Mapping[str, JSON]:
+        """What the sidecar of a file with this digest says of a rendition; empty: nothing."""
+        known = _record(sidecar_of(final))
+        noted = _noted(known).get(name) if known.get("sha256") == sha256 else None
+        return noted if isinstance(noted, Mapping) else {}
+
+
+#: Key of a sidecar under which renditions of its file are.
+_RENDITIONS = "renditions"
+
+
+def _noted(record: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    noted = record.get(_RENDITIONS)
+    return noted if isinstance(noted, Mapping) else {}
+
+
+def _write_record(record: JSON, half: Path, target: Path) -> None:
+    text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+    write_synced(half, text.encode())
+    half.replace(target)
 
 
 def sidecar_of(final: Path) -> Path:

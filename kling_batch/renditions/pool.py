@@ -97,11 +97,16 @@ class WorkerPool:
         self._all.append(worker)
         return worker
 
+    def kill(self) -> None:
+        """Kill every process, with everything that they have started; needs no event loop."""
+        for worker in self._all:
+            worker.kill()
+
     async def close(self) -> None:
-        """Kill every process."""
+        """Kill every process, and wait until it has ended."""
         with anyio.CancelScope(shield=True):
+            self.kill()
             for worker in self._all:
-                worker.kill()
                 await worker.ending()
         self._all.clear()
         self._idle.clear()

@@ -226,9 +226,12 @@ class Renditions:
 
 def _record(task: Task, made: Made) -> dict[str, Any]:
     """What the sidecar of a file says of a rendition."""
+    recipe = json.loads(task.recipe.text)
+    if "command" in recipe:
+        recipe["command"] = recipe["command"][:1]  # sidecars are published; words may be secrets
     return {
         "file": PurePosixPath(task.wanted.path).name,
-        "recipe": json.loads(task.recipe.text),
+        "recipe": recipe,
         "recipe_digest": task.wanted.recipe_digest,
         **made,
     }

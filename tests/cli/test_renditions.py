@@ -1,0 +1,244 @@
+"""Renditions beside a run: made once, made anew for nothing, and no job's failure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from support.cli import HERO, OTHER, Desk
+
+from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.renditions import current_renditions
+
+POSTER = {"poster": {"format": "jpg", "width": 64}}
+HEAD = "name: trial\ndefaults: {mode: text-to-image}\n"
+
+
+def put(desk: Desk, *jobs: str, renditions: Mapping[str, Any] = POSTER, **keys: Any) -> None:
+    top = {"renditions": renditions, **keys}
+    lines = "".join(f"{name}: {json.dumps(value)}\n" for name, value in top.items())
+    desk.put(HEAD + lines + "jobs:\n" + "".join(jobs or (HERO, OTHER)))
+
+
+def folder_of(desk: Desk) -> Path:
+    return desk.folder / "outputs/trial/text-to-image"
+
+
+def files(desk: Desk) -> set[str]:
+    return {p.name for p in folder_of(desk).iterdir() if not p.name.endswith(".json")}
+
+
+def rows(desk: Desk) -> dict[str, str | None]:
+    with Reader.open(desk.folder / "outputs/ledger.db") as reader:
+        return {Path(row.path).name: row.failure for _, row in current_renditions(reader)}
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code, "{input}", "{output}"]
+
+
+COPY = {"command": python("import sys, shutil; shutil.copy(*sys.argv[1:])"), "ext": ".bin"}
+BROKEN = {"command": python("import sys; sys.exit('no room')"), "ext": ".bin"}
+
+
+def test_a_run_makes_them_once_and_a_changed_recipe_again_for_nothing(desk: Desk) -> None:
+    put(desk)
+    said = desk.run()
+    assert "renditions: 2 made; they cost nothing" in said
+    assert files(desk) == {"hero.png", "hero.poster.jpg", "other.png", "other.poster.jpg"}
+    charges = desk.charges()
+    assert len(charges) == 2
+
+    before = (folder_of(desk) / "hero.poster.jpg").stat().st_mtime_ns
+    said = desk.run()
+    assert "nothing to do" in said
+    assert "rendition" not in said
+    assert (folder_of(desk) / "hero.poster.jpg").stat().st_mtime_ns == before
+
+    put(desk, renditions={"poster": {"format": "jpg", "width": 32}})
+    said = desk.run()
+    assert "renditions: 2 made" in said
+    with Image.open(folder_of(desk) / "hero.poster.jpg") as poster:
+        assert poster.width == 32
+    assert files(desk) == {"hero.png", "hero.poster.jpg", "other.png", "other.poster.jpg"}
+    assert desk.charges() == charges
+
+
+def test_what_is_missing_or_was_changed_is_made_again(desk: Desk) -> None:
+    put(desk)
+    desk.run()
+    (folder_of(desk) / "hero.poster.jpg").unlink()
+    edited = folder_of(desk) / "other.poster.jpg"
+    edited.write_bytes(b"retouched by hand")
+
+    said = desk.run()
+
+    assert "renditions: 2 made" in said
+    kept = files(desk) - {"hero.png", "hero.poster.jpg", "other.png", "other.poster.jpg"}
+    (name,) = kept
+    assert (folder_of(desk) / name).read_bytes() == b"retouched by hand"
+    assert len(desk.charges()) == 2
+
+
+def test_a_file_of_the_users_own_is_kept_beside(desk: Desk) -> None:
+    put(desk, renditions={})
+    desk.run()
+    (folder_of(desk) / "hero.poster.jpg").write_bytes(b"mine")
+
+    put(desk)
+    desk.run()
+
+    contents = {p.read_bytes() for p in folder_of(desk).glob("hero.poster*.jpg")}
+    assert b"mine" in contents
+    assert len(contents) == 2
+
+
+def test_a_job_chooses_its_renditions(desk: Desk) -> None:
+    recipes = {**POSTER, "small": {"format": "webp", "width": 16}}
+    put(
+        desk,
+        "  - {id: hero, prompt: first, renditions: [small]}\n",
+        "  - {id: other, prompt: second, renditions: null}\n",
+        "  - {id: third, prompt: third}\n",
+        renditions=recipes,
+    )
+
+    desk.run()
+
+    made = {name for name in files(desk) if not name.endswith(".png")}
+    assert made == {"hero.small.webp", "third.poster.jpg", "third.small.webp"}
+
+
+def test_a_failure_fails_no_job_and_is_told(desk: Desk) -> None:
+    put(desk, HERO, renditions={"raw": BROKEN, **POSTER})
+
+    said = desk.run(code=1)
+
+    assert "hero, raw: " in said
+    assert "failed (exit 1): no room" in said
+    assert "1 of 1 job done" in said
+    assert "1 made, 1 not made" in said
+    assert rows(desk)["hero.poster.jpg"] is None
+    assert "no room" in str(rows(desk)["hero.raw.bin"])
+    assert len(desk.charges()) == 1
+
+    put(desk, HERO, renditions={"raw": COPY, **POSTER})
+    assert "renditions: 1 made" in desk.run()
+    assert rows(desk) == {"hero.poster.jpg": None, "hero.raw.bin": None}
+    assert (folder_of(desk) / "hero.raw.bin").read_bytes() == (
+        folder_of(desk) / "hero.png"
+    ).read_bytes()
+    assert len(desk.charges()) == 1
+
+
+def test_the_sidecar_has_them_and_a_lost_ledger_makes_none_again(desk: Desk) -> None:
+    put(desk, HERO)
+    desk.run()
+    sidecar = folder_of(desk) / "hero.png.json"
+    noted = json.loads(sidecar.read_text())["renditions"]["poster"]
+    assert noted["file"] == "hero.poster.jpg"
+    assert noted["recipe"] == {"ext": ".jpg", "format": "jpg", "kind": "still", "width": 64}
+    before = (folder_of(desk) / "hero.poster.jpg").stat().st_mtime_ns
+    for path in (desk.folder / "outputs").glob("ledger.db*"):
+        path.unlink()
+
+    desk.run()
+
+    assert (folder_of(desk) / "hero.poster.jpg").stat().st_mtime_ns == before
+    assert files(desk) == {"hero.png", "hero.poster.jpg"}
+    assert rows(desk) == {"hero.poster.jpg": None}
+    assert "poster" in json.loads(sidecar.read_text())["renditions"]
+    assert len(desk.charges()) == 1
+
+
+def test_another_render_gets_another_rendition(desk: Desk) -> None:
+    put(desk, HERO, renditions={"raw": COPY})
+    desk.run()
+    before = (folder_of(desk) / "hero.raw.bin").read_bytes()
+
+    put(desk, HERO.replace("first", "better"), renditions={"raw": COPY})
+    desk.run()
+
+    after = (folder_of(desk) / "hero.raw.bin").read_bytes()
+    assert after != before
+    assert after == (folder_of(desk) / "hero.png").read_bytes()
+    noted = json.loads((folder_of(desk) / "hero.png.json").read_text())
+    assert noted["prompt"] == "better"
+    assert noted["renditions"]["raw"]["recipe"]["command"] == [sys.executable]
+    assert len(desk.charges()) == 2
+
+
+def test_a_recipe_that_is_given_up_leaves_its_files_alone(desk: Desk) -> None:
+    put(desk)
+    desk.run()
+    put(desk, renditions={"small": {"format": "webp", "width": 16}})
+    desk.run()
+    assert {"hero.poster.jpg", "hero.small.webp"} <= files(desk)
+
+    (folder_of(desk) / "hero.poster.jpg").unlink()
+    (folder_of(desk) / "hero.small.webp").unlink()
+    desk.run()
+
+    assert "hero.poster.jpg" not in rows(desk)
+    assert "other.poster.jpg" in rows(desk)
+    assert "hero.poster.jpg" not in files(desk)
+
+
+def test_only_takes_the_renditions_of_these_jobs(desk: Desk) -> None:
+    put(desk, renditions={})
+    desk.run()
+    put(desk)
+
+    desk.run("--only", "hero")
+
+    assert {name for name in files(desk) if "poster" in name} == {"hero.poster.jpg"}
+
+
+def test_events_name_the_file_and_what_it_is_of(desk: Desk) -> None:
+    put(desk, HERO, renditions={"raw": BROKEN, **POSTER})
+
+    said = desk.run("--json", code=1)
+
+    events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    by_name = {event["event"]: event for event in events}
+    data = by_name["rendition"]["data"]
+    assert data["rendition"] == "poster"
+    assert data["path"].endswith("hero.poster.jpg")
+    assert data["of"].endswith("hero.png")
+    assert data["size"] == (folder_of(desk) / "hero.poster.jpg").stat().st_size
+    assert by_name["rendition_failed"]["data"]["rendition"] == "raw"
+    assert by_name["rendition_failed"]["job"] == "hero"
+
+
+@pytest.mark.parametrize(
+    ("renditions", "job", "words"),
+    [
+        ({"a": {"format": "mpeg"}}, HERO, "no format that can be made here"),
+        ({"a": {"format": "webm", "codec": "h264"}}, HERO, "webm cannot hold h264"),
+        ({"a/b": {"format": "jpg"}}, HERO, "part of a file name"),
+        (POSTER, "  - {id: hero, prompt: x, renditions: [postr]}\n", "poster"),
+        (
+            {"web": {"format": "mp4"}},
+            "  - {id: hero, prompt: x, renditions: [web]}\n",
+            "cannot be made of the image",
+        ),
+        (
+            POSTER,
+            "  - {id: hero, prompt: x}\n  - {id: hero.poster, prompt: y}\n",
+            "would have the name of the file",
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_told_before_anything_is_paid(
+    desk: Desk, renditions: dict[str, Any], job: str, words: str
+) -> None:
+    put(desk, job, renditions=renditions)
+
+    assert words in desk.say("validate", desk.file, code=2)
+    assert words in desk.run(code=2)
+    assert desk.charges() == []

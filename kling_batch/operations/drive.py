@@ -27,6 +27,7 @@ from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.hooks import Hooks, hooks_of
 from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
+from kling_batch.operations.remake import lacking
 from kling_batch.operations.renditions import Renditions
 from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
@@ -124,7 +125,8 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
                 typical_seconds=run.ledger.typical_seconds(),
             )
         )
-        for warning in (*run.notices, *run.warnings, *warnings_before(run.batches, os.environ)):
+        warnings = (*run.notices, *run.warnings, *warnings_before(run.batches, os.environ))
+        for warning in (*warnings, *lacking(run.selected)):
             display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings,

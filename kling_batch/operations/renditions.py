@@ -210,11 +210,12 @@ class Renditions:
     def _failed(self, task: Task | None, reason: str) -> None:
         if task is None:
             self.totals.failed.append(f"renditions: {reason}")
-            self._notify(RunEvent(kind=EventKind.RENDITION_FAILED, message=reason))
+            self._notify(RunEvent(kind=EventKind.WARNING, message=f"renditions: {reason}"))
             return
         of = task.job or task.wanted.source_path
         self.totals.failed.append(f"{of}, {task.wanted.name}: {reason}")
-        self._tell(EventKind.RENDITION_FAILED, task, f"{task.wanted.name}: {reason}")
+        message = f"{task.wanted.name}: {reason}"
+        self._tell(EventKind.RENDITION_FAILED, task, message, reason=reason)
 
     def _tell(self, kind: EventKind, task: Task, message: str, **data: JSON) -> None:
         source = shown(self._store.located(task.wanted.source_path))

@@ -21,8 +21,8 @@ _PILLOW = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}
 
 def make_picture(source: Path, recipe: Mapping[str, Any], temporary: Path) -> None:
     """Make a still or a strip. Raises `RenditionError`."""
-    if recipe["format"] == "avif" and not features.check("avif"):
-        raise RenditionError("this installation of Pillow cannot write AVIF")
+    if not can_write(recipe["format"]):
+        raise RenditionError(f"this installation of Pillow cannot write {recipe['format']}")
     if recipe["kind"] == "strip":
         picture = _strip(source, recipe)
     elif is_video(source):
@@ -30,6 +30,11 @@ def make_picture(source: Path, recipe: Mapping[str, Any], temporary: Path) -> No
     else:
         picture = _shaped(_opened(source), recipe)
     _save(picture, recipe, temporary)
+
+
+def can_write(name: str) -> bool:
+    """Whether this installation of Pillow can write a format."""
+    return name not in ("webp", "avif") or bool(features.check(name))
 
 
 def _opened(source: Path) -> Image.Image:

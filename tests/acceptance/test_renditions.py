@@ -36,7 +36,8 @@ def put(desk: Desk, *recipes: str, jobs: int = 40, mode: str = "text-to-video") 
         "version: 1\nname: trial\nlimits: {workers: 2}\n"
         f"defaults: {{mode: {mode}, tier: standard}}\n"
         f"renditions:\n{''.join(recipes)}jobs:\n"
-        f'  - {{id: "clip-{{{{ n }}}}", prompt: "no. {{{{ n }}}}", matrix: {{n: {[*range(jobs)]}}}}}\n'
+        '  - {id: "clip-{{ n }}", prompt: "no. {{ n }}", '
+        f"matrix: {{n: {[*range(jobs)]}}}}}\n"
     )
 
 
@@ -99,7 +100,9 @@ def test_a_killed_run_leaves_no_half_file_and_the_next_one_makes_the_rest(desk: 
     put(desk, POSTER, slow("31.7"), jobs=6)
     words = ("run", desk.file, "--emulator-url", desk.url)
     with start(*words, cwd=desk.folder) as process:
-        wait_for(lambda: len(processes("31.7")) >= 2 and len(files(desk, "*.poster.jpg")) >= 1)
+        wait_for(
+            lambda: len(processes("sleep\x0031.7")) == 2 and len(files(desk, "*.poster.jpg")) >= 1
+        )
         process.send_signal(signal.SIGKILL)
         process.communicate()
     assert files(desk, "*.slow.bin") == set()
@@ -121,12 +124,12 @@ def test_a_stopped_run_kills_its_processes_at_once(
     put(desk, slow("32.7"), jobs=3, mode="text-to-image")
     words = ("run", desk.file, "--emulator-url", desk.url)
     with start(*words, cwd=desk.folder) as process:
-        wait_for(lambda: len(processes("32.7")) >= 2)
+        wait_for(lambda: len(processes("sleep\x0032.7")) == 2 and len(files(desk, "*.png")) == 3)
         process.send_signal(sent)
         _, said = process.communicate(timeout=20)
 
     assert process.returncode == code, said
     assert processes("32.7") == set()
-    assert "3 left" in said
+    assert "renditions: 3 left" in said or "renditions: 2 left" in said  # one may be unasked
     assert hidden(desk) == set()
     assert len(desk.charges()) == 3

@@ -242,3 +242,72 @@ def test_what_cannot_be_made_is_told_before_anything_is_paid(
     assert words in desk.say("validate", desk.file, code=2)
     assert words in desk.run(code=2)
     assert desk.charges() == []
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def test_the_command_makes_what_is_missing_without_a_key_or_a_service(desk: Desk) -> None:
+    put(desk, renditions={})
+    desk.run()
+    put(desk)
+
+    said = desk.say("renditions", desk.file, "--only", "hero")
+    assert said.splitlines() == [
+        "outputs/trial/text-to-image/hero.poster.jpg",
+        "1 rendition made",
+    ]
+    assert desk.say("renditions", desk.file).splitlines()[-1] == "1 rendition made"
+    assert desk.say("renditions", desk.file) == "0 renditions made\n"
+    assert "nothing to do" in desk.run()
+    assert len(desk.charges()) == 2
+
+
+def test_without_a_manifest_it_makes_again_what_is_gone(desk: Desk) -> None:
+    put(desk)
+    desk.run()
+    before = (folder_of(desk) / "hero.poster.jpg").read_bytes()
+    (folder_of(desk) / "hero.poster.jpg").unlink()
+
+    assert "1 rendition made" in desk.say("renditions")
+    assert (folder_of(desk) / "hero.poster.jpg").read_bytes() == before
+    assert "select jobs of a MANIFEST" in desk.say("renditions", "--only", "hero", code=2)
+
+
+def test_it_finds_the_ledger_of_a_trial(desk: Desk) -> None:
+    put(desk, HERO, renditions={})
+    desk.say("run", desk.file, "--emulator")
+    put(desk, HERO)
+
+    said = desk.say("renditions", desk.file)
+
+    assert said.splitlines()[0] == "outputs-emulator/trial/text-to-image/hero.poster.jpg"
+
+
+def test_its_failures_are_told_and_end_with_1(desk: Desk) -> None:
+    put(desk, HERO, renditions={})
+    desk.run()
+    put(desk, HERO, renditions={"raw": BROKEN})
+
+    said = desk.say("renditions", desk.file, code=1)
+
+    assert "not made: hero, raw: " in said
+    assert "no room" in said
+    assert said.endswith("0 renditions made, 1 not made\n")
+
+
+def test_without_a_ledger_it_says_so(desk: Desk) -> None:
+    put(desk)
+
+    assert "no ledger" in desk.say("renditions", desk.file, code=7)
+
+
+def test_validate_warns_of_what_is_not_installed(desk: Desk) -> None:
+    recipe = {"command": ["no-such-program", "{input}", "{output}"], "ext": ".bin"}
+    put(desk, HERO, renditions={"raw": recipe})
+
+    said = desk.say("validate", desk.file)
+
+    assert "the rendition `raw` cannot be made: there is no program `no-such-program` here" in said
+    assert "no such program" not in desk.run(code=1)
+    assert len(desk.charges()) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kling_batch import operations
 from kling_batch.cli.failures import problem_data
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH
@@ -26,6 +27,8 @@ def validate(manifests: tuple[Path, ...], variables: tuple[str, ...], *, as_json
     """
     if not as_json:
         batches = load_manifests(manifests, variables)
+        for lack in operations.lacking(batches):
+            click.echo(f"warning: {lack}", err=True)
         for batch in batches:
             click.echo(f"{batch.source}: {count(len(batch.jobs), 'job')}, no problems")
         return ExitCode.OK

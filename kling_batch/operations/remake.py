@@ -1,0 +1,94 @@
+"""Renditions of what is saved already, without a run: `kling-batch renditions`.
+
+Needs no key and sends nothing. Must not change a job or an attempt.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from kling_batch.core.events import RenditionTotals, RunEvent
+from kling_batch.core.jobs import Batch
+from kling_batch.errors import ExitCode
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.operations.handled_signals import Signals
+from kling_batch.operations.rendition_tasks import known_tasks
+from kling_batch.operations.renditions import Renditions
+from kling_batch.operations.services import edit_ledger
+from kling_batch.operations.signals import receiver
+from kling_batch.output.store import OutputStore
+from kling_batch.output.worker import Threads
+from kling_batch.planning.builder import as_decided
+from kling_batch.renditions.ability import lack_of
+
+
+def lacking(batches: Sequence[Batch]) -> Iterator[str]:
+    """What of the recipes cannot be made here, a sentence each."""
+    for batch in batches:
+        for name, recipe in batch.renditions.items():
+            if lack := lack_of(recipe):
+                yield f"the rendition `{name}` cannot be made: {lack}"
+
+
+def make_renditions(
+    ledger: Path,
+    batches: Sequence[Batch],
+    *,
+    notify: Callable[[RunEvent], None],
+    command: str,
+    select: Callable[[Batch], Batch] = lambda batch: batch,
+    workers: int | None = None,
+) -> tuple[RenditionTotals, ExitCode]:
+    """Make what is missing of the saved files; what became of it, and the exit code.
+
+    Args:
+        ledger: of the run that saved them.
+        batches: the manifests; none: what was made once and is missing now, of any manifest.
+        notify: is told of each.
+        command: for the ledger.
+        select: the jobs whose files are meant.
+        workers: processes at most; None: as the manifests say.
+
+    Raises:
+        LedgerError: there is no ledger, or it is in use.
+    """
+    wanted = [batch.limits.workers for batch in batches if batch.limits.workers]
+    with edit_ledger(ledger, command) as opened:
+        selected = [select(batch) for batch in as_decided(opened, batches)]
+        maker = Renditions(
+            opened,
+            selected,
+            OutputStore({}, ledger.parent),
+            worker=Threads(1),
+            notify=notify,
+            workers=workers or min(wanted, default=None),
+        )
+        code = anyio.run(partial(_make, opened, maker, known=not batches))
+    if code is ExitCode.OK and (maker.totals.failed or maker.totals.left):
+        code = ExitCode.SOME_FAILED
+    return maker.totals, code
+
+
+async def _make(ledger: Ledger, maker: Renditions, *, known: bool) -> ExitCode:
+    stops: list[ExitCode] = []
+    with receiver(Signals.PROCESS) as signals:
+        async with anyio.create_task_group() as tasks:
+            if signals is not None:
+                tasks.start_soon(_listen, signals, stops)
+            await tasks.start(maker.work)
+            if known:
+                maker.add(known_tasks(ledger, OutputStore({}, ledger.path.parent)))
+            await maker.drain(stopped=lambda: bool(stops))
+            tasks.cancel_scope.cancel()
+    return stops[0] if stops else ExitCode.OK
+
+
+async def _listen(signals: AsyncIterator[signal.Signals], stops: list[ExitCode]) -> None:
+    async for number in signals:
+        terminated = number == signal.SIGTERM
+        stops.append(ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED)

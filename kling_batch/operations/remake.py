@@ -6,8 +6,7 @@ Needs no key and sends nothing. Must not change a job or an attempt.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -15,9 +14,8 @@ import anyio
 from kling_batch.core.events import RenditionTotals, RunEvent
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode
-from kling_batch.ledger.ledger import Ledger
 from kling_batch.operations.handled_signals import Signals
-from kling_batch.operations.rendition_tasks import known_tasks
+from kling_batch.operations.rendition_tasks import Task, known_tasks
 from kling_batch.operations.renditions import Renditions
 from kling_batch.operations.services import edit_ledger
 from kling_batch.operations.signals import receiver
@@ -43,6 +41,7 @@ def make_renditions(
     command: str,
     select: Callable[[Batch], Batch] = lambda batch: batch,
     workers: int | None = None,
+    again: Collection[str] = (),
 ) -> tuple[RenditionTotals, ExitCode]:
     """Make what is missing of the saved files; what became of it, and the exit code.
 
@@ -53,6 +52,7 @@ def make_renditions(
         command: for the ledger.
         select: the jobs whose files are meant.
         workers: processes at most; None: as the manifests say.
+        again: stored names of renditions that are made again whatever lies there.
 
     Raises:
         LedgerError: there is no ledger, or it is in use.
@@ -68,21 +68,21 @@ def make_renditions(
             notify=notify,
             workers=workers or min(wanted, default=None),
         )
-        code = anyio.run(partial(_make, opened, maker, known=not batches))
+        known = () if batches else known_tasks(opened, OutputStore({}, ledger.parent), again)
+        code = anyio.run(_make, maker, known)
     if code is ExitCode.OK and (maker.totals.failed or maker.totals.left):
         code = ExitCode.SOME_FAILED
     return maker.totals, code
 
 
-async def _make(ledger: Ledger, maker: Renditions, *, known: bool) -> ExitCode:
+async def _make(maker: Renditions, known: Iterable[Task]) -> ExitCode:
     stops: list[ExitCode] = []
     with receiver(Signals.PROCESS) as signals:
         async with anyio.create_task_group() as tasks:
             if signals is not None:
                 tasks.start_soon(_listen, signals, stops)
             await tasks.start(maker.work)
-            if known:
-                maker.add(known_tasks(ledger, OutputStore({}, ledger.path.parent)))
+            maker.add(known)
             await maker.drain(stopped=lambda: bool(stops))
             tasks.cancel_scope.cancel()
     return stops[0] if stops else ExitCode.OK

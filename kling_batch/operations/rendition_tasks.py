@@ -5,7 +5,7 @@ Reads ledger and disk. Must not write, and must not open a file: a `stat` for ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -46,12 +46,14 @@ def tasks_of(
         yield from _tasks(reader, recipes, some, store)
 
 
-def known_tasks(reader: Reader, store: OutputStore) -> Iterator[Task]:
-    """What the ledger says was made or begun, and is not there."""
+def known_tasks(reader: Reader, store: OutputStore, again: Collection[str] = ()) -> Iterator[Task]:
+    """What the ledger says was made or begun, and is not there, or is to be made `again`."""
     for _, row in current_renditions(reader):
         wanted = row._replace(sha256=None, size=None, content_type=None, made_at=None, failure=None)
         source = source_of(reader, row.source_path)
-        if source is not None and _lacks(row, wanted, source, store):
+        if source is None:
+            continue
+        if row.path in again or _lacks(row, wanted, source, store):
             yield Task("", "", recipe_of(row.recipe), wanted, row)
 
 

@@ -241,9 +241,19 @@ def ledger_documents() -> dict[str, Schema]:
     coming = object_of({"action": TEXT, "reason": TEXT})
     spend = object_of({"batch": TEXT, "day": TEXT, "attempts": WHOLE, **money})
     drift = object_of({"endpoint": TEXT, "renders": WHOLE, "estimated_usd": USD})
+    rendition = object_of(
+        {
+            **_RENDITION,
+            "path": TEXT,
+            "sha256": OPTIONAL_TEXT,
+            "size": OPTIONAL_WHOLE,
+            "content_type": OPTIONAL_TEXT,
+            "failure": OPTIONAL_TEXT,
+        }
+    )
     return {
         "status": object_of({**head, "ledger": TEXT, **money, "jobs": array(object_of(row))}),
-        "list_row": object_of({**head, **row}),
+        "list_row": object_of({**head, **row, "renditions": array(rendition)}),
         "show": object_of(
             {**head, "next": coming, "as_of": OPTIONAL_TEXT, "attempts": array(attempt)}
         ),

@@ -104,6 +104,8 @@ def _file(media: Media, links: Links) -> dict[str, Any]:
     if media.missing:
         return known | {"missing": True}
     known["url"] = links.file(media)
+    if media.renditions:
+        known["renditions"] = [_file(each, links) for each in media.renditions]
     if poster := links.poster(media):
         known["poster"] = poster
     return known

@@ -17,10 +17,11 @@ from typing import Any
 from kling_batch.core.jobs import JobKey, final_id, is_draft_id, job_label, output_suffix
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
 from kling_batch.core.quantities import MicroUSD, format_usd, parse_time
-from kling_batch.core.records import File, NamedRender
+from kling_batch.core.records import File, NamedRender, RenditionRow
 from kling_batch.core.verdicts import Verdict, VerdictRow
 from kling_batch.ledger.queries import named_renders
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.renditions import current_renditions
 from kling_batch.ledger.verdicts import latest_verdicts
 
 #: What an argument is called that names an input: jobs of one prompt and the same inputs are
@@ -39,6 +40,8 @@ class Media:
     content_type: str = ""
     size: int = 0
     missing: bool = False
+    #: What was made of it and is there.
+    renditions: tuple[Media, ...] = ()
 
     @property
     def name(self) -> str:
@@ -151,6 +154,7 @@ def entries_from(
         tags: those of the jobs, from their manifests; the ledger has none.
     """
     held = reader.files()
+    made = _renditions(reader)
     base = str(reader.path.parent)
     judged = latest_verdicts(reader)
     tagged = tags or {}
@@ -159,7 +163,7 @@ def entries_from(
             _entry(
                 row,
                 tuple(
-                    _media(file, base)
+                    _media(file, base, made.get(file.path, ()))
                     for file in _chosen(held.get(row.attempt_id or 0, []), row.path)
                 ),
                 judged.get(row.job_key),
@@ -290,14 +294,38 @@ def _chosen(held: Sequence[File], template: str) -> list[File]:
     return [file for _, (_, file) in sorted(chosen.items())]
 
 
-def _media(file: File, base: str) -> Media:
+def _renditions(reader: Reader) -> dict[str, list[RenditionRow]]:
+    """What was made of each file, by its stored name."""
+    made: dict[str, list[RenditionRow]] = {}
+    for _, row in current_renditions(reader):
+        if row.sha256 is not None:
+            made.setdefault(row.source_path, []).append(row)
+    return made
+
+
+def _media(file: File, base: str, made: Sequence[RenditionRow]) -> Media:
     path = Path(os.path.normpath(f"{base}/{file.path}"))
-    kind = file.content_type.partition("/")[0]
+    renditions = (
+        Media(
+            path=Path(os.path.normpath(f"{base}/{row.path}")),
+            sha256=row.sha256 or "",
+            kind=_kind(row.content_type or ""),
+            content_type=row.content_type or "",
+            size=row.size or 0,
+        )
+        for row in made
+    )
     return Media(
         path=path,
         sha256=file.sha256,
-        kind=kind if kind in ("image", "video", "audio") else "file",
+        kind=_kind(file.content_type),
         content_type=file.content_type,
         size=file.size,
         missing=not path.is_file(),
+        renditions=tuple(each for each in renditions if each.path.is_file()),
     )
+
+
+def _kind(content_type: str) -> str:
+    kind = content_type.partition("/")[0]
+    return kind if kind in ("image", "video", "audio") else "file"

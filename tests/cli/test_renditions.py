@@ -311,3 +311,68 @@ def test_validate_warns_of_what_is_not_installed(desk: Desk) -> None:
     assert "the rendition `raw` cannot be made: there is no program `no-such-program` here" in said
     assert "no such program" not in desk.run(code=1)
     assert len(desk.charges()) == 1
+
+
+# -- where they are seen ---------------------------------------------------------------------------
+
+
+def test_verify_compares_them_and_repair_makes_them_again(desk: Desk) -> None:
+    put(desk)
+    desk.run()
+    assert "2 files, 2 renditions: everything fits" in desk.say("verify")
+    (folder_of(desk) / "hero.poster.jpg").unlink()
+    edited = folder_of(desk) / "other.poster.jpg"
+    content = edited.read_bytes()
+    edited.write_bytes(content[:-1] + b"x")
+
+    said = desk.say("verify", code=1)
+    assert "hero.poster.jpg: missing; `kling-batch renditions` makes it again" in said
+    assert "other.poster.jpg: the content has changed since it was saved" in said
+    desk.say("verify", "--repair")
+
+    assert edited.read_bytes() == content
+    assert "everything fits" in desk.say("verify")
+    assert len(desk.charges()) == 2
+
+
+def test_verify_names_what_could_not_be_made(desk: Desk) -> None:
+    put(desk, HERO, renditions={"raw": BROKEN})
+    desk.run(code=1)
+
+    assert "no room" in desk.say("verify", code=1)
+    assert "not made: " in desk.say("verify", "--repair", code=1)
+
+
+def test_list_has_them_as_json(desk: Desk) -> None:
+    put(desk, HERO, OTHER.replace("}", ", renditions: null}"), renditions={"raw": BROKEN, **POSTER})
+    desk.run(code=1)
+
+    hero, other = (json.loads(line) for line in desk.say("list", "--json").splitlines())
+
+    assert other["renditions"] == []
+    poster, raw = hero["renditions"]
+    assert poster["path"] == "trial/text-to-image/hero.poster.jpg"
+    assert (poster["rendition"], poster["of"]) == ("poster", hero["files"])
+    assert poster["size"] == (desk.folder / "outputs" / poster["path"]).stat().st_size
+    assert raw["sha256"] is None
+    assert "no room" in raw["failure"]
+
+
+def test_the_gallery_links_them(desk: Desk) -> None:
+    put(desk, HERO)
+    desk.run()
+    desk.say("gallery")
+
+    page = (desk.folder / "outputs/gallery.html").read_text()
+
+    assert '"renditions":[{"name":"hero.poster.jpg","kind":"image"' in page
+    assert '"url":"trial/text-to-image/hero.poster.jpg"' in page
+
+
+def test_the_markdown_summary_tells_them(desk: Desk) -> None:
+    put(desk, HERO, renditions={"raw": BROKEN, **POSTER})
+    desk.run("--summary", "s.md", code=1)
+
+    text = (desk.folder / "s.md").read_text()
+
+    assert "- Renditions: 1 made, 1 not made\n  - hero, raw: " in text

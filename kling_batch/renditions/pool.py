@@ -22,7 +22,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from kling_batch.renditions.command import without_keys
-from kling_batch.renditions.make import Made
+from kling_batch.renditions.make import Made, remove_leftovers
 
 #: Bytes of one answer at most.
 _LINE = 1 << 20
@@ -67,19 +67,17 @@ class WorkerPool:
             except OSError as error:
                 return Failed(f"no worker process can be started: {error.strerror}")
             answer: dict[str, Any] | None = None
+            ended = ""
             try:
                 answer = await worker.ask(task)
             finally:
                 if answer is None:
-                    worker.kill()
-                    self._all.remove(worker)
+                    ended = await self._end(worker)
+                    remove_leftovers(target)
             if answer is None:
-                return Failed(await worker.ending())
+                return Failed(ended)
             if "failed" in answer and recipe["kind"] == "command":
-                # What the program has started may still run: it goes with the worker's group.
-                worker.kill()
-                self._all.remove(worker)
-                await worker.ending()
+                await self._end(worker)  # with what the program has started and left behind
             else:
                 self._idle.append(worker)
         return answer["made"] if "made" in answer else Failed(answer["failed"])
@@ -96,6 +94,14 @@ class WorkerPool:
         worker = _Worker(process)
         self._all.append(worker)
         return worker
+
+    async def _end(self, worker: _Worker) -> str:
+        """Kill a worker with everything that it has started; how it ended."""
+        worker.kill()
+        with anyio.CancelScope(shield=True):
+            ended = await worker.ending()
+        self._all.remove(worker)
+        return ended
 
     def kill(self) -> None:
         """Kill every process, with everything that they have started; needs no event loop."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kling_batch.core.diagnostics import InvalidValue
 from kling_batch.core.recipes import Kind, Media, recipe_of
+from kling_batch.errors import ManifestError
+from kling_batch.manifest.loader import load
 from kling_batch.manifest.recipes import SCHEMA, read_name, read_recipe, read_recipes
 
 COMMAND = {"command": ["ffmpeg", "-i", "{input}", "{output}"], "ext": ".webm"}
@@ -113,3 +116,60 @@ def test_the_schema_knows_every_key() -> None:
     from kling_batch.manifest.recipes import ALL_KEYS
 
     assert {*SCHEMA["properties"]} == ALL_KEYS
+
+
+MANIFEST = """\
+name: trial
+{top}defaults: {{mode: text-to-image{defaults}}}
+jobs:
+  - {{id: a, prompt: first{job}}}
+  - {{id: b, prompt: second}}
+"""
+TOP = "renditions: {poster: {format: jpg}, small: {format: webp}}\n"
+
+
+@pytest.mark.parametrize(
+    ("defaults", "job", "names"),
+    [
+        ("", "", [None, None]),
+        ("", ", renditions: [small]", [("small",), None]),
+        ("", ", renditions: small", [("small",), None]),
+        ("", ", renditions: null", [(), None]),
+        ("", ", renditions: []", [(), None]),
+        (", renditions: [poster]", "", [("poster",), ("poster",)]),
+        (", renditions: [poster]", ", renditions: null", [(), ("poster",)]),
+        (", renditions: null", ", renditions: [small]", [("small",), ()]),
+    ],
+)
+def test_renditions_are_no_part_of_what_is_paid_for(
+    tmp_path: Path, defaults: str, job: str, names: list[Any]
+) -> None:
+    plain, made = tmp_path / "plain.yaml", tmp_path / "made.yaml"
+    plain.write_text(MANIFEST.format(top="", defaults="", job=""))
+    made.write_text(MANIFEST.format(top=TOP, defaults=defaults, job=job))
+
+    batch = load(made)
+
+    assert [job.renditions for job in batch.jobs] == names
+    assert [job.key for job in batch.jobs] == [job.key for job in load(plain).jobs]
+    assert batch.renditions.keys() == {"poster", "small"}
+
+
+def test_problems_of_recipes_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "renditions:\n  a: {format: webm, codec: h264}\n  b: {format: jpg, heigth: 9}\n"
+        "limits: {workers: 0}\n"
+        "jobs:\n  - {id: x, mode: text-to-image, prompt: y}\n"
+    )
+
+    with pytest.raises(ManifestError) as caught:
+        load(path)
+
+    found = [(p.place.line, p.place.column, p.message) for p in caught.value.problems]
+    assert [line for line, *_ in found] == [2, 3, 4]
+    assert found[0] == (
+        2,
+        28,
+        "the rendition `a`: `codec`: webm cannot hold h264 here; it holds vp9, av1",
+    )

@@ -55,6 +55,8 @@ def current_renditions(
 
 def renditions_of(reader: Reader, sources: Iterable[str]) -> dict[str, RenditionRow]:
     """What the ledger has of renditions of these stored names, by the rendition's own."""
+    if not has_renditions(reader):
+        return {}
     sql = (
         f"select {_COLUMNS} from renditions r"  # noqa: S608
         " where r.source_path in (select value from json_each(?))"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,34 @@ def test_problems_of_recipes_are_told_at_once_with_their_lines(tmp_path: Path) -
         28,
         "the rendition `a`: `codec`: webm cannot hold h264 here; it holds vp9, av1",
     )
+
+
+@pytest.mark.parametrize(
+    ("renditions", "job", "words"),
+    [
+        ("{a/b: {format: jpg}}", "{id: x, prompt: y}", "part of a file name"),
+        ("[jpg]", "{id: x, prompt: y}", "must be a mapping, not a list"),
+        (
+            "{poster: {format: jpg}}",
+            "{id: x, prompt: y, renditions: [postr]}",
+            "no rendition `postr`",
+        ),
+        ("{poster: {format: jpg}}", "{id: x, prompt: y, renditions: {a: b}}", "renditions"),
+        ("{web: {format: mp4}}", "{id: x, prompt: y, renditions: [web]}", "made of the image"),
+        (
+            "{poster: {format: jpg}}",
+            "{id: x, prompt: y}\n  - {id: x.poster, prompt: z}",
+            "would have the name of the file of `x.poster`",
+        ),
+    ],
+)
+def test_what_a_manifest_cannot_mean_is_told(
+    tmp_path: Path, renditions: str, job: str, words: str
+) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        f"renditions: {renditions}\ndefaults: {{mode: text-to-image}}\njobs:\n  - {job}\n"
+    )
+
+    with pytest.raises(ManifestError, match=re.escape(words)):
+        load(path)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 from kling_batch.core.jobs import Batch, Job, JobKey
@@ -38,12 +39,23 @@ def tasks_of(
     reader: Reader, batches: Sequence[Batch], store: OutputStore, jobs: Iterable[Job] | None = None
 ) -> Iterator[Task]:
     """What is missing of the saved files of these batches, or of these jobs of theirs."""
-    recipes = {batch.name: batch.renditions for batch in batches if batch.renditions}
+    recipes = {
+        batch.name: {name: _Known(recipe) for name, recipe in batch.renditions.items()}
+        for batch in batches
+        if batch.renditions
+    }
     if jobs is None:
         jobs = (job for batch in batches for job in batch.jobs)
     wanting = (job for job in jobs if job.batch in recipes and job.renditions != ())
     while some := list(islice(wanting, _TOGETHER)):
         yield from _tasks(reader, recipes, some, store)
+
+
+class _Known:
+    """A recipe whose text and digest are made once, for all files."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.text, self.digest = recipe, recipe.text, recipe.digest
 
 
 def known_tasks(reader: Reader, store: OutputStore, again: Collection[str] = ()) -> Iterator[Task]:
@@ -59,7 +71,7 @@ def known_tasks(reader: Reader, store: OutputStore, again: Collection[str] = ())
 
 def _tasks(
     reader: Reader,
-    recipes: Mapping[str, Mapping[str, Recipe]],
+    recipes: Mapping[str, Mapping[str, _Known]],
     jobs: Sequence[Job],
     store: OutputStore,
 ) -> Iterator[Task]:
@@ -78,7 +90,7 @@ def _tasks(
                 row = known.get(wanted.path)
                 if wanted.path not in seen and _lacks(row, wanted, source, store):
                     seen.add(wanted.path)
-                    yield Task(job.batch, job.label, recipe, wanted, row)
+                    yield Task(job.batch, job.label, recipe.recipe, wanted, row)
 
 
 def _is_of(source: SourceFile, job: Job) -> bool:
@@ -87,20 +99,21 @@ def _is_of(source: SourceFile, job: Job) -> bool:
     return source.path == relative or source.path.endswith(f"/{relative}")
 
 
-def _recipes_for(job: Job, recipes: Mapping[str, Recipe], source: SourceFile) -> dict[str, Recipe]:
+def _recipes_for(job: Job, recipes: Mapping[str, _Known], source: SourceFile) -> dict[str, _Known]:
     """The recipes that the job wants and that can be made of such a file."""
     media = media_of(source.content_type)
     names = recipes if job.renditions is None else job.renditions
     if media is None:
         return {}
-    return {name: recipes[name] for name in names if name in recipes and recipes[name].takes(media)}
+    known = ((name, recipes[name]) for name in names if name in recipes)
+    return {name: each for name, each in known if each.recipe.takes(media)}
 
 
-def _row(source: SourceFile, name: str, recipe: Recipe) -> RenditionRow:
+def _row(source: SourceFile, name: str, recipe: _Known) -> RenditionRow:
     """The row of a rendition that is to be made: `hero.mp4` → `hero.web.mp4`."""
-    file = PurePosixPath(source.path)
+    folder, slash, file = source.path.rpartition("/")
     return RenditionRow(
-        path=str(file.with_name(f"{file.stem}.{name}{recipe.ext}")),
+        path=f"{folder}{slash}{file.removesuffix(source.ext)}.{name}{recipe.recipe.ext}",
         source_path=source.path,
         source_sha256=source.sha256,
         name=name,
@@ -123,7 +136,8 @@ def _lacks(
 def size_of(path: Path) -> int | None:
     """Bytes of a file; None where there is none."""
     try:
-        return path.stat().st_size if path.is_file() else None
+        found = path.stat()
+        return found.st_size if S_ISREG(found.st_mode) else None
     except (OSError, ValueError):  # a name that this system cannot hold
         return None
 

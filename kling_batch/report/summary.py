@@ -108,7 +108,8 @@ def brief(report: RunReport) -> list[StyledLine]:
         return [title]
     left = f"; left out: {_left_out(report)}" if report.left_out else ""
     found = f"; {recovered}" if (recovered := _recovered(report)) else ""
-    return [StyledLine(f"{title.text}{found}; {run_cost(report)}{left}", Tone.GOOD)]
+    made = f"; {renditions}" if (renditions := _renditions_told(report)) else ""
+    return [StyledLine(f"{title.text}{found}; {run_cost(report)}{left}{made}", Tone.GOOD)]
 
 
 def _recovered(report: RunReport) -> str:
@@ -175,13 +176,18 @@ def _files(report: RunReport) -> Iterator[StyledLine]:
         yield from (StyledLine(f"         {clean(file)}", Tone.DIM, hang=11) for file in files)
 
 
-def _renditions(report: RunReport) -> Iterator[StyledLine]:
+def _renditions_told(report: RunReport) -> str:
     totals = report.renditions
     parts = [(totals.made, "made"), (len(totals.failed), "not made"), (totals.left, "left")]
     told = ", ".join(f"{number:,} {what}" for number, what in parts if number)
-    if not told:
+    return f"renditions: {told}" if told else ""
+
+
+def _renditions(report: RunReport) -> Iterator[StyledLine]:
+    totals = report.renditions
+    if not (told := _renditions_told(report)):
         return
-    yield StyledLine(f"  forms  renditions: {told}; they cost nothing", hang=9)
+    yield StyledLine(f"         {told}; they cost nothing", hang=9)
     if totals.failed:
         yield StyledLine()
         yield StyledLine("Renditions that are not made (their files are safe):", Tone.BAD)

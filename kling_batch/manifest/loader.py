@@ -218,6 +218,13 @@ class _Loading:
         recipes = self._manifest.renditions
         if not recipes:
             return
+        first_of: dict[str, str] = {}
+        for name in recipes:
+            first = first_of.setdefault(folded(name), name)
+            if first != name:
+                message = f"the renditions `{first}` and `{name}` would have the same file names"
+                place = self._tree.place(("renditions", name), key=True)
+                self._collector.error(place, message, "path-collision")
         owners = {folded(job.path.format(output="", ext="")): job for job in jobs}
         for stem, job in owners.items():
             for name in recipes if job.renditions is None else job.renditions:

@@ -160,6 +160,23 @@ def test_the_sidecar_has_them_and_a_lost_ledger_makes_none_again(desk: Desk) -> 
 
 
 @pytest.mark.acceptance
+def test_nothing_is_made_of_a_file_that_was_edited(desk: Desk) -> None:
+    put(desk, HERO, renditions={})
+    desk.run()
+    file = folder_of(desk) / "hero.png"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"x")
+    put(desk, HERO)
+
+    assert "hero.png has changed since it was saved" in desk.run(code=1)
+    assert "hero.poster.jpg" not in files(desk)
+    desk.say("verify", "--repair", "--emulator-url", desk.url)
+    assert file.read_bytes() == content
+    assert "renditions: 1 made" in desk.run()
+    assert len(desk.charges()) == 1
+
+
+@pytest.mark.acceptance
 def test_another_render_gets_another_rendition(desk: Desk) -> None:
     put(desk, HERO, renditions={"raw": COPY})
     desk.run()

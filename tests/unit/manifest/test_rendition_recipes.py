@@ -180,6 +180,7 @@ def test_problems_of_recipes_are_told_at_once_with_their_lines(tmp_path: Path) -
     ("renditions", "job", "words"),
     [
         ("{a/b: {format: jpg}}", "{id: x, prompt: y}", "part of a file name"),
+        ("{a: {format: jpg}, A: {format: gif}}", "{id: x, prompt: y}", "the same file names"),
         ("[jpg]", "{id: x, prompt: y}", "must be a mapping, not a list"),
         (
             "{poster: {format: jpg}}",

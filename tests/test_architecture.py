@@ -267,6 +267,7 @@ CATCH_ALL = {
     "ledger.ledger": 2,  # give the lock back; raises again
     "engine.job_flow": 1,  # frees the window place; raises again
     "operations.hooks": 1,  # ends the process that it has started; raises again
+    "operations.renditions": 1,  # a rendition must not end a run that has paid; told, exit 1
     "operations.drive": 1,  # an error out of its task group, raised again
     "operations.run": 1,  # the run's exit code; raises again
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again

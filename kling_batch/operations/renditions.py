@@ -172,6 +172,8 @@ class Renditions:
             yield
         except (KlingBatchError, OSError) as error:
             self._failed(task, describe_error(error))
+        except Exception as error:  # noqa: BLE001 - a defect here must not end a run that has paid
+            self._failed(task, f"{type(error).__name__}: {error}")
 
     # -- one rendition --
 

@@ -15,10 +15,13 @@ from typing import IO, Any
 from kling_batch.core.recipes import INPUT, OUTPUT
 from kling_batch.renditions.geometry import RenditionError
 
+#: What no program inherits: the key of fal, and addresses that are secrets.
+_WITHHELD = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET", "KLING_BATCH_NOTIFY")
+
 
 def without_keys(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without any key of fal."""
-    return {name: value for name, value in environ.items() if not name.startswith("FAL_KEY")}
+    """The environment without what no program of the user's may have."""
+    return {name: value for name, value in environ.items() if name not in _WITHHELD}
 
 
 def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> None:

@@ -29,7 +29,7 @@ def load_manifests(
         raise ManifestError(tuple(map(_as_typed, error.problems))) from None
     if warn:
         for batch in batches:
-            _warn(batch.warnings)
+            print_warnings(batch.warnings)
     return batches
 
 
@@ -48,12 +48,13 @@ def selection_of(values: dict[str, Any]) -> Callable[[Batch], Batch]:
 
     def selected(batch: Batch) -> Batch:
         found = select(batch, only=only, exclude=exclude, tags=tags)
-        _warn(found.warnings[len(batch.warnings) :])
+        print_warnings(found.warnings[len(batch.warnings) :])
         return found
 
     return selected
 
 
-def _warn(warnings: Sequence[Problem]) -> None:
+def print_warnings(warnings: Sequence[Problem]) -> None:
+    """Print warnings with their places, for people."""
     for warning in warnings:
         click.echo(f"{warning.place}: warning: {warning.message}", err=True)

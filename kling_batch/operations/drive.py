@@ -126,7 +126,8 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
             )
         )
         warnings = (*run.notices, *run.warnings, *warnings_before(run.batches, os.environ))
-        for warning in (*warnings, *lacking(run.selected)):
+        lacks = (problem.message for problem in lacking(run.selected))
+        for warning in (*warnings, *lacks):
             display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings,

@@ -13,7 +13,7 @@ import anyio
 
 from kling_batch.core.events import RenditionTotals, RunEvent
 from kling_batch.core.jobs import Batch
-from kling_batch.errors import ExitCode
+from kling_batch.errors import ExitCode, Place, Problem
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.rendition_tasks import Task, known_tasks
 from kling_batch.operations.renditions import Renditions
@@ -25,12 +25,13 @@ from kling_batch.planning.builder import as_decided
 from kling_batch.renditions.ability import lack_of
 
 
-def lacking(batches: Sequence[Batch]) -> Iterator[str]:
-    """What of the recipes cannot be made here, a sentence each."""
+def lacking(batches: Sequence[Batch]) -> Iterator[Problem]:
+    """What of the recipes cannot be made here."""
     for batch in batches:
         for name, recipe in batch.renditions.items():
             if lack := lack_of(recipe):
-                yield f"the rendition `{name}` cannot be made: {lack}"
+                message = f"the rendition `{name}` cannot be made: {lack}"
+                yield Problem(Place(batch.source), message, "rendition-lack")
 
 
 def make_renditions(

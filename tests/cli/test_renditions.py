@@ -315,7 +315,10 @@ def test_validate_warns_of_what_is_not_installed(desk: Desk) -> None:
 
     said = desk.say("validate", desk.file)
 
-    assert "the rendition `raw` cannot be made: there is no program `no-such-program` here" in said
+    sentence = "the rendition `raw` cannot be made: there is no program `no-such-program` here"
+    assert f"desk.yaml: warning: {sentence}" in said
+    (problem,) = json.loads(desk.say("validate", desk.file, "--json"))["problems"]
+    assert (problem["severity"], problem["message"]) == ("warning", sentence)
     assert "no such program" not in desk.run(code=1)
     assert len(desk.charges()) == 1
 

@@ -10,7 +10,7 @@ import click
 
 from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_of_manifests
-from kling_batch.cli.manifests import load_manifests, selection_of
+from kling_batch.cli.manifests import load_manifests, print_warnings, selection_of
 from kling_batch.cli.options import PATH, job_options, ledger_options
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.schema_version import SCHEMA_VERSION
@@ -36,8 +36,7 @@ def renditions(
     if not manifests and (values["only"] or values["exclude"] or values["tag"]):
         raise UsageError("--only, --exclude and --tag select jobs of a MANIFEST: name it, too")
     batches = load_manifests(manifests, values["variables"]) if manifests else ()
-    for lack in operations.lacking(batches):
-        click.echo(f"warning: {lack}", err=True)
+    print_warnings(tuple(operations.lacking(batches)))
     made: list[Any] = []
     failed: list[Any] = []
 

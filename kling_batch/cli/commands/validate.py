@@ -9,7 +9,7 @@ import click
 
 from kling_batch import operations
 from kling_batch.cli.failures import problem_data
-from kling_batch.cli.manifests import load_manifests
+from kling_batch.cli.manifests import load_manifests, print_warnings
 from kling_batch.cli.options import PATH
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import count
@@ -27,16 +27,17 @@ def validate(manifests: tuple[Path, ...], variables: tuple[str, ...], *, as_json
     """
     if not as_json:
         batches = load_manifests(manifests, variables)
-        for lack in operations.lacking(batches):
-            click.echo(f"warning: {lack}", err=True)
+        print_warnings(tuple(operations.lacking(batches)))
         for batch in batches:
             click.echo(f"{batch.source}: {count(len(batch.jobs), 'job')}, no problems")
         return ExitCode.OK
     problems: tuple[Problem, ...] = ()
     warnings: list[Problem] = []
     try:
-        for batch in load_manifests(manifests, variables, warn=False):
+        batches = load_manifests(manifests, variables, warn=False)
+        for batch in batches:
             warnings += batch.warnings
+        warnings += operations.lacking(batches)
     except ManifestError as error:
         problems = error.problems
     document = {

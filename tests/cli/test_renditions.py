@@ -407,3 +407,16 @@ def test_plan_counts_them_and_older_ledgers_have_none(desk: Desk) -> None:
     assert "everything fits" in desk.say("verify")
     assert "renditions: 2 made" in desk.run()
     assert "renditions" not in desk.plan()
+
+
+@pytest.mark.acceptance
+def test_export_has_them(desk: Desk) -> None:
+    put(desk, HERO, renditions={"raw": BROKEN, **POSTER})
+    desk.run(code=1)
+
+    lines = [json.loads(line) for line in desk.say("export", "--jsonl").splitlines()]
+
+    poster, raw = [line for line in lines if line["record"] == "rendition"]
+    assert poster["recipe"]["format"] == "jpg"
+    assert (poster["reason"], raw["made_at"]) == (None, None)
+    assert "no room" in raw["reason"]

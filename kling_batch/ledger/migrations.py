@@ -170,4 +170,6 @@ create table renditions (
 ) strict
 ;;
 create index renditions_by_source on renditions (source_path)
+;;
+create index renditions_by_content on renditions (source_sha256, recipe_digest)
 """

@@ -65,6 +65,16 @@ def renditions_of(reader: Reader, sources: Iterable[str]) -> dict[str, Rendition
     return {row["path"]: RenditionRow(**row) for row in rows}
 
 
+def same_renditions(reader: Reader, wanted: RenditionRow) -> list[RenditionRow]:
+    """What was made of the same content by the same recipe, under other names."""
+    sql = (
+        f"select {_COLUMNS} from renditions r where r.source_sha256 = ?"  # noqa: S608
+        " and r.recipe_digest = ? and r.sha256 is not null and r.path <> ? order by r.path"
+    )
+    parameters = [wanted.source_sha256, wanted.recipe_digest, wanted.path]
+    return [RenditionRow(**row) for row in query(reader.db, reader.path, sql, parameters)]
+
+
 def source_files(reader: Reader, keys: Iterable[JobKey]) -> list[SourceFile]:
     """The files of these jobs that are in place, under all their names."""
     sql = (

@@ -22,9 +22,15 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from kling_batch.core.events import EventKind, Pace, RenditionTotals, RunEvent
 from kling_batch.core.jobs import JSON, Batch, Job
+from kling_batch.core.records import RenditionRow
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.ledger import Ledger
-from kling_batch.ledger.renditions import begin_rendition, end_rendition, forget_renditions
+from kling_batch.ledger.renditions import (
+    begin_rendition,
+    end_rendition,
+    forget_renditions,
+    same_renditions,
+)
 from kling_batch.operations.rendition_tasks import Task, size_of, tasks_of, unwanted
 from kling_batch.output.files import describe_error, digest_of, shown
 from kling_batch.output.store import OutputStore
@@ -187,7 +193,10 @@ class Renditions:
             end_rendition(self._ledger, task.wanted.path, **before)
             return
         begun = task.known is not None and task.known.sha256 is None
-        made = await pool.make(source, json.loads(task.recipe.text), target, begun=begun)
+        same = same_renditions(self._ledger, task.wanted)
+        made: Made | Failed | None = await self._worker.run(self._linked, same, target)
+        if made is None:
+            made = await pool.make(source, json.loads(task.recipe.text), target, begun=begun)
         if isinstance(made, Failed):
             end_rendition(self._ledger, task.wanted.path, failure=made.reason)
             self._failed(task, made.reason)
@@ -211,6 +220,16 @@ class Renditions:
                 return Made(sha256=digest, size=size, content_type=str(noted.get("content_type")))
         if task.known is None or task.known.sha256 not in (None, digest):
             self._store.back_up(target)
+        return None
+
+    def _linked(self, same: Sequence[RenditionRow], target: Path) -> Made | None:
+        """One more name for what was made of the same content under another one."""
+        for row in same:
+            path = self._store.located(row.path)
+            if row.size is not None and size_of(path) == row.size and digest_of(path) == row.sha256:
+                self._store.publish_rendition(path, target)
+                content_type = row.content_type or ""
+                return Made(sha256=row.sha256, size=row.size, content_type=content_type)
         return None
 
     def _must_be_intact(self, task: Task, source: Path) -> None:

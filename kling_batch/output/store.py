@@ -207,6 +207,14 @@ class OutputStore:
 
     # -- renditions ----------------------------------------------------------------------------
 
+    def publish_rendition(self, source: Path, target: Path) -> None:
+        """Give a rendition one more name, by hard link where the disk can; it appears whole."""
+        half = target.with_name(f".{target.name}.link.part")
+        half.unlink(missing_ok=True)
+        _second_name(source, half)
+        self._rename(half, target)
+        sync_folder(target.parent)
+
     def note_rendition(self, final: Path, sha256: str, name: str, record: JSON) -> None:
         """Add to the sidecar of a file what a rendition of it is; nothing where there is none."""
         target = sidecar_of(final)

@@ -420,3 +420,21 @@ def test_export_has_them(desk: Desk) -> None:
     assert poster["recipe"]["format"] == "jpg"
     assert (poster["reason"], raw["made_at"]) == (None, None)
     assert "no room" in raw["reason"]
+
+
+@pytest.mark.acceptance
+def test_a_renamed_job_gets_what_is_there(desk: Desk) -> None:
+    once = {"command": python("import sys, uuid; open(sys.argv[2], 'w').write(str(uuid.uuid4()))")}
+    put(desk, HERO, renditions={"raw": {**once, "ext": ".txt"}})
+    desk.run()
+    made = (folder_of(desk) / "hero.raw.txt").read_text()
+
+    put(desk, HERO.replace("hero", "lead"), renditions={"raw": {**once, "ext": ".txt"}})
+    desk.run()
+
+    assert (folder_of(desk) / "lead.raw.txt").read_text() == made
+    noted = json.loads((folder_of(desk) / "lead.png.json").read_text())["renditions"]
+    assert noted["raw"]["file"] == "lead.raw.txt"
+    assert "everything fits" in desk.say("verify")
+    assert not list(folder_of(desk).glob(".*"))
+    assert len(desk.charges()) == 1

@@ -224,6 +224,8 @@ CREATE TABLE renditions (
   check (sha256 is null or failure is null)
 ) strict
 ;
+CREATE INDEX renditions_by_content on renditions (source_sha256, recipe_digest)
+;
 CREATE INDEX renditions_by_source on renditions (source_path)
 ;
 CREATE TRIGGER request_ids_are_kept before update of request_id on attempts

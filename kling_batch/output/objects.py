@@ -17,9 +17,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from kling_batch.core.jobs import JSON
 from kling_batch.core.locations import ObjectAddress
-from kling_batch.output.file_store import is_record, record_in, sidecar_of, sidecar_text
+from kling_batch.output.file_store import (
+    is_record,
+    record_in,
+    sidecar_of,
+    sidecar_text,
+    with_renditions,
+)
 from kling_batch.output.files import digest_of
 from kling_batch.output.store_errors import StoreError, missing_driver, store_error
 
@@ -171,13 +176,13 @@ class ObjectStore:
             self._copy(sidecar_of(final), sidecar_of(kept))
         return kept
 
-    def write_sidecar(self, final: ObjectAddress, record: JSON, temporary: Path) -> None:  # noqa: ARG002 - of the folder
+    def write_sidecar(self, final: ObjectAddress, record: dict[str, Any], temporary: Path) -> None:  # noqa: ARG002 - of the folder
         """Put the record of an object beside it; a person's own object of that name is kept."""
         target = sidecar_of(final)
         known = self._record(target)
         if not is_record(known):
             self.back_up(target)
-        self.write(target, sidecar_text(record))
+        self.write(target, sidecar_text(with_renditions(record, known)))
 
     def write(self, at: ObjectAddress, data: bytes) -> None:
         """Put a small object, whole or not at all."""

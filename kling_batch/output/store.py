@@ -22,7 +22,13 @@ from kling_batch.core.locations import Location, ObjectAddress, is_address
 from kling_batch.core.outcomes import Fetched
 from kling_batch.errors import UsageError
 from kling_batch.output import spool
-from kling_batch.output.file_store import FileStore, sidecar_of
+from kling_batch.output.file_store import (
+    FileStore,
+    record_in,
+    renditions_in,
+    sidecar_of,
+    with_rendition,
+)
 from kling_batch.output.files import relative_to, sync_file
 from kling_batch.output.folder import LocalFolder
 
@@ -343,3 +349,29 @@ class OutputStore:
         file is called by then.
         """
         store_for(final).write_sidecar(final, record, temporary)
+
+    # -- renditions ----------------------------------------------------------------------------
+
+    def publish_rendition(self, source: Path, target: Path) -> None:
+        """Give a rendition one more name, by hard link where the disk can; it appears whole."""
+        half = target.with_name(f".{target.name}.link.part")
+        _FOLDER.second_name(source, half)
+        self._rename(half, target, "")
+        _FOLDER.settle(target)
+
+    def note_rendition(self, final: Location, sha256: str, name: str, made: JSON) -> None:
+        """Add to the sidecar of a file what a rendition of it is; nothing where there is none."""
+        known = self._record(final)
+        if known.get("sha256") == sha256:
+            temporary = final.with_name(f".{final.name}.part")
+            self.write_sidecar(final, with_rendition(known, name, made), temporary)
+
+    def noted_rendition(self, final: Location, sha256: str, name: str) -> Mapping[str, JSON]:
+        """What the sidecar of a file with this digest says of a rendition; empty: nothing."""
+        known = self._record(final)
+        noted = renditions_in(known).get(name) if known.get("sha256") == sha256 else None
+        return noted if isinstance(noted, Mapping) else {}
+
+    def _record(self, final: Location) -> dict[str, Any]:
+        sidecar = sidecar_of(final)
+        return {} if self.size(sidecar) is None else record_in(self.read(sidecar))

@@ -1,0 +1,157 @@
+"""Renditions that are missing or out of date: compared by digest, recipe and size, never made here.
+
+Reads ledger and disk. Must not write, and must not open a file: a `stat` for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from stat import S_ISREG
+from typing import NamedTuple
+
+from kling_batch.core.jobs import Batch, Job, JobKey
+from kling_batch.core.recipes import Recipe, media_of, recipe_of
+from kling_batch.core.records import RenditionRow, SourceFile
+from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.renditions import current_renditions, renditions_of, source_files, source_of
+from kling_batch.output.store import OutputStore
+
+#: Jobs that are looked at together.
+_TOGETHER = 500
+
+
+class Task(NamedTuple):
+    """One rendition to be made."""
+
+    batch: str
+    #: The job's label; empty where no manifest says.
+    job: str
+    recipe: Recipe
+    #: What is recorded before it is made.
+    wanted: RenditionRow
+    #: What the ledger has under this name.
+    known: RenditionRow | None
+
+
+def tasks_of(
+    reader: Reader, batches: Sequence[Batch], store: OutputStore, jobs: Iterable[Job] | None = None
+) -> Iterator[Task]:
+    """What is missing of the saved files of these batches, or of these jobs of theirs."""
+    recipes = {
+        batch.name: {name: _Known(recipe) for name, recipe in batch.renditions.items()}
+        for batch in batches
+        if batch.renditions
+    }
+    if jobs is None:
+        jobs = (job for batch in batches for job in batch.jobs)
+    wanting = (job for job in jobs if job.batch in recipes and job.renditions != ())
+    while some := list(islice(wanting, _TOGETHER)):
+        yield from _tasks(reader, recipes, some, store)
+
+
+class _Known:
+    """A recipe whose text and digest are made once, for all files."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.text, self.digest = recipe, recipe.text, recipe.digest
+
+
+def known_tasks(reader: Reader, store: OutputStore, again: Collection[str] = ()) -> Iterator[Task]:
+    """What the ledger says was made or begun, and is not there, or is to be made `again`."""
+    for _, row in current_renditions(reader):
+        wanted = row._replace(sha256=None, size=None, content_type=None, made_at=None, failure=None)
+        source = source_of(reader, row.source_path)
+        if source is None:
+            continue
+        if row.path in again or _lacks(row, wanted, source, store):
+            yield Task("", "", recipe_of(row.recipe), wanted, row)
+
+
+def _tasks(
+    reader: Reader,
+    recipes: Mapping[str, Mapping[str, _Known]],
+    jobs: Sequence[Job],
+    store: OutputStore,
+) -> Iterator[Task]:
+    by_key: dict[JobKey, list[SourceFile]] = {}
+    for source in source_files(reader, {job.key for job in jobs}):
+        by_key.setdefault(source.job_key, []).append(source)
+    paths = (source.path for sources in by_key.values() for source in sources)
+    known = renditions_of(reader, paths)
+    seen: set[str] = set()
+    for job in jobs:
+        for source in by_key.get(job.key, ()):
+            if not _is_of(source, job):
+                continue
+            for name, recipe in _recipes_for(job, recipes[job.batch], source).items():
+                wanted = _row(source, name, recipe)
+                row = known.get(wanted.path)
+                if wanted.path not in seen and _lacks(row, wanted, source, store):
+                    seen.add(wanted.path)
+                    yield Task(job.batch, job.label, recipe.recipe, wanted, row)
+
+
+def _is_of(source: SourceFile, job: Job) -> bool:
+    """Whether a file has the name that this job's output is to have, in whatever folder."""
+    relative = job.output_path(source.output_index, source.ext)
+    return source.path == relative or source.path.endswith(f"/{relative}")
+
+
+def _recipes_for(job: Job, recipes: Mapping[str, _Known], source: SourceFile) -> dict[str, _Known]:
+    """The recipes that the job wants and that can be made of such a file."""
+    media = media_of(source.content_type)
+    names = recipes if job.renditions is None else job.renditions
+    if media is None:
+        return {}
+    known = ((name, recipes[name]) for name in names if name in recipes)
+    return {name: each for name, each in known if each.recipe.takes(media)}
+
+
+def _row(source: SourceFile, name: str, recipe: _Known) -> RenditionRow:
+    """The row of a rendition that is to be made: `hero.mp4` → `hero.web.mp4`."""
+    folder, slash, file = source.path.rpartition("/")
+    return RenditionRow(
+        path=f"{folder}{slash}{file.removesuffix(source.ext)}.{name}{recipe.recipe.ext}",
+        source_path=source.path,
+        source_sha256=source.sha256,
+        name=name,
+        recipe=recipe.text,
+        recipe_digest=recipe.digest,
+    )
+
+
+def _lacks(
+    row: RenditionRow | None, wanted: RenditionRow, source: SourceFile, store: OutputStore
+) -> bool:
+    """Whether the rendition is not there as wanted, and its source is."""
+    if row is not None and row.sha256 is not None:
+        same = (row.source_sha256, row.recipe_digest) == (source.sha256, wanted.recipe_digest)
+        if same and size_of(store.located(row.path)) == row.size:
+            return False
+    return size_of(store.located(source.path)) == source.size
+
+
+def size_of(path: Path) -> int | None:
+    """Bytes of a file; None where there is none."""
+    try:
+        found = path.stat()
+        return found.st_size if S_ISREG(found.st_mode) else None
+    except (OSError, ValueError):  # a name that this system cannot hold
+        return None
+
+
+def unwanted(
+    reader: Reader, batches: Sequence[Batch], store: OutputStore
+) -> Iterator[RenditionRow]:
+    """Renditions of these batches that no recipe asks for any more, and whose files are gone."""
+    recipes = {batch.name: batch.renditions for batch in batches}
+    names: dict[JobKey, set[str]] = {}
+    for batch in batches:
+        for job in batch.jobs:
+            wanted = recipes[batch.name] if job.renditions is None else job.renditions
+            names.setdefault(job.key, set()).update(wanted)
+    for key, row in current_renditions(reader, names):
+        if row.name not in names[key] and size_of(store.located(row.path)) is None:
+            yield row

@@ -30,7 +30,7 @@ from kling_batch.operations.hooks import Hooks, hooks_of, left_out
 from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
 from kling_batch.operations.remake import lacking
-from kling_batch.operations.renditions import Renditions
+from kling_batch.operations.renditions import THREADS, Renditions
 from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
 from kling_batch.operations.targets import WRITING, check_folders, check_room
@@ -195,7 +195,7 @@ def _renditions(run: PreparedRun) -> Renditions | None:
         run.ledger,
         run.selected,
         store_of(run.settings),
-        worker=Threads(1),
+        worker=Threads(THREADS),
         notify=run.display.notify,
         workers=run.settings.workers,
     )

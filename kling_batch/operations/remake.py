@@ -16,9 +16,10 @@ from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode, Place, Problem
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.rendition_tasks import Task, known_tasks
-from kling_batch.operations.renditions import Renditions
+from kling_batch.operations.renditions import THREADS, Renditions
 from kling_batch.operations.services import edit_ledger
 from kling_batch.operations.signals import receiver
+from kling_batch.output.spool import spool_of
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import Threads
 from kling_batch.planning.builder import as_decided
@@ -58,18 +59,19 @@ def make_renditions(
     Raises:
         LedgerError: there is no ledger, or it is in use.
     """
+    store = OutputStore({}, ledger.parent, spool_of(ledger))
     wanted = [batch.limits.workers for batch in batches if batch.limits.workers]
     with edit_ledger(ledger, command) as opened:
         selected = [select(batch) for batch in as_decided(opened, batches)]
         maker = Renditions(
             opened,
             selected,
-            OutputStore({}, ledger.parent),
-            worker=Threads(1),
+            store,
+            worker=Threads(THREADS),
             notify=notify,
             workers=workers or min(wanted, default=None),
         )
-        known = () if batches else known_tasks(opened, OutputStore({}, ledger.parent), again)
+        known = () if batches else known_tasks(opened, store, again)
         code = anyio.run(_make, maker, known)
     if code is ExitCode.OK and (maker.totals.failed or maker.totals.left):
         code = ExitCode.SOME_FAILED

@@ -1,6 +1,7 @@
 """Renditions that are missing or out of date: compared by digest, recipe and size, never made here.
 
-Reads ledger and disk. Must not write, and must not open a file: a `stat` for each.
+Reads ledger and disk: a `stat` for each file, or a listing of each folder in a store. Must not
+write, and must not open a file.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from stat import S_ISREG
 from typing import NamedTuple
 
 from kling_batch.core.jobs import Batch, Job, JobKey
+from kling_batch.core.locations import ObjectAddress, is_address
 from kling_batch.core.recipes import Recipe, media_of, recipe_of
 from kling_batch.core.records import RenditionRow, SourceFile
 from kling_batch.ledger.reader import Reader
@@ -20,6 +22,8 @@ from kling_batch.output.store import OutputStore
 
 #: Jobs that are looked at together.
 _TOGETHER = 500
+#: Objects of one folder that are asked for one by one; of more, the folder is listed.
+_ONE_BY_ONE = 4
 
 
 class Task(NamedTuple):
@@ -33,12 +37,85 @@ class Task(NamedTuple):
     wanted: RenditionRow
     #: What the ledger has under this name.
     known: RenditionRow | None
+    #: Bytes that its source had when it was saved.
+    source_size: int
+
+
+class Sizes:
+    """Sizes of files by their stored names, as `read` has found them in stores."""
+
+    def __init__(self, store: OutputStore) -> None:
+        """Nothing is asked yet."""
+        self._store = store
+        self._found: dict[str, int | None] = {}
+
+    def missing(self, asked: Iterable[Task]) -> list[Task]:
+        """Those that are not there as wanted, though their sources are.
+
+        Blocks where there is a store: its answers come over a network. Raises `OSError`.
+        """
+        tasks = [*asked]
+        self.read(names_of(tasks))
+        return [task for task in tasks if self._lacks(task)]
+
+    def unread(self, names: Iterable[str]) -> list[str]:
+        """Those that lie in a store which was not asked for them yet."""
+        return [name for name in names if is_address(name) and name not in self._found]
+
+    def read(self, names: Iterable[str]) -> None:
+        """Ask stores for the sizes of these; what lies on this machine is looked at by `of`."""
+        folders: dict[str, list[str]] = {}
+        for name in self.unread(names):
+            folders.setdefault(name.rpartition("/")[0], []).append(name)
+        for folder, wanted in folders.items():
+            if len(wanted) > _ONE_BY_ONE:
+                listed = self._store.sizes(ObjectAddress(folder))
+                found = {name: listed.get(name.rpartition("/")[2]) for name in wanted}
+            else:
+                found = {name: self._store.size(ObjectAddress(name)) for name in wanted}
+            self._found |= found
+
+    def of(self, name: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+        at = self._store.located(name)
+        return self._found.get(name) if isinstance(at, ObjectAddress) else size_of(at)
+
+    def _lacks(self, task: Task) -> bool:
+        wanted, row = task.wanted, task.known
+        if row is not None and row.sha256 is not None:
+            same = (row.source_sha256, row.recipe_digest) == (
+                wanted.source_sha256,
+                wanted.recipe_digest,
+            )
+            if same and self.of(row.path) == row.size:
+                return False
+        return self.of(wanted.source_path) == task.source_size
+
+
+def names_of(tasks: Iterable[Task]) -> Iterator[str]:
+    """The stored names of renditions and of what they are made of."""
+    for task in tasks:
+        yield from (task.wanted.path, task.wanted.source_path)
 
 
 def tasks_of(
     reader: Reader, batches: Sequence[Batch], store: OutputStore, jobs: Iterable[Job] | None = None
 ) -> Iterator[Task]:
-    """What is missing of the saved files of these batches, or of these jobs of theirs."""
+    """What is missing of the saved files of these batches, or of these jobs of theirs.
+
+    Raises:
+        OSError: a store cannot be asked, which is not that its objects are missing.
+    """
+    sizes = Sizes(store)
+    asked = asked_of(reader, batches, jobs)
+    while some := list(islice(asked, _TOGETHER)):
+        yield from sizes.missing(some)
+
+
+def asked_of(
+    reader: Reader, batches: Sequence[Batch], jobs: Iterable[Job] | None = None
+) -> Iterator[Task]:
+    """Everything that is to be there of the saved files of these batches, or of these jobs."""
     recipes = {
         batch.name: {name: _Known(recipe) for name, recipe in batch.renditions.items()}
         for batch in batches
@@ -48,7 +125,7 @@ def tasks_of(
         jobs = (job for batch in batches for job in batch.jobs)
     wanting = (job for job in jobs if job.batch in recipes and job.renditions != ())
     while some := list(islice(wanting, _TOGETHER)):
-        yield from _tasks(reader, recipes, some, store)
+        yield from _tasks(reader, recipes, some)
 
 
 class _Known:
@@ -58,22 +135,22 @@ class _Known:
         self.recipe, self.text, self.digest = recipe, recipe.text, recipe.digest
 
 
-def known_tasks(reader: Reader, store: OutputStore, again: Collection[str] = ()) -> Iterator[Task]:
+def known_tasks(reader: Reader, store: OutputStore, again: Collection[str] = ()) -> list[Task]:
     """What the ledger says was made or begun, and is not there, or is to be made `again`."""
+    known: list[Task] = []
     for _, row in current_renditions(reader):
         wanted = row._replace(sha256=None, size=None, content_type=None, made_at=None, failure=None)
         source = source_of(reader, row.source_path)
-        if source is None:
-            continue
-        if row.path in again or _lacks(row, wanted, source, store):
-            yield Task("", "", recipe_of(row.recipe), wanted, row)
+        if source is not None:
+            known.append(Task("", "", recipe_of(row.recipe), wanted, row, source.size))
+    asked = [task for task in known if task.wanted.path in again]
+    return asked + Sizes(store).missing(t for t in known if t.wanted.path not in again)
 
 
 def _tasks(
     reader: Reader,
     recipes: Mapping[str, Mapping[str, _Known]],
     jobs: Sequence[Job],
-    store: OutputStore,
 ) -> Iterator[Task]:
     by_key: dict[JobKey, list[SourceFile]] = {}
     for source in source_files(reader, {job.key for job in jobs}):
@@ -88,9 +165,9 @@ def _tasks(
             for name, recipe in _recipes_for(job, recipes[job.batch], source).items():
                 wanted = _row(source, name, recipe)
                 row = known.get(wanted.path)
-                if wanted.path not in seen and _lacks(row, wanted, source, store):
+                if wanted.path not in seen:
                     seen.add(wanted.path)
-                    yield Task(job.batch, job.label, recipe.recipe, wanted, row)
+                    yield Task(job.batch, job.label, recipe.recipe, wanted, row, source.size)
 
 
 def _is_of(source: SourceFile, job: Job) -> bool:
@@ -122,19 +199,8 @@ def _row(source: SourceFile, name: str, recipe: _Known) -> RenditionRow:
     )
 
 
-def _lacks(
-    row: RenditionRow | None, wanted: RenditionRow, source: SourceFile, store: OutputStore
-) -> bool:
-    """Whether the rendition is not there as wanted, and its source is."""
-    if row is not None and row.sha256 is not None:
-        same = (row.source_sha256, row.recipe_digest) == (source.sha256, wanted.recipe_digest)
-        if same and size_of(store.located(row.path)) == row.size:
-            return False
-    return size_of(store.located(source.path)) == source.size
-
-
 def size_of(path: Path) -> int | None:
-    """Bytes of a file; None where there is none."""
+    """Bytes of a file on this machine; None where there is none."""
     try:
         found = path.stat()
         return found.st_size if S_ISREG(found.st_mode) else None
@@ -142,10 +208,8 @@ def size_of(path: Path) -> int | None:
         return None
 
 
-def unwanted(
-    reader: Reader, batches: Sequence[Batch], store: OutputStore
-) -> Iterator[RenditionRow]:
-    """Renditions of these batches that no recipe asks for any more, and whose files are gone."""
+def unwanted(reader: Reader, batches: Sequence[Batch]) -> Iterator[RenditionRow]:
+    """Renditions of the files of these batches that no recipe asks for any more."""
     recipes = {batch.name: batch.renditions for batch in batches}
     names: dict[JobKey, set[str]] = {}
     for batch in batches:
@@ -153,5 +217,5 @@ def unwanted(
             wanted = recipes[batch.name] if job.renditions is None else job.renditions
             names.setdefault(job.key, set()).update(wanted)
     for key, row in current_renditions(reader, names):
-        if row.name not in names[key] and size_of(store.located(row.path)) is None:
+        if row.name not in names[key]:
             yield row

@@ -11,8 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import anyio
@@ -22,7 +21,6 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from kling_batch.core.events import EventKind, Pace, RenditionTotals, RunEvent
 from kling_batch.core.jobs import JSON, Batch, Job
-from kling_batch.core.records import RenditionRow
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.renditions import (
@@ -31,8 +29,9 @@ from kling_batch.ledger.renditions import (
     forget_renditions,
     same_renditions,
 )
-from kling_batch.operations.rendition_tasks import Task, size_of, tasks_of, unwanted
-from kling_batch.output.files import describe_error, digest_of, shown
+from kling_batch.operations.rendition_files import RenditionFiles
+from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_of, unwanted
+from kling_batch.output.files import describe_error, shown
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import FileWorker
 from kling_batch.renditions.make import Made
@@ -41,6 +40,10 @@ from kling_batch.report.run_report import RunReport, RunStarted
 
 #: Jobs that are looked at before the loop has its turn: about five milliseconds.
 _TOGETHER = 100
+#: Renditions that are fetched, put and compared beside those that processes make.
+_AHEAD = 2
+#: Threads for that.
+THREADS = 4
 
 
 def default_workers() -> int:
@@ -79,13 +82,10 @@ class Renditions:
         self._notify = notify
         self._workers = workers or default_workers()
         self._jobs = {(job.batch, job.label): job for b in self._batches for job in b.jobs}
+        self._files = RenditionFiles(store, worker)
         self._tried: set[str] = set()
-        #: Sources that have the content that was saved.
-        self._intact: set[str] = set()
         self._waiting = 0
         self._pool: WorkerPool | None = None
-        #: One sidecar is read and written at a time.
-        self._sidecars = anyio.Lock()
         self._send, self._receive = anyio.create_memory_object_stream[Job | Task](math.inf)
 
     # -- of a display --
@@ -113,28 +113,43 @@ class Renditions:
 
     async def work(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Make what is asked for, until it is cancelled, which kills the processes."""
-        with self._send, self._receive:
-            async with worker_pool(self._workers) as self._pool, anyio.create_task_group() as tasks:
-                for _ in range(self._workers):
-                    tasks.start_soon(self._serve, self._pool, self._receive.clone())
-                task_status.started()
-                await self.look()
-                await anyio.sleep_forever()
+        self._files.clear()
+        try:
+            with self._send, self._receive:
+                async with worker_pool(self._workers) as self._pool:
+                    await self._serve_all(self._pool, task_status)
+        finally:
+            self._files.clear()
+
+    async def _serve_all(self, pool: WorkerPool, task_status: TaskStatus[None]) -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(self._workers + _AHEAD):
+                tasks.start_soon(self._serve, pool, self._receive.clone())
+            task_status.started()
+            await self.look()
+            await anyio.sleep_forever()
 
     async def look(self) -> None:
         """Ask for everything that is missing and was not tried yet."""
         jobs = [*self._jobs.values()]
+        sizes = Sizes(self._store)
         with self._told():
             for first in range(0, len(jobs), _TOGETHER):
-                some = jobs[first : first + _TOGETHER]
-                self.add(tasks_of(self._ledger, self._batches, self._store, some))
+                await self._add_missing(sizes, jobs[first : first + _TOGETHER])
                 await anyio.lowlevel.checkpoint()
+
+    async def _add_missing(self, sizes: Sizes, jobs: Sequence[Job]) -> None:
+        asked = [*asked_of(self._ledger, self._batches, jobs)]
+        if unread := sizes.unread(names_of(asked)):
+            await self._worker.run(sizes.read, unread)
+        self.add(sizes.missing(asked))
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Ask for these, each once."""
         for task in tasks:
             if task.wanted.path not in self._tried:
                 self._tried.add(task.wanted.path)
+                self._files.expect(task)
                 self._put(task)
 
     async def drain(self, *, stopped: Callable[[], bool]) -> None:
@@ -144,10 +159,17 @@ class Renditions:
             await self.look()  # restored files, and second names
             await self._until_done(stopped)
             with self._told():
-                gone = [row.path for row in unwanted(self._ledger, self._batches, self._store)]
-                if gone:
-                    forget_renditions(self._ledger, gone)
+                await self._forget()
         self.totals.left = self._waiting
+
+    async def _forget(self) -> None:
+        """Remove the rows of what nobody wants any more, and is not there."""
+        paths = [row.path for row in unwanted(self._ledger, self._batches)]
+        sizes = Sizes(self._store)
+        if unread := sizes.unread(paths):
+            await self._worker.run(sizes.read, unread)
+        if gone := [path for path in paths if sizes.of(path) is None]:
+            forget_renditions(self._ledger, gone)
 
     async def _until_done(self, stopped: Callable[[], bool]) -> None:
         while self._waiting and not stopped():  # noqa: ASYNC110 - a stop is no event here
@@ -165,10 +187,11 @@ class Renditions:
             async for item in asked:
                 if isinstance(item, Job):
                     with self._told():
-                        self.add(tasks_of(self._ledger, self._batches, self._store, [item]))
+                        await self._add_missing(Sizes(self._store), [item])
                 else:
                     with self._told(item):
                         await self._make(pool, item)
+                    await self._files.done(item)
                 self._waiting -= 1
 
     @contextmanager
@@ -185,64 +208,28 @@ class Renditions:
 
     async def _make(self, pool: WorkerPool, task: Task) -> None:
         """Make one rendition, unless it is there and a sidecar says what it is."""
-        source = self._store.located(task.wanted.source_path)
-        target = self._store.located(task.wanted.path)
-        before = await self._worker.run(self._made_before, task, source, target)
+        before = await self._files.made_before(task)
         begin_rendition(self._ledger, task.wanted)
         if before is not None:
             end_rendition(self._ledger, task.wanted.path, **before)
             return
-        begun = task.known is not None and task.known.sha256 is None
         same = same_renditions(self._ledger, task.wanted)
-        made: Made | Failed | None = await self._worker.run(self._linked, same, target)
+        made: Made | Failed | None = await self._files.linked(same, task)
         if made is None:
+            begun = task.known is not None and task.known.sha256 is None
+            source, target = await self._files.source(task), self._files.target(task)
             made = await pool.make(source, json.loads(task.recipe.text), target, begun=begun)
         if isinstance(made, Failed):
             end_rendition(self._ledger, task.wanted.path, failure=made.reason)
             self._failed(task, made.reason)
             return
-        note = partial(self._store.note_rendition, source, task.wanted.source_sha256)
-        async with self._sidecars:
-            await self._worker.run(note, task.wanted.name, _record(task, made))
+        await self._files.place(task, made, _record(task, made))
         end_rendition(self._ledger, task.wanted.path, **made)
-        self._made(task, target, made)
+        self._made(task, made)
 
-    def _made_before(self, task: Task, source: Path, target: Path) -> Made | None:
-        """What lies under the name, where it is this rendition; another file is kept beside."""
-        self._must_be_intact(task, source)
-        if (size := size_of(target)) is None:
-            return None
-        digest = digest_of(target)
-        if task.known is None:
-            noted = self._store.noted_rendition(source, task.wanted.source_sha256, task.wanted.name)
-            same = (noted.get("recipe_digest"), noted.get("sha256"))
-            if same == (task.wanted.recipe_digest, digest):
-                return Made(sha256=digest, size=size, content_type=str(noted.get("content_type")))
-        if task.known is None or task.known.sha256 not in (None, digest):
-            self._store.back_up(target)
-        return None
-
-    def _linked(self, same: Sequence[RenditionRow], target: Path) -> Made | None:
-        """One more name for what was made of the same content under another one."""
-        for row in same:
-            path = self._store.located(row.path)
-            if row.size is not None and size_of(path) == row.size and digest_of(path) == row.sha256:
-                self._store.publish_rendition(path, target)
-                content_type = row.content_type or ""
-                return Made(sha256=row.sha256, size=row.size, content_type=content_type)
-        return None
-
-    def _must_be_intact(self, task: Task, source: Path) -> None:
-        """Raise `OSError` where the source is no longer what was saved."""
-        if task.wanted.source_path in self._intact:
-            return
-        if digest_of(source) != task.wanted.source_sha256:
-            hint = "`kling-batch verify --repair` puts it back"
-            raise OSError(f"{source.name} has changed since it was saved; {hint}")
-        self._intact.add(task.wanted.source_path)
-
-    def _made(self, task: Task, target: Path, made: Made) -> None:
+    def _made(self, task: Task, made: Made) -> None:
         self.totals.made += 1
+        target = self._store.located(task.wanted.path)
         self._tell(EventKind.RENDITION, task, shown(target), path=shown(target), **made)
 
     def _failed(self, task: Task | None, reason: str) -> None:

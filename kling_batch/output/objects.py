@@ -7,7 +7,6 @@ delete, must not download renders, and must not know fal or the ledger.
 
 from __future__ import annotations
 
-import mimetypes
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from kling_batch.output.file_store import (
     with_renditions,
 )
 from kling_batch.output.files import digest_of
+from kling_batch.output.filetype import content_type_of
 from kling_batch.output.store_errors import StoreError, missing_driver, store_error
 
 #: Bytes of a part, and parts of a file that are sent at once: 8 files hold at most 256 MiB.
@@ -251,7 +251,7 @@ def _in_words(at: ObjectAddress, *, missing: bool = False) -> Iterator[None]:
 
 def _content_type(at: ObjectAddress) -> dict[str, Any]:
     """How this store is told what kind of file it is, so that browsers show it."""
-    kind = mimetypes.guess_type(at.name)[0] or "application/octet-stream"
+    kind = content_type_of(at.name)
     if at.scheme in _S3:
         return {"ContentType": kind}
     return {"content_type": kind} if at.scheme in _GCS else {}

@@ -352,18 +352,39 @@ class OutputStore:
 
     # -- renditions ----------------------------------------------------------------------------
 
-    def publish_rendition(self, source: Path, target: Path) -> None:
-        """Give a rendition one more name, by hard link where the disk can; it appears whole."""
-        half = target.with_name(f".{target.name}.link.part")
-        _FOLDER.second_name(source, half)
-        self._rename(half, target, "")
-        _FOLDER.settle(target)
+    @property
+    def scratch(self) -> Path:
+        """The folder for renditions that a store is to have, and for what they are made of."""
+        return self._spool / "renditions"
+
+    def publish_rendition(self, source: Location, target: Location, sha256: str) -> None:
+        """Give a rendition one more name, by a link or the store's own copy where that is possible.
+
+        It appears whole. Raises `OSError`.
+        """
+        if isinstance(source, Path) and isinstance(target, Path):
+            half = target.with_name(f".{target.name}.link.part")
+            _FOLDER.second_name(source, half)
+            put(half, target, sha256)
+        elif isinstance(source, Path):
+            put(source, target, sha256)
+        elif isinstance(target, Path) or not _copied(source, target):
+            self._fetch_into(source, target, sha256)
+
+    def _fetch_into(self, source: ObjectAddress, target: Location, sha256: str) -> None:
+        folder = target.parent if isinstance(target, Path) else self.scratch
+        folder.mkdir(parents=True, exist_ok=True)
+        half = folder / f".{target.name}.link.part"
+        fetch(source, half, sha256)
+        put(half, target, sha256)
+        half.unlink(missing_ok=True)
 
     def note_rendition(self, final: Location, sha256: str, name: str, made: JSON) -> None:
         """Add to the sidecar of a file what a rendition of it is; nothing where there is none."""
         known = self._record(final)
         if known.get("sha256") == sha256:
-            temporary = final.with_name(f".{final.name}.part")
+            folder = final.parent if isinstance(final, Path) else self._spool
+            temporary = folder / f".{final.name}.part"
             self.write_sidecar(final, with_rendition(known, name, made), temporary)
 
     def noted_rendition(self, final: Location, sha256: str, name: str) -> Mapping[str, JSON]:

@@ -6,7 +6,6 @@ jobs, the ledger, fal or its key. The codecs are imported when they are used.
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from kling_batch.output.files import describe_error, digest_of_open, sync_folder
+from kling_batch.output.filetype import content_type_of
 from kling_batch.renditions.geometry import RenditionError
 
 
@@ -23,9 +23,6 @@ class Made(TypedDict):
     sha256: str
     size: int
     content_type: str
-
-
-_CONTENT_TYPES = {".webp": "image/webp", ".avif": "image/avif", ".webm": "video/webm"}
 
 
 #: Gives a finished temporary file its final name, whole or not at all, and tells what it is.
@@ -70,8 +67,7 @@ def place_in_folder(temporary: Path, target: Path) -> Made:
         size = os.fstat(file.fileno()).st_size
     temporary.replace(target)
     sync_folder(target.parent)
-    guessed = _CONTENT_TYPES.get(target.suffix) or mimetypes.guess_type(target.name)[0]
-    return Made(sha256=digest, size=size, content_type=guessed or "application/octet-stream")
+    return Made(sha256=digest, size=size, content_type=content_type_of(target.name))
 
 
 def remove_leftovers(target: Path) -> None:

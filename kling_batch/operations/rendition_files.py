@@ -19,6 +19,7 @@ import anyio
 from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.records import RenditionRow
 from kling_batch.operations.rendition_tasks import Task
+from kling_batch.output.renditions import note_rendition, noted_rendition, publish_rendition
 from kling_batch.output.store import OutputStore, fetch, put
 from kling_batch.output.store_errors import StoreError
 from kling_batch.output.worker import FileWorker
@@ -94,7 +95,7 @@ class RenditionFiles:
             return None
         digest = self._store.digest(target)
         if known is None:
-            noted = self._store.noted_rendition(source, wanted.source_sha256, wanted.name)
+            noted = noted_rendition(source, wanted.source_sha256, wanted.name)
             if (noted.get("recipe_digest"), noted.get("sha256")) == (wanted.recipe_digest, digest):
                 return Made(sha256=digest, size=size, content_type=str(noted.get("content_type")))
         if known is None or known.sha256 not in (None, digest):
@@ -122,7 +123,8 @@ class RenditionFiles:
             if row.sha256 is None or row.size is None:
                 continue
             if self._store.intact(at, row.size, row.sha256):
-                self._store.publish_rendition(at, self._at(task.wanted.path), row.sha256)
+                target, scratch = self._at(task.wanted.path), self._store.scratch
+                publish_rendition(at, target, row.sha256, scratch)
                 content_type = row.content_type or ""
                 return Made(sha256=row.sha256, size=row.size, content_type=content_type)
         return None
@@ -159,9 +161,7 @@ class RenditionFiles:
                 await self._worker.run(local.unlink)
         source = self._at(wanted.source_path)
         async with self._sources[wanted.source_path].lock:
-            await self._lasting(
-                self._store.note_rendition, source, wanted.source_sha256, wanted.name, record
-            )
+            await self._lasting(note_rendition, source, wanted.source_sha256, wanted.name, record)
 
     def _folder(self, task: Task) -> Path:
         """Where a source and its renditions lie, under the names that they have in the store."""

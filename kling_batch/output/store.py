@@ -22,19 +22,14 @@ from kling_batch.core.locations import Location, ObjectAddress, is_address
 from kling_batch.core.outcomes import Fetched
 from kling_batch.errors import UsageError
 from kling_batch.output import spool
-from kling_batch.output.file_store import (
-    FileStore,
-    record_in,
-    renditions_in,
-    sidecar_of,
-    with_rendition,
-)
+from kling_batch.output.file_store import FileStore, sidecar_of
 from kling_batch.output.files import relative_to, sync_file
 from kling_batch.output.folder import LocalFolder
 
 __all__ = [
     "OutputStore",
     "Superseded",
+    "copied",
     "fetch",
     "put",
     "sidecar_of",
@@ -98,7 +93,8 @@ def write_object(at: ObjectAddress, data: bytes) -> None:
     ObjectStore().write(at, data)
 
 
-def _copied(source: ObjectAddress, final: ObjectAddress) -> bool:
+def copied(source: ObjectAddress, final: ObjectAddress) -> bool:
+    """Let a store copy an object itself; False: they are in different ones. Raises `OSError`."""
     from kling_batch.output.objects import ObjectStore  # noqa: PLC0415
 
     return ObjectStore().copy(source, final)
@@ -305,7 +301,7 @@ class OutputStore:
         if isinstance(source, Path) and isinstance(final, Path):
             _FOLDER.second_name(source, temporary)
         elif isinstance(source, ObjectAddress):
-            if isinstance(final, ObjectAddress) and _copied(source, final):
+            if isinstance(final, ObjectAddress) and copied(source, final):
                 return self._named(final, record, temporary)
             fetch(source, temporary, sha256)
         elif source != temporary:
@@ -350,49 +346,7 @@ class OutputStore:
         """
         store_for(final).write_sidecar(final, record, temporary)
 
-    # -- renditions ----------------------------------------------------------------------------
-
     @property
     def scratch(self) -> Path:
         """The folder for renditions that a store is to have, and for what they are made of."""
         return self._spool / "renditions"
-
-    def publish_rendition(self, source: Location, target: Location, sha256: str) -> None:
-        """Give a rendition one more name, by a link or the store's own copy where that is possible.
-
-        It appears whole. Raises `OSError`.
-        """
-        if isinstance(source, Path) and isinstance(target, Path):
-            half = target.with_name(f".{target.name}.link.part")
-            _FOLDER.second_name(source, half)
-            put(half, target, sha256)
-        elif isinstance(source, Path):
-            put(source, target, sha256)
-        elif isinstance(target, Path) or not _copied(source, target):
-            self._fetch_into(source, target, sha256)
-
-    def _fetch_into(self, source: ObjectAddress, target: Location, sha256: str) -> None:
-        folder = target.parent if isinstance(target, Path) else self.scratch
-        folder.mkdir(parents=True, exist_ok=True)
-        half = folder / f".{target.name}.link.part"
-        fetch(source, half, sha256)
-        put(half, target, sha256)
-        half.unlink(missing_ok=True)
-
-    def note_rendition(self, final: Location, sha256: str, name: str, made: JSON) -> None:
-        """Add to the sidecar of a file what a rendition of it is; nothing where there is none."""
-        known = self._record(final)
-        if known.get("sha256") == sha256:
-            folder = final.parent if isinstance(final, Path) else self._spool
-            temporary = folder / f".{final.name}.part"
-            self.write_sidecar(final, with_rendition(known, name, made), temporary)
-
-    def noted_rendition(self, final: Location, sha256: str, name: str) -> Mapping[str, JSON]:
-        """What the sidecar of a file with this digest says of a rendition; empty: nothing."""
-        known = self._record(final)
-        noted = renditions_in(known).get(name) if known.get("sha256") == sha256 else None
-        return noted if isinstance(noted, Mapping) else {}
-
-    def _record(self, final: Location) -> dict[str, Any]:
-        sidecar = sidecar_of(final)
-        return {} if self.size(sidecar) is None else record_in(self.read(sidecar))

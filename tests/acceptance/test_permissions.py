@@ -91,11 +91,11 @@ def test_what_verify_may_not_read_is_a_finding_and_is_not_fetched_over(
 def test_a_gallery_that_cannot_be_written_is_a_sentence(folder: Folder) -> None:
     folder.outputs.chmod(0o555)
 
-    told = folder.say("gallery", code=1)
+    told = folder.say("gallery", code=2)
 
-    assert told.startswith("kling-batch: outputs/")
-    assert "gallery.html" in told
+    assert told.startswith("kling-batch: the page cannot be written into outputs:")
     assert "Permission denied" in told
+    assert "kling-batch gallery --ledger outputs/ledger.db --output FOLDER" in told
 
 
 def test_a_file_that_cannot_be_adopted_is_a_sentence_and_changes_nothing(folder: Folder) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import httpx
+import pytest
 from support.books import paid_once
 from support.engine import PRO, Bent, Rig, account, make_job, make_jobs
 
@@ -66,8 +67,11 @@ def test_the_daily_cap_counts_every_batch_and_lets_go_after_a_day(tmp_path: Path
     assert rig.world.books.total_charged_micro_usd == 1_680_000
 
 
-def test_the_daily_cap_holds_although_the_clock_is_set_forward_in_the_run(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+@pytest.mark.parametrize("loop_start", [0.0, 1e6])
+def test_the_daily_cap_holds_although_the_clock_is_set_forward_in_the_run(
+    tmp_path: Path, loop_start: float
+) -> None:
+    rig = Rig(tmp_path, loop_start=loop_start)
     caps = (Cap(limit=MicroUSD(900_000), window=timedelta(days=1)),)
 
     async def jump(engine: Engine) -> None:

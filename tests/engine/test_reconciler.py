@@ -545,8 +545,12 @@ def test_our_own_request_without_payload_shows_at_once_that_fal_stores_none(
     assert warning.startswith("fal stores no payloads for this key; submissions in doubt are left")
 
 
-def test_other_requests_without_payload_show_it_after_five_minutes(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
+@pytest.mark.parametrize("loop_start", [0.0, 5000.0])
+def test_other_requests_without_payload_show_it_after_five_minutes(
+    tmp_path: Path, loop_start: float
+) -> None:
+    lost = Fault(stage="submit.before", what="reset", nth=1)
+    rig = Rig(tmp_path, account(), [lost], loop_start=loop_start)
     rig.world.accept(rig.world.endpoint(T2V), {"prompt": "foreign"}, store_io=False)
     rig.epoch += timedelta(seconds=30)
     jobs = make_jobs(1)

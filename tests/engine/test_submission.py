@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from support.books import paid_once
 from support.engine import CountingUploads, Rig, account, make_job, make_jobs, slow
@@ -14,6 +15,7 @@ from support.engine import CountingUploads, Rig, account, make_job, make_jobs, s
 from kling_batch.core.jobs import LocalFile
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.emulator import Fault, Settings
+from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode, LedgerError
 from kling_batch.ledger.ledger import Ledger, RequestClaimedError
 
@@ -72,6 +74,26 @@ def test_a_post_that_is_repeated_is_told_with_its_job_its_reason_and_the_pause(
     assert event.job == "job-0"
     assert event.message == f"HTTP {status}: {body['detail']}; again in {seconds:.0f} s"
     assert event.data["reason"] == reason
+    paid_once(rig, 1)
+
+
+@pytest.mark.parametrize(("status", "slower"), [(429, True), (403, False)])
+def test_only_a_throttled_post_slows_all_submissions_down(
+    tmp_path: Path, status: int, slower: bool
+) -> None:
+    body = json.dumps({"detail": "User is locked. Reason: Exhausted balance"})
+    fault = Fault(stage="submit.before", what="status", status=status, body=body, nth=1)
+    rig = Rig(tmp_path, faults=[fault])
+    seen: list[bool] = []
+
+    async def look(engine: Engine) -> None:
+        await anyio.sleep(0.5)
+        pace = engine._context.pace()
+        seen.append(pace.rate < pace.most)
+
+    rig.run(make_jobs(1), stop=look)
+
+    assert seen == [slower]
     paid_once(rig, 1)
 
 

@@ -149,6 +149,8 @@ class Rig:
     worker: FileWorker = field(default_factory=InLoop)
     #: Whether an endpoint's answers must hold files.
     media: Any = lambda _: True
+    #: What the loop's clock shows at the start of a run.
+    loop_start: float = 0.0
 
     def __post_init__(self) -> None:
         self.epoch = START
@@ -161,7 +163,7 @@ class Rig:
 
     def _elapsed(self) -> float:
         try:
-            return anyio.current_time()
+            return anyio.current_time() - self.loop_start
         except anyio.NoEventLoopError:
             return self._virtual
 
@@ -199,6 +201,7 @@ class Rig:
                 cost_of,
             )
             clock = trio.testing.MockClock(autojump_threshold=0)
+            clock.jump(self.loop_start)
             run_result = trio.run(work, clock=clock)
             ledger.end_run(0)
         return run_result
@@ -239,7 +242,7 @@ class Rig:
                     tasks.cancel_scope.cancel()
                 return run_result
         finally:
-            self._virtual = anyio.current_time()
+            self._virtual = self._elapsed()
 
     def store(self) -> OutputStore:
         return OutputStore({"test": self.folder}, self.folder)

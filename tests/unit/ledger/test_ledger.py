@@ -18,7 +18,7 @@ from kling_batch.core.outcomes import CancelAnswer, Charged, Failure, FailureKin
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap, OverCap
 from kling_batch.errors import LedgerError, UsageError
-from kling_batch.ledger.durability import LONG_LOG
+from kling_batch.ledger.database import LONG_LOG
 from kling_batch.ledger.ledger import Ledger, RequestClaimedError
 from kling_batch.ledger.overrides import adopt
 

@@ -23,7 +23,7 @@ from kling_batch.output.store import OutputStore
 #: Jobs that are looked at together.
 _TOGETHER = 500
 #: Objects of one folder that are asked for one by one; of more, the folder is listed.
-_ONE_BY_ONE = 4
+_ONE_BY_ONE = 16
 
 
 class Task(NamedTuple):
@@ -60,7 +60,8 @@ class Sizes:
 
     def unread(self, names: Iterable[str]) -> list[str]:
         """Those that lie in a store which was not asked for them yet."""
-        return [name for name in names if is_address(name) and name not in self._found]
+        wanted = dict.fromkeys(name for name in names if is_address(name))
+        return [name for name in wanted if name not in self._found]
 
     def read(self, names: Iterable[str]) -> None:
         """Ask stores for the sizes of these; what lies on this machine is looked at by `of`."""
@@ -81,21 +82,27 @@ class Sizes:
         return self._found.get(name) if isinstance(at, ObjectAddress) else size_of(at)
 
     def _lacks(self, task: Task) -> bool:
-        wanted, row = task.wanted, task.known
-        if row is not None and row.sha256 is not None:
-            same = (row.source_sha256, row.recipe_digest) == (
-                wanted.source_sha256,
-                wanted.recipe_digest,
-            )
-            if same and self.of(row.path) == row.size:
-                return False
-        return self.of(wanted.source_path) == task.source_size
+        row = _current(task)
+        if row is not None and self.of(row.path) == row.size:
+            return False
+        return self.of(task.wanted.source_path) == task.source_size
+
+
+def _current(task: Task) -> RenditionRow | None:
+    """What was made of this content by this recipe, and is to be there."""
+    wanted, row = task.wanted, task.known
+    if row is None or row.sha256 is None:
+        return None
+    same = row.source_sha256 == wanted.source_sha256 and row.recipe_digest == wanted.recipe_digest
+    return row if same else None
 
 
 def names_of(tasks: Iterable[Task]) -> Iterator[str]:
-    """The stored names of renditions and of what they are made of."""
+    """The stored names whose sizes tell whether renditions are there."""
     for task in tasks:
-        yield from (task.wanted.path, task.wanted.source_path)
+        yield task.wanted.source_path
+        if _current(task) is not None:
+            yield task.wanted.path
 
 
 def tasks_of(

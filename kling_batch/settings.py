@@ -112,6 +112,8 @@ class Settings:
     deadline: float | None
     #: By batch: seconds back in which paid requests are looked for in fal's list.
     reuse: dict[str, float]
+    #: Processes that make renditions, or None.
+    workers: int | None
     options: RunOptions = field(repr=False)
 
     @property
@@ -169,6 +171,7 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
             batch.name: _first(options.reuse, _first(batch.limits.reuse, DEFAULT_REUSE))
             for batch in batches
         },
+        workers=_least([lim.workers for lim in limits]),
         options=options,
     )
 

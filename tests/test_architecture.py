@@ -86,13 +86,13 @@ HOMES: dict[str, set[str]] = {
     "jinja2": {"manifest.templating", "report.gallery"},
     "rich": {"report.display"},
     "dotenv": {"fal.key_file"},
-    "PIL": {"manifest.probe", "report.posters"},
-    "av": {"manifest.probe", "report.posters"},
+    "PIL": {"manifest.probe", "report.posters", "renditions.pictures", "renditions.frames"},
+    "av": {"manifest.probe", "report.posters", "renditions.frames", "renditions.video"},
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {
         *("engine", "fal.client", "wire", "output.download", "output.worker", "operations"),
-        *("api.runs", "mcp", "review.app"),
+        *("api.runs", "mcp", "review.app", "renditions.pool"),
     },
     "starlette": {"review.app"},
     "uvicorn": {"review.server"},
@@ -100,10 +100,10 @@ HOMES: dict[str, set[str]] = {
     "fsspec": {"output.objects"},
     # Of the standard library: what only one place may do.
     "asyncio": {"wire.sockets"},
-    "threading": set(),
-    "subprocess": {"mcp.program", "operations.hooks"},
+    "threading": {"renditions.worker"},
+    "subprocess": {"mcp.program", "operations.hooks", "renditions.pool", "renditions.command"},
     "apprise": {"operations.notify"},
-    "time": {"report.display.watch"},
+    "time": {"report.display.watch", "renditions.worker"},
     "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }
@@ -135,7 +135,13 @@ PURE = sorted(
     }
     | {
         *("fal.addresses", "wire.addresses", "wire.headers", "wire.protocol"),
-        *("fal.classify", "fal.responses", "ledger.migrations", "ledger.rows"),
+        *(
+            "fal.classify",
+            "fal.responses",
+            "ledger.first_schema",
+            "ledger.migrations",
+            "ledger.rows",
+        ),
         *("planning.plan", "planning.retry", "engine.matching", "engine.pacing"),
         *("output.filetype", "settings", "report.run_report"),
     }
@@ -262,6 +268,7 @@ CATCH_ALL = {
     "ledger.ledger": 2,  # give the lock back; raises again
     "engine.job_flow": 1,  # frees the window place; raises again
     "operations.hooks": 1,  # ends the process that it has started; raises again
+    "operations.renditions": 1,  # a rendition must not end a run that has paid; told, exit 1
     "operations.drive": 1,  # an error out of its task group, raised again
     "operations.run": 1,  # the run's exit code; raises again
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
@@ -270,6 +277,7 @@ CATCH_ALL = {
     "manifest.templating": 2,  # a user's template may raise anything
     "manifest.probe": 2,  # decoders raise anything over a strange file
     "report.posters": 1,  # the same
+    "renditions.worker": 1,  # the same; an answer to the pool
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
     "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
     "wire.over_httpx": 2,  # the same

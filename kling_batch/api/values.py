@@ -129,6 +129,9 @@ class RunReport:
     emulated: bool
     #: Commands to type next.
     next_steps: tuple[str, ...]
+    #: Renditions that this run made, and a sentence for each that it could not make.
+    renditions_made: int
+    renditions_failed: tuple[str, ...]
 
     @classmethod
     def of(cls, report: run_report.RunReport) -> Self:
@@ -147,6 +150,8 @@ class RunReport:
             ledger=Path(report.ledger),
             emulated=report.emulated,
             next_steps=report.next_steps,
+            renditions_made=report.renditions.made,
+            renditions_failed=tuple(report.renditions.failed),
         )
 
     @property

@@ -6,7 +6,7 @@ Environment variables come after flags and before the manifest: `KLING_BATCH_MAX
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -209,25 +209,31 @@ def limit_options(command: F) -> F:
     return command
 
 
+def job_options(command: F) -> F:
+    """Which jobs of the manifest, whatever is done with them."""
+    return _decorated(command, _CHOICE, _VARIABLES)
+
+
 def selection_options(command: F) -> F:
-    """Which jobs of the manifest."""
-    for decorate in reversed(
-        (
-            click.option(
-                "--only", multiple=True, metavar="GLOB", help="Only jobs whose id matches"
-            ),
-            click.option(
-                "--exclude", multiple=True, metavar="GLOB", help="No jobs whose id matches"
-            ),
-            click.option("--tag", multiple=True, help="Only jobs with this tag"),
-            click.option("--limit", type=click.IntRange(0), help="Submit at most this many jobs"),
-            click.option(
-                "--set", "variables", multiple=True, metavar="KEY=VALUE", help="Set a variable"
-            ),
-        )
-    ):
+    """Which jobs of the manifest, and how many of them are submitted."""
+    limit = click.option("--limit", type=click.IntRange(0), help="Submit at most this many jobs")
+    return _decorated(command, _CHOICE, (limit,), _VARIABLES)
+
+
+def _decorated(command: F, *groups: Sequence[Callable[[Any], Any]]) -> F:
+    for decorate in reversed([each for group in groups for each in group]):
         command = decorate(command)
     return command
+
+
+_CHOICE = (
+    click.option("--only", multiple=True, metavar="GLOB", help="Only jobs whose id matches"),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="No jobs whose id matches"),
+    click.option("--tag", multiple=True, help="Only jobs with this tag"),
+)
+_VARIABLES = (
+    click.option("--set", "variables", multiple=True, metavar="KEY=VALUE", help="Set a variable"),
+)
 
 
 def options_of(values: dict[str, Any]) -> RunOptions:

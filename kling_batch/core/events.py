@@ -46,6 +46,9 @@ class EventKind(StrEnum):
     #: Paid and rendered, but a file is not in its place.
     UNDELIVERED = "undelivered"
     SAVED = "saved"
+    #: A rendition of a saved file was made, or was not.
+    RENDITION = "rendition"
+    RENDITION_FAILED = "rendition_failed"
     RETRYING = "retrying"
     FAILED = "failed"
     BLOCKED = "blocked"
@@ -103,6 +106,17 @@ class StopReason:
 
 
 @dataclass(slots=True)
+class RenditionTotals:
+    """What became of the renditions of a run."""
+
+    made: int = 0
+    #: A sentence each.
+    failed: list[str] = field(default_factory=list)
+    #: Not made because the run was stopped.
+    left: int = 0
+
+
+@dataclass(slots=True)
 class RunResult:
     """Result of a run that the ledger does not record: stop reasons, blocked and failed jobs."""
 
@@ -114,6 +128,7 @@ class RunResult:
     #: Every file was restored under all its names.
     restored: set[JobName] = field(default_factory=set)
     stops: list[StopReason] = field(default_factory=list)
+    renditions: RenditionTotals = field(default_factory=RenditionTotals)
 
     def stopped_by(self) -> tuple[ExitCode, ...]:
         """The codes of all stops, each once."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NewType, TypeAlias
 from unicodedata import is_normalized, normalize
 
 from kling_batch.core.quantities import FailureLimit, MicroUSD
+from kling_batch.core.recipes import Recipe
 from kling_batch.core.urls import unsigned
 from kling_batch.errors import ArgumentPath, Place, Problem
 
@@ -149,6 +150,8 @@ class Job(NamedTuple):
     #: The id of its drafts: it is paid for once the one of the same take is approved. Empty for
     #: a job without review.
     draft: str = ""
+    #: Names of the renditions that its files get; None: all that can be made of them.
+    renditions: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:
@@ -178,6 +181,8 @@ class Limits:
     #: Seconds back in which a request that fal lists is collected instead of bought again.
     reuse: float | None = None
     max_failures: FailureLimit | None = None
+    #: Processes that make renditions.
+    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +212,8 @@ class Batch:
     #: Where the end of a run is told: addresses for apprise, which are secrets, or `$NAME` for one
     #: that an environment variable holds.
     notify: tuple[str, ...] = field(default=(), repr=False)
+    #: What is made of each saved file, by name.
+    renditions: Mapping[str, Recipe] = field(default_factory=dict)
     #: Job and path of an argument → its place; None where nothing more is known than `Job.place`.
     locate: Callable[[Job, ArgumentPath], Place] | None = field(
         default=None, repr=False, compare=False

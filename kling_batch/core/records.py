@@ -301,3 +301,38 @@ class OverCap:
     cap: Cap
     committed: MicroUSD
     estimate: MicroUSD
+
+
+# -- renditions ----------------------------------------------------------------------------------
+
+
+class RenditionRow(NamedTuple):
+    """A row of `renditions`: what was made of a file, or is to be."""
+
+    #: Stored name of the rendition, and of the file that it is made of.
+    path: str
+    source_path: str
+    source_sha256: str
+    name: str
+    #: Canonical JSON of the recipe, and its digest.
+    recipe: str
+    recipe_digest: str
+    #: None until it is made.
+    sha256: str | None = None
+    size: int | None = None
+    content_type: str | None = None
+    made_at: str | None = None
+    #: Why the last try made nothing.
+    failure: str | None = None
+
+
+class SourceFile(NamedTuple):
+    """A paid file, as renditions are made of it."""
+
+    job_key: JobKey
+    output_index: int
+    ext: str
+    path: str
+    sha256: str
+    size: int
+    content_type: str

@@ -41,8 +41,14 @@ _SELECTS: dict[str, str] = {
         " x.saved_at, f.placed_at, f.superseded_at"
         " from files f join artifacts x on x.id = f.artifact_id order by x.id, f.path"
     ),
+    "rendition": (
+        "select path, source_path, source_sha256, name, recipe, recipe_digest, begun_at, sha256,"
+        " size, content_type, made_at, failure as reason from renditions order by path"
+    ),
     "verdict": "select * from verdicts order by id",
 }
+#: Kinds that ledgers of older versions do not have, and their tables.
+_LATER = {"rendition": "renditions", "verdict": "verdicts"}
 
 _TAGS = (
     ", (select json_group_array(tag) from tags t where t.batch = n.batch and t.job_id = n.job_id)"
@@ -50,7 +56,7 @@ _TAGS = (
 )
 
 #: Columns that hold JSON.
-_JSON = {"batches", "arguments", "tags", "payload", "output", "failure", "data"}
+_JSON = {"batches", "arguments", "tags", "payload", "output", "failure", "data", "recipe"}
 _MICRO = "_micro_usd"
 
 
@@ -58,7 +64,7 @@ def records(reader: Reader) -> Iterator[tuple[str, dict[str, Any]]]:
     """Kind and fields of every record; a kind that the ledger does not have yet is left out."""
     tables = set(reader.db.table_names())
     for kind, sql in _SELECTS.items():
-        if kind == "verdict" and "verdicts" not in tables:
+        if _LATER.get(kind, "jobs") not in tables:
             continue
         select = sql.replace("{tags}", _TAGS if "tags" in tables else "")
         for row in query(reader.db, reader.path, select):

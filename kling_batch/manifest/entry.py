@@ -35,7 +35,9 @@ _RAW_ONLY = ("input", "price")
 _NO_COLUMNS = frozenset({"review"})
 _TEXT_KEYS = frozenset({"id", "prompt", "multi_prompt", "elements", "input"})
 #: Keys that may differ while the request stays the same but for its prompt.
-_OUTSIDE_FORM = frozenset({"id", "prompt", "takes", "tags"})
+_OUTSIDE_FORM = frozenset({"id", "prompt", "takes", "tags", "renditions"})
+#: Where `renditions` is not said; null is a value of it: none.
+UNSAID = object()
 
 
 def _is_text_key(name: str) -> bool:
@@ -68,10 +70,12 @@ class Given(NamedTuple):
     """The values of one job, templates rendered."""
 
     origin: Origin
-    #: `id`, `takes` and `tags` are not checked yet.
+    #: `id`, `takes`, `tags` and `renditions` are not checked yet.
     id: JSON
     takes: JSON
     tags: JSON
+    #: `UNSAID` where nobody says.
+    renditions: JSON
     #: The variables that its templates may name.
     scope: Scope
     values: Mapping[str, JSON]
@@ -156,6 +160,7 @@ class Entry:
                         values.pop("id", None),
                         values.pop("takes", None),
                         values.pop("tags", None),
+                        values.pop("renditions", UNSAID),
                         scope,
                         values,
                         defaults,

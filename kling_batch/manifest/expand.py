@@ -26,9 +26,10 @@ from kling_batch.core.jobs import (
     job_key,
     output_suffix,
 )
+from kling_batch.core.recipes import Media, Recipe
 from kling_batch.errors import Place
 from kling_batch.manifest import fields
-from kling_batch.manifest.entry import Given, Origin
+from kling_batch.manifest.entry import UNSAID, Given, Origin
 from kling_batch.manifest.paths import PathTemplate, folded, is_plain_id, problem_of_id
 from kling_batch.manifest.request import NOT_JSON, Request, Requests
 from kling_batch.manifest.review import Stage, same_render, stages
@@ -45,6 +46,7 @@ class Expansion:
     batch: str
     path: PathTemplate
     requests: Requests
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     #: Indexes in `jobs` of those whose keys depend on other jobs.
     waiting: dict[int, Origin] = field(default_factory=dict)
@@ -122,6 +124,7 @@ class Expansion:
         model, mode, tier = (
             (endpoint.model, endpoint.mode, endpoint.tier) if endpoint else ("", "", "")
         )
+        renditions = self._renditions(given, mode)
         estimate, note = request.estimate
         for take in range(1, takes + 1):
             key = UNRESOLVED if request.waiting else _key(request, take, origin)
@@ -157,11 +160,30 @@ class Expansion:
                 tags=tags,
                 entry=origin.entry.index,
                 draft=draft,
+                renditions=renditions,
             )
             self._claim_path(job, origin)
             if request.waiting:
                 self.waiting[len(self.jobs)] = origin
             self.jobs.append(job)
+
+    def _renditions(self, given: Given, mode: str) -> tuple[str, ...] | None:
+        """The recipes that a job names, checked; None: it names none, and gets what fits."""
+        if given.renditions is UNSAID:
+            return None
+        names = _read(fields.rendition_names, "renditions", given.renditions, given.origin) or ()
+        # Renders of an endpoint that the catalogue does not know may be anything.
+        media = Media.IMAGE if mode.endswith("-to-image") else Media.VIDEO
+        for name in names:
+            recipe = self.recipes.get(name)
+            if recipe is None:
+                message = f"there is no rendition `{name}`"
+                hint = nearest(name, self.recipes) or "declare it under `renditions:` at the top"
+                given.origin.error(("renditions",), message, "unknown-rendition", hint)
+            elif mode and not recipe.takes(media):
+                message = f"the rendition `{name}` cannot be made of the {media} that {mode} gives"
+                given.origin.error(("renditions",), message, "wrong-rendition")
+        return names
 
     def _id(self, value: JSON, plain: bool, origin: Origin, place: Place) -> str | None:
         if value is None:

@@ -60,6 +60,11 @@ def tags(value: JSON) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text(word) for word in words if word != ""))
 
 
+def rendition_names(value: JSON) -> tuple[str, ...]:
+    """Names of recipes; null is none of them."""
+    return () if value is None else tags(value)
+
+
 def text(value: JSON) -> str:
     """Text that is not empty; a number counts as its digits."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):

@@ -23,8 +23,10 @@ from kling_batch.core.quantities import (
     parse_start_timeout,
     parse_window,
 )
+from kling_batch.core.recipes import Recipe
 from kling_batch.manifest import fields
 from kling_batch.manifest.paths import DEFAULT_PATH
+from kling_batch.manifest.recipes import read_recipes
 
 #: What reads the value of a key; None where rendering its template shows whether it is right.
 Readers = Mapping[str, Callable[[Any], Any] | None]
@@ -41,6 +43,7 @@ _LIMITS: Readers = {
     "retry_attempts": fields.between(1, 100),
     "max_failures": parse_failure_limit,
     "start_timeout": parse_start_timeout,
+    "workers": fields.between(1, 64),
 }
 _DOCUMENT: Readers = {
     "version": fields.version,
@@ -52,13 +55,14 @@ _DOCUMENT: Readers = {
     "retry": fields.retry,
     "hooks": fields.hooks,
     "notify": fields.notify,
+    "renditions": read_recipes,
     "limits": None,
     "review": None,
     "defaults": None,
     "jobs": None,
 }
 _DEFAULTS: Readers = {
-    **dict.fromkeys(("model", "mode", "tier", "takes", "tags")),
+    **dict.fromkeys(("model", "mode", "tier", "takes", "tags", "renditions")),
     "params": fields.mapping,
     **dict.fromkeys(index().users),
 }
@@ -96,6 +100,7 @@ class Manifest:
     limits: core.Limits = field(default=core.Limits())
     hooks: core.Hooks = field(default=core.Hooks())
     notify: tuple[str, ...] = field(default=(), repr=False)
+    renditions: Mapping[str, Recipe] = field(default_factory=dict)
     vars: Mapping[str, JSON]
     env: Mapping[str, str]
     defaults: Mapping[str, JSON]
@@ -132,6 +137,7 @@ def read_valid(value: JSON) -> Manifest | None:
         limits=core.Limits(**limits),
         hooks=document.get("hooks") or core.Hooks(),
         notify=document.get("notify") or (),
+        renditions=document.get("renditions") or {},
         vars=document.get("vars") or {},
         env=document.get("env") or {},
         defaults=defaults or {},

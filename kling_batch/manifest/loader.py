@@ -173,7 +173,7 @@ class _Loading:
         name = self._name()
         output = self._output(manifest.output)
         requests = Requests(Files(self._path.parent), self._model)
-        expansion = Expansion(name, self._path_template(), requests)
+        expansion = Expansion(name, self._path_template(), requests, manifest.renditions)
         entries: dict[int, Entry] = {}
 
         def find(job: Job, path: ArgumentPath) -> Place:
@@ -186,6 +186,7 @@ class _Loading:
         if not jobs and not self._collector.errors:
             message = "there is no job at all; every `when:` is false, or the table is empty"
             self._collector.error(self._tree.place(("jobs",)), message, "empty")
+        self._check_rendition_names(jobs)
         return Batch(
             name=name,
             source=str(self._path),
@@ -195,6 +196,7 @@ class _Loading:
             notify=manifest.notify,
             unpicked=bool(expansion.waiting) and any(map(_needs_pick, jobs)),
             output=output,
+            renditions=manifest.renditions,
             locate=find,
         )
 
@@ -211,6 +213,28 @@ class _Loading:
                 message = f"`{job.label}` is the same render as `{first.label}`: paid for once"
                 hint = "`takes: 2` asks for another one"
                 self._collector.warn(job.place, message, "same-render", hint)
+
+    def _check_rendition_names(self, jobs: Sequence[Job]) -> None:
+        """Report renditions that would have the names of other jobs' files."""
+        recipes = self._manifest.renditions
+        if not recipes:
+            return
+        first_of: dict[str, str] = {}
+        for name in recipes:
+            first = first_of.setdefault(folded(name), name)
+            if first != name:
+                message = f"the renditions `{first}` and `{name}` would have the same file names"
+                place = self._tree.place(("renditions", name), key=True)
+                self._collector.error(place, message, "path-collision")
+        owners = {folded(job.path.format(output="", ext="")): job for job in jobs}
+        for stem, job in owners.items():
+            for name in recipes if job.renditions is None else job.renditions:
+                other = owners.get(folded(f"{stem}.{name}"))
+                if other is not None:
+                    message = f"the rendition `{name}` of `{job.label}` would have the name of"
+                    hint = "give the rendition or the job another name"
+                    message = f"{message} the file of `{other.label}`"
+                    self._collector.error(other.place, message, "path-collision", hint)
 
     def _frame(self) -> Manifest:
         if (valid := read_valid(self._tree.value)) is not None:

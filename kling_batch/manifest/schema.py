@@ -51,6 +51,8 @@ from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest import fields
 from kling_batch.manifest.frame import AUTHORS, JOB_KEYS, OWN_KEYS, Manifest, copied
 from kling_batch.manifest.paths import DEFAULT_PATH
+from kling_batch.manifest.recipes import SCHEMA as RECIPE
+from kling_batch.manifest.recipes import read_name, read_recipe
 
 # --- values -------------------------------------------------------------------------------------
 
@@ -63,6 +65,9 @@ Window = Annotated[float, BeforeValidator(parse_window), WithJsonSchema(fields.W
 Rate = Annotated[float, BeforeValidator(parse_rate), WithJsonSchema(fields.RATE)]
 Requests = Annotated[
     int, BeforeValidator(fields.between(1, 10_000)), WithJsonSchema(fields.whole(1, 10_000))
+]
+Workers = Annotated[
+    int, BeforeValidator(fields.between(1, 64)), WithJsonSchema(fields.whole(1, 64))
 ]
 Attempts = Annotated[
     int, BeforeValidator(fields.between(1, 100)), WithJsonSchema(fields.whole(1, 100))
@@ -84,6 +89,8 @@ Retry = Annotated[int | None, BeforeValidator(fields.retry), WithJsonSchema(fiel
 Hooks = Annotated[core.Hooks, BeforeValidator(fields.hooks), WithJsonSchema(fields.HOOKS)]
 Notify = Annotated[tuple[str, ...], BeforeValidator(fields.notify), WithJsonSchema(fields.NOTIFY)]
 Matrix = Annotated[Mapping[str, Any], BeforeValidator(fields.matrix), WithJsonSchema(fields.MATRIX)]
+RecipeName = Annotated[str, BeforeValidator(read_name)]
+RecipeModel = Annotated[Any, BeforeValidator(read_recipe), WithJsonSchema(RECIPE)]
 Object = Annotated[
     Mapping[str, Any], BeforeValidator(fields.mapping), WithJsonSchema(fields.OBJECT)
 ]
@@ -92,6 +99,7 @@ Object = Annotated[
 AnyText = Annotated[Any, WithJsonSchema(fields.TEXT)]
 AnyWord = Annotated[Any, WithJsonSchema(fields.WORD)]
 AnyTags = Annotated[Any, WithJsonSchema(fields.TAGS)]
+AnyRecipes = Annotated[Any, WithJsonSchema(fields.TAGS)]
 AnyModel = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*models()]}))]
 AnyMode = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*modes()]}))]
 AnyTier = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*tiers()]}))]
@@ -133,6 +141,9 @@ class Limits(_Model):
         "How old a request may be to be collected, not bought again; 7d if not said, 0: none."
     )
     retry_attempts: Attempts | None = _key("The same as `retry: {attempts: 3}`.")
+    workers: Workers | None = _key(
+        "Processes that make renditions; by default one for every two processors."
+    )
     max_failures: Failures | None = _key(
         "Buy nothing more in a run after so many failures in a row of a kind, or a share: 20%."
     )
@@ -173,6 +184,9 @@ class _SharedKeys(_RenderKeys):
 
     takes: AnyTakes | None = _key("How many renderings of the same job are wanted.")
     tags: AnyTags | None = _key("Words to select jobs by.")
+    renditions: AnyRecipes | None = _key(
+        "Which of the renditions are made of its files; all if not said, null: none."
+    )
 
 
 class _JobKeys(_SharedKeys):
@@ -212,6 +226,9 @@ class Document(_Model):
     )
     retry: Retry | None = _key(
         "How often a job is tried after failures that fal does not bill: {attempts: 3}."
+    )
+    renditions: dict[RecipeName, RecipeModel] | None = _key(
+        "What is made of each saved file, by name: free, and again at any time."
     )
     hooks: Hooks | None = _key(
         "Commands that a run starts beside its work: {on_saved: [./publish.sh], on_finished: [..]}."
@@ -269,6 +286,7 @@ def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
         limits=core.Limits(**limits),
         hooks=document.hooks or core.Hooks(),
         notify=document.notify or (),
+        renditions=document.renditions or {},
         vars=document.vars or {},
         env=document.env or {},
         defaults=frame.get("defaults") or {},
@@ -293,10 +311,15 @@ def _cut(frame: dict[str, JSON], loc: ArgumentPath) -> None:
 
 
 def _problem(error: ErrorDetails) -> Problem:
-    path = tuple(error["loc"])
+    path = tuple(part for part in error["loc"] if part != "[key]")
     name = path[-1] if path else ""
     value = error["input"]
     match error["type"], path:
+        case "value_error", ("renditions", *_):
+            wrong = error["ctx"]["error"]
+            inner: ArgumentPath = getattr(wrong, "path", ())
+            message = f"the rendition `{name}`: {wrong}"
+            return Problem.about((*path, *inner), message, "wrong-value")
         case "value_error", _:
             return Problem.about(path, f"`{name}` {_sentence(error)}", "wrong-value")
         case "extra_forbidden", _:

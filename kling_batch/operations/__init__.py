@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.plan import PlannedRun, plan_run
     from kling_batch.operations.prices import live_price_changes
     from kling_batch.operations.raw_inputs import check_raw_inputs
+    from kling_batch.operations.remake import lacking, make_renditions
     from kling_batch.operations.repair import repair_files
     from kling_batch.operations.resolve import resolve_not_submitted, resolve_submitted
     from kling_batch.operations.retry import allow_retries, allow_take
@@ -42,8 +43,10 @@ _MODULES = {
     "edit_ledger": "services",
     "export_takes": "export",
     "judge": "verdicts",
+    "lacking": "remake",
     "learn_bills": "billing",
     "live_price_changes": "prices",
+    "make_renditions": "remake",
     "open_run": "run",
     "plan_run": "plan",
     "repair_files": "repair",
@@ -69,8 +72,10 @@ __all__ = [
     "edit_ledger",
     "export_takes",
     "judge",
+    "lacking",
     "learn_bills",
     "live_price_changes",
+    "make_renditions",
     "open_run",
     "plan_run",
     "repair_files",

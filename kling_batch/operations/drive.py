@@ -29,12 +29,15 @@ from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.hooks import Hooks, hooks_of, left_out
 from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
+from kling_batch.operations.remake import lacking
+from kling_batch.operations.renditions import THREADS, Renditions
 from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
 from kling_batch.operations.targets import WRITING, check_folders, check_room
 from kling_batch.operations.verdicts import Withdrawals
 from kling_batch.output import spool
 from kling_batch.output.store import OutputStore
+from kling_batch.output.worker import Threads
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action
 from kling_batch.report.display.base import Display
@@ -126,9 +129,10 @@ def _check_folder(store: OutputStore, job: Job, checked: set[Location]) -> None:
 
 async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResult:
     settings, display = run.settings, run.display
-    hooks = _hooks(run)
-    if hooks is not None:
-        display = Both(display, hooks)
+    hooks, renditions = _hooks(run), _renditions(run)
+    hearers = [hearer for hearer in (hooks, renditions) if hearer is not None]
+    for hearer in hearers:
+        display = Both(display, hearer)
     pays, detached = bool(run.plan.count(Action.SUBMIT)), settings.options.detach
     with receiver(run.signals) as signals:  # before the first line: then Ctrl-C is possible
         display.start(
@@ -145,7 +149,8 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
             )
         )
         outside = (f(run.batches, os.environ) for f in (left_out, warnings_before))
-        for warning in (*run.notices, *run.warnings, *chain.from_iterable(outside)):
+        lacks = (problem.message for problem in lacking(run.selected))
+        for warning in (*run.notices, *run.warnings, *chain.from_iterable(outside), *lacks):
             display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings,
@@ -159,8 +164,8 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
         ) as context:
             engine = Engine(context)
             async with anyio.create_task_group() as tasks:
-                if hooks is not None:
-                    await tasks.start(hooks.work)
+                for hearer in hearers:
+                    await tasks.start(hearer.work)
                 if signals is not None and run.signals is Signals.INTERRUPT:
                     tasks.start_soon(interrupt_once, signals, engine, display)
                 elif signals is not None:
@@ -171,8 +176,7 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
                     tasks.start_soon(_leave_after, engine, settings.deadline)
                 # Where the caller cancels this, a POST in flight is shielded and gets its answer.
                 result = await engine.run(run.plan)
-                if hooks is not None:
-                    await hooks.drain(stopped=partial(_asked_to_end, result))
+                await _drain(result, renditions, hooks)
                 tasks.cancel_scope.cancel()
     return result
 
@@ -182,6 +186,40 @@ def _hooks(run: PreparedRun) -> Hooks | None:
         run.display.notify(RunEvent(kind=EventKind.WARNING, message=message))
 
     return hooks_of(run.batches, warn, os.environ)
+
+
+def _renditions(run: PreparedRun) -> Renditions | None:
+    if not any(batch.renditions for batch in run.selected):
+        return None
+    return Renditions(
+        run.ledger,
+        run.selected,
+        store_of(run.settings),
+        worker=Threads(THREADS),
+        notify=run.display.notify,
+        workers=run.settings.workers,
+    )
+
+
+async def _drain(result: RunResult, renditions: Renditions | None, hooks: Hooks | None) -> None:
+    """Wait for what saved files have started."""
+    if renditions is not None:
+        await renditions.drain(stopped=partial(_asked_to_leave, result))
+        result.renditions = renditions.totals
+    if hooks is not None:
+        await hooks.drain(stopped=partial(_asked_to_end, result))
+
+
+def _asked_to_leave(result: RunResult) -> bool:
+    """Whether nothing may hold up the end, or nothing can be recorded any more."""
+    return bool(_LEAVING & {*result.stopped_by()})
+
+
+#: Ends of a run after which nothing more is made.
+_LEAVING = {
+    *(ExitCode.INTERRUPTED, ExitCode.TERMINATED),
+    *(ExitCode.STILL_RUNNING, ExitCode.LEDGER),
+}
 
 
 def _asked_to_end(result: RunResult) -> bool:

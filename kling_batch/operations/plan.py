@@ -17,9 +17,10 @@ from kling_batch.ledger.trial import is_trial
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.raw_inputs import check_payments
 from kling_batch.operations.recovery import ListSearch
+from kling_batch.operations.rendition_tasks import tasks_of
 from kling_batch.operations.services import coverage_now, gateway_of
 from kling_batch.operations.targets import check_folders, room_warnings
-from kling_batch.planning.builder import as_decided, build_plan
+from kling_batch.planning.builder import as_decided, build_plan, store_of
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
 from kling_batch.settings import RunOptions, Settings, resolve
@@ -35,6 +36,8 @@ class PlannedRun:
     typical_seconds: Mapping[str, float]
     #: How far the caps reach in the plan; None: to its end.
     coverage: Coverage | None = None
+    #: Renditions that are missing of files that are saved already.
+    renditions: int = 0
     #: Other ledgers that have these jobs, why fal's request list was not asked, a full disk.
     warnings: tuple[str, ...] = ()
 
@@ -70,6 +73,8 @@ def plan_run(
         seconds = known.typical_seconds() if known and not plan.idle else {}
         sizes = known.typical_sizes() if known and not plan.idle else {}
         coverage = coverage_now(reader, plan, settings)
+        store = store_of(settings)
+        renditions = sum(1 for _ in tasks_of(reader, selected, store)) if reader else 0
     check_folders(plan, settings)
     warnings = (*unchecked, *search.notices, *ledgers_nearby(batches, settings, plan))
     if trial:
@@ -79,5 +84,6 @@ def plan_run(
         settings=settings,
         typical_seconds=seconds,
         coverage=coverage,
+        renditions=renditions,
         warnings=(*warnings, *room_warnings(plan, settings, sizes)),
     )

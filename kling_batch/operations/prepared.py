@@ -26,6 +26,8 @@ class PreparedRun:
     """One run whose ledger is open, and whose plan is made and approved."""
 
     batches: Sequence[Batch]
+    #: The same with the jobs that this run is about.
+    selected: Sequence[Batch]
     settings: Settings
     ledger: Ledger
     plan: Plan

@@ -25,6 +25,7 @@ from kling_batch.operations.plan import PlannedRun
 from kling_batch.operations.prepared import PreparedRun
 from kling_batch.operations.raw_inputs import check_payments
 from kling_batch.operations.recovery import ListSearch
+from kling_batch.operations.rendition_tasks import tasks_of
 from kling_batch.operations.services import (
     counted_by_caps,
     coverage_now,
@@ -33,7 +34,7 @@ from kling_batch.operations.services import (
 )
 from kling_batch.operations.targets import must_be_folder
 from kling_batch.planning.approval import Approval
-from kling_batch.planning.builder import as_decided, build_plan
+from kling_batch.planning.builder import as_decided, build_plan, store_of
 from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.command_line import Command
@@ -51,7 +52,7 @@ class Run(PreparedRun):
     def carry_out(self) -> RunReport:
         """Carry out the plan and report, in an event loop of its own."""
         result = RunResult()
-        if not self.plan.idle:
+        if self._has_work:
             # Measured: to load engine and client takes a fifth of an idle run.
             from kling_batch.operations.drive import drive_in_own_loop  # noqa: PLC0415
 
@@ -69,7 +70,7 @@ class Run(PreparedRun):
     async def carry_out_async(self) -> RunReport:
         """Carry out the plan and report, in the event loop of the caller."""
         result = RunResult()
-        if not self.plan.idle:
+        if self._has_work:
             from kling_batch.operations.drive import drive  # noqa: PLC0415
 
             result = await drive(self)
@@ -79,6 +80,12 @@ class Run(PreparedRun):
 
             await tell(self.batches, report, idle=self.plan.idle)
         return report
+
+    @property
+    def _has_work(self) -> bool:
+        """Whether there is anything to do, were it renditions of what is done."""
+        store = store_of(self.settings)
+        return not self.plan.idle or any(True for _ in tasks_of(self.ledger, self.selected, store))
 
     @property
     def _to_be_told(self) -> bool:
@@ -165,13 +172,14 @@ def open_run(
             ledger.recover()
             batches = as_decided(ledger, batches)
             settings = resolve(batches, options, single=single)  # caps count what people decided
+            selected = tuple(map(select, batches))
             search = ListSearch(settings, ledger, gateway, trace=trace)
             if plan_maker is not None:
                 plan = plan_maker(ledger)
             else:
                 plan = build_plan(
                     ledger,
-                    [select(batch) for batch in batches],
+                    selected,
                     settings,
                     retry=retry,
                     whole=() if single else batches,
@@ -208,6 +216,7 @@ def open_run(
             ledger.log.checkpoint()
             run = Run(
                 batches=batches,
+                selected=() if plan_maker is not None else selected,
                 settings=settings,
                 ledger=ledger,
                 plan=plan,

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from kling_batch.core.jobs import keyed
 from kling_batch.core.lifecycle import OPEN, Event, IllegalTransitionError, State, step
-from kling_batch.core.records import AttemptCheck, File
+from kling_batch.core.records import AttemptCheck, File, RenditionRow
 from kling_batch.ledger import queries
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.renditions import current_renditions
 from kling_batch.output.store import OutputStore, sidecar_of
 
 
@@ -24,6 +25,8 @@ class Finding:
     message: str
     #: The attempt whose files can be fetched again, or None.
     repairable: int | None = None
+    #: It is about a rendition, which can be made again.
+    rendition: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,14 @@ class Verdict:
     jobs: int
     attempts: int
     files: int
+    renditions: int
     findings: tuple[Finding, ...]
 
 
 def verify_ledger(reader: Reader, store: OutputStore) -> Verdict:
     """Derive everything that can be derived and compare."""
     files = [file for found in reader.files().values() for file in found]
+    renditions = [row for _, row in current_renditions(reader)]
     attempts = queries.attempt_checks(reader)
     adopted = {attempt.id for attempt in attempts if attempt.origin == "adopted"}
     findings = [*_keys(reader), *_histories(reader, attempts), *_sums(reader, attempts)]
@@ -46,7 +51,8 @@ def verify_ledger(reader: Reader, store: OutputStore) -> Verdict:
     # A long snapshot keeps a concurrent run from truncating its write-ahead log.
     reader.end_snapshot()
     findings += _files(files, adopted, store)
-    return Verdict(jobs, len(attempts), len(files), tuple(findings))
+    findings += _renditions(renditions, store)
+    return Verdict(jobs, len(attempts), len(files), len(renditions), tuple(findings))
 
 
 def _keys(reader: Reader) -> Iterator[Finding]:
@@ -104,7 +110,20 @@ def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator
             yield Finding(file.path, "the sidecar beside it is missing", repair)
 
 
-def _difference(file: File, store: OutputStore) -> str:
+def _renditions(rows: list[RenditionRow], store: OutputStore) -> Iterator[Finding]:
+    for row in rows:
+        try:
+            message = row.failure or "not made"
+            if row.sha256 is not None:
+                message = _difference(row, store)
+        except OSError as error:
+            message = f"cannot be read: {error.strerror or error}"
+        if message:
+            again = "`kling-batch renditions` makes it again"
+            yield Finding(row.path, f"{message}; {again}", rendition=True)
+
+
+def _difference(file: File | RenditionRow, store: OutputStore) -> str:
     """How the file differs from what was saved; nothing where it does not."""
     at = store.located(file.path)
     size = store.size(at)

@@ -7,6 +7,7 @@ ever deleted. Knows neither ledger nor key, so that a worker on another host can
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
 
@@ -37,8 +38,11 @@ class FileStore(Protocol[L]):
     def put(self, temporary: Path, final: L, sha256: str) -> None:
         """Give a complete local file its final name, whole or not at all."""
 
-    def write_sidecar(self, final: L, record: JSON, temporary: Path) -> None:
-        """Write the record of a file beside it; a person's own file of that name is kept."""
+    def write_sidecar(self, final: L, record: dict[str, Any], temporary: Path) -> None:
+        """Write the record of a file beside it; a person's own file of that name is kept.
+
+        What the record before says was made of the same content stays in it.
+        """
 
     def back_up(self, final: L) -> L | None:
         """Give the file at `final` a second name beside it; None where there is none."""
@@ -68,6 +72,29 @@ def record_in(data: bytes) -> dict[str, Any]:
 def is_record(record: dict[str, Any]) -> bool:
     """Whether this program wrote it; a person's own file may have the same name."""
     return {"schema_version", "key"} <= record.keys()
+
+
+def with_renditions(record: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """A new record of a file, with what its record `before` says was made of the same content."""
+    kept = renditions_in(before)
+    if not kept or before.get("sha256") != record.get("sha256") or _RENDITIONS in record:
+        return record
+    return {**record, _RENDITIONS: dict(kept)}
+
+
+def with_rendition(record: dict[str, Any], name: str, made: JSON) -> dict[str, Any]:
+    """The record of a file with one more rendition of it, or another one of that name."""
+    return {**record, _RENDITIONS: {**renditions_in(record), name: made}}
+
+
+def renditions_in(record: dict[str, Any]) -> Mapping[str, Any]:
+    """What a record says was made of its file, by name."""
+    noted = record.get(_RENDITIONS)
+    return noted if isinstance(noted, Mapping) else {}
+
+
+#: Key of a record under which renditions of its file are.
+_RENDITIONS = "renditions"
 
 
 def sidecar_text(record: JSON) -> bytes:

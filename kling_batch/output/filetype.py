@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import struct
+from mimetypes import guess_type
+from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 
@@ -47,6 +49,16 @@ def sniff(head: bytes) -> Kind | None:
         if head[offset : offset + len(magic)] == magic:
             return kind
     return None
+
+
+def content_type_of(name: str) -> str:
+    """The content type that a file name's ending says."""
+    ending = PurePosixPath(name).suffix.lower()
+    return _UNLISTED.get(ending) or guess_type(name)[0] or "application/octet-stream"
+
+
+#: Endings that Python 3.11 does not know everywhere.
+_UNLISTED = {".webp": "image/webp", ".avif": "image/avif", ".webm": "video/webm"}
 
 
 def looks_like_page(head: bytes) -> bool:

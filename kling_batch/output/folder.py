@@ -14,8 +14,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from kling_batch.core.jobs import JSON
-from kling_batch.output.file_store import is_record, record_in, sidecar_of, sidecar_text
+from kling_batch.output.file_store import (
+    is_record,
+    record_in,
+    sidecar_of,
+    sidecar_text,
+    with_renditions,
+)
 from kling_batch.output.files import digest_of, sync_folder, write_synced
 
 
@@ -80,18 +85,19 @@ class LocalFolder:
             _second_name(sidecar_of(final), sidecar_of(kept))
         return kept
 
-    def write_sidecar(self, final: Path, record: JSON, temporary: Path) -> None:
+    def write_sidecar(self, final: Path, record: dict[str, Any], temporary: Path) -> None:
         """Write the record of a file beside it, as `NAME.json`, atomically.
 
         `temporary`: that of the file; a name like it is used again after a crash, whatever the
         file is called by then.
         """
         target = sidecar_of(final)
-        if target.exists() and not is_record(_record(target)):
+        known = _record(target)
+        if target.exists() and not is_record(known):
             self.back_up(target)
         half = temporary.with_suffix(".json.part")
         half.unlink(missing_ok=True)
-        write_synced(half, sidecar_text(record))
+        write_synced(half, sidecar_text(with_renditions(record, known)))
         half.replace(target)
 
 

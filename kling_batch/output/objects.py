@@ -7,7 +7,6 @@ delete, must not download renders, and must not know fal or the ledger.
 
 from __future__ import annotations
 
-import mimetypes
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,10 +16,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from kling_batch.core.jobs import JSON
 from kling_batch.core.locations import ObjectAddress
-from kling_batch.output.file_store import is_record, record_in, sidecar_of, sidecar_text
+from kling_batch.output.file_store import (
+    is_record,
+    record_in,
+    sidecar_of,
+    sidecar_text,
+    with_renditions,
+)
 from kling_batch.output.files import digest_of
+from kling_batch.output.filetype import content_type_of
 from kling_batch.output.store_errors import StoreError, missing_driver, store_error
 
 #: Bytes of a part, and parts of a file that are sent at once: 8 files hold at most 256 MiB.
@@ -171,13 +176,13 @@ class ObjectStore:
             self._copy(sidecar_of(final), sidecar_of(kept))
         return kept
 
-    def write_sidecar(self, final: ObjectAddress, record: JSON, temporary: Path) -> None:  # noqa: ARG002 - of the folder
+    def write_sidecar(self, final: ObjectAddress, record: dict[str, Any], temporary: Path) -> None:  # noqa: ARG002 - of the folder
         """Put the record of an object beside it; a person's own object of that name is kept."""
         target = sidecar_of(final)
         known = self._record(target)
         if not is_record(known):
             self.back_up(target)
-        self.write(target, sidecar_text(record))
+        self.write(target, sidecar_text(with_renditions(record, known)))
 
     def write(self, at: ObjectAddress, data: bytes) -> None:
         """Put a small object, whole or not at all."""
@@ -246,7 +251,7 @@ def _in_words(at: ObjectAddress, *, missing: bool = False) -> Iterator[None]:
 
 def _content_type(at: ObjectAddress) -> dict[str, Any]:
     """How this store is told what kind of file it is, so that browsers show it."""
-    kind = mimetypes.guess_type(at.name)[0] or "application/octet-stream"
+    kind = content_type_of(at.name)
     if at.scheme in _S3:
         return {"ContentType": kind}
     return {"content_type": kind} if at.scheme in _GCS else {}

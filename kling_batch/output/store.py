@@ -29,6 +29,7 @@ from kling_batch.output.folder import LocalFolder
 __all__ = [
     "OutputStore",
     "Superseded",
+    "copied",
     "fetch",
     "put",
     "sidecar_of",
@@ -92,7 +93,8 @@ def write_object(at: ObjectAddress, data: bytes) -> None:
     ObjectStore().write(at, data)
 
 
-def _copied(source: ObjectAddress, final: ObjectAddress) -> bool:
+def copied(source: ObjectAddress, final: ObjectAddress) -> bool:
+    """Let a store copy an object itself; False: they are in different ones. Raises `OSError`."""
     from kling_batch.output.objects import ObjectStore  # noqa: PLC0415
 
     return ObjectStore().copy(source, final)
@@ -299,7 +301,7 @@ class OutputStore:
         if isinstance(source, Path) and isinstance(final, Path):
             _FOLDER.second_name(source, temporary)
         elif isinstance(source, ObjectAddress):
-            if isinstance(final, ObjectAddress) and _copied(source, final):
+            if isinstance(final, ObjectAddress) and copied(source, final):
                 return self._named(final, record, temporary)
             fetch(source, temporary, sha256)
         elif source != temporary:
@@ -343,3 +345,8 @@ class OutputStore:
         file is called by then.
         """
         store_for(final).write_sidecar(final, record, temporary)
+
+    @property
+    def scratch(self) -> Path:
+        """The folder for renditions that a store is to have, and for what they are made of."""
+        return self._spool / "renditions"

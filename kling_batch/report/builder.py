@@ -58,7 +58,7 @@ def build_report(
     lines, unlisted = _Lines(reader, run_result, settings, batches).of(plan)
     names = tuple(batch.name for batch in batches)
     money = reader.money(names)
-    code = exit_code(lines, run_result.stopped_by())
+    code = exit_code(lines, run_result.stopped_by(), run_result.renditions)
     ended_run = EndedRun(
         reader=reader,
         plan=plan,
@@ -89,6 +89,7 @@ def build_report(
         next_steps=next_steps(ended_run),
         left_out=(*plan.left_out, *_left_by_caps(lines, run_result)),
         counted=None if counted == money.charged + money.exposed else counted,
+        renditions=run_result.renditions,
         recovered=plan.count(Action.RECOVER),
         recovered_since=min(_paid_since(plan), default=""),
     )

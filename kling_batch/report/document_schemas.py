@@ -31,6 +31,13 @@ from kling_batch.report.schema_terms import (
     words,
 )
 
+_RENDITION: dict[str, Schema] = {"rendition": TEXT, "of": TEXT}
+#: What is told of a rendition that was made, and of one that was not.
+RENDITION = object_of(
+    {**_RENDITION, "path": TEXT, "sha256": TEXT, "size": WHOLE, "content_type": TEXT}
+)
+RENDITION_FAILED = object_of({**_RENDITION, "reason": TEXT})
+
 
 def documents() -> dict[str, Schema]:
     """Plan, validation, catalogue and command tree."""
@@ -95,6 +102,14 @@ def documents() -> dict[str, Schema]:
         "catalog_check": _catalog_check(),
         "exported": object_of(
             {"schema_version": VERSION, "files": array(OBJECT), "missing": array(TEXT)}
+        ),
+        "renditions": object_of(
+            {
+                "schema_version": VERSION,
+                "made": array(RENDITION),
+                "failed": array(RENDITION_FAILED),
+                "left": WHOLE,
+            }
         ),
         **_command_tree(),
     }
@@ -226,9 +241,19 @@ def ledger_documents() -> dict[str, Schema]:
     coming = object_of({"action": TEXT, "reason": TEXT})
     spend = object_of({"batch": TEXT, "day": TEXT, "attempts": WHOLE, **money})
     drift = object_of({"endpoint": TEXT, "renders": WHOLE, "estimated_usd": USD})
+    rendition = object_of(
+        {
+            **_RENDITION,
+            "path": TEXT,
+            "sha256": OPTIONAL_TEXT,
+            "size": OPTIONAL_WHOLE,
+            "content_type": OPTIONAL_TEXT,
+            "failure": OPTIONAL_TEXT,
+        }
+    )
     return {
         "status": object_of({**head, "ledger": TEXT, **money, "jobs": array(object_of(row))}),
-        "list_row": object_of({**head, **row}),
+        "list_row": object_of({**head, **row, "renditions": array(rendition)}),
         "show": object_of(
             {**head, "next": coming, "as_of": OPTIONAL_TEXT, "attempts": array(attempt)}
         ),

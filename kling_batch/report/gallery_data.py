@@ -107,6 +107,8 @@ def _file(media: Media, links: Links) -> dict[str, Any]:
     if media.changed:
         known["changed"] = True
     known["url"] = url
+    if media.renditions:
+        known["renditions"] = [_file(each, links) for each in media.renditions]
     if poster := links.poster(media):
         known["poster"] = poster
     return known

@@ -15,11 +15,12 @@ from kling_batch.core.jobs import JobKey, output_suffix, prompt_of
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
 from kling_batch.core.locations import Location, ObjectAddress, is_address
 from kling_batch.core.quantities import parse_time
-from kling_batch.core.records import File, NamedRender
+from kling_batch.core.records import File, NamedRender, RenditionRow
 from kling_batch.core.verdicts import VerdictRow
 from kling_batch.ledger.job_list import tags_of_jobs
 from kling_batch.ledger.queries import named_renders
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.renditions import current_renditions
 from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.report.gallery_entry import Entry, Media
 from kling_batch.report.gallery_waits import with_waits
@@ -35,6 +36,7 @@ def entries_from(
         tags: those of jobs whose manifests are at hand; of the others the ledger's count.
     """
     held = reader.files()
+    made = _renditions(reader)
     base = str(reader.path.parent)
     judged = latest_verdicts(reader)
     tagged, recorded = tags or {}, tags_of_jobs(reader)
@@ -43,7 +45,7 @@ def entries_from(
             _entry(
                 row,
                 tuple(
-                    _media(file, base)
+                    _media(file, base, made.get(file.path, ()))
                     for file in _chosen(held.get(row.attempt_id or 0, []), row.path)
                 ),
                 judged.get(row.job_key),
@@ -132,7 +134,16 @@ def _chosen(held: Sequence[File], template: str) -> list[File]:
     return [file for _, (_, file) in sorted(chosen.items())]
 
 
-def _media(file: File, base: str) -> Media:
+def _renditions(reader: Reader) -> dict[str, list[RenditionRow]]:
+    """What was made of each file, by its stored name."""
+    made: dict[str, list[RenditionRow]] = {}
+    for _, row in current_renditions(reader):
+        if row.sha256 is not None:
+            made.setdefault(row.source_path, []).append(row)
+    return made
+
+
+def _media(file: File | RenditionRow, base: str, made: Sequence[RenditionRow] = ()) -> Media:
     path: Location
     size: int | None
     if is_address(file.path):
@@ -141,15 +152,18 @@ def _media(file: File, base: str) -> Media:
     else:
         path = Path(os.path.normpath(f"{base}/{file.path}"))
         size = _size(path)
-    kind = file.content_type.partition("/")[0]
+    content_type = file.content_type or ""
+    kind = content_type.partition("/")[0]
+    renditions = (_media(row, base) for row in made)
     return Media(
         path=path,
-        sha256=file.sha256,
+        sha256=file.sha256 or "",
         kind=kind if kind in ("image", "video", "audio") else "file",
-        content_type=file.content_type,
-        size=file.size,
+        content_type=content_type,
+        size=file.size or 0,
         missing=size is None,
         changed=size not in (None, file.size),
+        renditions=tuple(each for each in renditions if not each.missing),
     )
 
 

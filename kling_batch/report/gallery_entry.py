@@ -34,6 +34,8 @@ class Media:
     missing: bool = False
     #: It is not the file that was saved: its size is another one.
     changed: bool = False
+    #: What was made of it and is there.
+    renditions: tuple[Media, ...] = ()
 
     @property
     def is_whole(self) -> bool:

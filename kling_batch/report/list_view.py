@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.outcomes import Charged
 from kling_batch.core.quantities import format_usd, micro_usd
-from kling_batch.core.records import StatusRow
+from kling_batch.core.records import RenditionRow, StatusRow
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import Tone, clean
 from kling_batch.core.verdicts import VerdictRow
@@ -138,8 +138,22 @@ def _csv_line(values: Iterable[str]) -> str:
     return line.getvalue()
 
 
+def by_job(
+    renditions: Iterable[tuple[JobKey, RenditionRow]],
+) -> dict[JobKey, list[RenditionRow]]:
+    """The renditions of each job."""
+    found: dict[JobKey, list[RenditionRow]] = {}
+    for key, row in renditions:
+        found.setdefault(key, []).append(row)
+    return found
+
+
 def as_json_lines(
-    rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRow], *, emulated: bool
+    rows: Iterable[StatusRow],
+    verdicts: Mapping[JobKey, VerdictRow],
+    renditions: Mapping[JobKey, Sequence[RenditionRow]],
+    *,
+    emulated: bool,
 ) -> Iterator[str]:
     """A JSON object for each job, with everything that the ledger has of it."""
     for row in rows:
@@ -148,5 +162,19 @@ def as_json_lines(
             **row_data(row),
             "emulated": emulated,
             "verdict": verdict_of(row, verdicts),
+            "renditions": [_rendition(each) for each in renditions.get(JobKey(row.job_key), ())],
         }
         yield json.dumps(document, ensure_ascii=False)
+
+
+def _rendition(row: RenditionRow) -> dict[str, str | int | None]:
+    """A rendition, its paths as those of the job's files."""
+    return {
+        "rendition": row.name,
+        "of": row.source_path,
+        "path": row.path,
+        "sha256": row.sha256,
+        "size": row.size,
+        "content_type": row.content_type,
+        "failure": row.failure,
+    }

@@ -55,6 +55,11 @@ def _page(report: RunReport) -> Iterator[str]:
     files = sum(len(line.files) for line in report.lines)
     if files:
         yield f"- Files: {files:,} in {code(report.output)}"
+    made = report.renditions
+    if made.made or made.failed or made.left:
+        became = {"made": made.made, "not made": len(made.failed), "left": made.left}
+        yield f"- Renditions: {', '.join(f'{n:,} {word}' for word, n in became.items() if n)}"
+        yield from (f"  - {escaped(sentence)}" for sentence in made.failed[:ROWS])
     if report.exit_code is not ExitCode.OK:
         yield f"- Exit code {report.exit_code.value}: {report.meaning}"
     yield from _open_jobs(report)

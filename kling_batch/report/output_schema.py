@@ -10,7 +10,12 @@ from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import Charged, FailureKind
 from kling_batch.planning.plan import Action
-from kling_batch.report.document_schemas import documents, ledger_documents
+from kling_batch.report.document_schemas import (
+    RENDITION,
+    RENDITION_FAILED,
+    documents,
+    ledger_documents,
+)
 from kling_batch.report.run_report import JobOutcome
 from kling_batch.report.schema_terms import (
     EXIT,
@@ -103,6 +108,8 @@ def _event_data() -> dict[str, Schema]:
                 "render_seconds": OPTIONAL_NUMBER,
             }
         ),
+        EventKind.RENDITION: RENDITION,
+        EventKind.RENDITION_FAILED: RENDITION_FAILED,
         EventKind.RETRYING: repeated,
         EventKind.FAILED: object_of(
             {
@@ -254,5 +261,6 @@ def _report() -> Schema:
             "jobs": array(job),
             "unlisted_unchanged_jobs": WHOLE,
             "left_out": LEFT_OUT,
+            "renditions": object_of({"made": WHOLE, "failed": array(TEXT), "left": WHOLE}),
         }
     )

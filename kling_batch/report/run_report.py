@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from kling_batch.core.events import RenditionTotals
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import EXIT_MEANINGS, EXIT_PRIORITY, ExitCode, Place
@@ -154,6 +155,7 @@ class RunReport:
     #: Jobs that were paid for before under another ledger, and since when; empty: unknown.
     recovered: int = 0
     recovered_since: str = ""
+    renditions: RenditionTotals = field(default_factory=RenditionTotals)
 
     @property
     def total(self) -> int:
@@ -171,6 +173,8 @@ class RunReport:
             and JobOutcome.NOT_STARTED in outcomes
         ):
             return "stopped before its end, some jobs are not done"
+        if self.exit_code is ExitCode.SOME_FAILED and not failed:
+            return "finished, some renditions are not made"
         if self.exit_code is ExitCode.STILL_RUNNING and JobOutcome.RUNNING not in outcomes:
             return "stopped before its end, paid files are still to be fetched"
         return EXIT_MEANINGS[self.exit_code]
@@ -208,7 +212,11 @@ _ORDER: tuple[JobStatus | JobOutcome, ...] = (
 _OWN_WORD = (JobOutcome.UNCHANGED, JobOutcome.DECLINED)
 
 
-def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCode:
+def exit_code(
+    lines: tuple[JobLine, ...],
+    stops: tuple[ExitCode, ...],
+    renditions: RenditionTotals | None = None,
+) -> ExitCode:
     """The exit code of a run: an interrupt's own, else the first of `EXIT_PRIORITY`."""
     for signal in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         if signal in stops:
@@ -225,4 +233,6 @@ def exit_code(lines: tuple[JobLine, ...], stops: tuple[ExitCode, ...]) -> ExitCo
         held.remove(ExitCode.STILL_RUNNING)
         if JobOutcome.NOT_STARTED in outcomes:
             held.add(ExitCode.SOME_FAILED)
+    if renditions is not None and (renditions.failed or renditions.left):
+        held.add(ExitCode.SOME_FAILED)
     return next((code for code in EXIT_PRIORITY if code in held), ExitCode.OK)

@@ -92,6 +92,7 @@ def closing(report: RunReport, *, width: int | None = None) -> list[StyledLine]:
         *_facts(report),
         *_files(report),
     ]
+    lines += _renditions(report)
     for outcome in _SECTIONS:
         lines += _section(report, outcome)
     lines += _next(report)
@@ -107,7 +108,8 @@ def brief(report: RunReport) -> list[StyledLine]:
         return [title]
     left = f"; left out: {_left_out(report)}" if report.left_out else ""
     found = f"; {recovered}" if (recovered := _recovered(report)) else ""
-    return [StyledLine(f"{title.text}{found}; {run_cost(report)}{left}", Tone.GOOD)]
+    made = f"; {renditions}" if (renditions := _renditions_told(report)) else ""
+    return [StyledLine(f"{title.text}{found}; {run_cost(report)}{left}{made}", Tone.GOOD)]
 
 
 def _recovered(report: RunReport) -> str:
@@ -121,8 +123,9 @@ def _recovered(report: RunReport) -> str:
 
 def _idle(report: RunReport) -> bool:
     """Whether everything was done before, as far as verdicts let it be."""
-    done = NOTHING_LEFT - {JobOutcome.SUCCEEDED}
-    return all(line.outcome in done for line in report.lines) and not report.reasons
+    made, done = report.renditions, NOTHING_LEFT - {JobOutcome.SUCCEEDED}
+    unchanged = all(line.outcome in done for line in report.lines)
+    return unchanged and not (report.reasons or made.made or made.failed or made.left)
 
 
 def _title(report: RunReport) -> StyledLine:
@@ -171,6 +174,27 @@ def _files(report: RunReport) -> Iterator[StyledLine]:
     if report.total <= SMALL:
         # A path names its job: every path template must.
         yield from (StyledLine(f"         {clean(file)}", Tone.DIM, hang=11) for file in files)
+
+
+def _renditions_told(report: RunReport) -> str:
+    totals = report.renditions
+    parts = [(totals.made, "made"), (len(totals.failed), "not made"), (totals.left, "left")]
+    told = ", ".join(f"{number:,} {what}" for number, what in parts if number)
+    return f"renditions: {told}" if told else ""
+
+
+def _renditions(report: RunReport) -> Iterator[StyledLine]:
+    totals = report.renditions
+    if not (told := _renditions_told(report)):
+        return
+    yield StyledLine(f"         {told}; they cost nothing", hang=9)
+    if totals.failed:
+        yield StyledLine()
+        yield StyledLine("Renditions that are not made (their files are safe):", Tone.BAD)
+        for sentence in totals.failed[:NAMED]:
+            yield StyledLine(f"  {clean(sentence)}", hang=4)
+        if len(totals.failed) > NAMED:
+            yield StyledLine(f"  and {len(totals.failed) - NAMED:,} more", Tone.DIM)
 
 
 def _section(report: RunReport, outcome: JobOutcome) -> Iterator[StyledLine]:

@@ -137,10 +137,11 @@ class Board:
         if order != self._order:
             self._order, self._ordered_at = order, version
         self.files = {
-            media.sha256: media
+            each.sha256: each
             for entry in self._entries
             for media in entry.media
-            if not media.missing
+            for each in (*media.renditions, media)
+            if not each.missing
         }
         if changed or not self.version:
             self.version = version

@@ -35,6 +35,7 @@ STEPS = (
     (0, "status"),
     (0, "report"),
     (0, "verify"),
+    (0, "renditions desk.yaml"),
     (0, "gallery"),
     (0, "verdict two pick"),
     (0, "export --picked picked"),

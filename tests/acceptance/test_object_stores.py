@@ -128,6 +128,115 @@ def test_a_kill_in_the_middle_of_puts_costs_nothing(place: Place) -> None:
     assert not list((place.folder / "outputs/ledger.db.spool").iterdir())
 
 
+RENDITIONS = """\
+renditions:
+  poster: {format: jpg, at: 1s, width: 64}
+  web: {format: mp4, height: 36, crf: 35}
+jobs:
+"""
+
+
+def with_renditions(place: Place, text: str = RENDITIONS) -> None:
+    file = place.folder / "batch.yaml"
+    head, _, jobs = file.read_text().partition("jobs:\n")
+    file.write_text(head.partition("renditions:")[0] + text + jobs)
+
+
+def judge_renditions(place: Place, clips: int) -> dict[str, bytes]:
+    """Two renditions of each clip, as its sidecar says, and each clip paid for once."""
+    found = place.s3.objects()
+    made = {n: d for n, d in found.items() if n.endswith((".poster.jpg", ".web.mp4"))}
+    sidecars = [json.loads(data) for name, data in found.items() if name.endswith(".json")]
+    assert len(found) == 4 * clips
+    assert (len(made), len(sidecars)) == (2 * clips, clips)
+    noted = [each for record in sidecars for each in record["renditions"].values()]
+    digests = {name.rpartition("/")[2]: sha256(data).hexdigest() for name, data in made.items()}
+    assert {each["file"]: each["sha256"] for each in noted} == digests
+    assert list(place.world.books.charges().values()) == [1] * clips
+    assert list((place.folder / "outputs/ledger.db.spool").iterdir()) == []
+    return made
+
+
+@pytest.mark.parametrize("place", [40], indirect=True)
+def test_forty_clips_in_a_bucket_have_eighty_renditions(place: Place) -> None:
+    with_renditions(place)
+
+    done = place.run()
+
+    assert done.returncode == 0, done.stderr
+    assert "renditions: 80 made" in done.stderr
+    made = judge_renditions(place, 40)
+    name = next(name for name in made if name.endswith(".poster.jpg"))
+    head = place.s3.client.head_object(Bucket="assets", Key=name)
+    assert head["ContentType"] == "image/jpeg"
+
+    requests = len(place.s3.requests)
+    again = place.run()
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do" in again.stderr
+    assert {method for method, _ in place.s3.requests[requests:]} == {"GET"}
+    assert len(place.s3.requests) - requests < 10  # listings of one folder
+
+    with_renditions(place, RENDITIONS.replace("crf: 35", "crf: 40"))
+    changed = place.run()
+    assert changed.returncode == 0, changed.stderr
+    assert "renditions: 40 made" in changed.stderr
+    after = judge_renditions(place, 40)
+    assert {n for n in made if made[n] != after[n]} == {n for n in made if n.endswith(".web.mp4")}
+
+    verify = run("verify", cwd=place.folder, env=place.s3.environment())
+    assert "40 files, 80 renditions: everything fits" in verify.stderr
+
+
+def test_a_store_that_refuses_renditions_fails_no_job(place: Place) -> None:
+    with_renditions(place)
+    refuse = error("403 Forbidden", "AccessDenied")
+
+    def posters(server: S3Server, environ: Any, start_response: Any) -> Any:
+        poster = environ["PATH_INFO"].endswith(".jpg") and environ["REQUEST_METHOD"] == "PUT"
+        return refuse(server, environ, start_response) if poster else None
+
+    place.s3.fault = posters
+    failed = place.run()
+
+    assert failed.returncode == 1, failed.stderr
+    assert "3 of 3 jobs done" in failed.stderr
+    assert "3 made, 3 not made" in failed.stderr
+    assert "the store refuses access" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+    place.s3.fault = None
+    done = place.run()
+
+    assert done.returncode == 0, done.stderr
+    assert "renditions: 3 made" in done.stderr
+    judge_renditions(place, 3)
+
+
+def test_a_kill_while_renditions_are_put_leaves_whole_ones(place: Place) -> None:
+    with_renditions(place)
+    killed = []
+
+    def slow(_server: S3Server, environ: Any, _start: Any) -> None:
+        if environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"].endswith(".jpg"):
+            killed.append(environ["PATH_INFO"])
+            time.sleep(2)
+
+    place.s3.fault = slow
+    process = start(*place.words, cwd=place.folder, env=place.s3.environment())
+    while not killed and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    place.s3.fault = None
+
+    done = place.run()
+
+    assert done.returncode == 0, done.stderr
+    judge_renditions(place, 3)
+
+
 def test_a_lost_ledger_is_recovered_from_the_bucket(place: Place) -> None:
     assert place.run().returncode == 0
     for path in (place.folder / "outputs").iterdir():

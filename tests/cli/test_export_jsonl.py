@@ -12,6 +12,8 @@ from support.cli import invoke
 from support.engine import Rig, make_job
 
 import kling_batch
+from kling_batch.core.records import RenditionRow
+from kling_batch.ledger.renditions import begin_rendition
 
 DOC = Path(kling_batch.__file__).parents[1] / "docs/export.md"
 
@@ -20,6 +22,13 @@ DOC = Path(kling_batch.__file__).parents[1] / "docs/export.md"
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
     rig = Rig(tmp_path_factory.mktemp("export"))
     rig.run([make_job("hero")._replace(tags=("spring",)), make_job("second", prompt="y" * 2_500)])
+    with rig.ledger() as ledger:
+        begin_rendition(
+            ledger,
+            RenditionRow(
+                "hero.web.mp4", "hero.mp4", "0a" * 32, "web", '{"ext": ".mp4"}', "0b" * 32
+            ),
+        )
     words = ("verdict", "hero", "approve", "--ledger", rig.ledger_path)
     assert invoke(*words, cwd=rig.ledger_path.parent).returncode == 0
     return rig

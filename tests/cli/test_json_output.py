@@ -112,6 +112,32 @@ def test_a_failure_says_why_as_fields(desk: Desk) -> None:
     assert failed["reason"]
 
 
+def test_renditions_are_told_as_fields(desk: Desk) -> None:
+    recipes = {
+        "poster": {"format": "jpg", "width": 16},
+        "raw": {"command": ["false", "{input}", "{output}"], "ext": ".bin"},
+    }
+    desk.put(f"renditions: {json.dumps(recipes)}\ndefaults: {{mode: text-to-image}}\njobs:\n{HERO}")
+
+    lines = streamed(desk, code=1)
+
+    made, failed = of(lines, "rendition", "hero"), of(lines, "rendition_failed", "hero")
+    assert made["size"] == (desk.folder / made["path"]).stat().st_size
+    assert (made["rendition"], failed["rendition"]) == ("poster", "raw")
+    assert made["of"] == failed["of"]
+    assert lines[-1]["renditions"]["made"] == 1
+    (sentence,) = lines[-1]["renditions"]["failed"]
+    assert failed["reason"] in sentence
+
+    (desk.folder / made["path"]).unlink()
+    done = invoke("renditions", desk.file, "--json", cwd=desk.folder)
+    document = json.loads(done.stdout)
+    hold(document, "renditions")
+    assert document["made"] == [made]
+    assert document["failed"] == [failed]
+    assert done.returncode == 1
+
+
 def test_every_event_has_a_schema() -> None:
     known = output_schema()["$defs"]["event"]["properties"]["event"]["enum"]
 
@@ -159,7 +185,7 @@ def test_no_command_with_json_is_forgotten() -> None:
     }
 
     held = {"run", "plan", "status", "list", "show", "report", "validate"}
-    assert found == held | {"catalog", "compare", "export"}
+    assert found == held | {"catalog", "compare", "export", "renditions"}
 
 
 def test_the_problems_of_a_manifest_are_as_published(desk: Desk) -> None:

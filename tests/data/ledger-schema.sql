@@ -207,6 +207,27 @@ CREATE TABLE registered (
   digest text not null
 ) strict
 ;
+CREATE TABLE renditions (
+  path text primary key,
+  source_path text not null,
+  source_sha256 text not null check (length(source_sha256) = 64),
+  name text not null,
+  recipe text not null check (json_valid(recipe)),
+  recipe_digest text not null,
+  begun_at text not null,
+  sha256 text check (sha256 is null or length(sha256) = 64),
+  size integer,
+  content_type text,
+  made_at text,
+  failure text,
+  check ((sha256 is null) = (made_at is null) and (sha256 is null) = (size is null)),
+  check (sha256 is null or failure is null)
+) strict
+;
+CREATE INDEX renditions_by_content on renditions (source_sha256, recipe_digest)
+;
+CREATE INDEX renditions_by_source on renditions (source_path)
+;
 CREATE TRIGGER request_ids_are_kept before update of request_id on attempts
 when old.request_id is not null and new.request_id is not old.request_id
  and (new.request_id is not null or coalesce(old.remote_status, '') <> ''

@@ -46,6 +46,7 @@ KEYS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "vars": ("none", {"brand": "Acme"}),
         "env": ("none", {"market": "CAMPAIGN_MARKET"}),
         "retry": ("`{attempts: 3}`", {"attempts": 5}),
+        "renditions": ("none", {"poster": {"format": "jpg", "at": "1s", "width": 640}}),
         "hooks": ("none", {"on_finished": ["./tell.sh"]}),
         "notify": ("nobody", ["$SLACK_URL"]),
         "review": ("none", {"draft": {"tier": "standard"}, "final": {"tier": "pro"}}),
@@ -65,6 +66,7 @@ KEYS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "reuse": ("7d", "30d"),
         "retry_attempts": ("3", 5),
         "max_failures": ("none", "20%"),
+        "workers": ("half of the processors", 4),
     },
     "shared": {
         "model": ("`o3`", "v4"),
@@ -72,6 +74,7 @@ KEYS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "tier": ("`pro`, or the only one", "standard"),
         "takes": ("1", 3),
         "tags": ("none", ["hero", "web"]),
+        "renditions": ("all that can be made of its files", ["poster"]),
         "params": ("none", {"camera_style": "handheld"}),
     },
     "job": {

@@ -36,6 +36,9 @@ COMMANDS: dict[str, Entry] = {
     "video": Entry(
         MAKE, "Generate or edit one video and print the result as JSON", "generate", "video"
     ),
+    "renditions": Entry(
+        MAKE, "Make missing renditions of what is saved; needs no key", "renditions", "renditions"
+    ),
     "init": Entry(MAKE, "Write a commented manifest, and its schema beside it", "init", "init"),
     "mcp": Entry(MAKE, "Serve assistants: plan freely, pay only for a reviewed plan", "mcp", "mcp"),
     "status": Entry(LOOK, "Show the state of every job, and the costs", "status", "status"),

@@ -32,6 +32,7 @@ from kling_batch.ledger.job_list import (
 )
 from kling_batch.ledger.queries import batch_names, service_of
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.renditions import current_renditions
 from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.report import list_view
 from kling_batch.report.display.page import Page, utc_now
@@ -219,7 +220,8 @@ def list_(
             fitting = (row for row in rows if verdict_of(row, verdicts) in wanted)
             rows = islice(fitting, which.limit)
         if as_json:
-            lines = list_view.as_json_lines(rows, verdicts, emulated=emulated)
+            made = list_view.by_job(current_renditions(reader))
+            lines = list_view.as_json_lines(rows, verdicts, made, emulated=emulated)
         elif as_csv:
             lines = list_view.as_csv(rows, columns)
         else:

@@ -21,6 +21,7 @@ from kling_batch.cli.options import (
     service_options,
 )
 from kling_batch.cli.texts import echo_text
+from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.planning.plan import Plan
 from kling_batch.planning.saved_plan import to_file
@@ -69,12 +70,15 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
         click.echo(as_markdown(*view))
     else:
         echo_text(as_text(*view, prompts=values["show"] == "prompts"), hang=6)
+    if planned.renditions:
+        made = count(planned.renditions, "rendition")
+        click.echo(f"{made} of saved files to be made by a run; they cost nothing", err=True)
     if values["live_prices"]:
         endpoints = sorted({item.job.endpoint for item in planned.plan.items})
         for line in operations.live_price_changes(endpoints, planned.settings):
             click.echo(line, err=True)  # about the prices; the plan is the data
     if values["detailed_exitcode"]:
-        return 0 if planned.plan.idle else 2
+        return 0 if planned.plan.idle and not planned.renditions else 2
     return ExitCode.OK
 
 

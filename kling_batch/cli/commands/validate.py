@@ -47,6 +47,7 @@ def validate(manifests: tuple[Path, ...], **values: Any) -> int:
     if not as_json:
         batches = load_manifests(manifests, values["variables"])
         warn_of(_raw_inputs(batches, values))
+        warn_of(tuple(operations.lacking(batches)))
         for batch in batches:
             click.echo(f"{batch.source}: {count(len(batch.jobs), 'job')}, no problems")
         return ExitCode.OK
@@ -57,6 +58,7 @@ def validate(manifests: tuple[Path, ...], **values: Any) -> int:
         for batch in batches:
             warnings += batch.warnings
         warnings += _raw_inputs(batches, values)
+        warnings += operations.lacking(batches)
     except ManifestError as error:
         problems = error.problems
     document = {

@@ -13,6 +13,7 @@ import click
 from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_path, reader_of
 from kling_batch.cli.options import options_of, place_options, service_options
+from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.queries import batch_names
@@ -23,7 +24,9 @@ from kling_batch.report.display.choose import choose
 @click.command(epilog="Example: kling-batch verify --repair")
 @place_options
 @service_options
-@click.option("--repair", is_flag=True, help="Download what is missing or changed; costs nothing")
+@click.option(
+    "--repair", is_flag=True, help="Fetch or make what is missing or changed; costs nothing"
+)
 def verify(*, repair: bool, **values: Any) -> int:
     """Check the ledger against itself and the files on disk."""
     path = ledger_path(values)
@@ -34,20 +37,32 @@ def verify(*, repair: bool, **values: Any) -> int:
     found = len(verdict.findings)
     jobs, attempts = count(verdict.jobs, "job"), count(verdict.attempts, "attempt")
     files = count(verdict.files, "file")
+    if verdict.renditions:
+        files += f", {count(verdict.renditions, 'rendition')}"
     click.echo(
         f"{jobs}, {attempts}, {files}: "
         + (count(found, "finding") if found else "everything fits"),
         err=True,
     )
     wanted = {f.repairable for f in verdict.findings if f.repairable is not None}
-    if not repair or not wanted:
+    again = {finding.subject for finding in verdict.findings if finding.rendition}
+    if not repair or not (wanted or again):
         return ExitCode.SOME_FAILED if found else ExitCode.OK
-    code = _repair(wanted, path, values)
+    code = _repair(wanted, path, values) if wanted else ExitCode.OK
+    if again:
+        command = click.get_current_context().command_path
+        operations.make_renditions(path, (), again=again, notify=_tell, command=command)
     with reader_of(values) as reader:
         left = operations.verify_ledger(reader, OutputStore({}, path.parent)).findings
     for finding in left:
         click.echo(f"still: {finding.subject}: {finding.message}")
     return ExitCode.SOME_FAILED if left and code == ExitCode.OK else code
+
+
+def _tell(event: RunEvent) -> None:
+    of = f"{event.data['of']}, " if "of" in event.data else ""
+    made = event.kind is EventKind.RENDITION
+    click.echo(event.message if made else f"not made: {of}{event.message}", err=True)
 
 
 def _repair(wanted: set[int], path: Path, values: Mapping[str, Any]) -> int:

@@ -81,6 +81,11 @@ def report_record(report: RunReport) -> JSON:
         "jobs": [job_record(line) for line in report.lines],
         "unlisted_unchanged_jobs": report.unlisted,
         "left_out": _left_out(report.left_out),
+        "renditions": {
+            "made": report.renditions.made,
+            "failed": list(report.renditions.failed),
+            "left": report.renditions.left,
+        },
     }
 
 

@@ -167,6 +167,8 @@ EVENT_STYLES: dict[EventKind, EventStyle] = {
     ),
     EventKind.UNDELIVERED: _notable(Phase.UNDELIVERED, "", Tone.BAD),
     EventKind.SAVED: EventStyle(Phase.DONE, "saved ", Tone.GOOD),
+    EventKind.RENDITION: EventStyle(None, "rendition ", Tone.GOOD),
+    EventKind.RENDITION_FAILED: _notable(None, "rendition not made: ", Tone.BAD),
     EventKind.RETRYING: EventStyle(Phase.RETRYING, "failed for now: "),
     EventKind.FAILED: _notable(Phase.FAILED, "failed: ", Tone.BAD),
     # One failure may block thousands: the table's totals say so.

@@ -229,7 +229,7 @@ function fact(name, ...value) {
 
 function panel() {
   const item = viewed, link = `${location.href.split("#")[0]}#item=${item.id}`;
-  const files = item.media.map((media) => h("span", { className: "file" },
+  const files = item.media.flatMap((media) => [media, ...(media.renditions || [])]).map((media) => h("span", { className: "file" },
     media.url ? h("a", { href: media.url, target: "_blank", rel: "noopener" }, media.name) : `${media.name} (no longer here)`, media.changed ? " changed since it was saved" : ` ${media.size}`));
   return [
     h("div", { className: "line" }, h("h2", { dir: "auto" }, item.label), button("Close", "cross", () => $("viewer").close(), { key: "Escape" })),

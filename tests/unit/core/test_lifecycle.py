@@ -39,8 +39,8 @@ from kling_batch.core.outcomes import CancelAnswer, Charged, Failure, FailureKin
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap, OverCap
 from kling_batch.errors import LedgerError
+from kling_batch.ledger.first_schema import FIRST_SCHEMA
 from kling_batch.ledger.ledger import Ledger, Placed, RequestClaimedError
-from kling_batch.ledger.migrations import _M001
 
 # -- the graph ---------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ def quoted(text: str) -> list[str]:
 
 
 def test_the_schema_knows_exactly_these_states() -> None:
-    column = re.search(r"state text not null check \(state in \(([^)]*)\)\)", _M001)
+    column = re.search(r"state text not null check \(state in \(([^)]*)\)\)", FIRST_SCHEMA)
 
     assert column is not None
     assert quoted(column[1]) == list(State)
@@ -144,7 +144,7 @@ def test_the_schema_knows_exactly_these_states() -> None:
 
 def test_the_unique_index_covers_exactly_the_live_and_paid_states() -> None:
     index = re.search(
-        r"attempts_one_paid on attempts \(job_key\)\s+where state in \(([^)]*)\)", _M001
+        r"attempts_one_paid on attempts \(job_key\)\s+where state in \(([^)]*)\)", FIRST_SCHEMA
     )
 
     assert index is not None
@@ -152,7 +152,7 @@ def test_the_unique_index_covers_exactly_the_live_and_paid_states() -> None:
 
 
 def test_the_schema_knows_every_verdict_about_money() -> None:
-    column = re.search(r"charged text check \(charged in \(([^)]*)\)\)", _M001)
+    column = re.search(r"charged text check \(charged in \(([^)]*)\)\)", FIRST_SCHEMA)
 
     assert column is not None
     assert set(quoted(column[1])) == set(Charged)

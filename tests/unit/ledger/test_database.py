@@ -268,7 +268,7 @@ def test_a_really_full_disk_is_a_sentence_and_the_next_run_goes_on(tmp_path: Pat
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", disk], check=False, capture_output=True
     )
     if mounted.returncode != 0:
         pytest.skip("this machine does not let root mount")

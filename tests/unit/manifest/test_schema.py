@@ -108,6 +108,7 @@ def test_every_key_is_described():
     assert set(job) == JOB_KEYS
     assert set(frame) == {"version", "name", "output", "path", "vars", "env", "retry"} | {
         "limits",
+        "renditions",
         "hooks",
         "notify",
         "review",

@@ -36,7 +36,7 @@ def tampered(rig: Rig, statement: str) -> None:
 
 
 def test_where_everything_fits_all_is_counted_and_nothing_found(rig: Rig) -> None:
-    assert verdict(rig) == Verdict(jobs=2, attempts=2, files=2, findings=())
+    assert verdict(rig) == Verdict(jobs=2, attempts=2, files=2, renditions=0, findings=())
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_the_names_of_the_kinds_are_those_of_the_contract() -> None:
         *("unreachable", "throttled", "locked", "braking", "submitted", "in_doubt", "adopted"),
         *("held", "progress", "unreadable", "unheard", "rendered", "download_again"),
         *("undelivered", "saved", "retrying", "failed", "blocked", "warning", "stopping"),
-        *("recovered", "put_again"),
+        *("recovered", "put_again", "rendition", "rendition_failed"),
     }
 
 

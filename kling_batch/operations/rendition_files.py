@@ -1,0 +1,187 @@
+"""Files of renditions: what a worker process reads and writes, and how the result gets its name.
+
+In an output folder that is the file itself. Of an object in a store a copy is fetched to this
+machine, once for all its renditions, and what was made of it is put into the store. Must not know
+the ledger, and must not decide what is made.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import anyio
+
+from kling_batch.core.locations import Location, ObjectAddress
+from kling_batch.core.records import RenditionRow
+from kling_batch.operations.rendition_tasks import Task
+from kling_batch.output.renditions import note_rendition, noted_rendition, publish_rendition
+from kling_batch.output.store import OutputStore, fetch, put
+from kling_batch.output.store_errors import StoreError
+from kling_batch.output.worker import FileWorker
+from kling_batch.renditions.make import Made
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Seconds between the tries of what a store refuses for a while; a try has the driver's own.
+_PAUSES = (1.0, 4.0)
+
+
+@dataclass(slots=True)
+class _Source:
+    """A file of which renditions are wanted."""
+
+    #: Tasks that are not done yet.
+    waiting: int = 0
+    #: Where its copy is, once that is complete.
+    copy: Path | None = None
+    #: One fetches, and one writes the sidecar, at a time.
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+
+
+class RenditionFiles:
+    """The files of one run's renditions.
+
+    Args:
+        store: where they lie.
+        worker: does what blocks.
+    """
+
+    def __init__(self, store: OutputStore, worker: FileWorker) -> None:
+        """Nothing is fetched yet."""
+        self._store = store
+        self._worker = worker
+        self._sources: dict[str, _Source] = {}
+        #: Sources that have the content that was saved.
+        self._intact: set[str] = set()
+
+    def expect(self, task: Task) -> None:
+        """Keep what is fetched for this task until it is `done`."""
+        self._sources.setdefault(task.wanted.source_path, _Source()).waiting += 1
+
+    async def done(self, task: Task) -> None:
+        """Remove what was fetched, where no other task needs it."""
+        source = self._sources[task.wanted.source_path]
+        source.waiting -= 1
+        if not source.waiting:
+            del self._sources[task.wanted.source_path]
+            if source.copy is not None:
+                await self._worker.run(_remove, source.copy.parent)
+
+    def clear(self) -> None:
+        """Remove what this run, or one that was killed, has left on this machine."""
+        _remove(self._store.scratch)
+
+    # -- looking --
+
+    async def made_before(self, task: Task) -> Made | None:
+        """What lies under the name, where it is this rendition; another file is kept beside.
+
+        Raises:
+            OSError: the source is no longer what was saved, or a store cannot be asked.
+        """
+        return await self._lasting(self._made_before, task)
+
+    def _made_before(self, task: Task) -> Made | None:
+        wanted, known = task.wanted, task.known
+        self._must_be_intact(wanted)
+        source, target = self._at(wanted.source_path), self._at(wanted.path)
+        if (size := self._store.size(target)) is None:
+            return None
+        digest = self._store.digest(target)
+        if known is None:
+            noted = noted_rendition(source, wanted.source_sha256, wanted.name)
+            if (noted.get("recipe_digest"), noted.get("sha256")) == (wanted.recipe_digest, digest):
+                return Made(sha256=digest, size=size, content_type=str(noted.get("content_type")))
+        if known is None or known.sha256 not in (None, digest):
+            self._store.back_up(target)
+        return None
+
+    def _must_be_intact(self, wanted: RenditionRow) -> None:
+        if wanted.source_path in self._intact:
+            return
+        source = self._at(wanted.source_path)
+        if self._store.digest(source) != wanted.source_sha256:
+            hint = "`kling-batch verify --repair` puts it back"
+            raise OSError(f"{source.name} has changed since it was saved; {hint}")
+        self._intact.add(wanted.source_path)
+
+    # -- making --
+
+    async def linked(self, same: Sequence[RenditionRow], task: Task) -> Made | None:
+        """One more name for what was made of the same content under another one."""
+        return await self._lasting(self._linked, same, task) if same else None
+
+    def _linked(self, same: Sequence[RenditionRow], task: Task) -> Made | None:
+        for row in same:
+            at = self._at(row.path)
+            if row.sha256 is None or row.size is None:
+                continue
+            if self._store.intact(at, row.size, row.sha256):
+                target, scratch = self._at(task.wanted.path), self._store.scratch
+                publish_rendition(at, target, row.sha256, scratch)
+                content_type = row.content_type or ""
+                return Made(sha256=row.sha256, size=row.size, content_type=content_type)
+        return None
+
+    async def source(self, task: Task) -> Path:
+        """What is read: the file, or a copy of the object."""
+        at = self._at(task.wanted.source_path)
+        if isinstance(at, Path):
+            return at
+        source = self._sources[task.wanted.source_path]
+        async with source.lock:
+            if source.copy is None:
+                copy = self._folder(task) / at.name
+                await self._lasting(self._fetch, at, copy, task.wanted.source_sha256)
+                source.copy = copy
+        return source.copy
+
+    def _fetch(self, at: ObjectAddress, copy: Path, digest: str) -> None:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        fetch(at, copy, digest)
+
+    def target(self, task: Task) -> Path:
+        """What is written: the file itself, or what is put into the store afterwards."""
+        at = self._at(task.wanted.path)
+        return at if isinstance(at, Path) else self._folder(task) / at.name
+
+    async def place(self, task: Task, made: Made, record: Mapping[str, Any]) -> None:
+        """Put what was made into its store, and note it in the sidecar of its source."""
+        wanted, at = task.wanted, self._at(task.wanted.path)
+        if isinstance(at, ObjectAddress):
+            local = self.target(task)
+            if local.exists():  # else the store has copied it itself
+                await self._lasting(put, local, at, made["sha256"])
+                await self._worker.run(local.unlink)
+        source = self._at(wanted.source_path)
+        async with self._sources[wanted.source_path].lock:
+            await self._lasting(note_rendition, source, wanted.source_sha256, wanted.name, record)
+
+    def _folder(self, task: Task) -> Path:
+        """Where a source and its renditions lie, under the names that they have in the store."""
+        token = sha256(task.wanted.source_path.encode("utf-8", "surrogatepass")).hexdigest()
+        return self._store.scratch / token[:16]
+
+    def _at(self, stored: str) -> Location:
+        return self._store.located(stored)
+
+    async def _lasting(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what may go to a store, again where that fails for a while."""
+        for pause in _PAUSES:
+            try:
+                return await self._worker.run(work, *args, **kwargs)
+            except StoreError as error:
+                if not error.passing:
+                    raise
+            await anyio.sleep(pause)
+        return await self._worker.run(work, *args, **kwargs)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

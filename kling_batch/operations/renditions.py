@@ -1,0 +1,263 @@
+"""Renditions beside a run: a pool of processes makes them of each saved file; what it made is kept.
+
+Hears of saved files as a display. Whatever becomes of a rendition fails no job and costs nothing.
+Must not decide about jobs or money, and must not make anything itself.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskStatus
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from kling_batch.core.events import EventKind, Pace, RenditionTotals, RunEvent
+from kling_batch.core.jobs import JSON, Batch, Job
+from kling_batch.errors import KlingBatchError
+from kling_batch.ledger.ledger import Ledger
+from kling_batch.ledger.renditions import (
+    begin_rendition,
+    end_rendition,
+    forget_renditions,
+    same_renditions,
+)
+from kling_batch.operations.rendition_files import RenditionFiles
+from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_of, unwanted
+from kling_batch.output.files import describe_error, shown
+from kling_batch.output.store import OutputStore
+from kling_batch.output.worker import FileWorker
+from kling_batch.renditions.make import Made
+from kling_batch.renditions.pool import Failed, WorkerPool, worker_pool
+from kling_batch.report.run_report import RunReport, RunStarted
+
+#: Jobs that are looked at before the loop has its turn: about five milliseconds.
+_TOGETHER = 100
+#: Renditions that are fetched, put and compared beside those that processes make.
+_AHEAD = 2
+#: Threads for that.
+THREADS = 4
+
+
+def default_workers() -> int:
+    """Processes where `limits.workers` does not say: the run needs processors, too."""
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
+class Renditions:
+    """Makes what is missing of the saved files of some batches.
+
+    Args:
+        ledger: knows what is there already; every call is made in the loop's thread.
+        batches: with their recipes.
+        store: where the files lie.
+        worker: does what blocks.
+        notify: is told of what was made, and of what was not.
+        workers: processes at most.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        batches: Sequence[Batch],
+        store: OutputStore,
+        *,
+        worker: FileWorker,
+        notify: Callable[[RunEvent], None],
+        workers: int | None = None,
+    ) -> None:
+        """Nothing is made yet."""
+        self.totals = RenditionTotals()
+        self._ledger = ledger
+        self._batches = [batch for batch in batches if batch.renditions]
+        self._store = store
+        self._worker = worker
+        self._notify = notify
+        self._workers = workers or default_workers()
+        self._jobs = {(job.batch, job.label): job for b in self._batches for job in b.jobs}
+        self._files = RenditionFiles(store, worker)
+        self._tried: set[str] = set()
+        self._waiting = 0
+        self._pool: WorkerPool | None = None
+        self._send, self._receive = anyio.create_memory_object_stream[Job | Task](math.inf)
+
+    # -- of a display --
+
+    def start(self, started: RunStarted) -> None:
+        """Nothing: `work` begins with what is there already."""
+
+    def notify(self, event: RunEvent) -> None:
+        """Take note of a job whose files are in place; returns at once."""
+        if event.kind is EventKind.SAVED and (job := self._jobs.get((event.batch, event.job))):
+            self._put(job)
+
+    def tick(self, now: float, pace: Pace | None = None) -> None:
+        """Nothing: time changes nothing here."""
+
+    def finish(self, report: RunReport) -> None:
+        """Nothing: `drain` has counted."""
+
+    def close(self) -> None:
+        """Kill every process; needs no event loop."""
+        if self._pool is not None:
+            self._pool.kill()
+
+    # -- of the event loop --
+
+    async def work(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Make what is asked for, until it is cancelled, which kills the processes."""
+        self._files.clear()
+        try:
+            with self._send, self._receive:
+                async with worker_pool(self._workers) as self._pool:
+                    await self._serve_all(self._pool, task_status)
+        finally:
+            self._files.clear()
+
+    async def _serve_all(self, pool: WorkerPool, task_status: TaskStatus[None]) -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(self._workers + _AHEAD):
+                tasks.start_soon(self._serve, pool, self._receive.clone())
+            task_status.started()
+            await self.look()
+            await anyio.sleep_forever()
+
+    async def look(self) -> None:
+        """Ask for everything that is missing and was not tried yet."""
+        jobs = [*self._jobs.values()]
+        sizes = Sizes(self._store)
+        with self._told():
+            for first in range(0, len(jobs), _TOGETHER):
+                await self._add_missing(sizes, jobs[first : first + _TOGETHER])
+                await anyio.lowlevel.checkpoint()
+
+    async def _add_missing(self, sizes: Sizes, jobs: Sequence[Job]) -> None:
+        asked = [*asked_of(self._ledger, self._batches, jobs)]
+        if unread := sizes.unread(names_of(asked)):
+            await self._worker.run(sizes.read, unread)
+        self.add(sizes.missing(asked))
+
+    def add(self, tasks: Iterable[Task]) -> None:
+        """Ask for these, each once."""
+        for task in tasks:
+            if task.wanted.path not in self._tried:
+                self._tried.add(task.wanted.path)
+                self._files.expect(task)
+                self._put(task)
+
+    async def drain(self, *, stopped: Callable[[], bool]) -> None:
+        """Wait until everything is made, and not after `stopped`; counts what is left."""
+        await self._until_done(stopped)
+        if not stopped():
+            await self.look()  # restored files, and second names
+            await self._until_done(stopped)
+            with self._told():
+                await self._forget()
+        self.totals.left = self._waiting
+
+    async def _forget(self) -> None:
+        """Remove the rows of what nobody wants any more, and is not there."""
+        paths = [row.path for row in unwanted(self._ledger, self._batches)]
+        sizes = Sizes(self._store)
+        if unread := sizes.unread(paths):
+            await self._worker.run(sizes.read, unread)
+        if gone := [path for path in paths if sizes.of(path) is None]:
+            forget_renditions(self._ledger, gone)
+
+    async def _until_done(self, stopped: Callable[[], bool]) -> None:
+        while self._waiting and not stopped():  # noqa: ASYNC110 - a stop is no event here
+            await anyio.sleep(0.02)
+
+    def _put(self, item: Job | Task) -> None:
+        self._waiting += 1
+        try:
+            self._send.send_nowait(item)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            self._waiting -= 1  # nobody works any more: the next run finds it
+
+    async def _serve(self, pool: WorkerPool, asked: MemoryObjectReceiveStream[Job | Task]) -> None:
+        with asked:
+            async for item in asked:
+                if isinstance(item, Job):
+                    with self._told():
+                        await self._add_missing(Sizes(self._store), [item])
+                else:
+                    with self._told(item):
+                        await self._make(pool, item)
+                    await self._files.done(item)
+                self._waiting -= 1
+
+    @contextmanager
+    def _told(self, task: Task | None = None) -> Iterator[None]:
+        """Whatever the disk or the ledger cannot do is a sentence; the run goes on."""
+        try:
+            yield
+        except (KlingBatchError, OSError) as error:
+            self._failed(task, describe_error(error))
+        except Exception as error:  # noqa: BLE001 - a defect here must not end a run that has paid
+            self._failed(task, f"{type(error).__name__}: {error}")
+
+    # -- one rendition --
+
+    async def _make(self, pool: WorkerPool, task: Task) -> None:
+        """Make one rendition, unless it is there and a sidecar says what it is."""
+        before = await self._files.made_before(task)
+        begin_rendition(self._ledger, task.wanted)
+        if before is not None:
+            end_rendition(self._ledger, task.wanted.path, **before)
+            return
+        same = same_renditions(self._ledger, task.wanted)
+        made: Made | Failed | None = await self._files.linked(same, task)
+        if made is None:
+            begun = task.known is not None and task.known.sha256 is None
+            source, target = await self._files.source(task), self._files.target(task)
+            made = await pool.make(source, json.loads(task.recipe.text), target, begun=begun)
+        if isinstance(made, Failed):
+            end_rendition(self._ledger, task.wanted.path, failure=made.reason)
+            self._failed(task, made.reason)
+            return
+        await self._files.place(task, made, _record(task, made))
+        end_rendition(self._ledger, task.wanted.path, **made)
+        self._made(task, made)
+
+    def _made(self, task: Task, made: Made) -> None:
+        self.totals.made += 1
+        target = self._store.located(task.wanted.path)
+        self._tell(EventKind.RENDITION, task, shown(target), path=shown(target), **made)
+
+    def _failed(self, task: Task | None, reason: str) -> None:
+        if task is None:
+            self.totals.failed.append(f"renditions: {reason}")
+            self._notify(RunEvent(kind=EventKind.WARNING, message=f"renditions: {reason}"))
+            return
+        of = task.job or task.wanted.source_path
+        self.totals.failed.append(f"{of}, {task.wanted.name}: {reason}")
+        message = f"{task.wanted.name}: {reason}"
+        self._tell(EventKind.RENDITION_FAILED, task, message, reason=reason)
+
+    def _tell(self, kind: EventKind, task: Task, message: str, **data: JSON) -> None:
+        source = shown(self._store.located(task.wanted.source_path))
+        named = {"rendition": task.wanted.name, "of": source, **data}
+        self._notify(
+            RunEvent(kind=kind, job=task.job, batch=task.batch, message=message, data=named)
+        )
+
+
+def _record(task: Task, made: Made) -> dict[str, Any]:
+    """What the sidecar of a file says of a rendition."""
+    recipe = json.loads(task.recipe.text)
+    if "command" in recipe:
+        recipe["command"] = recipe["command"][:1]  # sidecars are published; words may be secrets
+    return {
+        "file": PurePosixPath(task.wanted.path).name,
+        "recipe": recipe,
+        "recipe_digest": task.wanted.recipe_digest,
+        **made,
+    }

@@ -1,0 +1,70 @@
+"""Renditions by a program of the user: its words as they are written, no shell, no key.
+
+Must not interpret the words but for the two placeholders.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from kling_batch.core.recipes import INPUT, OUTPUT
+from kling_batch.renditions.geometry import RenditionError
+
+#: What no program inherits: the key of fal, and addresses that are secrets.
+_WITHHELD = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET", "KLING_BATCH_NOTIFY")
+
+
+def without_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what no program of the user's may have."""
+    return {name: value for name, value in environ.items() if name not in _WITHHELD}
+
+
+def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> None:
+    """Run the recipe's program; what it writes to `{output}` is the rendition.
+
+    Raises:
+        RenditionError: it cannot be started, fails, takes too long or writes nothing.
+    """
+    words = [_filled(word, source, temporary) for word in recipe["command"]]
+    program, limit = words[0], recipe["timeout"]
+    with tempfile.TemporaryFile() as told:
+        try:
+            ended = subprocess.run(  # noqa: S603 - the user's own words, and no shell reads them
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=told,
+                stderr=told,
+                timeout=limit,
+                env=without_keys(os.environ),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise RenditionError(f"{program} took more than {limit:g} s and was ended") from None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise RenditionError(f"{program} cannot be started: {why}") from error
+        if ended.returncode:
+            how = f"exit {ended.returncode}" if ended.returncode > 0 else "ended by a signal"
+            raise RenditionError(f"{program} failed ({how}){_last_line(told)}")
+    if not temporary.is_file() or not temporary.stat().st_size:
+        raise RenditionError(f"{program} wrote nothing to {OUTPUT}")
+
+
+def _filled(word: str, source: Path, temporary: Path) -> str:
+    """A word with its placeholders replaced, in one pass: a path may hold the other's text."""
+    parts = word.split(INPUT)
+    return str(source).join(part.replace(OUTPUT, str(temporary)) for part in parts)
+
+
+def _last_line(told: IO[bytes]) -> str:
+    """What the program said last."""
+    told.seek(0, os.SEEK_END)
+    told.seek(max(0, told.tell() - 2000))
+    lines = told.read().decode(errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f": {last[:200]}" if last else ""

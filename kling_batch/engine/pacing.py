@@ -26,7 +26,7 @@ CUT_INTERVAL = 0.25
 TOLERATED = 0.15
 #: About as many answers as come in this time have a say, within bounds.
 REMEMBERED_SECONDS = 0.5
-FEWEST_REMEMBERED, MOST_REMEMBERED = 8.0, 32.0
+FEWEST_REMEMBERED, MOST_REMEMBERED = 6.0, 32.0
 
 
 class AdaptiveRate:

@@ -77,12 +77,15 @@ def test_a_post_that_is_repeated_is_told_with_its_job_its_reason_and_the_pause(
     paid_once(rig, 1)
 
 
-@pytest.mark.parametrize(("status", "slower"), [(429, True), (403, False)])
-def test_only_a_throttled_post_slows_all_submissions_down(
-    tmp_path: Path, status: int, slower: bool
+@pytest.mark.parametrize(
+    ("status", "refused", "slower"), [(429, 10, True), (429, 1, False), (403, 1, False)]
+)
+def test_only_throttled_posts_slow_all_submissions_down(
+    tmp_path: Path, status: int, refused: int, slower: bool
 ) -> None:
+    """A single one does not: it may be chance, and its own job waits anyway."""
     body = json.dumps({"detail": "User is locked. Reason: Exhausted balance"})
-    fault = Fault(stage="submit.before", what="status", status=status, body=body, nth=1)
+    fault = Fault(stage="submit.before", what="status", status=status, body=body, times=refused)
     rig = Rig(tmp_path, faults=[fault])
     seen: list[bool] = []
 
@@ -91,10 +94,10 @@ def test_only_a_throttled_post_slows_all_submissions_down(
         pace = engine._context.pace()
         seen.append(pace.rate < pace.most)
 
-    rig.run(make_jobs(1), stop=look)
+    rig.run(make_jobs(refused), stop=look)
 
     assert seen == [slower]
-    paid_once(rig, 1)
+    paid_once(rig, refused)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class Delivery:
         #: Renders that are between fal and a store at once: each lies on this disk meanwhile.
         self._between = anyio.Semaphore(BETWEEN)
 
-    async def deliver(self, attempt_id: int, job: Job) -> State | Undelivered:
+    async def deliver(self, attempt: Attempt, job: Job) -> State | Undelivered:
         """Fetch every file of a rendered attempt, publish them, record success.
 
         Raises:
@@ -75,18 +75,18 @@ class Delivery:
         """
         final = self._context.store.wanted(job.batch, job.output_path(0, ".part"))
         if not isinstance(final, ObjectAddress):
-            return await self._delivered(attempt_id, job)
+            return await self._delivered(attempt, job)
         async with self._between:
-            return await self._delivered(attempt_id, job)
+            # As it is after the wait: its bill may have come.
+            return await self._delivered(self._context.ledger.attempt(attempt.id), job)
 
-    async def _delivered(self, attempt_id: int, job: Job) -> State | Undelivered:
-        attempt = self._context.ledger.attempt(attempt_id)
+    async def _delivered(self, attempt: Attempt, job: Job) -> State | Undelivered:
         files = files_in(attempt.output)
         if not files:
             document = await self._run(self._document, attempt, job)
             await self._publish_all(attempt, job, {0: document})
             return State.SUCCEEDED
-        present = await self._present(attempt_id)  # all but one that was deleted, or came late
+        present = await self._present(attempt.id)  # all but one that was deleted, or came late
         results = await self._fetch_all(attempt, job, files, present)
         for file in present.values():
             await self._write_sidecar(attempt, job, file)  # a crash may have come before it
@@ -95,7 +95,7 @@ class Delivery:
         if not complete:
             return Undelivered(results.pending)
         if present:
-            await self.place(attempt_id, job)  # under the names that this job has now
+            await self.place(attempt.id, job)  # under the names that this job has now
         return State.SUCCEEDED
 
     async def _fetch_all(

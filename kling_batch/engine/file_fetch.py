@@ -37,7 +37,7 @@ class FileFetch:
     def __init__(self, context: RunContext) -> None:
         """Nothing is being fetched."""
         self._context = context
-        self._parallel = anyio.Semaphore(PARALLEL)
+        self._parallel = anyio.Semaphore(PARALLEL, fast_acquire=True)
 
     async def fetch(
         self, attempt: Attempt, job: Job, index: int, file: RemoteFile, final: Location

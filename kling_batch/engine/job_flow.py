@@ -250,7 +250,7 @@ class JobFlow:
             "rendered, downloading",
             render_seconds=render_seconds(attempt),
         )
-        outcome = await self._delivery.deliver(attempt_id, item.job)
+        outcome = await self._delivery.deliver(attempt, item.job)
         if isinstance(outcome, Undelivered):
             reason = outcome.reason
             message = f"paid and rendered, but not fetched: {reason}"

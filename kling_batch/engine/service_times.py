@@ -56,11 +56,14 @@ class ServiceTimes:
         self._fraction = 0.5
         self._ages: list[float] = []
         self._new = 0
+        self._typical: float | None = None
 
     @property
     def typical(self) -> float:
         """The median; only where `known`."""
-        return median(seconds for seconds, _ in self._seen)
+        if self._typical is None:
+            self._typical = median(seconds for seconds, _ in self._seen)
+        return self._typical
 
     @property
     def known(self) -> bool:
@@ -98,6 +101,7 @@ class ServiceTimes:
 
     def _add(self, seconds: float, *, told: bool) -> None:
         self._seen.append((seconds, told))
+        self._typical = None
         self._new += 1
 
     def next_after(self, age: float) -> float:

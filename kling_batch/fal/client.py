@@ -274,7 +274,8 @@ class FalQueue:
             return Unread(self._message(error, request))
 
     async def _ask(self, request: Request, patience: float) -> Answer:
-        with anyio.fail_after(patience):
+        # Not `fail_after`, which looks for the event loop three times over: one scope a request.
+        with anyio.CancelScope(deadline=anyio.current_time() + patience):
             async with self._api.send(request) as reply:
                 body = bytearray()
                 async with aclosing(reply.chunks()) as chunks:
@@ -283,7 +284,8 @@ class FalQueue:
                         if len(body) > MAX_BODY:
                             break
                 status, headers = reply.status, reply.headers
-        return Answer(status, headers, redact_bytes(bytes(body), self._secrets))
+            return Answer(status, headers, redact_bytes(bytes(body), self._secrets))
+        raise TimeoutError
 
     def _message(self, error: Exception, request: Request) -> str:
         """Message for an error, without anything of the request but its host."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from types import TracebackType
 from typing import NamedTuple
 
 from fal_client.client import USER_AGENT
 
-from kling_batch.wire.addresses import parsed
+from kling_batch.wire.addresses import address_of, parsed
 from kling_batch.wire.environment import (
     Proxies,
     httpx_client,
@@ -59,32 +60,51 @@ class BackupDomains:
         """`wire` sends each of the two."""
         self._wire = wire
 
-    @asynccontextmanager
-    async def send(self, request: Request) -> AsyncIterator[Reply]:
+    def send(self, request: Request) -> AbstractAsyncContextManager[Reply]:
         """See `Wire.send`."""
-        host = parsed(request.url).host
+        host = address_of(request.url).host
         if host in _DOUBLED:
             connect = min(request.timeouts.connect, BACKUP_CONNECT_TIMEOUT)
             request = replace(request, timeouts=request.timeouts._replace(connect=connect))
-        async with AsyncExitStack() as stack:
-            yield await self._connected(stack, request, BACKUP_DOMAINS.get(host))
+        if host not in BACKUP_DOMAINS:
+            return self._wire.send(request)
+        return _OnEither(self._wire, request, BACKUP_DOMAINS[host])
 
-    async def _connected(
-        self, stack: AsyncExitStack, request: Request, backup: str | None
-    ) -> Reply:
+
+class _OnEither(AbstractAsyncContextManager[Reply]):
+    """A request and its answer, from the backup domain where fal's first does not connect."""
+
+    def __init__(self, wire: Wire, request: Request, backup: str) -> None:
+        self._wire, self._request, self._backup = wire, request, backup
+
+    async def __aenter__(self) -> Reply:
         try:
-            return await stack.enter_async_context(self._wire.send(request))
+            return await self._enter(self._request)
         except WireError as error:
-            if error.connected or error.began or backup is None:
+            if error.connected or error.began:
                 raise
-            url = str(parsed(request.url).copy_with(host=backup))
+            url = str(parsed(self._request.url).copy_with(host=self._backup))
             try:
-                return await stack.enter_async_context(self._wire.send(replace(request, url=url)))
+                return await self._enter(replace(self._request, url=url))
             except WireError as second:
                 # Of two domains that do not connect, the first is told.
                 if second.connected or second.began:
                     raise
                 raise error from None
+
+    async def _enter(self, request: Request) -> Reply:
+        exchange = self._wire.send(request)
+        reply = await exchange.__aenter__()
+        self._entered = exchange
+        return reply
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return await self._entered.__aexit__(kind, error, trace)
 
 
 class Lines(NamedTuple):

@@ -45,7 +45,7 @@ def columns_of(facts: Facts) -> dict[str, Any]:
     """The facts of an event that are also stored in the attempt's row."""
     columns: dict[str, Any] = {}
     if handle := facts.get("handle"):
-        columns |= asdict(handle)
+        columns |= _of_handle(handle)
     if failure := facts.get("failure"):
         columns |= {
             "failure_kind": failure.kind,
@@ -68,7 +68,7 @@ def plain(value: Any) -> JSON:
     What fal says may quote an input's URL, whose signature the ledger must not keep.
     """
     if isinstance(value, Handle):
-        return asdict(value)
+        return _of_handle(value)
     if isinstance(value, Failure):
         return plain(asdict(value))
     if isinstance(value, str):
@@ -78,6 +78,11 @@ def plain(value: Any) -> JSON:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def _of_handle(handle: Handle) -> dict[str, JSON]:
+    """What `asdict` makes of it, without its copies."""
+    return {name: getattr(handle, name) for name in Handle.__slots__}
 
 
 def without_data(url: str) -> str:

@@ -19,6 +19,7 @@ from urllib.request import getproxies
 import httpx
 
 from kling_batch.errors import UsageError
+from kling_batch.wire.addresses import Address
 
 _SOCKS = ("socks5", "socks5h")
 _TRUST_SETTINGS = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -43,7 +44,7 @@ class Proxies:
         """Whether one of them is a SOCKS proxy."""
         return any(proxy.address.startswith(_SOCKS) for proxy in self.by_scheme.values())
 
-    def choose(self, url: httpx.URL) -> Proxy | None:
+    def choose(self, url: Address) -> Proxy | None:
         """The proxy for an address; None where it is reached directly."""
         proxy = self.by_scheme.get(url.scheme) or self.by_scheme.get("all")
         if proxy is None or any(_matches(pattern, url) for pattern in self.exceptions):
@@ -195,7 +196,7 @@ def _pattern(name: str) -> httpx.URL | None:
         return None
 
 
-def _matches(pattern: httpx.URL, url: httpx.URL) -> bool:
+def _matches(pattern: httpx.URL, url: Address) -> bool:
     if pattern.scheme not in ("all", url.scheme):
         return False
     if pattern.port is not None and pattern.port != (url.port or 443):

@@ -8,19 +8,18 @@ tunnel, which comes before, is not part of it. Must not know what is asked, or o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 import anyio
-import httpx
 import yarl
 
-from kling_batch.wire.addresses import check_headers, parsed
+from kling_batch.wire.addresses import Address, address_of, check_headers
 from kling_batch.wire.environment import Proxies
 from kling_batch.wire.protocol import Request, WireError
 
@@ -89,9 +88,8 @@ class _Pool:
         self.session = session
         self._places = anyio.Semaphore(_at_once(most), fast_acquire=True)
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait for a place, outside the time that the request itself may take."""
+    async def enter(self) -> None:
+        """Take a place; the wait is outside the time that the request itself may take."""
         try:
             self._places.acquire_nowait()
         except anyio.WouldBlock:
@@ -101,10 +99,10 @@ class _Pool:
                 raise WireError(
                     "PoolTimeout", "no connection was free in time", began=False
                 ) from None
-        try:
-            yield
-        finally:
-            self._places.release()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self._places.release()
 
 
 class SocketWire:
@@ -131,23 +129,17 @@ class SocketWire:
             await self._reads.session.close()
             await self._posts.session.close()
 
-    @asynccontextmanager
-    async def send(self, request: Request) -> AsyncIterator[_Reply]:
+    def send(self, request: Request) -> _Exchange:
         """See `Wire.send`."""
-        url = parsed(request.url)
-        check_headers(request)
-        pool = self._posts if request.method == "POST" else self._reads
-        async with pool.place():
-            response = await self._ask(pool.session, request, url)
-            try:
-                yield _Reply(response)
-            finally:
-                response.release()
+        return _Exchange(self, request)
 
-    async def _ask(
-        self, session: aiohttp.ClientSession, request: Request, url: httpx.URL
-    ) -> aiohttp.ClientResponse:
-        """The head of an answer, or `WireError`."""
+    def pool(self, request: Request) -> _Pool:
+        """The connections for a request."""
+        return self._posts if request.method == "POST" else self._reads
+
+    async def ask(self, request: Request, url: Address) -> aiohttp.ClientResponse:
+        """The head of an answer, or `WireError`; the caller has a place."""
+        session = self.pool(request).session
         departure = _Departure()
         if request.method == "POST":
             for _ in range(_TURNS):
@@ -159,13 +151,13 @@ class SocketWire:
             raise _wire_error(error, began=began) from None
 
     async def _exchange(
-        self, session: aiohttp.ClientSession, request: Request, url: httpx.URL, left: _Departure
+        self, session: aiohttp.ClientSession, request: Request, url: Address, left: _Departure
     ) -> aiohttp.ClientResponse:
         proxy = self._proxies.choose(url)
         connect, read = request.timeouts
         return await session.request(
             request.method,
-            yarl.URL(str(url), encoded=True),
+            yarl.URL(url.text, encoded=True),
             headers=request.headers,
             data=request.body,
             proxy=None if proxy is None else yarl.URL(proxy.address),
@@ -175,6 +167,40 @@ class SocketWire:
             auto_decompress=not request.raw,
             trace_request_ctx=left,
         )
+
+
+class _Exchange:
+    """One request and its answer: `async with` sends it, and lets go of the connection."""
+
+    __slots__ = ("_pool", "_request", "_response", "_wire")
+
+    def __init__(self, wire: SocketWire, request: Request) -> None:
+        self._wire, self._request = wire, request
+        self._pool = wire.pool(request)
+
+    async def __aenter__(self) -> _Reply:
+        url = address_of(self._request.url)
+        check_headers(self._request)
+        await self._pool.enter()
+        answered = False
+        try:
+            self._response = await self._wire.ask(self._request, url)
+            answered = True
+        finally:
+            if not answered:
+                self._pool.leave()
+        return _Reply(self._response)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._response.release()
+        finally:
+            self._pool.leave()
 
 
 def _session(
@@ -206,7 +232,7 @@ class _Reply:
         self._response = response
         self.status = response.status
 
-    @property
+    @cached_property
     def headers(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
         for raw_name, raw_value in self._response.raw_headers:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from kling_batch.errors import UsageError
+from kling_batch.wire.addresses import address_of
 from kling_batch.wire.environment import proxies
 
 PROXY = "http://127.0.0.1:9"
@@ -50,7 +51,7 @@ def test_a_proxy_serves_whom_it_serves_in_httpx(
     for address in ADDRESSES:
         url = httpx.URL(address)
         direct = client._transport_for_url(url) is client._transport
-        assert (found.choose(url) is None) == direct, address
+        assert (found.choose(address_of(address)) is None) == direct, address
 
 
 @pytest.mark.parametrize("entry", ["queue.fal.run:443", "[::1]", "10.0.0.0/8", "fd00::/8", "a b,["])
@@ -58,8 +59,8 @@ def test_an_odd_exception_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, entry:
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     monkeypatch.setenv("NO_PROXY", entry)
 
-    assert proxies().choose(httpx.URL("https://v3b.fal.media/x")) is not None
-    direct = proxies().choose(httpx.URL("https://queue.fal.run/x")) is None
+    assert proxies().choose(address_of("https://v3b.fal.media/x")) is not None
+    direct = proxies().choose(address_of("https://queue.fal.run/x")) is None
     assert direct == entry.endswith(":443")
 
 
@@ -68,7 +69,7 @@ def test_a_proxys_password_travels_in_a_header_and_stands_nowhere_else(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://us%20er:p%40ss@proxy.example:3128")
 
-    proxy = proxies().choose(httpx.URL("https://queue.fal.run/x"))
+    proxy = proxies().choose(address_of("https://queue.fal.run/x"))
 
     assert proxy is not None
     assert proxy.address == "http://proxy.example:3128"

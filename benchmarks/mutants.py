@@ -33,6 +33,7 @@ AIMED = {
     "delivery": (
         "tests/engine/test_delivery.py",
         "tests/engine/test_name_locks.py",
+        "tests/engine/test_stores.py",
     ),
     "gate": (
         "tests/unit/engine/test_gate.py",

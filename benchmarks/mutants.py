@@ -62,6 +62,7 @@ AIMED = {
         "tests/engine/test_stops.py",
         "tests/engine/test_gate.py",
         "tests/engine/test_job_inputs.py",
+        "tests/engine/test_reconciler.py",
     ),
 }
 #: Where the tests are run, once for each mutant.

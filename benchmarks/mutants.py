@@ -33,6 +33,7 @@ AIMED = {
     "delivery": (
         "tests/engine/test_delivery.py",
         "tests/engine/test_name_locks.py",
+        "tests/engine/test_stores.py",
     ),
     "gate": (
         "tests/unit/engine/test_gate.py",
@@ -61,6 +62,7 @@ AIMED = {
         "tests/engine/test_stops.py",
         "tests/engine/test_gate.py",
         "tests/engine/test_job_inputs.py",
+        "tests/engine/test_reconciler.py",
     ),
 }
 #: Where the tests are run, once for each mutant.

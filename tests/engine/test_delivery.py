@@ -21,6 +21,7 @@ from support.engine import (
     T2I,
     Bent,
     Rig,
+    SlowDisk,
     account,
     is_result,
     make_job,
@@ -494,6 +495,34 @@ class StoppedWithin(InLoop):
             self.stop()
             await anyio.sleep(1)
         return result
+
+
+@pytest.mark.parametrize("how", ["delivered", "copied", "put back"])
+def test_a_name_that_another_job_holds_is_waited_for(tmp_path: Path, how: str) -> None:
+    rig = Rig(tmp_path)
+    first, job = make_job("first", prompt="p"), make_job("a", prompt="p")
+    if how == "put back":
+        rig.run([job])
+        (tmp_path / "test/a.mp4").unlink()
+    elif how == "copied":
+        rig.run([first])
+    rig.worker = SlowDisk()  # others get their turn before it publishes
+    seen: list[bool] = []
+
+    async def hold(engine: Engine) -> None:
+        names = engine._flow._delivery._names
+        async with names.held(tmp_path / "test/a.mp4"):
+            await anyio.sleep(2000)
+            seen.append((tmp_path / "test/a.mp4").exists())
+
+    if how == "put back":
+        put_back(rig, job, stop=hold)
+    else:
+        rig.run([job], stop=hold)
+
+    assert seen == [False]
+    assert (tmp_path / "test/a.mp4").is_file()
+    paid_once(rig, 1)
 
 
 @pytest.mark.parametrize("how", ["delivered", "copied", "put back"])

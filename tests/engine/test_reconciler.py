@@ -445,6 +445,21 @@ def test_a_wrong_clock_is_no_proof_that_a_request_was_not_made(
     paid_once(rig, 2)
 
 
+def test_a_clock_that_is_put_right_during_the_post_makes_no_age_uncertain(tmp_path: Path) -> None:
+    """The intent lies in the future then, but the loop's clock knows when it was."""
+    hang = Fault(stage="submit.after", what="hang")
+    rig = Askew(tmp_path, account(list_delay=7200.0), [hang])
+    rig.put(7)
+    jobs = make_jobs(1)
+
+    run_result = rig.run(jobs, stop=jump(-7, after=1.0), doubt_wait=600.0)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    told = run_result.reasons["test", "job-0", 1]
+    assert told == "no trace in fal's request list yet"
+    paid_once(rig, 1)
+
+
 @pytest.mark.parametrize("later", [0, 6])
 def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(
     tmp_path: Path, later: float
@@ -569,3 +584,13 @@ def test_the_last_look_is_when_the_wait_is_over(tmp_path: Path) -> None:
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     assert 49 <= seconds < 51
+
+
+def test_a_wait_of_less_than_a_second_is_over_in_time(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
+    jobs = make_jobs(1)
+
+    seconds = took(rig, jobs, doubt_wait=0.3)
+
+    assert rig.states(jobs) == [State.IN_DOUBT]
+    assert 0.29 < seconds < 0.8

@@ -234,7 +234,13 @@ def test_a_store_that_fails_for_a_while_is_asked_again(flaky: StoreRig) -> None:
 
     flaky.run(make_jobs(1))
 
-    assert flaky.kinds().count(EventKind.PUT_AGAIN) == 2
+    first, second = (h for h in flaky.happenings if h.kind is EventKind.PUT_AGAIN)
+    (request,) = flaky.world.books.accepted
+    for again, reason in ((first, "Please reduce your request rate"), (second, "slow")):
+        assert (again.batch, again.job) == ("test", "job-0")
+        assert again.data["request_id"] == request.request_id
+        assert again.data["reason"] == reason
+        assert again.message == f"{reason}; put again in {again.data['seconds']:.0f} s"
     assert flaky.clips() == ["test/job-0.mp4"]
     paid_once(flaky, 1)
 

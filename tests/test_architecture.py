@@ -92,18 +92,20 @@ HOMES: dict[str, set[str]] = {
     "mcp": {"mcp.server"},
     "anyio": {
         *("engine", "fal.client", "wire", "output.download", "output.worker", "operations"),
-        *("api.runs", "mcp", "review.app"),
+        *("api.runs", "mcp", "review.app", "workers"),
     },
     "starlette": {"review.app"},
     "uvicorn": {"review.server"},
     "trio": set(),
     "fsspec": {"output.objects"},
+    "distributed": {"workers.dask"},
+    "dask": {"workers.dask"},
     # Of the standard library: what only one place may do.
-    "asyncio": {"wire.sockets"},
+    "asyncio": {"wire.sockets", "workers.dask"},
     "threading": set(),
     "subprocess": {"mcp.program", "operations.hooks"},
     "apprise": {"operations.notify"},
-    "time": {"report.display.watch"},
+    "time": {"report.display.watch", "workers.tasks"},
     "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -106,9 +107,9 @@ def _refusal(order: FetchOrder) -> Answer | None:
 def _bounded(work: Callable[[], Any], seconds: float, stop: Stop) -> Answer:
     """The answer of a coroutine in a loop of its own; an end is a value, whatever it is."""
     try:
-        answer: Answer = anyio.run(_unless_stopped, work, seconds, stop, backend="asyncio")
-    except BaseExceptionGroup as group:
-        return {"error": _plain(group.exceptions[0])}
+        # A worker in the coordinator's own process inherits that anyio has a loop already.
+        run = partial(anyio.run, _unless_stopped, work, seconds, stop, backend="asyncio")
+        answer: Answer = Context().run(run)
     except Exception as error:  # noqa: BLE001 - a traceback in a worker's log may quote an address
         return {"error": _plain(error)}
     return answer
@@ -135,17 +136,14 @@ async def _watch(stop: Stop, scope: anyio.CancelScope) -> None:
 
 async def _fetch(order: FetchOrder, spool: Path) -> Answer:
     path = await to_thread.run_sync(_own_name, order, spool)
+    outcome: FetchOutcome | None = None
     try:
         outcome = await _download(order, path)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        return {"error": describe_error(error)}
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    finally:
+        if not isinstance(outcome, Fetched):
+            path.unlink(missing_ok=True)
     if isinstance(outcome, Fetched):
         return {"fetched": asdict(outcome)}
-    path.unlink(missing_ok=True)
     if isinstance(outcome, Gone):
         return {"gone": outcome.reason}
     return {"unfetched": outcome.reason, "outage": outcome.outage}
@@ -200,6 +198,8 @@ async def _put(order: PutOrder, spool: Path) -> Answer:
 
 def _plain(error: BaseException) -> str:
     """The kind of an error; its text may quote an address."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     return describe_error(error) if isinstance(error, OSError) else type(error).__name__
 
 

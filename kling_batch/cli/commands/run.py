@@ -19,6 +19,7 @@ from kling_batch.cli.options import (
     limit_options,
     options_of,
     place_options,
+    scheduler_option,
     selection_options,
     service_options,
 )
@@ -33,6 +34,7 @@ from kling_batch.report.ci import write_ci
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
 @service_options
 @place_options
+@scheduler_option
 @limit_options
 @selection_options
 @click.option("--retry-failed", is_flag=True, help="Try failed and cancelled jobs again")

@@ -30,6 +30,8 @@ HERE = 8
 MOST = 256
 #: Seconds after which a task is given up and done here.
 TASK_SECONDS = 900.0
+#: Failures of its own after which a worker gets nothing more.
+FAILURES = 3
 #: Seconds in which a file that a worker wrote becomes visible here: network folders keep listings.
 VISIBLE_SECONDS = 5.0
 
@@ -88,6 +90,7 @@ class Workers:
     _gone: bool = False
     #: Workers that get nothing more in this run.
     _avoid: set[str] = field(default_factory=set)
+    _failures: dict[str, int] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
     #: Files whose next try is made here.
     _here: set[Path] = field(default_factory=set)
@@ -168,11 +171,7 @@ class Workers:
         ours = path.parent == Path(order.temporary).parent
         if ours and await _visible(path, fetched.size):
             return fetched
-        self._refuse(
-            done.worker,
-            f"does not write where this machine looks ({temporary.parent}): mount the output there "
-            "under the same path",
-        )
+        self._failed(done.worker, {"absent": str(temporary.parent)})
         return None
 
     # -- putting -------------------------------------------------------------------------------
@@ -249,16 +248,24 @@ class Workers:
         self._say(f"{lost.reason}; done on this machine")
 
     def _failed(self, worker: str, answer: Answer) -> None:
-        if refusal := answer.get("refused"):
-            self._refuse(worker, f"gets no files: {refusal}; install the same on both")
-        else:
-            reason = answer.get("error") or answer.get("unfetched") or answer.get("gone")
+        if reason := answer.get("refused"):
+            self._refuse(worker, f"gets no files: {reason}; install the same on both")
+            return
+        if folder := answer.get("absent"):
+            self._refuse(worker, f"does not see {folder}: mount the output there, at this path")
+            return
+        reason = answer.get("error") or answer.get("unfetched") or answer.get("gone")
+        self._failures[worker] = self._failures.get(worker, 0) + 1
+        if self._failures[worker] < FAILURES:
             self._say(f"the worker {worker} failed ({reason}); done on this machine")
+        else:
+            self._refuse(worker, f"failed {FAILURES} times ({reason})")
 
     def _refuse(self, worker: str, reason: str) -> None:
         """Give a worker nothing more."""
-        self._avoid.add(worker)
-        self._say(f"the worker {worker} {reason}; its files are fetched on this machine")
+        if worker not in self._avoid:
+            self._avoid.add(worker)
+            self._say(f"the worker {worker} {reason}; it gets nothing more in this run")
 
     def _say(self, sentence: str) -> None:
         if sentence not in self._told:

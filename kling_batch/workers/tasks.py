@@ -33,7 +33,9 @@ from kling_batch.wire.protocol import Wire
 from kling_batch.wire.routes import Gateway, for_files, network
 
 Answer: TypeAlias = dict[str, Any]
-"""What comes back: `fetched`, `put`, or why not (`gone`, `unfetched`, `error`, `refused`)."""
+"""What comes back: `fetched` or `put`, else why not (`gone`, `unfetched`, `absent`, `refused`,
+`error`).
+"""
 
 Stop: TypeAlias = Callable[[], bool]
 """Whether the work is wanted no more; it may block for a moment."""
@@ -136,6 +138,8 @@ async def _watch(stop: Stop, scope: anyio.CancelScope) -> None:
 
 async def _fetch(order: FetchOrder, spool: Path) -> Answer:
     path = await to_thread.run_sync(_own_name, order, spool)
+    if not path.parent.is_dir():
+        return {"absent": str(path.parent)}
     outcome: FetchOutcome | None = None
     try:
         outcome = await _download(order, path)

@@ -8,6 +8,7 @@ every fault of a worker costs time and is told in one sentence. Knows workers by
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -67,14 +68,6 @@ class Cluster(Protocol):
 
 
 @dataclass(slots=True)
-class Counts:
-    """What was done where, for the sentence at the end."""
-
-    there: int = 0
-    here: int = 0
-
-
-@dataclass(slots=True)
 class Workers:
     """Gives files to workers, and does here what they do not do."""
 
@@ -85,7 +78,6 @@ class Workers:
     spool: Path
     gateway: str | None = None
     seconds: float = TASK_SECONDS
-    counts: Counts = field(default_factory=Counts)
     #: Whether the scheduler is gone: everything else is done here.
     _gone: bool = False
     #: Workers that get nothing more in this run.
@@ -120,9 +112,7 @@ class Workers:
         outcome = await self._judged(done, order, temporary)
         if outcome is None:
             return await self._fetch_here(file, temporary)
-        if isinstance(outcome, Fetched):
-            self.counts.there += 1
-        else:
+        if not isinstance(outcome, Fetched):
             self._here.add(temporary)  # it may be this worker's network alone
         return outcome
 
@@ -136,10 +126,7 @@ class Workers:
     async def _fetch_here(self, file: RemoteFile, temporary: Path) -> FetchOutcome:
         self._here.discard(temporary)
         async with self._local_turns:
-            outcome = await self.local.fetch(file, temporary)
-        if isinstance(outcome, Fetched):
-            self.counts.here += 1
-        return outcome
+            return await self.local.fetch(file, temporary)
 
     def _order(self, file: RemoteFile, temporary: Path) -> FetchOrder:
         shared = temporary.parent != self.spool
@@ -227,6 +214,10 @@ class Workers:
         """The file is where it belongs, or here."""
         self._there.pop(temporary, None)
 
+    def size(self, temporary: Path) -> int:
+        """The size of a file that lies on a worker's disk."""
+        return self._there[temporary][2].size
+
     async def take_back(self, temporary: Path, final: ObjectAddress) -> None:
         """Fetch what a worker says that it has put, and this machine does not find.
 
@@ -288,9 +279,9 @@ async def _visible(path: Path, size: int) -> bool:
     """Whether a file is there with this size, or will be in a few seconds."""
     with anyio.move_on_after(VISIBLE_SECONDS):
         while True:
-            # `stat` of the folder's entry: a listing that is kept would hide what is new.
-            if await anyio.Path(path).is_file() and (await anyio.Path(path).stat()).st_size == size:
-                return True
+            with suppress(OSError):
+                if path.stat().st_size == size:
+                    return True
             await anyio.sleep(0.2)
     return False
 
@@ -317,7 +308,7 @@ class WorkersStore(OutputStore):
             super()._rename(temporary, final, sha256)
             return
         if from_thread.run(workers.put, temporary, final):
-            if self.size(final) is not None:
+            if self.size(final) == workers.size(temporary):
                 workers.forget(temporary)
                 return
             from_thread.run(workers.take_back, temporary, final)

@@ -119,7 +119,7 @@ class Workers:
     def _place(self) -> anyio.CapacityLimiter:
         places = min(MOST, self.cluster.places)
         if places < 1:
-            raise LostTask("no worker has come to the scheduler yet")
+            raise LostTask("the scheduler has no worker")
         self._turns.total_tokens = places
         return self._turns
 

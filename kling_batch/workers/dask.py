@@ -139,6 +139,8 @@ class DaskCluster:
         #: Whether somebody may still be at work for this run.
         self._left = False
         self._gone = asyncio.Event()
+        #: Set, and replaced, when a worker has left.
+        self._fewer = asyncio.Event()
         self._watch = asyncio.ensure_future(self._watched())
 
     @property
@@ -204,19 +206,29 @@ class DaskCluster:
             workers=chosen,
             allow_other_workers=chosen == [prefer],
         )
+        takers = None if chosen in (None, [prefer]) else frozenset(usable)
         # Not awaited itself: where Dask has lost a task, that would look like a cancellation here.
         result = asyncio.ensure_future(future.result())
-        gone = asyncio.ensure_future(self._gone.wait())
         result.add_done_callback(lambda each: each.cancelled() or each.exception())
         try:
-            limit = seconds + GRACE_SECONDS
-            await asyncio.wait({result, gone}, timeout=limit, return_when="FIRST_COMPLETED")
+            with anyio.move_on_after(seconds + GRACE_SECONDS):
+                await self._end_of(result, takers)
             return await self._ended(result, seconds)
         finally:
             self._left = self._left or not result.done()
-            gone.cancel()
             result.cancel()
             future.release()  # what has not begun never begins
+
+    async def _end_of(self, result: asyncio.Future[Any], takers: frozenset[str] | None) -> None:
+        """Wait for a task, as long as anybody is there who may do it; None: whoever there is."""
+        while not result.done() and not self._gone.is_set():
+            if self._threads.keys().isdisjoint(self._threads if takers is None else takers):
+                raise LostTask(f"the scheduler {self._address} has lost the workers of a task")
+            fewer = asyncio.ensure_future(self._fewer.wait())
+            try:
+                await asyncio.wait({result, fewer}, return_when="FIRST_COMPLETED")
+            finally:
+                fewer.cancel()
 
     async def _ended(self, result: asyncio.Future[Any], seconds: float) -> Done:
         if not result.done():
@@ -270,13 +282,20 @@ class DaskCluster:
             self._seen({at: int(each["nthreads"]) for at, each in found["workers"].items()})
             return
         self._gone.set()
+        self._wake()
 
     def _seen(self, threads: dict[str, int]) -> None:
         for worker in sorted(self._threads.keys() - threads.keys()):
-            self._tell(
-                f"the worker {worker} has left; what it had begun is fetched again by another one"
-            )
+            self._tell(f"the worker {worker} has left; what it had begun is done again")
+        left = not self._threads.keys() <= threads.keys()
         self._threads = threads
+        if left:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let everybody who waits for a task look who is there."""
+        fewer, self._fewer = self._fewer, asyncio.Event()
+        fewer.set()
 
     async def close(self) -> None:
         """Tell workers that nobody waits for what they still do."""

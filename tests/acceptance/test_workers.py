@@ -102,7 +102,7 @@ def test_a_worker_that_is_killed_in_the_middle_costs_time_only(place: Place) -> 
 
     assert process.returncode == 0, told
     place.judge(40)
-    assert "has left; what it had begun is fetched again by another one" in told
+    assert "has left; what it had begun is done again" in told
     assert "on this machine" not in told
     modules = loaded(place.cluster.address)
     assert "kling_batch.workers.tasks" in modules
@@ -116,6 +116,21 @@ def test_a_worker_that_is_killed_in_the_middle_costs_time_only(place: Place) -> 
 
     assert again.returncode == 0, again.stderr
     place.judge(40)
+
+
+def test_the_only_worker_is_killed_and_the_rest_is_fetched_here(place: Place) -> None:
+    place.write(24)
+    place.world.faults.add(Fault(stage="download", what="delay", seconds=0.5))
+    place.with_workers(1)
+    process = place.start()
+    first_files(place, process)
+    place.cluster.kill(place.cluster.workers[0])
+
+    _, told = process.communicate(timeout=60)
+
+    assert process.returncode == 0, told
+    assert "has lost the workers of a task; done on this machine" in told
+    place.judge(24)
 
 
 def test_a_scheduler_that_goes_in_the_middle_is_a_sentence(place: Place) -> None:

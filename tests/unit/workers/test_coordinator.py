@@ -257,7 +257,7 @@ def test_without_workers_files_are_fetched_here_until_one_comes(desk: Desk) -> N
     desk.fetch(1)
 
     assert desk.here.fetched == [desk.name(0)]
-    assert desk.told == ["no worker has come to the scheduler yet; done on this machine"]
+    assert desk.told == ["the scheduler has no worker; done on this machine"]
 
 
 def test_what_an_earlier_run_has_begun_here_is_ended_here(desk: Desk) -> None:

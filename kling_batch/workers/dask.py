@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ async def connected(address: str, tell: Callable[[str], None]) -> AsyncIterator[
     library = _distributed()
     local = None
     if address == LOCAL:
-        local = await library.LocalCluster(
+        local = library.LocalCluster(
             processes=False,
             n_workers=1,
             threads_per_worker=LOCAL_THREADS,
@@ -93,14 +93,11 @@ async def connected(address: str, tell: Callable[[str], None]) -> AsyncIterator[
             await cluster.look()
         yield cluster
     finally:
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(OSError, RuntimeError):
-            if cluster is not None:
-                await cluster.close()
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(OSError, RuntimeError):
-            if client is not None:
-                await client.close(timeout=CLOSE_SECONDS)
-            if local is not None:
-                await local.close()
+        # The files are where they belong: no error of a farewell matters.
+        for farewell in (cluster and cluster.close, client and client.close, local and local.close):
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
+                if farewell:
+                    await farewell()
 
 
 async def _client(at: Any, address: str, tell: Callable[[str], None]) -> Any:
@@ -111,16 +108,18 @@ async def _client(at: Any, address: str, tell: Callable[[str], None]) -> Any:
     try:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
+            if address == LOCAL:
+                await at
             await client
-    except (OSError, ValueError, RuntimeError, ImportError, TypeError) as error:
-        with suppress(OSError, RuntimeError):
+    except Exception as error:  # noqa: BLE001 - whatever Dask raises, the run goes on here
+        with suppress(Exception):
             await client.close(timeout=1)
         tell(
             f"the scheduler {address} cannot be reached ({type(error).__name__}); the files of "
             "this run are fetched on this machine"
         )
         return None
-    if any(issubclass(each.category, library.VersionMismatchWarning) for each in seen):
+    if any(each.category.__name__ == "VersionMismatchWarning" for each in seen):
         tell(f"versions differ between this machine and those of {address}; {_INSTALL}")
     return client
 
@@ -150,17 +149,29 @@ class DaskCluster:
 
     async def fetch(self, order: FetchOrder, *, host: str, avoid: frozenset[str]) -> Done:
         """See `Cluster`."""
+        return await self._guarded(self._fetch(order, host, avoid))
+
+    async def _fetch(self, order: FetchOrder, host: str, avoid: frozenset[str]) -> Done:
         turn = await self._turn(host, order.seconds)
         try:
             return await self._run("fetch", order, order.seconds, avoid=avoid)
         finally:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(OSError, RuntimeError):
-                await turn.release()
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
+                await _apart(turn.release())
 
     async def put(self, order: PutOrder, *, worker: str, avoid: frozenset[str]) -> Done:
         """See `Cluster`."""
         seconds = order.fetch.seconds
-        return await self._run("put", order, seconds, avoid=avoid, prefer=worker)
+        return await self._guarded(self._run("put", order, seconds, avoid=avoid, prefer=worker))
+
+    async def _guarded(self, work: Coroutine[Any, Any, Done]) -> Done:
+        """The answer of a task; whatever Dask raises, the task is lost and the run goes on."""
+        try:
+            return await work
+        except LostTask:
+            raise
+        except Exception as error:
+            raise await self._explained(error) from error
 
     async def _turn(self, host: str, seconds: float) -> Any:
         """A lease for one download from a host."""
@@ -173,13 +184,10 @@ class DaskCluster:
                 loop=self._client.loop,
             )
         turn = self._turns[host]
-        try:
-            with anyio.move_on_after(seconds):
-                while not await turn.acquire(timeout=TURN_SECONDS):
-                    self._check()
-                return turn
-        except (OSError, RuntimeError) as error:
-            raise await self._explained(error) from error
+        with anyio.move_on_after(seconds):
+            while not await _apart(turn.acquire(timeout=TURN_SECONDS)):
+                self._check()
+            return turn
         raise LostTask(f"no turn to fetch from {host} came in {seconds:.0f} s")
 
     async def _run(
@@ -272,15 +280,14 @@ class DaskCluster:
     async def look(self) -> None:
         """Ask the scheduler who is there; one that does not answer twice is gone."""
         for _ in range(2):
-            try:
+            threads: dict[str, int] | None = None
+            with suppress(Exception):  # no answer, whatever Dask calls it
                 asked = self._client.scheduler.identity(n_workers=-1)
-                found = await asyncio.wait_for(asked, PROBE_SECONDS)
-            except (OSError, RuntimeError, asyncio.CancelledError, TimeoutError):
-                if (task := asyncio.current_task()) is not None and task.cancelling():
-                    raise
-                continue
-            self._seen({at: int(each["nthreads"]) for at, each in found["workers"].items()})
-            return
+                found = (await _apart(asked, PROBE_SECONDS))["workers"]
+                threads = {address: int(each["nthreads"]) for address, each in found.items()}
+            if threads is not None:
+                self._seen(threads)
+                return
         self._gone.set()
         self._wake()
 
@@ -302,6 +309,22 @@ class DaskCluster:
         self._watch.cancel()
         if self._left and not self._gone.is_set():
             await _distributed().Event(self._stop, client=self._client).set()
+
+
+async def _apart(awaitable: Awaitable[Any], seconds: float | None = None) -> Any:
+    """The result of what Dask does, in a task of its own.
+
+    Dask cancels what it has lost; here that would look like a cancellation of the run.
+    """
+    inner = asyncio.ensure_future(awaitable)
+    try:
+        await asyncio.wait({inner}, timeout=seconds)
+    finally:
+        unfinished = not inner.done()
+        inner.cancel()
+    if unfinished or inner.cancelled():
+        raise TimeoutError
+    return inner.result()
 
 
 def on_worker(order: FetchOrder | PutOrder, stop: str) -> Answer:

@@ -165,6 +165,53 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch: pytest.Monk
     assert "fetched on this machine" in sentence
 
 
+def test_a_connection_that_is_closed_is_a_scheduler_that_is_gone() -> None:
+    async def test(cluster: DaskCluster) -> None:
+        await cluster._client.close()
+        with pytest.raises(LostTask) as raised:
+            await fetch(cluster)
+        assert raised.value.gone
+        with pytest.raises(LostTask, match="is gone"):
+            await fetch(cluster)
+
+    on_cluster(test)
+
+
+def test_other_versions_of_dask_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"warning": "distributed 1 and 2", "error": None}
+    monkeypatch.setattr("distributed.versions.error_message", lambda *_, **__: said)
+
+    async def test(cluster: DaskCluster) -> None:
+        assert cluster.places == dask.LOCAL_THREADS
+
+    (sentence,) = on_cluster(test)
+
+    assert sentence.startswith("versions differ between this machine and those of local; install")
+
+
+def test_a_worker_that_leaves_is_told_and_its_tasks_are_taken_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "fetch", lambda *_, **__: time.sleep(0.5) or {"gone": "told"})
+
+    async def test(cluster: DaskCluster) -> None:
+        async def leave() -> None:
+            await anyio.sleep(0.05)
+            cluster._seen({})
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(leave)
+            began = time.monotonic()
+            with pytest.raises(LostTask, match="has lost the workers of a task"):
+                await fetch(cluster)
+            assert time.monotonic() - began < 0.4
+        assert cluster.places == 0
+
+    (sentence,) = on_cluster(test)
+
+    assert "has left; what it had begun is done again" in sentence
+
+
 def test_without_the_extra_the_option_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> Any:
         raise ImportError("No module named 'distributed'")

@@ -4,7 +4,8 @@ FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY kling_batch kling_batch
-RUN python -m venv /opt/kling-batch && /opt/kling-batch/bin/pip install --no-cache-dir .
+ARG EXTRAS=""
+RUN python -m venv /opt/kling-batch && /opt/kling-batch/bin/pip install --no-cache-dir ".$EXTRAS"
 
 FROM python:3.12-slim
 COPY --from=build /opt/kling-batch /opt/kling-batch

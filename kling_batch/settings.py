@@ -6,6 +6,7 @@ Options and environment arrive merged (the command line does that). Must not ope
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -75,6 +76,8 @@ class RunOptions:
     offline: bool = False
     #: Hold the inputs of `endpoint:` jobs against fal's schemas.
     schemas: bool = True
+    #: Address of the scheduler whose workers move the files; None: this machine does.
+    scheduler: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +248,13 @@ def _most(values: Sequence[T | None]) -> T | None:
 
 def _first(value: T | None, default: T) -> T:
     return default if value is None else value
+
+
+def scheduler_address(written: str) -> str:
+    """The address of a Dask scheduler, or `local`. Raises `ValueError` for anything else."""
+    if written == "local" or re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", written):
+        return written
+    raise ValueError(f"`{written}` is neither `local` nor an address as tcp://host:8786")
 
 
 class SupportsPath(Protocol):

@@ -92,18 +92,20 @@ HOMES: dict[str, set[str]] = {
     "mcp": {"mcp.server"},
     "anyio": {
         *("engine", "fal.client", "wire", "output.download", "output.worker", "operations"),
-        *("api.runs", "mcp", "review.app", "renditions.pool"),
+        *("api.runs", "mcp", "review.app", "renditions.pool", "workers"),
     },
     "starlette": {"review.app"},
     "uvicorn": {"review.server"},
     "trio": set(),
     "fsspec": {"output.objects"},
+    "distributed": {"workers.dask"},
+    "dask": {"workers.dask"},
     # Of the standard library: what only one place may do.
-    "asyncio": {"wire.sockets"},
+    "asyncio": {"wire.sockets", "workers.dask"},
     "threading": {"renditions.worker"},
     "subprocess": {"mcp.program", "operations.hooks", "renditions.pool", "renditions.command"},
     "apprise": {"operations.notify"},
-    "time": {"report.display.watch", "renditions.worker"},
+    "time": {"report.display.watch", "renditions.worker", "workers.tasks"},
     "random": {"operations.connections", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }
@@ -284,6 +286,8 @@ CATCH_ALL = {
     "fal.upload": 1,  # fal-client over an answer that it does not expect
     "cli.main": 1,  # every error in words; what is a defect is raised again
     "emulator.app": 1,  # a server answers
+    "workers.dask": 3,  # Dask has errors of its own for each place; the run goes on
+    "workers.tasks": 1,  # what a task raised, a worker would log with its address
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,43 @@ def test_the_image_passes_its_linter_and_copies_what_exists() -> None:
     assert [name for name in names if f"!{name}" not in sent] == []
 
 
+def dask_commands() -> list[str]:
+    """What the page on workers and the compose file let Dask do, without the program's name."""
+    page = (ROOT / "docs/workers.md").read_text()
+    services = yaml.safe_load((EXAMPLES / "workers-compose.yml").read_text())["services"]
+    lines = [shlex.join([*each["entrypoint"], *each["command"]]) for each in services.values()]
+    return re.findall(r"dask ((?:scheduler|worker) .+)$", "\n".join([page, *lines]), re.MULTILINE)
+
+
+def test_schedulers_and_workers_of_the_documents_are_accepted_by_dask() -> None:
+    from distributed.cli import dask_scheduler, dask_worker
+
+    programs = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}
+    parsed = []
+    for line in dask_commands():
+        name, *words = shlex.split(line)
+        parsed.append((name, programs[name].make_context(name, words).params))
+
+    assert [name for name, _ in parsed] == ["scheduler", "worker"] * 2
+    for name, params in parsed:
+        assert params["dashboard"] is False
+        if name == "worker":
+            assert params["scheduler"].startswith("tcp://")
+            assert params["nthreads"] == 64
+
+
+def test_no_service_of_the_workers_has_the_key() -> None:
+    services = yaml.safe_load((EXAMPLES / "workers-compose.yml").read_text())["services"]
+
+    assert services.keys() == {"scheduler", "worker"}
+    for service in services.values():
+        assert not [name for name in service.get("environment", []) if name.startswith("FAL")]
+    assert services["worker"]["deploy"]["replicas"] == 2
+    (volume,) = services["worker"]["volumes"]
+    here, there = volume.split(":")
+    assert here == there  # the path that the run has
+
+
 def commands_of(text: str) -> list[str]:
     """Each `kling-batch …` line of an example, without redirections."""
     found = re.findall(r"kling-batch ((?:run|plan) .+)$", text, re.MULTILINE)
@@ -141,7 +179,8 @@ def test_commands_of_the_examples_are_accepted(
     (tmp_path / "campaign.yaml").write_text(MANIFEST)
     commands = commands_of(path.read_text())
 
-    assert commands or path.suffix == ".timer" or path.name == "github-workflow.yml"
+    without = ("kling-batch.timer", "github-workflow.yml", "workers-compose.yml")
+    assert commands or path.name in without
     for command in commands:
         words = command.split()
         done = invoke(*words, "--emulator", cwd=tmp_path)

@@ -23,7 +23,7 @@ from kling_batch.core.quantities import (
 )
 from kling_batch.errors import UsageError
 from kling_batch.report.command_line import Command
-from kling_batch.settings import RunOptions, typed_location, typed_path
+from kling_batch.settings import RunOptions, scheduler_address, typed_location, typed_path
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -58,6 +58,7 @@ class Options:
             to buy it anew; default: the manifest's, else seven days.
         offline: `plan` asks nobody, not even fal's request list.
         schemas: hold the inputs of `endpoint:` jobs against fal's own schemas.
+        scheduler: Dask workers move the files: `"tcp://host:8786"`, or `"local"`.
         emulator: `True` for the emulator inside this process, or the address of one.
 
     Raises:
@@ -84,6 +85,7 @@ class Options:
     reuse: str | float | timedelta | None = None
     offline: bool = False
     schemas: bool = True
+    scheduler: str | None = None
 
     def __post_init__(self) -> None:
         run_options(self)
@@ -113,6 +115,7 @@ def run_options(options: Options) -> RunOptions:
         reuse=_parsed("reuse", _window, options.reuse),
         offline=options.offline,
         schemas=options.schemas,
+        scheduler=_parsed("scheduler", scheduler_address, options.scheduler),
         emulator=emulator if isinstance(emulator, str) else "" if emulator else None,
     )
 
@@ -135,6 +138,7 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
         "--limit": parsed.limit,
         "--reuse": _plain_seconds(parsed.reuse),
         "--max-failures": parsed.max_failures,
+        "--scheduler": parsed.scheduler,
         "--emulator-url": parsed.emulator or None,
     }
     command = Command(("kling-batch", "run", *sources))

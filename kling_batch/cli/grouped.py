@@ -12,7 +12,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
     "Which jobs": ("only", "exclude", "tag", "limit", "variables", "retry_failed", "collect"),
     "Money": ("max_cost", "max_failures", "reuse", "no_reuse", "yes", "plan_file"),
     "Pace and time": ("concurrency", "rate", "timeout", "start_timeout", "detach"),
-    "Where": ("output", "ledger", "emulator", "emulator_url"),
+    "Where": ("output", "ledger", "emulator", "emulator_url", "scheduler"),
     "What is shown and written": (
         *("show", "as_json", "markdown", "save", "quiet", "verbose", "log_file"),
         *("junit", "summary", "on_saved", "on_finished", "notify", "detailed_exitcode"),

@@ -26,6 +26,7 @@ from kling_batch.core.quantities import (
 )
 from kling_batch.settings import (
     RunOptions,
+    scheduler_address,
     typed_path,
 )
 
@@ -95,6 +96,12 @@ def _rate(text: str) -> float:
         return parse_rate(text)
 
 
+def _scheduler(text: str) -> str:
+    """`tcp://host:8786`, `local`."""
+    with _usage_errors():
+        return scheduler_address(text)
+
+
 def _failures(text: str) -> FailureLimit:
     """`5`, `20%`."""
     with _usage_errors():
@@ -154,6 +161,14 @@ def schema_option(command: F) -> F:
     return option(
         "--no-schemas", is_flag=True, help="Do not hold `endpoint:` jobs against fal's own schemas"
     )(command)
+
+
+scheduler_option = option(
+    "--scheduler",
+    type=_scheduler,
+    metavar="ADDRESS",
+    help="Dask workers move the files: tcp://host:8786, or local",
+)
 
 
 def limit_options(command: F) -> F:
@@ -257,6 +272,7 @@ def options_of(values: dict[str, Any]) -> RunOptions:
         reuse=0.0 if values.get("no_reuse") else values.get("reuse"),
         offline=bool(values.get("offline")),
         schemas=not values.get("no_schemas"),
+        scheduler=values.get("scheduler"),
     )
 
 

@@ -34,6 +34,9 @@ from kling_batch.output.download import Fetcher
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import FileWorker
 
+#: Downloads at once on this machine; more would only share the same disk and network.
+DOWNLOADS = 8
+
 
 class Queue(Protocol):
     """fal's queue and request list, as the engine needs them; implemented by `FalQueue`."""
@@ -111,6 +114,8 @@ class RunContext:
     fetcher: Fetcher
     uploader: Uploader
     store: OutputStore
+    #: Downloads at once.
+    downloads: int = DOWNLOADS
     #: Does what blocks: digests, syncs and names of files.
     worker: FileWorker
     #: Syncs the ledger's log; apart, so that an answer does not wait behind files.

@@ -63,8 +63,9 @@ class Delivery:
         self._run = context.worker.run
         self._names = NameLocks()
         self._put = FilePut(context)
-        #: Renders that are between fal and a store at once: each lies on this disk meanwhile.
-        self._between = anyio.Semaphore(BETWEEN)
+        #: Renders that are between fal and a store at once: each lies on a disk meanwhile, this
+        #: machine's or a worker's.
+        self._between = anyio.Semaphore(max(BETWEEN, context.downloads))
 
     async def deliver(self, attempt: Attempt, job: Job) -> State | Undelivered:
         """Fetch every file of a rendered attempt, publish them, record success.

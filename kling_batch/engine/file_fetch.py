@@ -20,8 +20,6 @@ from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 
-#: Downloads at once; more would only share the same disk and network.
-PARALLEL = 8
 #: Tries at one file before the run leaves it to the next one, and seconds for which they go on all
 #: the same where the network or the server fails: a night's run must not end with a short outage.
 FETCH_TRIES = 8
@@ -37,7 +35,7 @@ class FileFetch:
     def __init__(self, context: RunContext) -> None:
         """Nothing is being fetched."""
         self._context = context
-        self._parallel = anyio.Semaphore(PARALLEL, fast_acquire=True)
+        self._parallel = anyio.Semaphore(context.downloads, fast_acquire=True)
 
     async def fetch(
         self, attempt: Attempt, job: Job, index: int, file: RemoteFile, final: Location

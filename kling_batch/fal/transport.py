@@ -15,18 +15,11 @@ from typing import NamedTuple
 from fal_client.client import USER_AGENT
 
 from kling_batch.wire.addresses import address_of, parsed
-from kling_batch.wire.environment import (
-    Proxies,
-    httpx_client,
-    proxies,
-    trusted,
-    usable_no_proxy,
-)
+from kling_batch.wire.environment import usable_no_proxy
 from kling_batch.wire.headers import Authorized, WithHeaders
 from kling_batch.wire.logged import Logged
-from kling_batch.wire.over_httpx import HttpxWire
 from kling_batch.wire.protocol import Reply, Request, Wire, WireError
-from kling_batch.wire.redirects import Redirected
+from kling_batch.wire.routes import Gateway, for_files, network
 
 #: fal's second domains, and how long its client waits for a connection to either
 #: (docs/fal-api.md#fal-client-environment).
@@ -34,23 +27,6 @@ BACKUP_DOMAINS = {"fal.run": "falrun.com", "queue.fal.run": "queue.falrun.com"}
 BACKUP_CONNECT_TIMEOUT = 5.0
 
 _DOUBLED = frozenset(BACKUP_DOMAINS) | frozenset(BACKUP_DOMAINS.values())
-
-
-class Gateway:
-    """Sends every host's requests to one address, the host as first path segment.
-
-    The emulator on a port is reached so; URLs in the ledger keep fal's own names.
-    """
-
-    def __init__(self, wire: Wire, base: str) -> None:
-        """`base` is the emulator's address, for example `http://127.0.0.1:8765`."""
-        self._wire, self._base = wire, base.rstrip("/")
-
-    def send(self, request: Request) -> AbstractAsyncContextManager[Reply]:
-        """Pass on under the emulator's address."""
-        url = parsed(request.url)
-        path = url.raw_path.decode("ascii")
-        return self._wire.send(replace(request, url=f"{self._base}/{url.host}{path}"))
 
 
 class BackupDomains:
@@ -141,27 +117,15 @@ async def connections(
         if wire is not None:
             yield _lines(wire, wire, auth)
             return
-        async with _network(direct=gateway is not None) as sockets:
-            network = sockets if trace is None else Logged(sockets, trace)
+        async with network(direct=gateway is not None) as sockets:
+            told = sockets if trace is None else Logged(sockets, trace)
             if gateway is None:
-                yield _lines(BackupDomains(network), network, auth)
+                yield _lines(BackupDomains(told), told, auth)
             else:
-                emulator = Gateway(network, gateway)
+                emulator = Gateway(told, gateway)
                 yield _lines(emulator, emulator, auth)
 
 
 def _lines(api: Wire, files: Wire, auth: str) -> Lines:
     agent = {"User-Agent": USER_AGENT}
-    stored = agent | {"Accept-Encoding": "identity"}
-    return Lines(Authorized(api, agent, auth), Redirected(WithHeaders(files, stored)))
-
-
-def _network(*, direct: bool) -> AbstractAsyncContextManager[Wire]:
-    """Sockets; or httpx, where aiohttp cannot serve the proxy (SOCKS) or the event loop (trio)."""
-    # aiohttp loads only where something is sent.
-    from kling_batch.wire.sockets import SocketWire, usable_here  # noqa: PLC0415
-
-    found, trust = Proxies() if direct else proxies(), trusted()
-    if found.socks or not usable_here():
-        return HttpxWire(httpx_client(trust, direct=direct))
-    return SocketWire(trust, found)
+    return Lines(Authorized(api, agent, auth), for_files(WithHeaders(files, agent)))

@@ -18,11 +18,11 @@ from kling_batch.fal.client import connect
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.operations.logged_uploads import LoggedUploads
+from kling_batch.operations.moving import moving
 from kling_batch.operations.services import now
 from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
 from kling_batch.output.worker import Threads
-from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import Settings
 
@@ -90,19 +90,22 @@ async def run_context(
         factors = await dearer_units(fal.queue, priced)
         worker = Threads(FILE_THREADS)
         uploader = FalUploader(auth, gateway=gateway)
-        yield RunContext(
-            ledger=ledger,
-            queue=fal.queue,
-            fetcher=Downloader(fal.files, worker),
-            uploader=uploader if trace is None else LoggedUploads(uploader, trace),
-            store=store_of(settings),
-            worker=worker,
-            log_worker=Threads(1),
-            policy=policy,
-            now=now,
-            rng=Random(),  # noqa: S311 - jitter, not a secret
-            notify=notify,
-            cost_of=partial(dearer_cost, factors),
-            price_factors=factors,
-            media=makes_files,
-        )
+        here = Downloader(fal.files, worker)
+        async with moving(settings, here, worker, gateway=gateway, notify=notify) as files:
+            yield RunContext(
+                ledger=ledger,
+                queue=fal.queue,
+                fetcher=files.fetcher,
+                downloads=files.downloads,
+                uploader=uploader if trace is None else LoggedUploads(uploader, trace),
+                store=files.store,
+                worker=files.worker,
+                log_worker=Threads(1),
+                policy=policy,
+                now=now,
+                rng=Random(),  # noqa: S311 - jitter, not a secret
+                notify=notify,
+                cost_of=partial(dearer_cost, factors),
+                price_factors=factors,
+                media=makes_files,
+            )

@@ -27,6 +27,7 @@ from kling_batch.errors import ExitCode, KlingBatchError, UsageError
 from kling_batch.operations.connections import authorization_for, run_context
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.hooks import Hooks, hooks_of, left_out
+from kling_batch.operations.moving import require
 from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
 from kling_batch.operations.remake import lacking
@@ -64,6 +65,7 @@ def _services(run: PreparedRun) -> Iterator[tuple[str | None, str]]:
     import kling_batch.fal.upload  # noqa: PLC0415
     import kling_batch.wire.sockets  # noqa: F401, PLC0415
 
+    require(run.settings)
     gateway = run.gateway()
     auth = authorization_for(run.settings, run.plan)
     check_folders(run.plan, run.settings)

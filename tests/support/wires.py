@@ -10,10 +10,10 @@ from typing import Literal
 
 import httpx
 
-from kling_batch.fal.transport import Gateway
 from kling_batch.wire.environment import Proxies, httpx_client, trusted
 from kling_batch.wire.over_httpx import HttpxWire
 from kling_batch.wire.protocol import Reply, Request, Timeouts, Wire
+from kling_batch.wire.routes import Gateway
 from kling_batch.wire.sockets import SocketWire
 
 #: The program's two wires; whatever is promised of sockets holds for both.

@@ -20,6 +20,7 @@ from kling_batch.cli.options import (
     limit_options,
     options_of,
     place_options,
+    scheduler_option,
     schema_option,
     selection_options,
     service_options,
@@ -36,6 +37,7 @@ from kling_batch.report.ci import write_ci
 @service_options
 @schema_option
 @place_options
+@scheduler_option
 @limit_options
 @selection_options
 @click.option("--retry-failed", is_flag=True, help="Try failed and cancelled jobs again")

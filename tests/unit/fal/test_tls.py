@@ -28,9 +28,10 @@ from kling_batch.core.outcomes import (
 )
 from kling_batch.fal.addresses import handle_of
 from kling_batch.fal.client import FalQueue
-from kling_batch.fal.transport import Gateway, connections
+from kling_batch.fal.transport import connections
 from kling_batch.output.download import Downloader
 from kling_batch.wire.headers import Authorized
+from kling_batch.wire.routes import Gateway
 
 
 @contextmanager

@@ -1,0 +1,82 @@
+"""Who moves the files of a run: this machine, or workers of a scheduler with this one behind them.
+
+Dask is loaded only where `--scheduler` names one. Must not decide about jobs or money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from kling_batch.core.events import EventKind, RunEvent
+from kling_batch.core.locations import ObjectAddress
+from kling_batch.engine.context import DOWNLOADS
+from kling_batch.output.download import Fetcher
+from kling_batch.output.spool import spool_of
+from kling_batch.output.store import OutputStore
+from kling_batch.output.worker import FileWorker, Threads
+from kling_batch.planning.builder import store_of
+from kling_batch.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """What moves files, as the engine's context has it."""
+
+    fetcher: Fetcher
+    store: OutputStore
+    worker: FileWorker
+    downloads: int = DOWNLOADS
+
+
+def require(settings: Settings) -> None:
+    """Raise `UsageError` where workers are asked for and Dask is not installed."""
+    if settings.options.scheduler is not None:
+        from kling_batch.workers import dask  # noqa: PLC0415
+
+        dask.require()
+
+
+@asynccontextmanager
+async def moving(
+    settings: Settings,
+    fetcher: Fetcher,
+    worker: FileWorker,
+    *,
+    gateway: str | None,
+    notify: Callable[[RunEvent], None],
+) -> AsyncIterator[Moving]:
+    """What moves the files of a run.
+
+    Args:
+        settings: of the run.
+        fetcher: of this machine.
+        worker: does file work here.
+        gateway: the emulator's address; None for fal.
+        notify: is told what goes wrong with workers.
+    """
+    here = Moving(fetcher=fetcher, store=store_of(settings), worker=worker)
+    if settings.options.scheduler is None:
+        yield here
+        return
+    from kling_batch.workers import coordinator, dask  # noqa: PLC0415
+
+    def tell(sentence: str) -> None:
+        notify(RunEvent(kind=EventKind.WARNING, message=sentence))
+
+    async with dask.connected(settings.options.scheduler, tell) as cluster:
+        if cluster is None:
+            yield here
+            return
+        spool = spool_of(settings.ledger)
+        workers = coordinator.Workers(cluster, fetcher, tell, spool=spool, gateway=gateway)
+        in_stores = any(isinstance(root, ObjectAddress) for root in settings.roots.values())
+        yield Moving(
+            fetcher=workers,
+            store=coordinator.WorkersStore(settings.roots, settings.ledger.parent, spool, workers),
+            # While a worker puts a file, a thread here waits for it.
+            worker=Threads(coordinator.MOST) if in_stores else worker,
+            downloads=coordinator.MOST,
+        )
+        workers.sweep()

@@ -1,0 +1,237 @@
+"""Files moved by Dask workers in processes of their own, which are killed, hindered and misled."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import distributed
+import pytest
+from support.dask_processes import Processes, processes
+from support.process import environment, run, start
+from support.s3_server import S3Server, s3_server
+
+from kling_batch.emulator import Fault, Settings, World
+from kling_batch.emulator.server import running
+
+pytestmark = pytest.mark.acceptance
+
+MANIFEST = """\
+version: 1
+output: {output}
+defaults: {{mode: text-to-video, tier: standard}}
+jobs:
+"""
+
+
+class Place:
+    """A folder with a manifest, an emulated account, a scheduler without workers."""
+
+    def __init__(self, folder: Path, world: World, address: str, cluster: Processes) -> None:
+        self.folder, self.world, self.cluster = folder, world, cluster
+        self.words = ("run", "batch.yaml", "--emulator-url", address, "--yes", "-j", "40")
+        self.env = environment()
+
+    def write(self, jobs: int, output: str = "out") -> None:
+        text = MANIFEST.format(output=output)
+        text += "".join(f"  - {{id: j{n}, prompt: words {n}}}\n" for n in range(jobs))
+        (self.folder / "batch.yaml").write_text(text)
+
+    def with_workers(self, count: int) -> list[str]:
+        return [self.cluster.start_worker(self.env) for _ in range(count)]
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (*self.words, "--scheduler", self.cluster.address)
+
+    def run(self) -> Any:
+        return run(*self.command, cwd=self.folder, env=self.env)
+
+    def start(self) -> Any:
+        return start(*self.command, cwd=self.folder, env=self.env)
+
+    def judge(self, clips: int) -> None:
+        """So many clips with sidecars, whole by digest, nothing else, and each paid for once."""
+        found = sorted((self.folder / "out").rglob("*.mp4"))
+        assert len(found) == clips
+        for path in found:
+            record = json.loads(path.with_name(f"{path.name}.json").read_bytes())
+            assert record["sha256"] == sha256(path.read_bytes()).hexdigest()
+        assert not list((self.folder / "out").rglob("*.part"))
+        assert list(self.world.books.charges().values()) == [1] * clips
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    settings = Settings(concurrency=40, media="template", profile="instant", start_latency=0.0)
+    world = World(settings)
+    with ExitStack() as stack:
+        address = stack.enter_context(running(world))
+        cluster = stack.enter_context(processes(tmp_path / "cluster"))
+        yield Place(tmp_path, world, address, cluster)
+
+
+def loaded(address: str) -> set[str]:
+    """The modules that workers have loaded."""
+    with distributed.Client(address, set_as_default=False) as client:
+        found = client.run(lambda: sorted(__import__("sys").modules))
+        return {name for names in found.values() for name in names}
+
+
+def first_files(place: Place, process: Any) -> None:
+    """Wait until some files are there, and others on their way."""
+    while not list((place.folder / "out").rglob("*.mp4")) and process.poll() is None:
+        time.sleep(0.01)
+
+
+def test_a_worker_that_is_killed_in_the_middle_costs_time_only(place: Place) -> None:
+    place.write(40)
+    place.world.faults.add(Fault(stage="download", what="delay", seconds=0.5))
+    place.with_workers(2)
+    process = place.start()
+    first_files(place, process)
+    place.cluster.kill(place.cluster.workers[0])
+
+    _, told = process.communicate(timeout=90)
+
+    assert process.returncode == 0, told
+    place.judge(40)
+    assert "has left; what it had begun is done again" in told
+    assert "on this machine" not in told
+    modules = loaded(place.cluster.address)
+    assert "kling_batch.workers.tasks" in modules
+    out_of_reach = ("fal_client", "sqlite_utils", "sqlite3", "dotenv")
+    out_of_reach += ("kling_batch.fal", "kling_batch.ledger", "kling_batch.engine")
+    assert [name for name in modules if name.startswith(out_of_reach)] == []
+    logs = place.cluster.logs()
+    assert "fal.media" not in logs
+
+    again = place.run()
+
+    assert again.returncode == 0, again.stderr
+    place.judge(40)
+
+
+def test_the_only_worker_is_killed_and_the_rest_is_fetched_here(place: Place) -> None:
+    place.write(24)
+    place.world.faults.add(Fault(stage="download", what="delay", seconds=0.5))
+    place.with_workers(1)
+    process = place.start()
+    first_files(place, process)
+    place.cluster.kill(place.cluster.workers[0])
+
+    _, told = process.communicate(timeout=60)
+
+    assert process.returncode == 0, told
+    assert "has lost the workers of a task; done on this machine" in told
+    place.judge(24)
+
+
+def test_a_scheduler_that_goes_in_the_middle_is_a_sentence(place: Place) -> None:
+    place.write(24)
+    place.world.faults.add(Fault(stage="download", what="delay", seconds=0.5))
+    place.with_workers(1)
+    process = place.start()
+    first_files(place, process)
+    assert place.cluster.scheduler is not None
+    place.cluster.kill(place.cluster.scheduler)
+
+    _, told = process.communicate(timeout=90)
+
+    assert process.returncode == 0, told
+    assert told.count("is gone; the files of this run are fetched on this machine") == 1
+    place.judge(24)
+
+
+def test_no_scheduler_at_the_start_is_a_sentence(place: Place) -> None:
+    place.write(3)
+    assert place.cluster.scheduler is not None
+    place.cluster.kill(place.cluster.scheduler)
+
+    done = place.run()
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("cannot be reached") == 1
+    place.judge(3)
+
+
+def test_a_worker_without_the_output_is_told_and_gets_nothing_more(place: Place) -> None:
+    place.write(12, output="/proc/self/cwd/out")  # each process has its own
+    other = place.folder / "elsewhere"
+    other.mkdir()
+    place.cluster.start_worker(place.env, cwd=other)
+    place.cluster.start_worker(place.env, cwd=place.folder)
+
+    done = place.run()
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("does not see /proc/self/cwd/out") == 1
+    place.judge(12)
+
+
+def test_an_interrupted_run_leaves_nothing_behind_that_the_next_does_not_use(place: Place) -> None:
+    place.write(16)
+    place.with_workers(1)
+    place.world.faults.add(Fault(stage="download", what="delay", seconds=1))
+    process = place.start()
+    first_files(place, process)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+
+    done = place.run()
+
+    assert done.returncode == 0, done.stderr
+    time.sleep(3)  # what the worker had begun has ended
+    place.judge(16)
+
+
+@pytest.fixture
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+def test_workers_put_into_a_bucket_what_never_was_on_this_machine(
+    place: Place, s3: S3Server
+) -> None:
+    place.write(40, output="s3://assets/spring")
+    place.env = s3.environment()
+    place.with_workers(2)
+
+    def slow(_server: S3Server, environ: Any, _start: Any) -> None:
+        if environ["REQUEST_METHOD"] == "PUT":
+            time.sleep(0.2)
+
+    s3.fault = slow
+    process = place.start()
+    while s3.puts() < 8 and process.poll() is None:
+        time.sleep(0.01)
+    place.cluster.kill(place.cluster.workers[0])
+    _, told = process.communicate(timeout=90)
+
+    assert process.returncode == 0, told
+    assert "has left" in told
+    s3.fault = None
+    found = s3.objects()
+    names = [name for name in found if name.endswith(".mp4")]
+    assert len(names) == 40
+    assert len(found) == 80
+    for name in names:
+        record = json.loads(found[f"{name}.json"])
+        assert record["sha256"] == sha256(found[name]).hexdigest()
+    assert list(place.world.books.charges().values()) == [1] * 40
+    before = s3.puts()
+
+    again = place.run()
+
+    assert again.returncode == 0, again.stderr
+    assert s3.puts() == before
+    assert not list((place.folder / "outputs").rglob("*.part"))

@@ -16,6 +16,7 @@ from kling_batch.cli.options import (
     limit_options,
     options_of,
     place_options,
+    scheduler_option,
     schema_option,
     selection_options,
     service_options,
@@ -32,6 +33,7 @@ from kling_batch.report.plan_view import as_json, as_text
 @click.command(cls=GroupedCommand, epilog="Example: kling-batch plan manifest.yaml")
 @click.argument("manifests", nargs=-1, required=True, type=PATH, metavar="MANIFEST...")
 @place_options
+@scheduler_option
 @click.option(
     "--save", type=PATH, metavar="FILE", help="Write the plan to FILE, for `run --plan FILE`"
 )

@@ -92,6 +92,7 @@ def test_a_rate_is_written_as_people_write_it() -> None:
 SPELT: dict[str, list[str]] = {
     "--max-cost": ["1234.5"],
     "--rate": ["90/min"],
+    "--scheduler": ["tcp://farm:8786"],
     "--concurrency": ["3"],
     "--limit": ["0"],
     "--timeout": ["2h"],

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 from support.engine import make_job
 
-from kling_batch.cli.commands.list_jobs import list_
-from kling_batch.cli.commands.show import show
-from kling_batch.cli.commands.status import status
+from kling_batch.cli.main import cli
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import STATUSES, Event, JobStatus, State, status_of
 from kling_batch.core.outcomes import Charged, Failure, FailureKind, Handle
@@ -81,9 +77,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def text_of(command: Callable[..., object], *words: str) -> str:
-    assert isinstance(command, click.Command)
-    result = CliRunner().invoke(command, words, standalone_mode=False)
+def text_of(*words: str) -> str:
+    result = CliRunner().invoke(cli, words, standalone_mode=False)
     assert result.exception is None
     return result.output
 
@@ -99,17 +94,17 @@ def first_column(text: str) -> dict[str, str]:
 
 def test_status_and_list_show_the_word(path: Path) -> None:
     ledger = ("--ledger", str(path))
-    told = text_of(status, *ledger)
+    told = text_of("status", *ledger)
 
     assert first_column(told) == {word: word for word in RAW}
     assert "1 waiting, 1 queued, 1 rendering, 1 downloading, 1 done, 1 failed" in told
-    listed = text_of(list_, *ledger).replace("test/", " ")
+    listed = text_of("list", *ledger).replace("test/", " ")
     assert first_column(listed) == {word: word for word in RAW}
 
 
 def test_show_and_the_gallery_show_the_word(path: Path) -> None:
     for word in set(RAW) - {"waiting"}:
-        assert f"attempt 1: {word}, " in text_of(show, job_id(word), "--ledger", str(path))
+        assert f"attempt 1: {word}, " in text_of("show", job_id(word), "--ledger", str(path))
 
     with Reader.open(path) as reader:
         shown = {entry.job: entry.state.value for entry in entries_from(reader)}
@@ -117,7 +112,7 @@ def test_show_and_the_gallery_show_the_word(path: Path) -> None:
 
 
 def test_machines_read_the_state(path: Path) -> None:
-    rows = map(json.loads, text_of(list_, "--json", "--ledger", str(path)).splitlines())
+    rows = map(json.loads, text_of("list", "--json", "--ledger", str(path)).splitlines())
 
     assert {row["job_id"]: row["state"] for row in rows} == {
         job_id(word): state for word, state in RAW.items()
@@ -126,7 +121,7 @@ def test_machines_read_the_state(path: Path) -> None:
 
 @pytest.mark.parametrize("asked", ["in doubt", "in_doubt"])
 def test_list_finds_a_state_by_either_name(path: Path, asked: str) -> None:
-    (line,) = text_of(list_, "--state", asked, "--ledger", str(path)).splitlines()
+    (line,) = text_of("list", "--state", asked, "--ledger", str(path)).splitlines()
 
     assert line[:11].strip() == "in doubt"
 

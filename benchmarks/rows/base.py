@@ -21,6 +21,10 @@ from benchmarks.results import Figure, RowResult, now
 Scale = Literal["full", "short", "tiny"]
 T = TypeVar("T")
 
+#: Jobs rendered before a run of ten thousand, which looks first whether the disk can take them, by
+#: the size of those that are there.
+LEARNED = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from benchmarks.programs import kling_batch, measure, write_batch
 from benchmarks.results import Figure
-from benchmarks.rows.base import Load, Measured, Place, Row, run_on_stand_in
+from benchmarks.rows.base import LEARNED, Load, Measured, Place, Row, run_on_stand_in
 
 #: How much dearer a job may be in the largest batch than in the next smaller one. On a line it
 #: costs the same.
@@ -86,7 +86,7 @@ def rendered(place: Place, jobs: int) -> Point:
     """A whole run with tiny files that are rendered at once."""
     window = min(jobs, 500)
     load = Load(jobs=jobs, slots=window, service=0.5, size=2000, timeout=7200)
-    usage = run_on_stand_in(place, load).usage
+    usage = run_on_stand_in(place, load, learned=LEARNED).usage
     return Point(jobs, usage.cpu, usage.memory)
 
 

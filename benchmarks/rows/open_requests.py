@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.results import Figure
 from benchmarks.rows.base import (
+    LEARNED,
     Load,
     Measured,
     Place,
@@ -13,10 +14,6 @@ from benchmarks.rows.base import (
     times_ideal,
 )
 from benchmarks.rows.makespan import load_of
-
-#: Jobs rendered before: a run of ten thousand looks first whether the disk can take them, by the
-#: size of those that are there.
-LEARNED = 8
 
 
 def two_thousand(place: Place) -> Measured:

@@ -149,16 +149,16 @@ def run_on_stand_in(
         words: the command line, from the folder.
         learned: jobs of the same kind that another run in this folder has rendered before.
     """
-    command = run_words(load) if words is None else words
+    command = words or (lambda _folder: run_words(load))
     with place.fresh() as folder:
         if learned:
             write_batch(folder, learned)
             with _service(folder, load) as service:
-                _measured(command, folder, load, service)
+                measure(command(folder), folder=folder, env=service.env, timeout=load.timeout)
         write_batch(folder, learned + load.jobs)
         with _service(folder, load) as service:
             idle = service.books()["cpu"]
-            usage = _measured(command, folder, load, service)
+            usage = measure(command(folder), folder=folder, env=service.env, timeout=load.timeout)
             books = service.books()
         delivered = sum(not file.name.startswith(".") for file in folder.rglob("*.mp4"))
     asked = max(1, sum(books["asked"].values()))
@@ -174,16 +174,6 @@ def _service(folder: Path, load: Load) -> AbstractContextManager[StandIn]:
         spread=load.spread,
         trouble=load.trouble,
     )
-
-
-def _measured(
-    command: list[str | Path] | Callable[[Path], list[str | Path]],
-    folder: Path,
-    load: Load,
-    service: StandIn,
-) -> Usage:
-    words = command(folder) if callable(command) else command
-    return measure(words, folder=folder, env=service.env, timeout=load.timeout)
 
 
 def explained(run: RunResult) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""Parameters that the generations before 2.6 share: data only. What is newer is in `common.py`."""
+"""What the generations before 2.6 share: data only. What is newer is in `common.py`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from kling_batch.catalog import common
+from kling_batch.catalog.endpoint import Endpoint, Evidence
 from kling_batch.catalog.media import Bounds, MediaLimits
 from kling_batch.catalog.parameter import Parameter
+from kling_batch.catalog.rules import Rule
 
 #: fal states no limits of their frames.
 _OLD_FRAME = MediaLimits(
@@ -58,3 +60,37 @@ MASKS = (
     ),
 )
 NEVER_SOUND = {"generate_audio": "it never makes sound"}
+
+
+def unpriced_clip(
+    mode: str,
+    doc: str,
+    parameters: tuple[Parameter, ...],
+    rule: Rule,
+    *,
+    version: str,
+    tier: str,
+) -> Endpoint:
+    """An endpoint for clips of which fal publishes no price.
+
+    `version` is the one in its address, `parameters` all but those of `OLD_CLIP` and `cfg_scale`.
+    """
+    endpoint_id = f"fal-ai/kling-video/{version}/{tier}/{mode}"
+    return Endpoint(
+        id=endpoint_id,
+        mode=mode,
+        tier=tier,
+        output="video",
+        doc=doc,
+        parameters=(*parameters, *OLD_CLIP, common.CFG_SCALE),
+        rules=(rule,),
+        price=None,
+        source="https://github.com/fal-ai/fal-js libs/client/src/types/endpoints.ts",
+        dated="2026-08",
+        price_source=f"https://fal.ai/models/{endpoint_id}",
+        price_dated="2026-08",
+        price_evidence=Evidence.INFERRED,
+        refused=NEVER_SOUND,
+        longest=10,
+        typical_seconds=360,
+    )

@@ -5,10 +5,11 @@ Data only. No price of it is published.
 
 from __future__ import annotations
 
+from functools import partial
+
 from kling_batch.catalog import common, earlier, rules
-from kling_batch.catalog.endpoint import Endpoint, Evidence, Generation
+from kling_batch.catalog.endpoint import Generation
 from kling_batch.catalog.parameter import Parameter
-from kling_batch.catalog.rules import Rule
 
 _CAMERA = (
     Parameter(
@@ -35,26 +36,7 @@ _CAMERA = (
 )
 
 
-def _clip(mode: str, doc: str, parameters: tuple[Parameter, ...], rule: Rule) -> Endpoint:
-    endpoint_id = f"fal-ai/kling-video/v1/standard/{mode}"
-    return Endpoint(
-        id=endpoint_id,
-        mode=mode,
-        tier="standard",
-        output="video",
-        doc=doc,
-        parameters=(*parameters, *earlier.OLD_CLIP, common.CFG_SCALE),
-        rules=(rule,),
-        price=None,
-        source="https://github.com/fal-ai/fal-js libs/client/src/types/endpoints.ts",
-        dated="2026-08",
-        price_source=f"https://fal.ai/models/{endpoint_id}",
-        price_dated="2026-08",
-        price_evidence=Evidence.INFERRED,
-        refused=earlier.NEVER_SOUND,
-        longest=10,
-        typical_seconds=360,
-    )
+_clip = partial(earlier.unpriced_clip, version="v1", tier="standard")
 
 
 GENERATION = Generation(

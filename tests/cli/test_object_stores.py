@@ -9,6 +9,7 @@ from hashlib import sha256
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from support.cli import Desk
+from support.stores import empty_memory
 
 from kling_batch.core.outcomes import Fetched
 from kling_batch.engine.file_fetch import token_of
@@ -21,9 +22,8 @@ ONE = "spring/trial/text-to-image/one.png"
 
 @pytest.fixture(autouse=True)
 def _empty() -> Iterator[None]:
-    MemoryFileSystem.store.clear()
-    yield
-    MemoryFileSystem.store.clear()
+    with empty_memory():
+        yield
 
 
 def stored() -> dict[str, bytes]:

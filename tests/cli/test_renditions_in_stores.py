@@ -9,6 +9,7 @@ from hashlib import sha256
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from support.cli import Desk
+from support.stores import empty_memory
 
 from kling_batch.core.locations import ObjectAddress
 from kling_batch.output.renditions import publish_rendition
@@ -20,9 +21,8 @@ POSTER = "{format: jpg, width: 64}"
 
 @pytest.fixture(autouse=True)
 def _empty() -> Iterator[None]:
-    MemoryFileSystem.store.clear()
-    yield
-    MemoryFileSystem.store.clear()
+    with empty_memory():
+        yield
 
 
 def stored() -> dict[str, bytes]:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 from support.books import paid_once
 from support.engine import Bent, make_job, make_jobs
-from support.stores import ROOT, FailingStore, StoreRig, change, full
+from support.stores import ROOT, FailingStore, StoreRig, change, empty_memory, full
 
 from kling_batch.core.events import EventKind
 from kling_batch.core.lifecycle import State
@@ -24,11 +23,9 @@ from kling_batch.planning.recovery import SidecarIndex
 
 @pytest.fixture(autouse=True)
 def _empty() -> Iterator[None]:
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
     FailingStore.clear()
-    yield
-    MemoryFileSystem.store.clear()
+    with empty_memory():
+        yield
     FailingStore.clear()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,19 @@ from kling_batch.output.store import OutputStore
 from support.engine import Rig
 
 ROOT = ObjectAddress("memory://assets/spring")
+
+
+@contextmanager
+def empty_memory() -> Iterator[None]:
+    """The store in memory, which all tests of a process share, empty before and after."""
+    _clear_memory()
+    yield
+    _clear_memory()
+
+
+def _clear_memory() -> None:
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 class FailingStore(MemoryFileSystem):

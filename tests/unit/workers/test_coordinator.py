@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 from fsspec.implementations.memory import MemoryFileSystem
+from support.stores import empty_memory
 
 from kling_batch import __version__
 from kling_batch.core.locations import ObjectAddress
@@ -306,9 +307,8 @@ FINAL = ObjectAddress("memory://assets/spring/clip.mp4")
 
 @pytest.fixture
 def _empty() -> Iterator[None]:
-    MemoryFileSystem.store.clear()
-    yield
-    MemoryFileSystem.store.clear()
+    with empty_memory():
+        yield
 
 
 @pytest.fixture

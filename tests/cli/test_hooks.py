@@ -8,7 +8,6 @@ import shlex
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from support.process import environment
 
 from kling_batch.manifest.frame import read_valid
 from kling_batch.manifest.schema import schema
+from tests.support.survivors import survivors
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the hooks are shell scripts")
 
@@ -119,15 +119,7 @@ def test_a_hook_that_hangs_is_ended_with_what_it_started(
     assert "on_finished `sh` took longer than" in text
     pids = (desk.folder / "pids").read_text().split()
     assert len(pids) == 4
-    assert [pid for pid in pids if is_running(int(pid))] == []
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+    assert survivors(map(int, pids)) == []
 
 
 @pytest.mark.parametrize(

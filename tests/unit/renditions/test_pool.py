@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from PIL import Image
 
 from kling_batch.manifest.recipes import read_recipe
 from kling_batch.renditions.pool import Failed, worker_pool
+from tests.support.survivors import survivors
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="processes are looked for")
 
@@ -23,22 +22,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="processes are
 def command(code: str, **keys: Any) -> dict[str, Any]:
     words = [sys.executable, "-c", code, "{input}", "{output}"]
     return json.loads(read_recipe({"command": words, "ext": ".bin", **keys}).text)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has waited for yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def survivors(pids: Iterable[int]) -> list[int]:
-    """Those that still run after ten seconds: the system ends what was killed a moment later."""
-    until = time.monotonic() + 10
-    while (left := [pid for pid in pids if alive(pid)]) and time.monotonic() < until:
-        time.sleep(0.01)
-    return left
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from support.cli import HERO, OTHER, POLICY, Desk, invoke
 from support.process import environment
+from support.survivors import survivors
 
 from kling_batch.manifest.frame import read_valid
 from kling_batch.manifest.schema import schema
-from tests.support.survivors import survivors
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the hooks are shell scripts")
 

@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 import pytest
 from PIL import Image
+from support.survivors import survivors
 
 from kling_batch.manifest.recipes import read_recipe
 from kling_batch.renditions.pool import Failed, worker_pool
-from tests.support.survivors import survivors
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="processes are looked for")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from kling_batch.core.quantities import format_usd
 from kling_batch.core.records import Cap
 from kling_batch.core.text import Tone, count
+from kling_batch.planning.account import AccountUse
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan, is_unpriced
 from kling_batch.report.display.page import Cell, Column, Page, table
@@ -36,12 +37,13 @@ def before_paying(
     history: History,
     *,
     coverage: Coverage | None = None,
+    account: AccountUse | None = None,
     warnings: Sequence[str] = (),
 ) -> Iterator[str]:
     """Finished lines for the page: warnings, what is left out, the split, the time and the caps."""
     for warning in warnings:
         yield from page.folded(f"warning: {warning}", Tone.WARNING)
-    for note in left_out_lines(plan, coverage):
+    for note in left_out_lines(plan, coverage, account):
         yield from page.folded(note)
     paid = paid_by_kind(plan)
     rows = [[Cell(kind), Cell(f"{jobs:,}"), Cell(format_usd(cost))] for kind, jobs, cost in paid]

@@ -82,11 +82,11 @@ class AccountWatch:
         async with self._one_at_a_time:
             tries = 0
             while not self.fresh:
-                looked_at = anyio.current_time()
-                passed = timedelta(seconds=looked_at - began)
+                passed = timedelta(seconds=anyio.current_time() - began)
                 answer = await read_bills(fal, now + passed, self._known)
                 if isinstance(answer, AccountBills):
-                    self._known, self._looked_at = answer, looked_at
+                    # From its end: of a long list, one that takes a minute would never be fresh.
+                    self._known, self._looked_at = answer, anyio.current_time()
                     return None
                 tries += 1
                 pause = _PAUSES.delay(tries, rng, answer.retry_after)

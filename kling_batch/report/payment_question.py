@@ -21,7 +21,7 @@ from kling_batch.report.plan_view import (
     paid_by_kind,
     time_line,
 )
-from kling_batch.settings import PER_DAY, Settings
+from kling_batch.settings import ACCOUNT_PER_DAY, PER_DAY, Settings
 
 _COLUMNS = (
     Column("to pay for", least=6, middle=True),
@@ -57,11 +57,13 @@ def _caps(settings: Settings) -> str:
     """The caps in force, each with what it covers."""
     if settings.max_cost is not None:
         return f"cap {format_usd(settings.max_cost)}"
-    return ", ".join(map(_cap, settings.budget.caps)) or "no cap (--max-cost USD sets one)"
+    return ", ".join(map(_cap, settings.budget.every_cap)) or "no cap (--max-cost USD sets one)"
 
 
 def _cap(cap: Cap) -> str:
     limit = f"cap {format_usd(cap.limit)}"
     if cap.name == PER_DAY:
         return f"{limit} a day"
+    if cap.name == ACCOUNT_PER_DAY:
+        return f"{limit} a day over all hosts"
     return f"{limit} for {', '.join(cap.batches)}" if cap.batches else limit

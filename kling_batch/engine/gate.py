@@ -18,7 +18,7 @@ from kling_batch.engine.context import RunContext
 from kling_batch.engine.failures import Failures
 from kling_batch.errors import ExitCode
 from kling_batch.fal.classify import is_admin_lock
-from kling_batch.planning.account import unheld
+from kling_batch.planning.account import unheld, unheld_code
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import ACCOUNT_PER_DAY, MAX_FAILURES
 
@@ -115,8 +115,7 @@ class SubmissionGate:
 
     def bills_unread(self, unread: Unread) -> None:
         """Stop, because the limit over all hosts of the account cannot be held."""
-        code = ExitCode.AUTH if unread.refused else ExitCode.BUDGET
-        self.close(code, unheld(unread), cap=ACCOUNT_PER_DAY)
+        self.close(unheld_code(unread), unheld(unread), cap=ACCOUNT_PER_DAY)
 
     def ended(self, failure: Failure | None) -> None:
         """Count the end of a render, and stop where too many have failed; None: it succeeded."""

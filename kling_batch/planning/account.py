@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from kling_batch.core.outcomes import Unread
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.records import AccountBills, Cap
+from kling_batch.errors import ExitCode
+from kling_batch.fal.classify import is_lock
 from kling_batch.settings import ACCOUNT_PER_DAY
 
 
@@ -49,9 +51,15 @@ class AccountUse:
 def unheld(unread: Unread) -> str:
     """Why nothing is paid for where fal does not tell the bills of the account, and what helps."""
     reason = f"{ACCOUNT_PER_DAY} cannot be held, so nothing is paid for: "
-    if unread.refused:
+    if unheld_code(unread) is ExitCode.AUTH:
         return (
             f"{reason}the key may not read fal's billing events ({unread.reason}); "
             f"use an admin key, or remove {ACCOUNT_PER_DAY}"
         )
     return f"{reason}fal's billing events cannot be read ({unread.reason})"
+
+
+def unheld_code(unread: Unread) -> ExitCode:
+    """Exit code where the limit cannot be held; a locked account may not read its bills, either."""
+    by_key = unread.refused and not is_lock(403, unread.reason)
+    return ExitCode.AUTH if by_key else ExitCode.BUDGET

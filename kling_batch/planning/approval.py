@@ -15,7 +15,7 @@ from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.ledger.reader import Reader
-from kling_batch.planning.account import unheld
+from kling_batch.planning.account import unheld, unheld_code
 from kling_batch.planning.plan import Action, Plan, PlannedJob, is_unpriced
 from kling_batch.settings import Settings
 
@@ -95,8 +95,7 @@ class Approval:
     @property
     def alarm_code(self) -> ExitCode:
         """Exit code of a run that `alarm` stops."""
-        refused = self.unread is not None and self.unread.refused
-        return ExitCode.AUTH if refused else ExitCode.BUDGET
+        return ExitCode.BUDGET if self.unread is None else unheld_code(self.unread)
 
     def payable(self, plan: Plan) -> frozenset[JobKey]:
         """Keys of the jobs that may be paid for: the plan's, and all others under a cap or --yes.

@@ -5,16 +5,18 @@ Judged by the emulator's books.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 import trio
 import trio.testing
-from support.engine import Rig, account, make_jobs, slow
+from support.engine import LOCK, Bent, Rig, account, make_jobs, slow
 
 from kling_batch.core.events import RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
@@ -126,6 +128,38 @@ def test_a_list_that_breaks_ends_payments_and_not_collecting(tmp_path: Path) -> 
     assert rig.states(jobs) == [State.SUCCEEDED, None]
     assert stop_of(result).code is ExitCode.BUDGET
     assert "cannot be read" in stop_of(result).reason
+
+
+def test_a_locked_account_is_no_matter_of_the_key(tmp_path: Path) -> None:
+    locked = Fault(stage="list", what="status", status=403, body=LOCK)
+    rig = Rig(tmp_path, admin(), [locked])
+
+    result = rig.run(make_jobs(1), account=limit(100 * EACH))
+
+    assert stop_of(result).code is ExitCode.BUDGET
+    assert "admin key" not in stop_of(result).reason
+    assert not rig.world.books.accepted
+
+
+def test_a_bill_without_an_amount_is_no_sum(tmp_path: Path) -> None:
+    """What cannot be added up may be any amount."""
+    rig = Rig(tmp_path, admin())
+    rig.run(make_jobs(2))
+
+    result = rig.run(make_jobs(3), account=limit(100 * EACH), transport=NoAmounts(rig.world))
+
+    assert "a billing event has no amount" in stop_of(result).reason
+    assert len(rig.world.books.accepted) == 2
+
+
+class NoAmounts(Bent):
+    """Billing events whose amounts are null."""
+
+    def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        if not request.url.path.endswith("billing-events"):
+            return answer
+        text = re.sub(r'("cost_(?:sub)?total"): ?[0-9.]+', r"\1:null", answer.text)
+        return httpx.Response(answer.status_code, text=text)
 
 
 def test_a_list_that_comes_back_lets_payments_go_on(tmp_path: Path) -> None:

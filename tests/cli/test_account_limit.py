@@ -84,3 +84,13 @@ def test_what_another_machine_paid_for_is_found_and_not_bought(desk: Desk) -> No
 
     assert len(other.pictures()) == 2
     assert len(desk.world.books.accepted) == 2
+
+
+def test_doctor_says_whether_the_key_may_read_what_was_billed(desk: Desk) -> None:
+    told = desk.say("doctor", "--emulator-url", desk.url)
+    assert "ok  billing events: not readable" in told
+    assert "account_max_per_day need an admin key" in told
+
+    desk.world.settings.admin_keys = frozenset({"none"})
+
+    assert "billing events: readable" in desk.say("doctor", "--emulator-url", desk.url)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.locations import Location, address_of, is_address
 from kling_batch.core.quantities import FailureLimit, MicroUSD
-from kling_batch.core.records import Cap
+from kling_batch.core.records import AccountBills, Cap
 from kling_batch.errors import UsageError
 
 DEFAULT_OUTPUT = "outputs"
@@ -29,6 +29,8 @@ LEDGER_NAME = "ledger.db"
 EMULATED_LEDGER = Path(EMULATOR_OUTPUT) / LEDGER_NAME
 #: Name of the cap that covers all batches of the last 24 hours.
 PER_DAY = "max_cost_per_day"
+#: Name of the cap over everything that the account was billed in the last 24 hours.
+ACCOUNT_PER_DAY = "account_max_per_day"
 #: Name of the limit of failures, as the cap that ended a run.
 MAX_FAILURES = "max_failures"
 #: Paid attempts of a job without asking again, where the manifest sets none.
@@ -88,10 +90,22 @@ class Budget:
     caps: tuple[Cap, ...] = ()
     #: One figure over all batches, as displays show it; None where some batch has no limit.
     total: MicroUSD | None = None
+    #: The limit over all hosts of the account. It can be held only with fal's bills: `with_bills`.
+    account: Cap | None = None
+
+    @property
+    def every_cap(self) -> tuple[Cap, ...]:
+        """The caps, and the account's, whose bills are not known yet."""
+        return self.caps if self.account is None else (*self.caps, self.account)
+
+    def with_bills(self, bills: AccountBills) -> tuple[Cap, ...]:
+        """The caps as the ledger enforces them."""
+        account = () if self.account is None else (replace(self.account, bills=bills),)
+        return (*self.caps, *account)
 
     def cap_of(self, job: Job) -> Cap | None:
         """The first cap that covers this job."""
-        return next((cap for cap in self.caps if cap.covers(job)), None)
+        return next((cap for cap in self.every_cap if cap.covers(job)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +230,13 @@ def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool
     per_day = _least([batch.limits.max_cost_per_day for batch in batches])
     if per_day is not None:
         caps.append(Cap(limit=per_day, window=timedelta(days=1), name=PER_DAY))
-    return Budget(caps=tuple(caps), total=total)
+    of_account = _least([batch.limits.account_max_per_day for batch in batches])
+    account = (
+        None
+        if of_account is None
+        else Cap(limit=of_account, window=timedelta(days=1), name=ACCOUNT_PER_DAY)
+    )
+    return Budget(caps=tuple(caps), total=total, account=account)
 
 
 def _keys(*batches: Batch) -> frozenset[JobKey]:

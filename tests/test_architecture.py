@@ -106,7 +106,7 @@ HOMES: dict[str, set[str]] = {
     "subprocess": {"mcp.program", "operations.hooks", "renditions.pool", "renditions.command"},
     "apprise": {"operations.notify"},
     "time": {"report.display.watch", "renditions.worker", "workers.tasks"},
-    "random": {"operations.connections", "engine.context", "engine.pacing"},
+    "random": {"operations.connections", "engine.account", "engine.context", "engine.pacing"},
     "sqlite3": {"ledger"},
 }
 

@@ -129,7 +129,7 @@ def _open(
 
 def _refuse(planned: PlannedRun, question: str) -> bool:
     notes = [*(f"warning: {each}" for each in planned.warnings)]
-    notes += left_out_lines(planned.plan, planned.coverage)
+    notes += left_out_lines(planned.plan, planned.coverage, planned.account)
     told = "\n".join([*notes, question])
     raise UsageError(
         f"nobody has approved this: {told} Paying needs a cap (Options(max_cost=…), or "

@@ -55,7 +55,9 @@ class Plan:
             cap=_usd(settings.budget.total),
             ledger=settings.ledger,
             warnings=(*warnings, *planned.warnings),
-            _text=as_text(plan, settings, planned.typical_seconds, planned.coverage),
+            _text=as_text(
+                plan, settings, planned.typical_seconds, planned.coverage, planned.account
+            ),
         )
 
     def __iter__(self) -> Iterator[PlannedJob]:

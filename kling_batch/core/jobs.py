@@ -172,6 +172,8 @@ class Limits:
     rate: float | None = None
     max_cost: MicroUSD | None = None
     max_cost_per_day: MicroUSD | None = None
+    #: Over every host of the account.
+    account_max_per_day: MicroUSD | None = None
     #: Seconds.
     deadline: float | None = None
     doubt_wait: float | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from kling_batch.core.jobs import JSON
 
@@ -130,6 +130,24 @@ class Unread:
     refused: bool = False
     #: A well-formed answer without output: another read will hardly change it.
     empty: bool = False
+
+
+class BillingEvent(NamedTuple):
+    """What fal billed for a request; one request may have several."""
+
+    request_id: str
+    usd: float
+    #: By fal's clock; None where it did not say.
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class BillingEvents:
+    """Every billing event of the account since a moment."""
+
+    events: tuple[BillingEvent, ...]
+    #: fal's own clock when it answered, or None where it did not say.
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

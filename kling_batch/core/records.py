@@ -268,6 +268,16 @@ class EventCheck(NamedTuple):
 # -- caps --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AccountBills:
+    """What fal says it billed the whole account, as of one look; each look is another value."""
+
+    #: In the 24 hours before the look, whichever host or program asked for it.
+    total: MicroUSD
+    #: Every request whose bill is known, earlier ones too: none of them is still to be billed.
+    requests: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap:
     """No more than `limit` over these batches, or one job, in a time; None: all, ever."""
@@ -283,6 +293,8 @@ class Cap:
     window: timedelta | None = None
     #: Where it was set, for messages.
     name: str = "the cap"
+    #: Bills of the whole account; with them, only attempts that are not among them count beside.
+    bills: AccountBills | None = None
 
     def covers(self, job: Job) -> bool:
         """Whether this job's money counts against it."""

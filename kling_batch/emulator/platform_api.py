@@ -201,12 +201,14 @@ def _billing_events(incoming: Incoming, _body: Any) -> dict[str, Any]:
     if window[1] - window[0] > 90 * _DAY + 1:
         raise _invalid("start and end may not be more than 90 days apart")
     wanted, ids = incoming.queries("endpoint_id"), incoming.queries("request_id")
+    due = incoming.world.now() - incoming.world.settings.billing_delay
     if len(ids) > 50:
         raise _invalid("request_id: at most 50 values")
     found = [
         request
         for request in _indexed(incoming.world)
         if request.charged_micro_usd
+        and (request.finished_at or 0) <= due
         and (not wanted or request.endpoint in wanted)
         and (not ids or request.request_id in ids)
         and window[0] <= (request.finished_at or 0) < window[1]

@@ -93,6 +93,7 @@ class Settings:
     list_delay: float = 0.0  # seconds until the list shows a request
     list_unfinished: bool = False  # whether it shows running requests
     list_filter: Literal["ended_at", "sent_at"] = "ended_at"
+    billing_delay: float = 0.0  # seconds until billing events show a request
 
     def __post_init__(self) -> None:
         for each in fields(self):

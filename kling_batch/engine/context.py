@@ -6,7 +6,7 @@ The engine knows the outside only through these protocols. Must decide nothing a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ from typing import Protocol
 from kling_batch.core.events import EventKind, Pace, RunEvent
 from kling_batch.core.jobs import JSON, Job, JobKey
 from kling_batch.core.outcomes import (
+    BillingEvents,
     CancelAnswer,
     Finished,
     Handle,
@@ -22,13 +23,16 @@ from kling_batch.core.outcomes import (
     ResultOutcome,
     StatusOutcome,
     SubmitOutcome,
+    Unread,
 )
 from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Attempt, Cap
+from kling_batch.engine.account import AccountWatch
 from kling_batch.engine.event_data import attempt_data, job_data
 from kling_batch.engine.log_sync import LogSync
 from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
 from kling_batch.engine.reads import Reads
+from kling_batch.errors import ExitCode
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.output.download import Fetcher
 from kling_batch.output.store import OutputStore
@@ -62,6 +66,9 @@ class Queue(Protocol):
     async def cancel(self, handle: Handle) -> CancelAnswer:
         """Ask to stop a request."""
 
+    async def billing_events(self, *, since: str) -> BillingEvents | Unread:
+        """Every billing event of the account since a moment."""
+
     async def listing(
         self, endpoint: str, *, since: str, request_id: str | None = None
     ) -> ListOutcome:
@@ -86,6 +93,8 @@ class RunPolicy:
     #: Submissions per second.
     rate: float = 10.0
     caps: tuple[Cap, ...] = ()
+    #: The limit over all hosts of the account, or None.
+    account: Cap | None = None
     #: Seconds since the intent for which a trace of a submission in doubt is looked for.
     doubt_wait: float = 3600.0
     attempts: int = 3
@@ -103,6 +112,7 @@ class RunPolicy:
     withdrawn: Callable[[Job], bool] = lambda _job: False
     #: Why nothing may be submitted in this run, or empty.
     alarm: str = ""
+    alarm_code: ExitCode = ExitCode.BUDGET
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,6 +142,8 @@ class RunContext:
     price_factors: dict[str, float] = field(default_factory=dict)
     #: Endpoints whose renders cost more than was estimated, and how many times that.
     cost_ratios: dict[str, float] = field(default_factory=dict)
+    #: The bills of the account, which its limit is held against.
+    account: AccountWatch = field(default_factory=AccountWatch)
     #: Waits until what is committed is on the disk.
     log_sync: LogSync = field(init=False)
     window: Window = field(init=False)
@@ -151,6 +163,16 @@ class RunContext:
         self.submit_rate = Rate(self.policy.rate, burst=max(1, int(self.policy.rate / 20)))
         self.reads = Reads()
         self.feeder = Wakeup()
+
+    @property
+    def caps(self) -> tuple[Cap, ...]:
+        """Every cap that a payment must keep within now."""
+        account = self.policy.account
+        return (
+            self.policy.caps
+            if account is None
+            else (*self.policy.caps, replace(account, bills=self.account.bills))
+        )
 
     def emit(self, kind: EventKind, job: Job | None, message: str, **data: JSON) -> None:
         """Report one event, about a job or, where that is None, about the run."""

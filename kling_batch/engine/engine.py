@@ -59,7 +59,7 @@ class Engine:
         self._queue.load(plan)
         self._gate.open_for(plan)
         if alarm := self._context.policy.alarm:
-            self._gate.close(ExitCode.BUDGET, alarm)
+            self._gate.close(self._context.policy.alarm_code, alarm)
         with self._work:
             async with anyio.create_task_group() as services:
                 services.start_soon(self._context.reads.serve)

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from kling_batch.catalog.registry import ROUNDING, exceeds_estimate, far_exceeds_estimate
 from kling_batch.core.events import EventKind, StopReason
 from kling_batch.core.jobs import Job
-from kling_batch.core.outcomes import Failure, FailureKind
+from kling_batch.core.outcomes import Failure, FailureKind, Unread
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.records import Attempt, OverCap
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.failures import Failures
 from kling_batch.errors import ExitCode
 from kling_batch.fal.classify import is_admin_lock
+from kling_batch.planning.account import unheld, unheld_code
 from kling_batch.planning.plan import Action, Plan
-from kling_batch.settings import MAX_FAILURES
+from kling_batch.settings import ACCOUNT_PER_DAY, MAX_FAILURES
 
 #: What helps against an administrator's lock (docs/fal-api.md#account-lock).
 SUPPORT = "only fal's support can lift an administrator's lock (support@fal.ai)"
@@ -92,6 +93,12 @@ class SubmissionGate:
             f"{job.label} would pass {over.cap.name} of {format_usd(over.cap.limit)}: "
             f"{format_usd(over.committed)} committed, {format_usd(over.estimate)} more needed"
         )
+        if over.cap.bills is not None:
+            billed = over.cap.bills.total
+            reason += (
+                f" (fal billed the account {format_usd(billed)} in 24 hours; "
+                f"{format_usd(MicroUSD(over.committed - billed))} is out here and not billed yet)"
+            )
         if over.estimate > job.estimate:
             times = over.estimate / job.estimate
             by_price = times <= self._context.price_factors.get(job.endpoint, 1.0) * ROUNDING
@@ -105,6 +112,10 @@ class SubmissionGate:
         else:
             self._capped_batches |= set(over.cap.batches)
             self._note(ExitCode.BUDGET, reason, over.cap.name)
+
+    def bills_unread(self, unread: Unread) -> None:
+        """Stop, because the limit over all hosts of the account cannot be held."""
+        self.close(unheld_code(unread), unheld(unread), cap=ACCOUNT_PER_DAY)
 
     def ended(self, failure: Failure | None) -> None:
         """Count the end of a render, and stop where too many have failed; None: it succeeded."""

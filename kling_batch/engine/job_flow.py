@@ -26,7 +26,13 @@ from kling_batch.engine.job_endings import JobEndings
 from kling_batch.engine.polling import Poller, Unresponsive
 from kling_batch.engine.reconciler import Reconciler
 from kling_batch.engine.recovery import record_recovery
-from kling_batch.engine.submission import Attempted, InputsFailed, Submitter, SubmittingEnded
+from kling_batch.engine.submission import (
+    Attempted,
+    BillsUnread,
+    InputsFailed,
+    Submitter,
+    SubmittingEnded,
+)
 from kling_batch.errors import ExitCode
 from kling_batch.planning.plan import Action, PlannedJob
 from kling_batch.planning.retry import Decision, decide
@@ -133,6 +139,9 @@ class JobFlow:
         match result:
             case OverCap():
                 self._gate.over_cap(item.job, result)
+                self._endings.dropped(item)
+            case BillsUnread(unread):
+                self._gate.bills_unread(unread)
                 self._endings.dropped(item)
             case SubmittingEnded():
                 self._endings.dropped(item)

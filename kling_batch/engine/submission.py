@@ -27,6 +27,7 @@ from kling_batch.core.outcomes import (
     Refused,
     SubmitOutcome,
     Unconfirmed,
+    Unread,
     UploadError,
 )
 from kling_batch.core.records import OverCap
@@ -99,6 +100,13 @@ class Attempted:
     hint: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BillsUnread:
+    """The limit over all hosts of the account cannot be held; no attempt was made."""
+
+    unread: Unread
+
+
 class Submitter:
     """Makes attempts at jobs."""
 
@@ -113,7 +121,7 @@ class Submitter:
 
     async def submit_job(
         self, job: Job, tries: int
-    ) -> Attempted | OverCap | InputsFailed | SubmittingEnded:
+    ) -> Attempted | OverCap | InputsFailed | BillsUnread | SubmittingEnded:
         """Make attempts at a job until fal accepts or refuses one, or one is in doubt.
 
         One POST is one attempt. What provably was not accepted is settled before the pause, so
@@ -143,7 +151,7 @@ class Submitter:
 
     async def _attempt_in_turn(
         self, job: Job, tries: int, payload: JSON
-    ) -> Attempted | OverCap | SubmittingEnded:
+    ) -> Attempted | OverCap | BillsUnread | SubmittingEnded:
         """Make one attempt, once rate limit and circuit breaker allow it."""
         context = self._context
         with self._context.submit_stop.cuts_short():
@@ -166,9 +174,10 @@ class Submitter:
 
     async def _attempt(
         self, job: Job, tries: int, payload: JSON
-    ) -> Attempted | OverCap | SubmittingEnded:
+    ) -> Attempted | OverCap | BillsUnread | SubmittingEnded:
         context = self._context
-        await self._ledger_free()
+        if unread := await self._ready_to_pay():
+            return BillsUnread(unread)
         if context.submit_stop.is_set or context.policy.withdrawn(job):
             return SubmittingEnded()
         # No await from here to the POST: the caps were checked against exactly what is spent.
@@ -176,7 +185,7 @@ class Submitter:
             job,
             payload,
             tries=tries,
-            caps=context.policy.caps,
+            caps=context.caps,
             cost_ratios=context.cost_ratios,
             moment=self._wall_time(),
         )
@@ -201,6 +210,23 @@ class Submitter:
         state = self._record(intended, job, outcome, failure)
         await context.log_sync.done()
         return Attempted(intended, state, intended_at, failure, hint)
+
+    async def _ready_to_pay(self) -> Unread | None:
+        """Wait until the ledger is free and the account's bills are young enough to pay by."""
+        context = self._context
+        while True:
+            await self._ledger_free()
+            if (
+                context.policy.account is None
+                or context.account.fresh
+                or context.submit_stop.is_set
+            ):
+                return None
+            unread = None
+            with context.submit_stop.cuts_short():
+                unread = await context.account.renew(context.queue, context.now(), context.rng)
+            if unread is not None:
+                return unread
 
     async def _ledger_free(self) -> None:
         """Wait while another program writes to the ledger: before a POST there is no hurry."""

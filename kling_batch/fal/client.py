@@ -22,6 +22,7 @@ import anyio
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import (
+    BillingEvents,
     CancelAnswer,
     Failure,
     FailureKind,
@@ -55,7 +56,7 @@ from kling_batch.fal.credentials import (
     secrets_of,
 )
 from kling_batch.fal.request_headers import START_TIMEOUT, TAGS, refuses_tags, tags_header
-from kling_batch.fal.responses import Answer, bills, rows_of, sent_at
+from kling_batch.fal.responses import Answer, billing_events, bills, rows_of, sent_at
 from kling_batch.wire.headers import Authorized
 from kling_batch.wire.protocol import AddressError, Request, Timeouts, Wire, WireError
 
@@ -260,6 +261,23 @@ class FalQueue:
         if not pages.complete:
             return Unread("the list of billing events has no end")  # bills may be missing
         return bills(pages.bodies)
+
+    async def billing_events(self, *, since: str) -> BillingEvents | Unread:
+        """Every billing event of the account since a moment; needs an admin key.
+
+        Source: docs/fal-api.md#billing-events.
+        """
+        pages = await self._pages("models/billing-events", {"start": since, "limit": "1000"})
+        if isinstance(pages, Unread):
+            return pages
+        if isinstance(pages, Answer):
+            return unread(pages)
+        if not pages.complete:
+            return Unread("the list of billing events has no end")
+        events = billing_events(pages.bodies)
+        if events is None:
+            return Unread("a billing event has no amount")  # a sum without it would be too small
+        return BillingEvents(events, pages.asked_at)
 
     async def _read(
         self, method: str, url: str, params: Mapping[str, str] | None = None

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Any
+from typing import Any, TypeGuard
 
 from kling_batch.core.jobs import JSON
-from kling_batch.core.outcomes import RemoteFile
+from kling_batch.core.outcomes import BillingEvent, RemoteFile
 from kling_batch.core.urls import without_signatures
 
 #: What the platform calls its rows (docs/fal-api.md#platform-api).
@@ -226,14 +226,49 @@ def bills(pages: Iterable[dict[str, Any]]) -> dict[str, float]:
         events = [(json.dumps(row, sort_keys=True), row) for row in rows_of(page)]
         for row in (row for text, row in events if text not in earlier):
             name, cost = str(row.get("request_id")), row.get("cost_total")
-            if isinstance(cost, bool) or not isinstance(cost, int | float) or abs(cost) > _MOST:
-                odd.add(name)
-            else:
+            if _is_amount(cost):
                 totals[name] = totals.get(name, 0.0) + cost
+            else:
+                odd.add(name)
         earlier.update(text for text, _ in events)
     # What is a little below nothing is a sum of fractions; a real credit is no price.
     return {name: max(0.0, usd) for name, usd in totals.items() if name not in odd and usd > -1e-6}
 
+
+def billing_events(pages: Iterable[dict[str, Any]]) -> tuple[BillingEvent, ...] | None:
+    """Every billing event; None where one has no amount, because none may be left out.
+
+    Pages are numbered: an event that new ones push onto the next page is counted once.
+    """
+    found: list[BillingEvent] = []
+    earlier: set[str] = set()
+    for page in pages:
+        events = [(json.dumps(row, sort_keys=True), row) for row in rows_of(page)]
+        for row in (row for text, row in events if text not in earlier):
+            usd = next(filter(_is_amount, map(row.get, _AMOUNTS)), None)
+            if usd is None:
+                return None
+            at = _iso_moment(text_of(row.get("timestamp")))
+            found.append(BillingEvent(text_of(row.get("request_id")), usd, at))
+        earlier.update(text for text, _ in events)
+    return tuple(found)
+
+
+def _is_amount(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number of US dollars that a render can cost."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= _MOST
+
+
+def _iso_moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+#: What was billed; where that is missing, what it was before a discount.
+_AMOUNTS = ("cost_total", "cost_subtotal")
 
 #: US dollars; no render costs as much.
 _MOST = 1_000_000

@@ -12,11 +12,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from math import ceil
 from typing import NamedTuple
 
 from kling_batch.core.jobs import JobKey
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import MicroUSD, format_time, parse_time
 from kling_batch.core.records import Cap
 from kling_batch.ledger.database import query
 from kling_batch.ledger.reader import Reader, placeholders
@@ -25,8 +26,26 @@ from kling_batch.ledger.reader import Reader, placeholders
 _AT_ONCE = 500
 
 
+#: From the intent to the end of a request that lies in its queue; longer ago, only open ones are
+#: looked at.
+_LONGEST = timedelta(days=30)
+
+_OPEN = "('submitting', 'in_doubt', 'submitted')"
+_OPEN_OR_SINCE = (
+    f"select id from attempts where state in {_OPEN}"  # noqa: S608
+    " union select id from attempts where intended_at >= ?"
+)
+
+_ROWS = (
+    "select c.attempt_id, c.job_key, c.batch, c.intended_at, c.endpoint, c.counted_micro_usd,"  # noqa: S608
+    f" c.scaled_micro_usd, a.request_id, case when a.state in {_OPEN} then '~'"
+    " else max(a.intended_at, coalesce(a.rendered_at, a.settled_at, '')) end as due_at"
+    " from attempt_counted c join attempts a on a.id = c.attempt_id"
+)
+
+
 class _Row(NamedTuple):
-    """A row of the view `attempt_counted`."""
+    """A row of the view `attempt_counted`, and when its money is due."""
 
     attempt_id: int
     job_key: JobKey
@@ -35,6 +54,9 @@ class _Row(NamedTuple):
     endpoint: str
     counted_micro_usd: int
     scaled_micro_usd: int
+    request_id: str | None
+    #: When its bill came about as far as we know; later than any time while it may yet.
+    due_at: str
 
 
 @dataclass(slots=True)
@@ -54,13 +76,23 @@ class _CapSum:
     def put(self, row: _Row) -> None:
         """Count an attempt, or count it anew."""
         self._drop(row.attempt_id)
-        if row.intended_at < self.since or not self.cap.counts(row.batch, row.job_key):
+        if not self._counts(row):
             return
         self.rows[row.attempt_id] = row
         self.counted += row.counted_micro_usd
         self.scaled[row.endpoint] += row.scaled_micro_usd
         if self.cap.window is not None:
-            heapq.heappush(self.by_time, (row.intended_at, row.attempt_id))
+            heapq.heappush(self.by_time, (self._time(row), row.attempt_id))
+
+    def _counts(self, row: _Row) -> bool:
+        bills = self.cap.bills
+        if bills is not None and row.request_id in bills.requests:
+            return False  # its bill is in their total, or older than the window
+        return self._time(row) >= self.since and self.cap.counts(row.batch, row.job_key)
+
+    def _time(self, row: _Row) -> str:
+        """What the window is compared with: bills come at the end of a render."""
+        return row.intended_at if self.cap.bills is None else row.due_at
 
     def move_to(self, since: str) -> None:
         """Move the start of the window on; what is before it counts no more."""
@@ -104,12 +136,15 @@ class CapSums:
         self._refresh()
         found = self._sums.get(cap)
         if found is None or since < found.since:  # a window that went back has lost rows
+            if cap.bills is not None:  # of bills, only the latest look is of use
+                self._sums = {each: s for each, s in self._sums.items() if each.bills is None}
             found = self._sums[cap] = _CapSum(cap, since)
             for row in self._read(*_which(cap, since)):
                 found.put(row)
         found.move_to(since)
         more = sum(found.scaled[name] * (ratio - 1) for name, ratio in (ratios or {}).items())
-        return MicroUSD(found.counted + ceil(more))
+        billed = cap.bills.total if cap.bills is not None else 0
+        return MicroUSD(billed + found.counted + ceil(more))
 
     def _refresh(self) -> None:
         """Read the attempts again that have changed since the last question."""
@@ -122,13 +157,12 @@ class CapSums:
             return
         for start in range(0, len(changed), _AT_ONCE):
             some = changed[start : start + _AT_ONCE]
-            for row in self._read(f"attempt_id in ({placeholders(some)})", some):
+            for row in self._read(f"c.attempt_id in ({placeholders(some)})", some):
                 for each in self._sums.values():
                     each.put(row)
 
     def _read(self, where: str, parameters: Iterable[str | int]) -> Iterator[_Row]:
-        columns = ", ".join(_Row._fields)
-        sql = f"select {columns} from attempt_counted where {where}"  # noqa: S608
+        sql = f"{_ROWS} where {where}"
         for row in query(self._reader.db, self._reader.path, sql, list(parameters)):
             yield _Row(**row)
 
@@ -139,16 +173,20 @@ def _which(cap: Cap, since: str) -> tuple[str, list[str]]:
     Each part is looked up in an index: the attempts of other batches take no time.
     """
     where, parameters = ["1"], list[str]()
-    if since:
-        where.append("intended_at >= ?")
+    if cap.bills is not None:
+        earliest = format_time(parse_time(since) - _LONGEST) if since else ""
+        where.append(f"c.attempt_id in ({_OPEN_OR_SINCE})")
+        parameters.append(earliest)
+    elif since:
+        where.append("c.intended_at >= ?")
         parameters.append(since)
     if cap.key is not None:
-        where.append("job_key = ?")
+        where.append("c.job_key = ?")
         parameters.append(cap.key)
     if cap.batches is not None:
         among = "select id from attempts where {} in (select value from json_each(?))"
         either = f"{among.format('batch')} union {among.format('job_key')}"
-        where.append(f"attempt_id in ({either})")
+        where.append(f"c.attempt_id in ({either})")
         parameters += [json.dumps(cap.batches), json.dumps([*cap.keys])]
     return " and ".join(where), parameters
 

@@ -36,6 +36,7 @@ _LIMITS: Readers = {
     "rate": parse_rate,
     "max_cost": fields.money,
     "max_cost_per_day": fields.money,
+    "account_max_per_day": fields.money,
     "deadline": parse_duration,
     "on_doubt": fields.on_doubt,
     "doubt_wait": parse_duration,

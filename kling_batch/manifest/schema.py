@@ -129,6 +129,7 @@ class Limits(_Model):
     )
     max_cost: Money | None = _key("US dollars at most for this batch, over all its runs.")
     max_cost_per_day: Money | None = _key("US dollars at most in any 24 hours.")
+    account_max_per_day: Money | None = _key("US dollars a day over all hosts; takes an admin key.")
     deadline: Seconds | None = _key("How long a run may last, such as 3h.")
     on_doubt: OnDoubt | None = _key(
         "A submission whose fate stays unknown is held; nothing else exists."

@@ -13,6 +13,8 @@ from random import Random
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.events import RunEvent
+from kling_batch.core.records import AccountBills
+from kling_batch.engine.account import AccountWatch
 from kling_batch.engine.context import RunContext, RunPolicy
 from kling_batch.fal.client import connect
 from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
@@ -70,6 +72,7 @@ async def run_context(
     notify: Callable[[RunEvent], None],
     priced: Sequence[str] = (),
     trace: Callable[[str], None] | None = None,
+    bills: AccountBills | None = None,
 ) -> AsyncIterator[RunContext]:
     """The engine's context with open connections.
 
@@ -82,6 +85,7 @@ async def run_context(
         notify: is told of every event.
         priced: endpoints whose unit prices are asked of fal, for the caps.
         trace: is told of every request, without secrets.
+        bills: of the account, as the plan saw them.
     """
     # With fal-client, which loads only where something is sent.
     from kling_batch.fal.upload import FalUploader  # noqa: PLC0415
@@ -108,4 +112,5 @@ async def run_context(
                 cost_of=partial(dearer_cost, factors),
                 price_factors=factors,
                 media=makes_files,
+                account=AccountWatch(bills),
             )

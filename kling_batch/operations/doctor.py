@@ -8,7 +8,7 @@ from functools import partial
 import anyio
 
 from kling_batch.catalog.registry import endpoints
-from kling_batch.core.outcomes import ListForbidden, Listing, Unread
+from kling_batch.core.outcomes import BillingEvents, ListForbidden, Listing, Unread
 from kling_batch.core.quantities import format_time
 from kling_batch.errors import ExitCode, KlingBatchError
 from kling_batch.fal.client import connect
@@ -39,7 +39,16 @@ async def _ask(gateway: str | None) -> list[Check]:
             checks.append(Check("fal", True, "reachable, and accepts the key"))
         since = format_time(now() - timedelta(hours=1))
         checks.append(_request_list(await fal.queue.listing(endpoint, since=since)))
+        checks.append(_billing_events(await fal.queue.billing_events(since=since)))
     return checks
+
+
+def _billing_events(answer: BillingEvents | Unread) -> Check:
+    """No run needs them without `account_max_per_day`: nothing is wrong where they stay unread."""
+    if isinstance(answer, BillingEvents):
+        return Check("billing events", True, "readable: account_max_per_day can be held")
+    uses = "`report --billing` and account_max_per_day need an admin key"
+    return Check("billing events", True, f"not readable ({answer.reason}): {uses}")
 
 
 def _request_list(answer: Listing | ListForbidden | Unread) -> Check:

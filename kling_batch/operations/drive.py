@@ -163,6 +163,7 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
             notify=display.notify,
             priced=_priced(run),
             trace=run.trace,
+            bills=run.account.bills if run.account is not None else None,
         ) as context:
             engine = Engine(context)
             async with anyio.create_task_group() as tasks:
@@ -230,7 +231,7 @@ def _asked_to_end(result: RunResult) -> bool:
 
 def _priced(run: PreparedRun) -> list[str]:
     """Endpoints that a capped run pays for: a cap is held against the dearer price."""
-    if not run.settings.budget.caps:
+    if not run.settings.budget.every_cap:
         return []
     submitted = (item.job.endpoint for item in run.plan.items if item.action is Action.SUBMIT)
     return sorted(set(submitted))
@@ -249,6 +250,7 @@ def _policy(run: PreparedRun) -> RunPolicy:
         concurrency=settings.concurrency,
         rate=settings.rate,
         caps=settings.budget.caps,
+        account=settings.budget.account,
         doubt_wait=settings.doubt_wait,
         attempts=settings.attempts,
         start_timeout=settings.start_timeout,
@@ -257,6 +259,7 @@ def _policy(run: PreparedRun) -> RunPolicy:
             frozenset() if settings.options.collect else run.approval.payable(run.plan)
         ).__contains__,
         alarm=run.approval.alarm(run.plan, run.ledger),
+        alarm_code=run.approval.alarm_code,
         detach=settings.options.detach,
         withdrawn=Withdrawals(run.ledger, run.batches).of,
     )

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from kling_batch.core.jobs import Batch
+from kling_batch.core.outcomes import Unread
+from kling_batch.core.records import AccountBills
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import is_trial
@@ -18,8 +20,9 @@ from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.raw_inputs import check_payments
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.rendition_tasks import tasks_of
-from kling_batch.operations.services import coverage_now, gateway_of
+from kling_batch.operations.services import caps_now, gateway_of
 from kling_batch.operations.targets import check_folders, room_warnings
+from kling_batch.planning.account import AccountUse
 from kling_batch.planning.builder import as_decided, build_plan, store_of
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
@@ -36,6 +39,8 @@ class PlannedRun:
     typical_seconds: Mapping[str, float]
     #: How far the caps reach in the plan; None: to its end.
     coverage: Coverage | None = None
+    #: The limit over all hosts of the account, where there is one and anything is paid for.
+    account: AccountUse | None = None
     #: Renditions that are missing of files that are saved already.
     renditions: int = 0
     #: Other ledgers that have these jobs, why fal's request list was not asked, a full disk.
@@ -72,7 +77,7 @@ def plan_run(
         # Read from every attempt of the ledger; where there is nothing to do, nobody wants them.
         seconds = known.typical_seconds() if known and not plan.idle else {}
         sizes = known.typical_sizes() if known and not plan.idle else {}
-        coverage = coverage_now(reader, plan, settings)
+        caps = caps_now(reader, plan, settings, partial(look_at_bills, settings, gateway))
         store = store_of(settings)
         renditions = sum(1 for _ in tasks_of(reader, selected, store)) if reader else 0
     check_folders(plan, settings)
@@ -83,7 +88,20 @@ def plan_run(
         plan=plan,
         settings=settings,
         typical_seconds=seconds,
-        coverage=coverage,
+        coverage=caps.coverage,
+        account=caps.account,
         renditions=renditions,
         warnings=(*warnings, *room_warnings(plan, settings, sizes)),
     )
+
+
+def look_at_bills(
+    settings: Settings,
+    gateway: Callable[[], str | None],
+    trace: Callable[[str], None] | None = None,
+) -> AccountBills | Unread | None:
+    """As `account.look`."""
+    # The client of fal loads only where the account has a limit.
+    from kling_batch.operations.account import look  # noqa: PLC0415
+
+    return look(settings, gateway, trace=trace)

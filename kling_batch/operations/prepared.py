@@ -13,6 +13,7 @@ from datetime import datetime
 from kling_batch.core.jobs import Batch
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.operations.handled_signals import Signals
+from kling_batch.planning.account import AccountUse
 from kling_batch.planning.approval import Approval
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
@@ -40,6 +41,8 @@ class PreparedRun:
     warnings: tuple[str, ...]
     #: How far the caps reach in the plan; None: to its end.
     coverage: Coverage | None
+    #: The limit over all hosts of the account, where there is one and anything is paid for.
+    account: AccountUse | None
     run_id: int
     started: datetime
     #: Address of the emulator, or None for fal; opened once.

@@ -21,14 +21,14 @@ from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.trial import set_aside
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
-from kling_batch.operations.plan import PlannedRun
+from kling_batch.operations.plan import PlannedRun, look_at_bills
 from kling_batch.operations.prepared import PreparedRun
 from kling_batch.operations.raw_inputs import check_payments
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.rendition_tasks import tasks_of
 from kling_batch.operations.services import (
+    caps_now,
     counted_by_caps,
-    coverage_now,
     gateway_of,
     now,
 )
@@ -191,14 +191,17 @@ def open_run(
             warnings = () if single else ledgers_nearby(batches, settings, plan)
             if trial is not None:
                 warnings = (*warnings, trial_warning(settings.ledger, trial))
-            coverage = coverage_now(ledger, plan, settings)
+            caps = caps_now(
+                ledger, plan, settings, partial(look_at_bills, settings, gateway, trace)
+            )
 
             def planned() -> PlannedRun:
                 return PlannedRun(
                     plan=plan,
                     settings=settings,
                     typical_seconds=ledger.typical_seconds(),
-                    coverage=coverage,
+                    coverage=caps.coverage,
+                    account=caps.account,
                     warnings=(*unchecked, *search.notices, *warnings),
                 )
 
@@ -206,6 +209,7 @@ def open_run(
                 settings,
                 single=single,
                 reviewed=check_plan is not None,
+                unread=None if caps.account is None else caps.account.unread,
                 ask=None if ask is None else lambda question: ask(planned(), question),
                 confirm=None if confirm is None else lambda _plan: confirm(planned()),
             )
@@ -226,7 +230,8 @@ def open_run(
                 signals=signals,
                 check_plan=check_plan,
                 warnings=warnings,
-                coverage=coverage,
+                coverage=caps.coverage,
+                account=caps.account,
                 run_id=run_id,
                 started=started,
                 gateway=gateway,

@@ -6,19 +6,22 @@ Must not decide about jobs or money, and must not import a client of fal.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from kling_batch import __version__
 from kling_batch.catalog.registry import ROUNDING
+from kling_batch.core.outcomes import Unread
 from kling_batch.core.quantities import MicroUSD, format_time
-from kling_batch.core.records import Cap
+from kling_batch.core.records import AccountBills, Cap
 from kling_batch.errors import ExitCode, LedgerError, UsageError
 from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
+from kling_batch.planning.account import AccountUse
 from kling_batch.planning.coverage import Coverage, coverage_of
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import Settings
@@ -29,12 +32,49 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def coverage_now(reader: Reader | None, plan: Plan, settings: Settings) -> Coverage | None:
-    """How far the caps reach in this plan now; None: to its end, or nobody has set one."""
-    if not settings.budget.caps or not plan.count(Action.SUBMIT):
-        return None
+class CapsNow(NamedTuple):
+    """Where the caps stand at this moment."""
+
+    #: How far they reach in the plan; None: to its end, or nobody has set one.
+    coverage: Coverage | None
+    #: The limit over all hosts of the account; None where there is none, or nothing is paid for.
+    account: AccountUse | None
+
+
+def caps_now(
+    reader: Reader | None,
+    plan: Plan,
+    settings: Settings,
+    look: Callable[[], AccountBills | Unread | None],
+) -> CapsNow:
+    """Where the caps stand now.
+
+    Args:
+        reader: the ledger; None: it is still to be made.
+        plan: of the run.
+        settings: its limits.
+        look: asks fal what the account was billed; called only for a limit over all hosts.
+    """
+    budget = settings.budget
+    if not budget.every_cap or not plan.count(Action.SUBMIT):
+        return CapsNow(None, None)
+    answer = look() if budget.account is not None else None
+    bills = answer if isinstance(answer, AccountBills) else None
+    caps = budget.caps if bills is None else budget.with_bills(bills)
+    committed, ratios = _committed_now(reader)
+    coverage = coverage_of(plan, caps, committed, ratios)
+    if budget.account is None:
+        return CapsNow(coverage, None)
+    counted = committed(caps[-1]) if bills is not None else None
+    return CapsNow(coverage, AccountUse(cap=budget.account, answer=answer, counted=counted))
+
+
+def _committed_now(
+    reader: Reader | None,
+) -> tuple[Callable[[Cap], MicroUSD], Mapping[str, float]]:
+    """What counts against a cap now, and the ratios by which renders exceed their estimates."""
     if reader is None:
-        return coverage_of(plan, settings.budget, lambda _cap: MicroUSD(0), {})
+        return lambda cap: MicroUSD(0) if cap.bills is None else cap.bills.total, {}
     known = reader.highest_cost_ratios().items()
     ratios = {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
     sums = CapSums(reader)
@@ -44,9 +84,10 @@ def coverage_now(reader: Reader | None, plan: Plan, settings: Settings) -> Cover
         try:
             return sums.committed(cap, since, ratios)
         except LedgerError:  # a ledger of an older version, which the next run upgrades
-            return reader.committed(cap.batches, since or None, cap.key)
+            own = reader.committed(cap.batches, since or None, cap.key)
+            return own if cap.bills is None else MicroUSD(own + cap.bills.total)
 
-    return coverage_of(plan, settings.budget, committed, ratios)
+    return committed, ratios
 
 
 def counted_by_caps(ledger: Ledger, settings: Settings) -> MicroUSD | None:
@@ -71,7 +112,9 @@ def gateway_of(settings: Settings) -> Iterator[str | None]:
     try:
         # Without the ledger's folder there is nothing to find again: `doctor` makes none.
         world = World(
-            EmulatorSettings(concurrency=8), state=state if state.parent.is_dir() else None
+            # Its only key, so that a trial may read what was billed.
+            EmulatorSettings(concurrency=8, admin_keys=frozenset({"none"})),
+            state=state if state.parent.is_dir() else None,
         )
         try:
             with running(world) as url:

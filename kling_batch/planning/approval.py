@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from kling_batch.catalog.registry import ALARM
 from kling_batch.core.jobs import Job, JobKey
+from kling_batch.core.outcomes import Unread
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.text import count
-from kling_batch.errors import UsageError
+from kling_batch.errors import ExitCode, UsageError
 from kling_batch.ledger.reader import Reader
+from kling_batch.planning.account import unheld, unheld_code
 from kling_batch.planning.plan import Action, Plan, PlannedJob, is_unpriced
 from kling_batch.settings import Settings
 
@@ -28,6 +30,7 @@ class Approval:
         reviewed: a saved plan bounds what may be paid.
         ask: asks a person at the terminal; None where nobody may be asked.
         confirm: decides on every plan that pays, whatever else allows it; None: nobody.
+        unread: why the limit over all hosts of the account cannot be held: nothing is paid for.
     """
 
     settings: Settings
@@ -35,6 +38,7 @@ class Approval:
     reviewed: bool = False
     ask: Callable[[str], bool] | None = None
     confirm: Callable[[Plan], bool] | None = None
+    unread: Unread | None = None
 
     def require(self, plan: Plan, ledger: Reader) -> None:
         """Check that the payments of this plan are approved: by option, cap, answer or command.
@@ -50,7 +54,7 @@ class Approval:
                     f"{job.label}: its price is unknown, so {cap.name} cannot hold; "
                     "give the job a `price:`"
                 )
-        if not payable:
+        if not payable or self.unread is not None:
             return
         if self.confirm is not None:
             if not self.confirm(plan):
@@ -74,6 +78,8 @@ class Approval:
         After renders that cost far more than estimated, only a cap bounds what is spent, because
         it counts the real cost. Open requests are collected all the same.
         """
+        if self.unread is not None:
+            return unheld(self.unread)
         if self._bounded_by_money:
             return ""
         ratios = ledger.highest_cost_ratios()
@@ -85,6 +91,11 @@ class Approval:
             f"renders have cost {times:.1f} times what was estimated: paying needs a cap now "
             "(--max-cost USD), which reckons with that"
         )
+
+    @property
+    def alarm_code(self) -> ExitCode:
+        """Exit code of a run that `alarm` stops."""
+        return ExitCode.BUDGET if self.unread is None else unheld_code(self.unread)
 
     def payable(self, plan: Plan) -> frozenset[JobKey]:
         """Keys of the jobs that may be paid for: the plan's, and all others under a cap or --yes.

@@ -5,14 +5,13 @@ Follows the order in which the engine submits. Only the ledger enforces a cap; t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.core.text import count
 from kling_batch.planning.plan import Action, Plan
-from kling_batch.settings import Budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +30,7 @@ class Coverage:
 
 def coverage_of(
     plan: Plan,
-    budget: Budget,
+    caps: Sequence[Cap],
     committed: Callable[[Cap], MicroUSD],
     ratios: Mapping[str, float],
 ) -> Coverage | None:
@@ -39,14 +38,14 @@ def coverage_of(
 
     Args:
         plan: of the run.
-        budget: its caps.
+        caps: in force.
         committed: what already counts against a cap.
         ratios: by endpoint, how many times its estimate a render has cost.
     """
     paid = [item.job for item in plan.items if item.action is Action.SUBMIT and not item.duplicate]
-    if not budget.caps or not paid:
+    if not caps or not paid:
         return None
-    spent = {cap: committed(cap) for cap in budget.caps}
+    spent = {cap: committed(cap) for cap in caps}
     reached: dict[str, None] = {}
     closed: set[str] = set()
     batches = {job.batch for job in paid}
@@ -54,13 +53,13 @@ def coverage_of(
     for job in paid:
         if job.batch in closed:
             continue
-        caps = [cap for cap in budget.caps if cap.covers(job)]
+        mine = [cap for cap in caps if cap.covers(job)]
         needed = round(job.estimate * max(1.0, ratios.get(job.endpoint, 1.0)))
-        over = [cap for cap in caps if spent[cap] + needed > cap.limit]
+        over = [cap for cap in mine if spent[cap] + needed > cap.limit]
         for cap in over:
             reached[cap.name] = None
             closed |= batches if cap.batches is None else set(cap.batches)
         if not over:
             fitting += 1
-            spent |= {cap: MicroUSD(spent[cap] + needed) for cap in caps}
+            spent |= {cap: MicroUSD(spent[cap] + needed) for cap in mine}
     return Coverage(jobs=fitting, of=len(paid), caps=tuple(reached)) if reached else None

@@ -73,6 +73,8 @@ def documents() -> dict[str, Schema]:
             "idle": FLAG,
             "left_out": LEFT_OUT,
             "covered_by_caps": OPTIONAL_WHOLE,
+            "account_max_per_day_usd": OPTIONAL_USD,
+            "account_counted_usd": OPTIONAL_USD,
             "counts": counted(Action),
             "jobs": array(planned),
         }

@@ -21,7 +21,14 @@ from kling_batch.planning.builder import build_plan
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobLine, JobOutcome
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, MAX_FAILURES, PER_DAY, Settings
+from kling_batch.settings import (
+    ACCOUNT_PER_DAY,
+    DEFAULT_OUTPUT,
+    LEDGER_NAME,
+    MAX_FAILURES,
+    PER_DAY,
+    Settings,
+)
 
 #: Jobs named in one command; `retry --all` would be about other jobs too.
 NAMED = 20
@@ -85,8 +92,10 @@ def _change_first(lines: Sequence[JobLine]) -> str:
 
 def _rerun_with_more_money(run: EndedRun, command: Command) -> Iterator[str]:
     """The command with a higher cap; the cap of a day has no flag."""
-    if run.stops and all(stop.cap == PER_DAY for stop in run.stops):
-        yield from _rerun(run, command, f"a day later, or after raising {PER_DAY}")
+    days = [stop.cap for stop in run.stops if stop.cap in (PER_DAY, ACCOUNT_PER_DAY)]
+    if days and len(days) == len(run.stops):
+        names = " and ".join(dict.fromkeys(days))
+        yield from _rerun(run, command, f"a day later, or after raising {names}")
         return
     if any(stop.support for stop in run.stops):
         yield from _rerun(run, command, "once fal's support has unlocked the account")

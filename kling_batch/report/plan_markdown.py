@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from kling_batch.core.quantities import format_usd
 from kling_batch.core.text import clean, count
+from kling_batch.planning.account import AccountUse
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.markdown import escaped
@@ -37,11 +38,15 @@ REQUESTS = 30_000
 
 
 def as_markdown(
-    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+    plan: Plan,
+    settings: Settings,
+    history: History,
+    coverage: Coverage | None = None,
+    account: AccountUse | None = None,
 ) -> str:
     """The page, in GitHub's and GitLab's Markdown."""
     moving = [item for item in plan.items if item.action is not Action.KEEP]
-    notes = [*left_out_lines(plan, coverage), *footnotes(plan, settings, history)]
+    notes = [*left_out_lines(plan, coverage, account), *footnotes(plan, settings, history)]
     lines = [
         marker(item.job.batch for item in plan.items),
         f"**kling-batch plan:** {totals_line(plan, settings)}",

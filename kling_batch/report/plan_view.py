@@ -12,6 +12,7 @@ from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.quantities import MicroUSD, duration, format_usd, rate_text, usd_number
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean
+from kling_batch.planning.account import AccountUse
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.report.costs import ROUNDED, is_rounded
@@ -49,6 +50,7 @@ def as_text(
     settings: Settings,
     history: History,
     coverage: Coverage | None = None,
+    account: AccountUse | None = None,
     *,
     prompts: bool = False,
 ) -> str:
@@ -61,7 +63,7 @@ def as_text(
             lines += [f"{'':>21}{line}" for line in as_lines(item.job)]
     if len(moving) > MANY:
         lines.append(f"… and {len(moving) - MANY} more (--json lists all)")
-    notes = [*left_out_lines(plan, coverage), *footnotes(plan, settings, history)]
+    notes = [*left_out_lines(plan, coverage, account), *footnotes(plan, settings, history)]
     return "\n".join([*lines, totals_line(plan, settings), *notes])
 
 
@@ -119,10 +121,13 @@ def _awaiting(plan: Plan) -> str:
     return f"; approving all that wait would add up to {format_usd(plan.awaiting_cost)}"
 
 
-def left_out_lines(plan: Plan, coverage: Coverage | None) -> list[str]:
-    """What this run would leave to others, by options and by caps."""
+def left_out_lines(
+    plan: Plan, coverage: Coverage | None, account: AccountUse | None = None
+) -> list[str]:
+    """What this run would leave to others, by options and by caps; what the account's stands at."""
     notes = [f"left out: {', '.join(map(str, plan.left_out))}"] if plan.left_out else []
-    return notes + ([str(coverage)] if coverage else [])
+    notes += [str(coverage)] if coverage else []
+    return notes + ([str(account)] if account else [])
 
 
 def footnotes(plan: Plan, settings: Settings, history: History) -> list[str]:
@@ -189,14 +194,21 @@ def _model(job: Job) -> str | None:
 
 
 def as_json(
-    plan: Plan, settings: Settings, history: History, coverage: Coverage | None = None
+    plan: Plan,
+    settings: Settings,
+    history: History,
+    coverage: Coverage | None = None,
+    account: AccountUse | None = None,
 ) -> JSON:
     """The whole plan as JSON values."""
+    limit = settings.budget.account
     return {
         "schema_version": SCHEMA_VERSION,
         "cost_usd": usd_number(plan.cost),
         "awaiting_verdicts_usd": usd_number(plan.awaiting_cost),
         "cap_usd": usd_number(settings.max_cost),
+        "account_max_per_day_usd": usd_number(limit.limit if limit is not None else None),
+        "account_counted_usd": usd_number(account.counted if account is not None else None),
         "prices_dated": _dated(plan) or None,
         "wall_time_seconds": round(wall_time(plan, settings, history)),
         "start_timeout_seconds": settings.start_timeout,

@@ -59,6 +59,7 @@ KEYS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "rate": ("`concurrency` a second, at least 10/s", "60/min"),
         "max_cost": ("no cap", 40),
         "max_cost_per_day": ("no cap", 50),
+        "account_max_per_day": ("no cap", 80),
         "deadline": ("none", "3h"),
         "on_doubt": ("`hold`", "hold"),
         "doubt_wait": ("1h", "30m"),

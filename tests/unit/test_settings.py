@@ -26,6 +26,9 @@ def value(settings: Settings, name: str) -> Any:
     """A setting; the cap of a day is one of the budget's."""
     if name == "max_cost_per_day":
         return next((cap.limit for cap in settings.budget.caps if cap.name == name), None)
+    if name == "account_max_per_day":
+        account = settings.budget.account
+        return None if account is None else account.limit
     return getattr(settings, name)
 
 
@@ -34,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "rate": 10.0,
     "max_cost": None,
     "max_cost_per_day": None,
+    "account_max_per_day": None,
     "doubt_wait": 3600.0,
     "start_timeout": None,
     "attempts": 3,
@@ -80,6 +84,8 @@ def test_the_flag_outranks_the_manifest_and_the_manifest_the_default(
         ("doubt_wait", {"doubt_wait": 0.0}, {}, 0.0),
         ("max_cost_per_day", {"max_cost_per_day": 5}, {"max_cost_per_day": 9}, 5),
         ("max_cost_per_day", {"max_cost_per_day": 5}, {}, 5),
+        ("account_max_per_day", {"account_max_per_day": 5}, {"account_max_per_day": 9}, 5),
+        ("account_max_per_day", {"account_max_per_day": 5}, {}, 5),
     ],
 )
 def test_among_manifests_the_more_careful_word_holds(

@@ -61,7 +61,13 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     """
     batches = load_manifests(manifests, values["variables"])
     planned = operations.plan_run(batches, options_of(values), select=selection_of(values))
-    view = (planned.plan, planned.settings, planned.typical_seconds, planned.coverage)
+    view = (
+        planned.plan,
+        planned.settings,
+        planned.typical_seconds,
+        planned.coverage,
+        planned.account,
+    )
     for warning in planned.warnings:
         click.echo(f"warning: {warning}", err=True)
     if values["save"]:

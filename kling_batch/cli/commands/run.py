@@ -110,6 +110,7 @@ def _ask(planned: operations.PlannedRun, question: str) -> bool:
         planned.settings,
         planned.typical_seconds,
         coverage=planned.coverage,
+        account=planned.account,
         warnings=planned.warnings,
     )
     # click adds its own choice of answers to the last line.

@@ -91,6 +91,7 @@ GENERATION = Generation(
                 Parameter(
                     name="video_url",
                     kind="url",
+                    also=("video_urls",),
                     media="video",
                     limits=MediaLimits(hard=Bounds(megabytes=100, seconds=(3, 20))),
                     required=True,

@@ -270,6 +270,9 @@ def _report_unknown(endpoint: Endpoint, name: str, problems: Collector) -> None:
     kinds = {each.by_name[name].kind for each in users if name in each.by_name}
     users = tuple(each for each in users if each.by_any_name[name].kind in kinds)
     own = dict.fromkeys(each.mode for each in users if each.model == endpoint.model)
+    if endpoint.mode in own:
+        there = dict.fromkeys(e.tier for e in siblings(endpoint) if name in e.by_any_name)
+        own = dict.fromkeys([f"the tier {' and '.join(there)}"])
     others = dict.fromkeys(each.model for each in users)
     if own or others:
         message += f"; it belongs to {', '.join(own or others)}"

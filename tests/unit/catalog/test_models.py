@@ -310,6 +310,13 @@ def test_a_plain_word_is_told_as_the_parameter_that_it_means(model, mode, writte
     assert found.hint == f"did you mean `{meant}`?"
 
 
+def test_what_another_tier_has_is_told_with_that_tier():
+    frames = {"prompt": "x", "image_url": URL, "end_image_url": URL}
+    (found,) = examine(find("image-to-video", "standard", "v2.5-turbo"), frames)[1].errors
+
+    assert found.message.endswith("no parameter `end_image_url`; it belongs to the tier pro")
+
+
 def test_two_names_of_one_thing_are_told():
     arguments = {"prompt": "x", "image_url": URL, "start_image_url": URL}
 

@@ -93,7 +93,7 @@ def _fields(known: Mapping[str, Parameter], found: Schema, above: str) -> Iterat
             message = "the catalogue has it, fal does not"
             yield Difference(Change.GONE, above + name, message)
             continue
-        if parameter.required != (name in required):
+        if parameter.required != (name in required) and not parameter.insisted:
             words = "must be given" if name in required else "may be left out"
             yield Difference(Change.REQUIRED, above + name, f"at fal it {words}")
         yield from _one(parameter, theirs[name], above + name)

@@ -188,6 +188,8 @@ def _endpoint(words: _Words, defaults: Collection[str], problems: Collector) -> 
         hint = f"one of {', '.join(catalog.modes())}"
         problems.error((), "`mode` is missing", "missing", hint)
         return None
+    if isinstance(words.model, int | float) and not isinstance(words.model, bool):
+        words = words._replace(model=show(words.model))  # 4 for a name such as v4
     for name, value in zip(_Words._fields, words, strict=True):
         if not isinstance(value, str | None):
             problems.error((name,), f"`{name}` must be a word, not {show(value)}", "wrong-type")

@@ -310,6 +310,17 @@ def test_a_plain_word_is_told_as_the_parameter_that_it_means(model, mode, writte
     assert found.hint == f"did you mean `{meant}`?"
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("4", "v4"), ("4.0", "v4"), ("kling-v3", "v3"), ("2", "v2.0"), ("kling 2.6", "v2.6")],
+)
+def test_a_bare_number_is_told_as_the_generation_that_it_means(written, meant):
+    problem = why_not_found("text-to-video", None, written)
+
+    assert problem.code == "unknown-model"
+    assert problem.hint.endswith(f"did you mean `{meant}`?")
+
+
 def test_what_another_tier_has_is_told_with_that_tier():
     frames = {"prompt": "x", "image_url": URL, "end_image_url": URL}
     (found,) = examine(find("image-to-video", "standard", "v2.5-turbo"), frames)[1].errors

@@ -188,11 +188,13 @@ def _endpoint(words: _Words, defaults: Collection[str], problems: Collector) -> 
         hint = f"one of {', '.join(catalog.modes())}"
         problems.error((), "`mode` is missing", "missing", hint)
         return None
-    if isinstance(words.model, int | float) and not isinstance(words.model, bool):
-        words = words._replace(model=show(words.model))  # 4 for a name such as v4
     for name, value in zip(_Words._fields, words, strict=True):
         if not isinstance(value, str | None):
-            problems.error((name,), f"`{name}` must be a word, not {show(value)}", "wrong-type")
+            message = f"`{name}` must be a word, not {show(value)}"
+            number = name == "model" and isinstance(value, int | float)
+            # 4 for a name such as v4.
+            hint = catalog.why_not_found("", None, show(value)).hint if number else ""
+            problems.error((name,), message, "wrong-type", hint)
             return None
     known = catalog.find_exactly(words.mode, words.tier, words.model)
     if known is not None:

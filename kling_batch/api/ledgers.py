@@ -19,6 +19,7 @@ from kling_batch.ledger import names
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import or_trial
 from kling_batch.output.store import OutputStore
+from kling_batch.report.made_values import value_in
 from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, typed_path
 
 #: State of a job that was never submitted.
@@ -50,6 +51,8 @@ class LedgerJob:
     files: tuple[Path, ...]
     #: Addresses of files in an object store.
     objects: tuple[str, ...] = ()
+    #: What it made in place of a file, such as the id of a voice; else empty.
+    value: str = ""
     #: fal's id of the latest request.
     request_id: str | None
     #: Why the latest attempt failed; empty where it did not.
@@ -147,6 +150,7 @@ class LedgerView:
             cost=None if attempt is None or attempt.cost is None else USD.of(attempt.cost),
             files=tuple(at for at in located if isinstance(at, Path)),
             objects=tuple(str(at) for at in located if not isinstance(at, Path)),
+            value=(value_in(attempt.endpoint, attempt.output) or "") if attempt else "",
             request_id=attempt.handle.request_id if attempt and attempt.handle else None,
             error=attempt.failure.message if attempt and attempt.failure else "",
         )

@@ -147,17 +147,27 @@ END_IMAGE_URL = Parameter(
 VIDEO_URL = Parameter(
     name="video_url",
     kind="url",
+    also=("video_urls",),
     media="video",
     limits=VIDEO,
     required=True,
     doc="The source clip, @Video1 in the prompt: mp4 or mov, 3 to 15 s, at most 200 MB.",
 )
 KEEP_AUDIO = Parameter(
-    name="keep_audio", kind="flag", default=True, doc="Keeps the sound of the source clip."
+    name="keep_audio",
+    kind="flag",
+    also=("keep_original_sound",),
+    default=True,
+    doc="Keeps the sound of the source clip.",
 )
-IMAGE_URLS = urls("image_urls", "Reference images: @Image1, @Image2… in the prompt.")
-IMAGE_URLS_NEEDED = urls(
-    "image_urls", "Source images: @Image1, @Image2… in the prompt.", most=10, required=True
+#: What other endpoints call a list of pictures.
+PICTURES_ALSO = ("input_image_urls",)
+IMAGE_URLS = replace(
+    urls("image_urls", "Reference images: @Image1, @Image2… in the prompt."), also=PICTURES_ALSO
+)
+IMAGE_URLS_NEEDED = replace(
+    urls("image_urls", "Source images: @Image1, @Image2… in the prompt.", most=10, required=True),
+    also=(*PICTURES_ALSO, "image_url"),
 )
 _FRONTAL = Parameter(
     name="frontal_image_url",
@@ -285,6 +295,7 @@ MOTION_CONTROL = (
     Parameter(
         name="image_url",
         kind="url",
+        also=("start_image_url",),
         media="image",
         limits=MediaLimits(soft=Bounds(megabytes=10), soft_source="users report"),
         required=True,
@@ -293,6 +304,7 @@ MOTION_CONTROL = (
     Parameter(
         name="video_url",
         kind="url",
+        also=("video_urls",),
         media="video",
         limits=_MOTION["video"],
         limits_by=("character_orientation", _MOTION),
@@ -309,6 +321,7 @@ MOTION_CONTROL = (
     Parameter(
         name="keep_original_sound",
         kind="flag",
+        also=("keep_audio",),
         default=True,
         doc="Keeps the sound of the clip.",
     ),

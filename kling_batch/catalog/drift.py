@@ -36,11 +36,13 @@ class Difference:
     #: The parameter, with the names of those around it; empty for the endpoint itself.
     name: str
     message: str
+    #: The catalogue differs on purpose.
+    meant: bool = False
 
     @property
     def moved(self) -> bool:
         """Whether the catalogue is out of date for it."""
-        return self.change is not Change.DEFAULT
+        return self.change is not Change.DEFAULT and not self.meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,8 @@ def _fields(known: Mapping[str, Parameter], found: Schema, above: str) -> Iterat
             continue
         if parameter.required != (name in required):
             words = "must be given" if name in required else "may be left out"
-            yield Difference(Change.REQUIRED, above + name, f"at fal it {words}")
+            meant = parameter.insisted
+            yield Difference(Change.REQUIRED, above + name, f"at fal it {words}", meant=meant)
         yield from _one(parameter, theirs[name], above + name)
 
 

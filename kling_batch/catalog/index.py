@@ -136,7 +136,7 @@ def why_not_found(mode: str, tier: str | None, model: str | None = None) -> Prob
     """The problem of words for which `find` raises `KeyError`: a sentence with what there is."""
     name = model or default_model()
     if name not in models():
-        close = nearest(name, models())
+        close = _generation_meant(name)
         hint = f"one of {', '.join(models())}" + (f"; {close}" if close else "")
         message = f"there is no model `{name}`"
         return Problem.about(("model",), message, "unknown-model", hint)
@@ -148,6 +148,15 @@ def why_not_found(mode: str, tier: str | None, model: str | None = None) -> Prob
         hint = f"{mode} is a mode of {_listed(models_with(mode))}: say `model:`"
         return Problem.about(("mode",), message, "unknown-mode", hint)
     return _no_tier(mode, str(tier), name)
+
+
+def _generation_meant(name: str) -> str:
+    """The hint for a model that is not there: also for `4`, `4.0` and `kling-v4`."""
+    plain = name.removeprefix("kling").lstrip(" -_/v").replace("_", "-").replace(" ", "-")
+    for word in (plain, f"v{plain}", f"v{plain}.0", f"v{plain.removesuffix('.0')}"):
+        if word in models():
+            return f"did you mean `{word}`?"
+    return nearest(name, models())
 
 
 def _no_tier(mode: str, tier: str, model: str) -> Problem:

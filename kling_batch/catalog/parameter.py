@@ -29,6 +29,8 @@ class Parameter:
     #: Names that other endpoints have for the same thing: a job may use them.
     also: tuple[str, ...] = ()
     required: bool = False
+    #: Required here on purpose, where fal itself fills in what nobody would want.
+    insisted: bool = False
     default: JSON = None
     choices: tuple[str, ...] = ()
     #: Other spellings of some choices (`square` → `1:1`).

@@ -264,15 +264,48 @@ def _report_unknown(endpoint: Endpoint, name: str, problems: Collector) -> None:
         problems.error((name,), message, "unknown-parameter", "leave it out")
         return
     message = f"{_words(endpoint)} has no parameter `{name}`"
-    hint = nearest(name, endpoint.by_any_name)
+    hint = nearest(name, endpoint.by_any_name) or _plain(endpoint, name)
     users = index().users.get(name, ())
+    # Where a list is accepted for it, or it for a list, it is not at home.
+    kinds = {each.by_name[name].kind for each in users if name in each.by_name}
+    users = tuple(each for each in users if each.by_any_name[name].kind in kinds)
     own = dict.fromkeys(each.mode for each in users if each.model == endpoint.model)
+    if endpoint.mode in own:
+        there = dict.fromkeys(e.tier for e in siblings(endpoint) if name in e.by_any_name)
+        own = dict.fromkeys([f"the tier {' and '.join(there)}"])
     others = dict.fromkeys(each.model for each in users)
     if own or others:
         message += f"; it belongs to {', '.join(own or others)}"
     if endpoint.evidence is Evidence.PARTLY and not hint:
         hint = "fal's schema is known in part: what it has besides goes into `params:`"
     problems.error((name,), message, "unknown-parameter", hint)
+
+
+#: What people call parameters, where no name is close to it.
+_PLAIN: Mapping[str, tuple[str, ...]] = {
+    "sound": ("generate_audio", "keep_audio", "keep_original_sound"),
+    "with_audio": ("generate_audio", "keep_audio", "keep_original_sound"),
+    "audio": ("audio_url", "generate_audio", "keep_audio", "keep_original_sound"),
+    "video": ("video_url", "video_urls"),
+    "clip": ("video_url", "video_urls"),
+    "image": ("image_url", "start_image_url", "image_urls", "input_image_urls"),
+    "picture": ("image_url", "start_image_url", "image_urls", "input_image_urls"),
+    "first_frame": ("image_url", "start_image_url"),
+    "last_frame": ("end_image_url", "tail_image_url"),
+    "length": ("duration",),
+    "seconds": ("duration",),
+    "ratio": ("aspect_ratio",),
+    "format": ("aspect_ratio", "output_format"),
+    "count": ("num_images",),
+    "voice": ("voice_id", "voice_ids", "voice_url"),
+    "prompt": ("text",),
+}
+
+
+def _plain(endpoint: Endpoint, name: str) -> str:
+    """The hint `did you mean …?` for a word that people use for a parameter, or nothing."""
+    there = (each for each in _PLAIN.get(name, ()) if each in endpoint.by_name)
+    return next((f"did you mean `{each}`?" for each in there), "")
 
 
 def _words(endpoint: Endpoint) -> str:

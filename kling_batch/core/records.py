@@ -153,6 +153,8 @@ class StatusRow(NamedTuple):
     charged: str | None
     #: Whether it was paid for or adopted.
     origin: str | None
+    #: What it made in place of a file, such as the id of a voice.
+    value: str | None = None
 
     @property
     def label(self) -> str:

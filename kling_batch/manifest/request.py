@@ -190,7 +190,11 @@ def _endpoint(words: _Words, defaults: Collection[str], problems: Collector) -> 
         return None
     for name, value in zip(_Words._fields, words, strict=True):
         if not isinstance(value, str | None):
-            problems.error((name,), f"`{name}` must be a word, not {show(value)}", "wrong-type")
+            message = f"`{name}` must be a word, not {show(value)}"
+            number = name == "model" and isinstance(value, int | float)
+            # 4 for a name such as v4.
+            hint = catalog.why_not_found("", None, show(value)).hint if number else ""
+            problems.error((name,), message, "wrong-type", hint)
             return None
     known = catalog.find_exactly(words.mode, words.tier, words.model)
     if known is not None:

@@ -42,6 +42,12 @@ _ERRORS = frozenset(
         *("#CALC!", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#BUSY!", "#UNKNOWN!", "#PYTHON!"),
         *("#EXTERNAL!", "#GETTING_DATA", "#ERROR!"),
         *(f"Err:{code}" for code in range(501, 541)),
+        # The same in German, French, Spanish, Italian, Portuguese, Dutch and Polish.
+        *("#NV", "#BEZUG!", "#WERT!", "#ZAHL!", "#ÜBERLAUF!", "#KALK!"),
+        *("#VALEUR!", "#NOM?", "#NOMBRE!", "#NUL!", "#PROPAGATION!"),
+        *("#N/D", "#¡REF!", "#¡VALOR!", "#¿NOMBRE?", "#¡DIV/0!", "#¡NUM!", "#¡NULO!"),
+        *("#¡DESBORDAMIENTO!", "#RIF!", "#VALORE!", "#NOME?", "#VALOR!", "#NÚM!", "#NULO!"),
+        *("#N/B", "#VERW!", "#WAARDE!", "#GETAL!", "#NAAM?", "#N/D!", "#ADR!", "#ARG!", "#NAZWA?"),
     }
 )
 _FLAWS = _ERRORS | {""}

@@ -84,7 +84,7 @@ def _checked(
 def _findings(
     endpoint: str, kept: KeptSchema, jobs: Sequence[Job]
 ) -> Iterator[tuple[Job, Collector]]:
-    """What is wrong with each job's input, and once that the schema is missing or old."""
+    """What is wrong with each job's input, and once that the schema is missing, or is old."""
     # For these jobs alone, which few batches have.
     from kling_batch.catalog.conformance import conformity  # noqa: PLC0415
     from kling_batch.catalog.openapi import input_as_written  # noqa: PLC0415
@@ -95,12 +95,9 @@ def _findings(
         why = kept.unread or "the document describes no input"
         message = f"the input of {endpoint} is not checked: fal's schema cannot be read: {why}"
         once.warn((), message, "unchecked")
-    elif kept.unread:
-        message = f"{endpoint} is held against fal's schema of {kept.date}: {kept.unread}"
-        once.warn((), message, "unchecked")
-    yield jobs[0], once
-    if schema is None:
+        yield jobs[0], once
         return
+    aged = f"{endpoint} is held against fal's schema of {kept.date}: {kept.unread}"
     for job in jobs:
         found = conformity(endpoint, schema, job.arguments)
         for group in (found.errors, found.warnings):
@@ -108,6 +105,10 @@ def _findings(
             group[:] = [replace(each, message=each.message + words) for each in group]
         if kept.unread:  # it may have changed since
             found.errors, found.warnings = [], [*found.errors, *found.warnings]
+        if kept.unread and found.warnings and not once.warnings:
+            # Only beside a finding: where every input fits, there is nothing to say.
+            once.warn((), aged, "unchecked")
+            yield job, once
         yield job, found
 
 

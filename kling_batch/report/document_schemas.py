@@ -224,6 +224,7 @@ def ledger_documents() -> dict[str, Schema]:
         "endpoint": TEXT,
         "job_key": TEXT,
         "attempt_id": OPTIONAL_WHOLE,
+        "value": OPTIONAL_TEXT,
     }
     money: dict[str, Schema] = {"charged_usd": USD, "exposed_usd": USD, "unknown_usd": USD}
     head: dict[str, Schema] = {"schema_version": VERSION, "emulated": FLAG}
@@ -238,6 +239,7 @@ def ledger_documents() -> dict[str, Schema]:
             "failure": OPTIONAL_TEXT,
             "events": array(object_of({"at": TIME, "event": TEXT, "to_state": words(State)})),
             "files": array(TEXT),
+            "value": OPTIONAL_TEXT,
         }
     )
     coming = object_of({"action": TEXT, "reason": TEXT})

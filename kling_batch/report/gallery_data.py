@@ -93,6 +93,7 @@ def _item(entry: Entry, variants: str, names: Mapping[JobKey, str], links: Links
         "variants": variants,
         "sound": _sound(entry),
         "media": [_file(media, links) for media in entry.media],
+        "value": clean(entry.value),
         **verdict_fields(entry.verdict),
     }
     # What is empty is left out: a page of 2,000 entries is half as large.

@@ -24,6 +24,7 @@ from kling_batch.ledger.renditions import current_renditions
 from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.report.gallery_entry import Entry, Media
 from kling_batch.report.gallery_waits import with_waits
+from kling_batch.report.made_values import value_of
 
 
 def entries_from(
@@ -50,6 +51,7 @@ def entries_from(
                 ),
                 judged.get(row.job_key),
                 tagged.get(row.job_key, recorded.get((row.batch, row.job_id), ())),
+                value_of(reader, row.endpoint, row.attempt_id) or "",
             )
             for row in named_renders(reader)
         ]
@@ -57,7 +59,11 @@ def entries_from(
 
 
 def _entry(
-    row: NamedRender, media: tuple[Media, ...], verdict: VerdictRow | None, tags: tuple[str, ...]
+    row: NamedRender,
+    media: tuple[Media, ...],
+    verdict: VerdictRow | None,
+    tags: tuple[str, ...],
+    value: str,
 ) -> Entry:
     prompts = ("prompt", "multi_prompt")
     return Entry(
@@ -80,6 +86,7 @@ def _entry(
         estimate=row.estimate,
         attempts=row.attempts,
         media=media,
+        value=value,
         request_id=row.request_id or "",
         at=(row.rendered_at or "")[:16].replace("T", " "),
         seconds=_seconds(row),

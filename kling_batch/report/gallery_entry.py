@@ -78,6 +78,8 @@ class Entry:
     estimate: MicroUSD
     attempts: int = 0
     media: tuple[Media, ...] = ()
+    #: What it made in place of a file, such as the id of a voice.
+    value: str = ""
     request_id: str = ""
     #: When it was rendered, and how many seconds after its submission.
     at: str = ""

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import (
     JSON,
     JobKey,
@@ -35,6 +34,7 @@ from kling_batch.planning.plan import Action, PlannedJob
 from kling_batch.planning.retry import is_rendered, to_change
 from kling_batch.planning.verdicts import awaited_pick
 from kling_batch.report.costs import attempt_cost
+from kling_batch.report.made_values import value_in, value_name
 from kling_batch.report.verdicts import judged_data, judged_lines
 from kling_batch.settings import EMULATOR
 
@@ -93,8 +93,8 @@ def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list
         lines += ["", f"attempt {number}: {status}, {attempt_cost(attempt, emulated=emulated)}"]
         events = queries.events_of(reader, attempt.id)
         lines += [f"  {event.at}  {_text(event, attempt, emulated=emulated)}" for event in events]
-        if made := _made_value(attempt):
-            lines.append(f"  {made}")
+        if value := value_in(attempt.endpoint, attempt.output):
+            lines.append(f"  {value_name(attempt.endpoint)}: {clean(value)}")
         lines += [
             f"  file {file.path} ({file.size} bytes, sha256 {file.sha256[:12]}…)"
             + (" superseded" if file.superseded else "")
@@ -103,15 +103,6 @@ def history(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list
     if judged := judged_lines(reader, job.key):
         lines += ["", *judged]
     return lines
-
-
-def _made_value(attempt: Attempt) -> str:
-    """What an attempt answered with in place of a file, such as `voice_id: …`."""
-    endpoint = by_id(attempt.endpoint)
-    if endpoint is None or not endpoint.value or not isinstance(attempt.output, dict):
-        return ""
-    value = attempt.output.get(endpoint.value)
-    return f"{endpoint.value}: {clean(value)}" if isinstance(value, str) else ""
 
 
 def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON:
@@ -144,6 +135,7 @@ def as_data(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> JSON
                 "failure": attempt.failure.message if attempt.failure else None,
                 "events": [event._asdict() for event in queries.events_of(reader, attempt.id)],
                 "files": [file.path for file in reader.files_of(attempt.id)],
+                "value": value_in(attempt.endpoint, attempt.output),
             }
             for attempt in attempts
         ],

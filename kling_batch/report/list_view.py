@@ -65,6 +65,9 @@ COLUMNS: dict[str, ListColumn] = {
     "files": ListColumn(
         Column("files", least=12, middle=True, spare=8, piped=1), lambda row: _one_line(row.files)
     ),
+    "value": ListColumn(
+        Column("value", least=12, middle=True, spare=7, piped=1), lambda row: _one_line(row.value)
+    ),
     "time": ListColumn(
         Column("time", spare=4, piped=20),
         lambda row: f"{row.tried_at[:19]}Z" if row.tried_at else "",

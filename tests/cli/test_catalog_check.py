@@ -25,6 +25,13 @@ def test_nothing_has_moved(desk: Desk) -> None:
     assert desk.charges() == []
 
 
+def test_what_is_demanded_here_on_purpose_has_not_moved(desk: Desk) -> None:
+    told = check(desk, "voices")
+
+    assert "required  sound_effect_prompt: at fal it may be left out" in told
+    assert told.endswith("3 endpoints as in the catalogue, 0 moved\n")
+
+
 def schema(**changes: Any) -> Fault:
     properties = {
         "prompt": {"type": "string", "maxLength": 2500},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,20 @@ def test_a_damaged_file_is_none(tmp_path: Path, text: str) -> None:
 
     assert kept.of([ID], lambda _: {ID: {"new": 1}})[ID].document == {"new": 1}
     assert kept.of([ID], None)[ID].document == {"new": 1}
+
+
+def test_an_old_schema_that_every_input_fits_is_not_worth_a_word(desk: Desk) -> None:
+    desk.world.faults.add(schema(times=1))
+    desk.put(HEAD + row("prompt: fine"))
+    desk.run()
+    file = desk.folder / "outputs" / FILE_NAME
+    file.write_text(
+        re.sub('"read_at": ".*"', '"read_at": "2026-01-02T00:00:00.000Z"', file.read_text())
+    )
+    desk.put(HEAD + row("prompt: as fine"))
+
+    assert "schema" not in desk.run()
+    assert desk.charges() == [1, 1]
 
 
 def test_errors_by_an_old_schema_are_doubts(desk: Desk) -> None:

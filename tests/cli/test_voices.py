@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from support.cli import Desk
 
+from kling_batch import open_ledger
+
 VOICE = "id: narrator, mode: voice, voice_url: 'https://a.example/voice.mp3'"
 CLIP = (
     "id: clip, model: v2.6, mode: image-to-video, tier: pro, prompt: 'hear <<<voice_1>>>', "
@@ -45,6 +47,19 @@ def test_a_voice_is_made_once_and_its_id_is_sent_with_others(desk: Desk) -> None
     assert "voice_id:" not in desk.say("show", "clip")
     lines = [json.loads(line) for line in desk.say("export", "--jsonl").splitlines()]
     assert {"voice_id": name} in [each.get("output") for each in lines]
+    for row in map(json.loads, desk.say("list", "--json").splitlines()):
+        assert row["value"] == (name if row["job_id"] == "narrator" else None)
+    (shown,) = json.loads(desk.say("show", "narrator", "--json"))["attempts"]
+    assert shown["value"] == name
+    columns = desk.say("list", "--columns", "job,value", "--csv").splitlines()
+    assert columns[1:] == ["trial/clip,", "trial/element,", f"trial/narrator,{name}"]
+    jobs = json.loads(desk.say("status", "--json"))["jobs"]
+    assert [each["value"] for each in jobs] == [None, None, name]
+    with open_ledger(desk.folder / "outputs") as ledger:
+        assert [each.value for each in ledger.jobs()] == ["", "", name]
+    desk.say("gallery")
+    page = (desk.folder / "outputs/gallery.html").read_text("utf-8")
+    assert f'"value":"{name}"' in page
 
 
 @pytest.mark.parametrize("kept", [True, False])

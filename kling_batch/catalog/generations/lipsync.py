@@ -31,6 +31,7 @@ def _source(longest: int) -> Parameter:
     return Parameter(
         name="video_url",
         kind="url",
+        also=("video_urls",),
         media="video",
         limits=MediaLimits(hard=bounds),
         required=True,

@@ -133,7 +133,7 @@ _PICTURES = Endpoint(
     doc="A picture from pictures.",
     parameters=(
         common.PROMPT_NEEDED,
-        replace(common.IMAGE_URLS_NEEDED, also=("image_url",)),
+        common.IMAGE_URLS_NEEDED,
         common.ASPECT_IMAGE_EDIT,
         common.IMAGE_ELEMENTS,
         common.RESOLUTION_2K,

@@ -18,6 +18,7 @@ _TYPES = "https://github.com/fal-ai/fal-js libs/client/src/types/endpoints.ts"
 _VOICES = Parameter(
     name="voice_ids",
     kind="list",
+    also=("voice_id",),
     maximum=2,
     item=common.VOICE_ID,
     doc="Voices: <<<voice_1>>> and <<<voice_2>>> in the prompt.",

@@ -154,7 +154,7 @@ def _image(
 
 _SOURCE = replace(
     common.IMAGE_URL,
-    also=("image_urls",),
+    also=("start_image_url", "image_urls", *common.PICTURES_ALSO),
     limits=MediaLimits(hard=Bounds(megabytes=10, side=(300, None), ratio=(0.4, 2.5))),
     doc="The source image.",
 )

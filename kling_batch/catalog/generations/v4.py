@@ -61,8 +61,15 @@ _MIDDLE = replace(
     ),
     doubt="one of two copies of fal's page shows it",
 )
-_IMAGES = _list(
-    "image_urls", "image", 10, "Reference images: @Image1, @Image2… in the prompt.", certain=True
+_IMAGES = replace(
+    _list(
+        "image_urls",
+        "image",
+        10,
+        "Reference images: @Image1, @Image2… in the prompt.",
+        certain=True,
+    ),
+    also=common.PICTURES_ALSO,
 )
 _CLIPS = replace(
     _list("video_urls", "video", 5, "Reference clips, 3 to 30 s together: @Video1… in the prompt."),

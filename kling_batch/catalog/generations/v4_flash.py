@@ -35,7 +35,10 @@ _SHOTS = (common.PROMPT_LONG, replace(common.SHOTS_IN_PART, doubt=_UNSEEN), _DUR
 #: As those of the larger model, whose page shows the first three.
 _RATIOS = ("auto", "16:9", "9:16", "1:1", "21:9")
 _ASPECT = replace(common.ASPECT_VIDEO, choices=_RATIOS, default=None, open=True, doubt=_UNSEEN)
-_IMAGES = _list("image_urls", "image", 10, "Reference images: @Image1, @Image2… in the prompt.")
+_IMAGES = replace(
+    _list("image_urls", "image", 10, "Reference images: @Image1, @Image2… in the prompt."),
+    also=common.PICTURES_ALSO,
+)
 _CLIPS = replace(
     _list("video_urls", "video", 5, "Reference clips: @Video1… in the prompt."),
     also=("video_url",),

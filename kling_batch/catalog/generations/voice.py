@@ -21,7 +21,7 @@ _TYPES = "https://github.com/fal-ai/fal-js libs/client/src/types/endpoints.ts"
 
 def _wish(name: str, doc: str) -> Parameter:
     """What is to be heard. It must be said: fal's own default is a car race."""
-    return Parameter(name=name, kind="text", maximum=200, required=True, doc=doc)
+    return Parameter(name=name, kind="text", maximum=200, required=True, insisted=True, doc=doc)
 
 
 GENERATION = Generation(
@@ -91,6 +91,7 @@ GENERATION = Generation(
                 Parameter(
                     name="video_url",
                     kind="url",
+                    also=("video_urls",),
                     media="video",
                     limits=MediaLimits(hard=Bounds(megabytes=100, seconds=(3, 20))),
                     required=True,

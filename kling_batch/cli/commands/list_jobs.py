@@ -36,6 +36,7 @@ from kling_batch.ledger.renditions import current_renditions
 from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.report import list_view
 from kling_batch.report.display.page import Page, utc_now
+from kling_batch.report.made_values import with_values
 from kling_batch.report.verdicts import verdict_of
 from kling_batch.settings import EMULATOR
 
@@ -216,6 +217,7 @@ def list_(
         emulated = service_of(reader) == EMULATOR
         verdicts = latest_verdicts(reader)
         rows = job_status(reader, replace(which, limit=None) if wanted else which)
+        rows = with_values(reader, rows)
         if wanted:
             fitting = (row for row in rows if verdict_of(row, verdicts) in wanted)
             rows = islice(fitting, which.limit)

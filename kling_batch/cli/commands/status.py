@@ -16,6 +16,7 @@ from kling_batch.ledger.job_list import MOST_ROWS, JobFilter, job_status
 from kling_batch.ledger.reader import Reader
 from kling_batch.report import status_view
 from kling_batch.report.display.page import Page, utc_now
+from kling_batch.report.made_values import with_values
 
 
 @click.command(epilog="Example: kling-batch status manifest.yaml --watch")
@@ -51,7 +52,7 @@ def status(
         with Reader.open(path) as reader:
             found = status_view.overview(reader, names)
             rows = job_status(reader, JobFilter(batches=names, limit=limit))
-            document = status_view.as_data(found, rows)
+            document = status_view.as_data(found, with_values(reader, rows))
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return ExitCode.OK
     page = Page.standard()

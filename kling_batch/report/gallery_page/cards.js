@@ -83,6 +83,8 @@ function why(item) {
 
 function frameOf(item) {
   const there = item.media.filter((media) => media.url && !media.changed);
+  // The id of a voice is what such a job is for: it stands where pictures do.
+  if (item.value) return [h("span", { className: "blank" }, icon("note"), h("span", {}, item.value))];
   if (!there.length) {
     const [message, next] = why(item);
     return [h("span", { className: "note", dir: "auto" }, message), next ? h("span", { className: "hint" }, next) : null];

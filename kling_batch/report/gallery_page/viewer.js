@@ -47,7 +47,7 @@ function pane(item, media, several) {
   } else if (media.kind === "audio") {
     body.push(h("audio", { src: media.url, controls: true, "aria-label": item.label }));
   } else {
-    body.push(h("div", { className: "no-file" }, h("a", { href: media.url, target: "_blank", rel: "noopener" }, media.name)));
+    body.push(h("div", { className: "no-file" }, item.value && h("p", { className: "note" }, item.value), h("a", { href: media.url, target: "_blank", rel: "noopener" }, media.name)));
   }
   const node = h("figure", { className: paneClass(item), "data-id": item.id }, ...body, several ? caption(item) : null);
   if (several) node.onclick = (event) => { if (!event.target.closest("button")) lead(item); };
@@ -242,7 +242,7 @@ function panel() {
       button("Copy id", "copy", () => copy(item.label, "Id"), { text: "Id" }),
       button("Copy link", "copy", () => copy(link, "Link"), { text: "Link" })),
     item.next && !item.media.length && item.state !== "done" ? h("section", {}, h("h3", {}, "What happens next"), h("p", { className: "hint" }, item.next)) : null,
-    h("dl", {},
+    h("dl", {}, ...fact("value", item.value),
       ...fact("batch", item.batch), ...fact("rendered", item.at && `${item.at} UTC`), ...fact("time", duration(item.seconds)),
       ...fact("attempts", item.attempts && String(item.attempts)), ...fact("made from", (item.parents || []).join(", ")),
       ...fact("tags", (item.tags || []).join(", ")), ...fact("endpoint", item.endpoint), ...fact("request", item.request),

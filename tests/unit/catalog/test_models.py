@@ -265,6 +265,69 @@ def test_one_clip_is_a_list_of_one():
     assert normalise(endpoint, {"prompt": "x", "video_url": CLIP})["video_urls"] == [CLIP]
 
 
+@pytest.mark.parametrize(
+    ("model", "mode", "written", "sent", "value", "meant"),
+    [
+        ("o1", "edit", "input_image_urls", "image_urls", [URL], [URL]),
+        ("v4", "reference-to-video", "input_image_urls", "image_urls", URL, [URL]),
+        ("v1.6", "reference-to-video", "image_urls", "input_image_urls", [URL], [URL]),
+        ("o3", "image-to-image", "image_url", "image_urls", URL, [URL]),
+        ("v3", "image-to-image", "input_image_urls", "image_url", [URL], URL),
+        ("o3", "edit", "video_urls", "video_url", [CLIP], CLIP),
+        ("v3", "motion-control", "video_urls", "video_url", CLIP, CLIP),
+        ("v3", "motion-control", "start_image_url", "image_url", URL, URL),
+        ("v3", "motion-control", "keep_audio", "keep_original_sound", False, False),
+        ("o3", "remix", "keep_original_sound", "keep_audio", "no", False),
+        ("v2.6", "image-to-video", "voice_id", "voice_ids", "anna", ["anna"]),
+    ],
+)
+def test_one_thing_may_have_any_of_its_names(model, mode, written, sent, value, meant):
+    arguments, problems = examine(find(mode, None, model), {written: value})
+
+    assert arguments[sent] == meant
+    assert written not in arguments
+    assert f"`{written}` is sent as `{sent}`" in str(problems.warnings[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "written", "meant"),
+    [
+        ("o3", "text-to-video", "sound", "generate_audio"),
+        ("o3", "edit", "sound", "keep_audio"),
+        ("o3", "image-to-video", "image", "image_url"),
+        ("v3", "image-to-video", "picture", "start_image_url"),
+        ("o3", "edit", "video", "video_url"),
+        ("avatar", "avatar", "audio", "audio_url"),
+        ("o3", "text-to-video", "aspect", "aspect_ratio"),
+        ("v3", "text-to-video", "seconds", "duration"),
+        ("voices", "speech", "prompt", "text"),
+    ],
+)
+def test_a_plain_word_is_told_as_the_parameter_that_it_means(model, mode, written, meant):
+    problems = examine(find(mode, None, model), {written: "x"})[1].errors
+
+    (found,) = [each for each in problems if each.code == "unknown-parameter"]
+    assert found.hint == f"did you mean `{meant}`?"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("4", "v4"), ("4.0", "v4"), ("kling-v3", "v3"), ("2", "v2.0"), ("kling 2.6", "v2.6")],
+)
+def test_a_bare_number_is_told_as_the_generation_that_it_means(written, meant):
+    problem = why_not_found("text-to-video", None, written)
+
+    assert problem.code == "unknown-model"
+    assert problem.hint.endswith(f"did you mean `{meant}`?")
+
+
+def test_what_another_tier_has_is_told_with_that_tier():
+    frames = {"prompt": "x", "image_url": URL, "end_image_url": URL}
+    (found,) = examine(find("image-to-video", "standard", "v2.5-turbo"), frames)[1].errors
+
+    assert found.message.endswith("no parameter `end_image_url`; it belongs to the tier pro")
+
+
 def test_two_names_of_one_thing_are_told():
     arguments = {"prompt": "x", "image_url": URL, "start_image_url": URL}
 

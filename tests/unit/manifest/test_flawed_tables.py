@@ -106,7 +106,9 @@ def test_a_blank_cell_that_nothing_uses_is_none_of_our_business(tmp_path: Path) 
 # -- errors of spreadsheets --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", ["#REF!", "#N/A", " #DIV/0! ", "#NAME?", "Err:502"])
+@pytest.mark.parametrize(
+    "cell", ["#REF!", "#N/A", " #DIV/0! ", "#NAME?", "Err:502", "#NV", "#ÜBERLAUF!", "#¿NOMBRE?"]
+)
 def test_an_error_of_the_spreadsheet_is_an_error_at_the_cell(tmp_path: Path, cell: str) -> None:
     write(tmp_path, f"sku,title\n1,Red shoe\n2,{cell}\n", "p.csv")
 

@@ -19,10 +19,7 @@ from kling_batch.core.jobs import JobKey
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.ledger.database import query
-from kling_batch.ledger.reader import Reader, placeholders
-
-#: Attempts read by one select; SQLite limits the parameters of a statement.
-_AT_ONCE = 500
+from kling_batch.ledger.reader import Reader
 
 
 class _Row(NamedTuple):
@@ -118,13 +115,13 @@ class CapSums:
         if version != self._version:  # somebody else has written, so every sum is made anew
             self._version = version
             self._sums.clear()
-        if not self._sums:
+        if not changed:
             return
-        for start in range(0, len(changed), _AT_ONCE):
-            some = changed[start : start + _AT_ONCE]
-            for row in self._read(f"attempt_id in ({placeholders(some)})", some):
-                for each in self._sums.values():
-                    each.put(row)
+        for row in self._read(
+            "attempt_id in (select value from json_each(?))", [json.dumps(changed)]
+        ):
+            for each in self._sums.values():
+                each.put(row)
 
     def _read(self, where: str, parameters: Iterable[str | int]) -> Iterator[_Row]:
         columns = ", ".join(_Row._fields)

@@ -13,6 +13,7 @@ from support.books import paid_once
 from support.engine import (
     LOST,
     PRO,
+    START,
     T2V,
     Bent,
     Rig,
@@ -510,6 +511,22 @@ def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 2
     paid_once(rig, 2)
+
+
+@pytest.mark.parametrize(("minutes", "differs"), [(9.9, False), (10, False), (10.1, True)])
+def test_an_intent_in_the_future_tells_of_a_wrong_clock_beyond_ten_minutes(
+    tmp_path: Path, minutes: float, differs: bool
+) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
+    jobs = make_jobs(1)
+    rig.run(jobs, doubt_wait=0.3)
+    rig.epoch -= rig.now() - START + timedelta(minutes=minutes)
+
+    run_result = rig.run(jobs, doubt_wait=0.3)
+
+    reason = run_result.reasons["test", "job-0", 1]
+    assert reason.startswith("no trace in fal's request list yet")
+    assert ("this machine's clock differs" in reason) is differs
 
 
 # -- hostile answers ---------------------------------------------------------------------------

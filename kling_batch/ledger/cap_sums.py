@@ -20,10 +20,7 @@ from kling_batch.core.jobs import JobKey
 from kling_batch.core.quantities import MicroUSD, format_time, parse_time
 from kling_batch.core.records import Cap
 from kling_batch.ledger.database import query
-from kling_batch.ledger.reader import Reader, placeholders
-
-#: Attempts read by one select; SQLite limits the parameters of a statement.
-_AT_ONCE = 500
+from kling_batch.ledger.reader import Reader
 
 
 #: From the intent to the end of a request that lies in its queue; longer ago, only open ones are
@@ -153,13 +150,13 @@ class CapSums:
         if version != self._version:  # somebody else has written, so every sum is made anew
             self._version = version
             self._sums.clear()
-        if not self._sums:
+        if not changed:
             return
-        for start in range(0, len(changed), _AT_ONCE):
-            some = changed[start : start + _AT_ONCE]
-            for row in self._read(f"c.attempt_id in ({placeholders(some)})", some):
-                for each in self._sums.values():
-                    each.put(row)
+        for row in self._read(
+            "c.attempt_id in (select value from json_each(?))", [json.dumps(changed)]
+        ):
+            for each in self._sums.values():
+                each.put(row)
 
     def _read(self, where: str, parameters: Iterable[str | int]) -> Iterator[_Row]:
         sql = f"{_ROWS} where {where}"

@@ -13,6 +13,7 @@ from support.books import paid_once
 from support.engine import (
     LOST,
     PRO,
+    START,
     T2V,
     Bent,
     Rig,
@@ -24,6 +25,7 @@ from support.engine import (
 from kling_batch.core.jobs import job_key
 from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Fault, Settings, platform_api
+from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.engine.engine import Engine
 from kling_batch.ledger.ledger import Ledger
 
@@ -242,6 +244,36 @@ def test_an_identical_take_on_its_way_is_no_silence(tmp_path: Path) -> None:
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 2
     assert sum(rig.charges) == 2
+
+
+class SecondAnswerIsLate(InProcessTransport):
+    """The emulator, whose second POST is accepted at once and answered after 20 seconds."""
+
+    posts = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.posts += request.method == "POST"
+        late = request.method == "POST" and self.posts == 2
+        answer = await super().handle_async_request(request)
+        if late:
+            await anyio.sleep(20)
+        return answer
+
+
+def test_the_request_of_a_take_whose_answer_is_still_to_come_is_not_taken_for_a_lost_one(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
+    jobs = [make_job("same"), make_job("same", take=2)]
+
+    rig.run(jobs, doubt_wait=60.0, transport=SecondAnswerIsLate(rig.world))
+
+    assert rig.states(jobs) == [State.IN_DOUBT, State.SUCCEEDED]
+    assert "adopted" not in rig.kinds()
+    (accepted,) = rig.world.books.accepted
+    with rig.ledger() as ledger:
+        assert ledger.request_ids() == {accepted.request_id}
+    assert rig.charges == [1]
 
 
 def test_a_request_that_is_listed_without_its_payload_yet_is_no_silence(
@@ -481,6 +513,22 @@ def test_a_clock_that_was_ahead_and_is_put_right_before_the_next_run(
     paid_once(rig, 2)
 
 
+@pytest.mark.parametrize(("minutes", "differs"), [(9.9, False), (10, False), (10.1, True)])
+def test_an_intent_in_the_future_tells_of_a_wrong_clock_beyond_ten_minutes(
+    tmp_path: Path, minutes: float, differs: bool
+) -> None:
+    rig = Rig(tmp_path, account(), [Fault(stage="submit.before", what="reset", nth=1)])
+    jobs = make_jobs(1)
+    rig.run(jobs, doubt_wait=0.3)
+    rig.epoch -= rig.now() - START + timedelta(minutes=minutes)
+
+    run_result = rig.run(jobs, doubt_wait=0.3)
+
+    reason = run_result.reasons["test", "job-0", 1]
+    assert reason.startswith("no trace in fal's request list yet")
+    assert ("this machine's clock differs" in reason) is differs
+
+
 # -- hostile answers ---------------------------------------------------------------------------
 
 
@@ -528,7 +576,7 @@ def test_the_list_is_asked_three_times_before_it_counts_as_forbidden(tmp_path: P
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     assert [each["fired"] for each in rig.world.faults.report()][1] == 3
-    assert seconds < 30, "a second between refusals"
+    assert 2 <= seconds < 2.5, "a second between refusals"
 
 
 def test_refusals_of_the_list_count_in_a_row_only(tmp_path: Path) -> None:

@@ -112,6 +112,20 @@ def test_times_come_in_several_spellings(sent: str) -> None:
     assert found([doubt(1)], [earlier, listed("r", sent=sent)]) == {1: "r"}
 
 
+def test_what_was_sent_before_the_oldest_intent_is_no_surplus() -> None:
+    """It is nobody's loss of this run; a minute less, and the clocks may differ by so much."""
+    items = [
+        listed("old", sent=T0 - SKEW - timedelta(seconds=1)),
+        listed("perhaps", sent=T0 - SKEW),
+        listed("right", sent=at(hours=5, seconds=1)),
+    ]
+
+    matches = match([doubt(1, TWO), doubt(2, ONE, at(hours=5))], items, claimed=())
+
+    assert dict(matches.found) == {2: "right"}
+    assert matches.surplus == ("perhaps",)
+
+
 def test_a_request_without_payload_is_compared_with_nothing() -> None:
     assert found([doubt(1, None), doubt(2, {})], [listed("r", None)]) == {}
 

@@ -227,6 +227,9 @@ def test_a_throttled_post_carries_how_long_fal_asked_to_wait() -> None:
         (401, {"detail": LOCK}, FailureKind.AUTH),
         (400, {"detail": "malformed"}, FailureKind.INVALID),
         (404, {"detail": "no such app"}, FailureKind.INVALID),
+        (404, None, FailureKind.UNROUTED),
+        (404, HTML, FailureKind.UNROUTED),
+        (400, None, FailureKind.INVALID),
         (413, HTML, FailureKind.INVALID),
         (422, {"detail": [{"type": "missing", "loc": ["body", "prompt"]}]}, FailureKind.INVALID),
     ],
@@ -241,6 +244,14 @@ def test_a_refused_post_says_whose_fault_it_is_and_costs_nothing(
     assert refused.failure.charged is Charged.NO
     assert refused.failure.status == status
     assert refused.failure.message.startswith(f"HTTP {status}: ")
+
+
+@pytest.mark.parametrize("body", [{"detail": "malformed"}, {"detail": [{"msg": "no"}]}, None])
+def test_a_refused_post_without_a_type_has_none(body: Any) -> None:
+    failure = submit(400, body).failure
+
+    assert failure.error_type == ""
+    assert failure.loc == ()
 
 
 def test_a_refused_post_tells_the_place_of_the_first_mistake() -> None:

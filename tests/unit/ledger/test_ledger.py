@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -411,6 +412,34 @@ def test_half_saved_is_not_saved(ledger: Ledger) -> None:
 
     assert ledger.attempt(attempt).state is State.RENDERED
     assert count(ledger.path, "files") == count(ledger.path, "artifacts") == 0
+
+
+def test_the_event_of_saved_files_names_their_paths(ledger: Ledger) -> None:
+    attempt = rendered(ledger, make_job("job-0"))
+
+    ledger.save_artifacts(ledger.attempt(attempt), [placed("a.mp4"), placed("b.mp4", "b", index=1)])
+
+    assert ledger.attempt(attempt).state is State.SUCCEEDED
+    (event,) = ledger.db.query("select data from events where event = 'artifacts_saved'")
+    assert json.loads(event["data"]) == {"paths": ["a.mp4", "b.mp4"]}
+
+
+def test_some_saved_files_are_known_while_the_attempt_waits_for_the_others(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = rendered(ledger, make_job("job-0"))
+    events = count(ledger.path, "events")
+    clock.pass_(days=1)
+
+    ledger.save_some(ledger.attempt(attempt), [placed("b.mp4", "b", index=1)])
+
+    (file,) = ledger.files_of(attempt)
+    assert (file.index, file.path, file.sha256) == (1, "b.mp4", "b" * 64)
+    assert ledger.attempt(attempt).state is State.RENDERED
+    assert count(ledger.path, "events") == events
+    with closing(sqlite3.connect(ledger.path)) as other:
+        (saved_at,) = other.execute("select saved_at from artifacts").fetchone()
+    assert saved_at == format_time(START + timedelta(days=1))
 
 
 def test_an_upload_is_remembered_with_its_moment(ledger: Ledger, clock: Clock) -> None:

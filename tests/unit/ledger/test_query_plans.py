@@ -18,12 +18,22 @@ from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Cap
+from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.job_counts import job_counts
 from kling_batch.ledger.ledger import Ledger
 
 KEY = JobKey(make_jobs(1)[0].key)
 LIMIT = MicroUSD(10**9)
 DAY = timedelta(hours=24)
+
+
+def after_a_change(sums: CapSums) -> None:
+    """The sum of a cap, and the same once an attempt has changed."""
+    cap = Cap(limit=LIMIT, key=KEY)
+    sums.committed(cap)
+    sums.changed(1)
+    sums.committed(cap)
+
 
 #: What a run asks before its first submission, and for each of its jobs.
 QUERIES: dict[str, Callable[[Ledger], Any]] = {
@@ -43,6 +53,7 @@ QUERIES: dict[str, Callable[[Ledger], Any]] = {
         Cap(limit=LIMIT, window=DAY), format_time(START - DAY)
     ),
     "cap of a job": lambda ledger: ledger.cap_sums.committed(Cap(limit=LIMIT, key=KEY)),
+    "cap after a change": lambda ledger: after_a_change(ledger.cap_sums),
     "committed": lambda ledger: ledger.committed(["test"]),
     "spent_by": lambda ledger: ledger.spent_by(1),
     "attempt": lambda ledger: ledger.attempt(1),

@@ -11,13 +11,14 @@ from kling_batch.core.jobs import JSON, Job, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Failure
 from kling_batch.core.records import Attempt
+from kling_batch.core.shown_location import shown
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.delivery import Delivery
 from kling_batch.engine.event_data import file_data, render_seconds
 from kling_batch.engine.gate import SubmissionGate
 from kling_batch.engine.job_queue import JobQueue
 from kling_batch.errors import ExitCode, UsageError
-from kling_batch.output.files import Extent, describe_error, extent_of, shown
+from kling_batch.output.files import Extent, describe_error, extent_of
 from kling_batch.planning.plan import Action, PlannedJob
 
 #: Actions that end with a render of this run.

@@ -21,6 +21,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from kling_batch.core.events import EventKind, Pace, RenditionTotals, RunEvent
 from kling_batch.core.jobs import JSON, Batch, Job
+from kling_batch.core.shown_location import shown
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.renditions import (
@@ -31,7 +32,7 @@ from kling_batch.ledger.renditions import (
 )
 from kling_batch.operations.rendition_files import RenditionFiles
 from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_of, unwanted
-from kling_batch.output.files import describe_error, shown
+from kling_batch.output.files import describe_error
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import FileWorker
 from kling_batch.renditions.make import Made

@@ -15,9 +15,10 @@ from kling_batch.catalog.parameters import whole_number
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import Job
 from kling_batch.core.locations import Location, ObjectAddress
+from kling_batch.core.shown_location import shown
 from kling_batch.core.text import count
 from kling_batch.errors import UsageError
-from kling_batch.output.files import SPARE, shown
+from kling_batch.output.files import SPARE
 from kling_batch.output.spool import BETWEEN
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan

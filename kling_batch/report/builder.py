@@ -9,20 +9,20 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.events import RunResult, name_of
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
 from kling_batch.core.locations import is_address
 from kling_batch.core.quantities import MicroUSD, format_time, parse_time
 from kling_batch.core.records import JobTotals, Standing
+from kling_batch.core.shown_location import shown
 from kling_batch.errors import Place
 from kling_batch.ledger.queries import job_totals
 from kling_batch.ledger.reader import Reader
-from kling_batch.output.files import shown
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import RESTING, Action, LeftOut, Plan, PlannedJob
 from kling_batch.planning.retry import to_change
-from kling_batch.report.command_line import Command
 from kling_batch.report.next_steps import EndedRun, next_steps
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
 from kling_batch.settings import Settings

@@ -50,6 +50,7 @@ def entries_from(
                 ),
                 judged.get(row.job_key),
                 tagged.get(row.job_key, recorded.get((row.batch, row.job_id), ())),
+                reader.path,
             )
             for row in named_renders(reader)
         ]
@@ -57,7 +58,11 @@ def entries_from(
 
 
 def _entry(
-    row: NamedRender, media: tuple[Media, ...], verdict: VerdictRow | None, tags: tuple[str, ...]
+    row: NamedRender,
+    media: tuple[Media, ...],
+    verdict: VerdictRow | None,
+    tags: tuple[str, ...],
+    ledger: Path,
 ) -> Entry:
     prompts = ("prompt", "multi_prompt")
     return Entry(
@@ -85,6 +90,7 @@ def _entry(
         seconds=_seconds(row),
         superseded=row.retired,
         verdict=verdict,
+        ledger=ledger,
     )
 
 

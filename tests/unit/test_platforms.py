@@ -16,9 +16,10 @@ from support.cli import Desk
 from support.engine import Rig, make_job
 
 import kling_batch
+from kling_batch.core.shown_location import shown
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.signals import receiver
-from kling_batch.output.files import relative_to, shown, sync_folder
+from kling_batch.output.files import relative_to, sync_folder
 from kling_batch.output.store import OutputStore
 
 #: Modules that Windows does not have.

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from support.engine import Rig, RunOptions, make_job, resolve
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.events import name_of
 from kling_batch.core.jobs import Batch
+from kling_batch.core.shown_location import shown
 from kling_batch.errors import ExitCode
-from kling_batch.output.files import shown
 from kling_batch.report.builder import build_report
-from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobOutcome
 
 

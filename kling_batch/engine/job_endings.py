@@ -11,7 +11,6 @@ from kling_batch.core.jobs import JSON, Job, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Failure
 from kling_batch.core.records import Attempt
-from kling_batch.core.shown_location import shown
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.delivery import Delivery
 from kling_batch.engine.event_data import file_data, render_seconds
@@ -20,6 +19,7 @@ from kling_batch.engine.job_queue import JobQueue
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.output.files import Extent, describe_error, extent_of
 from kling_batch.planning.plan import Action, PlannedJob
+from kling_batch.shown_location import shown
 
 #: Actions that end with a render of this run.
 _RENDERS = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)

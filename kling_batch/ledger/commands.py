@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kling_batch.core.command_line import Command
-from kling_batch.core.shown_location import shown
 from kling_batch.settings import DEFAULT_OUTPUT, EMULATED_LEDGER, LEDGER_NAME
+from kling_batch.shown_location import shown
 
 
 def command_on(ledger: Path, *words: str) -> Command:

@@ -21,7 +21,6 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from kling_batch.core.events import EventKind, Pace, RenditionTotals, RunEvent
 from kling_batch.core.jobs import JSON, Batch, Job
-from kling_batch.core.shown_location import shown
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.renditions import (
@@ -38,6 +37,7 @@ from kling_batch.output.worker import FileWorker
 from kling_batch.renditions.make import Made
 from kling_batch.renditions.pool import Failed, WorkerPool, worker_pool
 from kling_batch.report.run_report import RunReport, RunStarted
+from kling_batch.shown_location import shown
 
 #: Jobs that are looked at before the loop has its turn: about five milliseconds.
 _TOGETHER = 100

@@ -13,11 +13,11 @@ from kling_batch.catalog.registry import DEFAULT_TIER, default_model
 from kling_batch.core.jobs import JSON, Batch, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.records import File
-from kling_batch.core.shown_location import shown
 from kling_batch.core.urls import unsigned
 from kling_batch.ledger.reader import Reader
 from kling_batch.manifest.loader import single
 from kling_batch.output.store import OutputStore
+from kling_batch.shown_location import shown
 
 
 def single_batch(

@@ -16,7 +16,6 @@ from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
 from kling_batch.core.locations import is_address
 from kling_batch.core.quantities import MicroUSD, format_time, parse_time
 from kling_batch.core.records import JobTotals, Standing
-from kling_batch.core.shown_location import shown
 from kling_batch.errors import Place
 from kling_batch.ledger.queries import job_totals
 from kling_batch.ledger.reader import Reader
@@ -26,6 +25,7 @@ from kling_batch.planning.retry import to_change
 from kling_batch.report.next_steps import EndedRun, next_steps
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
 from kling_batch.settings import Settings
+from kling_batch.shown_location import shown
 
 _OF_STATE: dict[State, JobOutcome] = {
     State.SUBMITTING: JobOutcome.IN_DOUBT,

@@ -10,10 +10,10 @@ from support.engine import Rig, RunOptions, make_job, resolve
 from kling_batch.core.command_line import Command
 from kling_batch.core.events import name_of
 from kling_batch.core.jobs import Batch
-from kling_batch.core.shown_location import shown
 from kling_batch.errors import ExitCode
 from kling_batch.report.builder import build_report
 from kling_batch.report.run_report import JobOutcome
+from kling_batch.shown_location import shown
 
 
 def test_a_second_name_whose_file_could_not_be_put_down_is_not_done(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ QUALITY = 80
 WORKERS = 2
 #: Where in a video the frame is taken: its first frames are often black.
 POSITION = 0.25
-#: Frames decoded on the way there at most, where a video has few key frames.
-MOST_FRAMES = 240
+#: Frames decoded on the way there at most, where a video has few key frames: two seconds of it.
+MOST_FRAMES = 48
 #: What shows through transparent images.
 GROUND = (27, 27, 26)
 

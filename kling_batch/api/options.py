@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.quantities import (
     MicroUSD,
     exact_usd,
@@ -22,7 +23,6 @@ from kling_batch.core.quantities import (
     rate_text,
 )
 from kling_batch.errors import UsageError
-from kling_batch.report.command_line import Command
 from kling_batch.settings import RunOptions, scheduler_address, typed_location, typed_path
 
 StrPath: TypeAlias = str | PathLike[str]

@@ -12,8 +12,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from kling_batch.core.command_line import Command, TypedOption
 from kling_batch.core.quantities import exact_usd, rate_text
-from kling_batch.report.command_line import Command, TypedOption
 
 #: Options of this invocation only: how it is shown and ends, and what it may pay for (`--yes`, and
 #: `--retry-failed`, which pays each time it is given).

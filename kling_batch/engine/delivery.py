@@ -30,6 +30,7 @@ from kling_batch.engine.file_fetch import FileFetch, token_of
 from kling_batch.engine.file_put import FilePut
 from kling_batch.engine.name_locks import NameLocks
 from kling_batch.fal.responses import files_in
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Placed
 from kling_batch.output.files import write_synced
 from kling_batch.output.sidecar import Part, sidecar
@@ -111,9 +112,10 @@ class Delivery:
                 case Fetched() as fetched:
                     results.fetched[index] = fetched
                 case Gone(reason):
+                    retry = command_on(self._context.ledger.path, "retry", job.label)
                     results.pending = (
                         f"paid, and it looks lost: {reason}; every run asks for it again, and only "
-                        f"`kling-batch retry {job.label}` gives it up and pays for another render"
+                        f"`{retry}` gives it up and pays for another render"
                     )
                 case Unfetched(reason):
                     results.pending = reason

@@ -17,8 +17,9 @@ from kling_batch.engine.event_data import file_data, render_seconds
 from kling_batch.engine.gate import SubmissionGate
 from kling_batch.engine.job_queue import JobQueue
 from kling_batch.errors import ExitCode, UsageError
-from kling_batch.output.files import Extent, describe_error, extent_of, shown
+from kling_batch.output.files import Extent, describe_error, extent_of
 from kling_batch.planning.plan import Action, PlannedJob
+from kling_batch.shown_location import shown
 
 #: Actions that end with a render of this run.
 _RENDERS = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)

@@ -100,6 +100,20 @@ class ReadFailures:
         return 0.0 if self.refused_since is None else anyio.current_time() - self.refused_since
 
 
+class _Silence:
+    """The time for which no good read of a request was had, and how often it was asked for."""
+
+    def __init__(self) -> None:
+        """Begins now."""
+        self.scope = CancelScope(deadline=anyio.current_time() + SILENT_SECONDS)
+        self.asked = 0
+
+    def broken(self, at: float) -> None:
+        """Something was heard at this time."""
+        self.scope.deadline = at + SILENT_SECONDS
+        self.asked = 0
+
+
 class Poller:
     """Follows open requests to their end."""
 
@@ -124,8 +138,14 @@ class Poller:
         look = self._looks.follow(attempt.endpoint, attempt.payload, accepted)
         self._context.reads.budget.open += 1
         try:
-            with anyio.move_on_after(SILENT_SECONDS) as silence:
-                return await self._follow(attempt, look, job, silence)
+            while True:
+                silence = _Silence()
+                with silence.scope:
+                    return await self._follow(attempt, look, job, silence)
+                if silence.asked >= REPORT_AFTER:
+                    break
+                # The program itself was stopped meanwhile, and hardly asked: that is no silence.
+                attempt = self._context.ledger.attempt(attempt_id)
         except _RefusedError as error:
             return Unresponsive(f"fal does not show it to this key: {error}; it is still open")
         finally:
@@ -137,7 +157,7 @@ class Poller:
             "the request is still open and the next run polls it again"
         )
 
-    async def _follow(self, attempt: Attempt, look: Look, job: Job, silence: CancelScope) -> State:
+    async def _follow(self, attempt: Attempt, look: Look, job: Job, silence: _Silence) -> State:
         """The same; each status of unfinished work moves the deadline of `silence`.
 
         COMPLETED does not: after it, only the result is left to read.
@@ -150,7 +170,7 @@ class Poller:
                 outcome: ResultOutcome = finished
                 finished = Finished()
             else:
-                outcome = await self._result(attempt, attempt.handle, finished, job)
+                outcome = await self._result(attempt, attempt.handle, finished, job, silence)
             if not isinstance(outcome, Unread):
                 return self._settle(attempt, job, outcome, finished)
             if denied_since is None:
@@ -168,7 +188,7 @@ class Poller:
                     return self._settle(attempt, job, verdict, finished)
 
     async def _finish(
-        self, attempt: Attempt, handle: Handle, look: Look, job: Job, silence: CancelScope
+        self, attempt: Attempt, handle: Handle, look: Look, job: Job, silence: _Silence
     ) -> Finished | Unread:
         """Poll until the request is COMPLETED, or the queue does not know it."""
         failing = ReadFailures()
@@ -187,19 +207,25 @@ class Poller:
                     return outcome
                 case Waiting(status, position):
                     failing = ReadFailures()
-                    silence.deadline = self._last_read + SILENT_SECONDS
+                    silence.broken(self._last_read)
                     look.waiting(queued=status == "IN_QUEUE", position=position)
                     if status != seen:
                         seen = status
                         self._observe(attempt, job, status, position)
                 case Unread():
                     failing.note(outcome)
+                    silence.asked += 1
                     if failing.lost:
                         return outcome
                     await self._pause(failing, outcome, job)
 
     async def _result(
-        self, attempt: Attempt, handle: Handle, finished: Finished, job: Job
+        self,
+        attempt: Attempt,
+        handle: Handle,
+        finished: Finished,
+        job: Job,
+        silence: _Silence,
     ) -> ResultOutcome:
         """Read the result; `Unread` once it is clear that the queue will not give it."""
         failing = ReadFailures()
@@ -210,6 +236,7 @@ class Poller:
             if not isinstance(outcome, Unread):
                 return outcome
             failing.note(outcome)
+            silence.asked += 1
             ended_badly = bool(finished.error or finished.error_type)
             if ended_badly and failing.failures >= UNREADABLE_RESULTS:
                 return Failed(verdict_of_status(finished))

@@ -29,6 +29,7 @@ from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.matching import SKEW, UnconfirmedSubmission, comparable, match
 from kling_batch.engine.remote_clock import RemoteClock
+from kling_batch.ledger.commands import command_on
 from kling_batch.planning.plan import PlannedJob
 
 NO_TRACE = "no trace in fal's request list yet"
@@ -266,7 +267,8 @@ class Reconciler:
     def _forbid(self, reason: str) -> None:
         """The list cannot be used: leave all submissions in doubt to a person, without waiting."""
         if not self._forbidden:
-            self._warn(f"{reason}; submissions in doubt are left to: kling-batch resolve")
+            resolve = command_on(self._context.ledger.path, "resolve")
+            self._warn(f"{reason}; submissions in doubt are left to: {resolve}")
         self._forbidden = reason
         lookups, self._lookups = self._lookups, {}
         for lookup in lookups.values():

@@ -37,6 +37,7 @@ from kling_batch.engine.job_inputs import JobInputs
 from kling_batch.engine.pacing import Backoff
 from kling_batch.errors import LedgerError
 from kling_batch.fal.classify import is_admin_lock
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import RequestClaimedError
 
 
@@ -274,10 +275,10 @@ class Submitter:
             return ledger.record(attempt_id, Event.SUBMIT_UNCONFIRMED, reason=reason)
         except (LedgerError, IllegalTransitionError) as error:
             # Paid, and not recorded: the message must contain the id.
+            resolve = command_on(ledger.path, "resolve", job.label)
             raise LedgerError(
                 f"{error}\n{job.label} was accepted by fal as request {handle.request_id}; "
-                "the next run looks it up, or: kling-batch resolve "
-                f"{job.label} --request-id {handle.request_id}"
+                f"the next run looks it up, or: {resolve.having('--request-id', handle.request_id)}"
             ) from error
 
     def _pause_after(

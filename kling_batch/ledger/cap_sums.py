@@ -22,7 +22,6 @@ from kling_batch.core.records import Cap
 from kling_batch.ledger.database import query
 from kling_batch.ledger.reader import Reader
 
-
 #: From the intent to the end of a request that lies in its queue; longer ago, only open ones are
 #: looked at.
 _LONGEST = timedelta(days=30)

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from sqlite_utils import Database
 
 from kling_batch.errors import LedgerError
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.migrations import APPLICATION_ID, migrations
 
 #: A person's `sqlite3` or Datasette may hold the file for a minute. A run asks `is_free` before it
@@ -320,7 +321,7 @@ class RunLock:
             except Timeout:  # a subclass of OSError
                 raise LedgerError(
                     f"{self._path}: another run is using this ledger{self._lock_owner()}; "
-                    "wait for it, or look with: kling-batch status"
+                    f"wait for it, or look with: {command_on(self._path, 'status')}"
                 ) from None
             self._identity = self._current_identity()
 

@@ -81,7 +81,7 @@ def record_verdict(
 def _judged_attempt(db: Database, key: JobKey, verdict: Verdict) -> int | None:
     """The finished render that the verdict is about."""
     if not db.execute("select 1 from jobs where key = ?", [key]).fetchone():
-        raise UsageError(f"the ledger knows no job {key}; see: kling-batch list")
+        raise UsageError(f"the ledger knows no job {key}")
     sql = "select id from attempts where job_key = ? and state = 'succeeded'"
     if found := db.execute(sql, [key]).fetchone():
         return int(found[0])

@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+from kling_batch.core.command_line import quoted
 from kling_batch.core.jobs import Batch, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.locations import is_address
@@ -18,10 +19,9 @@ from kling_batch.core.text import clean, count
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
-from kling_batch.output.files import shown
 from kling_batch.planning.plan import Action, Plan
-from kling_batch.report.command_line import quoted
 from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Settings
+from kling_batch.shown_location import shown
 
 #: Folders that are looked into at each place; a working folder may have thousands.
 _MOST_FOLDERS = 200

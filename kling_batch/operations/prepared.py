@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import Batch
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.operations.handled_signals import Signals
@@ -17,7 +18,6 @@ from kling_batch.planning.account import AccountUse
 from kling_batch.planning.approval import Approval
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
-from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
 from kling_batch.settings import Settings
 

@@ -31,12 +31,13 @@ from kling_batch.ledger.renditions import (
 )
 from kling_batch.operations.rendition_files import RenditionFiles
 from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_of, unwanted
-from kling_batch.output.files import describe_error, shown
+from kling_batch.output.files import describe_error
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import FileWorker
 from kling_batch.renditions.make import Made
 from kling_batch.renditions.pool import Failed, WorkerPool, worker_pool
 from kling_batch.report.run_report import RunReport, RunStarted
+from kling_batch.shown_location import shown
 
 #: Jobs that are looked at before the loop has its turn: about five milliseconds.
 _TOGETHER = 100

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.names import by_key, job_of
 from kling_batch.operations.run import open_run
 from kling_batch.planning.plan import Action, Plan, PlannedJob
-from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
 from kling_batch.settings import RunOptions
 

@@ -13,6 +13,7 @@ from kling_batch.core.outcomes import Charged, Failure, FailureKind
 from kling_batch.core.records import Attempt
 from kling_batch.errors import UsageError
 from kling_batch.fal.addresses import handle_of
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.names import LedgerJob, find
 from kling_batch.ledger.overrides import id_is_users, mark_not_submitted, restart_in_doubt
@@ -69,7 +70,8 @@ def _resolvable(ledger: Ledger, job: LedgerJob) -> Attempt:
         guessed = attempt.state is State.SUBMITTED and id_is_users(ledger, attempt)
         if attempt.state is State.IN_DOUBT or guessed:
             return attempt
-    raise UsageError(f"{job.label} is not in doubt; see: kling-batch show {job.label}")
+    show = command_on(ledger.path, "show", job.label)
+    raise UsageError(f"{job.label} is not in doubt; see: {show}")
 
 
 def _without_id(ledger: Ledger, job: LedgerJob, attempt: Attempt) -> Attempt:

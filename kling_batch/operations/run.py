@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from kling_batch import __version__
+from kling_batch.core.command_line import Command
 from kling_batch.core.events import RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.urls import without_signatures
@@ -37,7 +38,6 @@ from kling_batch.planning.approval import Approval
 from kling_batch.planning.builder import as_decided, build_plan, store_of
 from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
-from kling_batch.report.command_line import Command
 from kling_batch.report.display.base import Display
 from kling_batch.report.run_report import RunReport
 from kling_batch.settings import NOTIFY_VARIABLE, RunOptions, resolve

@@ -16,8 +16,8 @@ from kling_batch.core.records import File
 from kling_batch.core.urls import unsigned
 from kling_batch.ledger.reader import Reader
 from kling_batch.manifest.loader import single
-from kling_batch.output.files import shown
 from kling_batch.output.store import OutputStore
+from kling_batch.shown_location import shown
 
 
 def single_batch(

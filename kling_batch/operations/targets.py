@@ -17,11 +17,12 @@ from kling_batch.core.jobs import Job
 from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.text import count
 from kling_batch.errors import UsageError
-from kling_batch.output.files import SPARE, shown
+from kling_batch.output.files import SPARE
 from kling_batch.output.spool import BETWEEN
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import Settings
+from kling_batch.shown_location import shown
 
 _MB = 1_000_000
 #: Bytes of an output where the ledger has none yet: a picture, and a second of a clip.

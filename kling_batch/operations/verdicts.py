@@ -23,6 +23,7 @@ from kling_batch.core.lifecycle import LIVE_OR_PAID, State, status_of
 from kling_batch.core.text import count
 from kling_batch.core.verdicts import Verdict
 from kling_batch.errors import UsageError
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.job_list import job_status
 from kling_batch.ledger.names import find
 from kling_batch.ledger.reader import Reader
@@ -154,7 +155,8 @@ def _fitting(reader: Reader, glob: str, take: int | None) -> list[_Take]:
         if name not in found or not is_draft_id(row.job_id):
             found[name] = _Take(row.batch, row.job_id, row.take, JobKey(row.job_key))
     if not found:
-        raise UsageError(f"no finished take fits {glob}; see: kling-batch list --state done")
+        known = command_on(reader.path, "list", "--state", "done")
+        raise UsageError(f"no finished take fits {glob}; see: {known}")
     return list(found.values())
 
 

@@ -12,8 +12,6 @@ from hashlib import file_digest
 from io import BufferedIOBase
 from pathlib import Path
 
-from kling_batch.core.locations import Location, ObjectAddress
-
 #: Bytes left free on the disk: the ledger must still be able to record what happened.
 SPARE = 64 * 1024**2
 
@@ -70,17 +68,6 @@ def relative_to(path: Path, folder: Path | str) -> str:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # Windows has no way from one drive to another
         return path.absolute().as_posix()
-
-
-def shown(path: Location) -> str:
-    """A location for messages: a path is relative where it is below the working folder."""
-    if isinstance(path, ObjectAddress):
-        return str(path)
-    try:
-        relative = os.path.relpath(path)
-    except ValueError:  # on another drive
-        return str(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 def digest_of(path: Path) -> str:

@@ -21,6 +21,7 @@ from kling_batch.core.jobs import (
 from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.locations import ObjectAddress
 from kling_batch.core.records import Standing
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.names import by_key, job_of, orphan_name
 from kling_batch.ledger.queries import render_of
 from kling_batch.ledger.reader import Reader
@@ -54,7 +55,8 @@ def as_decided(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, 
 def review_of(reader: Reader, batches: Sequence[Batch]) -> Review:
     """The verdicts that count on the jobs of these batches."""
     jobs = [job for batch in batches for job in batch.jobs]
-    return Review(jobs, latest_verdicts(reader, (job.key for job in jobs)))
+    verdicts = latest_verdicts(reader, (job.key for job in jobs))
+    return Review(jobs, verdicts, command_on(reader.path, "review"))
 
 
 def build_plan(
@@ -84,7 +86,11 @@ def build_plan(
             on_disk=lambda _: OnDisk.MISSING,
             recovered=_sidecars(jobs, {}, None, settings).find,
             attempts=settings.attempts,
-            review=Review([job for batch in whole or batches for job in batch.jobs], {}),
+            review=Review(
+                [job for batch in whole or batches for job in batch.jobs],
+                {},
+                command_on(settings.ledger, "review"),
+            ),
         )
     else:
         standings = reader.standings(_keys_of(jobs))

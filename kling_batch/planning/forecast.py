@@ -13,6 +13,7 @@ from functools import partial
 from kling_batch.core.jobs import JSON, Job, JobKey, OutputOf, draft_id
 from kling_batch.core.records import Standing
 from kling_batch.errors import UsageError
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.names import LedgerJob, find, job_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import latest_verdicts
@@ -86,7 +87,7 @@ def _reviewed(reader: Reader, jobs: list[Job]) -> tuple[list[Job], Review]:
         job._replace(draft=draft_id(job.id)) if (job.batch, draft_id(job.id)) in drafts else job
         for job in jobs
     ]
-    return finals, Review(takes, latest_verdicts(reader))
+    return finals, Review(takes, latest_verdicts(reader), command_on(reader.path, "review"))
 
 
 def _needs(value: JSON) -> Iterator[JobKey]:

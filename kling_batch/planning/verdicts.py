@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import (
     JSON,
     Batch,
@@ -29,7 +30,7 @@ from kling_batch.core.jobs import (
 from kling_batch.core.verdicts import Verdict, VerdictRow
 
 #: What to type to judge.
-REVIEW = "kling-batch review"
+REVIEW = Command(("kling-batch", "review"))
 
 _Name = tuple[str, str]
 """Batch and job id."""
@@ -48,9 +49,21 @@ class Held(NamedTuple):
 class Review:
     """The verdicts on the jobs of some batches."""
 
-    def __init__(self, jobs: Collection[Job], verdicts: Mapping[JobKey, VerdictRow]) -> None:
-        """`jobs`: every take of whatever is asked about, drafts included."""
+    def __init__(
+        self,
+        jobs: Collection[Job],
+        verdicts: Mapping[JobKey, VerdictRow],
+        judge: Command = REVIEW,
+    ) -> None:
+        """What people have decided.
+
+        Args:
+            jobs: every take of whatever is asked about, drafts included.
+            verdicts: those that count.
+            judge: what to type to judge in this ledger.
+        """
         self._jobs = jobs
+        self._judge = judge
         self._verdicts = verdicts
 
     @cached_property
@@ -88,7 +101,7 @@ class Review:
             return Held(reason, undecided=False)
         if verdict.approves:
             return None
-        return Held(f"final waits for a verdict on {label}: {REVIEW}", draft=draft.key)
+        return Held(f"final waits for a verdict on {label}: {self._judge}", draft=draft.key)
 
     def pick_awaited(self, need: OutputOf) -> str:
         """What a reference to a picked take waits for, as long as nobody has picked."""
@@ -98,7 +111,7 @@ class Review:
         if name and (name[0], draft_id(job_id)) in self._takes:
             job_id = draft_id(job_id)
         among = f"{job_id}#1..#{takes}" if takes > 1 else job_id
-        return f"waits for a pick among {among}: {REVIEW}"
+        return f"waits for a pick among {among}: {self._judge}"
 
     def still_picked(self, job: Job) -> bool:
         """Whether each take that a pick has given to this job is still the picked one."""

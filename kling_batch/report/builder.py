@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.events import RunResult, name_of
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.lifecycle import STATUSES, JobStatus, State, status_of
@@ -18,14 +19,14 @@ from kling_batch.core.records import JobTotals, Standing
 from kling_batch.errors import Place
 from kling_batch.ledger.queries import job_totals
 from kling_batch.ledger.reader import Reader
-from kling_batch.output.files import shown
-from kling_batch.planning.builder import store_of
+from kling_batch.planning.builder import review_of, store_of
 from kling_batch.planning.plan import RESTING, Action, LeftOut, Plan, PlannedJob
 from kling_batch.planning.retry import to_change
-from kling_batch.report.command_line import Command
+from kling_batch.planning.verdicts import Held, Review
 from kling_batch.report.next_steps import EndedRun, next_steps
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport, exit_code
 from kling_batch.settings import Settings
+from kling_batch.shown_location import shown
 
 _OF_STATE: dict[State, JobOutcome] = {
     State.SUBMITTING: JobOutcome.IN_DOUBT,
@@ -132,6 +133,8 @@ class _Lines:
         #: reported about.
         self._firsts: dict[JobKey, PlannedJob] = {}
         self._drivers: dict[JobKey, PlannedJob] = {}
+        #: The verdicts as they are now; read where a final was not begun.
+        self._review: Review | None = None
 
     def of(self, plan: Plan) -> tuple[tuple[JobLine, ...], int]:
         """The lines, and how many unchanged jobs have none."""
@@ -155,6 +158,9 @@ class _Lines:
         batch = None if item.orphaned else self._batches.get(job.batch)
         driver = self._drivers.get(job.key, item)
         outcome = _outcome(item, driver, standing.state if standing else None, self._run_result)
+        taken_back = self._taken_back(job) if outcome is JobOutcome.NOT_STARTED else None
+        if taken_back is not None:
+            outcome = JobOutcome.AWAITING if taken_back.undecided else JobOutcome.DECLINED
         done = outcome in (JobOutcome.SUCCEEDED, JobOutcome.UNCHANGED)
         return JobLine(
             batch=job.batch,
@@ -164,7 +170,11 @@ class _Lines:
             mode=job.mode,
             tier=job.tier,
             prompt=str(job.arguments.get("prompt") or ""),
-            message=self._message(item, driver, outcome, standing),
+            message=(
+                taken_back.reason
+                if taken_back is not None
+                else self._message(item, driver, outcome, standing)
+            ),
             files=self._files(job, standing) if done and standing else (),
             # A render with two names is paid for once.
             cost=totals.cost if totals and item is self._firsts[job.key] else MicroUSD(0),
@@ -173,6 +183,14 @@ class _Lines:
             to_change=to_change(standing.failure) if standing else "",
             place=_failure_place(batch, job, standing),
         )
+
+    def _taken_back(self, job: Job) -> Held | None:
+        """Why people want it no more: its approval was taken back after the plan was made."""
+        if not job.draft:
+            return None
+        if self._review is None:
+            self._review = review_of(self._reader, list(self._batches.values()))
+        return self._review.held(job)
 
     def _message(
         self, item: PlannedJob, driver: PlannedJob, outcome: JobOutcome, standing: Standing | None

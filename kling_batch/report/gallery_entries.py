@@ -51,7 +51,8 @@ def entries_from(
                 ),
                 judged.get(row.job_key),
                 tagged.get(row.job_key, recorded.get((row.batch, row.job_id), ())),
-                value_of(reader, row.endpoint, row.attempt_id) or "",
+                value=value_of(reader, row.endpoint, row.attempt_id) or "",
+                ledger=reader.path,
             )
             for row in named_renders(reader)
         ]
@@ -63,7 +64,9 @@ def _entry(
     media: tuple[Media, ...],
     verdict: VerdictRow | None,
     tags: tuple[str, ...],
+    *,
     value: str,
+    ledger: Path,
 ) -> Entry:
     prompts = ("prompt", "multi_prompt")
     return Entry(
@@ -92,6 +95,7 @@ def _entry(
         seconds=_seconds(row),
         superseded=row.retired,
         verdict=verdict,
+        ledger=ledger,
     )
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from kling_batch.catalog.registry import by_id
+from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import JobKey, job_label
 from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.locations import Location
 from kling_batch.core.quantities import MicroUSD, format_usd
 from kling_batch.core.verdicts import Verdict, VerdictRow
+from kling_batch.ledger.commands import command_on
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME
 
 #: What an argument is called that names an input: jobs of one prompt and the same inputs are
 #: variants of each other.
@@ -87,6 +90,8 @@ class Entry:
     #: No longer what the manifest asks for.
     superseded: bool = False
     verdict: VerdictRow | None = None
+    #: The ledger that has it.
+    ledger: Path = Path(DEFAULT_OUTPUT, LEDGER_NAME)
 
     @property
     def id(self) -> str:
@@ -135,6 +140,10 @@ class Entry:
         waiting = self.state is JobStatus.WAITING
         return f"about {format_usd(self.estimate)}" if waiting else ""
 
+    def command(self, *words: str) -> Command:
+        """A command about the ledger that has it."""
+        return command_on(self.ledger, *words)
+
     @property
     def next_step(self) -> str:
         """What happens next where there is no file, with the command that brings it about."""
@@ -142,15 +151,15 @@ class Entry:
             case JobStatus.WAITING if self.held:
                 return self.held
             case JobStatus.WAITING | JobStatus.DOWNLOADING:
-                return "The next run takes it on: kling-batch run"
+                return f"The next run takes it on: {self.command('run')}"
             case JobStatus.QUEUED | JobStatus.RENDERING:
-                return "A run collects it when fal has finished: kling-batch run"
+                return f"A run collects it when fal has finished: {self.command('run')}"
             case JobStatus.FAILED | JobStatus.CANCELLED:
-                return f"To pay for another try: kling-batch retry {shlex.quote(self.label)}"
+                return f"To pay for another try: {self.command('retry', self.label)}"
             case JobStatus.IN_DOUBT:
                 return (
                     "fal may have accepted it and may bill it. To settle it: "
-                    f"kling-batch resolve {shlex.quote(self.label)}"
+                    f"{self.command('resolve', self.label)}"
                 )
             case _:
                 return ""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from shlex import quote
 
 from kling_batch.core.jobs import (
     JobKey,
@@ -19,13 +18,11 @@ from kling_batch.core.lifecycle import JobStatus
 from kling_batch.core.verdicts import Verdict
 from kling_batch.report.gallery_entry import Entry
 
-_REVIEW = "kling-batch review"
-_RUN = "kling-batch run"
 #: What helps where a source is settled without files.
 _COMMANDS = {
-    JobStatus.FAILED: "kling-batch retry",
-    JobStatus.CANCELLED: "kling-batch retry",
-    JobStatus.IN_DOUBT: "kling-batch resolve",
+    JobStatus.FAILED: "retry",
+    JobStatus.CANCELLED: "retry",
+    JobStatus.IN_DOUBT: "resolve",
 }
 
 
@@ -56,7 +53,7 @@ class _Waits:
         if draft is not None and self._another_is_picked(draft):
             return "Not wanted: another take of its draft is picked"
         needs = (self._parent(entry, key) for key in entry.parents)
-        paid_for = f"The next run pays for it: {_RUN}" if draft else ""
+        paid_for = f"The next run pays for it: {entry.command('run')}" if draft else ""
         return next(filter(None, needs), paid_for)
 
     def _draft(self, entry: Entry) -> Entry | None:
@@ -73,7 +70,7 @@ class _Waits:
             return "Not wanted: another take of its draft is picked"
         if draft.state is not JobStatus.DONE:
             return f"Waits for its draft {draft.label}, which is {draft.state}"
-        return f"Waits for a verdict on {draft.label}: {_REVIEW}"
+        return f"Waits for a verdict on {draft.label}: {draft.command('review')}"
 
     def _parent(self, entry: Entry, key: JobKey) -> str:
         if is_unpicked(key):
@@ -84,7 +81,8 @@ class _Waits:
         command = _COMMANDS.get(parent.state)
         if command is None:
             return f"Begins when {parent.label} is rendered"
-        return f"Needs {parent.label}, which is {parent.state}: {command} {quote(parent.label)}"
+        told = parent.command(command, parent.label)
+        return f"Needs {parent.label}, which is {parent.state}: {told}"
 
     def _pick(self, batch: str, job: str) -> str:
         finals = self._takes.get((batch, job), [])
@@ -94,7 +92,7 @@ class _Waits:
         among = drafts or finals
         name = draft_id(job) if drafts else job
         takes = f"{name}#1..#{len(among)}" if len(among) > 1 else name
-        return f"Waits for a pick among {takes}: {_REVIEW}"
+        return f"Waits for a pick among {takes}: {among[0].command('review')}"
 
 
 def _picked(takes: Iterable[Entry]) -> bool:

@@ -27,6 +27,7 @@ from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean
 from kling_batch.errors import UsageError
 from kling_batch.ledger import queries
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.names import LedgerJob, find
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.forecast import Outlook, outlook
@@ -251,7 +252,7 @@ def _then(reader: Reader, coming: Outlook, standing: Standing, price: str) -> st
                 "renders nothing; `reroll` pays for another take"
             )
         case Action.COLLECT | Action.DOWNLOAD:
-            return _collected(reader.attempt(standing.attempt_id), coming.planned.job.label)
+            return _collected(reader, standing.attempt_id, coming.planned.job.label)
 
 
 def _until(coming: Outlook, standing: Standing) -> str:
@@ -271,17 +272,19 @@ def _failure(standing: Standing) -> str:
     return standing.failure.message if standing.failure else status_of(standing.state)
 
 
-def _collected(attempt: Attempt, label: str) -> str:
+def _collected(reader: Reader, attempt_id: int, label: str) -> str:
+    attempt = reader.attempt(attempt_id)
     if attempt.state not in (State.RENDERED, State.SUCCEEDED):
         meaning, _, then = NEXT[attempt.state]
         status = status_of(attempt.state, attempt.remote_status)
         return f"is {status}: {meaning}; the next run: {then}"
     if attempt.origin == "adopted":
         return "was adopted, and its file is gone, which fal never had; put it back"
+    retry = command_on(reader.path, "retry", label)
     here = "is missing" if attempt.state is State.SUCCEEDED else "is not here"
     return (
         f"is paid, but its file {here}: the next run downloads it, which costs nothing. Where fal "
-        f"has it no more, every run asks again, and only `kling-batch retry {label}` gives it up "
+        f"has it no more, every run asks again, and only `{retry}` gives it up "
         "and pays for another render"
     )
 

@@ -8,27 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.events import StopReason
 from kling_batch.core.jobs import Batch
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, PlanDriftError, UsageError
+from kling_batch.ledger.commands import command_on, with_ledger
 from kling_batch.ledger.names import find
 from kling_batch.ledger.reader import Reader
-from kling_batch.output.files import shown
 from kling_batch.planning.builder import build_plan
 from kling_batch.planning.plan import Action, Plan
-from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobLine, JobOutcome
-from kling_batch.settings import (
-    ACCOUNT_PER_DAY,
-    DEFAULT_OUTPUT,
-    LEDGER_NAME,
-    MAX_FAILURES,
-    PER_DAY,
-    Settings,
-)
+from kling_batch.settings import ACCOUNT_PER_DAY, MAX_FAILURES, PER_DAY, Settings
 
 #: Jobs named in one command; `retry --all` would be about other jobs too.
 NAMED = 20
@@ -130,15 +122,9 @@ def _with_ledger_and_service(run: EndedRun) -> Command:
         command = (
             command.having("--emulator-url", emulator) if emulator else command.having("--emulator")
         )
-    return command if given & {"--output", "-o", "--ledger"} else _with_ledger(run, command)
-
-
-def _with_ledger(run: EndedRun, command: Command) -> Command:
-    """The command with `--ledger`, unless it is the default one."""
-    ledger = run.settings.ledger
-    if ledger == Path(DEFAULT_OUTPUT) / LEDGER_NAME:
+    if given & {"--output", "-o", "--ledger"}:
         return command
-    return command.having("--ledger", shown(ledger))
+    return with_ledger(command, run.settings.ledger)
 
 
 # -- submissions in doubt --------------------------------------------------------------------------
@@ -146,7 +132,7 @@ def _with_ledger(run: EndedRun, command: Command) -> Command:
 
 def _resolve_commands(run: EndedRun) -> Iterator[str]:
     line = next(line for line in run.lines if line.outcome is JobOutcome.IN_DOUBT)
-    resolve = _with_ledger(run, Command(("kling-batch", "resolve", _job_name(run.reader, line))))
+    resolve = command_on(run.settings.ledger, "resolve", _job_name(run.reader, line))
     yield f"{resolve.having('--request-id', 'ID')}   (found in the fal dashboard)"
     yield f"{resolve.having('--not-submitted')}   (not found there)"
 
@@ -213,7 +199,7 @@ def _verdict_commands(run: EndedRun, command: Command) -> Iterator[str]:
         if item.action is Action.SUBMIT and (item.job.batch, item.job.label) in waiting
     ]
     if len(approved) < len(waiting):
-        judge = _with_ledger(run, Command(("kling-batch", "review")))
+        judge = command_on(run.settings.ledger, "review")
         yield f"{judge}   ({count(len(waiting) - len(approved), 'job')} waiting for a verdict)"
     if approved:
         yield from _rerun(run, command, f"{count(len(approved), 'job')} approved meanwhile")
@@ -231,5 +217,5 @@ def _retry_commands(
         yield from _rerun(run, retry, "pays for the failed ones again")
         return
     names = [_job_name(run.reader, line) for line in failed[:NAMED]]
-    retry = _with_ledger(run, Command(("kling-batch", "retry", *names)))
+    retry = command_on(run.settings.ledger, "retry", *names)
     yield f"{retry}   (the next run pays for them again)"

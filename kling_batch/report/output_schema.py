@@ -143,6 +143,10 @@ def _event_data() -> dict[str, Schema]:
                 **dict.fromkeys(("jobs", "done", "waiting", "failed", "in_doubt"), WHOLE),
                 "open": {**WHOLE, "description": "Requests open at fal; downloads are apart."},
                 "downloading": {**WHOLE, "description": "Renders whose files are on their way."},
+                "unapproved": {
+                    **WHOLE,
+                    "description": "Jobs that wait for a verdict, or that a person declined.",
+                },
                 "committed_usd": USD,
             }
         ),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ QUALITY = 80
 WORKERS = 2
 #: Where in a video the frame is taken: its first frames are often black.
 POSITION = 0.25
+#: Frames decoded on the way there at most, where a video has few key frames: two seconds of it.
+MOST_FRAMES = 48
 #: What shows through transparent images.
 GROUND = (27, 27, 26)
 
@@ -84,9 +87,15 @@ def _frame(path: Path) -> Any:
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
+        wanted = 0.0
         if container.duration:
-            container.seek(int(container.duration * POSITION))  # to the key frame before
-        frame = next(container.decode(stream))
+            wanted = (container.start_time or 0) / 1e6 + container.duration * POSITION / 1e6
+            container.seek(int(wanted * 1e6))  # to the key frame before: often the first of all
+        stream.codec_context.skip_frame = "NONREF"
+        frames = islice(container.decode(stream), MOST_FRAMES)
+        frame = next(frames)
+        while (frame.time or 0.0) < wanted and (later := next(frames, None)) is not None:
+            frame = later
         scale = min(1.0, LONGEST / max(frame.width, frame.height))
         size = [max(1, round(side * scale)) for side in (frame.width, frame.height)]
         return frame.to_image(width=size[0], height=size[1])

@@ -191,7 +191,7 @@ class RunReport:
             line.outcome if line.outcome in _OWN_WORD else line.status for line in self.lines
         )
         found[JobOutcome.UNCHANGED] += self.unlisted
-        return {word.value: found[word] for word in _ORDER if found[word]}
+        return {_WORDS.get(word, word.value): found[word] for word in _ORDER if found[word]}
 
 
 #: Order of the counts: what is done, what needs attention, what is still open.
@@ -206,10 +206,13 @@ _ORDER: tuple[JobStatus | JobOutcome, ...] = (
     JobStatus.QUEUED,
     JobStatus.DOWNLOADING,
     JobStatus.WAITING,
+    JobOutcome.AWAITING,
     JobOutcome.DECLINED,
 )
-#: Endings that the status would hide: done before, and not wanted.
-_OWN_WORD = (JobOutcome.UNCHANGED, JobOutcome.DECLINED)
+#: Endings that the status would hide: done before, not judged, and not wanted.
+_OWN_WORD = (JobOutcome.UNCHANGED, JobOutcome.AWAITING, JobOutcome.DECLINED)
+#: Endings that are worded for people otherwise than for machines.
+_WORDS: dict[JobStatus | JobOutcome, str] = {JobOutcome.AWAITING: "waiting for a verdict"}
 
 
 def exit_code(

@@ -47,7 +47,11 @@ def as_csv(rows: Sequence[Spending], by: Sequence[str]) -> Iterator[str]:
 def lines(
     rows: Sequence[Spending], by: Sequence[str], page: Page, *, emulated: bool
 ) -> Iterator[str]:
-    """A line for each group, aligned."""
+    """A line for each group, aligned; a sentence where there is none."""
+    if not rows:
+        failed = "no attempt has failed, and only failures have a reason"
+        yield from page.folded(failed if "reason" in by else "nothing has been submitted yet")
+        return
     roomy = page.width is None or page.width >= _ROOMY
     titles = ("would have cost", "perhaps more") if emulated else ("charged", "possibly owed")
     charged_title, exposed_title = titles if roomy else ("cost" if emulated else "paid", "more?")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
+from pathlib import Path
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.lifecycle import JobStatus
@@ -18,6 +19,7 @@ from kling_batch.core.records import Money, StatusRow
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import Tone, clean, count, full_name
 from kling_batch.ledger import job_counts, queries
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.job_counts import FailureGroup, Kind
 from kling_batch.ledger.job_list import JobFilter, job_status
 from kling_batch.ledger.queries import RunRow
@@ -157,7 +159,8 @@ def _verdicts(reader: Reader, found: Overview, batches: Sequence[str] | None) ->
     verdicts = latest_verdicts(reader)
     if not verdicts and sum(found.counts.values()) > _SEARCHED:
         return ""
-    return verdicts_line(job_status(reader, JobFilter(batches=batches)), verdicts)
+    rows = job_status(reader, JobFilter(batches=batches))
+    return verdicts_line(rows, verdicts, judge=command_on(reader.path, "review"))
 
 
 def _title(found: Overview, now: datetime) -> str:
@@ -203,7 +206,9 @@ def _job_lines(
     whole = page.width is None
     yield from table(page, _JOBS, (_job_cells(row, several=several, whole=whole) for row in rows))
     if total > limit:
-        yield from page.folded(f"and {total - limit:,} more; see: kling-batch list", Tone.DIM)
+        yield from page.folded(
+            f"and {total - limit:,} more; see: {command_on(reader.path, 'list')}", Tone.DIM
+        )
 
 
 def _job_cells(row: StatusRow, *, several: bool, whole: bool) -> tuple[Cell, ...]:
@@ -250,6 +255,5 @@ def _failure_lines(found: Overview, page: Page) -> Iterator[str]:
         text = f"{count(group.jobs, 'job')} ({group.kind}), such as {group.example}: "
         yield from page.folded(text + clean(group.message or "no reason given"), Tone.BAD)
     if more := found.failures[_REASONS:]:
-        yield from page.folded(
-            f"and {count(len(more), 'more reason')}; see: kling-batch report --by reason", Tone.DIM
-        )
+        report = command_on(Path(found.ledger), "report", "--by", "reason")
+        yield from page.folded(f"and {count(len(more), 'more reason')}; see: {report}", Tone.DIM)

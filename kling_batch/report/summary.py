@@ -8,10 +8,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from kling_batch.core.quantities import duration, format_usd, rate_text
 from kling_batch.core.text import Tone, as_typed, clean, count, full_name
 from kling_batch.errors import ExitCode
+from kling_batch.ledger.commands import command_on
 from kling_batch.planning.plan import Action
 from kling_batch.report.costs import run_cost
 from kling_batch.report.run_report import NOTHING_LEFT, JobLine, JobOutcome, RunReport, RunStarted
@@ -218,7 +220,8 @@ def _section(report: RunReport, outcome: JobOutcome) -> Iterator[StyledLine]:
         text = f"  {_name(report, line):{margin}}  {_why(line)}".rstrip()
         yield StyledLine(text, hang=margin + 4)
     if len(lines) > NAMED:
-        yield StyledLine(f"  and {len(lines) - NAMED:,} more; see: kling-batch status", Tone.DIM)
+        status = command_on(Path(report.ledger), "status")
+        yield StyledLine(f"  and {len(lines) - NAMED:,} more; see: {status}", Tone.DIM)
 
 
 def _more(lines: list[JobLine]) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import JSON, JobKey, draft_id, final_id, is_draft_id
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import MicroUSD, format_usd, usd_number
@@ -28,7 +29,9 @@ def verdict_of(row: StatusRow, verdicts: Mapping[JobKey, VerdictRow]) -> Verdict
     return known.verdict if known else Verdict.NONE
 
 
-def verdicts_line(rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRow]) -> str:
+def verdicts_line(
+    rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRow], judge: Command
+) -> str:
     """How many takes have each verdict, and how many drafts have none; empty without any.
 
     Where a take is picked, nobody need judge the others.
@@ -49,7 +52,7 @@ def verdicts_line(rows: Iterable[StatusRow], verdicts: Mapping[JobKey, VerdictRo
         f"{counts[word]:,} {word}" for word in Verdict if word is not Verdict.NONE and counts[word]
     ]
     if drafts:
-        parts.append(f"{count(drafts, 'draft')} to judge: kling-batch review")
+        parts.append(f"{count(drafts, 'draft')} to judge: {judge}")
     return f"verdicts: {', '.join(parts)}" if parts else ""
 
 

@@ -24,6 +24,7 @@ import pytest
 from support.engine import Rig, make_job, make_jobs
 from support.process import run, start
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import Batch
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.inprocess import InProcessTransport
@@ -34,7 +35,6 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.operations.run import open_run
 from kling_batch.output.download import SPARE
 from kling_batch.planning.plan import Plan
-from kling_batch.report.command_line import Command
 from kling_batch.report.display.choose import choose
 from kling_batch.settings import RunOptions
 

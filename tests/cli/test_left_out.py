@@ -11,13 +11,13 @@ import pytest
 from support.cli import Desk, invoke
 
 from kling_batch import load
+from kling_batch.core.command_line import Command
 from kling_batch.emulator import Fault
 from kling_batch.errors import UsageError
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.plan import PlannedRun
 from kling_batch.operations.run import open_run
 from kling_batch.operations.services import now
-from kling_batch.report.command_line import Command
 from kling_batch.report.display.plain import PlainDisplay
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.plan_view import left_out_lines

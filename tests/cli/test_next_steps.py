@@ -13,11 +13,11 @@ from support.cli import Desk, desk_in, invoke, still_open
 from support.engine import Rig, RunOptions, make_job, resolve
 from support.process import environment
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import Batch
 from kling_batch.emulator import Fault
 from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
-from kling_batch.report.command_line import Command
 from kling_batch.report.run_report import JobOutcome
 
 SLOW = {"standard": 600.0, "image": 600.0}
@@ -220,7 +220,8 @@ def test_a_repair_whose_files_fal_denies_names_what_gives_them_up(tmp_path: Path
 
     assert {line.outcome for line in report.lines} == {JobOutcome.UNDELIVERED}
     assert not any("retry" in step for step in report.next_steps)
-    assert "only `kling-batch retry x` gives it up" in report.lines[0].message
+    told = f"only `kling-batch retry x --ledger {rig.ledger_path}` gives it up"
+    assert told in report.lines[0].message
     done = invoke("retry", "x", "--ledger", str(rig.ledger_path), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rig.world.faults.clear()

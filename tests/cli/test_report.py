@@ -62,6 +62,15 @@ def test_any_grouping_adds_up(tmp_path: Path) -> None:
     assert "policy" in failure["reason"]
 
 
+def test_without_failures_there_is_no_reason_and_it_says_so(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.run(make_jobs(1))
+
+    told = invoke("report", "--ledger", rig.ledger_path, "--by", "reason", cwd=tmp_path).stdout
+
+    assert told.splitlines()[0] == "no attempt has failed, and only failures have a reason"
+
+
 def test_csv_is_the_same_as_json(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.run(make_jobs(2))

@@ -67,7 +67,8 @@ def test_files_that_fal_denies_before_their_time_are_asked_for_again(tmp_path: P
     assert run_result.reasons["test", "job-0", 1] == (
         "paid, and it looks lost: HTTP 404: the file is gone from fal's storage; "
         "every run asks for it again, and only "
-        "`kling-batch retry job-0` gives it up and pays for another render"
+        f"`kling-batch retry job-0 --ledger {rig.ledger_path}` gives it up and "
+        "pays for another render"
     )
     rig.world.faults.clear()
     rig.run(jobs)

@@ -104,7 +104,8 @@ def test_a_forbidden_list_leaves_doubt_to_a_person_at_once(tmp_path: Path) -> No
     assert rig.states(jobs).count(State.SUCCEEDED) == 4
     (reason,) = {*run_result.reasons.values()}
     (warning,) = [event.message for event in rig.happenings if event.kind == "warning"]
-    assert warning == f"{reason}; submissions in doubt are left to: kling-batch resolve"
+    resolve = f"kling-batch resolve --ledger {rig.ledger_path}"
+    assert warning == f"{reason}; submissions in doubt are left to: {resolve}"
     assert reason == "this key may not read the request list"
     assert len(rig.world.books.posts) == 6
     assert max(rig.charges) == 1

@@ -225,7 +225,7 @@ def test_an_acceptance_that_cannot_be_recorded_is_told_with_the_way_to_settle_it
     assert stop.reason == (
         f"job-0: the disk is full\njob-0 was accepted by fal as request {request.request_id}; "
         "the next run looks it up, or: kling-batch resolve "
-        f"job-0 --request-id {request.request_id}"
+        f"job-0 --ledger {rig.ledger_path} --request-id {request.request_id}"
     )
     rig.run(jobs)
     assert rig.states(jobs) == [State.SUCCEEDED]

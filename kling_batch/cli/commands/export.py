@@ -15,8 +15,9 @@ from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean, count
 from kling_batch.core.verdicts import Verdict
 from kling_batch.errors import ExitCode, UsageError
-from kling_batch.output.files import describe_error, replace_file, shown
+from kling_batch.output.files import describe_error, replace_file
 from kling_batch.report import export_lines
+from kling_batch.shown_location import shown
 
 
 @click.command(epilog="Example: kling-batch export --picked final-cut --csv final-cut.csv")

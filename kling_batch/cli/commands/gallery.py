@@ -14,8 +14,8 @@ from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, duration, ledger_options
 from kling_batch.core.jobs import JobKey
 from kling_batch.errors import ExitCode, UsageError
-from kling_batch.output.files import shown
 from kling_batch.report.gallery import LINKS_LAST, write_gallery
+from kling_batch.shown_location import shown
 
 
 @click.command(epilog="Example: kling-batch gallery --output outputs")

@@ -134,7 +134,7 @@ class _Found:
 
 def _drift(entry: DriftRow, *, emulated: bool) -> str:
     """What the renders of an endpoint cost, against their estimates."""
-    ratio = "" if entry.ratio is None else f" (×{entry.ratio})"
+    ratio = "" if entry.ratio is None else f" (×{entry.ratio:.2f})"
     cost, estimate = (format_usd(micro_usd(usd)) for usd in (entry.cost_usd, entry.estimated_usd))
     verb = "would have cost" if emulated else "cost"
     renders = count(entry.renders, "render")

@@ -224,11 +224,13 @@ def _counts(progress: Progress, view: View, width: int) -> Row:
         (f"{number:,} {status.value}", _STATUS_STYLES.get(status, ""))
         for number, status in progress.statuses()
     ]
+    unwanted = [(f"{number:,} {phase.value}", "dim") for number, phase in progress.unwanted()]
     why = _waits_for(progress, view.pace)
+    full = joined([*plain, *unwanted], width)
     if not (why and plain):
-        return joined(plain, width)
-    (last, style), full = plain[-1], joined(plain, width)  # those that wait stand last
-    told = joined([*plain[:-1], (f"{last} ({why})", style)], width)
+        return full
+    last, style = plain[-1]  # those that wait for their turn stand last
+    told = joined([*plain[:-1], (f"{last} ({why})", style), *unwanted], width)
     return told if len(told) == len(full) else full
 
 
@@ -248,8 +250,8 @@ def _waits_for(progress: Progress, pace: Pace | None) -> str:
 
 
 def _bar_line(progress: Progress, view: View, width: int) -> Row:
-    label = f"{progress.done:,} of {progress.total:,} done"
-    percent = f"{100 * progress.done // max(1, progress.total)} %"
+    label = f"{progress.done:,} of {progress.wanted:,} done"
+    percent = f"{100 * progress.done // max(1, progress.wanted)} %"
     if width < 40:
         return [(cut_end(label, width), "bold")]
     row: Row = [(f"  {percent:>5}  ", ""), (label, "bold")]
@@ -260,7 +262,7 @@ def _bar_line(progress: Progress, view: View, width: int) -> Row:
 def _bar(progress: Progress, glyphs: str, length: int) -> Row:
     """The bar: what is done, what failed, what is under way, what is to come."""
     parts = (progress.done, progress.failed + progress.in_doubt, progress.open)
-    ends = _ends(parts, max(1, progress.total), length)
+    ends = _ends(parts, max(1, progress.wanted), length)
     styles = ("green", "red", "cyan", "dim")
     row: Row = []
     at = 0

@@ -157,6 +157,7 @@ class JsonDisplay:
             "open": progress.open,
             "downloading": progress.downloading,
             "waiting": progress.waiting,
+            "unapproved": progress.total - progress.wanted,
             "failed": progress.failed,
             "in_doubt": progress.in_doubt,
             "committed_usd": usd_number(progress.committed),

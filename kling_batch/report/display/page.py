@@ -6,6 +6,7 @@ A terminal gets lines that fit it; a pipe gets whole texts without colour. Must 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,12 +88,16 @@ class Page:
                 return
 
 
+#: Words, each with the blanks before it.
+_WORDS = re.compile(r"(\s*)(\S+)")
+
+
 def _wrapped(text: str, width: int, indent: str) -> Iterator[str]:
     """Lines of whole words, as the cells of a terminal count; longer words are divided."""
-    line = text[: len(text) - len(text.lstrip())]
+    line = ""
     begun = False
-    for word in text.split():
-        longer = f"{line} {word}" if begun else line + word
+    for gap, word in _WORDS.findall(text):  # a gap may be that of a column
+        longer = f"{line}{gap}{word}"
         if cell_len(longer) > width and begun:
             yield line
             longer = indent + word

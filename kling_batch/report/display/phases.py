@@ -37,6 +37,9 @@ class Phase(StrEnum):
     UNDELIVERED = "undelivered"
     #: Open at fal, which has answered no status check for hours.
     UNHEARD = "unanswered"
+    #: A person has not said yet whether it is wanted, or has said that it is not.
+    UNJUDGED = "waiting for a verdict"
+    DECLINED = "declined"
 
     @property
     def status(self) -> JobStatus:
@@ -60,6 +63,8 @@ _STATUS: dict[Phase, JobStatus] = {
     Phase.IN_DOUBT: JobStatus.IN_DOUBT,
     Phase.UNDELIVERED: JobStatus.DOWNLOADING,
     Phase.UNHEARD: JobStatus.QUEUED,
+    Phase.UNJUDGED: JobStatus.WAITING,
+    Phase.DECLINED: JobStatus.WAITING,
 }
 
 
@@ -86,8 +91,13 @@ ENDED = frozenset(
         Phase.IN_DOUBT,
         Phase.UNDELIVERED,
         Phase.UNHEARD,
+        Phase.UNJUDGED,
+        Phase.DECLINED,
     }
 )
+
+#: Nothing is rendered for these before a person says so: they are no part of what a run can do.
+UNWANTED = (Phase.UNJUDGED, Phase.DECLINED)
 
 #: Shown first among those that move.
 TROUBLED = frozenset({Phase.LOOKING, Phase.SENDING, Phase.RETRYING})
@@ -104,8 +114,8 @@ OF_ACTION: dict[Action, Phase] = {
     Action.KEEP: Phase.UNCHANGED,
     Action.SETTLED: Phase.FAILED,
     Action.BLOCKED: Phase.BLOCKED,
-    Action.HOLD: Phase.WAITING,
-    Action.DECLINED: Phase.WAITING,
+    Action.HOLD: Phase.UNJUDGED,
+    Action.DECLINED: Phase.DECLINED,
 }
 
 

@@ -110,7 +110,7 @@ class PlainDisplay:
         if counted and self._started is not None:
             progress = self._progress
             cost = format_usd(progress.committed)
-            stamp += f" [{progress.ended:,}/{progress.total:,}] {cost}"
+            stamp += f" [{progress.ended:,}/{progress.wanted:,}] {cost}"
         self._put(f"{stamp} {painted(line, color=self._color)}")
 
     def _put(self, text: str) -> None:

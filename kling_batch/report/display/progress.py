@@ -27,6 +27,7 @@ from kling_batch.report.display.phases import (
     OF_ACTION,
     OF_STATUS,
     TROUBLED,
+    UNWANTED,
     Phase,
 )
 from kling_batch.report.display.remaining import Durations, Throughput, time_left
@@ -180,14 +181,19 @@ class Progress:
         return len(self.lines)
 
     @property
+    def wanted(self) -> int:
+        """Jobs without those that a person has not approved: what a run can finish."""
+        return self.total - self.count(*UNWANTED)
+
+    @property
     def done(self) -> int:
         """Jobs whose files are here."""
         return self.count(Phase.DONE, Phase.UNCHANGED)
 
     @property
     def ended(self) -> int:
-        """Jobs that this run can do no more for."""
-        return self.count(*ENDED)
+        """Jobs of which this run can do no more."""
+        return self.count(*(ENDED - {*UNWANTED}))
 
     @property
     def open(self) -> int:
@@ -217,17 +223,21 @@ class Progress:
     def statuses(self) -> list[tuple[int, JobStatus]]:
         """The counts by the word that people read, without those that are done and zeros.
 
-        What needs attention comes first, then what is under way.
+        What needs attention comes first, then what is under way; `unwanted` are apart.
         """
         counts: Counter[JobStatus] = Counter()
         for phase, number in self._counts.items():
-            counts[phase.status] += number
+            counts[phase.status] += 0 if phase in UNWANTED else number
         return [(counts[status], status) for status in _ORDER if counts[status]]
+
+    def unwanted(self) -> list[tuple[int, Phase]]:
+        """The counts of what a person has not approved, zeros left out."""
+        return [(self._counts[phase], phase) for phase in UNWANTED if self._counts[phase]]
 
     def totals(self) -> tuple[tuple[int, str], ...]:
         """The counts that a person is shown, zeros left out except for the first."""
-        rest = ((number, status.value) for number, status in self.statuses())
-        return ((self.done, f"of {self.total:,} done"), *rest)
+        rest = ((number, word.value) for number, word in (*self.statuses(), *self.unwanted()))
+        return ((self.done, f"of {self.wanted:,} done"), *rest)
 
     def seconds_left(self, now: float, pace: Pace | None) -> float | None:
         """Seconds until everything is rendered; None where nothing is known of that."""
@@ -245,7 +255,7 @@ class Progress:
         work = max(0.0, self._work - done * len(self.moving) / under_way)
         unsent = 0 if self.stopping else self.waiting
         if unsent:
-            longest = max(longest, self._work / max(1, self.total - self.ended))
+            longest = max(longest, self._work / max(1, self.wanted - self.ended))
         return time_left(
             work=work,
             longest=longest,

@@ -31,3 +31,17 @@ def test_a_frame_fits_and_tells_the_money(jobs: int, width: int, height: int) ->
     assert len(rows) < height
     assert f"${jobs * 70 / 100:,.2f}" in text
     assert "$9,000.00" in text
+
+
+def test_finals_that_wait_for_a_verdict_do_not_hold_the_bar_back() -> None:
+    progress = Progress()
+    items = [("a-draft", Action.KEEP), ("b-draft", Action.KEEP), ("a", Action.HOLD)]
+    progress.begin(Plan(tuple(PlannedJob(job(n), action, "") for n, action in items)), 0.0)
+    pace = Pace(most=10, rate=10, open=0, window=8)
+    view = View(cap=None, emulated=False, elapsed=9.0, pace=pace)
+
+    rows = ["".join(part for part, _ in row) for row in compose(progress, view, 80, 24)]
+
+    assert rows[0].endswith("  100 %  2 of 2 done")
+    assert set(rows[0].split()[0]) == {"━"}
+    assert rows[1] == "1 waiting for a verdict"

@@ -536,6 +536,7 @@ def test_verdicts_stand_on_the_page(tmp_path: Path) -> None:
 
 def test_a_final_says_what_it_waits_for(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
+    here = f" --ledger {rig.ledger_path}"
     drafts = [make_job("hero~draft", take=take) for take in (1, 2)]
     finals = [make_job("hero", prompt="final", take=take) for take in (1, 2)]
     rig.run(drafts)
@@ -547,19 +548,19 @@ def test_a_final_says_what_it_waits_for(tmp_path: Path) -> None:
             return [e.next_step for e in entries_from(reader) if e.job == "hero"]
 
     assert told() == [
-        "Waits for a verdict on hero~draft: kling-batch review",
-        "Waits for a verdict on hero~draft#2: kling-batch review",
+        f"Waits for a verdict on hero~draft: kling-batch review{here}",
+        f"Waits for a verdict on hero~draft#2: kling-batch review{here}",
     ]
     record_verdict(rig.ledger_path, drafts[0].key, Verdict.APPROVED, at=NOW)
     record_verdict(rig.ledger_path, drafts[1].key, Verdict.REJECTED, at=NOW)
     assert told() == [
-        "The next run pays for it: kling-batch run",
+        f"The next run pays for it: kling-batch run{here}",
         "Not wanted: hero~draft#2 is rejected",
     ]
     record_verdict(rig.ledger_path, drafts[1].key, Verdict.PICKED, at=NOW)
     assert told() == [
         "Not wanted: another take of its draft is picked",
-        "The next run pays for it: kling-batch run",
+        f"The next run pays for it: kling-batch run{here}",
     ]
 
 
@@ -577,6 +578,7 @@ def child_of(key: JobKey, job_id: str = "source", name: str = "child") -> Job:
 
 def test_a_render_says_which_source_it_waits_for(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
+    here = f" --ledger {rig.ledger_path}"
     rig.world.faults.add(
         Fault(stage="job", what="fail", error="content_policy_violation", prompt="violent")
     )
@@ -587,19 +589,20 @@ def test_a_render_says_which_source_it_waits_for(tmp_path: Path) -> None:
     rig.run([source, bad])
 
     assert waits(rig, *jobs) == {
-        "child": "The next run takes it on: kling-batch run",
-        "blocked": "Needs bad, which is failed: kling-batch retry bad",
+        "child": f"The next run takes it on: kling-batch run{here}",
+        "blocked": f"Needs bad, which is failed: kling-batch retry bad{here}",
     }
 
 
 def test_a_render_says_that_it_waits_for_a_pick(tmp_path: Path) -> None:
     rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
+    here = f" --ledger {rig.ledger_path}"
     takes = [make_job("key", prompt="a key", take=take) for take in (1, 2, 3)]
     rig.run(takes)
     child = child_of(unpicked_key("test", "key"))
 
     assert waits(rig, *takes, child) == {
-        "child": "Waits for a pick among key#1..#3: kling-batch review"
+        "child": f"Waits for a pick among key#1..#3: kling-batch review{here}"
     }
     (item,) = [
         each
@@ -609,7 +612,9 @@ def test_a_render_says_that_it_waits_for_a_pick(tmp_path: Path) -> None:
     assert item["parents"] == ["the picked take of key"]
     assert item["parameters"]["start_image_url"] == "output of the picked take of key"
     record_verdict(rig.ledger_path, takes[1].key, Verdict.PICKED, at=NOW)
-    assert waits(rig, *takes, child) == {"child": "The next run takes it on: kling-batch run"}
+    assert waits(rig, *takes, child) == {
+        "child": f"The next run takes it on: kling-batch run{here}"
+    }
 
 
 def test_a_replaced_file_is_said_and_gives_no_poster(tmp_path: Path) -> None:

@@ -110,3 +110,14 @@ def test_a_pipe_has_neither_width_nor_colour() -> None:
     page = Page.of(io.StringIO(), {})
 
     assert (page.width, page.color) == (None, False)
+
+
+def test_a_folded_line_keeps_its_columns() -> None:
+    page = Page(width=40, height=24, color=False)
+
+    assert [
+        *page.folded("  waiting     $0.56  hero: waits for a verdict on hero~draft", hang=6)
+    ] == [
+        "  waiting     $0.56  hero: waits for a",
+        "      verdict on hero~draft",
+    ]

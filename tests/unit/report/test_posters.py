@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
@@ -54,6 +55,25 @@ def test_a_frame_of_a_video(clip: Path) -> None:
     width, height = shape(poster_of(clip, "video"))
 
     assert max(width, height) <= LONGEST
+
+
+def test_a_video_with_one_key_frame_does_not_show_its_black_beginning(tmp_path: Path) -> None:
+    source = tmp_path / "a.mp4"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.gop_size = 1000
+        for n in range(48):
+            picture = Image.new("RGB", (64, 64), (0, 0, 0) if n < 6 else (255, 255, 255))
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode(None))
+
+    poster = poster_of(source, "video")
+
+    assert poster is not None
+    with Image.open(BytesIO(poster)) as image:
+        assert image.convert("L").getpixel((32, 32)) > 200
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])

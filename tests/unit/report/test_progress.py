@@ -43,12 +43,38 @@ def begun(*items: tuple[Job, Action], duplicates: tuple[str, ...] = ()) -> Progr
         (Action.KEEP, Phase.UNCHANGED),
         (Action.SETTLED, Phase.FAILED),
         (Action.BLOCKED, Phase.BLOCKED),
+        (Action.HOLD, Phase.UNJUDGED),
+        (Action.DECLINED, Phase.DECLINED),
     ],
 )
 def test_every_action_begins_in_a_phase(action: Action, phase: Phase) -> None:
     progress = begun((job("a"), action))
 
     assert progress.count(phase) == progress.total == 1
+
+
+def test_what_nobody_has_approved_is_no_part_of_what_is_left() -> None:
+    """Two drafts are done: the run is, though one final is not judged and one not wanted."""
+    progress = begun(
+        (job("a-draft"), Action.SUBMIT),
+        (job("b-draft"), Action.KEEP),
+        (job("a"), Action.HOLD),
+        (job("b"), Action.DECLINED),
+    )
+    assert (progress.wanted, progress.total) == (2, 4)
+    assert progress.ended == 1
+    assert progress.totals() == (
+        (1, "of 2 done"),
+        (1, "waiting"),
+        (1, "waiting for a verdict"),
+        (1, "declined"),
+    )
+
+    progress.fold(told("submitted", "a-draft"), 1.0)
+    progress.fold(told("saved", "a-draft"), 2.0)
+
+    assert (progress.done, progress.ended, progress.waiting) == (2, 2, 0)
+    assert progress.seconds_left(3.0, None) is None
 
 
 def test_a_job_goes_all_the_way() -> None:

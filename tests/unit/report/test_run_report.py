@@ -146,6 +146,8 @@ def test_counts_for_people_tell_unchanged_and_cancelled_apart() -> None:
         JobLine(batch="b", job="c", outcome=JobOutcome.FAILED),
         JobLine(batch="b", job="d", outcome=JobOutcome.FAILED, exact=JobStatus.CANCELLED),
         JobLine(batch="b", job="e", outcome=JobOutcome.RUNNING, exact=JobStatus.RENDERING),
+        JobLine(batch="b", job="f", outcome=JobOutcome.NOT_STARTED),
+        JobLine(batch="b", job="g", outcome=JobOutcome.AWAITING),
     )
     report = replace(ended(lines, ExitCode.SOME_FAILED), unlisted=2)
 
@@ -155,6 +157,8 @@ def test_counts_for_people_tell_unchanged_and_cancelled_apart() -> None:
         ("failed", 1),
         ("cancelled", 1),
         ("rendering", 1),
+        ("waiting", 1),
+        ("waiting for a verdict", 1),
     ]
     assert report.counts()[JobOutcome.FAILED] == 2
 

@@ -11,9 +11,9 @@ import pytest
 
 from kling_batch.cli.main import cli
 from kling_batch.cli.retype import ONCE, current_command
+from kling_batch.core.command_line import Command, TypedOption, quoted
 from kling_batch.core.quantities import parse_rate, rate_text
 from kling_batch.core.text import as_typed
-from kling_batch.report.command_line import Command, TypedOption, quoted
 
 WORDS = [
     "plain",

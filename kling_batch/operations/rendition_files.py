@@ -79,17 +79,20 @@ class RenditionFiles:
 
     # -- looking --
 
-    async def made_before(self, task: Task) -> Made | None:
+    async def made_before(self, task: Task, *, by_workers: bool = False) -> Made | None:
         """What lies under the name, where it is this rendition; another file is kept beside.
+
+        `by_workers`: where it is to be made, a worker looks at its source.
 
         Raises:
             OSError: the source is no longer what was saved, or a store cannot be asked.
         """
-        return await self._lasting(self._made_before, task)
+        return await self._lasting(self._made_before, task, by_workers)
 
-    def _made_before(self, task: Task) -> Made | None:
+    def _made_before(self, task: Task, by_workers: bool) -> Made | None:
         wanted, known = task.wanted, task.known
-        self._must_be_intact(wanted)
+        if not by_workers:
+            self._must_be_intact(wanted)
         source, target = self._at(wanted.source_path), self._at(wanted.path)
         if (size := self._store.size(target)) is None:
             return None
@@ -97,6 +100,7 @@ class RenditionFiles:
         if known is None:
             noted = noted_rendition(source, wanted.source_sha256, wanted.name)
             if (noted.get("recipe_digest"), noted.get("sha256")) == (wanted.recipe_digest, digest):
+                self._must_be_intact(wanted)
                 return Made(sha256=digest, size=size, content_type=str(noted.get("content_type")))
         if known is None or known.sha256 not in (None, digest):
             self._store.back_up(target)

@@ -156,7 +156,7 @@ def against_one_machine(place: Place) -> Measured:
                 note=f"{used.cpu:.1f} s, alone {alone.cpu:.1f} s",
             ),
             Figure(
-                name=f"bytes that the run receives ÷ bytes of files, {workers} workers",
+                name=f"bytes from fal to the run ÷ bytes of files, {workers} workers",
                 value=run["received"] / (count * size),
                 bound=None if place.scale == "tiny" else 0.01,
                 note=f"{run['received'] / 1e6:.2f} of {count * size / 1e6:,.0f} MB",

@@ -198,6 +198,26 @@ def test_an_interrupted_run_leaves_nothing_behind_that_the_next_does_not_use(pla
     place.judge(16)
 
 
+def test_repair_fetches_and_makes_by_workers(place: Place) -> None:
+    place.write(3, renditions=RENDITIONS.format(crf=40))
+    place.with_workers(1)
+    assert place.run().returncode == 0
+    whole = {path.name: path.read_bytes() for path in (place.folder / "out").rglob("j*.*")}
+    (clip,) = (place.folder / "out").rglob("j0.mp4")
+    (poster,) = (place.folder / "out").rglob("j1.poster.jpg")
+    clip.write_bytes(b"changed")
+    poster.unlink()
+
+    words = ("--output", "out", *place.words[2:4], "--scheduler", place.cluster.address)
+    done = run("verify", "--repair", *words, cwd=place.folder, env=place.env)
+
+    assert done.returncode == 0, done.stderr
+    assert "on this machine" not in done.stderr
+    assert clip.read_bytes() == whole["j0.mp4"]
+    assert poster.read_bytes() == whole["j1.poster.jpg"]
+    assert list(place.world.books.charges().values()) == [1] * 3
+
+
 @pytest.fixture
 def s3() -> Iterator[S3Server]:
     with s3_server() as server:
@@ -278,6 +298,7 @@ def test_forty_clips_and_eighty_renditions_end_in_a_bucket(
     assert process.returncode == 0, told
     assert ("has left; what it had begun is done again" in told) == bool(workers)
     assert "renditions: 80 made" in told
+    assert "on this machine" not in told
     before = forty_with_renditions(place, s3)
 
     again = run(*words, cwd=place.folder, env=place.env)

@@ -114,7 +114,7 @@ def scheduler(folder: Path, env: dict[str, str], workers: int) -> Iterator[str]:
     dask = Path(sys.executable).with_name("dask")
     quiet = ("--no-dashboard",)
     try:
-        words = [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *quiet]
+        words: list[str | Path] = [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *quiet]
         address = start("scheduler", on_core(1, words), r"Scheduler at:\s+(tcp://\S+)")
         for number in range(workers):
             words = [dask, "worker", address, "--nthreads", "16", "--no-nanny", *quiet]

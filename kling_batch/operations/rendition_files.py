@@ -23,7 +23,7 @@ from kling_batch.output.renditions import note_rendition, noted_rendition, publi
 from kling_batch.output.store import OutputStore, fetch, put
 from kling_batch.output.store_errors import StoreError
 from kling_batch.output.worker import FileWorker
-from kling_batch.renditions.make import Made
+from kling_batch.renditions.make import Made, remove_leftovers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,9 +91,11 @@ class RenditionFiles:
 
     def _made_before(self, task: Task, by_workers: bool) -> Made | None:
         wanted, known = task.wanted, task.known
+        source, target = self._at(wanted.source_path), self._at(wanted.path)
         if not by_workers:
             self._must_be_intact(wanted)
-        source, target = self._at(wanted.source_path), self._at(wanted.path)
+        elif known is not None and known.sha256 is None and isinstance(target, Path):
+            remove_leftovers(target)  # of a worker that went on after its run had ended
         if (size := self._store.size(target)) is None:
             return None
         digest = self._store.digest(target)

@@ -76,10 +76,14 @@ class Renderers:
         left = [*range(len(orders))]
         while left and (chosen := await self._turn([orders[n] for n in left])):
             asked = [n for n in left if self._able(chosen, orders[n])]
-            with self._taken(chosen):
-                done = await self._ask(chosen, source, sha256, [orders[n] for n in asked])
+            done = None
+            try:
+                with self._taken(chosen):
+                    done = await self._ask(chosen, source, sha256, [orders[n] for n in asked])
+            finally:  # also where nobody waits any more
+                if done is None:
+                    self._may_be_left(orders)
             if done is None:
-                self._may_be_left(orders)
                 break
             for number, answer in zip(asked, done.answer["rendered"], strict=True):
                 found[number] = await self._judged(done.worker, orders[number], answer)

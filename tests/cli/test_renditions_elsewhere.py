@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,19 @@ def test_a_changed_recipe_goes_to_workers_and_a_persons_file_is_kept(
     kept = list(folder(desk).glob("hero.poster.*.jpg"))
     assert [path.read_bytes() for path in kept] == [b"a file of a person's own"]
     assert (folder(desk) / "hero.poster.jpg").read_bytes() == DATA
+
+
+def test_what_is_left_of_an_ended_run_is_removed(desk: Desk, workers: Workers) -> None:
+    saved(desk)
+    desk.say("renditions", desk.file, *WORDS)
+    with closing(sqlite3.connect(desk.folder / "outputs/ledger.db")) as ledger, ledger:
+        ledger.execute("UPDATE renditions SET sha256 = NULL, size = NULL, made_at = NULL")
+    left = folder(desk) / ".hero.poster.01234567.part.jpg"
+    left.write_bytes(b"of a worker that went on")
+
+    assert "4 renditions made" in desk.say("renditions", desk.file, *WORDS)
+
+    assert not left.exists()
 
 
 def test_of_an_edited_file_nothing_is_made_here_either(desk: Desk, workers: Workers) -> None:

@@ -268,6 +268,21 @@ def test_a_lost_task_is_made_here_and_its_leftovers_are_removed(maker: Maker, go
     assert len(maker.cluster.asked) == (asked if gone else asked + 1)
 
 
+def test_what_nobody_waits_for_any_more_is_removed(maker: Maker) -> None:
+    target = maker.folder / "hero.jpg"
+
+    async def main() -> None:
+        with anyio.move_on_after(0.5):
+            await maker.renderers.make(maker.folder / "hero.mp4", "d", [(POSTER, target)])
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    ((_, order),) = maker.cluster.asked
+    makes(A, order)
+    maker.renderers.sweep()
+
+    assert list(maker.folder.iterdir()) == []
+
+
 def test_without_workers_renditions_are_made_here(maker: Maker) -> None:
     maker.cluster.workers = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def test_another_version_makes_nothing(source: Path, tmp_path: Path) -> None:
 
 
 def test_what_takes_too_long_is_given_up_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
-    slow = {"command": ["sleep", "31.9", "{input}", "{output}"], "ext": ".bin"}
+    words = [sys.executable, "-c", "import time; time.sleep(31.9)", "{input}", "{output}"]
+    slow = {"command": words, "ext": ".bin"}
     wanted = replace(order(source, slow), seconds=0.3)
 
     answer = rendering.render(wanted, spool=tmp_path / "spool", stop=never)

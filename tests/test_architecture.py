@@ -102,7 +102,7 @@ HOMES: dict[str, set[str]] = {
     "dask": {"workers.dask"},
     # Of the standard library: what only one place may do.
     "asyncio": {"wire.sockets", "workers.dask"},
-    "threading": {"renditions.worker"},
+    "threading": {"renditions.worker", "workers.rendering"},
     "subprocess": {"mcp.program", "operations.hooks", "renditions.pool", "renditions.command"},
     "apprise": {"operations.notify"},
     "time": {"report.display.watch", "renditions.worker", "workers.tasks"},
@@ -287,6 +287,7 @@ CATCH_ALL = {
     "cli.main": 1,  # every error in words; what is a defect is raised again
     "emulator.app": 1,  # a server answers
     "workers.dask": 3,  # Dask has errors of its own for each place; the run goes on
+    "workers.rendering": 1,  # the half file; raises again
     "workers.tasks": 1,  # what a task raised, a worker would log with its address
 }
 

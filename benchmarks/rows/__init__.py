@@ -14,6 +14,7 @@ from benchmarks.rows import (
     planning,
     promises,
     startup,
+    workers,
 )
 from benchmarks.rows.base import Row
 
@@ -30,4 +31,5 @@ ROWS: tuple[Row, ...] = (
     *open_requests.ROWS,
     *gallery.ROWS,
     *growth.ROWS,
+    *workers.ROWS,
 )

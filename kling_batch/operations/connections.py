@@ -26,6 +26,7 @@ from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
 from kling_batch.output.worker import Threads
 from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.renditions.elsewhere import Elsewhere
 from kling_batch.settings import Settings
 
 #: Actions that need the key; output files are public to whoever has their URL.
@@ -73,6 +74,7 @@ async def run_context(
     priced: Sequence[str] = (),
     trace: Callable[[str], None] | None = None,
     bills: AccountBills | None = None,
+    offer: Callable[[Elsewhere], None] | None = None,
 ) -> AsyncIterator[RunContext]:
     """The engine's context with open connections.
 
@@ -86,6 +88,7 @@ async def run_context(
         priced: endpoints whose unit prices are asked of fal, for the caps.
         trace: is told of every request, without secrets.
         bills: of the account, as the plan saw them.
+        offer: is given workers that make renditions, where there are any.
     """
     # With fal-client, which loads only where something is sent.
     from kling_batch.fal.upload import FalUploader  # noqa: PLC0415
@@ -95,7 +98,9 @@ async def run_context(
         worker = Threads(FILE_THREADS)
         uploader = FalUploader(auth, gateway=gateway)
         here = Downloader(fal.files, worker)
-        async with moving(settings, here, worker, gateway=gateway, notify=notify) as files:
+        async with moving(
+            settings, here, worker, gateway=gateway, notify=notify, offer=offer
+        ) as files:
             yield RunContext(
                 ledger=ledger,
                 queue=fal.queue,

@@ -65,7 +65,7 @@ def _services(run: PreparedRun) -> Iterator[tuple[str | None, str]]:
     import kling_batch.fal.upload  # noqa: PLC0415
     import kling_batch.wire.sockets  # noqa: F401, PLC0415
 
-    require(run.settings)
+    require(run.settings.options.scheduler)
     gateway = run.gateway()
     auth = authorization_for(run.settings, run.plan)
     check_folders(run.plan, run.settings)
@@ -164,6 +164,7 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
             priced=_priced(run),
             trace=run.trace,
             bills=run.account.bills if run.account is not None else None,
+            offer=None if renditions is None else renditions.use,
         ) as context:
             engine = Engine(context)
             async with anyio.create_task_group() as tasks:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,6 +17,7 @@ from kling_batch.core.events import RenditionTotals, RunEvent
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode, Place, Problem
 from kling_batch.operations.handled_signals import Signals
+from kling_batch.operations.moving import rendering, require
 from kling_batch.operations.rendition_tasks import Task, known_tasks
 from kling_batch.operations.renditions import THREADS, Renditions
 from kling_batch.operations.services import edit_ledger
@@ -24,6 +27,7 @@ from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import Threads
 from kling_batch.planning.builder import as_decided
 from kling_batch.renditions.ability import lack_of
+from kling_batch.renditions.elsewhere import Elsewhere
 
 
 def lacking(batches: Sequence[Batch]) -> Iterator[Problem]:
@@ -44,6 +48,7 @@ def make_renditions(
     select: Callable[[Batch], Batch] = lambda batch: batch,
     workers: int | None = None,
     again: Collection[str] = (),
+    scheduler: str | None = None,
 ) -> tuple[RenditionTotals, ExitCode]:
     """Make what is missing of the saved files; what became of it, and the exit code.
 
@@ -55,10 +60,13 @@ def make_renditions(
         select: the jobs whose files are meant.
         workers: processes at most; None: as the manifests say.
         again: stored names of renditions that are made again whatever lies there.
+        scheduler: whose workers make them; None: this machine does.
 
     Raises:
+        UsageError: there is a scheduler, and Dask is not installed.
         LedgerError: there is no ledger, or it is in use.
     """
+    require(scheduler)
     store = OutputStore({}, ledger.parent, spool_of(ledger))
     wanted = [batch.limits.workers for batch in batches if batch.limits.workers]
     with edit_ledger(ledger, command) as opened:
@@ -72,18 +80,24 @@ def make_renditions(
             workers=workers or min(wanted, default=None),
         )
         known = () if batches else known_tasks(opened, store, again)
-        code = anyio.run(_make, maker, known)
+        code = anyio.run(_make, maker, known, partial(rendering, scheduler, store, notify))
     if code is ExitCode.OK and (maker.totals.failed or maker.totals.left):
         code = ExitCode.SOME_FAILED
     return maker.totals, code
 
 
-async def _make(maker: Renditions, known: Iterable[Task]) -> ExitCode:
+async def _make(
+    maker: Renditions,
+    known: Iterable[Task],
+    rendering: Callable[[], AbstractAsyncContextManager[Elsewhere | None]],
+) -> ExitCode:
     stops: list[ExitCode] = []
     with receiver(Signals.PROCESS) as signals:
-        async with anyio.create_task_group() as tasks:
+        async with rendering() as renderers, anyio.create_task_group() as tasks:
             if signals is not None:
                 tasks.start_soon(_listen, signals, stops)
+            if renderers is not None:
+                maker.use(renderers)
             await tasks.start(maker.work)
             maker.add(known)
             await maker.drain(stopped=lambda: bool(stops))

@@ -23,7 +23,7 @@ from kling_batch.output.renditions import note_rendition, noted_rendition, publi
 from kling_batch.output.store import OutputStore, fetch, put
 from kling_batch.output.store_errors import StoreError
 from kling_batch.output.worker import FileWorker
-from kling_batch.renditions.make import Made
+from kling_batch.renditions.make import Made, remove_leftovers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,24 +79,30 @@ class RenditionFiles:
 
     # -- looking --
 
-    async def made_before(self, task: Task) -> Made | None:
+    async def made_before(self, task: Task, *, by_workers: bool = False) -> Made | None:
         """What lies under the name, where it is this rendition; another file is kept beside.
+
+        `by_workers`: where it is to be made, a worker looks at its source.
 
         Raises:
             OSError: the source is no longer what was saved, or a store cannot be asked.
         """
-        return await self._lasting(self._made_before, task)
+        return await self._lasting(self._made_before, task, by_workers)
 
-    def _made_before(self, task: Task) -> Made | None:
+    def _made_before(self, task: Task, by_workers: bool) -> Made | None:
         wanted, known = task.wanted, task.known
-        self._must_be_intact(wanted)
         source, target = self._at(wanted.source_path), self._at(wanted.path)
+        if not by_workers:
+            self._must_be_intact(wanted)
+        elif known is not None and known.sha256 is None and isinstance(target, Path):
+            remove_leftovers(target)  # of a worker that went on after its run had ended
         if (size := self._store.size(target)) is None:
             return None
         digest = self._store.digest(target)
         if known is None:
             noted = noted_rendition(source, wanted.source_sha256, wanted.name)
             if (noted.get("recipe_digest"), noted.get("sha256")) == (wanted.recipe_digest, digest):
+                self._must_be_intact(wanted)
                 return Made(sha256=digest, size=size, content_type=str(noted.get("content_type")))
         if known is None or known.sha256 not in (None, digest):
             self._store.back_up(target)

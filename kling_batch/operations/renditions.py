@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -34,10 +33,14 @@ from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_
 from kling_batch.output.files import describe_error
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import FileWorker
+from kling_batch.renditions.elsewhere import Elsewhere, Unmade
 from kling_batch.renditions.make import Made
-from kling_batch.renditions.pool import Failed, WorkerPool, worker_pool
+from kling_batch.renditions.pool import Failed, WorkerPool, usual_workers, worker_pool
 from kling_batch.report.run_report import RunReport, RunStarted
 from kling_batch.shown_location import shown
+
+Group: TypeAlias = Sequence[Task]
+"""Renditions of one file."""
 
 #: Jobs that are looked at before the loop has its turn: about five milliseconds.
 _TOGETHER = 100
@@ -45,11 +48,6 @@ _TOGETHER = 100
 _AHEAD = 2
 #: Threads for that.
 THREADS = 4
-
-
-def default_workers() -> int:
-    """Processes where `limits.workers` does not say: the run needs processors, too."""
-    return max(1, (os.cpu_count() or 1) // 2)
 
 
 class Renditions:
@@ -75,19 +73,26 @@ class Renditions:
         workers: int | None = None,
     ) -> None:
         """Nothing is made yet."""
+        self._elsewhere: Elsewhere | None = None
         self.totals = RenditionTotals()
         self._ledger = ledger
         self._batches = [batch for batch in batches if batch.renditions]
         self._store = store
         self._worker = worker
         self._notify = notify
-        self._workers = workers or default_workers()
+        self._workers = workers or usual_workers()
         self._jobs = {(job.batch, job.label): job for b in self._batches for job in b.jobs}
         self._files = RenditionFiles(store, worker)
         self._tried: set[str] = set()
         self._waiting = 0
         self._pool: WorkerPool | None = None
-        self._send, self._receive = anyio.create_memory_object_stream[Job | Task](math.inf)
+        #: What is made here and not by workers, with its copies on this disk.
+        self._here = anyio.Semaphore(self._workers + _AHEAD)
+        self._send, self._receive = anyio.create_memory_object_stream[Job | Group](math.inf)
+
+    def use(self, renderers: Elsewhere) -> None:
+        """Let workers of a scheduler make them, and this machine the rest; called before `work`."""
+        self._elsewhere = renderers
 
     # -- of a display --
 
@@ -124,7 +129,8 @@ class Renditions:
 
     async def _serve_all(self, pool: WorkerPool, task_status: TaskStatus[None]) -> None:
         async with anyio.create_task_group() as tasks:
-            for _ in range(self._workers + _AHEAD):
+            at_once = self._elsewhere.most if self._elsewhere is not None else 0
+            for _ in range(self._workers + _AHEAD + at_once):
                 tasks.start_soon(self._serve, pool, self._receive.clone())
             task_status.started()
             await self.look()
@@ -147,11 +153,16 @@ class Renditions:
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Ask for these, each once."""
+        groups: dict[str, list[Task]] = {}
         for task in tasks:
             if task.wanted.path not in self._tried:
                 self._tried.add(task.wanted.path)
                 self._files.expect(task)
-                self._put(task)
+                # A worker gets a file once, for all that is made of it.
+                by = task.wanted.path if self._elsewhere is None else task.wanted.source_path
+                groups.setdefault(by, []).append(task)
+        for group in groups.values():
+            self._put(group)
 
     async def drain(self, *, stopped: Callable[[], bool]) -> None:
         """Wait until everything is made, and not after `stopped`; counts what is left."""
@@ -176,24 +187,22 @@ class Renditions:
         while self._waiting and not stopped():  # noqa: ASYNC110 - a stop is no event here
             await anyio.sleep(0.02)
 
-    def _put(self, item: Job | Task) -> None:
-        self._waiting += 1
+    def _put(self, item: Job | Group) -> None:
+        self._waiting += _count(item)
         try:
             self._send.send_nowait(item)
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-            self._waiting -= 1  # nobody works any more: the next run finds it
+            self._waiting -= _count(item)  # nobody works any more: the next run finds it
 
-    async def _serve(self, pool: WorkerPool, asked: MemoryObjectReceiveStream[Job | Task]) -> None:
+    async def _serve(self, pool: WorkerPool, asked: MemoryObjectReceiveStream[Job | Group]) -> None:
         with asked:
             async for item in asked:
                 if isinstance(item, Job):
                     with self._told():
                         await self._add_missing(Sizes(self._store), [item])
+                    self._waiting -= 1
                 else:
-                    with self._told(item):
-                        await self._make(pool, item)
-                    await self._files.done(item)
-                self._waiting -= 1
+                    await self._make_all(pool, item)
 
     @contextmanager
     def _told(self, task: Task | None = None) -> Iterator[None]:
@@ -207,13 +216,52 @@ class Renditions:
 
     # -- one rendition --
 
-    async def _make(self, pool: WorkerPool, task: Task) -> None:
-        """Make one rendition, unless it is there and a sidecar says what it is."""
+    async def _make_all(self, pool: WorkerPool, group: Group) -> None:
+        """Make renditions of one file: by a worker where there are any, and else here."""
+        offers: dict[str, Made | Unmade] = {}
+        if self._elsewhere is not None:
+            with suppress(KlingBatchError, OSError):  # told where it is tried here
+                offers = await self._by_workers(self._elsewhere, group)
+        for task in group:
+            with self._told(task):
+                await self._make(pool, task, offers.get(task.wanted.path))
+            await self._files.done(task)
+            self._waiting -= 1
+
+    async def _by_workers(self, made_by: Elsewhere, group: Group) -> dict[str, Made | Unmade]:
+        """What workers have made of a file, by the name of the rendition."""
+        asked = []
+        for task in group:
+            before = await self._files.made_before(task, by_workers=True)
+            if before is None and not same_renditions(self._ledger, task.wanted):
+                begin_rendition(self._ledger, task.wanted)
+                asked.append(task)
+        if not asked:
+            return {}
+        wanted = asked[0].wanted
+        found = await made_by.make(
+            self._store.located(wanted.source_path),
+            wanted.source_sha256,
+            [(task.recipe, self._store.located(task.wanted.path)) for task in asked],
+        )
+        return dict(zip((t.wanted.path for t in asked), found, strict=True))
+
+    async def _make(self, pool: WorkerPool, task: Task, offer: Made | Unmade | None) -> None:
+        """Make one rendition, unless it is there and a sidecar or a worker says what it is."""
+        if isinstance(offer, dict):
+            await self._keep(task, offer)
+            return
+        async with self._here:
+            if await self._make_here(pool, task) and offer is not None and self._elsewhere:
+                self._elsewhere.made_here(offer)
+
+    async def _make_here(self, pool: WorkerPool, task: Task) -> bool:
+        """Make one rendition with a process of this machine; False: it cannot be made."""
         before = await self._files.made_before(task)
         begin_rendition(self._ledger, task.wanted)
         if before is not None:
             end_rendition(self._ledger, task.wanted.path, **before)
-            return
+            return True
         same = same_renditions(self._ledger, task.wanted)
         made: Made | Failed | None = await self._files.linked(same, task)
         if made is None:
@@ -223,7 +271,12 @@ class Renditions:
         if isinstance(made, Failed):
             end_rendition(self._ledger, task.wanted.path, failure=made.reason)
             self._failed(task, made.reason)
-            return
+            return False
+        await self._keep(task, made)
+        return True
+
+    async def _keep(self, task: Task, made: Made) -> None:
+        """Note in sidecar and ledger what was made."""
         await self._files.place(task, made, _record(task, made))
         end_rendition(self._ledger, task.wanted.path, **made)
         self._made(task, made)
@@ -249,6 +302,10 @@ class Renditions:
         self._notify(
             RunEvent(kind=kind, job=task.job, batch=task.batch, message=message, data=named)
         )
+
+
+def _count(item: Job | Group) -> int:
+    return 1 if isinstance(item, Job) else len(item)
 
 
 def _record(task: Task, made: Made) -> dict[str, Any]:

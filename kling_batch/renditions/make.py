@@ -49,7 +49,7 @@ def make_rendition(
     Raises:
         RenditionError: it cannot be made, in a sentence.
     """
-    temporary = _temporary_of(target)
+    temporary = temporary_of(target)
     try:
         _make(source, recipe, temporary, threads)
         return (place or place_in_folder)(temporary, target)
@@ -83,7 +83,7 @@ def remove_leftovers(target: Path) -> None:
 _TOKEN = 8
 
 
-def _temporary_of(target: Path) -> Path:
+def temporary_of(target: Path) -> Path:
     """A hidden name beside the target, with its ending: encoders and commands go by that."""
     token = secrets.token_hex(_TOKEN // 2)
     return target.with_name(f".{target.stem}.{token}.part{target.suffix}")

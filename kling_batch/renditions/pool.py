@@ -35,14 +35,25 @@ class Failed:
     reason: str
 
 
+def processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def usual_workers() -> int:
+    """Processes where nothing says: whatever starts them needs processors, too."""
+    return max(1, processors() // 2)
+
+
 class WorkerPool:
     """So many processes at most, each started when it is first needed."""
 
-    def __init__(self, workers: int) -> None:
-        """Nothing is started yet."""
+    def __init__(self, workers: int, threads: int | None = None) -> None:
+        """Nothing is started yet; `threads`: of each encoder, else all share the processors."""
         self.workers = workers
-        cores = os.cpu_count() or 1
-        self._threads = max(1, -(-cores // workers))
+        self._threads = threads or max(1, -(-processors() // workers))
         self._limit = anyio.Semaphore(workers)
         self._idle: list[_Worker] = []
         self._all: list[_Worker] = []
@@ -119,9 +130,9 @@ class WorkerPool:
 
 
 @asynccontextmanager
-async def worker_pool(workers: int) -> AsyncIterator[WorkerPool]:
+async def worker_pool(workers: int, threads: int | None = None) -> AsyncIterator[WorkerPool]:
     """A pool whose processes are gone afterwards, however that is left."""
-    pool = WorkerPool(workers)
+    pool = WorkerPool(workers, threads)
     try:
         yield pool
     finally:

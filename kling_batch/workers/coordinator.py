@@ -1,17 +1,15 @@
 """Files of renders moved by workers, as the engine sees it: a fetcher and a store.
 
 Gives tasks out, looks at what they left before it is believed, and does here what they do not do:
-every fault of a worker costs time and is told in one sentence. Knows workers by the protocol
-`Cluster` only. Must not publish names in folders, and reaches neither ledger nor money.
+every fault of a worker costs time and is told in one sentence (`trust.py`). Knows workers by the
+protocol `Cluster` only. Must not publish names in folders, and reaches neither ledger nor money.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import anyio
@@ -23,7 +21,9 @@ from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, U
 from kling_batch.output.download import Fetcher
 from kling_batch.output.store import OutputStore
 from kling_batch.output.store_errors import StoreError
-from kling_batch.workers.tasks import MARK, Answer, FetchOrder, PutOrder
+from kling_batch.workers.cluster import Cluster, Done, LostTask
+from kling_batch.workers.tasks import MARK, FetchOrder, PutOrder
+from kling_batch.workers.trust import Trust, visible
 
 #: Files that are fetched here at once, where workers do not.
 HERE = 8
@@ -31,40 +31,8 @@ HERE = 8
 MOST = 256
 #: Seconds after which a task is given up and done here.
 TASK_SECONDS = 900.0
-#: Failures of its own after which a worker gets nothing more.
-FAILURES = 3
-#: Seconds in which a file that a worker wrote becomes visible here: network folders keep listings.
-VISIBLE_SECONDS = 5.0
-
-
-class LostTask(Exception):  # noqa: N818 - an outcome, not an error of the run
-    """A task has no answer; `gone`: nor will any other have one."""
-
-    def __init__(self, reason: str, *, worker: str = "", gone: bool = False) -> None:
-        super().__init__(reason)
-        self.reason, self.worker, self.gone = reason, worker, gone
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """An answer, and the worker whose it is."""
-
-    worker: str
-    answer: Answer
-
-
-class Cluster(Protocol):
-    """Workers that take tasks."""
-
-    @property
-    def places(self) -> int:
-        """Tasks that run at once, now."""
-
-    async def fetch(self, order: FetchOrder, *, host: str, avoid: frozenset[str]) -> Done:
-        """Let a worker fetch a file, within the limit of its host; raises `LostTask`."""
-
-    async def put(self, order: PutOrder, *, worker: str, avoid: frozenset[str]) -> Done:
-        """Let a worker put a file, if possible this one; raises `LostTask`."""
+#: What follows where the scheduler is gone.
+_REST = "the files of this run are fetched on this machine"
 
 
 @dataclass(slots=True)
@@ -73,17 +41,11 @@ class Workers:
 
     cluster: Cluster
     local: Fetcher
-    tell: Callable[[str], None]
+    trust: Trust
     #: Where files wait that a store is to have.
     spool: Path
     gateway: str | None = None
     seconds: float = TASK_SECONDS
-    #: Whether the scheduler is gone: everything else is done here.
-    _gone: bool = False
-    #: Workers that get nothing more in this run.
-    _avoid: set[str] = field(default_factory=set)
-    _failures: dict[str, int] = field(default_factory=dict)
-    _told: set[str] = field(default_factory=set)
     #: Files whose next try is made here.
     _here: set[Path] = field(default_factory=set)
     #: Files that lie on the disk of a worker, on their way into a store.
@@ -98,16 +60,16 @@ class Workers:
     async def fetch(self, file: RemoteFile, temporary: Path) -> FetchOutcome:
         """See `Fetcher.fetch`: one try, by a worker; or here, where one has failed."""
         begun = temporary.exists()  # an earlier run without workers; it goes on with its bytes
-        if self._gone or begun or temporary in self._here or file.url.startswith("data:"):
+        if self.trust.gone or begun or temporary in self._here or file.url.startswith("data:"):
             return await self._fetch_here(file, temporary)
         order = self._order(file, temporary)
         try:
             async with self._place():
                 done = await self.cluster.fetch(
-                    order, host=urlsplit(file.url).hostname or "", avoid=frozenset(self._avoid)
+                    order, host=urlsplit(file.url).hostname or "", avoid=self.trust.avoided
                 )
         except LostTask as lost:
-            self._lost(lost)
+            self.trust.lost(lost, rest=_REST)
             return await self._fetch_here(file, temporary)
         outcome = await self._judged(done, order, temporary)
         if outcome is None:
@@ -149,16 +111,16 @@ class Workers:
             case {"unfetched": str(reason), "outage": bool(outage)}:
                 return Unfetched(reason, outage=outage)
             case answer:
-                self._failed(done.worker, answer)
+                self.trust.failed(done.worker, answer)
                 return None
         if order.temporary is None:
             self._there[temporary] = done.worker, order, fetched
             return replace(fetched, temporary=str(temporary))
         path = Path(fetched.temporary)
         ours = path.parent == Path(order.temporary).parent
-        if ours and await _visible(path, fetched.size):
+        if ours and await visible(path, fetched.size):
             return fetched
-        self._failed(done.worker, {"absent": str(temporary.parent)})
+        self.trust.failed(done.worker, {"absent": str(temporary.parent)})
         return None
 
     # -- putting -------------------------------------------------------------------------------
@@ -175,15 +137,15 @@ class Workers:
             OSError: the file cannot be had again.
         """
         worker, order, fetched = self._there[temporary]
-        if not self._gone:
+        if not self.trust.gone:
             try:
                 done = await self.cluster.put(
                     PutOrder(fetch=order, fetched=fetched, target=str(final)),
                     worker=worker,
-                    avoid=frozenset(self._avoid),
+                    avoid=self.trust.avoided,
                 )
             except LostTask as lost:
-                self._lost(lost)
+                self.trust.lost(lost, rest=_REST)
             else:
                 if "put" in done.answer:
                     return True
@@ -196,7 +158,7 @@ class Workers:
         if done.answer.get("passing") and temporary not in self._here:
             self._here.add(temporary)
             raise StoreError(str(done.answer["error"]), final, passing=True)
-        self._failed(done.worker, done.answer)
+        self.trust.failed(done.worker, done.answer)
 
     async def _bring_here(
         self, file: RemoteFile, temporary: Path, fetched: Fetched, final: ObjectAddress
@@ -225,43 +187,8 @@ class Workers:
             OSError: the file cannot be had again.
         """
         worker, order, fetched = self._there[temporary]
-        self._refuse(worker, "puts files where this machine does not find them")
+        self.trust.refuse(worker, "puts files where this machine does not find them")
         await self._bring_here(order.file, temporary, fetched, final)
-
-    # -- what goes wrong -----------------------------------------------------------------------
-
-    def _lost(self, lost: LostTask) -> None:
-        if lost.gone:
-            if not self._gone:
-                self._gone = True
-                self._say(f"{lost.reason}; the files of this run are fetched on this machine")
-            return
-        self._say(f"{lost.reason}; done on this machine")
-
-    def _failed(self, worker: str, answer: Answer) -> None:
-        if reason := answer.get("refused"):
-            self._refuse(worker, f"gets no files: {reason}; install the same on both")
-            return
-        if folder := answer.get("absent"):
-            self._refuse(worker, f"does not see {folder}: mount the output there, at this path")
-            return
-        reason = answer.get("error") or answer.get("unfetched") or answer.get("gone")
-        self._failures[worker] = self._failures.get(worker, 0) + 1
-        if self._failures[worker] < FAILURES:
-            self._say(f"the worker {worker} failed ({reason}); done on this machine")
-        else:
-            self._refuse(worker, f"failed {FAILURES} times ({reason})")
-
-    def _refuse(self, worker: str, reason: str) -> None:
-        """Give a worker nothing more."""
-        if worker not in self._avoid:
-            self._avoid.add(worker)
-            self._say(f"the worker {worker} {reason}; it gets nothing more in this run")
-
-    def _say(self, sentence: str) -> None:
-        if sentence not in self._told:
-            self._told.add(sentence)
-            self.tell(sentence)
 
     def sweep(self) -> None:
         """Remove what killed workers left of files that this run has asked for."""
@@ -273,17 +200,6 @@ class Workers:
             for path in folder.glob(f".*{MARK}*.part"):
                 if path.name.rpartition(MARK)[0] in stems:
                     path.unlink(missing_ok=True)
-
-
-async def _visible(path: Path, size: int) -> bool:
-    """Whether a file is there with this size, or will be in a few seconds."""
-    with anyio.move_on_after(VISIBLE_SECONDS):
-        while True:
-            with suppress(OSError):
-                if path.stat().st_size == size:
-                    return True
-            await anyio.sleep(0.2)
-    return False
 
 
 class WorkersStore(OutputStore):

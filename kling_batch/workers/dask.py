@@ -11,18 +11,19 @@ import asyncio
 import logging
 import sys
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import anyio
 
 from kling_batch import __version__
 from kling_batch.errors import UsageError
-from kling_batch.workers import tasks
-from kling_batch.workers.coordinator import Done, LostTask
+from kling_batch.workers import rendering, tasks
+from kling_batch.workers.cluster import Done, LostTask
+from kling_batch.workers.rendering import RenderOrder
 from kling_batch.workers.tasks import Answer, FetchOrder, PutOrder
 
 #: The scheduler inside this process.
@@ -40,6 +41,8 @@ GRACE_SECONDS = 30.0
 TURN_SECONDS = 60.0
 #: Seconds in which workers are told at the end that nobody waits for them.
 CLOSE_SECONDS = 5.0
+
+Order: TypeAlias = FetchOrder | PutOrder | RenderOrder
 
 _INSTALL = f"install kling-batch[dask] {__version__} on the scheduler's machine and on every worker"
 
@@ -147,6 +150,11 @@ class DaskCluster:
         """See `Cluster`."""
         return sum(self._threads.values()) or (1 if self._gone.is_set() else 0)
 
+    @property
+    def workers(self) -> Collection[str]:
+        """See `Cluster`."""
+        return self._threads.keys()
+
     async def fetch(self, order: FetchOrder, *, host: str, avoid: frozenset[str]) -> Done:
         """See `Cluster`."""
         return await self._guarded(self._fetch(order, host, avoid))
@@ -163,6 +171,11 @@ class DaskCluster:
         """See `Cluster`."""
         seconds = order.fetch.seconds
         return await self._guarded(self._run("put", order, seconds, avoid=avoid, prefer=worker))
+
+    async def render(self, order: RenderOrder, *, worker: str, avoid: frozenset[str]) -> Done:
+        """See `Cluster`."""
+        work = self._run("render", order, order.seconds, avoid=avoid, prefer=worker)
+        return await self._guarded(work)
 
     async def _guarded(self, work: Coroutine[Any, Any, Done]) -> Done:
         """The answer of a task; whatever Dask raises, the task is lost and the run goes on."""
@@ -193,7 +206,7 @@ class DaskCluster:
     async def _run(
         self,
         kind: str,
-        order: FetchOrder | PutOrder,
+        order: Order,
         seconds: float,
         *,
         avoid: frozenset[str],
@@ -327,7 +340,7 @@ async def _apart(awaitable: Awaitable[Any], seconds: float | None = None) -> Any
     return inner.result()
 
 
-def on_worker(order: FetchOrder | PutOrder, stop: str) -> Answer:
+def on_worker(order: Order, stop: str) -> Answer:
     """One task, in a thread of a worker."""
     library = _distributed()
     worker = library.get_worker()
@@ -340,7 +353,9 @@ def on_worker(order: FetchOrder | PutOrder, stop: str) -> Answer:
             return True  # without a scheduler nobody hears of the file
 
     spool = Path(worker.local_directory) / "kling-batch"
-    if isinstance(order, PutOrder):
+    if isinstance(order, RenderOrder):
+        answer = rendering.render(order, spool=spool, stop=ended)
+    elif isinstance(order, PutOrder):
         answer = tasks.put(order, spool=spool, stop=ended)
     else:
         answer = tasks.fetch(order, spool=spool, stop=ended)

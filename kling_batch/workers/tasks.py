@@ -8,6 +8,7 @@ fal's queue, nor the key, nor the ledger.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from contextvars import Context
@@ -33,8 +34,8 @@ from kling_batch.wire.protocol import Wire
 from kling_batch.wire.routes import Gateway, for_files, network
 
 Answer: TypeAlias = dict[str, Any]
-"""What comes back: `fetched` or `put`, else why not (`gone`, `unfetched`, `absent`, `refused`,
-`error`).
+"""What comes back: `fetched`, `put` or `rendered`, else why not (`gone`, `unfetched`, `absent`,
+`refused`, `error`).
 """
 
 Stop: TypeAlias = Callable[[], bool]
@@ -88,25 +89,26 @@ def fetch(order: FetchOrder, *, spool: Path, stop: Stop) -> Answer:
         spool: the worker's own folder, for what goes on into a store.
         stop: asked now and then.
     """
-    if refusal := _refusal(order):
+    if refusal := refusal_of(order.version):
         return refusal
-    return _bounded(partial(_fetch, order, spool), order.seconds, stop)
+    return bounded(partial(_fetch, order, spool), order.seconds, stop)
 
 
 def put(order: PutOrder, *, spool: Path, stop: Stop) -> Answer:
     """Put a fetched file into its store; one that is not here is fetched again before."""
-    if refusal := _refusal(order.fetch):
+    if refusal := refusal_of(order.fetch.version):
         return refusal
-    return _bounded(partial(_put, order, spool), order.fetch.seconds, stop)
+    return bounded(partial(_put, order, spool), order.fetch.seconds, stop)
 
 
-def _refusal(order: FetchOrder) -> Answer | None:
-    if order.version == __version__:
+def refusal_of(version: str) -> Answer | None:
+    """Why this worker does nothing for a coordinator of another version; None: it is the same."""
+    if version == __version__:
         return None
-    return {"refused": f"it has kling-batch {__version__}, and this machine {order.version}"}
+    return {"refused": f"it has kling-batch {__version__}, and this machine {version}"}
 
 
-def _bounded(work: Callable[[], Any], seconds: float, stop: Stop) -> Answer:
+def bounded(work: Callable[[], Any], seconds: float, stop: Stop) -> Answer:
     """The answer of a coroutine in a loop of its own; an end is a value, whatever it is."""
     try:
         # A worker in the coordinator's own process inherits that anyio has a loop already.
@@ -159,15 +161,18 @@ def _own_name(order: FetchOrder, spool: Path) -> Path:
         given = Path(order.temporary)
         return given.with_name(f"{given.stem}{MARK}{uuid4().hex[:8]}.part")
     spool.mkdir(parents=True, exist_ok=True)
-    _remove_old(spool)
+    remove_old(spool)
     return spool / f".{uuid4().hex}.part"
 
 
-def _remove_old(spool: Path) -> None:
+def remove_old(spool: Path) -> None:
     """Remove what was to go into a store, and whose coordinator never came back for it."""
     for path in spool.glob(".*.part"):
         if time.time() - path.stat().st_mtime > LEFT_SECONDS:
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 async def _download(order: FetchOrder, path: Path) -> FetchOutcome:
@@ -207,4 +212,15 @@ def _plain(error: BaseException) -> str:
     return describe_error(error) if isinstance(error, OSError) else type(error).__name__
 
 
-__all__ = ["MARK", "Answer", "FetchOrder", "PutOrder", "Stop", "fetch", "put"]
+__all__ = [
+    "MARK",
+    "Answer",
+    "FetchOrder",
+    "PutOrder",
+    "Stop",
+    "bounded",
+    "fetch",
+    "put",
+    "refusal_of",
+    "remove_old",
+]

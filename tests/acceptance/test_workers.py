@@ -26,7 +26,12 @@ MANIFEST = """\
 version: 1
 output: {output}
 defaults: {{mode: text-to-video, tier: standard}}
-jobs:
+{renditions}jobs:
+"""
+RENDITIONS = """\
+renditions:
+  poster: {{format: jpg, at: 1s, width: 64}}
+  web: {{format: mp4, height: 36, crf: {crf}}}
 """
 
 
@@ -38,8 +43,8 @@ class Place:
         self.words = ("run", "batch.yaml", "--emulator-url", address, "--yes", "-j", "40")
         self.env = environment()
 
-    def write(self, jobs: int, output: str = "out") -> None:
-        text = MANIFEST.format(output=output)
+    def write(self, jobs: int, output: str = "out", renditions: str = "") -> None:
+        text = MANIFEST.format(output=output, renditions=renditions)
         text += "".join(f"  - {{id: j{n}, prompt: words {n}}}\n" for n in range(jobs))
         (self.folder / "batch.yaml").write_text(text)
 
@@ -193,6 +198,26 @@ def test_an_interrupted_run_leaves_nothing_behind_that_the_next_does_not_use(pla
     place.judge(16)
 
 
+def test_repair_fetches_and_makes_by_workers(place: Place) -> None:
+    place.write(3, renditions=RENDITIONS.format(crf=40))
+    place.with_workers(1)
+    assert place.run().returncode == 0
+    whole = {path.name: path.read_bytes() for path in (place.folder / "out").rglob("j*.*")}
+    (clip,) = (place.folder / "out").rglob("j0.mp4")
+    (poster,) = (place.folder / "out").rglob("j1.poster.jpg")
+    clip.write_bytes(b"changed")
+    poster.unlink()
+
+    words = ("--output", "out", *place.words[2:4], "--scheduler", place.cluster.address)
+    done = run("verify", "--repair", *words, cwd=place.folder, env=place.env)
+
+    assert done.returncode == 0, done.stderr
+    assert "on this machine" not in done.stderr
+    assert clip.read_bytes() == whole["j0.mp4"]
+    assert poster.read_bytes() == whole["j1.poster.jpg"]
+    assert list(place.world.books.charges().values()) == [1] * 3
+
+
 @pytest.fixture
 def s3() -> Iterator[S3Server]:
     with s3_server() as server:
@@ -234,4 +259,61 @@ def test_workers_put_into_a_bucket_what_never_was_on_this_machine(
 
     assert again.returncode == 0, again.stderr
     assert s3.puts() == before
+    assert not list((place.folder / "outputs").rglob("*.part"))
+
+
+def forty_with_renditions(place: Place, s3: S3Server) -> dict[str, bytes]:
+    """Forty clips, eighty renditions, forty sidecars: each whole by the digest that is noted."""
+    found = s3.objects()
+    records = {name: json.loads(data) for name, data in found.items() if name.endswith(".json")}
+    assert len(records) == 40
+    assert len(found) == 160
+    for name, record in records.items():
+        clip = name.removesuffix(".json")
+        assert record["sha256"] == sha256(found[clip]).hexdigest()
+        assert sorted(record["renditions"]) == ["poster", "web"]
+        for made in record["renditions"].values():
+            beside = clip.rpartition("/")[0] + "/" + made["file"]
+            assert made["sha256"] == sha256(found[beside]).hexdigest()
+    assert list(place.world.books.charges().values()) == [1] * 40
+    return found
+
+
+@pytest.mark.parametrize("workers", [2, 0])
+def test_forty_clips_and_eighty_renditions_end_in_a_bucket(
+    place: Place, s3: S3Server, workers: int
+) -> None:
+    place.env = s3.environment()
+    place.write(40, "s3://assets/spring", RENDITIONS.format(crf=35))
+    place.with_workers(workers)
+    words = place.command if workers else place.words
+    process = start(*words, cwd=place.folder, env=place.env)
+    while sum(".poster." in path for _, path in s3.requests) < 8 and process.poll() is None:
+        time.sleep(0.01)
+    if workers:
+        place.cluster.kill(place.cluster.workers[0])
+
+    _, told = process.communicate(timeout=120)
+
+    assert process.returncode == 0, told
+    assert ("has left; what it had begun is done again" in told) == bool(workers)
+    assert "renditions: 80 made" in told
+    assert "on this machine" not in told
+    before = forty_with_renditions(place, s3)
+
+    again = run(*words, cwd=place.folder, env=place.env)
+
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do" in again.stderr + again.stdout
+    assert forty_with_renditions(place, s3) == before
+
+    place.write(40, "s3://assets/spring", RENDITIONS.format(crf=45))
+    changed = run(*words, cwd=place.folder, env=place.env)
+
+    assert changed.returncode == 0, changed.stderr
+    assert "renditions: 40 made" in changed.stderr + changed.stdout
+    after = forty_with_renditions(place, s3)
+    assert {name for name in after if after[name] != before[name]} == {
+        name for name in after if name.endswith((".web.mp4", ".json"))
+    }
     assert not list((place.folder / "outputs").rglob("*.part"))

@@ -11,7 +11,7 @@ import click
 from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests, selection_of, warn_of
-from kling_batch.cli.options import PATH, job_options, ledger_options
+from kling_batch.cli.options import PATH, job_options, ledger_options, scheduler_option
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean, count
@@ -22,10 +22,16 @@ from kling_batch.errors import UsageError
 @click.argument("manifests", nargs=-1, type=PATH, metavar="[MANIFEST]...")
 @ledger_options
 @job_options
+@scheduler_option
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes at most")
 @click.option("--json", "as_json", is_flag=True, help="What was made as one document")
 def renditions(
-    manifests: tuple[Path, ...], *, workers: int | None, as_json: bool, **values: Any
+    manifests: tuple[Path, ...],
+    *,
+    workers: int | None,
+    scheduler: str | None,
+    as_json: bool,
+    **values: Any,
 ) -> int:
     """Make missing renditions of what is saved; needs no key.
 
@@ -59,6 +65,7 @@ def renditions(
         command=click.get_current_context().command_path,
         select=selection_of(values),
         workers=workers,
+        scheduler=scheduler,
     )
     if as_json:
         document = {

@@ -12,7 +12,7 @@ import click
 
 from kling_batch import operations
 from kling_batch.cli.ledgers import ledger_path, reader_of
-from kling_batch.cli.options import options_of, place_options, service_options
+from kling_batch.cli.options import options_of, place_options, scheduler_option, service_options
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode
@@ -24,6 +24,7 @@ from kling_batch.report.display.choose import choose
 @click.command(epilog="Example: kling-batch verify --repair")
 @place_options
 @service_options
+@scheduler_option
 @click.option(
     "--repair", is_flag=True, help="Fetch or make what is missing or changed; costs nothing"
 )
@@ -51,7 +52,14 @@ def verify(*, repair: bool, **values: Any) -> int:
     code = _repair(wanted, path, values) if wanted else ExitCode.OK
     if again:
         command = click.get_current_context().command_path
-        operations.make_renditions(path, (), again=again, notify=_tell, command=command)
+        operations.make_renditions(
+            path,
+            (),
+            again=again,
+            notify=_tell,
+            command=command,
+            scheduler=values["scheduler"],
+        )
     with reader_of(values) as reader:
         left = operations.verify_ledger(reader, OutputStore({}, path.parent)).findings
     for finding in left:

@@ -22,8 +22,10 @@ from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, U
 from kling_batch.output.store import put as put_into_store
 from kling_batch.output.store_errors import StoreError
 from kling_batch.output.worker import Threads
-from kling_batch.workers.coordinator import Done, LostTask, Workers, WorkersStore
+from kling_batch.workers.cluster import Done, LostTask
+from kling_batch.workers.coordinator import Workers, WorkersStore
 from kling_batch.workers.tasks import FetchOrder, PutOrder
+from kling_batch.workers.trust import Trust
 
 DATA = b"a clip of so many bytes"
 DIGEST = sha256(DATA).hexdigest()
@@ -93,7 +95,7 @@ class Desk:
         self.spool.mkdir()
         self.cluster, self.here = FakeCluster(), Here()
         self.told: list[str] = []
-        self.workers = Workers(self.cluster, self.here, self.told.append, spool=self.spool)
+        self.workers = Workers(self.cluster, self.here, Trust(self.told.append), spool=self.spool)
 
     def name(self, number: int = 0) -> Path:
         return self.folder / f".0123456789ab-{number}.part"

@@ -14,7 +14,7 @@ from kling_batch import __version__
 from kling_batch.core.outcomes import RemoteFile
 from kling_batch.errors import UsageError
 from kling_batch.workers import dask, tasks
-from kling_batch.workers.coordinator import Done, LostTask
+from kling_batch.workers.cluster import Done, LostTask
 from kling_batch.workers.dask import DaskCluster
 from kling_batch.workers.tasks import FetchOrder
 

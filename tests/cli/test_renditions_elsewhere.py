@@ -1,0 +1,152 @@
+"""Renditions that workers make: taken over as they are, and what is not made there is made here."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import HERO, OTHER, Desk
+
+from kling_batch.core.locations import Location
+from kling_batch.operations import remake
+from kling_batch.renditions.elsewhere import RenditionOrder, Unmade
+from kling_batch.renditions.make import Made
+
+MANIFEST = "name: trial\ndefaults: {mode: text-to-image}\n"
+RECIPES = "renditions: {poster: {format: jpg, width: 64}, small: {format: png, width: %d}}\n"
+DATA = b"made elsewhere"
+FAILED = Unmade("tcp://10.0.0.1:4000", "no space")
+
+
+class Workers:
+    """Makes posters, and nothing else."""
+
+    most = 4
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[str]]] = []
+        self.blamed: list[Unmade] = []
+        self.makes = True
+
+    async def make(
+        self, source: Location, digest: str, orders: Sequence[RenditionOrder]
+    ) -> list[Made | Unmade]:
+        assert isinstance(source, Path)
+        self.asked.append((source.name, [target.name for _, target in orders]))
+        found: list[Made | Unmade] = []
+        for _, target in orders:
+            if self.makes and target.suffix == ".jpg":
+                assert isinstance(target, Path)
+                assert digest == sha256(source.read_bytes()).hexdigest()
+                target.unlink(missing_ok=True)  # a kept file may be a second name of it
+                target.write_bytes(DATA)
+                made = sha256(DATA).hexdigest()
+                found.append(Made(sha256=made, size=len(DATA), content_type="image/jpeg"))
+            else:
+                found.append(FAILED)
+        return found
+
+    def made_here(self, unmade: Unmade) -> None:
+        self.blamed.append(unmade)
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
+    found = Workers()
+
+    @asynccontextmanager
+    async def rendering(scheduler: str | None, *_: Any) -> AsyncIterator[Workers]:
+        assert scheduler == "tcp://farm:8786"
+        yield found
+
+    monkeypatch.setattr(remake, "rendering", rendering)
+    return found
+
+
+def folder(desk: Desk) -> Path:
+    return desk.folder / "outputs/trial/text-to-image"
+
+
+def saved(desk: Desk, width: int = 32) -> None:
+    """Saved files whose renditions are still to be made."""
+    desk.put(f"{MANIFEST}jobs:\n{HERO}{OTHER}")
+    desk.run()
+    desk.put(f"{MANIFEST}{RECIPES % width}jobs:\n{HERO}{OTHER}")
+
+
+WORDS = ("--scheduler", "tcp://farm:8786")
+
+
+def test_each_file_is_asked_for_once_and_what_is_not_made_is_made_here(
+    desk: Desk, workers: Workers
+) -> None:
+    saved(desk)
+
+    assert "4 renditions made" in desk.say("renditions", desk.file, *WORDS)
+
+    assert sorted(workers.asked) == [
+        ("hero.png", ["hero.poster.jpg", "hero.small.png"]),
+        ("other.png", ["other.poster.jpg", "other.small.png"]),
+    ]
+    assert workers.blamed == [FAILED, FAILED]
+    assert (folder(desk) / "hero.poster.jpg").read_bytes() == DATA
+    noted = json.loads((folder(desk) / "hero.png.json").read_bytes())["renditions"]
+    assert noted["poster"]["sha256"] == sha256(DATA).hexdigest()
+    small = (folder(desk) / "hero.small.png").read_bytes()
+    assert noted["small"]["sha256"] == sha256(small).hexdigest()
+    desk.say("verify")
+    assert desk.say("renditions", desk.file, *WORDS) == "0 renditions made\n"
+    assert len(desk.charges()) == 2
+
+
+def test_a_changed_recipe_goes_to_workers_and_a_persons_file_is_kept(
+    desk: Desk, workers: Workers
+) -> None:
+    saved(desk)
+    desk.say("renditions", desk.file, *WORDS)
+    (folder(desk) / "hero.poster.jpg").write_bytes(b"a file of a person's own")
+    workers.asked.clear()
+    desk.put(f"{MANIFEST}{RECIPES % 16}jobs:\n{HERO}{OTHER}")
+
+    desk.say("renditions", desk.file, *WORDS)
+
+    assert sorted(workers.asked) == [
+        ("hero.png", ["hero.poster.jpg", "hero.small.png"]),
+        ("other.png", ["other.small.png"]),
+    ]
+    kept = list(folder(desk).glob("hero.poster.*.jpg"))
+    assert [path.read_bytes() for path in kept] == [b"a file of a person's own"]
+    assert (folder(desk) / "hero.poster.jpg").read_bytes() == DATA
+
+
+def test_what_is_left_of_an_ended_run_is_removed(desk: Desk, workers: Workers) -> None:
+    saved(desk)
+    desk.say("renditions", desk.file, *WORDS)
+    with closing(sqlite3.connect(desk.folder / "outputs/ledger.db")) as ledger, ledger:
+        ledger.execute("UPDATE renditions SET sha256 = NULL, size = NULL, made_at = NULL")
+    left = folder(desk) / ".hero.poster.01234567.part.jpg"
+    left.write_bytes(b"of a worker that went on")
+
+    assert "4 renditions made" in desk.say("renditions", desk.file, *WORDS)
+
+    assert not left.exists()
+
+
+def test_of_an_edited_file_nothing_is_made_here_either(desk: Desk, workers: Workers) -> None:
+    saved(desk)
+    workers.makes = False
+    hero = folder(desk) / "hero.png"
+    hero.write_bytes(hero.read_bytes()[:-1] + b"x")
+
+    told = desk.say("renditions", desk.file, "--only", "hero", *WORDS, code=1)
+
+    assert told.count("hero.png has changed since it was saved") == 2
+    assert "0 renditions made, 2 not made" in told
+    assert not list(folder(desk).glob("hero.*.*g"))
+    assert workers.blamed == []

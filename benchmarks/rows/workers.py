@@ -105,7 +105,7 @@ def scheduler(folder: Path, env: dict[str, str], workers: int) -> Iterator[str]:
                     stderr=told,
                 )
             )
-        for _ in range(600):
+        for _ in range(2400):
             if found := re.search(pattern, log.read_text()):
                 return found[1]
             time.sleep(0.05)

@@ -27,7 +27,8 @@ from kling_batch.report.gallery_entries import Media
 
 ROOT = ObjectAddress("s3://assets/spring")
 
-pytestmark = pytest.mark.acceptance
+#: Forty clips are transcoded, and two cores may have other work.
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400)]
 
 MANIFEST = """\
 version: 1
@@ -54,7 +55,8 @@ class Place:
         self.words = ("run", "batch.yaml", "--emulator-url", address, "--yes", "-j", "20")
 
     def run(self, *more: str, **env: str) -> Any:
-        return run(*self.words, *more, cwd=self.folder, env=self.s3.environment(**env))
+        env = self.s3.environment(**env)
+        return run(*self.words, *more, cwd=self.folder, env=env, timeout=240)
 
     def judge(self, clips: int) -> None:
         """So many clips with sidecars, whole by checksum, and each paid for once."""
@@ -184,7 +186,7 @@ def test_forty_clips_in_a_bucket_have_eighty_renditions(place: Place) -> None:
     after = judge_renditions(place, 40)
     assert {n for n in made if made[n] != after[n]} == {n for n in made if n.endswith(".web.mp4")}
 
-    verify = run("verify", cwd=place.folder, env=place.s3.environment())
+    verify = run("verify", cwd=place.folder, env=place.s3.environment(), timeout=240)
     assert "40 files, 80 renditions: everything fits" in verify.stderr
 
 

@@ -20,7 +20,8 @@ from support.s3_server import S3Server, s3_server
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
 
-pytestmark = pytest.mark.acceptance
+#: Several programs at once take their time on a busy machine.
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400)]
 
 MANIFEST = """\
 version: 1
@@ -279,36 +280,34 @@ def forty_with_renditions(place: Place, s3: S3Server) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.parametrize("workers", [2, 0])
-def test_forty_clips_and_eighty_renditions_end_in_a_bucket(
-    place: Place, s3: S3Server, workers: int
-) -> None:
+def test_forty_clips_and_eighty_renditions_end_in_a_bucket(place: Place, s3: S3Server) -> None:
+    """The same without workers is in test_object_stores.py."""
     place.env = s3.environment()
     place.write(40, "s3://assets/spring", RENDITIONS.format(crf=35))
-    place.with_workers(workers)
-    words = place.command if workers else place.words
+    place.with_workers(2)
+    words = place.command
     process = start(*words, cwd=place.folder, env=place.env)
     while sum(".poster." in path for _, path in s3.requests) < 8 and process.poll() is None:
         time.sleep(0.01)
-    if workers:
-        place.cluster.kill(place.cluster.workers[0])
+    place.cluster.kill(place.cluster.workers[0])
 
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=240)
 
     assert process.returncode == 0, told
-    assert ("has left; what it had begun is done again" in told) == bool(workers)
+    assert "has left; what it had begun is done again" in told
     assert "renditions: 80 made" in told
-    assert "on this machine" not in told
+    # What the killed worker had may be done here; the rest goes on to the other one.
+    assert "of this run are" not in told, told
     before = forty_with_renditions(place, s3)
 
-    again = run(*words, cwd=place.folder, env=place.env)
+    again = run(*words, cwd=place.folder, env=place.env, timeout=240)
 
     assert again.returncode == 0, again.stderr
     assert "nothing to do" in again.stderr + again.stdout
     assert forty_with_renditions(place, s3) == before
 
     place.write(40, "s3://assets/spring", RENDITIONS.format(crf=45))
-    changed = run(*words, cwd=place.folder, env=place.env)
+    changed = run(*words, cwd=place.folder, env=place.env, timeout=240)
 
     assert changed.returncode == 0, changed.stderr
     assert "renditions: 40 made" in changed.stderr + changed.stdout

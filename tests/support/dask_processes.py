@@ -62,7 +62,7 @@ class Processes:
 
     def _told(self, name: str, pattern: str) -> str:
         path = self.folder / f"{name}.log"
-        for _ in range(600):
+        for _ in range(2400):
             if found := re.search(pattern, path.read_text("utf-8")):
                 return found[1]
             time.sleep(0.05)

@@ -24,6 +24,9 @@ _MB = 1_000_000
 _IMAGE_SURE = frozenset({"JPEG", "PNG", "MPO"})
 _IMAGE_TAKEN = _IMAGE_SURE | {"WEBP", "GIF", "AVIF"}
 
+#: Named by every endpoint that takes sound.
+_SOUND_SURE = frozenset({"mp3", "wav"})
+
 #: mp4 and mov are one family to FFmpeg.
 _VIDEO_TAKEN = "mov,mp4,m4a,3gp,3g2,mj2"
 _VIDEO_ENDS = (".mp4", ".mov", ".m4v")
@@ -149,6 +152,11 @@ def _check_sound(
         problems.error(path, f"`{file.path}` {found}", "media", "give an mp3 or a wav")
         return
     subject = _Subject(f"`{file.path}` ({found.seconds:.2f} s)", path, problems)
+    if found.container not in _SOUND_SURE:
+        message = (
+            f"{subject.name} is {found.container}: documented for certain are mp3 and wav only"
+        )
+        problems.warn(path, message, "media")
     _check_size(file, limits, subject)
     _check_length(found.seconds, limits, subject)
 

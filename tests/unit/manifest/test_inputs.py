@@ -422,3 +422,19 @@ def test_a_file_of_another_medium_is_told_in_one_sentence(tmp_path, text, name, 
     make(tmp_path / name)
 
     check(tmp_path, text.replace("FILE", name), [expected], [])
+
+
+def test_a_sound_in_a_format_that_not_every_endpoint_names_is_a_doubt(tmp_path):
+    with av.open(str(tmp_path / "s.flac"), "w") as container:
+        stream = container.add_stream("flac", rate=8000)
+        frame = av.AudioFrame(format="s16", layout="mono", samples=8000 * 6)
+        frame.sample_rate = 8000
+        for packet in (*stream.encode(frame), *stream.encode()):
+            container.mux(packet)
+
+    check(
+        tmp_path,
+        VOICE.replace("FILE", "./s.flac"),
+        [],
+        ["(6.00 s) is flac: documented for certain are mp3 and wav only"],
+    )

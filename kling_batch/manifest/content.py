@@ -30,20 +30,27 @@ _HEIC = Content("HEIC", "image/heic")
 _MP4 = Content("MP4", "video/mp4")
 _MOV = Content("QuickTime", "video/quicktime")
 _M4A = Content("MPEG-4 audio", "audio/mp4")
+_WAV = Content("WAV", "audio/wav")
+_MP3 = Content("MP3", "audio/mpeg")
+_AVI = Content("AVI", "video/x-msvideo")
 
 _MAGIC: tuple[tuple[int, bytes, Content], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", _PNG),
     (0, b"\xff\xd8\xff", _JPEG),
     (0, b"GIF8", _GIF),
     (8, b"WEBP", _WEBP),
-    (8, b"WAVE", Content("WAV", "audio/wav")),
-    (8, b"AVI ", Content("AVI", "video/x-msvideo")),
+    (8, b"WAVE", _WAV),
+    (8, b"AVI ", _AVI),
     (0, b"\x1aE\xdf\xa3", Content("WebM or Matroska", "video/webm")),
-    (0, b"ID3", Content("MP3", "audio/mpeg")),
+    (0, b"ID3", _MP3),
     (0, b"OggS", Content("Ogg", "audio/ogg")),
     (0, b"\xff\xf1", Content("AAC", "audio/aac")),
     (0, b"\xff\xf9", Content("AAC", "audio/aac")),
-    (0, b"\xff\xfb", Content("MP3", "audio/mpeg")),
+    (0, b"\xff\xfb", _MP3),
+    (0, b"\xff\xfa", _MP3),
+    (0, b"\xff\xf3", _MP3),
+    (0, b"\xff\xf2", _MP3),
+    (0, b"fLaC", Content("FLAC", "audio/flac")),
     (0, b"BM", Content("BMP", "image/bmp")),
     (0, b"II*\0", Content("TIFF", "image/tiff")),
     (0, b"MM\0*", Content("TIFF", "image/tiff")),
@@ -57,6 +64,10 @@ _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _BOXES = frozenset(
     (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"sidx", b"styp")
 ) | {b"meta", b"uuid", b"udta", b"pnot", b"emsg", b"prft"}
+
+
+#: Lengths of a WAV file whose end was not known when its header was written.
+_OPEN_LENGTHS = (0xFFFFFFFF, 0x7FFFFFFF)
 
 
 def recognise(head: bytes) -> Content | None:
@@ -103,9 +114,11 @@ def ends_as_it_should(file: BinaryIO, content: Content) -> bool:
         return tail.rstrip(b"\0").endswith(b"\xff\xd9")
     if content is _GIF:
         return tail.rstrip(b"\0").endswith(b";")
-    if content is _WEBP:
+    if content in (_WEBP, _WAV, _AVI):
         file.seek(4)
-        return int.from_bytes(file.read(4).ljust(4, b"\xff"), "little") + 8 <= size
+        length = int.from_bytes(file.read(4).ljust(4, b"\xff"), "little")
+        # Who writes a sound while it is made leaves its length open.
+        return length + 8 <= size or (content is _WAV and length in _OPEN_LENGTHS)
     if content in (_AVIF, _MP4, _MOV, _M4A):
         return not _box_runs_out(file, size)
     return True

@@ -91,7 +91,8 @@ class Files:
         if why is not None:
             raise InvalidValue(f"{name} {why[0]}", why[1])
         kind = TYPES.get(path.suffix.lower(), "application/octet-stream")
-        if content is not None:
+        # Brands tell a sound in MPEG-4 from a clip only where its writer says M4A.
+        if content is not None and (kind, content.content_type) != ("audio/mp4", "video/mp4"):
             kind = content.content_type
         return LocalFile(path=str(path), sha256=digest, size=size, content_type=kind)
 
@@ -135,10 +136,11 @@ def _judged(file: BinaryIO) -> tuple[Content | None, tuple[str, str] | None]:
     content = recognise(head)
     if content is None or ends_as_it_should(file, content) or not _cut_short(file, content):
         return content, None
-    noun = "the picture" if content.content_type.startswith("image/") else "the clip"
+    noun = _NOUNS[content.content_type.partition("/")[0]]
     return content, (f"is cut short: {noun} is not complete", "save or download it again")
 
 
+_NOUNS = {"image": "the picture", "video": "the clip", "audio": "the sound"}
 #: Formats whose end is a mark, which other bytes may follow; the others say how long they are.
 _END_BY_MARK = ("image/jpeg", "image/png", "image/gif")
 #: Pictures with more pixels are not decoded.

@@ -24,6 +24,9 @@ _MB = 1_000_000
 _IMAGE_SURE = frozenset({"JPEG", "PNG", "MPO"})
 _IMAGE_TAKEN = _IMAGE_SURE | {"WEBP", "GIF", "AVIF"}
 
+#: Named by every endpoint that takes sound.
+_SOUND_SURE = frozenset({"mp3", "wav"})
+
 #: mp4 and mov are one family to FFmpeg.
 _VIDEO_TAKEN = "mov,mp4,m4a,3gp,3g2,mj2"
 _VIDEO_ENDS = (".mp4", ".mov", ".m4v")
@@ -54,12 +57,30 @@ def check_media(
         message = f"`{file.path}` is {file.content_type} by its content, and uploaded as that"
         problems.warn(path, message, "wrong-suffix", "give it the right suffix")
     limits = limits or MediaLimits()
-    if media == "image":
+    if other := _other_medium(file, media):
+        message = f"`{file.path}` is {file.content_type} by its content, and no {other[0]}"
+        problems.error(path, message, "media", other[1])
+    elif media == "image":
         _check_image(file, limits, path, problems)
     elif media == "video" or (media and file.content_type.startswith("video/")):
         _check_video(file, limits, path, problems)
     elif media:
         _check_sound(file, limits, path, problems)
+
+
+def _other_medium(file: LocalFile, media: str) -> tuple[str, str] | None:
+    """What a field wants in place of this file, and what to give; None where the kinds agree."""
+    kind, wanted = file.content_type.partition("/")[0], media.split(" or ")
+    if kind not in _WANTED or kind in wanted:
+        return None
+    return _WANTED.get(wanted[0])
+
+
+_WANTED = {
+    "image": ("picture", "give a JPEG or a PNG"),
+    "video": ("video", "give an mp4 or a mov"),
+    "audio": ("sound", "give an mp3 or a wav"),
+}
 
 
 def seconds_of(file: LocalFile) -> float | None:
@@ -110,7 +131,8 @@ def _check_video(
         return
     name = f"`{file.path}` ({found.width}×{found.height}, {found.seconds:.2f} s)"
     if found.container != _VIDEO_TAKEN or not file.path.lower().endswith(_VIDEO_ENDS):
-        problems.error(path, f"{name}: fal takes .mp4 and .mov only", "media")
+        hint = "name it so" if found.container == _VIDEO_TAKEN else "convert it"
+        problems.error(path, f"{name}: fal takes .mp4 and .mov only", "media", hint)
     subject = _Subject(name, path, problems)
     _check_length(found.seconds, limits, subject)
     _check_frame(found, limits, subject)
@@ -130,6 +152,11 @@ def _check_sound(
         problems.error(path, f"`{file.path}` {found}", "media", "give an mp3 or a wav")
         return
     subject = _Subject(f"`{file.path}` ({found.seconds:.2f} s)", path, problems)
+    if found.container not in _SOUND_SURE:
+        message = (
+            f"{subject.name} is {found.container}: documented for certain are mp3 and wav only"
+        )
+        problems.warn(path, message, "media")
     _check_size(file, limits, subject)
     _check_length(found.seconds, limits, subject)
 

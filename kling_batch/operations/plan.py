@@ -23,6 +23,7 @@ from kling_batch.operations.rendition_tasks import tasks_of
 from kling_batch.operations.services import caps_now, gateway_of
 from kling_batch.operations.targets import check_folders, room_warnings
 from kling_batch.planning.account import AccountUse
+from kling_batch.planning.approval import unpriced_under_cap
 from kling_batch.planning.builder import as_decided, build_plan, store_of
 from kling_batch.planning.coverage import Coverage
 from kling_batch.planning.plan import Plan
@@ -84,6 +85,8 @@ def plan_run(
     warnings = (*unchecked, *search.notices, *ledgers_nearby(batches, settings, plan))
     if trial:
         warnings = (*warnings, trial_warning(settings.ledger))
+    if refused := unpriced_under_cap(plan, settings):
+        warnings = (*warnings, f"`run` will refuse this: {refused}")
     return PlannedRun(
         plan=plan,
         settings=settings,

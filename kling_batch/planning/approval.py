@@ -46,14 +46,9 @@ class Approval:
         Raises:
             UsageError: there is no approval, or a cap could not hold.
         """
+        if told := unpriced_under_cap(plan, self.settings):
+            raise UsageError(told)
         payable = [item for item in plan.items if self._may_pay(item)]
-        for job in (item.job for item in payable):
-            cap = self.settings.budget.cap_of(job)
-            if cap is not None and is_unpriced(job):
-                raise UsageError(
-                    f"{job.label}: its price is unknown, so {cap.name} cannot hold; "
-                    "give the job a `price:`"
-                )
         if not payable or self.unread is not None:
             return
         if self.confirm is not None:
@@ -119,7 +114,7 @@ class Approval:
 
     def _may_pay(self, item: PlannedJob) -> bool:
         """Whether this is a payment."""
-        return item.action is Action.SUBMIT
+        return _is_payment(item)
 
     def _may_be_paid_later(self, item: PlannedJob) -> bool:
         """Whether a next attempt of what the plan only collects may be a payment."""
@@ -132,3 +127,24 @@ class Approval:
 
 #: What a person has yet to decide, or decided against, is no part of any approval.
 _UNDECIDED = (Action.HOLD, Action.DECLINED)
+
+
+def unpriced_under_cap(plan: Plan, settings: Settings) -> str:
+    """Why a cap cannot hold: jobs of unknown price that it covers; empty where there are none."""
+    capped = (
+        (item.job, cap)
+        for item in plan.items
+        if _is_payment(item) and is_unpriced(item.job)
+        if (cap := settings.budget.cap_of(item.job)) is not None
+    )
+    first = next(capped, None)
+    if first is None:
+        return ""
+    job, cap = first
+    told = f"{job.label}: its price is unknown, so {cap.name} cannot hold; give the job a `price:`"
+    others = sum(1 for _ in capped)
+    return f"{told} ({count(others, 'more job')} like it)" if others else told
+
+
+def _is_payment(item: PlannedJob) -> bool:
+    return item.action is Action.SUBMIT

@@ -19,9 +19,9 @@ from kling_batch.report.plan_view import (
     MANY,
     History,
     footnotes,
-    has_price,
     left_out_lines,
     paid_by_kind,
+    price_text,
     totals_line,
 )
 from kling_batch.report.request_view import as_lines
@@ -82,10 +82,8 @@ def _rows(moving: list[PlannedJob]) -> Iterator[str]:
         yield from ("", f"<details><summary>all {count(len(moving), 'job')}</summary>")
     yield from ("", "| | job | why | cost |", "|---|---|---|---:|")
     for item in moving[:MANY]:
-        price = format_usd(item.job.estimate) if has_price(item) else ""
-        yield (
-            f"| {LABELS[item.action]} | {_cell(item.job.label)} | {_cell(item.reason)} | {price} |"
-        )
+        cells = (LABELS[item.action], _cell(item.job.label), _cell(item.reason), price_text(item))
+        yield f"| {' | '.join(cells)} |"
     if len(moving) > MANY:
         yield f"| | … and {len(moving) - MANY:,} more | | |"
     if folded:

@@ -12,9 +12,10 @@ from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.quantities import MicroUSD, duration, format_usd, rate_text, usd_number
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean
+from kling_batch.core.text import count as count_of
 from kling_batch.planning.account import AccountUse
 from kling_batch.planning.coverage import Coverage
-from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.planning.plan import Action, Plan, PlannedJob, is_unpriced
 from kling_batch.report.costs import ROUNDED, is_rounded
 from kling_batch.report.request_view import as_arguments, as_lines
 from kling_batch.settings import Settings
@@ -68,7 +69,7 @@ def as_text(
 
 
 def _line(item: PlannedJob) -> str:
-    price = format_usd(item.job.estimate) if has_price(item) else ""
+    price = price_text(item)
     note = f" [{item.job.estimate_note}]" if is_paid(item) and item.job.estimate_note else ""
     return f"{LABELS[item.action]:>9}  {price:>8}  {item.job.label}: {clean(item.reason)}{note}"
 
@@ -103,6 +104,13 @@ def has_price(item: PlannedJob) -> bool:
     return is_paid(item) or (item.action is Action.HOLD and not item.duplicate)
 
 
+def price_text(item: PlannedJob) -> str:
+    """Its price as people read it; empty where none is due."""
+    if not has_price(item):
+        return ""
+    return "unknown" if is_unpriced(item.job) else format_usd(item.job.estimate)
+
+
 def totals_line(plan: Plan, settings: Settings) -> str:
     """How many jobs of each kind, and at most how much money."""
     counts = ", ".join(
@@ -111,7 +119,9 @@ def totals_line(plan: Plan, settings: Settings) -> str:
         if (count := plan.count(action))
     )
     cap = f" of at most {format_usd(settings.max_cost)}" if settings.max_cost is not None else ""
-    return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}{_awaiting(plan)}"
+    unknown = sum(is_paid(item) and is_unpriced(item.job) for item in plan.items)
+    beside = f", and {count_of(unknown, 'job')} of unknown price" if unknown else ""
+    return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}{beside}{_awaiting(plan)}"
 
 
 def _awaiting(plan: Plan) -> str:

@@ -56,3 +56,19 @@ def test_live_prices_compare_unit_with_unit(desk: Desk) -> None:
 
     assert told.count("as in the catalogue") == 2
     assert "$0.42 per second" in told
+
+
+def test_a_plan_says_before_what_a_run_under_a_cap_refuses(desk: Desk) -> None:
+    job = "version: 1\nname: raw\njobs: [{id: a, endpoint: acme/dream, input: {prompt: x}}]\n"
+    desk.put(job)
+    sentence = "a: its price is unknown, so --max-cost cannot hold; give the job a `price:`"
+    options = (desk.file, "--emulator-url", desk.url, "--max-cost", "1")
+
+    planned = desk.say("plan", *options)
+
+    assert f"`run` will refuse this: {sentence}" in planned
+    assert "unknown  a: new" in planned
+    assert "1 to pay; up to $0.00 of at most $1.00, and 1 job of unknown price" in planned
+    assert sentence in desk.say("run", *options, code=2)
+    assert "will refuse" not in desk.say("plan", *options[:-2])
+    assert desk.charges() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -163,7 +163,7 @@ def details(endpoints: Iterable[Endpoint]) -> str:
         blocks.append(f"{model} {mode}: {first.doc}")
         blocks += [f"  {e.tier:<9} {price_text(e)}   {e.id}" for e in same]
         blocks += [f"  in doubt: {first.doubt}"] if first.doubt else []
-        blocks += [_parameter(parameter, "  ") for parameter in first.parameters]
+        blocks += _parameters(same)
         blocks += [f"  {name:<22} refused: {why}" for name, why in first.refused.items()]
         blocks.append(f"  fields: {first.evidence}, {first.dated}, {first.source}")
         blocks.append(
@@ -172,8 +172,18 @@ def details(endpoints: Iterable[Endpoint]) -> str:
     return "\n".join(blocks).rstrip()
 
 
-def _parameter(parameter: Parameter, indent: str) -> str:
-    facts: list[str] = []
+def _parameters(tiers: Sequence[Endpoint]) -> Iterator[str]:
+    """The parameters of all tiers, each once; where not every tier has one, those that do."""
+    every = {each.name: each for endpoint in reversed(tiers) for each in endpoint.parameters}
+    first = [each.name for each in tiers[0].parameters]
+    for name in (*first, *(name for name in every if name not in first)):
+        having = [endpoint.tier for endpoint in tiers if name in endpoint.by_name]
+        only = "" if len(having) == len(tiers) else f"{' and '.join(having)} only"
+        yield _parameter(every[name], "  ", only)
+
+
+def _parameter(parameter: Parameter, indent: str, only: str = "") -> str:
+    facts = [only] if only else []
     if parameter.required:
         facts.append("required")
     if parameter.choices:

@@ -201,3 +201,11 @@ def test_an_unpublished_price_stops_a_cap_until_the_job_gives_one(tmp_path: Path
     assert "give the job a `price:`" in refused.stderr
     assert (plan["jobs"][0]["endpoint"], plan["cost_usd"]) == ("acme/v99/dance", 1.5)
     assert "not published" in kling(tmp_path, "catalog", "v99").stdout
+
+
+def test_a_parameter_of_one_tier_is_listed_with_it() -> None:
+    from kling_batch.cli.commands.catalog import details, select
+
+    (line,) = [x for x in details(select(["v2.1", "image-to-video"])).splitlines() if "tail" in x]
+
+    assert "[pro only; or end_image_url]" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import wave
 from fractions import Fraction
 
 import av
@@ -364,3 +365,76 @@ def test_an_avif_whose_brand_is_general_is_one(tmp_path):
     assert recognise(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf").content_type == "image/avif"
     assert recognise(b"\0\0\0\x18ftypqt  \0\0\0\0qt  ").content_type == "video/quicktime"
     assert recognise(b"\0\0\0\x18ftypisom\0\0\0\0isommp41").content_type == "video/mp4"
+
+
+def sound(path, *, kept=1.0, length=None):
+    """A WAV file of 6 s; `kept` of its bytes, and perhaps another length in its header."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(b"\0\1" * 8000 * 6)
+    data = path.read_bytes()
+    if length is not None:
+        data = data[:4] + length.to_bytes(4, "little") + data[8:]
+    path.write_bytes(data[: round(len(data) * kept)])
+    return path
+
+
+VOICE = "jobs:\n- {id: a, mode: voice, voice_url: FILE}\n"
+AVATAR = "jobs:\n- {id: a, mode: avatar, image_url: 'https://x.org/p.png', audio_url: FILE}\n"
+
+
+@pytest.mark.parametrize("text", [VOICE, AVATAR])
+def test_half_a_sound_is_refused(tmp_path, text):
+    sound(tmp_path / "s.wav", kept=0.9)
+
+    check(tmp_path, text.replace("FILE", "s.wav"), ["is cut short: the sound is not complete"], [])
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0])
+def test_a_sound_whose_header_was_written_before_its_end_is_whole(tmp_path, length):
+    sound(tmp_path / "s.wav", length=length)
+
+    check(tmp_path, VOICE.replace("FILE", "s.wav"), [], [])
+
+
+def test_a_sound_under_a_wrong_suffix_has_its_real_type(tmp_path):
+    sound(tmp_path / "s.mp3")
+    text = VOICE.replace("FILE", "s.mp3")
+
+    check(tmp_path, text, [], ["is audio/wav by its content, and uploaded as that"])
+    (job,) = batch(tmp_path, text).jobs
+    assert job.arguments["voice_url"].content_type == "audio/wav"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "make", "expected"),
+    [
+        (EDIT, "x.mp4", lambda path: picture(path, format="PNG"), "image/png by its content, and"),
+        (EDIT, "x.mp4", sound, "is audio/wav by its content, and no video"),
+        (AVATAR, "x.mp3", lambda path: clip(path.with_suffix(".mp4")).rename(path), "no sound"),
+        (VOICE, "x.wav", lambda path: picture(path, format="PNG"), "no sound"),
+        (I2V, "x.png", sound, "is audio/wav by its content, and no picture"),
+    ],
+)
+def test_a_file_of_another_medium_is_told_in_one_sentence(tmp_path, text, name, make, expected):
+    make(tmp_path / name)
+
+    check(tmp_path, text.replace("FILE", name), [expected], [])
+
+
+def test_a_sound_in_a_format_that_not_every_endpoint_names_is_a_doubt(tmp_path):
+    with av.open(str(tmp_path / "s.flac"), "w") as container:
+        stream = container.add_stream("flac", rate=8000)
+        frame = av.AudioFrame(format="s16", layout="mono", samples=8000 * 6)
+        frame.sample_rate = 8000
+        for packet in (*stream.encode(frame), *stream.encode()):
+            container.mux(packet)
+
+    check(
+        tmp_path,
+        VOICE.replace("FILE", "./s.flac"),
+        [],
+        ["(6.00 s) is flac: documented for certain are mp3 and wav only"],
+    )

@@ -11,11 +11,11 @@ import pytest
 from support.engine import PRO, make_job
 from support.ledger import opened, rendered
 
-from kling_batch.core.jobs import Batch, Job, Limits
+from kling_batch.core.jobs import Batch, Job, JobKey, Limits
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import UsageError
 from kling_batch.ledger.ledger import Ledger
-from kling_batch.planning.approval import Approval
+from kling_batch.planning.approval import Approval, unpriced_under_cap
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.settings import RunOptions, resolve
 
@@ -57,6 +57,18 @@ def test_a_job_without_a_price_is_refused_under_a_cap(ledger: Ledger) -> None:
     )
 
     capped.require(plan(PRICED, FREE), ledger)
+
+
+def test_a_plan_knows_what_a_run_will_refuse() -> None:
+    settings = approval(max_cost=MicroUSD(10_000_000)).settings
+    another = UNPRICED._replace(key=JobKey("k1:another"))
+
+    told = unpriced_under_cap(plan(PRICED, UNPRICED, another), settings)
+
+    assert told.endswith("give the job a `price:` (1 more job like it)")
+    assert unpriced_under_cap(plan(PRICED, FREE), settings) == ""
+    assert unpriced_under_cap(plan(UNPRICED, action=Action.KEEP), settings) == ""
+    assert unpriced_under_cap(plan(UNPRICED), approval(yes=True).settings) == ""
 
 
 def test_a_job_without_a_price_is_paid_for_where_no_cap_covers_it(ledger: Ledger) -> None:

@@ -19,6 +19,7 @@ from kling_batch.report.gallery import PAGE, RelativeLinks, page_data, render_pa
 from kling_batch.report.gallery_data import items_of
 from kling_batch.report.gallery_entry import Entry, Media
 from kling_batch.report.posters import make_posters
+from kling_batch.settings import LEDGER_NAME
 
 SIZES = ((1280, 720), (720, 1280), (1024, 1024), (1680, 720), (1024, 768))
 PROMPTS = (
@@ -147,6 +148,7 @@ def write_page(folder: Path, number: int, videos: tuple[Path, ...] = ()) -> Path
     posters = make_posters(folder, ((m.sha256, m.path, m.kind) for m in held))
     data = page_data(
         items_of(shown, RelativeLinks(folder, posters)),
+        ledger=folder / LEDGER_NAME,
         title="Spring campaign",
         total="charged $840.00",
         written="2026-05-01 12:30 UTC",

@@ -78,7 +78,7 @@ class RunOptions:
     offline: bool = False
     #: Hold the inputs of `endpoint:` jobs against fal's schemas.
     schemas: bool = True
-    #: Address of the scheduler whose workers move the files; None: this machine does.
+    #: Address of the scheduler whose workers move files, make renditions; None: this machine does.
     scheduler: str | None = None
 
 

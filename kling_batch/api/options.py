@@ -58,7 +58,8 @@ class Options:
             to buy it anew; default: the manifest's, else seven days.
         offline: `plan` asks nobody, not even fal's request list.
         schemas: hold the inputs of `endpoint:` jobs against fal's own schemas.
-        scheduler: Dask workers move the files: `"tcp://host:8786"`, or `"local"`.
+        scheduler: Dask workers move files and make renditions: `"tcp://host:8786"`, or
+            `"local"`.
         emulator: `True` for the emulator inside this process, or the address of one.
 
     Raises:

@@ -167,7 +167,7 @@ scheduler_option = option(
     "--scheduler",
     type=_scheduler,
     metavar="ADDRESS",
-    help="Dask workers move the files: tcp://host:8786, or local",
+    help="Dask workers move files, make renditions: tcp://host:8786, or local",
 )
 
 

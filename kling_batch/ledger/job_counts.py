@@ -64,12 +64,16 @@ _WAITING_OF_BATCHES = (
     " where n.retired_at is null{batches}"
     " and not exists (select 1 from attempts a where a.job_key = n.job_key) group by j.mode, j.tier"
 )
+#: The plus signs have SQLite read the index of attempts by job instead of one row of `attempts` for
+#: each that is not done; only of an open request fal's answer is read.
 _NOT_DONE = (
-    "select j.mode, j.tier, a.state, a.remote_status, count(*) as number"  # noqa: S608
+    "select j.mode, j.tier, a.state, case a.state when 'submitted' then"  # noqa: S608
+    " (select r.remote_status from attempts r where r.id = a.id) end as remote_status,"
+    " count(*) as number"
     " from attempts a cross join names n on n.job_key = a.job_key and n.retired_at is null"
     " cross join jobs j on j.key = n.job_key"
-    f" where a.state in ({{states}}) and {LATEST_TRY}{{batches}}"
-    " group by j.mode, j.tier, a.state, a.remote_status"
+    f" where +a.state in ({{states}}) and {LATEST_TRY}{{batches}}"
+    " group by 1, 2, 3, 4"
 )
 _GONE_OPEN = (
     "select j.mode, j.tier, a.state, a.remote_status, count(*) as number from attempts a"

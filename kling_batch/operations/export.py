@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.diagnostics import InvalidValue
 from kling_batch.core.jobs import JSON, JobKey, final_id, is_draft_id, output_suffix, prompt_of
 from kling_batch.core.lifecycle import State
@@ -20,11 +21,12 @@ from kling_batch.core.quantities import usd_number
 from kling_batch.core.records import Attempt, File
 from kling_batch.core.verdicts import Verdict, VerdictRow
 from kling_batch.errors import UsageError
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.names import LedgerJob, by_key
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.manifest.paths import PathTemplate, folded
-from kling_batch.output.copies import CopyError, copy_out
+from kling_batch.output.copies import ChangedError, CopyError, copy_out
 from kling_batch.output.store import OutputStore
 
 DEFAULT_NAME = "{job}{suffix}{ext}"
@@ -98,9 +100,9 @@ def export_takes(
         jobs = _jobs(reader, judged, verdicts, done)
         wanted = list(_wanted(reader, jobs, template, folder, done))
         _must_differ(wanted)
-        store = OutputStore({}, ledger.parent)
+        store, verify = OutputStore({}, ledger.parent), command_on(ledger, "verify")
         for each in wanted:
-            _export(each, store, folder, done, link=link)
+            _export(each, store, folder, done, link=link, verify=verify)
     return done
 
 
@@ -176,14 +178,17 @@ def _must_differ(wanted: list[_Wanted]) -> None:
             )
 
 
-def _export(each: _Wanted, store: OutputStore, folder: Path, done: Exported, *, link: bool) -> None:
+def _export(
+    each: _Wanted, store: OutputStore, folder: Path, done: Exported, *, link: bool, verify: Command
+) -> None:
     located = [store.located(file.path) for file in each.files]
     source = next((at for at in located if store.size(at) is not None), located[0])
     file = each.files[0]
     try:
         copy_out(source, each.target, file.sha256, link=link)
     except CopyError as error:
-        done.missing.append(f"{each.job.label}: {error}")
+        see = f"; see: {verify}" if isinstance(error, ChangedError) else ""
+        done.missing.append(f"{each.job.label}: {error}{see}")
         return
     cost = each.attempt.cost if each.attempt.cost is not None else each.attempt.estimate
     arguments = json.loads(each.job.arguments)

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import anyio
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.records import RenditionRow
 from kling_batch.operations.rendition_tasks import Task
@@ -50,12 +51,14 @@ class RenditionFiles:
     Args:
         store: where they lie.
         worker: does what blocks.
+        repair: what to type where a source is no longer what was saved.
     """
 
-    def __init__(self, store: OutputStore, worker: FileWorker) -> None:
+    def __init__(self, store: OutputStore, worker: FileWorker, repair: Command) -> None:
         """Nothing is fetched yet."""
         self._store = store
         self._worker = worker
+        self._repair = repair
         self._sources: dict[str, _Source] = {}
         #: Sources that have the content that was saved.
         self._intact: set[str] = set()
@@ -113,7 +116,7 @@ class RenditionFiles:
             return
         source = self._at(wanted.source_path)
         if self._store.digest(source) != wanted.source_sha256:
-            hint = "`kling-batch verify --repair` puts it back"
+            hint = f"`{self._repair}` puts it back"
             raise OSError(f"{source.name} has changed since it was saved; {hint}")
         self._intact.add(wanted.source_path)
 

@@ -21,6 +21,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from kling_batch.core.events import EventKind, Pace, RenditionTotals, RunEvent
 from kling_batch.core.jobs import JSON, Batch, Job
 from kling_batch.errors import KlingBatchError
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.renditions import (
     begin_rendition,
@@ -82,7 +83,7 @@ class Renditions:
         self._notify = notify
         self._workers = workers or usual_workers()
         self._jobs = {(job.batch, job.label): job for b in self._batches for job in b.jobs}
-        self._files = RenditionFiles(store, worker)
+        self._files = RenditionFiles(store, worker, command_on(ledger.path, "verify", "--repair"))
         self._tried: set[str] = set()
         self._waiting = 0
         self._pool: WorkerPool | None = None

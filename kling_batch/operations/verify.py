@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import keyed
 from kling_batch.core.lifecycle import OPEN, Event, IllegalTransitionError, State, step
 from kling_batch.core.records import AttemptCheck, File, RenditionRow
 from kling_batch.ledger import queries
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.renditions import current_renditions
 from kling_batch.output.store import OutputStore, sidecar_of
@@ -51,7 +53,7 @@ def verify_ledger(reader: Reader, store: OutputStore) -> Verdict:
     # A long snapshot keeps a concurrent run from truncating its write-ahead log.
     reader.end_snapshot()
     findings += _files(files, adopted, store)
-    findings += _renditions(renditions, store)
+    findings += _renditions(renditions, store, command_on(reader.path, "renditions"))
     return Verdict(jobs, len(attempts), len(files), len(renditions), tuple(findings))
 
 
@@ -110,7 +112,7 @@ def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator
             yield Finding(file.path, "the sidecar beside it is missing", repair)
 
 
-def _renditions(rows: list[RenditionRow], store: OutputStore) -> Iterator[Finding]:
+def _renditions(rows: list[RenditionRow], store: OutputStore, make: Command) -> Iterator[Finding]:
     for row in rows:
         try:
             message = row.failure or "not made"
@@ -119,8 +121,7 @@ def _renditions(rows: list[RenditionRow], store: OutputStore) -> Iterator[Findin
         except OSError as error:
             message = f"cannot be read: {error.strerror or error}"
         if message:
-            again = "`kling-batch renditions` makes it again"
-            yield Finding(row.path, f"{message}; {again}", rendition=True)
+            yield Finding(row.path, f"{message}; `{make}` makes it again", rendition=True)
 
 
 def _difference(file: File | RenditionRow, store: OutputStore) -> str:

@@ -31,6 +31,10 @@ class CopyError(Exception):
     """Why a file was not copied; nothing was changed."""
 
 
+class ChangedError(CopyError):
+    """The file is no longer what was saved."""
+
+
 def copy_out(source: Location, target: Path, sha256: str, *, link: bool) -> Copied:
     """Copy a file with its sidecar, or give it a second name.
 
@@ -92,7 +96,7 @@ def _must_have(source: Path, sha256: str) -> None:
     except FileNotFoundError:
         raise CopyError("its file is missing; the next run downloads it again") from None
     if digest != sha256:
-        raise CopyError("its file has changed since it was saved; see: kling-batch verify")
+        raise ChangedError("its file has changed since it was saved")
 
 
 def _present(target: Path, sha256: str) -> Copied:

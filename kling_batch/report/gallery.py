@@ -25,6 +25,7 @@ from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.quantities import format_usd
 from kling_batch.core.records import Money
 from kling_batch.core.text import clean
+from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.output.files import replace_file
@@ -84,6 +85,7 @@ def relative_url(path: Path, folder: Path) -> str:
 def page_data(
     items: list[dict[str, Any]],
     *,
+    ledger: Path,
     title: str,
     total: str,
     emulated: bool = False,
@@ -95,6 +97,7 @@ def page_data(
 
     Args:
         items: as `items_of` gives them.
+        ledger: is named in the commands that the page proposes.
         title: heading and window title.
         total: the money of the ledger, as `money_words` says it.
         emulated: nothing was charged.
@@ -108,9 +111,17 @@ def page_data(
         "emulated": emulated,
         "written": written,
         "served": served,
+        "commands": _commands(ledger),
         **({"origins": list(origins)} if origins else {}),
         "items": items,
     }
+
+
+def _commands(ledger: Path) -> dict[str, str]:
+    """What the page tells people to type, by the name that it has in the script."""
+    words = {"run": ["run"], "review": ["review"], "verify": ["verify"]}
+    words["repair"] = ["verify", "--repair"]
+    return {name: str(command_on(ledger, *each)) for name, each in words.items()}
 
 
 def money_words(money: Money, *, emulated: bool) -> str:
@@ -222,6 +233,7 @@ def write_gallery(
     page = render_page(
         page_data(
             items,
+            ledger=ledger,
             title=title_of(entries),
             total=money_words(money, emulated=service == "emulator"),
             emulated=service == "emulator",

@@ -161,6 +161,7 @@ class Board:
         return render_page(
             page_data(
                 [self._items[name][1] for name in self._order],
+                ledger=self.ledger,
                 title=title_of(self._entries),
                 total=self._total,
                 emulated=self._emulated,

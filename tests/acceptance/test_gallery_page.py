@@ -20,6 +20,7 @@ from kling_batch.report.gallery_data import items_of
 
 pytestmark = [pytest.mark.acceptance, needs_chromium]
 
+LEDGER = Path("/work of others/ledger.db")
 HOSTILE = "</script><img src=x onerror=alert(2)>\"' {{ 7*7 }}"
 
 
@@ -69,7 +70,7 @@ def test_two_thousand_renders_cost_no_more_than_those_in_sight(
     shown = entries(tmp_path, 2000)
     target = tmp_path / "gallery.html"
     links = RelativeLinks(tmp_path)
-    data = page_data(items_of(shown, links), title="Spring", total="charged $0.00")
+    data = page_data(items_of(shown, links), ledger=LEDGER, title="Spring", total="charged $0.00")
     target.write_text(render_page(data), encoding="utf-8")
     tab = Tab(chromium)
     tab.open(target.as_uri())
@@ -367,7 +368,7 @@ def test_who_may_not_judge_is_told_on_the_page(chromium: Any, tmp_path: Path) ->
     links = RelativeLinks(tmp_path)
     items = items_of(entries(tmp_path, 3), links)
     target = tmp_path / "gallery.html"
-    data = page_data(items, title="Spring", total="charged $0.00", served=served)
+    data = page_data(items, ledger=LEDGER, title="Spring", total="charged $0.00", served=served)
     target.write_text(render_page(data), encoding="utf-8")
     tab = Tab(chromium)
     tab.open(target.as_uri())

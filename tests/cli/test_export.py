@@ -102,9 +102,12 @@ def test_a_file_that_is_missing_or_changed_is_told_and_the_others_are_copied(
     path = source(judged, "hero-t2.png")
     path.write_bytes(b"noise") if damage == "changed" else path.unlink()
 
-    told = judged.say("export", "--picked", "cut", "--approved", code=1)
+    (judged.folder / "outputs").rename(judged.folder / "moved")
+
+    told = judged.say("export", "--picked", "cut", "--approved", "-o", "moved", code=1)
 
     assert f"hero#2: its file {'has changed' if damage == 'changed' else 'is missing'}" in told
+    assert ("see: kling-batch verify --ledger moved/ledger.db" in told) is (damage == "changed")
     assert "other.png" in files(judged.folder / "cut")
     assert "hero-t2.png" not in files(judged.folder / "cut")
 

@@ -168,7 +168,11 @@ def test_nothing_is_made_of_a_file_that_was_edited(desk: Desk) -> None:
     file.write_bytes(content[:-1] + b"x")
     put(desk, HERO)
 
-    assert "hero.png has changed since it was saved" in desk.run(code=1)
+    (desk.folder / "outputs").rename(desk.folder / "moved")
+    told = desk.run("-o", "moved", code=1)
+    repair = "kling-batch verify --repair --ledger moved/ledger.db"
+    assert f"hero.png has changed since it was saved; `{repair}` puts it back" in told
+    (desk.folder / "moved").rename(desk.folder / "outputs")
     assert "hero.poster.jpg" not in files(desk)
     desk.say("verify", "--repair", "--emulator-url", desk.url)
     assert file.read_bytes() == content
@@ -338,6 +342,10 @@ def test_verify_compares_them_and_repair_makes_them_again(desk: Desk) -> None:
     said = desk.say("verify", code=1)
     assert "hero.poster.jpg: missing; `kling-batch renditions` makes it again" in said
     assert "other.poster.jpg: the content has changed since it was saved" in said
+    (desk.folder / "outputs").rename(desk.folder / "moved")
+    told = desk.say("verify", "-o", "moved", code=1)
+    assert "missing; `kling-batch renditions --ledger moved/ledger.db` makes it again" in told
+    (desk.folder / "moved").rename(desk.folder / "outputs")
     desk.say("verify", "--repair")
 
     assert edited.read_bytes() == content

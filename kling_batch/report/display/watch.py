@@ -6,6 +6,7 @@ can be used beside a run. Must not know what it draws.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from kling_batch.report.display.stream import SafeStream
 SECONDS = 2.0
 
 _HOME, _END_OF_LINE, _END_OF_SCREEN, _ALL = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[2J"
+#: The rest of a folded line, which is indented.
+_CONTINUED = re.compile(r"(?:\x1b\[[\d;]*m)* ")
 
 
 def watch(lines_of: Callable[[Page], Sequence[str]]) -> None:
@@ -50,5 +53,12 @@ def _screen(lines: Sequence[str], height: int) -> str:
     room = max(1, height - 1)
     blank = max((n for n, line in enumerate(lines) if not line), default=len(lines) - 2)
     summary = lines[blank + 1 :][-room:]
-    shown = lines if len(lines) <= room else [*lines[: room - len(summary)], *summary]
+    shown = lines if len(lines) <= room else [*_whole(lines, room - len(summary)), *summary]
     return "".join(f"{line}{_END_OF_LINE}\n" for line in shown) + _END_OF_SCREEN
+
+
+def _whole(lines: Sequence[str], room: int) -> Sequence[str]:
+    """The first of the lines, without the beginning of one whose folded rest has no room."""
+    while room > 1 and _CONTINUED.match(lines[room]):
+        room -= 1
+    return lines[:room]

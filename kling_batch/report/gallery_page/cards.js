@@ -77,7 +77,7 @@ function picture(media) {
 function why(item) {
   const gone = item.media.find((media) => media.missing), other = item.media.find((media) => media.changed);
   if (gone) return [`${gone.name} is no longer here`, "The next run fetches it again, at no cost."];
-  if (other) return [`${other.name} has changed since it was saved`, "To fetch it again, at no cost: kling-batch verify --repair"];
+  if (other) return [`${other.name} has changed since it was saved`, `To fetch it again, at no cost: ${commands.repair}`];
   return [item.message || (item.state === "done" ? "no file" : item.state), item.next || ""];
 }
 

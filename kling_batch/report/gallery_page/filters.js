@@ -51,7 +51,7 @@ function applyFilters() {
   $("count").value = filtered() ? `${visible.length.toLocaleString("en")} of ${all.toLocaleString("en")}` : "";
   $("clear").hidden = !filtered();
   $("empty").hidden = visible.length > 0;
-  $("empty").textContent = items.length ? "Nothing fits the filter." : "Nothing here yet. Renders appear after: kling-batch run";
+  $("empty").textContent = items.length ? "Nothing fits the filter." : `Nothing here yet. Renders appear after: ${commands.run}`;
   layOut();
 }
 

@@ -1,6 +1,8 @@
 // The data of the page, and what is asked of an item. Foreign text is only ever set as text.
 const data = JSON.parse(document.getElementById("data").textContent);
 const served = data.served;
+// What people are told to type; each names the ledger that the page is of.
+const commands = data.commands;
 const items = [];
 const byId = new Map();
 

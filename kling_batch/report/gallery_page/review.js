@@ -72,7 +72,7 @@ async function poll() {
     failing = 0;
   } catch (error) {
     failing += 1;
-    if (failing > 1) notice(error.told ? error.message : "The review server has ended, so nothing more can be judged here. Start it again with: kling-batch review");
+    if (failing > 1) notice(error.told ? error.message : `The review server has ended, so nothing more can be judged here. Start it again with: ${commands.review}`);
   }
   setTimeout(poll, failing ? 3000 : 1200);
 }

@@ -41,7 +41,7 @@ function pane(item, media, several) {
   } else if (media.kind === "video") {
     const player = h("video", { playsInline: true, loop: true, muted: !soundOn || item !== viewed, preload: "auto", "aria-label": item.label });
     if (media.poster) player.poster = media.poster;
-    player.onerror = () => player.replaceWith(h("div", { className: "no-file" }, h("p", { className: "note" }, `${media.name} cannot be played here`), h("p", { className: "hint" }, "kling-batch verify checks the files")));
+    player.onerror = () => player.replaceWith(h("div", { className: "no-file" }, h("p", { className: "note" }, `${media.name} cannot be played here`), h("p", { className: "hint" }, `${commands.verify} checks the files`)));
     player.src = media.url;
     body.push(player);
   } else if (media.kind === "audio") {

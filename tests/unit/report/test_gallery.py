@@ -41,6 +41,7 @@ from kling_batch.report.gallery_entry import Entry, Media
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"' {{ 7*7 }} \x00\u202e"
 NOW = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
 FOLDER = Path("/out")
+LEDGER = FOLDER / "ledger.db"
 
 
 def entry(job: str = "clip", state: str = "done", **more: Any) -> Entry:
@@ -65,7 +66,10 @@ def picture(name: str = "a.png", kind: str = "image", **more: Any) -> Media:
 def html_of(entries: Iterable[Entry], *, title: str = "spring", **more: Any) -> str:
     links = RelativeLinks(FOLDER, {"5a" * 32})
     return render_page(
-        page_data(items_of(entries, links), title=title, total="charged $0.42", **more)
+        page_data(
+            items_of(entries, links),
+            **{"ledger": LEDGER, "title": title, "total": "charged $0.42", **more},
+        )
     )
 
 
@@ -644,3 +648,16 @@ def test_tags_come_from_the_manifest(tmp_path: Path) -> None:
 
     target = write_gallery(rig.ledger_path, tmp_path, tags={job.key: ("hero", "wide")})
     assert Page(target.read_text()).items[0]["tags"] == ["hero", "wide"]
+
+
+def test_what_the_page_proposes_is_about_its_own_ledger() -> None:
+    assert page(entry()).data["commands"] == {
+        "run": "kling-batch run --ledger /out/ledger.db",
+        "review": "kling-batch review --ledger /out/ledger.db",
+        "verify": "kling-batch verify --ledger /out/ledger.db",
+        "repair": "kling-batch verify --repair --ledger /out/ledger.db",
+    }
+    usual = page(entry(), ledger=Path("outputs/ledger.db")).data["commands"]
+    assert usual["repair"] == "kling-batch verify --repair"
+    trial = page(entry(), ledger=Path("outputs-emulator/ledger.db")).data["commands"]
+    assert trial["review"] == "kling-batch review --emulator"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from heapq import heapreplace
 from itertools import pairwise
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.look_simulation import Measured, Simulation, around
+from support.look_simulation import LATENCY, Measured, Simulation, around
 
 from kling_batch.core.records import Service
 from kling_batch.engine.looks import CLOSEST, FARTHEST, Look, Looks
@@ -191,6 +192,44 @@ def test_a_queue_without_positions_is_asked_by_age() -> None:
     later = Measured.of(simulation.requests[400:])
     assert later.lateness <= 0.12 * later.duration
     assert later.requests <= 13
+
+
+def list_schedule(simulation: Simulation) -> float:
+    """When the last request would end if all were submitted at once."""
+    free: list[float] = [LATENCY] * simulation.slots
+    for request in simulation.requests:
+        heapreplace(free, free[0] + request.service)
+    return max(free)
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("seconds", [2, 5, 30, 94])
+@pytest.mark.parametrize("window", [40, 100, pytest.param(400, marks=pytest.mark.acceptance)])
+@pytest.mark.parametrize("slots", [2, 8, 40])
+def test_a_batch_takes_as_long_as_its_slots_need(
+    slots: int, window: int, seconds: float, known: bool
+) -> None:
+    """With more requests open than slots, what is open never hides what has ended."""
+    learned = history(seconds, 0.15) if known else []
+    draw = around(seconds, 0.15)
+    simulation = Simulation(
+        count=max(60, window * 3 // 2), draw=draw, window=window, slots=slots, history=learned
+    ).run()
+
+    last = max(each.found for each in simulation.requests)
+    assert last <= 1.06 * list_schedule(simulation)
+    measured = Measured.of(simulation.requests)
+    # What waits for hours is looked at every ten minutes.
+    assert measured.requests <= (10 if known else 23) + measured.duration / FARTHEST
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_no_stall_where_a_run_opens_five_requests_for_each_slot(known: bool) -> None:
+    """Sixty jobs of five seconds, forty open, eight slots: an end is noticed within two seconds."""
+    learned = history(5, 0.15) if known else []
+    simulation = Simulation(count=60, draw=around(5, 0.15), slots=8, history=learned).run()
+
+    assert max(each.found - each.ended for each in simulation.requests) < 2.0
 
 
 # -- whatever is seen --------------------------------------------------------------------------

@@ -44,19 +44,19 @@ def _storage_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Any]:
-    """A desk with no manifest yet."""
-    from support.cli import desk_in
+def empty_workspace(tmp_path: Path) -> Iterator[Any]:
+    """A workspace without a manifest."""
+    from support.cli import workspace_in
 
-    with desk_in(tmp_path, "m.yaml") as place:
+    with workspace_in(tmp_path, "m.yaml") as place:
         yield place
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Any]:
-    """A desk with a manifest of two jobs."""
-    from support.cli import MANIFEST, desk_in
+def workspace(tmp_path: Path) -> Iterator[Any]:
+    """A workspace with a manifest of two jobs."""
+    from support.cli import MANIFEST, workspace_in
 
-    with desk_in(tmp_path, "desk.yaml") as place:
+    with workspace_in(tmp_path, "workspace.yaml") as place:
         place.put(MANIFEST)
         yield place

@@ -15,7 +15,7 @@ import pytest
 import kling_batch
 
 ROOT = Path(kling_batch.__file__).parent
-HOUSE = "kling_batch"
+PACKAGE = "kling_batch"
 
 
 @cache
@@ -37,7 +37,7 @@ EMULATOR = {name: path for name, path in MODULES.items() if name.partition(".")[
 def imports(path: Path, *, late: bool) -> Iterator[str]:
     """Absolute names of what a module imports; `late`: inside functions too."""
     nodes = ast.walk(tree(path)) if late else top_level(tree(path))
-    package = [HOUSE, *path.relative_to(ROOT).parent.parts]
+    package = [PACKAGE, *path.relative_to(ROOT).parent.parts]
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -45,8 +45,8 @@ def imports(path: Path, *, late: bool) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             whole = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
-                inner = f"{whole}.{alias.name}".removeprefix(f"{HOUSE}.")
-                yield f"{HOUSE}.{inner}" if inner in MODULES else whole
+                inner = f"{whole}.{alias.name}".removeprefix(f"{PACKAGE}.")
+                yield f"{PACKAGE}.{inner}" if inner in MODULES else whole
 
 
 def top_level(module: ast.Module) -> Iterator[ast.AST]:
@@ -58,12 +58,12 @@ def top_level(module: ast.Module) -> Iterator[ast.AST]:
 
 def house(path: Path, *, late: bool) -> set[str]:
     """What of the house a module imports."""
-    found = {name for name in imports(path, late=late) if name.split(".")[0] == HOUSE}
-    return {name.removeprefix(HOUSE).removeprefix(".") for name in found} - {""}
+    found = {name for name in imports(path, late=late) if name.split(".")[0] == PACKAGE}
+    return {name.removeprefix(PACKAGE).removeprefix(".") for name in found} - {""}
 
 
 def libraries(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imports(path, late=True)} - {HOUSE}
+    return {name.split(".")[0] for name in imports(path, late=True)} - {PACKAGE}
 
 
 def homes(library: str) -> set[str]:
@@ -123,7 +123,7 @@ def test_each_library_has_its_home(library: str) -> None:
 def test_every_outside_library_is_known_here() -> None:
     outside = {library for path in CLIENT.values() for library in libraries(path)}
 
-    assert outside - set(sys.stdlib_module_names) - {HOUSE} <= set(HOMES)
+    assert outside - set(sys.stdlib_module_names) - {PACKAGE} <= set(HOMES)
 
 
 # -- pure ---------------------------------------------------------------------------------------

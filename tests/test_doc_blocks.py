@@ -21,7 +21,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from support import documents
-from support.cli import invoke
+from support.cli import run_command
 from support.process import environment, free_port
 from test_docs import DOCUMENTS, ledger
 
@@ -204,7 +204,7 @@ def check_manifest(block: Block, folder: Path) -> None:
     shutil.copytree(ROOT / "manifests", folder, dirs_exist_ok=True)
     files_of(block.document, folder)
     (folder / "shown.yaml").write_text(block.text)
-    done = invoke("validate", "shown.yaml", cwd=folder)
+    done = run_command("validate", "shown.yaml", cwd=folder)
     assert done.returncode == 0, f"{block.place}\n{done.stderr}"
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import invoke, words_of
+from support.cli import run_command, words_of
 from support.process import SIGNALS, environment
 
 #: Started with the signals ignored; says how a program begins that it starts, before and after.
@@ -42,9 +42,11 @@ def test_a_program_begins_with_default_signals_although_its_parent_ignores_them(
     assert done.stdout.splitlines() == ignored
 
 
-def test_a_command_in_this_process_is_told_by_its_code_and_its_two_streams(tmp_path: Path) -> None:
-    good = invoke("--version", cwd=tmp_path)
-    bad = invoke("run", "nowhere.yaml", "--emulator", cwd=tmp_path)
+def test_a_command_in_this_process_is_reported_by_its_code_and_its_two_streams(
+    tmp_path: Path,
+) -> None:
+    good = run_command("--version", cwd=tmp_path)
+    bad = run_command("run", "nowhere.yaml", "--emulator", cwd=tmp_path)
 
     assert (good.returncode, good.stderr) == (0, "")
     assert good.stdout.startswith("kling-batch")
@@ -64,7 +66,7 @@ def test_a_command_in_this_process_leaves_the_process_as_it_was(
         return (Path.cwd(), dict(os.environ), sys.argv, sys.stdout, sys.stderr, handlers)
 
     before = state()
-    done = invoke("run", "m.yaml", "--emulator", cwd=tmp_path)
+    done = run_command("run", "m.yaml", "--emulator", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "outputs-emulator/ledger.db").is_file()

@@ -173,7 +173,7 @@ def commands_of(text: str) -> list[str]:
 def test_commands_of_the_examples_are_accepted(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from support.cli import invoke
+    from support.cli import run_command
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "campaign.yaml").write_text(MANIFEST)
@@ -183,7 +183,7 @@ def test_commands_of_the_examples_are_accepted(
     assert commands or path.name in without
     for command in commands:
         words = command.split()
-        done = invoke(*words, "--emulator", cwd=tmp_path)
+        done = run_command(*words, "--emulator", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 from support.books import paid_once
-from support.cli import Desk
+from support.cli import Workspace
 from support.process import free_port, run, start, wait_for
 
 from kling_batch.cli.main import cli
@@ -14,20 +14,20 @@ from kling_batch.emulator import Fault
 #: Exit code and command; what is under way, failed or done is what the later ones need.
 STEPS = (
     (0, "init new.yaml"),
-    (0, "validate desk.yaml"),
+    (0, "validate workspace.yaml"),
     (0, "schema"),
     (0, "catalog"),
     (0, "completion bash"),
     (0, "doctor --emulator-url {url}"),
-    (0, "compare desk.yaml"),
-    (0, "plan desk.yaml --save plan.json"),
-    (1, "run desk.yaml --emulator-url {url} --plan plan.json"),
+    (0, "compare workspace.yaml"),
+    (0, "plan workspace.yaml --save plan.json"),
+    (1, "run workspace.yaml --emulator-url {url} --plan plan.json"),
     (0, "why one"),
     (0, "retry one"),
     (2, "resolve one --not-submitted"),
-    (0, "run desk.yaml --emulator-url {url}"),
+    (0, "run workspace.yaml --emulator-url {url}"),
     (0, "reroll two"),
-    (6, "run desk.yaml --emulator-url {url} --detach"),
+    (6, "run workspace.yaml --emulator-url {url} --detach"),
     (0, "cancel --all --emulator-url {url}"),
     (2, "adopt one plan.json"),
     (0, "list"),
@@ -35,7 +35,7 @@ STEPS = (
     (0, "status"),
     (0, "report"),
     (0, "verify"),
-    (0, "renditions desk.yaml"),
+    (0, "renditions workspace.yaml"),
     (0, "gallery"),
     (0, "verdict two pick"),
     (0, "export --picked picked"),
@@ -45,18 +45,20 @@ STEPS = (
 
 
 @pytest.mark.acceptance
-def test_every_command_runs_as_a_program(desk: Desk) -> None:
-    desk.world.faults.add(
+def test_every_command_runs_as_a_program(workspace: Workspace) -> None:
+    workspace.world.faults.add(
         Fault(stage="job", what="fail", error="content_policy_violation", prompt="first", times=1)
     )
 
     for code, step in STEPS:
         if step.startswith("reroll"):
-            paid_once(desk, 2)
-            desk.world.settings.service_times = {"image": 600.0}  # there is something to cancel
+            paid_once(workspace, 2)
+            workspace.world.settings.service_times = {
+                "image": 600.0
+            }  # there is something to cancel
         if step.startswith("generate"):
-            desk.finish()
-        done = run(*step.format(url=desk.url).split(), cwd=desk.folder)
+            workspace.finish()
+        done = run(*step.format(url=workspace.url).split(), cwd=workspace.folder)
 
         assert done.returncode == code, f"{step}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr
@@ -64,19 +66,25 @@ def test_every_command_runs_as_a_program(desk: Desk) -> None:
 
     typed = {step.partition(" ")[0] for _, step in STEPS}
     assert typed | {"emulator", "mcp", "review"} == set(cli.list_commands(click.Context(cli)))
-    assert max(desk.charges()) <= 2
+    assert max(workspace.charges()) <= 2
 
 
-def test_the_emulator_serves_as_a_program_until_it_is_told_to_end(desk: Desk) -> None:
+def test_the_emulator_serves_as_a_program_until_it_is_reported_to_end(workspace: Workspace) -> None:
     port = free_port()
-    with start("emulator", "--port", str(port), "--profile", "instant", cwd=desk.folder) as process:
+    with start(
+        "emulator", "--port", str(port), "--profile", "instant", cwd=workspace.folder
+    ) as process:
         wait_for(port, process)
         done = run(
-            "run", "desk.yaml", "--emulator-url", f"http://127.0.0.1:{port}", cwd=desk.folder
+            "run",
+            "workspace.yaml",
+            "--emulator-url",
+            f"http://127.0.0.1:{port}",
+            cwd=workspace.folder,
         )
         process.terminate()
         process.communicate(timeout=30)
 
     assert done.returncode == 0, done.stderr
     assert process.returncode == 0
-    assert desk.pictures() == ["one.png", "two.png"]
+    assert workspace.pictures() == ["one.png", "two.png"]

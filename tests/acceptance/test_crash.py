@@ -235,7 +235,7 @@ def test_lost_answers_are_found_in_the_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.acceptance
-def test_lost_answers_and_no_list_are_told_and_nothing_is_sent_again(tmp_path: Path) -> None:
+def test_lost_answers_and_no_list_are_reported_and_nothing_is_sent_again(tmp_path: Path) -> None:
     """The same, and the key may not read the list: exit 5, everything else is done."""
     lost = Fault(stage="submit.after", what="reset", every=7)
     with night(tmp_path, 100, lost, list_allowed=False) as hundred:

@@ -207,7 +207,7 @@ def test_a_full_disk_under_the_ledger_sends_nothing(place: Place) -> None:
         place.everything_is_here_and_paid_once()
 
 
-def test_an_acceptance_that_the_disk_cannot_take_is_told_and_found_again(place: Place) -> None:
+def test_an_acceptance_that_the_disk_cannot_take_is_reported_and_found_again(place: Place) -> None:
     # One job alone: nothing else writes while the disk is being filled.
     place.world.faults.add(Fault(stage="submit.after", what="delay", seconds=2.0, nth=2))
     with disk(place.folder / "small", 3_000) as small:
@@ -235,7 +235,7 @@ def test_an_acceptance_that_the_disk_cannot_take_is_told_and_found_again(place: 
 # -- read-only ---------------------------------------------------------------------------------
 
 
-def test_a_read_only_folder_is_a_sentence_and_nothing_is_sent(place: Place) -> None:
+def test_a_read_only_folder_is_a_message_and_nothing_is_sent(place: Place) -> None:
     with disk(place.folder / "outputs", 10_000) as outputs:
         remount(outputs, "ro")
 

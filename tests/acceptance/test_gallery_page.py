@@ -343,7 +343,7 @@ def test_a_real_ledger_moved_elsewhere_with_hostile_prompts(chromium: Any, tmp_p
     assert tab.complaints == []
 
 
-def test_files_that_are_gone_or_damaged_are_told(chromium: Any, tmp_path: Path) -> None:
+def test_files_that_are_gone_or_damaged_are_reported(chromium: Any, tmp_path: Path) -> None:
     rig = Rig(tmp_path, Settings(concurrency=8, media="template"))
     rig.run([make_job("gone"), make_job("broken", prompt="b"), make_job("noise", prompt="n")])
     (tmp_path / "test/gone.mp4").unlink()
@@ -363,7 +363,7 @@ def test_files_that_are_gone_or_damaged_are_told(chromium: Any, tmp_path: Path) 
     tab.page.wait_for_selector("text=cannot be played here")
 
 
-def test_who_may_not_judge_is_told_on_the_page(chromium: Any, tmp_path: Path) -> None:
+def test_who_may_not_judge_is_reported_on_the_page(chromium: Any, tmp_path: Path) -> None:
     served = {"version": 1, "epoch": "e", "author": "", "can_write": False, "reason": "Only look"}
     links = RelativeLinks(tmp_path)
     items = items_of(entries(tmp_path, 3), links)

@@ -1,4 +1,4 @@
-"""Files and folders that may not be read or written: a sentence with the name, and nothing lost."""
+"""Files and folders that may not be read or written: a message with the name, and nothing lost."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Folder:
         words = ("run", "no.yaml", "--only", "done", "--emulator-url", url)
         assert run(*words, cwd=path).returncode == 0
 
-    def say(self, *words: str, code: int) -> str:
+    def invoke(self, *words: str, code: int) -> str:
         done = subprocess.run(
             [*obeying(), sys.executable, "-m", "kling_batch", *words],
             cwd=self.path,
@@ -79,39 +79,39 @@ def test_what_verify_may_not_read_is_a_finding_and_is_not_fetched_over(
 ) -> None:
     getattr(folder, closed).chmod(0)
 
-    told = folder.say("verify", *more, "--emulator-url", folder.url, code=1)
+    told = folder.invoke("verify", *more, "--emulator-url", folder.url, code=1)
 
     assert "no/text-to-image/done.png: cannot be read: Permission denied" in told
     assert "1 finding" in told
     getattr(folder, closed).chmod(0o755)
-    assert "everything fits" in folder.say("verify", code=0)
+    assert "everything fits" in folder.invoke("verify", code=0)
     assert list(folder.world.books.charges().values()) == [1]
 
 
-def test_a_gallery_that_cannot_be_written_is_a_sentence(folder: Folder) -> None:
+def test_a_gallery_that_cannot_be_written_is_a_message(folder: Folder) -> None:
     folder.outputs.chmod(0o555)
 
-    told = folder.say("gallery", code=2)
+    told = folder.invoke("gallery", code=2)
 
     assert told.startswith("kling-batch: the page cannot be written into outputs:")
     assert "Permission denied" in told
     assert "kling-batch gallery --ledger outputs/ledger.db --output FOLDER" in told
 
 
-def test_a_file_that_cannot_be_adopted_is_a_sentence_and_changes_nothing(folder: Folder) -> None:
+def test_a_file_that_cannot_be_adopted_is_a_message_and_changes_nothing(folder: Folder) -> None:
     mine = folder.path / "mine.png"
     mine.write_bytes(folder.picture.read_bytes())
     folder.folder.chmod(0o555)
 
-    told = folder.say("adopt", "open", "mine.png", code=1)
+    told = folder.invoke("adopt", "open", "mine.png", code=1)
 
     assert told.startswith("kling-batch: outputs/no/text-to-image/")
     assert "Permission denied" in told
     assert "is its result now" not in told
     folder.folder.chmod(0o755)
     assert {path.name for path in folder.folder.iterdir()} == {"done.png", "done.png.json"}
-    folder.say("adopt", "open", "mine.png", code=0)
-    assert "everything fits" in folder.say("verify", code=0)
+    folder.invoke("adopt", "open", "mine.png", code=0)
+    assert "everything fits" in folder.invoke("verify", code=0)
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "/out/a.mp4")
@@ -127,7 +127,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "/out/a.mp4")
     ],
     ids=["alone", "of a task", "two names", "no name"],
 )
-def test_what_the_system_refuses_leaves_in_a_sentence(
+def test_what_the_system_refuses_leaves_in_a_message(
     error: Exception, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli, "cli", raising(error))

@@ -142,7 +142,7 @@ def test_a_second_run_on_the_same_ledger_leaves_with_7(tmp_path: Path) -> None:
     assert first.returncode == 0
 
 
-def test_an_occupied_port_is_a_sentence(tmp_path: Path) -> None:
+def test_an_occupied_port_is_a_message(tmp_path: Path) -> None:
     with tls_stand_in(tmp_path) as env:
         port = env["EMULATOR"].rpartition(":")[2]
         done = run("emulator", "--port", port, cwd=tmp_path)

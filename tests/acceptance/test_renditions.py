@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.books import paid_once
-from support.cli import Desk
+from support.cli import Workspace
 from support.process import run, start
 
 pytestmark = [
@@ -31,8 +31,8 @@ SLEEP = (
 )
 
 
-def put(desk: Desk, *recipes: str, jobs: int = 40, mode: str = "text-to-video") -> None:
-    desk.put(
+def put(workspace: Workspace, *recipes: str, jobs: int = 40, mode: str = "text-to-video") -> None:
+    workspace.put(
         "version: 1\nname: trial\nlimits: {workers: 2}\n"
         f"defaults: {{mode: {mode}, tier: standard}}\n"
         f"renditions:\n{''.join(recipes)}jobs:\n"
@@ -41,12 +41,12 @@ def put(desk: Desk, *recipes: str, jobs: int = 40, mode: str = "text-to-video") 
     )
 
 
-def files(desk: Desk, pattern: str) -> set[Path]:
-    return {*(desk.folder / "outputs/trial").rglob(pattern)}
+def files(workspace: Workspace, pattern: str) -> set[Path]:
+    return {*(workspace.folder / "outputs/trial").rglob(pattern)}
 
 
-def hidden(desk: Desk) -> set[Path]:
-    return files(desk, ".*part*")
+def hidden(workspace: Workspace) -> set[Path]:
+    return files(workspace, ".*part*")
 
 
 def processes(word: str) -> set[int]:
@@ -68,68 +68,74 @@ def wait_for(what: object, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_forty_clips_have_eighty_renditions_and_are_paid_for_once(desk: Desk) -> None:
-    put(desk, POSTER, WEB)
+def test_forty_clips_have_eighty_renditions_and_are_paid_for_once(workspace: Workspace) -> None:
+    put(workspace, POSTER, WEB)
 
-    desk.run()
+    workspace.run()
 
-    clips = files(desk, "clip-*.mp4") - files(desk, "*.web.mp4")
+    clips = files(workspace, "clip-*.mp4") - files(workspace, "*.web.mp4")
     assert len(clips) == 40
-    assert len(files(desk, "*.web.mp4") | files(desk, "*.poster.jpg")) == 80
-    assert hidden(desk) == set()
-    assert len(desk.charges()) == 40
-    made = {path: path.stat().st_mtime_ns for path in files(desk, "clip-*.*")}
+    assert len(files(workspace, "*.web.mp4") | files(workspace, "*.poster.jpg")) == 80
+    assert hidden(workspace) == set()
+    assert len(workspace.charges()) == 40
+    made = {path: path.stat().st_mtime_ns for path in files(workspace, "clip-*.*")}
 
-    assert "nothing to do" in desk.run()
-    assert {path: path.stat().st_mtime_ns for path in files(desk, "clip-*.*")} == made
+    assert "nothing to do" in workspace.run()
+    assert {path: path.stat().st_mtime_ns for path in files(workspace, "clip-*.*")} == made
 
-    put(desk, POSTER, WEB.replace("crf: 35", "crf: 40"))
-    assert "renditions: 40 made" in desk.run()
-    assert len(files(desk, "*.web.mp4")) == 40
+    put(workspace, POSTER, WEB.replace("crf: 35", "crf: 40"))
+    assert "renditions: 40 made" in workspace.run()
+    assert len(files(workspace, "*.web.mp4")) == 40
     changed = {path for path, at in made.items() if path.stat().st_mtime_ns != at}
-    assert {path for path in changed if path.suffix != ".json"} == files(desk, "*.web.mp4")
-    paid_once(desk, 40)
-    assert len(desk.charges()) == 40
+    assert {path for path in changed if path.suffix != ".json"} == files(workspace, "*.web.mp4")
+    paid_once(workspace, 40)
+    assert len(workspace.charges()) == 40
 
 
 def slow(number: str) -> str:
     return SLOW.format(code=SLEEP.replace("{n}", number))
 
 
-def test_a_killed_run_leaves_no_half_file_and_the_next_one_makes_the_rest(desk: Desk) -> None:
-    put(desk, POSTER, slow("31.7"), jobs=6)
-    words = ("run", desk.file, "--emulator-url", desk.url)
-    with start(*words, cwd=desk.folder) as process:
+def test_a_killed_run_leaves_no_half_file_and_the_next_one_makes_the_rest(
+    workspace: Workspace,
+) -> None:
+    put(workspace, POSTER, slow("31.7"), jobs=6)
+    words = ("run", workspace.file, "--emulator-url", workspace.url)
+    with start(*words, cwd=workspace.folder) as process:
         wait_for(
-            lambda: len(processes("sleep\x0031.7")) == 2 and len(files(desk, "*.poster.jpg")) >= 1
+            lambda: (
+                len(processes("sleep\x0031.7")) == 2 and len(files(workspace, "*.poster.jpg")) >= 1
+            )
         )
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert files(desk, "*.slow.bin") == set()
+    assert files(workspace, "*.slow.bin") == set()
     wait_for(lambda: not processes("31.7"), 5)
 
-    put(desk, POSTER, slow("0.01"), jobs=6)
-    done = run(*words, cwd=desk.folder)
+    put(workspace, POSTER, slow("0.01"), jobs=6)
+    done = run(*words, cwd=workspace.folder)
 
     assert done.returncode == 0, done.stderr
-    assert len(files(desk, "*.slow.bin")) == len(files(desk, "*.poster.jpg")) == 6
-    assert hidden(desk) == set()
-    assert len(desk.charges()) == 6
+    assert len(files(workspace, "*.slow.bin")) == len(files(workspace, "*.poster.jpg")) == 6
+    assert hidden(workspace) == set()
+    assert len(workspace.charges()) == 6
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_kills_its_processes_at_once(
-    desk: Desk, sent: signal.Signals, code: int
+    workspace: Workspace, sent: signal.Signals, code: int
 ) -> None:
-    put(desk, slow("32.7"), jobs=3, mode="text-to-image")
-    words = ("run", desk.file, "--emulator-url", desk.url)
-    with start(*words, cwd=desk.folder) as process:
-        wait_for(lambda: len(processes("sleep\x0032.7")) == 2 and len(files(desk, "*.png")) == 3)
+    put(workspace, slow("32.7"), jobs=3, mode="text-to-image")
+    words = ("run", workspace.file, "--emulator-url", workspace.url)
+    with start(*words, cwd=workspace.folder) as process:
+        wait_for(
+            lambda: len(processes("sleep\x0032.7")) == 2 and len(files(workspace, "*.png")) == 3
+        )
         process.send_signal(sent)
         _, said = process.communicate(timeout=20)
 
     assert process.returncode == code, said
     assert processes("32.7") == set()
     assert "renditions: 3 left" in said or "renditions: 2 left" in said  # one may be unasked
-    assert hidden(desk) == set()
-    assert len(desk.charges()) == 3
+    assert hidden(workspace) == set()
+    assert len(workspace.charges()) == 3

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.browser import Tab, browser, needs_chromium, reviewing
-from support.cli import Desk
+from support.cli import Workspace
 from support.engine import Rig, make_job
 from support.process import run
 
@@ -224,23 +224,25 @@ def test_keys_judge_the_current_one_of_the_compared(chromium: Any, rig: Rig) -> 
         assert tab.complaints == []
 
 
-def render(desk: Desk) -> str:
+def render(workspace: Workspace) -> str:
     """A run in a process of its own: Playwright has the event loop of this one."""
-    done = run("run", desk.file, "--emulator-url", desk.url, cwd=desk.folder)
+    done = run("run", workspace.file, "--emulator-url", workspace.url, cwd=workspace.folder)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
 
-def test_of_twenty_drafts_eight_approved_ones_become_finals(chromium: Any, desk: Desk) -> None:
-    desk.put(
+def test_of_twenty_drafts_eight_approved_ones_become_finals(
+    chromium: Any, workspace: Workspace
+) -> None:
+    workspace.put(
         "version: 1\nreview: {draft: {tier: standard}, final: {tier: pro}}\n"
         "defaults: {mode: text-to-video, duration: 3}\njobs:\n"
         + "".join(f"  - {{id: shot-{n:02}, prompt: shot number {n}}}\n" for n in range(20))
     )
-    render(desk)
-    assert desk.charges() == [1] * 20
+    render(workspace)
+    assert workspace.charges() == [1] * 20
 
-    with reviewing(desk.folder) as address:
+    with reviewing(workspace.folder) as address:
         tab = Tab(chromium)
         tab.open(address)
         tab.page.locator(".frame").first.focus()
@@ -252,17 +254,17 @@ def test_of_twenty_drafts_eight_approved_ones_become_finals(chromium: Any, desk:
         assert progress(tab) == "14 of 20 judged"
 
         # The server stays while the finals are rendered, and the page follows.
-        render(desk)
+        render(workspace)
         until(tab, "14 of 28 judged")
         assert tab.complaints == []
 
-    assert desk.charges() == [1] * 28
-    endpoints = [request.endpoint for request in desk.world.books.accepted]
+    assert workspace.charges() == [1] * 28
+    endpoints = [request.endpoint for request in workspace.world.books.accepted]
     assert sum("/pro/" in endpoint for endpoint in endpoints) == 8
-    assert "nothing to do" in render(desk)
+    assert "nothing to do" in render(workspace)
 
 
-def test_a_server_that_has_ended_is_told(chromium: Any, rig: Rig) -> None:
+def test_a_server_that_has_ended_is_reported(chromium: Any, rig: Rig) -> None:
     tab = Tab(chromium)
     with reviewing(rig.folder, *ledger_words(rig)) as address:
         tab.open(address)

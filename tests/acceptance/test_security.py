@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import trustme
 import uvicorn
-from support.cli import invoke
+from support.cli import run_command
 from support.process import FAL_HOSTS, connect_proxy, environment, run, start
 
 from kling_batch.emulator import Settings, World, create_app
@@ -47,9 +47,9 @@ def write(folder: Path, jobs: str, head: str = MANIFEST, name: str = "safe.yaml"
 
 
 def refused(folder: Path, *manifests: Path) -> str:
-    """Run them: exit 2 with a sentence, and nothing new anywhere."""
+    """Run them: exit 2 with a message, and nothing new anywhere."""
     before = everything(folder)
-    done = invoke("run", *manifests, "--emulator", cwd=folder)
+    done = run_command("run", *manifests, "--emulator", cwd=folder)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert everything(folder) == before
@@ -464,7 +464,7 @@ def test_reads_that_are_sent_to_strangers_do_not_go(tmp_path: Path, spy: Spy, co
     only_fal_saw_the_key(spy)
 
 
-def test_a_file_elsewhere_is_fetched_without_key_and_its_signature_is_not_told(
+def test_a_file_elsewhere_is_fetched_without_key_and_its_signature_is_not_reported(
     tmp_path: Path, spy: Spy
 ) -> None:
     folder = tmp_path / "here"

@@ -6,17 +6,17 @@ import subprocess
 import sys
 
 import pytest
-from support.cli import ONE, Desk
+from support.cli import ONE, Workspace
 from support.process import environment
 
 pytestmark = pytest.mark.acceptance
 
 
-def shell(desk: Desk, words: str) -> subprocess.CompletedProcess[str]:
+def shell(workspace: Workspace, words: str) -> subprocess.CompletedProcess[str]:
     script = f'"$0" -m kling_batch {words}'
     return subprocess.run(
         ["bash", "-c", script, sys.executable],
-        cwd=desk.folder,
+        cwd=workspace.folder,
         env=environment(),
         capture_output=True,
         text=True,
@@ -27,21 +27,21 @@ def shell(desk: Desk, words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_before_the_start_keep_nothing_from_working(
-    desk: Desk, closed: str
+    workspace: Workspace, closed: str
 ) -> None:
-    done = shell(desk, f"run desk.yaml --emulator-url {desk.url} {closed}")
+    done = shell(workspace, f"run workspace.yaml --emulator-url {workspace.url} {closed}")
 
     assert done.returncode == 0, done.stderr
-    assert desk.pictures() == ["one.png", "two.png"]
-    assert "everything fits" in desk.say("verify")
+    assert workspace.pictures() == ["one.png", "two.png"]
+    assert "everything fits" in workspace.invoke("verify")
 
 
-def test_a_reader_that_has_left_is_no_error_of_a_report(desk: Desk) -> None:
-    desk.put(ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(40)))
-    desk.run("--rate", "100/s")
+def test_a_reader_that_has_left_is_no_error_of_a_report(workspace: Workspace) -> None:
+    workspace.put(ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(40)))
+    workspace.run("--rate", "100/s")
 
-    done = shell(desk, "list | head -1; exit ${PIPESTATUS[0]}")
-    gone = shell(desk, "list >&1 | true; exit ${PIPESTATUS[0]}")
+    done = shell(workspace, "list | head -1; exit ${PIPESTATUS[0]}")
+    gone = shell(workspace, "list >&1 | true; exit ${PIPESTATUS[0]}")
 
     assert (done.returncode, gone.returncode) == (0, 0), done.stderr + gone.stderr
     assert "Traceback" not in done.stderr + gone.stderr

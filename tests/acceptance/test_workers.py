@@ -139,7 +139,7 @@ def test_the_only_worker_is_killed_and_the_rest_is_fetched_here(place: Place) ->
     place.judge(24)
 
 
-def test_a_scheduler_that_goes_in_the_middle_is_a_sentence(place: Place) -> None:
+def test_a_scheduler_that_goes_in_the_middle_is_a_message(place: Place) -> None:
     place.write(24)
     place.world.faults.add(Fault(stage="download", what="delay", seconds=0.5))
     place.with_workers(1)
@@ -155,7 +155,7 @@ def test_a_scheduler_that_goes_in_the_middle_is_a_sentence(place: Place) -> None
     place.judge(24)
 
 
-def test_no_scheduler_at_the_start_is_a_sentence(place: Place) -> None:
+def test_no_scheduler_at_the_start_is_a_message(place: Place) -> None:
     place.write(3)
     assert place.cluster.scheduler is not None
     place.cluster.kill(place.cluster.scheduler)
@@ -167,7 +167,7 @@ def test_no_scheduler_at_the_start_is_a_sentence(place: Place) -> None:
     place.judge(3)
 
 
-def test_a_worker_without_the_output_is_told_and_gets_nothing_more(place: Place) -> None:
+def test_a_worker_without_the_output_is_reported_and_gets_nothing_more(place: Place) -> None:
     place.write(12, output="/proc/self/cwd/out")  # each process has its own
     other = place.folder / "elsewhere"
     other.mkdir()

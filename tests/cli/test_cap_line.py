@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from support.cli import MANIFEST, Desk
+from support.cli import MANIFEST, Workspace
 
 
-def test_a_batch_that_was_renamed_counts_under_both_names(desk: Desk) -> None:
-    desk.run("--max-cost", "1")
-    desk.put(MANIFEST.replace("version: 1", "version: 1\nname: other") + "  - {id: c, prompt: c}\n")
+def test_a_batch_that_was_renamed_counts_under_both_names(workspace: Workspace) -> None:
+    workspace.run("--max-cost", "1")
+    workspace.put(
+        MANIFEST.replace("version: 1", "version: 1\nname: other") + "  - {id: c, prompt: c}\n"
+    )
 
-    told = desk.run("--max-cost", "1")
+    told = workspace.run("--max-cost", "1")
 
     assert "would have cost $0.03 on fal; the emulator charges nothing" in told
     assert "cap $1.00, against which $0.09 counts" in told
 
 
-def test_where_the_cap_counts_what_the_batches_cost_nothing_more_is_said(desk: Desk) -> None:
-    assert "against which" not in desk.run("--max-cost", "1")
+def test_where_the_cap_counts_what_the_batches_cost_nothing_more_is_said(
+    workspace: Workspace,
+) -> None:
+    assert "against which" not in workspace.run("--max-cost", "1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from support.cli import Desk
+from support.cli import Workspace
 
 STILL = "id: still, mode: text-to-image, prompt: a still"
 CLIP = "id: clip, tier: standard, prompt: a kite, duration: 5"
@@ -16,16 +16,16 @@ SPEECH = (
 )
 
 
-def compared(desk: Desk, *words: str) -> dict[str, Any]:
+def compared(workspace: Workspace, *words: str) -> dict[str, Any]:
     """The comparison by model."""
-    told = desk.say("compare", "trial.yaml", "--json", *words)
+    told = workspace.invoke("compare", "trial.yaml", "--json", *words)
     return {each["model"]: each for each in json.loads(told)["models"]}
 
 
-def test_each_column_is_what_the_manifest_costs_on_that_model(desk: Desk) -> None:
-    desk.videos(CLIP, "id: other, tier: pro, prompt: another, duration: 10")
+def test_each_column_is_what_the_manifest_costs_on_that_model(workspace: Workspace) -> None:
+    workspace.videos(CLIP, "id: other, tier: pro, prompt: another, duration: 10")
 
-    found = compared(desk, "--models", "o3,V4")
+    found = compared(workspace, "--models", "o3,V4")
 
     assert list(found) == ["o3", "v4"]
     assert [row["cost_usd"] for row in found["o3"]["rows"]] == [0.42, 1.12]
@@ -33,19 +33,19 @@ def test_each_column_is_what_the_manifest_costs_on_that_model(desk: Desk) -> Non
     assert found["o3"]["cost_usd"] == 1.54
     assert found["v4"]["cost_usd"] == 3.135
     assert found["v4"]["wall_time_seconds"] > 0
-    assert not (desk.folder / "outputs").exists()
-    assert desk.charges() == []
+    assert not (workspace.folder / "outputs").exists()
+    assert workspace.charges() == []
 
 
-def test_it_agrees_with_the_plan_of_the_manifest_that_says_so(desk: Desk) -> None:
-    desk.videos(CLIP)
-    found = compared(desk)
+def test_it_agrees_with_the_plan_of_the_manifest_that_says_so(workspace: Workspace) -> None:
+    workspace.videos(CLIP)
+    found = compared(workspace)
 
     for model, column in found.items():
         if column["cannot"]:
             continue
-        desk.videos(f"{CLIP}, model: {model}")
-        told = desk.say("plan", "trial.yaml", "--json", "--offline")
+        workspace.videos(f"{CLIP}, model: {model}")
+        told = workspace.invoke("plan", "trial.yaml", "--json", "--offline")
         planned, _ = json.JSONDecoder().raw_decode(told)  # warnings follow
         assert (planned["cost_usd"], planned["wall_time_seconds"]) == (
             column["cost_usd"],
@@ -57,12 +57,12 @@ def test_it_agrees_with_the_plan_of_the_manifest_that_says_so(desk: Desk) -> Non
 
 
 def test_what_a_model_cannot_do_is_listed_with_reasons_and_the_rest_is_planned(
-    desk: Desk,
+    workspace: Workspace,
 ) -> None:
-    desk.videos(CLIP, STILL.replace("text-to-image", "text-to-image, tier: pro"), CHILD)
+    workspace.videos(CLIP, STILL.replace("text-to-image", "text-to-image, tier: pro"), CHILD)
 
-    told = desk.say("compare", "trial.yaml", "--models", "v4")
-    (v4,) = compared(desk, "--models", "v4").values()
+    told = workspace.invoke("compare", "trial.yaml", "--models", "v4")
+    (v4,) = compared(workspace, "--models", "v4").values()
 
     assert v4["cannot"] == ["still", "child"]
     assert [(p["line"], p["code"]) for p in v4["problems"]] == [(6, "unknown-mode")]
@@ -72,30 +72,32 @@ def test_what_a_model_cannot_do_is_listed_with_reasons_and_the_rest_is_planned(
     assert "text-to-image is a mode of o3 and v3" in told
 
 
-def test_a_mode_of_one_model_alone_and_an_endpoint_stay_what_they_are(desk: Desk) -> None:
+def test_a_mode_of_one_model_alone_and_an_endpoint_stay_what_they_are(workspace: Workspace) -> None:
     raw = "id: raw, endpoint: fal-ai/else, input: {}, price: 0.10, mode: null, tier: null"
-    desk.videos(SPEECH, raw)
+    workspace.videos(SPEECH, raw)
 
-    found = compared(desk, "--models", "v4,o3")
+    found = compared(workspace, "--models", "v4,o3")
 
     assert found["v4"]["rows"] == found["o3"]["rows"]
     assert [row["mode"] for row in found["v4"]["rows"]] == ["avatar", None]
     assert found["v4"]["rows"][1]["endpoint"] == "fal-ai/else"
 
 
-def test_what_is_paid_already_costs_nothing_more(desk: Desk) -> None:
-    desk.videos(CLIP)
-    desk.run(manifest="trial.yaml")
+def test_what_is_paid_already_costs_nothing_more(workspace: Workspace) -> None:
+    workspace.videos(CLIP)
+    workspace.run(manifest="trial.yaml")
 
-    found = compared(desk, "--models", "o3,v4", "--emulator-url", desk.url)
+    found = compared(workspace, "--models", "o3,v4", "--emulator-url", workspace.url)
 
     assert (found["o3"]["cost_usd"], found["o3"]["jobs_not_paid_again"]) == (0, 1)
     assert found["v4"]["cost_usd"] == 0.785
 
 
-def test_a_model_that_is_none_and_a_manifest_with_errors_are_told(desk: Desk) -> None:
-    desk.videos(CLIP)
-    assert "did you mean `v4`" in desk.say("compare", "trial.yaml", "--models", "v44", code=2)
+def test_a_model_that_is_none_and_a_manifest_with_errors_are_reported(workspace: Workspace) -> None:
+    workspace.videos(CLIP)
+    assert "did you mean `v4`" in workspace.invoke(
+        "compare", "trial.yaml", "--models", "v44", code=2
+    )
 
-    desk.videos("id: a, prompt: x, durration: 5")
-    assert "trial.yaml:5:" in desk.say("compare", "trial.yaml", code=2)
+    workspace.videos("id: a, prompt: x, durration: 5")
+    assert "trial.yaml:5:" in workspace.invoke("compare", "trial.yaml", code=2)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.books import paid_once
-from support.cli import Desk
+from support.cli import Workspace
 from support.process import environment
 
 MANIFEST = """\
@@ -23,7 +23,7 @@ jobs:
 """
 
 COMMANDS = [
-    ["plan", "desk.yaml"],
+    ["plan", "workspace.yaml"],
     ["list"],
     ["list", "--json"],
     ["status"],
@@ -31,7 +31,7 @@ COMMANDS = [
     ["why", "red"],
     ["report"],
     ["verify"],
-    ["validate", "desk.yaml"],
+    ["validate", "workspace.yaml"],
     ["show", "no-\u00e4"],
 ]
 
@@ -58,29 +58,31 @@ def say(folder: Path, words: list[str], **env: str) -> subprocess.CompletedProce
         *(pytest.param(name, marks=pytest.mark.acceptance) for name in ("latin-1", "ascii")),
     ],
 )
-def test_no_command_fails_for_an_encoding(desk: Desk, encoding: str) -> None:
+def test_no_command_fails_for_an_encoding(workspace: Workspace, encoding: str) -> None:
     env = PLAIN_C if encoding == "C" else {"PYTHONIOENCODING": encoding}
-    desk.put(MANIFEST)
-    run = ["run", "desk.yaml", "--emulator-url", desk.url]
+    workspace.put(MANIFEST)
+    run = ["run", "workspace.yaml", "--emulator-url", workspace.url]
 
-    done = say(desk.folder, run, **env)
+    done = say(workspace.folder, run, **env)
 
     assert done.returncode == 0, done.stderr
     for words in COMMANDS:
-        done = say(desk.folder, words, **env)
+        done = say(workspace.folder, words, **env)
         assert b"Traceback" not in done.stderr, (words, done.stderr)
         # The data of a program are the same; everything else is about a name that is not there.
         assert done.returncode == (2 if "no-" in words[-1] else 0), (words, done.stderr)
         assert not set(done.stdout + done.stderr) & {0x1B, 0x07}, words
         assert "\u202e".encode() not in done.stdout + done.stderr, words
-    paid_once(desk, 2)
+    paid_once(workspace, 2)
 
 
-def test_json_keeps_the_content_of_a_prompt(desk: Desk) -> None:
-    desk.put(MANIFEST)
-    desk.run()
+def test_json_keeps_the_content_of_a_prompt(workspace: Workspace) -> None:
+    workspace.put(MANIFEST)
+    workspace.run()
 
-    rows = [json.loads(line) for line in say(desk.folder, ["list", "--json"]).stdout.splitlines()]
+    rows = [
+        json.loads(line) for line in say(workspace.folder, ["list", "--json"]).stdout.splitlines()
+    ]
 
     assert {row["prompt"] for row in rows} == {
         "\U0001f98a \u00fcber \u2026",
@@ -89,22 +91,24 @@ def test_json_keeps_the_content_of_a_prompt(desk: Desk) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are Unicode there")
-def test_a_name_that_cannot_be_written_is_not_paid_for_and_the_others_go_on(desk: Desk) -> None:
+def test_a_name_that_cannot_be_written_is_not_paid_for_and_the_others_go_on(
+    workspace: Workspace,
+) -> None:
     names = ["\u00e4", *"bcdefghi"]
-    desk.write(*(f"  - {{id: {name}, prompt: p-{name}}}\n" for name in names))
-    run = ["run", "desk.yaml", "--emulator-url", desk.url]
+    workspace.write(*(f"  - {{id: {name}, prompt: p-{name}}}\n" for name in names))
+    run = ["run", "workspace.yaml", "--emulator-url", workspace.url]
 
-    done = say(desk.folder, run, **PLAIN_C)
+    done = say(workspace.folder, run, **PLAIN_C)
 
     assert done.returncode == 1, done.stderr
     assert b"cannot be part of a file name" in done.stderr
     assert b"Traceback" not in done.stderr
-    assert desk.pictures() == [f"{name}.png" for name in "bcdefghi"]
-    paid_once(desk, 8)
-    desk.run()
-    paid_once(desk, 9)
-    again = say(desk.folder, run, **PLAIN_C)
+    assert workspace.pictures() == [f"{name}.png" for name in "bcdefghi"]
+    paid_once(workspace, 8)
+    workspace.run()
+    paid_once(workspace, 9)
+    again = say(workspace.folder, run, **PLAIN_C)
     assert b"Traceback" not in again.stderr
-    desk.run()
-    assert len(desk.pictures()) == 9
-    paid_once(desk, 9)
+    workspace.run()
+    assert len(workspace.pictures()) == 9
+    paid_once(workspace, 9)

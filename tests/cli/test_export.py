@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.cli import Desk
+from support.cli import Workspace
 
 TAKES = """\
 version: 1
@@ -26,13 +26,15 @@ jobs:
 
 
 @pytest.fixture
-def judged(desk: Desk) -> Desk:
+def judged(workspace: Workspace) -> Workspace:
     """Take 2 of `hero` is picked, `other` approved."""
-    desk.put(TAKES)
-    desk.run()
-    desk.say("verdict", "hero", "pick", "--take", "2", "--note", "=the one", "--author", "Ada")
-    desk.say("verdict", "other", "approve")
-    return desk
+    workspace.put(TAKES)
+    workspace.run()
+    workspace.invoke(
+        "verdict", "hero", "pick", "--take", "2", "--note", "=the one", "--author", "Ada"
+    )
+    workspace.invoke("verdict", "other", "approve")
+    return workspace
 
 
 def files(folder: Path) -> list[str]:
@@ -40,13 +42,13 @@ def files(folder: Path) -> list[str]:
     return sorted(path.as_posix() for path in found)
 
 
-def source(desk: Desk, name: str) -> Path:
-    (path,) = (desk.folder / "outputs").rglob(name)
+def source(workspace: Workspace, name: str) -> Path:
+    (path,) = (workspace.folder / "outputs").rglob(name)
     return path
 
 
-def test_picked_takes_are_copied_with_their_sidecars_and_a_list(judged: Desk) -> None:
-    told = judged.say("export", "--picked", "cut", "--csv", "cut.csv")
+def test_picked_takes_are_copied_with_their_sidecars_and_a_list(judged: Workspace) -> None:
+    told = judged.invoke("export", "--picked", "cut", "--csv", "cut.csv")
 
     assert "1 file in cut, 0 missing" in told
     cut = judged.folder / "cut"
@@ -59,9 +61,9 @@ def test_picked_takes_are_copied_with_their_sidecars_and_a_list(judged: Desk) ->
     assert (row["note"], row["author"], row["prompt"]) == ("=the one", "Ada", "still")
 
 
-def test_approved_takes_on_request_under_names_by_template(judged: Desk) -> None:
+def test_approved_takes_on_request_under_names_by_template(judged: Workspace) -> None:
     words = ("--approved", "--name", "{batch}/{mode}-{job}-{take}{ext}", "--json")
-    told = judged.say("export", "--picked", "cut", *words)
+    told = judged.invoke("export", "--picked", "cut", *words)
 
     names = ["trial/text-to-image-hero-2.png", "trial/text-to-image-other-1.png"]
     assert [name for name in files(judged.folder / "cut") if name.endswith("png")] == names
@@ -69,42 +71,42 @@ def test_approved_takes_on_request_under_names_by_template(judged: Desk) -> None
     assert [row["file"] for row in document["files"]] == names
 
 
-def test_links_share_the_file(judged: Desk) -> None:
-    judged.say("export", "--picked", "cut", "--link")
+def test_links_share_the_file(judged: Workspace) -> None:
+    judged.invoke("export", "--picked", "cut", "--link")
 
     assert (judged.folder / "cut/hero-t2.png").samefile(source(judged, "hero-t2.png"))
 
 
-def test_the_same_command_again_adds_what_is_new(judged: Desk) -> None:
-    judged.say("export", "--picked", "cut")
+def test_the_same_command_again_adds_what_is_new(judged: Workspace) -> None:
+    judged.invoke("export", "--picked", "cut")
     before = (judged.folder / "cut/hero-t2.png").stat()
-    judged.say("verdict", "other", "pick")
+    judged.invoke("verdict", "other", "pick")
 
-    assert "2 files in cut, 0 missing" in judged.say("export", "--picked", "cut")
+    assert "2 files in cut, 0 missing" in judged.invoke("export", "--picked", "cut")
     assert (judged.folder / "cut/hero-t2.png").stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_nothing_of_another_content_is_overwritten(judged: Desk) -> None:
+def test_nothing_of_another_content_is_overwritten(judged: Workspace) -> None:
     mine = judged.folder / "cut/hero-t2.png"
     mine.parent.mkdir()
     mine.write_text("mine")
 
-    told = judged.say("export", "--picked", "cut", code=1)
+    told = judged.invoke("export", "--picked", "cut", code=1)
 
     assert "is something else, which stays" in told
     assert mine.read_text() == "mine"
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])
-def test_a_file_that_is_missing_or_changed_is_told_and_the_others_are_copied(
-    judged: Desk, damage: str
+def test_a_file_that_is_missing_or_changed_is_reported_and_the_others_are_copied(
+    judged: Workspace, damage: str
 ) -> None:
     path = source(judged, "hero-t2.png")
     path.write_bytes(b"noise") if damage == "changed" else path.unlink()
 
     (judged.folder / "outputs").rename(judged.folder / "moved")
 
-    told = judged.say("export", "--picked", "cut", "--approved", "-o", "moved", code=1)
+    told = judged.invoke("export", "--picked", "cut", "--approved", "-o", "moved", code=1)
 
     assert f"hero#2: its file {'has changed' if damage == 'changed' else 'is missing'}" in told
     assert ("see: kling-batch verify --ledger moved/ledger.db" in told) is (damage == "changed")
@@ -112,33 +114,35 @@ def test_a_file_that_is_missing_or_changed_is_told_and_the_others_are_copied(
     assert "hero-t2.png" not in files(judged.folder / "cut")
 
 
-def test_of_a_picked_draft_the_final_is_exported(desk: Desk) -> None:
-    desk.put(REVIEWED)
-    desk.run()
-    desk.say("verdict", "hero", "pick")
-    assert "hero is picked, and not rendered yet" in desk.say("export", "--picked", "cut", code=1)
+def test_of_a_picked_draft_the_final_is_exported(workspace: Workspace) -> None:
+    workspace.put(REVIEWED)
+    workspace.run()
+    workspace.invoke("verdict", "hero", "pick")
+    assert "hero is picked, and not rendered yet" in workspace.invoke(
+        "export", "--picked", "cut", code=1
+    )
 
-    desk.run()
-    desk.say("export", "--picked", "cut")
+    workspace.run()
+    workspace.invoke("export", "--picked", "cut")
 
-    assert files(desk.folder / "cut") == ["hero.mp4", "hero.mp4.json"]
+    assert files(workspace.folder / "cut") == ["hero.mp4", "hero.mp4.json"]
 
 
-def test_a_final_that_is_rejected_itself_is_left_out(desk: Desk) -> None:
-    desk.put(REVIEWED)
-    desk.run()
-    desk.say("verdict", "hero", "approve")
-    desk.run()
-    desk.say("verdict", "hero", "reject")  # the final: it is rendered now
+def test_a_final_that_is_rejected_itself_is_left_out(workspace: Workspace) -> None:
+    workspace.put(REVIEWED)
+    workspace.run()
+    workspace.invoke("verdict", "hero", "approve")
+    workspace.run()
+    workspace.invoke("verdict", "hero", "reject")  # the final: it is rendered now
 
-    told = desk.say("export", "--picked", "cut", "--approved")
+    told = workspace.invoke("export", "--picked", "cut", "--approved")
 
     assert "hero is rejected itself, and is left out" in told
     assert "0 files in cut, 0 missing" in told
 
 
-def test_two_files_of_one_name_are_refused_before_anything_is_copied(judged: Desk) -> None:
-    told = judged.say(
+def test_two_files_of_one_name_are_refused_before_anything_is_copied(judged: Workspace) -> None:
+    told = judged.invoke(
         "export", "--picked", "cut", "--approved", "--name", "x{take}/../{job}{ext}", code=2
     )
     assert "leaves the output folder" in told
@@ -146,23 +150,23 @@ def test_two_files_of_one_name_are_refused_before_anything_is_copied(judged: Des
         TAKES.replace("name: trial", "name: b\npath: 'b/{job}{suffix}{ext}'").replace("still", "b")
     )
     judged.run(manifest="b.yaml")
-    judged.say("verdict", "b/hero", "pick", "--take", "2")
+    judged.invoke("verdict", "b/hero", "pick", "--take", "2")
 
-    told = judged.say("export", "--picked", "cut", code=2)
+    told = judged.invoke("export", "--picked", "cut", code=2)
 
     assert "would both be cut/hero-t2.png" in told
     assert not (judged.folder / "cut").exists()
 
 
-def test_what_left_the_manifest_is_said_and_left_out(judged: Desk) -> None:
+def test_what_left_the_manifest_is_said_and_left_out(judged: Workspace) -> None:
     judged.put(TAKES.replace("still", "better"))
     judged.run()
 
-    told = judged.say("export", "--picked", "cut")
+    told = judged.invoke("export", "--picked", "cut")
 
     assert "is in no manifest any more" in told
     assert "0 files in cut" in told
 
 
-def test_without_a_word_what_to_export_nothing_is_done(judged: Desk) -> None:
-    assert "--picked DIR" in judged.say("export", code=2)
+def test_without_a_word_what_to_export_nothing_is_done(judged: Workspace) -> None:
+    assert "--picked DIR" in judged.invoke("export", code=2)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import invoke
+from support.cli import run_command
 from support.engine import Rig, make_job
 
 import kling_batch
@@ -30,12 +30,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
             ),
         )
     words = ("verdict", "hero", "approve", "--ledger", rig.ledger_path)
-    assert invoke(*words, cwd=rig.ledger_path.parent).returncode == 0
+    assert run_command(*words, cwd=rig.ledger_path.parent).returncode == 0
     return rig
 
 
 def exported(rig: Rig) -> list[dict[str, Any]]:
-    done = invoke("export", "--jsonl", "--ledger", rig.ledger_path, cwd=rig.ledger_path.parent)
+    done = run_command("export", "--jsonl", "--ledger", rig.ledger_path, cwd=rig.ledger_path.parent)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from support.cli import HERO, OTHER, POLICY, Desk, invoke
+from support.cli import HERO, OTHER, POLICY, Workspace, run_command
 from support.process import environment
 from support.survivors import survivors
 
@@ -23,29 +23,29 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the hooks are shell 
 HEAD = "name: trial\ndefaults: {mode: text-to-image}\n"
 
 
-def put(desk: Desk, *jobs: str, **keys: Any) -> None:
+def put(workspace: Workspace, *jobs: str, **keys: Any) -> None:
     top = "".join(f"{name}: {json.dumps(value)}\n" for name, value in keys.items())
-    desk.put(HEAD + top + "jobs:\n" + "".join(jobs))
+    workspace.put(HEAD + top + "jobs:\n" + "".join(jobs))
 
 
 def shell(script: str) -> list[str]:
     return ["sh", "-c", script]
 
 
-def written(desk: Desk, name: str) -> list[Any]:
-    return [json.loads(line) for line in (desk.folder / name).read_text().splitlines()]
+def written(workspace: Workspace, name: str) -> list[Any]:
+    return [json.loads(line) for line in (workspace.folder / name).read_text().splitlines()]
 
 
-def test_each_saved_job_and_the_end_start_a_command(desk: Desk) -> None:
+def test_each_saved_job_and_the_end_start_a_command(workspace: Workspace) -> None:
     hooks = {"on_saved": shell("cat >> saved"), "on_finished": shell("cat >> finished")}
-    put(desk, HERO, OTHER, hooks=hooks)
+    put(workspace, HERO, OTHER, hooks=hooks)
 
-    desk.run()
+    workspace.run()
 
-    saved = written(desk, "saved")
+    saved = written(workspace, "saved")
     assert sorted(each["job"] for each in saved) == ["hero", "other"]
-    assert all((desk.folder / each["data"]["files"][0]).is_file() for each in saved)
-    (finished,) = written(desk, "finished")
+    assert all((workspace.folder / each["data"]["files"][0]).is_file() for each in saved)
+    (finished,) = written(workspace, "finished")
     assert (finished["event"], finished["exit_code"], finished["counts"]) == (
         "report",
         0,
@@ -53,40 +53,40 @@ def test_each_saved_job_and_the_end_start_a_command(desk: Desk) -> None:
     )
 
 
-def test_a_hook_does_not_inherit_the_key(desk: Desk) -> None:
-    put(desk, HERO, hooks={"on_saved": shell("env > env"), "on_finished": shell("env > env2")})
+def test_a_hook_does_not_inherit_the_key(workspace: Workspace) -> None:
+    put(workspace, HERO, hooks={"on_saved": shell("env > env"), "on_finished": shell("env > env2")})
     secrets = {"FAL_KEY": "an-id:a-secret", "KLING_BATCH_NOTIFY": "", "MINE": "yes"}
 
-    done = invoke(
-        *("run", desk.file, "--emulator-url", desk.url),
-        cwd=desk.folder,
+    done = run_command(
+        *("run", workspace.file, "--emulator-url", workspace.url),
+        cwd=workspace.folder,
         env={**environment(), **secrets},
     )
 
     assert done.returncode == 0, done.stderr
     for name in ("env", "env2"):
-        inherited = (desk.folder / name).read_text()
+        inherited = (workspace.folder / name).read_text()
         assert "MINE=yes" in inherited
         assert "FAL_KEY" not in inherited
         assert "a-secret" not in inherited
 
 
-def test_the_environment_can_leave_the_hooks_of_a_manifest_out(desk: Desk) -> None:
+def test_the_environment_can_leave_the_hooks_of_a_manifest_out(workspace: Workspace) -> None:
     hooks = {"on_saved": shell("cat >> saved"), "on_finished": shell("cat >> finished")}
-    put(desk, HERO, hooks=hooks, notify=["$NOWHERE"])
+    put(workspace, HERO, hooks=hooks, notify=["$NOWHERE"])
 
     for said in ("1 of 1 job done", "nothing to do"):
-        done = invoke(
-            *("run", desk.file, "--emulator-url", desk.url),
-            cwd=desk.folder,
+        done = run_command(
+            *("run", workspace.file, "--emulator-url", workspace.url),
+            cwd=workspace.folder,
             env={**environment(), "KLING_BATCH_HOOKS": "0"},
         )
         assert done.returncode == 0, done.stderr
         assert said in done.stderr
         assert "NOWHERE" not in done.stderr
         assert ("are left out: KLING_BATCH_HOOKS=0" in done.stderr) == (said != "nothing to do")
-    assert not (desk.folder / "saved").exists()
-    assert not (desk.folder / "finished").exists()
+    assert not (workspace.folder / "saved").exists()
+    assert not (workspace.folder / "finished").exists()
 
 
 @pytest.mark.parametrize(
@@ -97,27 +97,29 @@ def test_the_environment_can_leave_the_hooks_of_a_manifest_out(desk: Desk) -> No
         (shell("exec 0<&-; exit 0"), ""),
     ],
 )
-def test_a_hook_that_fails_is_a_warning(desk: Desk, command: list[str], said: str) -> None:
-    put(desk, HERO, OTHER, hooks={"on_saved": command})
+def test_a_hook_that_fails_is_a_warning(
+    workspace: Workspace, command: list[str], said: str
+) -> None:
+    put(workspace, HERO, OTHER, hooks={"on_saved": command})
 
-    text = desk.run()
+    text = workspace.run()
 
     assert text.count("warning: on_saved") == bool(said)  # once, however many jobs
     assert said in text
-    assert len(desk.pictures()) == len(desk.charges()) == 2
+    assert len(workspace.pictures()) == len(workspace.charges()) == 2
 
 
 def test_a_hook_that_hangs_is_ended_with_what_it_started(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kling_batch.operations.hooks.SECONDS", 0.5)
     script = "sleep 600 & echo $! >> pids; echo $$ >> pids; wait"
-    put(desk, HERO, hooks={"on_saved": shell(script), "on_finished": shell(script)})
+    put(workspace, HERO, hooks={"on_saved": shell(script), "on_finished": shell(script)})
 
-    text = desk.run()
+    text = workspace.run()
 
     assert "on_finished `sh` took longer than" in text
-    pids = (desk.folder / "pids").read_text().split()
+    pids = (workspace.folder / "pids").read_text().split()
     assert len(pids) == 4
     assert survivors(map(int, pids)) == []
 
@@ -133,14 +135,14 @@ def test_a_hook_that_hangs_is_ended_with_what_it_started(
         {"notify": {"slack": "hunter2-secret"}},
     ],
 )
-def test_a_wrong_hook_is_a_problem_at_its_place(desk: Desk, keys: dict[str, Any]) -> None:
-    put(desk, HERO, **keys)
+def test_a_wrong_hook_is_a_problem_at_its_place(workspace: Workspace, keys: dict[str, Any]) -> None:
+    put(workspace, HERO, **keys)
 
-    text = desk.run(code=2)
+    text = workspace.run(code=2)
 
-    assert f"{desk.file}:3:" in text
+    assert f"{workspace.file}:3:" in text
     assert "hunter2" not in text
-    assert desk.charges() == []
+    assert workspace.charges() == []
 
 
 def test_both_readings_of_a_manifest_have_them() -> None:
@@ -190,21 +192,23 @@ def webhook() -> Iterator[Any]:
     server.server_close()
 
 
-def notified(desk: Desk, webhook: Any, *words: str, **more: str) -> tuple[int, str]:
+def notified(workspace: Workspace, webhook: Any, *words: str, **more: str) -> tuple[int, str]:
     address = f"json://user:hunter2@127.0.0.1:{webhook.server_port}/"
-    done = invoke(
-        *("run", desk.file, "--emulator-url", desk.url, *words),
-        cwd=desk.folder,
+    done = run_command(
+        *("run", workspace.file, "--emulator-url", workspace.url, *words),
+        cwd=workspace.folder,
         env={**environment(), "HOOK": address, **more},
     )
     return done.returncode, done.stdout + done.stderr
 
 
-def test_the_end_of_a_run_is_told_once_with_its_summary(desk: Desk, webhook: Any) -> None:
-    put(desk, HERO, OTHER, notify=["$HOOK"])
-    desk.world.faults.add(POLICY)
+def test_the_end_of_a_run_is_reported_once_with_its_summary(
+    workspace: Workspace, webhook: Any
+) -> None:
+    put(workspace, HERO, OTHER, notify=["$HOOK"])
+    workspace.world.faults.add(POLICY)
 
-    code, _ = notified(desk, webhook)
+    code, _ = notified(workspace, webhook)
 
     assert code == 1
     (message,) = webhook.bodies
@@ -213,53 +217,53 @@ def test_the_end_of_a_run_is_told_once_with_its_summary(desk: Desk, webhook: Any
     assert "hero" in message["message"]
 
 
-def test_a_run_that_had_nothing_to_do_is_no_message(desk: Desk, webhook: Any) -> None:
-    put(desk, HERO, notify=["$HOOK"])
-    notified(desk, webhook)
+def test_a_run_that_had_nothing_to_do_is_no_message(workspace: Workspace, webhook: Any) -> None:
+    put(workspace, HERO, notify=["$HOOK"])
+    notified(workspace, webhook)
 
-    notified(desk, webhook)
+    notified(workspace, webhook)
 
     assert len(webhook.bodies) == 1
 
 
-def test_a_stop_by_the_cap_is_told(desk: Desk, webhook: Any) -> None:
-    put(desk, HERO, OTHER)
+def test_a_stop_by_the_cap_is_reported(workspace: Workspace, webhook: Any) -> None:
+    put(workspace, HERO, OTHER)
 
-    code, _ = notified(desk, webhook, "--max-cost", "0.03", KLING_BATCH_NOTIFY="$HOOK")
+    code, _ = notified(workspace, webhook, "--max-cost", "0.03", KLING_BATCH_NOTIFY="$HOOK")
     assert (code, webhook.bodies) == (4, [])  # a variable is looked up in manifests only
 
     address = f"json://127.0.0.1:{webhook.server_port}/"
-    put(desk, HERO, OTHER, "  - {id: third, prompt: third}\n")
-    code, _ = notified(desk, webhook, "--max-cost", "0.03", KLING_BATCH_NOTIFY=address)
+    put(workspace, HERO, OTHER, "  - {id: third, prompt: third}\n")
+    code, _ = notified(workspace, webhook, "--max-cost", "0.03", KLING_BATCH_NOTIFY=address)
 
     assert code == 4
     (message,) = webhook.bodies
     assert "--max-cost" in message["message"]
 
 
-def test_an_address_is_a_secret_and_a_refusal_a_warning(desk: Desk, webhook: Any) -> None:
-    put(desk, HERO, notify=["$HOOK", "nonsense://hunter2", "$UNSET"])
+def test_an_address_is_a_secret_and_a_refusal_a_warning(workspace: Workspace, webhook: Any) -> None:
+    put(workspace, HERO, notify=["$HOOK", "nonsense://hunter2", "$UNSET"])
     webhook.status = 500
 
-    code, text = notified(desk, webhook)
+    code, text = notified(workspace, webhook)
 
     assert code == 0
     assert "warning: notify: $UNSET is not set" in text
     assert "warning: notify: 2 of 2 addresses did not take the message" in text
     assert "hunter2" not in text
-    files = [path for path in (desk.folder / "outputs").rglob("*") if path.is_file()]
+    files = [path for path in (workspace.folder / "outputs").rglob("*") if path.is_file()]
     assert files
     assert [path for path in files if b"hunter2" in path.read_bytes()] == []
 
 
-def test_a_missing_library_is_told_before_and_after(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_library_is_reported_before_and_after(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kling_batch.operations.notify.find_spec", lambda name: None)
-    put(desk, HERO, notify=["json://127.0.0.1:9"])
+    put(workspace, HERO, notify=["json://127.0.0.1:9"])
 
-    text = desk.run()
+    text = workspace.run()
 
     assert text.count("pip install 'kling-batch[notify]'") == 2
     assert shlex.split("pip install 'kling-batch[notify]'")[-1] == "kling-batch[notify]"
-    assert len(desk.charges()) == 1
+    assert len(workspace.charges()) == 1

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.cli import invoke
+from support.cli import run_command
 from support.ledger import handle, placed
 
 from kling_batch.core.jobs import Batch, Job
@@ -73,7 +73,7 @@ def test_no_query_of_an_idle_run_reads_what_other_jobs_have(
         return connection
 
     monkeypatch.setattr(sqlite3, "connect", traced)
-    done = invoke(command, "m.yaml", "--output", "out", cwd=folder)
+    done = run_command(command, "m.yaml", "--output", "out", cwd=folder)
     monkeypatch.undo()
 
     assert done.returncode == 0

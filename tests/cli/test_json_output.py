@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from support.cli import HERO, OTHER, POLICY, Desk, invoke
+from support.cli import HERO, OTHER, POLICY, Workspace, run_command
 
 from kling_batch import errors
 from kling_batch.cli.command_tree import command_tree
@@ -64,10 +64,11 @@ def hold(document: Any, name: str) -> None:
     jsonschema.validate(document, schema)
 
 
-def streamed(desk: Desk, *words: str, code: int = 0) -> list[Any]:
+def streamed(workspace: Workspace, *words: str, code: int = 0) -> list[Any]:
     """The lines of a run, each held against the schema."""
-    done = invoke(
-        *("run", desk.file, "--emulator-url", desk.url, "--json", "-q", *words), cwd=desk.folder
+    done = run_command(
+        *("run", workspace.file, "--emulator-url", workspace.url, "--json", "-q", *words),
+        cwd=workspace.folder,
     )
     assert done.returncode == code, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -84,12 +85,12 @@ def of(lines: list[Any], event: str, job: str) -> Any:
 # -- the stream of a run --------------------------------------------------------------------------
 
 
-def test_events_carry_their_facts_as_fields(desk: Desk) -> None:
-    desk.write(HERO, OTHER)
+def test_events_carry_their_facts_as_fields(workspace: Workspace) -> None:
+    workspace.write(HERO, OTHER)
 
-    lines = streamed(desk)
+    lines = streamed(workspace)
 
-    ids = {request.request_id: request.prompt for request in desk.world.books.accepted}
+    ids = {request.request_id: request.prompt for request in workspace.world.books.accepted}
     submitted, saved = of(lines, "submitted", "hero"), of(lines, "saved", "hero")
     assert ids[submitted["request_id"]] == "first"
     assert submitted["request_id"] == saved["request_id"]
@@ -97,40 +98,42 @@ def test_events_carry_their_facts_as_fields(desk: Desk) -> None:
     assert submitted["estimate_usd"] == saved["cost_usd"] == pytest.approx(0.028)
     (artifact,) = saved["artifacts"]
     assert [artifact["path"]] == saved["files"]
-    assert artifact["size"] == (desk.folder / artifact["path"]).stat().st_size
+    assert artifact["size"] == (workspace.folder / artifact["path"]).stat().st_size
     assert len(artifact["sha256"]) == 64
 
 
-def test_a_failure_says_why_as_fields(desk: Desk) -> None:
-    desk.write(HERO)
-    desk.world.faults.add(POLICY)
+def test_a_failure_says_why_as_fields(workspace: Workspace) -> None:
+    workspace.write(HERO)
+    workspace.world.faults.add(POLICY)
 
-    failed = of(streamed(desk, code=1), "failed", "hero")
+    failed = of(streamed(workspace, code=1), "failed", "hero")
 
     assert (failed["failure"], failed["attempt"]) == ("policy", 1)
-    assert failed["request_id"] == desk.world.books.accepted[0].request_id
+    assert failed["request_id"] == workspace.world.books.accepted[0].request_id
     assert failed["reason"]
 
 
-def test_renditions_are_told_as_fields(desk: Desk) -> None:
+def test_renditions_are_reported_as_fields(workspace: Workspace) -> None:
     recipes = {
         "poster": {"format": "jpg", "width": 16},
         "raw": {"command": ["false", "{input}", "{output}"], "ext": ".bin"},
     }
-    desk.put(f"renditions: {json.dumps(recipes)}\ndefaults: {{mode: text-to-image}}\njobs:\n{HERO}")
+    workspace.put(
+        f"renditions: {json.dumps(recipes)}\ndefaults: {{mode: text-to-image}}\njobs:\n{HERO}"
+    )
 
-    lines = streamed(desk, code=1)
+    lines = streamed(workspace, code=1)
 
     made, failed = of(lines, "rendition", "hero"), of(lines, "rendition_failed", "hero")
-    assert made["size"] == (desk.folder / made["path"]).stat().st_size
+    assert made["size"] == (workspace.folder / made["path"]).stat().st_size
     assert (made["rendition"], failed["rendition"]) == ("poster", "raw")
     assert made["of"] == failed["of"]
     assert lines[-1]["renditions"]["made"] == 1
     (sentence,) = lines[-1]["renditions"]["failed"]
     assert failed["reason"] in sentence
 
-    (desk.folder / made["path"]).unlink()
-    done = invoke("renditions", desk.file, "--json", cwd=desk.folder)
+    (workspace.folder / made["path"]).unlink()
+    done = run_command("renditions", workspace.file, "--json", cwd=workspace.folder)
     document = json.loads(done.stdout)
     hold(document, "renditions")
     assert document["made"] == [made]
@@ -147,33 +150,33 @@ def test_every_event_has_a_schema() -> None:
 # -- documents of other commands -------------------------------------------------------------------
 
 
-def test_the_documents_are_as_published(desk: Desk) -> None:
-    desk.write(HERO, OTHER)
-    hold(json.loads(desk.say("plan", desk.file, "--offline", "--json")), "plan")
-    desk.run()
+def test_the_documents_are_as_published(workspace: Workspace) -> None:
+    workspace.write(HERO, OTHER)
+    hold(json.loads(workspace.invoke("plan", workspace.file, "--offline", "--json")), "plan")
+    workspace.run()
 
     for words, name in (
         (("status", "--json"), "status"),
         (("show", "hero", "--json"), "show"),
         (("report", "--json"), "costs"),
-        (("validate", desk.file, "--json"), "validation"),
+        (("validate", workspace.file, "--json"), "validation"),
         (("catalog", "--json"), "catalog"),
-        (("compare", desk.file, "--json"), "comparison"),
+        (("compare", workspace.file, "--json"), "comparison"),
         (("export", "--picked", "cut", "--json"), "exported"),
         (("--help", "--json"), "commands"),
         (("run", "-h", "--json"), "commands"),
     ):
-        done = invoke(*words, cwd=desk.folder)
+        done = run_command(*words, cwd=workspace.folder)
         assert done.returncode == 0, done.stderr
         hold(json.loads(done.stdout), name)
-    for line in desk.say("list", "--json").splitlines():
+    for line in workspace.invoke("list", "--json").splitlines():
         hold(json.loads(line), "list_row")
 
 
-def test_the_check_of_the_catalogue_is_as_published(desk: Desk) -> None:
-    words = ("catalog", "o3", "--check", "--json", "--emulator-url", desk.url)
+def test_the_check_of_the_catalogue_is_as_published(workspace: Workspace) -> None:
+    words = ("catalog", "o3", "--check", "--json", "--emulator-url", workspace.url)
 
-    hold(json.loads(invoke(*words, cwd=desk.folder).stdout), "catalog_check")
+    hold(json.loads(run_command(*words, cwd=workspace.folder).stdout), "catalog_check")
 
 
 def test_no_command_with_json_is_forgotten() -> None:
@@ -188,10 +191,10 @@ def test_no_command_with_json_is_forgotten() -> None:
     assert found == held | {"catalog", "compare", "export", "renditions"}
 
 
-def test_the_problems_of_a_manifest_are_as_published(desk: Desk) -> None:
-    desk.write("  - {id: hero, promt: first}\n")
+def test_the_problems_of_a_manifest_are_as_published(workspace: Workspace) -> None:
+    workspace.write("  - {id: hero, promt: first}\n")
 
-    document = json.loads(desk.say("validate", desk.file, "--json", code=2))
+    document = json.loads(workspace.invoke("validate", workspace.file, "--json", code=2))
 
     hold(document, "validation")
     assert document["problems"][0]["code"] == "unknown-key"
@@ -216,7 +219,7 @@ def test_an_error_is_one_json_object_where_json_is_asked_for(
 ) -> None:
     (tmp_path / "batch.yaml").write_text("jobs:\n- {id: a, mode: text-to-image, prompt: b}\n")
 
-    done = invoke(*words, cwd=tmp_path)
+    done = run_command(*words, cwd=tmp_path)
 
     assert done.returncode == code, done.stderr
     assert done.stderr  # people are told all the same
@@ -228,7 +231,7 @@ def test_an_error_is_one_json_object_where_json_is_asked_for(
 def test_an_error_of_a_manifest_names_its_place(tmp_path: Path) -> None:
     (tmp_path / "batch.yaml").write_text("jobs:\n- {id: a, mode: text-to-image, promt: b}\n")
 
-    done = invoke("plan", "batch.yaml", "--json", cwd=tmp_path)
+    done = run_command("plan", "batch.yaml", "--json", cwd=tmp_path)
 
     error = json.loads(done.stdout)["error"]
     assert error["place"] == {"file": "batch.yaml", "line": 2, "column": 32, "cell": None}
@@ -238,7 +241,7 @@ def test_an_error_of_a_manifest_names_its_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [("--", "--json"), ()])
 def test_without_json_standard_output_stays_empty(tmp_path: Path, words: tuple[str, ...]) -> None:
-    done = invoke("plan", *words, cwd=tmp_path)
+    done = run_command("plan", *words, cwd=tmp_path)
 
     assert (done.returncode, done.stdout) == (2, "")
 
@@ -260,14 +263,14 @@ def test_the_codes_of_errors_are_a_promise() -> None:
 
 
 def test_the_schema_is_published(tmp_path: Path) -> None:
-    printed = invoke("schema", "output", cwd=tmp_path).stdout
+    printed = run_command("schema", "output", cwd=tmp_path).stdout
 
     jsonschema.Draft202012Validator.check_schema(json.loads(printed))
     assert (ROOT / "docs/output.schema.json").read_text("utf-8") == printed
 
 
 def test_the_tree_of_commands_is_complete(tmp_path: Path) -> None:
-    tree = json.loads(invoke("--help", "--json", cwd=tmp_path).stdout)
+    tree = json.loads(run_command("--help", "--json", cwd=tmp_path).stdout)
 
     assert [each["command"] for each in tree["commands"]] == [*COMMANDS]
     (run,) = [each for each in tree["commands"] if each["command"] == "run"]

@@ -7,17 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.cli import MANIFEST, Desk
+from support.cli import MANIFEST, Workspace
 
 
 @pytest.fixture(autouse=True)
-def _no_list(desk: Desk) -> None:
+def _no_list(workspace: Workspace) -> None:
     """What fal lists is collected, not bought: see the tests of recovery."""
-    desk.world.settings.list_allowed = False
+    workspace.world.settings.list_allowed = False
 
 
-def plan(desk: Desk, *words: str) -> str:
-    return desk.say("plan", "desk.yaml", "--emulator-url", desk.url, *words)
+def plan(workspace: Workspace, *words: str) -> str:
+    return workspace.invoke("plan", "workspace.yaml", "--emulator-url", workspace.url, *words)
 
 
 @pytest.mark.parametrize(
@@ -29,67 +29,71 @@ def plan(desk: Desk, *words: str) -> str:
     ],
 )
 def test_another_folder_that_has_them_is_named(
-    desk: Desk, there: str, words: tuple[str, ...]
+    workspace: Workspace, there: str, words: tuple[str, ...]
 ) -> None:
-    desk.run("-o", there)
+    workspace.run("-o", there)
 
-    told = plan(desk, *words)
+    told = plan(workspace, *words)
 
     ledger = (Path(there) / "ledger.db").as_posix()
     assert f"warning: {ledger} has 2 of 2 jobs" in told
     assert "would pay for them again" in told
     assert f"--output {there}" in told
-    assert "has the job to pay for; this run would pay for it again" in desk.run(
+    assert "has the job to pay for; this run would pay for it again" in workspace.run(
         "--limit", "1", *words
     )
-    assert "nothing to do" in desk.run("-o", there)
+    assert "nothing to do" in workspace.run("-o", there)
 
 
-def test_a_new_output_in_the_manifest_is_noticed(desk: Desk) -> None:
-    desk.run()
-    desk.put(MANIFEST + "output: renders\n")
+def test_a_new_output_in_the_manifest_is_noticed(workspace: Workspace) -> None:
+    workspace.run()
+    workspace.put(MANIFEST + "output: renders\n")
 
-    assert "outputs/ledger.db has 2 of 2 jobs" in plan(desk)
+    assert "outputs/ledger.db has 2 of 2 jobs" in plan(workspace)
 
 
-def test_a_manifest_that_is_run_from_another_folder_has_its_ledger_beside_it(desk: Desk) -> None:
-    desk.run()
-    (desk.folder / "cwd").mkdir()
-    (desk.folder / "kept").mkdir()
-    shutil.move(desk.folder / "desk.yaml", desk.folder / "kept/desk.yaml")
-    shutil.move(desk.folder / "outputs", desk.folder / "kept/outputs")
+def test_a_manifest_that_is_run_from_another_folder_has_its_ledger_beside_it(
+    workspace: Workspace,
+) -> None:
+    workspace.run()
+    (workspace.folder / "cwd").mkdir()
+    (workspace.folder / "kept").mkdir()
+    shutil.move(workspace.folder / "workspace.yaml", workspace.folder / "kept/workspace.yaml")
+    shutil.move(workspace.folder / "outputs", workspace.folder / "kept/outputs")
 
-    told = desk.say("plan", "kept/desk.yaml", "--emulator-url", desk.url)
+    told = workspace.invoke("plan", "kept/workspace.yaml", "--emulator-url", workspace.url)
 
     assert "kept/outputs/ledger.db has 2 of 2 jobs" in told
 
 
-def test_where_something_is_known_or_nothing_is_elsewhere_nothing_is_said(desk: Desk) -> None:
-    assert "ledger.db has" not in plan(desk)
-    desk.run("-o", "renders", "--only", "one")
-    desk.run("--only", "two")
-    assert "ledger.db has" not in plan(desk)
-    desk.put(MANIFEST.replace("the first", "other").replace("the second", "another"))
-    assert "ledger.db has" not in plan(desk, "-o", "third")
+def test_where_something_is_known_or_nothing_is_elsewhere_nothing_is_said(
+    workspace: Workspace,
+) -> None:
+    assert "ledger.db has" not in plan(workspace)
+    workspace.run("-o", "renders", "--only", "one")
+    workspace.run("--only", "two")
+    assert "ledger.db has" not in plan(workspace)
+    workspace.put(MANIFEST.replace("the first", "other").replace("the second", "another"))
+    assert "ledger.db has" not in plan(workspace, "-o", "third")
 
 
-def test_an_emulated_ledger_says_nothing_about_a_real_run(desk: Desk) -> None:
-    desk.run("-o", "renders")
+def test_an_emulated_ledger_says_nothing_about_a_real_run(workspace: Workspace) -> None:
+    workspace.run("-o", "renders")
 
-    assert "ledger.db has" not in desk.say("plan", "desk.yaml")
-
-
-def test_what_is_no_ledger_is_passed_over(desk: Desk) -> None:
-    (desk.folder / "odd").mkdir()
-    (desk.folder / "odd/ledger.db").write_bytes(b"no database")
-
-    assert "ledger.db has" not in plan(desk)
+    assert "ledger.db has" not in workspace.invoke("plan", "workspace.yaml")
 
 
-def test_machines_get_it_as_an_event(desk: Desk) -> None:
-    desk.run("-o", "renders")
+def test_what_is_no_ledger_is_passed_over(workspace: Workspace) -> None:
+    (workspace.folder / "odd").mkdir()
+    (workspace.folder / "odd/ledger.db").write_bytes(b"no database")
 
-    told = desk.run("--limit", "1", "--json", "--quiet")
+    assert "ledger.db has" not in plan(workspace)
+
+
+def test_machines_get_it_as_an_event(workspace: Workspace) -> None:
+    workspace.run("-o", "renders")
+
+    told = workspace.run("--limit", "1", "--json", "--quiet")
 
     events = [json.loads(line) for line in told.splitlines()]
     assert events[0]["event"] == "started"

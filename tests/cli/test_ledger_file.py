@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.books import paid_once
-from support.cli import MANIFEST, Desk
+from support.cli import MANIFEST, Workspace
 from support.process import run as run_program
 from support.process import start
 
@@ -41,72 +41,72 @@ def replace(ledger: Path) -> None:
     copy.replace(ledger)
 
 
-def interrupted(desk: Desk, change: Callable[[Path], None], when: str) -> RunReport:
+def interrupted(workspace: Workspace, change: Callable[[Path], None], when: str) -> RunReport:
     """A run during which somebody changes the ledger's file, at the first event of a kind."""
     pending = [change]
 
     def look(event: RunEvent) -> None:
         if event.kind == when and pending:
-            pending.pop()(desk.folder / "outputs/ledger.db")
+            pending.pop()(workspace.folder / "outputs/ledger.db")
 
-    options = Options(concurrency=1, emulator=desk.url)
-    return run(load("desk.yaml"), options, on_event=look)
+    options = Options(concurrency=1, emulator=workspace.url)
+    return run(load("workspace.yaml"), options, on_event=look)
 
 
 @pytest.mark.parametrize("change", [delete, rename, rename_the_folder, replace])
 def test_nothing_more_is_bought_once_the_ledger_is_gone(
-    desk: Desk, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(desk.folder)
-    desk.put(SIX)
+    monkeypatch.chdir(workspace.folder)
+    workspace.put(SIX)
 
-    report = interrupted(desk, change, "submitted")
+    report = interrupted(workspace, change, "submitted")
 
     assert report.exit_code is ExitCode.LEDGER
     assert "renamed, replaced or deleted" in report.reasons[0]
-    paid_once(desk, 1)
+    paid_once(workspace, 1)
 
-    desk.run()
-    paid_once(desk, 6)
+    workspace.run()
+    paid_once(workspace, 6)
 
 
 def test_a_ledger_that_goes_after_the_last_payment_is_no_success(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(desk.folder)
-    desk.put(MANIFEST.partition("  - {id: two")[0])
+    monkeypatch.chdir(workspace.folder)
+    workspace.put(MANIFEST.partition("  - {id: two")[0])
 
-    report = interrupted(desk, delete, "saved")
+    report = interrupted(workspace, delete, "saved")
 
     assert report.exit_code is ExitCode.LEDGER
-    desk.run()
-    paid_once(desk, 1)
+    workspace.run()
+    paid_once(workspace, 1)
 
 
-def test_a_copy_of_the_ledger_alone_has_what_was_accepted(desk: Desk) -> None:
+def test_a_copy_of_the_ledger_alone_has_what_was_accepted(workspace: Workspace) -> None:
     """Killed in the middle, and only `ledger.db` was saved, without its log."""
-    desk.put(SIX)
-    desk.world.settings.service_times = {"image": 3600.0}
-    desk.world.settings.concurrency = 1
-    words = ("run", "desk.yaml", "--emulator-url", desk.url)
-    process = start(*words, cwd=desk.folder)
+    workspace.put(SIX)
+    workspace.world.settings.service_times = {"image": 3600.0}
+    workspace.world.settings.concurrency = 1
+    words = ("run", "workspace.yaml", "--emulator-url", workspace.url)
+    process = start(*words, cwd=workspace.folder)
     try:
-        await_copy(desk.folder / "outputs/ledger.db", requests=6)
+        await_copy(workspace.folder / "outputs/ledger.db", requests=6)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    copy = desk.folder / "saved"
+    copy = workspace.folder / "saved"
     copy.mkdir()
-    shutil.copy(desk.folder / "outputs/ledger.db", copy)
-    shutil.rmtree(desk.folder / "outputs")
-    copy.rename(desk.folder / "outputs")
-    desk.finish()
+    shutil.copy(workspace.folder / "outputs/ledger.db", copy)
+    shutil.rmtree(workspace.folder / "outputs")
+    copy.rename(workspace.folder / "outputs")
+    workspace.finish()
 
-    done = run_program(*words, cwd=desk.folder)
+    done = run_program(*words, cwd=workspace.folder)
 
     assert done.returncode == 0, done.stderr
-    paid_once(desk, 6)
-    assert len(desk.pictures()) == 6
+    paid_once(workspace, 6)
+    assert len(workspace.pictures()) == 6
 
 
 def await_copy(ledger: Path, *, requests: int) -> None:
@@ -130,15 +130,15 @@ def accepted(ledger: Path) -> int:
             return 0
 
 
-def test_two_machines_that_share_nothing_but_the_account_pay_once(desk: Desk) -> None:
+def test_two_machines_that_share_nothing_but_the_account_pay_once(workspace: Workspace) -> None:
     """Two runners: each has the manifest, and neither the other's folder."""
-    desk.run()
-    second = desk.folder / "second"
+    workspace.run()
+    second = workspace.folder / "second"
     second.mkdir()
-    shutil.copy(desk.folder / "desk.yaml", second)
+    shutil.copy(workspace.folder / "workspace.yaml", second)
 
-    done = run_program("run", "desk.yaml", "--emulator-url", desk.url, cwd=second)
+    done = run_program("run", "workspace.yaml", "--emulator-url", workspace.url, cwd=second)
 
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("recovered: ") == 2
-    paid_once(desk, 2)
+    paid_once(workspace, 2)

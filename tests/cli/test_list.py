@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import invoke
+from support.cli import run_command
 from support.engine import Rig, make_job
 from support.process import environment
 
@@ -37,7 +37,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def say(ledger: Path, *words: str, code: int = 0) -> str:
-    done = invoke("list", "--ledger", ledger, *words, cwd=ledger.parent)
+    done = run_command("list", "--ledger", ledger, *words, cwd=ledger.parent)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -105,7 +105,7 @@ def test_csv_has_plain_numbers(ledger: Path) -> None:
         (["--state", "x" * 2_500], "there is no state"),
     ],
 )
-def test_bad_input_gets_a_sentence(ledger: Path, words: list[str], told: str) -> None:
+def test_bad_input_gets_a_message(ledger: Path, words: list[str], told: str) -> None:
     said = say(ledger, *words, code=2)
 
     assert told in said
@@ -119,7 +119,7 @@ def test_nothing_in_the_ledger_is_nothing_in_the_list(tmp_path: Path) -> None:
 
     for name in ("missing.db", "ledger.db", "empty.db"):
         for command in ("list", "status", "report", "export --jsonl", "show hero", "why hero"):
-            done = invoke(*command.split(), "--ledger", name, cwd=tmp_path)
+            done = run_command(*command.split(), "--ledger", name, cwd=tmp_path)
             assert done.returncode == 7, (command, name)
             assert done.stderr.startswith(f"kling-batch: {name}: ")
             assert done.stdout == ""
@@ -131,25 +131,23 @@ def test_every_command_reads_a_ledger_that_no_run_has_upgraded(tmp_path: Path) -
     before = old.read_bytes()
 
     for command in ("list", "list --state done", "status", "report --by reason", "export --jsonl"):
-        done = invoke(*command.split(), "--ledger", old, cwd=tmp_path)
+        done = run_command(*command.split(), "--ledger", old, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, ""), command
         assert done.stdout
-    tagged = invoke("list", "--tag", "x", "--ledger", old, cwd=tmp_path)
+    tagged = run_command("list", "--tag", "x", "--ledger", old, cwd=tmp_path)
     assert "has no tags yet: the next run records them" in tagged.stderr
     assert old.read_bytes() == before
 
 
 @pytest.mark.parametrize("part", [(100, 4_000), (20_480, 60_000), (60_000, 200_000)])
-def test_a_damaged_ledger_is_a_sentence(
-    ledger: Path, tmp_path: Path, part: tuple[int, int]
-) -> None:
+def test_a_damaged_ledger_is_a_message(ledger: Path, tmp_path: Path, part: tuple[int, int]) -> None:
     data = bytearray(ledger.read_bytes())
     begin, end = part[0], min(part[1], len(data))
     data[begin:end] = b"Z" * (end - begin)
     (tmp_path / "bad.db").write_bytes(data)
 
     for command in ("list", "status", "report", "export --jsonl", "show hero"):
-        done = invoke(*command.split(), "--ledger", "bad.db", cwd=tmp_path)
+        done = run_command(*command.split(), "--ledger", "bad.db", cwd=tmp_path)
         assert done.returncode == 7, command
         assert "the ledger is damaged" in done.stderr
 

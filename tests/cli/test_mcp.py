@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import anyio
 import pytest
-from support.cli import Desk
+from support.cli import Workspace
 from support.process import environment
 
 from kling_batch.core.quantities import parse_usd
@@ -31,12 +31,12 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def folder(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder whose programs reach the emulator of this test as if it were fal."""
-    for name, value in environment(KLING_BATCH_EMULATOR_URL=desk.url).items():
+    for name, value in environment(KLING_BATCH_EMULATOR_URL=workspace.url).items():
         monkeypatch.setenv(name, value)
-    (desk.folder / "stills.yaml").write_text(MANIFEST)
-    return desk.folder
+    (workspace.folder / "stills.yaml").write_text(MANIFEST)
+    return workspace.folder
 
 
 def with_client(folder: Path, use: Callable[[Any], Awaitable[T]], ceiling: str | None = None) -> T:
@@ -59,7 +59,7 @@ async def call(client: Any, tool: str, **arguments: Any) -> Any:
     return answer.structured_content
 
 
-def test_reading_validating_and_planning_pay_nothing(desk: Desk, folder: Path) -> None:
+def test_reading_validating_and_planning_pay_nothing(workspace: Workspace, folder: Path) -> None:
     async def use(client: Any) -> None:
         modes = (await call(client, "catalog"))["document"]
         assert "text-to-video" in str(modes)
@@ -71,11 +71,11 @@ def test_reading_validating_and_planning_pay_nothing(desk: Desk, folder: Path) -
 
     with_client(folder, use)
 
-    assert desk.charges() == []
+    assert workspace.charges() == []
 
 
 def test_a_reviewed_plan_is_paid_once_and_a_changed_one_is_refused(
-    desk: Desk, folder: Path
+    workspace: Workspace, folder: Path
 ) -> None:
     seen: list[tuple[float, float | None]] = []
 
@@ -104,7 +104,7 @@ def test_a_reviewed_plan_is_paid_once_and_a_changed_one_is_refused(
 
     with_client(folder, use)
 
-    assert desk.charges() == [1, 1]
+    assert workspace.charges() == [1, 1]
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -119,7 +119,7 @@ def test_a_reviewed_plan_is_paid_once_and_a_changed_one_is_refused(
     ],
 )
 def test_nothing_is_paid_without_plan_and_cap(
-    desk: Desk, folder: Path, arguments: dict[str, str], reason: str
+    workspace: Workspace, folder: Path, arguments: dict[str, str], reason: str
 ) -> None:
     async def use(client: Any) -> None:
         if arguments.get("plan") == "made":
@@ -131,7 +131,7 @@ def test_nothing_is_paid_without_plan_and_cap(
 
     with_client(folder, use, ceiling="5")
 
-    assert desk.charges() == []
+    assert workspace.charges() == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_what_lies_outside_and_options_are_refused(
 
 
 def test_the_emulator_needs_neither_plan_nor_cap(
-    folder: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KLING_BATCH_EMULATOR_URL")
 
@@ -167,7 +167,7 @@ def test_the_emulator_needs_neither_plan_nor_cap(
 
     assert done["report"]["emulated"] is True
     assert done["exit_code"] == 0
-    assert desk.charges() == []
+    assert workspace.charges() == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the hook is a shell script")

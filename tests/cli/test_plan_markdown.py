@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.cli import invoke
+from support.cli import run_command
 
 from kling_batch.report.plan_markdown import OPEN_ROWS, marker
 
@@ -18,7 +18,7 @@ def stills(number: int, prompt: str = "p") -> str:
 
 def page(folder: Path, text: str) -> str:
     (folder / "a.yaml").write_text(text)
-    done = invoke("plan", "a.yaml", "--markdown", "--offline", cwd=folder)
+    done = run_command("plan", "a.yaml", "--markdown", "--offline", cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.cli import Desk
+from support.cli import Workspace
 
 from kling_batch.emulator import Fault
 
@@ -26,49 +26,49 @@ def unit_price(usd: float) -> Fault:
     ],
 )
 def test_a_cap_is_held_against_the_dearer_of_two_prices(
-    desk: Desk, fault: Fault, paid: int
+    workspace: Workspace, fault: Fault, paid: int
 ) -> None:
     """A clip of five seconds is three units: $0.42 by the catalogue."""
-    desk.videos(*JOBS)
-    desk.world.faults.add(fault)
+    workspace.videos(*JOBS)
+    workspace.world.faults.add(fault)
 
     for _ in range(2):
-        told = desk.run("--max-cost", "1.12", code=4, manifest="trial.yaml")
+        told = workspace.run("--max-cost", "1.12", code=4, manifest="trial.yaml")
 
     assert ("2.00 times the catalogue's" in told) == (paid == 1)
-    assert desk.charges() == [1] * paid
+    assert workspace.charges() == [1] * paid
 
 
-def test_without_a_cap_nobody_is_asked_for_prices(desk: Desk) -> None:
-    desk.videos(*JOBS[:1])
-    desk.world.faults.add(unit_price(0.28))
+def test_without_a_cap_nobody_is_asked_for_prices(workspace: Workspace) -> None:
+    workspace.videos(*JOBS[:1])
+    workspace.world.faults.add(unit_price(0.28))
 
-    told = desk.run(manifest="trial.yaml")
+    told = workspace.run(manifest="trial.yaml")
 
     assert "times the catalogue" not in told
-    assert desk.world.faults.report()[0]["seen"] == 0
+    assert workspace.world.faults.report()[0]["seen"] == 0
 
 
-def test_live_prices_compare_unit_with_unit(desk: Desk) -> None:
-    desk.videos(*JOBS[:1], "id: u, mode: text-to-video, tier: 4k, prompt: x")
+def test_live_prices_compare_unit_with_unit(workspace: Workspace) -> None:
+    workspace.videos(*JOBS[:1], "id: u, mode: text-to-video, tier: 4k, prompt: x")
 
-    told = desk.say("plan", "trial.yaml", "--live-prices", "--emulator-url", desk.url)
+    told = workspace.invoke("plan", "trial.yaml", "--live-prices", "--emulator-url", workspace.url)
 
     assert told.count("as in the catalogue") == 2
     assert "$0.42 per second" in told
 
 
-def test_a_plan_says_before_what_a_run_under_a_cap_refuses(desk: Desk) -> None:
+def test_a_plan_says_before_what_a_run_under_a_cap_refuses(workspace: Workspace) -> None:
     job = "version: 1\nname: raw\njobs: [{id: a, endpoint: acme/dream, input: {prompt: x}}]\n"
-    desk.put(job)
+    workspace.put(job)
     sentence = "a: its price is unknown, so --max-cost cannot hold; give the job a `price:`"
-    options = (desk.file, "--emulator-url", desk.url, "--max-cost", "1")
+    options = (workspace.file, "--emulator-url", workspace.url, "--max-cost", "1")
 
-    planned = desk.say("plan", *options)
+    planned = workspace.invoke("plan", *options)
 
     assert f"`run` will refuse this: {sentence}" in planned
     assert "unknown  a: new" in planned
     assert "1 to pay; up to $0.00 of at most $1.00, and 1 job of unknown price" in planned
-    assert sentence in desk.say("run", *options, code=2)
-    assert "will refuse" not in desk.say("plan", *options[:-2])
-    assert desk.charges() == []
+    assert sentence in workspace.invoke("run", *options, code=2)
+    assert "will refuse" not in workspace.invoke("plan", *options[:-2])
+    assert workspace.charges() == []

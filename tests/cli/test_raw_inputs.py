@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Desk
+from support.cli import Workspace
 
 from kling_batch.core.outcomes import Unread
 from kling_batch.emulator import Fault
@@ -41,47 +41,49 @@ WRONG = "promt: x, image_size: landscape, num_inference_steps: 51"
 
 
 @pytest.mark.parametrize("command", ["validate", "plan", "run"])
-def test_every_problem_is_told_at_its_place_and_nothing_is_paid(desk: Desk, command: str) -> None:
-    desk.world.faults.add(schema())
-    desk.put(HEAD + row("prompt: fine", "fine") + row(WRONG))
+def test_every_problem_is_reported_at_its_place_and_nothing_is_paid(
+    workspace: Workspace, command: str
+) -> None:
+    workspace.world.faults.add(schema())
+    workspace.put(HEAD + row("prompt: fine", "fine") + row(WRONG))
 
-    told = desk.say(command, desk.file, "--emulator-url", desk.url, code=2)
+    told = workspace.invoke(command, workspace.file, "--emulator-url", workspace.url, code=2)
 
     today = f"by fal's schema of {datetime.now(UTC):%Y-%m-%d}"
-    name = f"{desk.file}:5"
+    name = f"{workspace.file}:5"
     assert f"{name}:5: {ID} needs `prompt`, {today}" in told
     assert f"{ID} has no parameter `promt`, {today} (did you mean `prompt`?)" in told
     assert f'`image_size` is "landscape"; fal takes square, landscape_4_3, {today}' in told
     assert f"`num_inference_steps` is 51; fal takes at most 50, {today}" in told
     assert told.count(name) == 4
-    assert desk.charges() == []
+    assert workspace.charges() == []
 
 
-def test_a_good_input_is_paid_for_once_and_its_key_knows_no_schema(desk: Desk) -> None:
-    desk.world.faults.add(schema())
-    desk.put(HEAD + row("prompt: fine"))
-    before = desk.say("plan", desk.file, "--no-schemas", "--offline", "--json")
+def test_a_good_input_is_paid_for_once_and_its_key_knows_no_schema(workspace: Workspace) -> None:
+    workspace.world.faults.add(schema())
+    workspace.put(HEAD + row("prompt: fine"))
+    before = workspace.invoke("plan", workspace.file, "--no-schemas", "--offline", "--json")
 
-    desk.run()
-    desk.run()
+    workspace.run()
+    workspace.run()
 
     (before_job,) = json.loads(before)["jobs"]
-    after = desk.say("plan", desk.file, "--json", "--emulator-url", desk.url)
+    after = workspace.invoke("plan", workspace.file, "--json", "--emulator-url", workspace.url)
     (after_job,) = json.loads(after)["jobs"]
     assert before_job["key"] == after_job["key"]
-    assert desk.charges() == [1]
+    assert workspace.charges() == [1]
 
 
-def test_what_is_done_is_not_held_against_a_schema(desk: Desk) -> None:
-    desk.put(HEAD + row("promt: x"))
-    desk.run("--no-schemas")
-    desk.world.faults.add(schema())
+def test_what_is_done_is_not_held_against_a_schema(workspace: Workspace) -> None:
+    workspace.put(HEAD + row("promt: x"))
+    workspace.run("--no-schemas")
+    workspace.world.faults.add(schema())
 
-    desk.run()
+    workspace.run()
 
-    assert desk.charges() == [1]
-    assert "has no parameter `promt`" in desk.say(
-        "validate", desk.file, "--emulator-url", desk.url, code=2
+    assert workspace.charges() == [1]
+    assert "has no parameter `promt`" in workspace.invoke(
+        "validate", workspace.file, "--emulator-url", workspace.url, code=2
     )
 
 
@@ -94,89 +96,96 @@ UNREADABLE = (
 )
 
 
-def test_a_schema_that_cannot_be_had_is_a_warning(desk: Desk) -> None:
-    desk.put(HEAD + row("promt: x") + row("promt: y", "b"))
+def test_a_schema_that_cannot_be_had_is_a_warning(workspace: Workspace) -> None:
+    workspace.put(HEAD + row("promt: x") + row("promt: y", "b"))
     for fault, said in UNREADABLE:
-        desk.world.faults.add(fault)
-        told = desk.say("validate", desk.file, "--emulator-url", desk.url)
+        workspace.world.faults.add(fault)
+        told = workspace.invoke("validate", workspace.file, "--emulator-url", workspace.url)
         assert told.count(f"the input of {ID} is not checked: fal's schema") == 1, told
         assert said in told
 
-    for told in (desk.plan(), desk.run()):
+    for told in (workspace.plan(), workspace.run()):
         assert told.count(f"the input of {ID} is not checked: fal's schema") == 1, told
-    assert desk.charges() == [1, 1]
+    assert workspace.charges() == [1, 1]
 
 
-def test_it_is_read_once_and_kept_beside_the_ledger(desk: Desk) -> None:
-    desk.world.faults.add(schema(times=1))
-    desk.put(HEAD + row("prompt: fine"))
-    desk.run()
+def test_it_is_read_once_and_kept_beside_the_ledger(workspace: Workspace) -> None:
+    workspace.world.faults.add(schema(times=1))
+    workspace.put(HEAD + row("prompt: fine"))
+    workspace.run()
 
-    kept = json.loads((desk.folder / "outputs" / FILE_NAME).read_text())
+    kept = json.loads((workspace.folder / "outputs" / FILE_NAME).read_text())
     assert list(kept) == ["emulator"]
     assert kept["emulator"][ID]["read_at"].endswith("Z")
-    desk.put(HEAD + row("promt: x"))
+    workspace.put(HEAD + row("promt: x"))
     for command in ("validate", "plan"):
-        for words in (["--emulator-url", desk.url], ["--emulator-url", desk.url, "--offline"]):
-            told = desk.say(command, desk.file, *words, code=2)
+        for words in (
+            ["--emulator-url", workspace.url],
+            ["--emulator-url", workspace.url, "--offline"],
+        ):
+            told = workspace.invoke(command, workspace.file, *words, code=2)
             assert "has no parameter `promt`" in told
 
 
-def test_offline_nobody_is_asked(desk: Desk) -> None:
-    desk.world.faults.add(schema())
-    desk.put(HEAD + row("promt: x"))
+def test_offline_nobody_is_asked(workspace: Workspace) -> None:
+    workspace.world.faults.add(schema())
+    workspace.put(HEAD + row("promt: x"))
 
     for command in ("validate", "plan"):
-        told = desk.say(command, desk.file, "--offline")
+        told = workspace.invoke(command, workspace.file, "--offline")
         assert "is not checked: fal's schema cannot be read: nobody is asked" in told
 
 
-def test_validate_tells_it_in_json(desk: Desk) -> None:
-    desk.world.faults.add(schema(times=1))
-    desk.put(HEAD + row("promt: x"))
-    words = ("validate", desk.file, "--json", "--emulator-url", desk.url)
+def test_validate_tells_it_in_json(workspace: Workspace) -> None:
+    workspace.world.faults.add(schema(times=1))
+    workspace.put(HEAD + row("promt: x"))
+    words = ("validate", workspace.file, "--json", "--emulator-url", workspace.url)
 
-    found = json.loads(desk.say(*words, code=2))
+    found = json.loads(workspace.invoke(*words, code=2))
     assert [each["code"] for each in found["problems"]] == ["missing", "unknown-parameter"]
     assert found["valid"] is False
 
-    found = json.loads(desk.say(*words))  # the folder of outputs is not there yet: nothing is kept
+    found = json.loads(
+        workspace.invoke(*words)
+    )  # the folder of outputs is not there yet: nothing is kept
     assert [(each["code"], each["severity"]) for each in found["problems"]] == [
         ("unchecked", "warning")
     ]
     assert found["valid"] is True
 
 
-def test_it_needs_no_key_and_none_is_sent(desk: Desk) -> None:
+def test_it_needs_no_key_and_none_is_sent(workspace: Workspace) -> None:
     """The emulator refuses every key but its own; a schema is given to anybody."""
-    desk.world.settings.update({"keys": ["another"]})
-    desk.world.faults.add(schema())
-    desk.put(HEAD + row("promt: x"))
+    workspace.world.settings.update({"keys": ["another"]})
+    workspace.world.faults.add(schema())
+    workspace.put(HEAD + row("promt: x"))
 
-    assert "has no parameter" in desk.say("validate", desk.file, "--emulator-url", desk.url, code=2)
+    assert "has no parameter" in workspace.invoke(
+        "validate", workspace.file, "--emulator-url", workspace.url, code=2
+    )
 
 
-def test_the_built_in_emulator_serves_schemas(desk: Desk) -> None:
+def test_the_built_in_emulator_serves_schemas(workspace: Workspace) -> None:
     endpoint = "fal-ai/kling-video/o3/standard/text-to-video"
-    desk.put(HEAD + row("prompt: x, duration: 5, seed: 1", endpoint=endpoint))
+    workspace.put(HEAD + row("prompt: x, duration: 5, seed: 1", endpoint=endpoint))
 
-    told = desk.say("validate", desk.file, "--emulator", code=2)
+    told = workspace.invoke("validate", workspace.file, "--emulator", code=2)
 
     assert "`duration` must be text, not 5" in told
     assert "has no parameter `seed`" in told
 
 
-def test_outputs_of_other_jobs_and_files_are_addresses(desk: Desk) -> None:
-    (desk.folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 64)
+def test_outputs_of_other_jobs_and_files_are_addresses(workspace: Workspace) -> None:
+    (workspace.folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 64)
     endpoint = "fal-ai/kling-video/o3/standard/image-to-video"
-    desk.put(
+    workspace.put(
         HEAD
         + "  - {id: still, mode: text-to-image, prompt: x}\n"
         + row("prompt: x, image_url: {job: still}", "one", endpoint)
         + row("prompt: x, image_url: a.png, end_image_url: {job: still}", "two", endpoint)
     )
 
-    desk.say("validate", desk.file, "--emulator")
+    workspace.invoke("validate", workspace.file, "--emulator")
 
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -232,32 +241,32 @@ def test_a_damaged_file_is_none(tmp_path: Path, text: str) -> None:
     assert kept.of([ID], None)[ID].document == {"new": 1}
 
 
-def test_an_old_schema_that_every_input_fits_is_not_worth_a_word(desk: Desk) -> None:
-    desk.world.faults.add(schema(times=1))
-    desk.put(HEAD + row("prompt: fine"))
-    desk.run()
-    file = desk.folder / "outputs" / FILE_NAME
+def test_an_old_schema_that_every_input_fits_is_not_worth_a_word(workspace: Workspace) -> None:
+    workspace.world.faults.add(schema(times=1))
+    workspace.put(HEAD + row("prompt: fine"))
+    workspace.run()
+    file = workspace.folder / "outputs" / FILE_NAME
     file.write_text(
         re.sub('"read_at": ".*"', '"read_at": "2026-01-02T00:00:00.000Z"', file.read_text())
     )
-    desk.put(HEAD + row("prompt: as fine"))
+    workspace.put(HEAD + row("prompt: as fine"))
 
-    assert "schema" not in desk.run()
-    assert desk.charges() == [1, 1]
+    assert "schema" not in workspace.run()
+    assert workspace.charges() == [1, 1]
 
 
-def test_errors_by_an_old_schema_are_doubts(desk: Desk) -> None:
-    desk.world.faults.add(schema(times=1))
-    desk.put(HEAD + row("prompt: fine"))
-    desk.run()
-    file = desk.folder / "outputs" / FILE_NAME
+def test_errors_by_an_old_schema_are_doubts(workspace: Workspace) -> None:
+    workspace.world.faults.add(schema(times=1))
+    workspace.put(HEAD + row("prompt: fine"))
+    workspace.run()
+    file = workspace.folder / "outputs" / FILE_NAME
     kept = json.loads(file.read_text())
     kept["emulator"][ID]["read_at"] = "2026-01-02T00:00:00.000Z"
     file.write_text(json.dumps(kept))
-    desk.put(HEAD + row("promt: x"))
+    workspace.put(HEAD + row("promt: x"))
 
-    told = desk.run()
+    told = workspace.run()
 
     assert f"{ID} is held against fal's schema of 2026-01-02" in told
     assert "has no parameter `promt`, by fal's schema of 2026-01-02" in told
-    assert desk.charges() == [1, 1]
+    assert workspace.charges() == [1, 1]

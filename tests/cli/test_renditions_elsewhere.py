@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import HERO, OTHER, Desk
+from support.cli import HERO, OTHER, Workspace
 
 from kling_batch.core.locations import Location
 from kling_batch.operations import remake
@@ -69,84 +69,86 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
     return found
 
 
-def folder(desk: Desk) -> Path:
-    return desk.folder / "outputs/trial/text-to-image"
+def folder(workspace: Workspace) -> Path:
+    return workspace.folder / "outputs/trial/text-to-image"
 
 
-def saved(desk: Desk, width: int = 32) -> None:
+def saved(workspace: Workspace, width: int = 32) -> None:
     """Saved files whose renditions are still to be made."""
-    desk.put(f"{MANIFEST}jobs:\n{HERO}{OTHER}")
-    desk.run()
-    desk.put(f"{MANIFEST}{RECIPES % width}jobs:\n{HERO}{OTHER}")
+    workspace.put(f"{MANIFEST}jobs:\n{HERO}{OTHER}")
+    workspace.run()
+    workspace.put(f"{MANIFEST}{RECIPES % width}jobs:\n{HERO}{OTHER}")
 
 
 WORDS = ("--scheduler", "tcp://farm:8786")
 
 
 def test_each_file_is_asked_for_once_and_what_is_not_made_is_made_here(
-    desk: Desk, workers: Workers
+    workspace: Workspace, workers: Workers
 ) -> None:
-    saved(desk)
+    saved(workspace)
 
-    assert "4 renditions made" in desk.say("renditions", desk.file, *WORDS)
+    assert "4 renditions made" in workspace.invoke("renditions", workspace.file, *WORDS)
 
     assert sorted(workers.asked) == [
         ("hero.png", ["hero.poster.jpg", "hero.small.png"]),
         ("other.png", ["other.poster.jpg", "other.small.png"]),
     ]
     assert workers.blamed == [FAILED, FAILED]
-    assert (folder(desk) / "hero.poster.jpg").read_bytes() == DATA
-    noted = json.loads((folder(desk) / "hero.png.json").read_bytes())["renditions"]
+    assert (folder(workspace) / "hero.poster.jpg").read_bytes() == DATA
+    noted = json.loads((folder(workspace) / "hero.png.json").read_bytes())["renditions"]
     assert noted["poster"]["sha256"] == sha256(DATA).hexdigest()
-    small = (folder(desk) / "hero.small.png").read_bytes()
+    small = (folder(workspace) / "hero.small.png").read_bytes()
     assert noted["small"]["sha256"] == sha256(small).hexdigest()
-    desk.say("verify")
-    assert desk.say("renditions", desk.file, *WORDS) == "0 renditions made\n"
-    assert len(desk.charges()) == 2
+    workspace.invoke("verify")
+    assert workspace.invoke("renditions", workspace.file, *WORDS) == "0 renditions made\n"
+    assert len(workspace.charges()) == 2
 
 
 def test_a_changed_recipe_goes_to_workers_and_a_persons_file_is_kept(
-    desk: Desk, workers: Workers
+    workspace: Workspace, workers: Workers
 ) -> None:
-    saved(desk)
-    desk.say("renditions", desk.file, *WORDS)
-    (folder(desk) / "hero.poster.jpg").write_bytes(b"a file of a person's own")
+    saved(workspace)
+    workspace.invoke("renditions", workspace.file, *WORDS)
+    (folder(workspace) / "hero.poster.jpg").write_bytes(b"a file of a person's own")
     workers.asked.clear()
-    desk.put(f"{MANIFEST}{RECIPES % 16}jobs:\n{HERO}{OTHER}")
+    workspace.put(f"{MANIFEST}{RECIPES % 16}jobs:\n{HERO}{OTHER}")
 
-    desk.say("renditions", desk.file, *WORDS)
+    workspace.invoke("renditions", workspace.file, *WORDS)
 
     assert sorted(workers.asked) == [
         ("hero.png", ["hero.poster.jpg", "hero.small.png"]),
         ("other.png", ["other.small.png"]),
     ]
-    kept = list(folder(desk).glob("hero.poster.*.jpg"))
+    kept = list(folder(workspace).glob("hero.poster.*.jpg"))
     assert [path.read_bytes() for path in kept] == [b"a file of a person's own"]
-    assert (folder(desk) / "hero.poster.jpg").read_bytes() == DATA
+    assert (folder(workspace) / "hero.poster.jpg").read_bytes() == DATA
 
 
-def test_what_is_left_of_an_ended_run_is_removed(desk: Desk, workers: Workers) -> None:
-    saved(desk)
-    desk.say("renditions", desk.file, *WORDS)
-    with closing(sqlite3.connect(desk.folder / "outputs/ledger.db")) as ledger, ledger:
+def test_what_is_left_of_an_ended_run_is_removed(workspace: Workspace, workers: Workers) -> None:
+    saved(workspace)
+    workspace.invoke("renditions", workspace.file, *WORDS)
+    with closing(sqlite3.connect(workspace.folder / "outputs/ledger.db")) as ledger, ledger:
         ledger.execute("UPDATE renditions SET sha256 = NULL, size = NULL, made_at = NULL")
-    left = folder(desk) / ".hero.poster.01234567.part.jpg"
+    left = folder(workspace) / ".hero.poster.01234567.part.jpg"
     left.write_bytes(b"of a worker that went on")
 
-    assert "4 renditions made" in desk.say("renditions", desk.file, *WORDS)
+    assert "4 renditions made" in workspace.invoke("renditions", workspace.file, *WORDS)
 
     assert not left.exists()
 
 
-def test_of_an_edited_file_nothing_is_made_here_either(desk: Desk, workers: Workers) -> None:
-    saved(desk)
+def test_of_an_edited_file_nothing_is_made_here_either(
+    workspace: Workspace, workers: Workers
+) -> None:
+    saved(workspace)
     workers.makes = False
-    hero = folder(desk) / "hero.png"
+    hero = folder(workspace) / "hero.png"
     hero.write_bytes(hero.read_bytes()[:-1] + b"x")
 
-    told = desk.say("renditions", desk.file, "--only", "hero", *WORDS, code=1)
+    told = workspace.invoke("renditions", workspace.file, "--only", "hero", *WORDS, code=1)
 
     assert told.count("hero.png has changed since it was saved") == 2
     assert "0 renditions made, 2 not made" in told
-    assert not list(folder(desk).glob("hero.*.*g"))
+    assert not list(folder(workspace).glob("hero.*.*g"))
     assert workers.blamed == []

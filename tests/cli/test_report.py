@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import invoke
+from support.cli import run_command
 from support.engine import Rig, make_jobs, slow
 
 from kling_batch.core.lifecycle import Event
@@ -20,7 +20,7 @@ def test_a_render_of_unknown_price_has_no_ratio(tmp_path: Path) -> None:
     rig.run(make_jobs(1, estimate=0))
     with rig.ledger() as ledger:
         ledger.record(1, Event.COST_LEARNT, cost=420_000)
-    assert "None" not in invoke("report", "--ledger", rig.ledger_path, cwd=tmp_path).stdout
+    assert "None" not in run_command("report", "--ledger", rig.ledger_path, cwd=tmp_path).stdout
 
 
 def test_renders_are_counted_in_the_singular_and_the_plural(tmp_path: Path) -> None:
@@ -30,12 +30,12 @@ def test_renders_are_counted_in_the_singular_and_the_plural(tmp_path: Path) -> N
         with rig.ledger() as ledger:
             ledger.record(attempt, Event.COST_LEARNT, cost=420_000)
 
-        told = invoke("report", "--ledger", rig.ledger_path, cwd=tmp_path).stdout
+        told = run_command("report", "--ledger", rig.ledger_path, cwd=tmp_path).stdout
         assert f": {renders} would have cost" in told
 
 
 def grouped(rig: Rig, *words: str) -> list[dict[str, Any]]:
-    told = invoke(
+    told = run_command(
         "report", "--ledger", rig.ledger_path, "--json", *words, cwd=rig.ledger_path.parent
     )
     document = json.loads(told.stdout)
@@ -66,7 +66,7 @@ def test_without_failures_there_is_no_reason_and_it_says_so(tmp_path: Path) -> N
     rig = Rig(tmp_path)
     rig.run(make_jobs(1))
 
-    told = invoke("report", "--ledger", rig.ledger_path, "--by", "reason", cwd=tmp_path).stdout
+    told = run_command("report", "--ledger", rig.ledger_path, "--by", "reason", cwd=tmp_path).stdout
 
     assert told.splitlines()[0] == "no attempt has failed, and only failures have a reason"
 
@@ -76,7 +76,7 @@ def test_csv_is_the_same_as_json(tmp_path: Path) -> None:
     rig.run(make_jobs(2))
 
     words = ("report", "--ledger", rig.ledger_path, "--by", "tier", "--csv")
-    (row,) = csv.DictReader(invoke(*words, cwd=tmp_path).stdout.splitlines())
+    (row,) = csv.DictReader(run_command(*words, cwd=tmp_path).stdout.splitlines())
 
     (group,) = grouped(rig, "--by", "tier")
     assert {k: str(v) if v is not None else "" for k, v in group.items()} == row
@@ -86,7 +86,9 @@ def test_percentiles_of_latency(tmp_path: Path) -> None:
     rig = Rig(tmp_path, slow())
     rig.run(make_jobs(3))
 
-    told = json.loads(invoke("report", "--ledger", rig.ledger_path, "--json", cwd=tmp_path).stdout)
+    told = json.loads(
+        run_command("report", "--ledger", rig.ledger_path, "--json", cwd=tmp_path).stdout
+    )
 
     (latency,) = told["latency"]
     assert latency["renders"] == 3
@@ -95,7 +97,7 @@ def test_percentiles_of_latency(tmp_path: Path) -> None:
 
 
 def test_an_unknown_grouping_is_an_error(tmp_path: Path) -> None:
-    done = invoke("report", "--by", "moed", cwd=tmp_path)
+    done = run_command("report", "--by", "moed", cwd=tmp_path)
 
     assert done.returncode == 2
     assert "did you mean `mode`?" in done.stderr

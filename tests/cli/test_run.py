@@ -10,60 +10,60 @@ from contextlib import closing
 import pytest
 from PIL import Image
 from support.books import paid_once
-from support.cli import MANIFEST, ONE, Desk
+from support.cli import MANIFEST, ONE, Workspace
 
 from kling_batch.emulator import Fault
 
 
-def test_a_renamed_job_that_cannot_be_placed_is_undelivered(desk: Desk) -> None:
-    desk.run()
-    desk.put(MANIFEST.replace("id: one", "id: renamed"))
-    (desk.folder / "outputs/desk/text-to-image/renamed.png").mkdir()
+def test_a_renamed_job_that_cannot_be_placed_is_undelivered(workspace: Workspace) -> None:
+    workspace.run()
+    workspace.put(MANIFEST.replace("id: one", "id: renamed"))
+    (workspace.folder / "outputs/workspace/text-to-image/renamed.png").mkdir()
 
-    told = desk.run(code=1)
+    told = workspace.run(code=1)
 
     assert "1 unchanged, 1 downloading" in told
     assert "renamed.png: Is a directory" in told
-    paid_once(desk, 2)
+    paid_once(workspace, 2)
 
 
 def test_a_second_name_that_cannot_be_placed_is_undelivered_and_a_third_is_placed(
-    desk: Desk,
+    workspace: Workspace,
 ) -> None:
     duplicates = "  - {id: same, prompt: the first}\n  - {id: third, prompt: the first}\n"
-    desk.put(ONE + duplicates)
-    folder = desk.folder / "outputs/desk/text-to-image"
+    workspace.put(ONE + duplicates)
+    folder = workspace.folder / "outputs/workspace/text-to-image"
     (folder / "same.png").mkdir(parents=True)
 
-    told = desk.run(code=1)
+    told = workspace.run(code=1)
 
     assert "2 done, 1 downloading" in told
     assert "same.png: Is a directory" in told
     assert (folder / "third.png").read_bytes() == (folder / "one.png").read_bytes()
-    paid_once(desk, 1)
+    paid_once(workspace, 1)
 
 
-def test_what_a_daily_cap_stopped_is_not_sent_to_another_cap(desk: Desk) -> None:
-    desk.put(MANIFEST + "limits: {max_cost_per_day: 0.03}\n")
-    assert "--max-cost USD" not in desk.run(code=4)
+def test_what_a_daily_cap_stopped_is_not_sent_to_another_cap(workspace: Workspace) -> None:
+    workspace.put(MANIFEST + "limits: {max_cost_per_day: 0.03}\n")
+    assert "--max-cost USD" not in workspace.run(code=4)
 
 
-def an_hour_ago(desk: Desk) -> None:
+def an_hour_ago(workspace: Workspace) -> None:
     """As if every render had been made an hour before, in the ledger."""
     columns = ("intended_at", "submitted_at", "rendered_at", "settled_at")
     earlier = (f"{name} = strftime('%Y-%m-%dT%H:%M:%fZ', {name}, '-1 hour')" for name in columns)
-    with closing(sqlite3.connect(desk.folder / "outputs/ledger.db")) as db, db:
+    with closing(sqlite3.connect(workspace.folder / "outputs/ledger.db")) as db, db:
         db.execute(f"update attempts set {', '.join(earlier)}")
 
 
-def test_a_file_that_is_fetched_again_has_not_been_rendering_since(desk: Desk) -> None:
-    desk.run()
-    an_hour_ago(desk)
-    (desk.folder / "outputs/desk/text-to-image/one.png").unlink()
+def test_a_file_that_is_fetched_again_has_not_been_rendering_since(workspace: Workspace) -> None:
+    workspace.run()
+    an_hour_ago(workspace)
+    (workspace.folder / "outputs/workspace/text-to-image/one.png").unlink()
 
-    desk.run("--junit", "j.xml")
+    workspace.run("--junit", "j.xml")
 
-    text = (desk.folder / "j.xml").read_text()
+    text = (workspace.folder / "j.xml").read_text()
     times = [float(seconds) for seconds in re.findall(r'<testcase[^>]* time="([\d.]+)"', text)]
     assert len(times) == 2
     assert max(times) < 1800
@@ -78,10 +78,10 @@ jobs:
 
 
 @pytest.fixture
-def photo(desk: Desk) -> Desk:
-    Image.new("RGB", (320, 320)).save(desk.folder / "photo.png")
-    desk.put(WITH_PHOTO)
-    return desk
+def photo(workspace: Workspace) -> Workspace:
+    Image.new("RGB", (320, 320)).save(workspace.folder / "photo.png")
+    workspace.put(WITH_PHOTO)
+    return workspace
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def photo(desk: Desk) -> Desk:
         (413, "Too large", 1),
     ],
 )
-def test_a_key_or_an_account_that_is_refused_at_the_upload_is_told_as_such(
-    photo: Desk, status: int, detail: str, code: int
+def test_a_key_or_an_account_that_is_refused_at_the_upload_is_reported_as_such(
+    photo: Workspace, status: int, detail: str, code: int
 ) -> None:
     body = json.dumps({"detail": detail})
     fault = Fault(stage="upload", what="status", status=status, body=body)
@@ -107,7 +107,7 @@ def test_a_key_or_an_account_that_is_refused_at_the_upload_is_told_as_such(
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_an_upload_that_meets_a_bad_minute_is_made_again(photo: Desk, status: int) -> None:
+def test_an_upload_that_meets_a_bad_minute_is_made_again(photo: Workspace, status: int) -> None:
     photo.world.faults.add(Fault(stage="upload", what="status", status=status, times=2))
 
     photo.run()
@@ -115,12 +115,14 @@ def test_an_upload_that_meets_a_bad_minute_is_made_again(photo: Desk, status: in
     assert len(photo.world.books.accepted) == 2
 
 
-def test_time_that_is_over_during_a_download_sends_somebody_to_collect(desk: Desk) -> None:
-    desk.world.faults.add(Fault(stage="download", what="status", status=503))
+def test_time_that_is_over_during_a_download_sends_somebody_to_collect(
+    workspace: Workspace,
+) -> None:
+    workspace.world.faults.add(Fault(stage="download", what="status", status=503))
 
-    told = desk.run("--timeout", "2s", code=6)
+    told = workspace.run("--timeout", "2s", code=6)
 
-    assert "run desk.yaml" in told
-    desk.world.faults.clear()
-    desk.run()
-    assert len(desk.world.books.accepted) == 2
+    assert "run workspace.yaml" in told
+    workspace.world.faults.clear()
+    workspace.run()
+    assert len(workspace.world.books.accepted) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.cli import invoke
+from support.cli import run_command
 
 MANIFEST = """\
 version: 1
@@ -34,7 +34,7 @@ def write_manifest(folder: Path) -> Path:
 def test_a_bad_manifest_is_exit_2_with_its_place(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "trial.yaml").write_text(text)
 
-    done = invoke("run", "trial.yaml", "--emulator", cwd=tmp_path)
+    done = run_command("run", "trial.yaml", "--emulator", cwd=tmp_path)
 
     assert done.returncode == 2
     assert told in done.stderr
@@ -43,7 +43,7 @@ def test_a_bad_manifest_is_exit_2_with_its_place(tmp_path: Path, text: str, told
 
 
 def test_a_missing_manifest_is_exit_2(tmp_path: Path) -> None:
-    done = invoke("run", "nowhere.yaml", "--emulator", cwd=tmp_path)
+    done = run_command("run", "nowhere.yaml", "--emulator", cwd=tmp_path)
 
     assert done.returncode == 2
     assert "nowhere.yaml" in done.stderr
@@ -59,32 +59,32 @@ def test_a_damaged_ledger_is_exit_7_and_left_alone(tmp_path: Path, content: byte
     ledger.parent.mkdir()
     ledger.write_bytes(content)
 
-    done = invoke("run", manifest, "--emulator", cwd=tmp_path)
+    done = run_command("run", manifest, "--emulator", cwd=tmp_path)
 
     assert done.returncode == 7
     assert "Traceback" not in done.stderr
     assert ledger.read_bytes() == content
 
 
-def test_an_output_that_is_no_folder_is_a_sentence(tmp_path: Path) -> None:
+def test_an_output_that_is_no_folder_is_a_message(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path)
     (tmp_path / "outputs-emulator").write_text("a file")
 
-    done = invoke("run", manifest, "--emulator", cwd=tmp_path)
+    done = run_command("run", manifest, "--emulator", cwd=tmp_path)
 
     assert done.returncode in (2, 7)
     assert "Traceback" not in done.stderr
     assert "outputs" in done.stderr
 
 
-def test_an_emulator_that_cannot_start_is_a_sentence(tmp_path: Path) -> None:
+def test_an_emulator_that_cannot_start_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "outputs-emulator").mkdir()
     (tmp_path / "outputs-emulator/emulator.db").write_text("no database at all")
     (tmp_path / "one.yaml").write_text(
         "version: 1\ndefaults: {mode: text-to-image}\njobs: [{id: a, prompt: a}]\n"
     )
 
-    done = invoke("run", "one.yaml", "--emulator", cwd=tmp_path)
+    done = run_command("run", "one.yaml", "--emulator", cwd=tmp_path)
 
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.books import paid_once
-from support.cli import MANIFEST, ONE, Desk
+from support.cli import MANIFEST, ONE, Workspace
 
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import UsageError
@@ -19,27 +19,27 @@ from kling_batch.planning.builder import build_plan
 from kling_batch.settings import RunOptions, resolve
 
 
-def test_a_link_that_leads_out_is_told_by_plan_and_by_run(desk: Desk) -> None:
-    outside = desk.folder.parent / "outside"
+def test_a_link_that_leads_out_is_reported_by_plan_and_by_run(workspace: Workspace) -> None:
+    outside = workspace.folder.parent / "outside"
     outside.mkdir()
-    (desk.folder / "outputs").mkdir()
-    (desk.folder / "outputs/desk").symlink_to(outside)
+    (workspace.folder / "outputs").mkdir()
+    (workspace.folder / "outputs/workspace").symlink_to(outside)
 
-    for told in (desk.say("plan", desk.file, code=2), desk.run(code=2)):
+    for told in (workspace.invoke("plan", workspace.file, code=2), workspace.run(code=2)):
         assert "leads out of the output folder" in told
         assert "remove the link in it, or give the folder behind it as --output" in told
     assert list(outside.iterdir()) == []
-    assert desk.world.books.posts == []
+    assert workspace.world.books.posts == []
 
 
-def test_a_link_inside_the_output_folder_is_fine(desk: Desk) -> None:
-    (desk.folder / "outputs/elsewhere").mkdir(parents=True)
-    (desk.folder / "outputs/desk").symlink_to("elsewhere")
+def test_a_link_inside_the_output_folder_is_fine(workspace: Workspace) -> None:
+    (workspace.folder / "outputs/elsewhere").mkdir(parents=True)
+    (workspace.folder / "outputs/workspace").symlink_to("elsewhere")
 
-    desk.say("plan", desk.file)
-    desk.run()
+    workspace.invoke("plan", workspace.file)
+    workspace.run()
 
-    paid_once(desk, 2)
+    paid_once(workspace, 2)
 
 
 def with_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -51,34 +51,38 @@ def with_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", usage)
 
 
-@pytest.mark.parametrize("name", ["outputs", "outputs/desk", "outputs/desk/text-to-image"])
-def test_a_file_in_the_place_of_a_folder_is_told_by_plan_and_run(desk: Desk, name: str) -> None:
-    file = desk.folder / name
+@pytest.mark.parametrize(
+    "name", ["outputs", "outputs/workspace", "outputs/workspace/text-to-image"]
+)
+def test_a_file_in_the_place_of_a_folder_is_reported_by_plan_and_run(
+    workspace: Workspace, name: str
+) -> None:
+    file = workspace.folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("notes")
 
-    for told in (desk.say("plan", desk.file, code=2), desk.run(code=2)):
+    for told in (workspace.invoke("plan", workspace.file, code=2), workspace.run(code=2)):
         assert f"{name}: is no folder, and outputs go below it; nothing was sent" in told
     assert file.read_text() == "notes"
-    assert desk.world.books.posts == []
+    assert workspace.world.books.posts == []
 
 
 def test_a_disk_without_room_for_the_usual_size_costs_nothing(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.put(ONE)
-    desk.run()
-    desk.put(MANIFEST)
+    workspace.put(ONE)
+    workspace.run()
+    workspace.put(MANIFEST)
     with_free(monkeypatch, SPARE + 100)
 
-    for told in (desk.plan(), desk.run(code=2)):
+    for told in (workspace.plan(), workspace.run(code=2)):
         assert "MB are free, and the files of 1 job usually take" in told
         assert "make room" in told
-    paid_once(desk, 1)
+    paid_once(workspace, 1)
 
     with_free(monkeypatch, SPARE + 10_000_000)
-    desk.run()
-    paid_once(desk, 2)
+    workspace.run()
+    paid_once(workspace, 2)
 
 
 def clips(folder: Path, job: str) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.cli import Desk
+from support.cli import Workspace
 
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import verdict_history
@@ -29,228 +29,237 @@ jobs:
 UNPICKED = CHAIN.replace("TAKE", "picked")
 
 
-def paid(desk: Desk, tier: str) -> int:
+def paid(workspace: Workspace, tier: str) -> int:
     """How many requests of a tier were accepted, by the emulator's books."""
-    return sum(f"/{tier}/" in each.endpoint for each in desk.world.books.accepted)
+    return sum(f"/{tier}/" in each.endpoint for each in workspace.world.books.accepted)
 
 
-def files(desk: Desk) -> list[str]:
-    return sorted(path.name for path in (desk.folder / "outputs").rglob("*.mp4"))
+def files(workspace: Workspace) -> list[str]:
+    return sorted(path.name for path in (workspace.folder / "outputs").rglob("*.mp4"))
 
 
-def planned(desk: Desk) -> dict[str, str]:
-    plan = json.loads(desk.plan("--json"))
+def planned(workspace: Workspace) -> dict[str, str]:
+    plan = json.loads(workspace.plan("--json"))
     return {f"{job['job']}#{job['take']}": job["action"] for job in plan["jobs"]}
 
 
 # -- drafts and finals -----------------------------------------------------------------------------
 
 
-def test_of_twenty_drafts_the_eight_approved_become_finals_and_nothing_else(desk: Desk) -> None:
-    desk.put(SHOTS)
-    desk.run()
-    assert (paid(desk, "standard"), paid(desk, "pro")) == (20, 0)
+def test_of_twenty_drafts_the_eight_approved_become_finals_and_nothing_else(
+    workspace: Workspace,
+) -> None:
+    workspace.put(SHOTS)
+    workspace.run()
+    assert (paid(workspace, "standard"), paid(workspace, "pro")) == (20, 0)
 
     for n in range(8):
-        desk.say("verdict", f"shot-{n:02}", "approve", "--author", "Ada")
-    desk.say("verdict", "shot-1?", "reject")
-    desk.run()
+        workspace.invoke("verdict", f"shot-{n:02}", "approve", "--author", "Ada")
+    workspace.invoke("verdict", "shot-1?", "reject")
+    workspace.run()
 
-    assert (paid(desk, "standard"), paid(desk, "pro")) == (20, 8)
-    desk.run()
-    assert (paid(desk, "standard"), paid(desk, "pro")) == (20, 8)
-    finals = [name for name in files(desk) if "~draft" not in name]
+    assert (paid(workspace, "standard"), paid(workspace, "pro")) == (20, 8)
+    workspace.run()
+    assert (paid(workspace, "standard"), paid(workspace, "pro")) == (20, 8)
+    finals = [name for name in files(workspace) if "~draft" not in name]
     assert finals == [f"shot-{n:02}.mp4" for n in range(8)]
 
 
 def test_a_verdict_taken_back_in_time_stops_its_final_and_later_changes_nothing(
-    desk: Desk,
+    workspace: Workspace,
 ) -> None:
-    desk.put(SHOTS)
-    desk.run()
+    workspace.put(SHOTS)
+    workspace.run()
     for n in range(8):
-        desk.say("verdict", f"shot-{n:02}", "approve")
+        workspace.invoke("verdict", f"shot-{n:02}", "approve")
 
-    desk.say("verdict", "shot-03", "none")
-    desk.run()
-    assert paid(desk, "pro") == 7
+    workspace.invoke("verdict", "shot-03", "none")
+    workspace.run()
+    assert paid(workspace, "pro") == 7
 
-    desk.say("verdict", "shot-03", "approve")
-    desk.run()
-    told = desk.say("verdict", "shot-04~draft", "reject")
-    desk.run()
+    workspace.invoke("verdict", "shot-03", "approve")
+    workspace.run()
+    told = workspace.invoke("verdict", "shot-04~draft", "reject")
+    workspace.run()
     assert "submitted already" in told
-    assert (paid(desk, "standard"), paid(desk, "pro")) == (20, 8)
-    assert "shot-04.mp4" in files(desk)
+    assert (paid(workspace, "standard"), paid(workspace, "pro")) == (20, 8)
+    assert "shot-04.mp4" in files(workspace)
 
 
-def test_the_plan_shows_both_with_their_prices_and_what_approval_would_add(desk: Desk) -> None:
-    desk.put(HEAD + "  - {id: hero, prompt: first}\n")
-    before = desk.plan()
+def test_the_plan_shows_both_with_their_prices_and_what_approval_would_add(
+    workspace: Workspace,
+) -> None:
+    workspace.put(HEAD + "  - {id: hero, prompt: first}\n")
+    before = workspace.plan()
     assert "pay     $0.26  hero~draft: new" in before
     assert "waiting     $0.34  hero: final waits for a verdict on hero~draft" in before
     assert "up to $0.26; approving all that wait would add up to $0.34" in before
 
-    ran = desk.run()
+    ran = workspace.run()
     assert "Waiting for a verdict:" in ran
     assert "kling-batch review  (1 job waiting for a verdict)" in ran
-    assert "1 waiting for a verdict" in desk.run()
-    assert "pays for hero" in desk.say("verdict", "hero", "approve")
-    assert "1 to pay, 1 keep; up to $0.34" in desk.plan()
+    assert "1 waiting for a verdict" in workspace.run()
+    assert "pays for hero" in workspace.invoke("verdict", "hero", "approve")
+    assert "1 to pay, 1 keep; up to $0.34" in workspace.plan()
 
 
-def test_of_several_takes_the_picked_one_alone_or_every_approved_one(desk: Desk) -> None:
-    desk.put(HEAD + "  - {id: hero, prompt: first, takes: 3}\n")
-    desk.run()
-    desk.say("verdict", "hero#1", "approve")
-    desk.say("verdict", "hero", "approve", "--take", "3")
-    assert planned(desk)["hero#1"] == planned(desk)["hero#3"] == "submit"
-    assert planned(desk)["hero#2"] == "hold"
+def test_of_several_takes_the_picked_one_alone_or_every_approved_one(workspace: Workspace) -> None:
+    workspace.put(HEAD + "  - {id: hero, prompt: first, takes: 3}\n")
+    workspace.run()
+    workspace.invoke("verdict", "hero#1", "approve")
+    workspace.invoke("verdict", "hero", "approve", "--take", "3")
+    assert planned(workspace)["hero#1"] == planned(workspace)["hero#3"] == "submit"
+    assert planned(workspace)["hero#2"] == "hold"
 
-    desk.say("verdict", "hero", "pick", "--take", "2")
-    assert planned(desk)["hero#2"] == "submit"
-    assert planned(desk)["hero#1"] == planned(desk)["hero#3"] == "declined"
-    desk.run()
+    workspace.invoke("verdict", "hero", "pick", "--take", "2")
+    assert planned(workspace)["hero#2"] == "submit"
+    assert planned(workspace)["hero#1"] == planned(workspace)["hero#3"] == "declined"
+    workspace.run()
 
-    assert (paid(desk, "standard"), paid(desk, "pro")) == (3, 1)
-    assert [name for name in files(desk) if "~draft" not in name] == ["hero-t2.mp4"]
-
-
-def test_a_cap_counts_what_is_paid_and_not_what_waits(desk: Desk) -> None:
-    desk.put(HEAD + "  - {id: hero, prompt: first}\n")
-    desk.run("--max-cost", "0.40")
-    desk.say("verdict", "hero", "approve")
-
-    desk.run("--max-cost", "0.40", code=4)
-    assert paid(desk, "pro") == 0
-    desk.run("--max-cost", "0.60")
-    assert paid(desk, "pro") == 1
+    assert (paid(workspace, "standard"), paid(workspace, "pro")) == (3, 1)
+    assert [name for name in files(workspace) if "~draft" not in name] == ["hero-t2.mp4"]
 
 
-def test_a_reviewed_plan_pays_for_no_final_that_was_approved_since(desk: Desk) -> None:
-    desk.put(HEAD + "  - {id: hero, prompt: first}\n")
-    desk.run()
-    desk.plan("--save", "plan.json")
-    desk.say("verdict", "hero", "approve")
+def test_a_cap_counts_what_is_paid_and_not_what_waits(workspace: Workspace) -> None:
+    workspace.put(HEAD + "  - {id: hero, prompt: first}\n")
+    workspace.run("--max-cost", "0.40")
+    workspace.invoke("verdict", "hero", "approve")
 
-    desk.run("--plan", "plan.json", code=8)
-    assert paid(desk, "pro") == 0
+    workspace.run("--max-cost", "0.40", code=4)
+    assert paid(workspace, "pro") == 0
+    workspace.run("--max-cost", "0.60")
+    assert paid(workspace, "pro") == 1
 
 
-def test_a_child_of_a_reviewed_job_is_made_of_its_final(desk: Desk) -> None:
-    desk.put(
+def test_a_reviewed_plan_pays_for_no_final_that_was_approved_since(workspace: Workspace) -> None:
+    workspace.put(HEAD + "  - {id: hero, prompt: first}\n")
+    workspace.run()
+    workspace.plan("--save", "plan.json")
+    workspace.invoke("verdict", "hero", "approve")
+
+    workspace.run("--plan", "plan.json", code=8)
+    assert paid(workspace, "pro") == 0
+
+
+def test_a_child_of_a_reviewed_job_is_made_of_its_final(workspace: Workspace) -> None:
+    workspace.put(
         HEAD
         + "  - {id: hero, prompt: first}\n"
         + "  - {id: cut, review: null, mode: edit, video_url: {job: hero}, prompt: cut}\n"
     )
-    desk.run()
-    assert (planned(desk)["cut#1"], paid(desk, "pro")) == ("hold", 0)
-    desk.say("verdict", "hero", "reject")
-    assert planned(desk)["cut#1"] == "declined"
-    desk.say("verdict", "hero", "approve")
-    desk.run()
+    workspace.run()
+    assert (planned(workspace)["cut#1"], paid(workspace, "pro")) == ("hold", 0)
+    workspace.invoke("verdict", "hero", "reject")
+    assert planned(workspace)["cut#1"] == "declined"
+    workspace.invoke("verdict", "hero", "approve")
+    workspace.run()
 
-    assert paid(desk, "pro") == 2
-    assert "cut.mp4" in files(desk)
-
-
-def test_reroll_of_a_reviewed_job_is_another_draft(desk: Desk) -> None:
-    desk.put(HEAD + "  - {id: hero, prompt: first}\n")
-    desk.run()
-
-    desk.say("reroll", "hero")
-    desk.run()
-
-    assert (paid(desk, "standard"), paid(desk, "pro")) == (2, 0)
-    assert planned(desk)["hero#2"] == "hold"
+    assert paid(workspace, "pro") == 2
+    assert "cut.mp4" in files(workspace)
 
 
-def test_only_names_a_job_with_its_draft(desk: Desk) -> None:
-    desk.put(HEAD + "  - {id: hero, prompt: first}\n  - {id: other, prompt: second}\n")
-    desk.run("--only", "hero")
-    desk.say("verdict", "hero", "approve")
-    desk.run("--only", "hero")
+def test_reroll_of_a_reviewed_job_is_another_draft(workspace: Workspace) -> None:
+    workspace.put(HEAD + "  - {id: hero, prompt: first}\n")
+    workspace.run()
 
-    assert desk.prompts() == ["first", "first"]
+    workspace.invoke("reroll", "hero")
+    workspace.run()
+
+    assert (paid(workspace, "standard"), paid(workspace, "pro")) == (2, 0)
+    assert planned(workspace)["hero#2"] == "hold"
 
 
-def test_why_says_what_a_final_waits_for(desk: Desk) -> None:
-    desk.put(HEAD + "  - {id: hero, prompt: first}\n")
-    desk.run()
-    assert "final waits for a verdict on hero~draft" in desk.say("why", "hero")
-    desk.say("verdict", "hero", "reject", "--note", "six fingers")
-    assert "hero~draft is rejected" in desk.say("why", "hero")
+def test_only_names_a_job_with_its_draft(workspace: Workspace) -> None:
+    workspace.put(HEAD + "  - {id: hero, prompt: first}\n  - {id: other, prompt: second}\n")
+    workspace.run("--only", "hero")
+    workspace.invoke("verdict", "hero", "approve")
+    workspace.run("--only", "hero")
+
+    assert workspace.prompts() == ["first", "first"]
+
+
+def test_why_says_what_a_final_waits_for(workspace: Workspace) -> None:
+    workspace.put(HEAD + "  - {id: hero, prompt: first}\n")
+    workspace.run()
+    assert "final waits for a verdict on hero~draft" in workspace.invoke("why", "hero")
+    workspace.invoke("verdict", "hero", "reject", "--note", "six fingers")
+    assert "hero~draft is rejected" in workspace.invoke("why", "hero")
 
 
 # -- picks in chains -------------------------------------------------------------------------------
 
 
-def test_a_picked_take_is_waited_for_and_then_used_as_if_it_were_named(desk: Desk) -> None:
-    desk.put(UNPICKED)
-    told = desk.run()
+def test_a_picked_take_is_waited_for_and_then_used_as_if_it_were_named(
+    workspace: Workspace,
+) -> None:
+    workspace.put(UNPICKED)
+    told = workspace.run()
     assert "waits for a pick among hero#1..#3: kling-batch review" in told
-    assert paid(desk, "pro") == 0
-    assert "waits for a pick" in desk.say("why", "clip")
+    assert paid(workspace, "pro") == 0
+    assert "waits for a pick" in workspace.invoke("why", "clip")
 
-    desk.say("verdict", "hero", "pick", "--take", "2")
-    told = desk.say("why", "clip")
+    workspace.invoke("verdict", "hero", "pick", "--take", "2")
+    told = workspace.invoke("why", "clip")
     assert "clip has a picked source now (new): the next run pays up to" in told
     assert "image_url: the take of hero that somebody picks → output of hero#2" in told
-    desk.run()
-    desk.run()
+    workspace.run()
+    workspace.run()
 
-    assert paid(desk, "pro") == 1
-    assert "Until" not in desk.say("why", "clip")
-    desk.put(CHAIN.replace("TAKE", "2"))  # the same key, so it is paid already
-    desk.run()
-    assert paid(desk, "pro") == 1
-
-
-def test_a_pick_taken_back_stops_what_is_not_paid(desk: Desk) -> None:
-    desk.put(UNPICKED)
-    desk.run()
-    desk.say("verdict", "hero", "pick")
-    desk.say("verdict", "hero", "none")
-    desk.run()
-
-    assert paid(desk, "pro") == 0
+    assert paid(workspace, "pro") == 1
+    assert "Until" not in workspace.invoke("why", "clip")
+    workspace.put(CHAIN.replace("TAKE", "2"))  # the same key, so it is paid already
+    workspace.run()
+    assert paid(workspace, "pro") == 1
 
 
-def test_a_picked_draft_stands_for_its_final(desk: Desk) -> None:
-    desk.put(
+def test_a_pick_taken_back_stops_what_is_not_paid(workspace: Workspace) -> None:
+    workspace.put(UNPICKED)
+    workspace.run()
+    workspace.invoke("verdict", "hero", "pick")
+    workspace.invoke("verdict", "hero", "none")
+    workspace.run()
+
+    assert paid(workspace, "pro") == 0
+
+
+def test_a_picked_draft_stands_for_its_final(workspace: Workspace) -> None:
+    workspace.put(
         HEAD
         + "  - {id: hero, prompt: first, takes: 2}\n"
         + "  - {id: cut, review: null, mode: edit, video_url: {job: hero, take: picked},"
         + " prompt: cut}\n"
     )
-    desk.run()
-    assert "pick among hero~draft#1..#2" in desk.plan()
-    desk.say("verdict", "hero", "pick", "--take", "2")
-    assert "2 done, 2 unchanged, 1 declined" in desk.run()
+    workspace.run()
+    assert "pick among hero~draft#1..#2" in workspace.plan()
+    workspace.invoke("verdict", "hero", "pick", "--take", "2")
+    assert "2 done, 2 unchanged, 1 declined" in workspace.run()
 
-    assert paid(desk, "pro") == 2
-    assert {"hero-t2.mp4", "cut.mp4"} <= set(files(desk))
+    assert paid(workspace, "pro") == 2
+    assert {"hero-t2.mp4", "cut.mp4"} <= set(files(workspace))
 
 
 # -- the command -----------------------------------------------------------------------------------
 
 
-def test_who_said_what_and_why_is_kept(desk: Desk) -> None:
-    desk.put(UNPICKED)
-    desk.run()
-    desk.say("verdict", "hero#2", "approve", "--note", "the light", "--author", "Ada")
-    desk.say("verdict", "hero#2", "none")
+def test_who_said_what_and_why_is_kept(workspace: Workspace) -> None:
+    workspace.put(UNPICKED)
+    workspace.run()
+    workspace.invoke("verdict", "hero#2", "approve", "--note", "the light", "--author", "Ada")
+    workspace.invoke("verdict", "hero#2", "none")
 
-    with Reader.open(desk.folder / "outputs/ledger.db") as reader:
+    with Reader.open(workspace.folder / "outputs/ledger.db") as reader:
         key = reader.current_names("trial")["hero", 2][0]
         first, second = verdict_history(reader, key)
     assert (first.verdict, first.note, first.author) == ("approved", "the light", "Ada")
     assert second.verdict == "none"
     assert second.author
-    told = desk.say("show", "hero#2")
+    told = workspace.invoke("show", "hero#2")
     assert f"approved by Ada, {first.at}: the light" in told
     assert f"none by {second.author}, {second.at}" in told
-    assert json.loads(desk.say("show", "hero#2", "--json"))["verdicts"][0]["note"] == "the light"
+    assert (
+        json.loads(workspace.invoke("show", "hero#2", "--json"))["verdicts"][0]["note"]
+        == "the light"
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,45 +274,47 @@ def test_who_said_what_and_why_is_kept(desk: Desk) -> None:
         (("hero", "perhaps"), "is not one of"),
     ],
 )
-def test_what_cannot_be_judged_is_said(desk: Desk, words: tuple[str, ...], said: str) -> None:
-    desk.put(UNPICKED)
-    desk.run()
+def test_what_cannot_be_judged_is_said(
+    workspace: Workspace, words: tuple[str, ...], said: str
+) -> None:
+    workspace.put(UNPICKED)
+    workspace.run()
 
-    assert said in desk.say("verdict", *words, code=2)
+    assert said in workspace.invoke("verdict", *words, code=2)
 
 
-def test_without_a_ledger_there_is_nothing_to_judge(desk: Desk) -> None:
-    assert "there is no ledger here yet" in desk.say("verdict", "hero", "approve", code=7)
+def test_without_a_ledger_there_is_nothing_to_judge(workspace: Workspace) -> None:
+    assert "there is no ledger here yet" in workspace.invoke("verdict", "hero", "approve", code=7)
 
 
 # -- what is told of verdicts ----------------------------------------------------------------------
 
 
-def test_list_status_and_report_tell_of_verdicts(desk: Desk) -> None:
-    desk.put(
+def test_list_status_and_report_tell_of_verdicts(workspace: Workspace) -> None:
+    workspace.put(
         HEAD
         + "  - {id: hero, prompt: first, takes: 2}\n"
         + "  - {id: other, prompt: second}\n"
         + "  - {id: unjudged, mode: text-to-image, prompt: third, duration: null}\n"
     )
-    desk.run()
-    assert "verdicts: 3 drafts to judge: kling-batch review" in desk.say("status")
-    assert "takes used" not in desk.say("report")
-    desk.say("verdict", "hero", "pick", "--take", "2")
-    desk.say("verdict", "other", "reject")
-    desk.run()
+    workspace.run()
+    assert "verdicts: 3 drafts to judge: kling-batch review" in workspace.invoke("status")
+    assert "takes used" not in workspace.invoke("report")
+    workspace.invoke("verdict", "hero", "pick", "--take", "2")
+    workspace.invoke("verdict", "other", "reject")
+    workspace.run()
 
     # The other take of `hero` need not be judged.
-    assert "verdicts: 1 rejected, 1 picked" in desk.say("status").splitlines()
-    rows = desk.say("list", "--verdict", "picked,reject", "--json").splitlines()
+    assert "verdicts: 1 rejected, 1 picked" in workspace.invoke("status").splitlines()
+    rows = workspace.invoke("list", "--verdict", "picked,reject", "--json").splitlines()
     assert [(row["job_id"], row["take"], row["verdict"]) for row in map(json.loads, rows)] == [
         ("hero~draft", 2, "picked"),
         ("other~draft", 1, "rejected"),
     ]
-    used = json.loads(desk.say("report", "--json"))["takes_used"]
+    used = json.loads(workspace.invoke("report", "--json"))["takes_used"]
     assert (used["takes"], used["used"], used["used_seconds"]) == (4, 1, 3.0)
-    books = desk.world.books.accepted
+    books = workspace.world.books.accepted
     paid_for_all = sum(r.charged_micro_usd for r in books if "image" not in r.endpoint) / 1e6
     assert used["spent_usd"] == pytest.approx(paid_for_all)
     assert used["usd_per_used_second"] == pytest.approx(paid_for_all / 3)
-    assert "takes used: 1 of 4 (25%)" in desk.say("report")
+    assert "takes used: 1 of 4 (25%)" in workspace.invoke("report")

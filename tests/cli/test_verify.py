@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.books import paid_once
-from support.cli import MANIFEST, ONE, Desk, invoke
+from support.cli import MANIFEST, ONE, Workspace, run_command
 from support.process import environment, start, tls_stand_in
 
 from kling_batch.emulator import Fault
@@ -18,81 +18,87 @@ from kling_batch.operations.verify import verify_ledger
 from kling_batch.output.store import OutputStore
 
 
-def test_verify_finds_a_lost_file_and_repair_fetches_it_for_nothing(desk: Desk) -> None:
-    desk.run()
-    lost = desk.folder / "outputs/desk/text-to-image/one.png"
+def test_verify_finds_a_lost_file_and_repair_fetches_it_for_nothing(workspace: Workspace) -> None:
+    workspace.run()
+    lost = workspace.folder / "outputs/workspace/text-to-image/one.png"
     content = lost.read_bytes()
     lost.write_bytes(content[:-9] + b"tampered!")
 
-    assert "content has changed" in desk.say("verify", code=1)
-    desk.say("verify", "--repair", "--emulator-url", desk.url)
+    assert "content has changed" in workspace.invoke("verify", code=1)
+    workspace.invoke("verify", "--repair", "--emulator-url", workspace.url)
 
     assert lost.read_bytes() == content
-    paid_once(desk, 2)
+    paid_once(workspace, 2)
 
 
-def test_verify_misses_a_sidecar_and_repair_writes_it_again(desk: Desk) -> None:
-    desk.run()
-    (beside,) = (desk.folder / "outputs").rglob("one.png.json")
+def test_verify_misses_a_sidecar_and_repair_writes_it_again(workspace: Workspace) -> None:
+    workspace.run()
+    (beside,) = (workspace.folder / "outputs").rglob("one.png.json")
     told = json.loads(beside.read_text())
     beside.unlink()
 
-    assert "the sidecar beside it is missing" in desk.say("verify", code=1)
-    desk.say("verify", "--repair", "--emulator-url", desk.url)
+    assert "the sidecar beside it is missing" in workspace.invoke("verify", code=1)
+    workspace.invoke("verify", "--repair", "--emulator-url", workspace.url)
 
     again = json.loads(beside.read_text())
     assert {**again, "saved_at": ""} == {**told, "saved_at": ""}
-    assert "everything fits" in desk.say("verify")
+    assert "everything fits" in workspace.invoke("verify")
 
 
-def test_repair_puts_a_file_back_where_it_was_whatever_has_become_of_its_job(desk: Desk) -> None:
+def test_repair_puts_a_file_back_where_it_was_whatever_has_become_of_its_job(
+    workspace: Workspace,
+) -> None:
     """The job left its manifest, and the ledger lies elsewhere: neither moves a file."""
     places = ("--output", "renders", "--ledger", "books/l.db")
-    desk.run(*places)
-    (desk.folder / "desk.yaml").write_text(MANIFEST.partition("  - {id: two")[0])
-    desk.run(*places)
-    two = desk.folder / "renders/desk/text-to-image/two.png"
+    workspace.run(*places)
+    (workspace.folder / "workspace.yaml").write_text(MANIFEST.partition("  - {id: two")[0])
+    workspace.run(*places)
+    two = workspace.folder / "renders/workspace/text-to-image/two.png"
     content = two.read_bytes()
     two.unlink()
 
-    desk.say("verify", "--ledger", "books/l.db", "--repair", "--emulator-url", desk.url)
+    workspace.invoke(
+        "verify", "--ledger", "books/l.db", "--repair", "--emulator-url", workspace.url
+    )
 
     assert two.read_bytes() == content
-    assert len(list(desk.folder.rglob("two*.png"))) == 1
-    assert "everything fits" in desk.say("verify", "--ledger", "books/l.db")
-    paid_once(desk, 2)
+    assert len(list(workspace.folder.rglob("two*.png"))) == 1
+    assert "everything fits" in workspace.invoke("verify", "--ledger", "books/l.db")
+    paid_once(workspace, 2)
 
 
 @pytest.mark.parametrize("intact", [True, False])
 def test_repair_of_one_of_two_names_condemns_nothing(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, intact: bool
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, intact: bool
 ) -> None:
     """From the other name, where fal has the file no longer; and without one it stays a finding."""
     monkeypatch.setattr(pacing, "DOWNLOAD", pacing.Backoff(first=0.02))  # instead of a minute
-    (desk.folder / "desk.yaml").write_text(MANIFEST.replace("the second", "the first"))
-    desk.run()
-    folder = desk.folder / "outputs/desk/text-to-image"
+    (workspace.folder / "workspace.yaml").write_text(MANIFEST.replace("the second", "the first"))
+    workspace.run()
+    folder = workspace.folder / "outputs/workspace/text-to-image"
     (folder / "one.png").unlink()
     if not intact:
         (folder / "two.png").unlink()
-    desk.world.faults.add(Fault(stage="download", what="html"))
+    workspace.world.faults.add(Fault(stage="download", what="html"))
 
-    told = desk.say("verify", "--repair", "--emulator-url", desk.url, code=0 if intact else 1)
+    told = workspace.invoke(
+        "verify", "--repair", "--emulator-url", workspace.url, code=0 if intact else 1
+    )
 
     assert (folder / "one.png").is_file() is intact
     assert ("still: " in told) is not intact
-    desk.world.faults.clear()
-    desk.run()
-    assert desk.pictures() == ["one.png", "two.png"]
-    assert len(desk.world.books.charges()) == 1
+    workspace.world.faults.clear()
+    workspace.run()
+    assert workspace.pictures() == ["one.png", "two.png"]
+    assert len(workspace.world.books.charges()) == 1
 
 
-def test_verify_beside_a_run_finds_nothing_that_is_not_there(desk: Desk) -> None:
-    desk.put(ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(80)))
+def test_verify_beside_a_run_finds_nothing_that_is_not_there(workspace: Workspace) -> None:
+    workspace.put(ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(80)))
     found = []
-    words = ("--rate", "40/s", "--concurrency", "80", "-q", "--emulator-url", desk.url)
-    with start("run", "desk.yaml", *words, cwd=desk.folder) as process:
-        ledger = desk.folder / "outputs/ledger.db"
+    words = ("--rate", "40/s", "--concurrency", "80", "-q", "--emulator-url", workspace.url)
+    with start("run", "workspace.yaml", *words, cwd=workspace.folder) as process:
+        ledger = workspace.folder / "outputs/ledger.db"
         while not ledger.exists():
             time.sleep(0.05)
         time.sleep(0.3)
@@ -106,7 +112,7 @@ def test_verify_beside_a_run_finds_nothing_that_is_not_there(desk: Desk) -> None
 def test_a_sidecar_is_written_again_without_a_key(tmp_path: Path) -> None:
     with tls_stand_in(tmp_path, "--profile", "instant") as env:
         (tmp_path / "m.yaml").write_text(ONE)
-        invoke("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
+        run_command("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
     (sidecar,) = (tmp_path / "outputs").rglob("*.png.json")
     sidecar.unlink()
-    assert invoke("verify", "--repair", cwd=tmp_path, env=environment()).returncode == 0
+    assert run_command("verify", "--repair", cwd=tmp_path, env=environment()).returncode == 0

@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 import pytest
-from support.cli import Desk
+from support.cli import Workspace
 
 from kling_batch import open_ledger
 
@@ -22,52 +22,52 @@ ELEMENT = (
 )
 
 
-def sent(desk: Desk) -> dict[str, Any]:
+def sent(workspace: Workspace) -> dict[str, Any]:
     """Payloads that fal accepted, by the end of the endpoint's id."""
-    accepted = desk.world.books.accepted
+    accepted = workspace.world.books.accepted
     return {request.endpoint.removeprefix("fal-ai/kling-video/"): request for request in accepted}
 
 
-def test_a_voice_is_made_once_and_its_id_is_sent_with_others(desk: Desk) -> None:
-    desk.videos(VOICE, CLIP, ELEMENT)
+def test_a_voice_is_made_once_and_its_id_is_sent_with_others(workspace: Workspace) -> None:
+    workspace.videos(VOICE, CLIP, ELEMENT)
 
-    desk.run(manifest="trial.yaml")
-    desk.run(manifest="trial.yaml")
+    workspace.run(manifest="trial.yaml")
+    workspace.run(manifest="trial.yaml")
 
-    requests = sent(desk)
+    requests = sent(workspace)
     voice = requests["create-voice"]
     name = f"voice-{voice.request_id[-12:]}"
     assert voice.charged_micro_usd == 7_000
     assert requests["v2.6/pro/image-to-video"].payload["voice_ids"] == [name]
     assert requests["o3/standard/reference-to-video"].payload["elements"][0]["voice_id"] == name
-    assert desk.charges() == [1, 1, 1]
-    saved = desk.folder / "outputs/trial/voice/narrator.json"
+    assert workspace.charges() == [1, 1, 1]
+    saved = workspace.folder / "outputs/trial/voice/narrator.json"
     assert json.loads(saved.read_text()) == {"voice_id": name}
-    assert f"\n  voice_id: {name}\n" in desk.say("show", "narrator")
-    assert "voice_id:" not in desk.say("show", "clip")
-    lines = [json.loads(line) for line in desk.say("export", "--jsonl").splitlines()]
+    assert f"\n  voice_id: {name}\n" in workspace.invoke("show", "narrator")
+    assert "voice_id:" not in workspace.invoke("show", "clip")
+    lines = [json.loads(line) for line in workspace.invoke("export", "--jsonl").splitlines()]
     assert {"voice_id": name} in [each.get("output") for each in lines]
-    for row in map(json.loads, desk.say("list", "--json").splitlines()):
+    for row in map(json.loads, workspace.invoke("list", "--json").splitlines()):
         assert row["value"] == (name if row["job_id"] == "narrator" else None)
-    (shown,) = json.loads(desk.say("show", "narrator", "--json"))["attempts"]
+    (shown,) = json.loads(workspace.invoke("show", "narrator", "--json"))["attempts"]
     assert shown["value"] == name
-    columns = desk.say("list", "--columns", "job,value", "--csv").splitlines()
+    columns = workspace.invoke("list", "--columns", "job,value", "--csv").splitlines()
     assert columns[1:] == ["trial/clip,", "trial/element,", f"trial/narrator,{name}"]
-    jobs = json.loads(desk.say("status", "--json"))["jobs"]
+    jobs = json.loads(workspace.invoke("status", "--json"))["jobs"]
     assert [each["value"] for each in jobs] == [None, None, name]
-    with open_ledger(desk.folder / "outputs") as ledger:
+    with open_ledger(workspace.folder / "outputs") as ledger:
         assert [each.value for each in ledger.jobs()] == ["", "", name]
-    desk.say("gallery")
-    page = (desk.folder / "outputs/gallery.html").read_text("utf-8")
+    workspace.invoke("gallery")
+    page = (workspace.folder / "outputs/gallery.html").read_text("utf-8")
     assert f'"value":"{name}"' in page
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_without_the_ledger_nothing_is_bought_again(desk: Desk, kept: bool) -> None:
+def test_without_the_ledger_nothing_is_bought_again(workspace: Workspace, kept: bool) -> None:
     """The child is found in fal's list by the id that it was sent with."""
-    desk.videos(VOICE, CLIP)
-    desk.run(manifest="trial.yaml")
-    outputs = desk.folder / "outputs"
+    workspace.videos(VOICE, CLIP)
+    workspace.run(manifest="trial.yaml")
+    outputs = workspace.folder / "outputs"
     if kept:  # the voice's document alone
         for path in outputs.iterdir():
             if path.is_file():
@@ -76,26 +76,26 @@ def test_without_the_ledger_nothing_is_bought_again(desk: Desk, kept: bool) -> N
     else:
         shutil.rmtree(outputs)
 
-    desk.run(manifest="trial.yaml")
+    workspace.run(manifest="trial.yaml")
 
-    assert desk.charges() == [1, 1]
+    assert workspace.charges() == [1, 1]
     assert (outputs / "trial/image-to-video/clip.mp4").is_file()
 
 
-def test_the_document_is_enough_where_the_ledger_has_no_answer(desk: Desk) -> None:
-    desk.videos(VOICE)
-    desk.run(manifest="trial.yaml")
-    for path in (desk.folder / "outputs").iterdir():
+def test_the_document_is_enough_where_the_ledger_has_no_answer(workspace: Workspace) -> None:
+    workspace.videos(VOICE)
+    workspace.run(manifest="trial.yaml")
+    for path in (workspace.folder / "outputs").iterdir():
         if path.is_file():
             path.unlink()
-    desk.videos(VOICE, CLIP)
+    workspace.videos(VOICE, CLIP)
 
-    desk.run(manifest="trial.yaml")
+    workspace.run(manifest="trial.yaml")
 
-    requests = sent(desk)
+    requests = sent(workspace)
     name = f"voice-{requests['create-voice'].request_id[-12:]}"
     assert requests["v2.6/pro/image-to-video"].payload["voice_ids"] == [name]
-    assert desk.charges() == [1, 1]
+    assert workspace.charges() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -120,53 +120,55 @@ def test_the_document_is_enough_where_the_ledger_has_no_answer(desk: Desk) -> No
         ),
     ],
 )
-def test_what_is_no_voice_is_told_before_anything_is_paid(
-    desk: Desk, jobs: list[str], said: str
+def test_what_is_no_voice_is_reported_before_anything_is_paid(
+    workspace: Workspace, jobs: list[str], said: str
 ) -> None:
-    desk.videos(*jobs)
+    workspace.videos(*jobs)
 
-    assert said in desk.say("validate", "trial.yaml", code=2)
+    assert said in workspace.invoke("validate", "trial.yaml", code=2)
 
 
-def test_an_id_that_is_written_keeps_its_key(desk: Desk) -> None:
-    desk.videos(CLIP.replace("{job: narrator}", "my-voice"))
+def test_an_id_that_is_written_keeps_its_key(workspace: Workspace) -> None:
+    workspace.videos(CLIP.replace("{job: narrator}", "my-voice"))
 
-    told = desk.say("plan", "trial.yaml", "--json", "--offline")
+    told = workspace.invoke("plan", "trial.yaml", "--json", "--offline")
     (job,) = json.JSONDecoder().raw_decode(told)[0]["jobs"]  # warnings follow
 
     assert job["arguments"]["voice_ids"] == ["my-voice"]
 
 
-def test_an_older_ledger_that_has_the_voice_finds_what_was_made_with_it(desk: Desk) -> None:
-    outputs, ledger = desk.folder / "outputs", desk.folder / "outputs/ledger.db"
-    desk.videos(VOICE)
-    desk.run(manifest="trial.yaml")
+def test_an_older_ledger_that_has_the_voice_finds_what_was_made_with_it(
+    workspace: Workspace,
+) -> None:
+    outputs, ledger = workspace.folder / "outputs", workspace.folder / "outputs/ledger.db"
+    workspace.videos(VOICE)
+    workspace.run(manifest="trial.yaml")
     older = ledger.read_bytes()
-    desk.videos(VOICE, CLIP)
-    desk.run(manifest="trial.yaml")
+    workspace.videos(VOICE, CLIP)
+    workspace.run(manifest="trial.yaml")
     shutil.rmtree(outputs / "trial/image-to-video")
     for path in outputs.glob("ledger.db*"):
         path.unlink()
     ledger.write_bytes(older)
 
-    desk.run(manifest="trial.yaml")
+    workspace.run(manifest="trial.yaml")
 
-    assert desk.charges() == [1, 1]
+    assert workspace.charges() == [1, 1]
     assert (outputs / "trial/image-to-video/clip.mp4").is_file()
 
 
-def test_a_voice_that_was_taken_over_serves_a_later_run(desk: Desk) -> None:
-    desk.videos(VOICE)
-    desk.run(manifest="trial.yaml")
-    for path in (desk.folder / "outputs").iterdir():
+def test_a_voice_that_was_taken_over_serves_a_later_run(workspace: Workspace) -> None:
+    workspace.videos(VOICE)
+    workspace.run(manifest="trial.yaml")
+    for path in (workspace.folder / "outputs").iterdir():
         if path.is_file():
             path.unlink()
-    desk.run(manifest="trial.yaml")
-    desk.videos(VOICE, CLIP)
+    workspace.run(manifest="trial.yaml")
+    workspace.videos(VOICE, CLIP)
 
-    desk.run(manifest="trial.yaml")
+    workspace.run(manifest="trial.yaml")
 
-    requests = sent(desk)
+    requests = sent(workspace)
     name = f"voice-{requests['create-voice'].request_id[-12:]}"
     assert requests["v2.6/pro/image-to-video"].payload["voice_ids"] == [name]
-    assert desk.charges() == [1, 1]
+    assert workspace.charges() == [1, 1]

@@ -51,7 +51,7 @@ class TestThePlan:
             ({"request": [6, 7]}, {"request": 7}),
         ],
     )
-    def test_calls_are_told_apart(self, conditions, call):
+    def test_calls_are_reported_apart(self, conditions, call):
         plan = FaultPlan([Fault(stage="status", what="reset", nth=1, **conditions)])
 
         assert fired(plan, 2, endpoint="other", prompt="other", request=1) == [False, False]
@@ -326,7 +326,7 @@ class TestOnTheWire:
 
         assert (answer.status_code, len(answer.content)) == (200, video["file_size"])
 
-    async def test_downloads_are_told_apart_by_request(self, fal, world):
+    async def test_downloads_are_reported_apart_by_request(self, fal, world):
         videos = [(await rendered(fal))[1] for _ in range(3)]
         world.faults.add(Fault(stage="download", what="expired", request=2))
 

@@ -126,7 +126,7 @@ def test_as_many_images_as_ordered_and_no_two_alike(world):
 
 @pytest.mark.parametrize("media", ["full", "template"])
 @pytest.mark.parametrize("endpoint", [T2V, T2I])
-def test_prompts_can_be_told_apart_and_bytes_repeat(media, endpoint):
+def test_prompts_can_be_reported_apart_and_bytes_repeat(media, endpoint):
     def once(prompt):
         world = World(Settings(profile="instant", start_latency=0.0, media=media), clock=lambda: 9)
         return render(world, endpoint, prompt=prompt)[1][0]

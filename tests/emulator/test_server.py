@@ -330,7 +330,7 @@ class TestFalsOwnClient:
 
 
 class TestForeground:
-    def test_an_occupied_port_is_told_in_a_sentence(self, base, world):
+    def test_an_occupied_port_is_reported_in_a_message(self, base, world):
         number = int(base.rsplit(":", 1)[1])
 
         with pytest.raises(EmulatorError, match=f"cannot listen on 127.0.0.1:{number}: "):

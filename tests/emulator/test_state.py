@@ -36,7 +36,7 @@ def accept(world, prompt, **options):
     return world.accept(world.endpoint(T2V), {"prompt": prompt}, **options)
 
 
-def told(world):
+def answers_of(world):
     """Everything that a caller or a test could ask."""
     books = world.books
     return {
@@ -61,9 +61,9 @@ def test_a_new_life_remembers_all_of_the_old_one(reborn, clock):
     world.books.count("download", "/files/b/x/y.mp4")
     world.books.count("upload", "00" * 32)
     world.books.count("result_get", requests[0].request_id)
-    before = told(world)
+    before = answers_of(world)
 
-    assert told(reborn(concurrency=1)) == before
+    assert answers_of(reborn(concurrency=1)) == before
     assert [r.state for r in requests][:3] == [
         State.COMPLETED,
         State.IN_PROGRESS,
@@ -156,7 +156,7 @@ def test_reset_empties_the_file_too(reborn):
     assert reborn().books.accepted == []
 
 
-def test_a_file_that_is_no_state_is_refused_in_a_sentence(tmp_path):
+def test_a_file_that_is_no_state_is_refused_in_a_message(tmp_path):
     path = tmp_path / "state.db"
     path.write_bytes(b"this is no database, it is a letter to a friend. " * 20)
 

@@ -122,7 +122,7 @@ def test_a_complaint_has_fals_shape():
     assert entry["ctx"]["expected"].startswith("'3', '4'")
 
 
-def test_unknown_fields_are_ignored_unless_told_otherwise():
+def test_unknown_fields_are_ignored_unless_reported_otherwise():
     payload = {"prompt": "x", "cfg_scale": 0.5}
 
     assert problems(T2V, payload) == []

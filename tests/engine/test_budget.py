@@ -274,7 +274,9 @@ def test_an_estimate_that_was_a_slip_tells_nothing_about_those_of_today(tmp_path
     assert rig.states(jobs) == [State.SUCCEEDED] * 11
 
 
-def test_a_price_that_is_known_to_be_another_is_told_where_it_meets_the_cap(tmp_path: Path) -> None:
+def test_a_price_that_is_known_to_be_another_is_reported_where_it_meets_the_cap(
+    tmp_path: Path,
+) -> None:
     rig = Rig(tmp_path, account(concurrency=20))
     jobs = make_jobs(3)
     rig.run(jobs[:1], cost_of=lambda _e, _u: MicroUSD(840_000))

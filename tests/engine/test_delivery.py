@@ -428,7 +428,7 @@ def test_what_fal_has_no_more_is_not_put_back_and_stays_paid(tmp_path: Path) -> 
     assert rig.states(jobs) == [State.SUCCEEDED]
     assert run_result.restored == set()
     assert "HTTP 4" in run_result.reasons["test", "job-0", 1]
-    again = [event for event in rig.happenings if event.kind is EventKind.DOWNLOAD_AGAIN]
+    again = [event for event in rig.events if event.kind is EventKind.DOWNLOAD_AGAIN]
     assert {event.job for event in again} == {"job-0"}
     paid_once(rig, 1)
 

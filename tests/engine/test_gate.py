@@ -189,7 +189,7 @@ def test_the_brake_says_how_many_are_in_doubt_and_waits_longer_each_time(tmp_pat
 
     rig.run(make_jobs(8), concurrency=1)
 
-    events = [event for event in rig.happenings if event.kind == "braking"]
+    events = [event for event in rig.events if event.kind == "braking"]
     assert [event.job for event in events] == ["job-3", "job-4", "job-5", "job-6"]
     braking = [event.message for event in events]
     told = re.compile(r"(\d) submissions in a row are in doubt; the next in (\d+) s")

@@ -40,7 +40,7 @@ INPUTS = {
     "lipsync": {"video_url": CLIP, "audio_url": SOUND},
     "dub-text": {"video_url": CLIP, "text": "good morning", "voice_id": "uk_man2"},
     "voice": {"voice_url": SOUND},
-    "speech": {"text": "good morning, this is a sentence of some length"},
+    "speech": {"text": "good morning, this is a message of some length"},
     "sound": {"video_url": CLIP, "sound_effect_prompt": "x", "background_music_prompt": "y"},
     "try-on": {"human_image_url": STILL, "garment_image_url": STILL},
     "motion-control": {"image_url": STILL, "video_url": CLIP, "character_orientation": "image"},

@@ -81,7 +81,7 @@ def test_a_message_of_fal_that_quotes_the_url_is_kept_without_its_signature(tmp_
 
     assert rig.states([signed("one")]) == [State.FAILED]
     assert files_with(rig.folder, "cannot load https://b.s3.amazonaws.com/cat.png")
-    assert not any("sig-one" in str(happening) for happening in rig.happenings)
+    assert not any("sig-one" in str(event) for event in rig.events)
     for secret in ("sig-one", "pass-one", "AKIA-one"):
         assert files_with(rig.folder, secret) == []
 

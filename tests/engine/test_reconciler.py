@@ -103,7 +103,7 @@ def test_a_forbidden_list_leaves_doubt_to_a_person_at_once(tmp_path: Path) -> No
     assert rig.states(jobs).count(State.IN_DOUBT) == 2
     assert rig.states(jobs).count(State.SUCCEEDED) == 4
     (reason,) = {*run_result.reasons.values()}
-    (warning,) = [event.message for event in rig.happenings if event.kind == "warning"]
+    (warning,) = [event.message for event in rig.events if event.kind == "warning"]
     resolve = f"kling-batch resolve --ledger {rig.ledger_path}"
     assert warning == f"{reason}; submissions in doubt are left to: {resolve}"
     assert reason == "this key may not read the request list"
@@ -354,7 +354,7 @@ def test_silence_of_the_list_never_sends_again(tmp_path: Path, wait: float) -> N
     paid_once(rig, 1)
 
 
-def test_a_second_request_of_the_same_payload_is_told_once(tmp_path: Path) -> None:
+def test_a_second_request_of_the_same_payload_is_reported_once(tmp_path: Path) -> None:
     """Another program's, or a charge without a file: nobody else would tell of it."""
     rig = Rig(tmp_path, account(list_delay=60.0), [Fault(stage="submit.after", what="reset")])
     jobs = [make_job("a"), make_job("late")]
@@ -369,7 +369,7 @@ def test_a_second_request_of_the_same_payload_is_told_once(tmp_path: Path) -> No
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 2
     surplus = rig.world.books.accepted[-1].request_id
-    (told,) = [event.message for event in rig.happenings if event.kind == "warning"]
+    (told,) = [event.message for event in rig.events if event.kind == "warning"]
     assert told == (
         f"fal also accepted request {surplus} with the same payload, and no job of this ledger "
         "owns it: another program's, or a charge without a file"
@@ -605,7 +605,7 @@ def test_our_own_request_without_payload_shows_at_once_that_fal_stores_none(
 
     assert rig.states(jobs) == [State.SUCCEEDED, State.IN_DOUBT]
     assert seconds < 250
-    (warning,) = [event.message for event in rig.happenings if event.kind == "warning"]
+    (warning,) = [event.message for event in rig.events if event.kind == "warning"]
     assert warning.startswith("fal stores no payloads for this key; submissions in doubt are left")
 
 

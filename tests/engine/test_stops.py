@@ -96,7 +96,7 @@ def test_a_person_who_holds_the_ledger_delays_the_first_payment(tmp_path: Path) 
 
     assert not run_result.stops
     assert rig.states(jobs) == [State.SUCCEEDED] * 3
-    warnings = [event.message for event in rig.happenings if event.kind == "warning"]
+    warnings = [event.message for event in rig.events if event.kind == "warning"]
     held = "another program holds the ledger; submitting goes on when it lets go"
     assert set(warnings) == {held}
     assert len(warnings) <= 3, "one for each job that waits"

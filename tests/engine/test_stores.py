@@ -63,11 +63,11 @@ def test_files_and_sidecars_are_in_the_store_and_nothing_is_left_here(rig: Store
 def test_a_second_run_does_nothing(rig: StoreRig) -> None:
     jobs = make_jobs(2)
     rig.run(jobs)
-    before = len(rig.happenings)
+    before = len(rig.events)
 
     rig.run(jobs)
 
-    assert rig.happenings[before:] == []
+    assert rig.events[before:] == []
     paid_once(rig, 2)
 
 
@@ -231,7 +231,7 @@ def test_a_store_that_fails_for_a_while_is_asked_again(flaky: StoreRig) -> None:
 
     flaky.run(make_jobs(1))
 
-    first, second = (h for h in flaky.happenings if h.kind is EventKind.PUT_AGAIN)
+    first, second = (h for h in flaky.events if h.kind is EventKind.PUT_AGAIN)
     (request,) = flaky.world.books.accepted
     for again, reason in ((first, "Please reduce your request rate"), (second, "slow")):
         assert (again.batch, again.job) == ("test", "job-0")
@@ -268,7 +268,7 @@ def test_what_arrives_changed_is_put_again(flaky: StoreRig) -> None:
         patch.setattr(FailingStore, "put_file", put)
         flaky.run(make_jobs(1))
 
-    (again,) = [h.message for h in flaky.happenings if h.kind is EventKind.PUT_AGAIN]
+    (again,) = [h.message for h in flaky.events if h.kind is EventKind.PUT_AGAIN]
     assert "other content than it was given" in again
     with flaky.ledger() as ledger:
         assert verify_ledger(ledger, flaky.store()).findings == ()

@@ -50,7 +50,7 @@ def test_a_throttled_post_is_repeated_and_paid_once(tmp_path: Path, status: int)
         (401, {"detail": "no such key"}, "retrying", "auth"),
     ],
 )
-def test_a_post_that_is_repeated_is_told_with_its_job_its_reason_and_the_pause(
+def test_a_post_that_is_repeated_is_reported_with_its_job_its_reason_and_the_pause(
     tmp_path: Path, status: int, body: Any, kind: str, reason: str
 ) -> None:
     headers = {"Retry-After": "7"} if status == 429 else {}
@@ -66,7 +66,7 @@ def test_a_post_that_is_repeated_is_told_with_its_job_its_reason_and_the_pause(
 
     rig.run(make_jobs(1))
 
-    (event,) = [event for event in rig.happenings if event.kind == kind]
+    (event,) = [event for event in rig.events if event.kind == kind]
     first, second = (post.at for post in rig.world.books.posts)
     seconds = event.data["seconds"]
     assert seconds == pytest.approx(second - first, abs=0.1)
@@ -203,7 +203,7 @@ def test_a_request_that_an_identical_attempt_has_claimed_is_in_doubt_until_anoth
     paid_once(rig, 1)
 
 
-def test_an_acceptance_that_cannot_be_recorded_is_told_with_the_way_to_settle_it(
+def test_an_acceptance_that_cannot_be_recorded_is_reported_with_the_way_to_settle_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = Ledger.record

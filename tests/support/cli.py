@@ -31,7 +31,7 @@ from support.process import SIGNALS, environment
 # -- the command line in this process ------------------------------------------------------------
 
 
-def invoke(
+def run_command(
     *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """What `support.process.run` gives, without the start of an interpreter.
@@ -134,8 +134,8 @@ jobs:
 """
 
 
-class Desk:
-    """A folder with a manifest, an emulated account, and somebody who types commands there."""
+class Workspace:
+    """A folder with a manifest, an emulated account, and commands that run in it."""
 
     def __init__(self, folder: Path, world: World, url: str, file: str) -> None:
         self.folder, self.world, self.url = folder, world, url
@@ -159,22 +159,24 @@ class Desk:
     # -- commands --
 
     def run(self, *more: str, code: int = 0, manifest: str = "") -> str:
-        return self.say("run", manifest or self.file, "--emulator-url", self.url, *more, code=code)
+        return self.invoke(
+            "run", manifest or self.file, "--emulator-url", self.url, *more, code=code
+        )
 
     def plan(self, *more: str, manifest: str = "") -> str:
         """What the run would do."""
-        return self.say("plan", manifest or self.file, "--emulator-url", self.url, *more)
+        return self.invoke("plan", manifest or self.file, "--emulator-url", self.url, *more)
 
-    def say(self, *words: str, code: int = 0) -> str:
+    def invoke(self, *words: str, code: int = 0) -> str:
         """One command; everything that it printed."""
-        done = invoke(*words, cwd=self.folder)
+        done = run_command(*words, cwd=self.folder)
         assert done.returncode == code, f"{done.returncode}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr
 
     def type(self, step: str, code: int = 0) -> str:
         """A command as it was printed, taken apart by a shell."""
-        return self.say(*words_of(step, self.folder), code=code)
+        return self.invoke(*words_of(step, self.folder), code=code)
 
     # -- what came of it --
 
@@ -206,9 +208,9 @@ class Desk:
         self.world.complete_now()
 
 
-def key_of(desk: Desk, prompt: str) -> str:
+def key_of(workspace: Workspace, prompt: str) -> str:
     """The key of the job with this prompt, also where it left the manifest."""
-    with closing(sqlite3.connect(desk.folder / "outputs/ledger.db")) as db:
+    with closing(sqlite3.connect(workspace.folder / "outputs/ledger.db")) as db:
         sql = "select key from jobs where json_extract(arguments, '$.prompt') = ?"
         return str(db.execute(sql, [prompt]).fetchone()[0])
 
@@ -224,9 +226,9 @@ def words_of(step: str, folder: Path) -> list[str]:
 
 
 @contextmanager
-def desk_in(folder: Path, file: str, **settings: Any) -> Iterator[Desk]:
-    """An emulator runs while somebody is at the desk."""
+def workspace_in(folder: Path, file: str, **settings: Any) -> Iterator[Workspace]:
+    """A workspace with a running emulator."""
     values = {"profile": "instant", "media": "template", "concurrency": 8, **settings}
     world = World(Settings(**values))
     with running(world) as url:
-        yield Desk(folder, world, url, file)
+        yield Workspace(folder, world, url, file)

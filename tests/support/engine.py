@@ -144,7 +144,7 @@ class Rig:
     folder: Path
     settings: Settings = field(default_factory=lambda: Settings(concurrency=4, media="template"))
     faults: Sequence[Fault] = ()
-    happenings: list[RunEvent] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
     uploads: Any = field(default_factory=NoUploads)
     worker: FileWorker = field(default_factory=InLoop)
     #: Whether an endpoint's answers must hold files.
@@ -230,7 +230,7 @@ class Rig:
                     policy=policy,
                     now=self.now,
                     rng=Random(7),
-                    notify=self.happenings.append,
+                    notify=self.events.append,
                     cost_of=cost_of,
                     media=self.media,
                 )
@@ -265,7 +265,7 @@ class Rig:
         return [standings[j.key].state if j.key in standings else None for j in jobs]
 
     def kinds(self) -> list[str]:
-        return [happening.kind for happening in self.happenings]
+        return [event.kind for event in self.events]
 
     def files(self) -> list[str]:
         """Final names of media, sidecars and half files left out."""

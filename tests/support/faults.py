@@ -384,7 +384,7 @@ class FaultRig(Rig):
                     policy=policy,
                     now=self.now,
                     rng=rng,
-                    notify=self.happenings.append,
+                    notify=self.events.append,
                 )
                 engine = Engine(context)
                 async with anyio.create_task_group() as tasks:

@@ -46,6 +46,6 @@ def problems(
     return []
 
 
-def said(folder: Path, text: str, **more: str) -> list[str]:
+def messages(folder: Path, text: str, **more: str) -> list[str]:
     """The same as lines, without the folder."""
     return [str(each).replace(f"{folder}/", "") for each in problems(folder, text, **more)]

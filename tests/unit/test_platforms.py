@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 from support.books import paid_once
-from support.cli import Desk
+from support.cli import Workspace
 from support.engine import Rig, make_job
 
 import kling_batch
@@ -63,14 +63,14 @@ def no_loop_signals(*_numbers: int) -> None:
 
 
 def test_a_run_needs_no_signals_of_the_event_loop(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(anyio, "open_signal_receiver", no_loop_signals)
     monkeypatch.delattr(signal, "SIGHUP")
 
-    desk.run()
+    workspace.run()
 
-    assert desk.charges() == [1, 1]
+    assert workspace.charges() == [1, 1]
 
 
 def test_signals_arrive_without_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:

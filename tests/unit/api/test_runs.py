@@ -171,7 +171,7 @@ def test_a_variable_that_there_is_not_is_no_option_of_a_command() -> None:
     assert "--set" not in str(caught.value)
 
 
-def test_whoever_approves_is_told_what_the_cap_leaves_out(url: str) -> None:
+def test_whoever_approves_is_reported_what_the_cap_leaves_out(url: str) -> None:
     seen: list[Plan] = []
 
     def approve(plan: Plan) -> bool:

@@ -178,7 +178,7 @@ def test_what_fal_refuses_is_an_error_at_its_place(
     assert found.warnings == []
 
 
-def test_what_is_missing_is_told_with_what_it_is() -> None:
+def test_what_is_missing_is_reported_with_what_it_is() -> None:
     (error,) = held({}).errors
 
     assert (error.message, error.hint) == (f"{ID} needs `prompt`", "What")

@@ -87,7 +87,7 @@ RATIO = ["16:9", "9:16", "1:1"]
         ),
     ],
 )
-def test_what_has_moved_is_told_by_parameter(
+def test_what_has_moved_is_reported_by_parameter(
     changes: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
     assert sorted(moved(**changes)) == sorted(expected)

@@ -91,7 +91,7 @@ def test_the_standard_tier_of_o1_has_a_segment():
         ),
     ],
 )
-def test_what_is_not_there_is_told_with_what_is(words, message, hint):
+def test_what_is_not_there_is_reported_with_what_is(words, message, hint):
     problem = why_not_found(*words)
 
     assert find_exactly(*words) is None
@@ -303,7 +303,7 @@ def test_one_thing_may_have_any_of_its_names(model, mode, written, sent, value, 
         ("voices", "speech", "prompt", "text"),
     ],
 )
-def test_a_plain_word_is_told_as_the_parameter_that_it_means(model, mode, written, meant):
+def test_a_plain_word_is_reported_as_the_parameter_that_it_means(model, mode, written, meant):
     problems = examine(find(mode, None, model), {written: "x"})[1].errors
 
     (found,) = [each for each in problems if each.code == "unknown-parameter"]
@@ -314,21 +314,21 @@ def test_a_plain_word_is_told_as_the_parameter_that_it_means(model, mode, writte
     ("written", "meant"),
     [("4", "v4"), ("4.0", "v4"), ("kling-v3", "v3"), ("2", "v2.0"), ("kling 2.6", "v2.6")],
 )
-def test_a_bare_number_is_told_as_the_generation_that_it_means(written, meant):
+def test_a_bare_number_is_reported_as_the_generation_that_it_means(written, meant):
     problem = why_not_found("text-to-video", None, written)
 
     assert problem.code == "unknown-model"
     assert problem.hint.endswith(f"did you mean `{meant}`?")
 
 
-def test_what_another_tier_has_is_told_with_that_tier():
+def test_what_another_tier_has_is_reported_with_that_tier():
     frames = {"prompt": "x", "image_url": URL, "end_image_url": URL}
     (found,) = examine(find("image-to-video", "standard", "v2.5-turbo"), frames)[1].errors
 
     assert found.message.endswith("no parameter `end_image_url`; it belongs to the tier pro")
 
 
-def test_two_names_of_one_thing_are_told():
+def test_two_names_of_one_thing_are_reported():
     arguments = {"prompt": "x", "image_url": URL, "start_image_url": URL}
 
     assert codes("v3", "image-to-video", arguments) == ["conflict"]

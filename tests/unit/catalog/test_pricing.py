@@ -47,7 +47,7 @@ def test_of_several_rates_the_dearest_counts(case: Case, micro: int, note: str) 
     assert estimate_seconds(FILM, case, 5, 0, []) == Estimate(micro, note)
 
 
-def test_of_two_equal_rates_the_one_with_a_note_is_told() -> None:
+def test_of_two_equal_rates_the_one_with_a_note_is_reported() -> None:
     price = PerSecond((Rate(usd="0.10"), Rate(usd="0.10", note="a guess")))
 
     assert estimate_seconds(price, Case(), 1, 0, ["up to 15 s"]).note == "a guess; up to 15 s"

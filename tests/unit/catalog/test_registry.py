@@ -107,7 +107,7 @@ def test_tier_is_pro_where_none_is_said():
         ("edit", "prro", "there is no tier `prro`"),
     ],
 )
-def test_what_is_not_there_is_told_with_what_is(mode, tier, message):
+def test_what_is_not_there_is_reported_with_what_is(mode, tier, message):
     problem = catalog.why_not_found(mode, tier)
 
     assert problem.message == message
@@ -506,7 +506,7 @@ def test_a_reference_counts_takes_and_outputs_from_one():
         {"job": "a", "take": "two"},
     ],
 )
-def test_a_broken_reference_is_told(reference):
+def test_a_broken_reference_is_reported(reference):
     assert errors_of(I2V, {"prompt": "x", "image_url": reference})
 
 

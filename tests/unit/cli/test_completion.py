@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
-from support.cli import Desk
+from support.cli import Workspace
 
 from kling_batch.cli.completion import SHELLS, script
 from kling_batch.cli.main import cli
@@ -55,17 +55,17 @@ def test_manifests_come_before_other_files(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_jobs_are_those_of_the_ledger_or_of_the_manifest(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(desk.folder)
+    monkeypatch.chdir(workspace.folder)
     assert completed("show", "") == []  # no ledger yet
-    assert completed("run", desk.file, "--only", "t") == ["two"]
-    desk.run()
+    assert completed("run", workspace.file, "--only", "t") == ["two"]
+    workspace.run()
 
     assert completed("show", "o") == ["one"]
     assert completed("retry", "one", "") == ["one", "two"]
-    (desk.folder / desk.file).write_text("jobs: [{")
-    assert completed("plan", desk.file, "--only", "") == ["one", "two"]
+    (workspace.folder / workspace.file).write_text("jobs: [{")
+    assert completed("plan", workspace.file, "--only", "") == ["one", "two"]
     assert capfd.readouterr() == ("", "")
 
 

@@ -164,7 +164,7 @@ def test_what_the_environment_said_is_typed(monkeypatch: pytest.MonkeyPatch) -> 
     assert str(parsed("run", ["m.yaml"])[1]) == "kling-batch run m.yaml --max-cost 5.00"
 
 
-def test_plan_takes_all_that_a_run_may_be_told() -> None:
+def test_plan_takes_all_that_a_run_may_be_reported() -> None:
     """A new plan is advised with the run's own options."""
 
     def flags(name: str) -> set[str]:

@@ -115,7 +115,7 @@ def test_what_renders_have_cost_is_known_from_the_start_rounding_apart(ledger: L
 
 
 @pytest.mark.parametrize(("factor", "ratio"), [(1.5, 2.0), (3.0, 3.0)])
-def test_a_price_above_the_catalogues_is_told_and_the_dearer_counts(
+def test_a_price_above_the_catalogues_is_reported_and_the_dearer_counts(
     ledger: Ledger, factor: float, ratio: float
 ) -> None:
     rendered(ledger, make_job("job-0"), cost=MicroUSD(840_000), billable_units=10.0)
@@ -149,7 +149,7 @@ def test_closing_stops_the_buying_and_leaving_the_collecting_too(ledger: Ledger)
     assert place.stops[1:] == [StopReason(ExitCode.INTERRUPTED, "stop", "", support=False)]
 
 
-def test_one_reason_of_a_kind_is_told_and_every_one_of_the_ledger(ledger: Ledger) -> None:
+def test_one_reason_of_a_kind_is_reported_and_every_one_of_the_ledger(ledger: Ledger) -> None:
     place = Gate(ledger)
 
     for code in (ExitCode.BUDGET, ExitCode.LEDGER, ExitCode.AUTH):
@@ -312,7 +312,7 @@ def test_a_cost_as_estimated_is_no_news(ledger: Ledger, cost: int) -> None:
     assert not place.closed
 
 
-def test_a_cost_above_the_estimate_is_told_and_learnt(ledger: Ledger) -> None:
+def test_a_cost_above_the_estimate_is_reported_and_learnt(ledger: Ledger) -> None:
     place = Gate(ledger)
 
     assert place.gate.billed(*billed(ledger, 630_000)) == "cost $0.63, estimated $0.42"

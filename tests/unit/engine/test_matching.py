@@ -148,7 +148,7 @@ def test_an_old_doubt_does_not_take_what_only_a_young_one_could_explain() -> Non
     assert found(doubts, items) == {1: "early", 2: "late"}
 
 
-def test_what_is_left_over_with_a_found_payload_is_told() -> None:
+def test_what_is_left_over_with_a_found_payload_is_reported() -> None:
     items = [listed("r1", sent=at(seconds=1)), listed("r2", sent=at(seconds=5)), listed("x", TWO)]
 
     assert match([doubt(1)], items, claimed=()) == Matches({1: "r1"}, ("r2",), {})

@@ -112,7 +112,7 @@ def test_2xx_without_a_request_id_is_doubt_never_a_failure(status: int, body: An
         (409, b"busy", "HTTP 409: busy"),
     ],
 )
-def test_doubt_is_told_in_fals_words(status: int, body: Any, reason: str) -> None:
+def test_doubt_is_reported_in_fals_words(status: int, body: Any, reason: str) -> None:
     assert submit(status, body) == Unconfirmed(reason)
 
 
@@ -423,7 +423,7 @@ def result(status: int, body: Any, finished: Finished = Finished(), *, media: bo
 
 
 @pytest.mark.parametrize("finished", [Finished(), TOLD])
-def test_200_with_a_file_is_rendered_even_where_the_status_told_an_error(
+def test_200_with_a_file_is_rendered_even_where_the_status_reported_an_error(
     finished: Finished,
 ) -> None:
     rendered = classify_result(answer(200, VIDEO, x_fal_billable_units="4"), finished, media=True)
@@ -471,7 +471,7 @@ def test_without_fals_structure_no_answer_is_a_verdict(
 
 @pytest.mark.parametrize("body", [DETAIL, TEXT])
 @pytest.mark.parametrize("status", [400, 409, 410, 499, 500, 502, 503, 504])
-def test_a_structured_error_is_a_verdict_only_once_the_status_told_one(
+def test_a_structured_error_is_a_verdict_only_once_the_status_reported_one(
     status: int, body: Any
 ) -> None:
     assert isinstance(result(status, body), Unread)
@@ -960,7 +960,7 @@ def test_a_listed_failure_without_details_is_free_only_at_500_and_above(
         (500, 500, FailureKind.TRANSIENT, Charged.NO),
     ],
 )
-def test_a_listed_failure_with_details_is_told_by_them(
+def test_a_listed_failure_with_details_is_reported_by_them(
     status: int | None, told: int, kind: FailureKind, charged: Charged
 ) -> None:
     item = Listed(

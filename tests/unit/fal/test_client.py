@@ -578,7 +578,7 @@ def test_a_listed_status_code_counts_only_where_it_is_a_number(code: Any, known:
         (httpx.Response(503, text="<html>"), CancelAnswer.UNREAD),
     ],
 )
-def test_a_cancellation_is_told_in_fals_own_words(
+def test_a_cancellation_is_reported_in_fals_own_words(
     answer: httpx.Response, word: CancelAnswer
 ) -> None:
     wire = Canned(answer)
@@ -755,7 +755,7 @@ def test_the_older_pair_of_variables_is_a_key_too(monkeypatch: pytest.MonkeyPatc
     assert authorization() == "Key a:secret"
 
 
-def test_no_key_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_key_is_a_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FAL_HOME_DIR", str(tmp_path))
 
     with pytest.raises(AuthError, match="FAL_KEY"):
@@ -853,7 +853,7 @@ async def _asked(url: str, key: str) -> Any:
         return await FalQueue(api).submit("fal-ai/x", {"prompt": "p"})
 
 
-def test_a_key_that_an_answer_echoes_is_not_in_what_is_told() -> None:
+def test_a_key_that_an_answer_echoes_is_not_in_what_is_reported() -> None:
     def echo(exchange: Exchange) -> None:
         body = json.dumps({"detail": f"refused: {exchange.headers['authorization']}"})
         exchange.answer(400, body.encode())

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.cli import invoke
+from support.cli import run_command
 from support.process import environment
 
 from kling_batch.errors import AuthError
@@ -33,7 +33,7 @@ def write(folder: Path, mode: int, text: str = f"FAL_KEY={SECRET}\n") -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o777])
-def test_a_key_that_others_may_read_is_told(tmp_path: Path, mode: int) -> None:
+def test_a_key_that_others_may_read_is_reported(tmp_path: Path, mode: int) -> None:
     write(tmp_path, mode)
 
     assert "chmod 600 .env" in key_file_warning(tmp_path)
@@ -68,7 +68,7 @@ def test_only_fals_variables_are_taken(tmp_path: Path, monkeypatch: pytest.Monke
 def test_run_warns_in_one_line_and_goes_on(folder: Path) -> None:
     # With nothing to submit nobody is asked anything.
     words = ("run", "key.yaml", "--limit", "0")
-    done = invoke(*words, cwd=folder)
+    done = run_command(*words, cwd=folder)
 
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if ".env" in line]
@@ -76,13 +76,13 @@ def test_run_warns_in_one_line_and_goes_on(folder: Path) -> None:
         "warning: .env holds the fal key, and other users may read it; type: chmod 600 .env"
     ]
     assert "secret" not in done.stdout + done.stderr
-    assert ".env" not in invoke(*words, "--quiet", cwd=folder).stderr
+    assert ".env" not in run_command(*words, "--quiet", cwd=folder).stderr
     write(folder, 0o600)
-    assert ".env" not in invoke(*words, cwd=folder).stderr
+    assert ".env" not in run_command(*words, cwd=folder).stderr
 
 
 def test_run_on_the_emulator_needs_no_key_and_says_nothing_of_it(folder: Path) -> None:
-    done = invoke("run", "key.yaml", "--limit", "0", "--emulator", cwd=folder)
+    done = run_command("run", "key.yaml", "--limit", "0", "--emulator", cwd=folder)
 
     assert done.returncode == 0, done.stderr
     assert ".env" not in done.stderr
@@ -90,14 +90,14 @@ def test_run_on_the_emulator_needs_no_key_and_says_nothing_of_it(folder: Path) -
 
 @pytest.mark.parametrize("extra", [{}, {"FAL_KEY": "another:key"}], ids=["file", "environment"])
 def test_doctor_warns_and_is_otherwise_content(folder: Path, extra: dict[str, str]) -> None:
-    done = invoke("doctor", "--emulator", cwd=folder, env=environment(**extra))
+    done = run_command("doctor", "--emulator", cwd=folder, env=environment(**extra))
 
     assert done.returncode == 0, done.stdout
     assert "warning  key file: .env holds the fal key" in done.stdout
     assert "PROBLEM" not in done.stdout
     assert "secret" not in done.stdout + done.stderr
     write(folder, 0o600)
-    assert "warning" not in invoke("doctor", "--emulator", cwd=folder).stdout
+    assert "warning" not in run_command("doctor", "--emulator", cwd=folder).stdout
 
 
 @pytest.mark.parametrize(

@@ -49,5 +49,5 @@ def test_whatever_is_written_is_within_fals_rules(tags: dict[str, str]) -> None:
         ("HTTP 422: body.prompt: tag the prompt", False),
     ],
 )
-def test_a_refusal_of_tags_is_told_from_others(message: str, expected: bool) -> None:
+def test_a_refusal_of_tags_is_reported_from_others(message: str, expected: bool) -> None:
     assert refuses_tags(message) is expected

@@ -87,7 +87,7 @@ def test_a_damaged_tls_record_is_an_outcome_and_no_exception(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_garbled_header_that_echoes_the_key_is_not_told(kind: WireKind) -> None:
+def test_a_garbled_header_that_echoes_the_key_is_not_reported(kind: WireKind) -> None:
     def answer(exchange: Exchange) -> None:
         echo = f"You said Authorization {exchange.headers['authorization']}"
         exchange.send(f"HTTP/1.1 200 OK\r\n{echo}\r\n\r\n".encode())

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import trustme
 from fal_client import client as fal_client
-from support.cli import invoke
+from support.cli import run_command
 from support.engine import T2V
 from support.process import environment
 from support.wires import in_process
@@ -221,7 +221,7 @@ def test_the_second_domains_are_those_of_fals_client() -> None:
 @pytest.mark.parametrize(
     "answer", [b"407 Proxy Authentication Required", b"403 Forbidden", b"502 x"]
 )
-def test_a_proxy_that_refuses_the_tunnel_has_sent_nothing_and_its_password_is_not_told(
+def test_a_proxy_that_refuses_the_tunnel_has_sent_nothing_and_its_password_is_not_reported(
     through: Callable[[str], None], answer: bytes
 ) -> None:
     asked_for: list[bytes] = []
@@ -265,7 +265,7 @@ def test_surroundings_that_cannot_be_used_are_one_sentence(
     )
     env = environment(FAL_KEY="an-id:a-secret-key", **{name: value})
 
-    done = invoke("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
+    done = run_command("run", "m.yaml", "--yes", cwd=tmp_path, env=env)
 
     assert done.returncode == 2, done.stderr
     assert said in done.stderr

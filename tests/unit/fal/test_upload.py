@@ -1,4 +1,4 @@
-"""Bringing inputs to fal: whatever its storage answers is a sentence about one job, no crash."""
+"""Bringing inputs to fal: whatever its storage answers is a message about one job, no crash."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ NONSENSE = [
 
 @pytest.mark.parametrize("body", NONSENSE, ids=[body[:40].decode() or "-" for body in NONSENSE])
 @pytest.mark.parametrize("status", [200, 403])
-def test_an_answer_that_makes_no_sense_is_told_in_one_line(
+def test_an_answer_that_makes_no_sense_is_reported_in_one_line(
     tmp_path: Path, status: int, body: bytes
 ) -> None:
     with pytest.raises(UploadError) as caught:
@@ -91,7 +91,7 @@ def test_an_answer_that_makes_no_sense_is_told_in_one_line(
         assert private not in told
 
 
-def test_fals_own_sentence_is_told_and_its_echo_of_the_request_is_not(tmp_path: Path) -> None:
+def test_fals_own_sentence_is_reported_and_its_echo_of_the_request_is_not(tmp_path: Path) -> None:
     with pytest.raises(UploadError, match=r"HTTP 403: no room left for you$"):
         upload(tmp_path, 403, b'{"detail": "no room\\nleft for you"}')
     with pytest.raises(UploadError, match=r"HTTP 403$"):

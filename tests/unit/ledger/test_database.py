@@ -33,7 +33,7 @@ RACER = Path(__file__).parents[2] / "support/ledger_race.py"
 # -- one writer --------------------------------------------------------------------------------
 
 
-def test_a_second_writer_is_told_who_is_at_it(tmp_path: Path) -> None:
+def test_a_second_writer_is_reported_who_is_at_it(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with opened(path), pytest.raises(LedgerError, match=r"pid 42, since 2026-05-01T12:00"):
         opened(path)
@@ -229,7 +229,7 @@ def fill(ledger: Ledger) -> None:
     ledger.db.execute(f"pragma max_page_count = {pages}")
 
 
-def test_a_full_disk_is_a_sentence_and_loses_nothing(ledger: Ledger) -> None:
+def test_a_full_disk_is_a_message_and_loses_nothing(ledger: Ledger) -> None:
     attempt = intend(ledger, make_job("job-0"))
     fill(ledger)
     told = None
@@ -264,7 +264,7 @@ def test_a_commit_that_fails_leaves_no_open_transaction(ledger: Ledger) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
-def test_a_really_full_disk_is_a_sentence_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_a_really_full_disk_is_a_message_and_the_next_run_goes_on(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -296,7 +296,7 @@ def test_a_really_full_disk_is_a_sentence_and_the_next_run_goes_on(tmp_path: Pat
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_ledger_that_somebody_else_writes_is_a_sentence(ledger: Ledger) -> None:
+def test_a_ledger_that_somebody_else_writes_is_a_message(ledger: Ledger) -> None:
     attempt = intend(ledger, make_job("job-0"))
     ledger.db.execute("pragma busy_timeout = 20")
     with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
@@ -308,7 +308,7 @@ def test_a_ledger_that_somebody_else_writes_is_a_sentence(ledger: Ledger) -> Non
     assert ledger.record(attempt, Event.SUBMIT_ACCEPTED, handle=handle()) is State.SUBMITTED
 
 
-def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_written_is_a_message(tmp_path: Path) -> None:
     with unprivileged(tmp_path) as folder:
         folder.chmod(0o555)
         try:
@@ -320,7 +320,7 @@ def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path: Path) -> None:
             folder.chmod(0o755)
 
 
-def test_a_ledger_that_may_not_be_written_is_a_sentence_and_stays(tmp_path: Path) -> None:
+def test_a_ledger_that_may_not_be_written_is_a_message_and_stays(tmp_path: Path) -> None:
     with unprivileged(tmp_path) as folder:
         path = folder / "ledger.db"
         opened(path).close()
@@ -333,14 +333,14 @@ def test_a_ledger_that_may_not_be_written_is_a_sentence_and_stays(tmp_path: Path
         assert path.read_bytes() == before
 
 
-def test_a_ledger_whose_folder_is_a_file_is_a_sentence(tmp_path: Path) -> None:
+def test_a_ledger_whose_folder_is_a_file_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("a file")
 
     with pytest.raises(LedgerError, match="outputs"):
         opened(tmp_path / "outputs/ledger.db")
 
 
-def test_a_ledger_that_is_a_folder_is_a_sentence(tmp_path: Path) -> None:
+def test_a_ledger_that_is_a_folder_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").mkdir()
 
     with pytest.raises(LedgerError, match=r"ledger\.db"):

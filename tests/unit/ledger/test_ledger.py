@@ -89,7 +89,7 @@ def test_a_failed_attempt_counts_until_it_is_known_to_be_free(
     assert ledger.committed() == counted
 
 
-def test_what_is_open_is_told_from_what_is_over_and_perhaps_billed(ledger: Ledger) -> None:
+def test_what_is_open_is_reported_from_what_is_over_and_perhaps_billed(ledger: Ledger) -> None:
     over, _ = (intend(ledger, job) for job in make_jobs(2))
     ledger.record(over, Event.SUBMIT_REFUSED, failure=failure(Charged.UNKNOWN))
 
@@ -138,7 +138,7 @@ def test_a_cap_over_batches_ignores_the_others(ledger: Ledger) -> None:
     assert ledger.committed(()) == 0
 
 
-def test_the_first_cap_that_refuses_is_the_one_that_is_told(ledger: Ledger) -> None:
+def test_the_first_cap_that_refuses_is_the_one_that_is_reported(ledger: Ledger) -> None:
     wide, tight = Cap(limit=MicroUSD(10**9)), Cap(limit=MicroUSD(1), name="tight")
 
     refused = ledger.intend(make_job("job-0"), {}, tries=1, caps=[wide, tight])
@@ -304,7 +304,9 @@ def test_only_a_cancellation_that_fal_took_is_one(
     assert row.cancel_asked_at == ("2026-05-01T12:00:05.000Z" if taken else None)
 
 
-def test_an_event_has_its_run_its_states_and_its_facts_as_they_were_told(ledger: Ledger) -> None:
+def test_an_event_has_its_run_its_states_and_its_facts_as_they_were_reported(
+    ledger: Ledger,
+) -> None:
     attempt = intend(ledger, make_job("job-0"))
 
     ledger.record(attempt, Event.SUBMIT_UNCONFIRMED, reason="größer")

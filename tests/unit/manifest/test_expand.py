@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.manifests import batch, jobs, problems, said, write
+from support.manifests import batch, jobs, messages, problems, write
 
 from kling_batch.catalog.registry import parse_usd
 
@@ -68,7 +68,7 @@ def test_defaults_that_a_mode_does_not_have_are_left_out(tmp_path):
 
 def test_what_a_mode_does_not_have_is_a_mistake_in_the_job_itself(tmp_path):
     write(tmp_path, "id,duration\na,5\n", "t.csv")
-    found = said(
+    found = messages(
         tmp_path,
         """\
         defaults: {mode: text-to-image, prompt: x}
@@ -112,9 +112,11 @@ def test_params_pass_unknown_names_through_and_check_known_ones(tmp_path):
     assert made["a"].arguments["duration"] == "7"
     assert made["a"].arguments["image_url"] == "q"
 
-    found = said(tmp_path, T2V + "jobs:\n- {id: a, prompt: x, params: {duration: 70}}")
+    found = messages(tmp_path, T2V + "jobs:\n- {id: a, prompt: x, params: {duration: 70}}")
     assert found == ["batch.yaml:3:41: `duration` is 70; allowed: 3 to 15"]
-    found = said(tmp_path, T2V + "jobs:\n- {id: a, prompt: x, duration: 5, params: {duration: 7}}")
+    found = messages(
+        tmp_path, T2V + "jobs:\n- {id: a, prompt: x, duration: 5, params: {duration: 7}}"
+    )
     assert "stands in the job and in `params`" in found[0]
 
 
@@ -233,7 +235,7 @@ def test_columns_stand_in_paths(tmp_path):
 
 def test_a_cell_cannot_lead_out_of_the_output_folder(tmp_path):
     write(tmp_path, "sku,shelf\na,../../etc\n", "t.csv")
-    found = said(
+    found = messages(
         tmp_path,
         'path: "{shelf}/{job}{ext}"\n' + T2V + "jobs: [{from: t.csv, id: '{{ sku }}', prompt: x}]",
     )
@@ -268,7 +270,7 @@ def test_when_leaves_jobs_out(tmp_path):
 
 
 def test_a_batch_without_any_job_is_a_mistake(tmp_path):
-    (line,) = said(tmp_path, "jobs: [{id: a, mode: edit, when: false}]")
+    (line,) = messages(tmp_path, "jobs: [{id: a, mode: edit, when: false}]")
 
     assert "there is no job at all" in line
 
@@ -297,8 +299,8 @@ def test_matrix_names_that_are_keys_set_them(tmp_path):
     assert made["pro-3"].arguments["aspect_ratio"] == "16:9"
 
 
-def test_a_mistake_in_the_matrix_is_told_there(tmp_path):
-    found = said(
+def test_a_mistake_in_the_matrix_is_reported_there(tmp_path):
+    found = messages(
         tmp_path,
         T2V
         + "jobs:\n- id: 'a-{{ duration }}'\n  prompt: x\n"
@@ -310,15 +312,15 @@ def test_a_mistake_in_the_matrix_is_told_there(tmp_path):
             " (did you mean `duration`?)"
         )
     ]
-    found = said(
+    found = messages(
         tmp_path,
         T2V + "jobs:\n- id: 'a-{{ duration }}'\n  prompt: x\n  matrix: {duration: [5, 50]}\n",
     )
     assert found == ["batch.yaml:5:22: `duration` is 50; allowed: 3 to 15"]
 
 
-def test_an_id_without_a_variable_is_told_how(tmp_path):
-    (line,) = said(tmp_path, T2V + "jobs:\n- {id: a, prompt: x, matrix: {b: [1, 2]}}\n")
+def test_an_id_without_a_variable_is_reported_how(tmp_path):
+    (line,) = messages(tmp_path, T2V + "jobs:\n- {id: a, prompt: x, matrix: {b: [1, 2]}}\n")
 
     assert "the id `a` is taken" in line
     assert "put a variable into the id" in line
@@ -362,8 +364,8 @@ def test_a_jsonl_is_a_batch_by_itself(tmp_path):
     assert made.jobs[3].estimate == 500_000
 
 
-def test_what_is_wrong_in_a_cell_is_told_by_its_column(tmp_path):
-    found = said(
+def test_what_is_wrong_in_a_cell_is_reported_by_its_column(tmp_path):
+    found = messages(
         tmp_path,
         "id,mode,prompt,duration\na,text-to-video,x,5\nb,text-to-video,,5\nc,text-to-vid,x,5\n"
         "d,text-to-video,x,50\na,text-to-video,x,5\n",
@@ -378,9 +380,9 @@ def test_what_is_wrong_in_a_cell_is_told_by_its_column(tmp_path):
     ]
 
 
-def test_a_problem_of_a_template_is_told_by_the_cell_it_used(tmp_path):
+def test_a_problem_of_a_template_is_reported_by_the_cell_it_used(tmp_path):
     write(tmp_path, f"sku,title\na,Lamp\nb,{'x' * 2600}\n", "products.csv")
-    found = said(
+    found = messages(
         tmp_path,
         T2V + "jobs:\n- {from: products.csv, id: '{{ sku }}', prompt: 'A {{ title }}'}\n",
     )
@@ -388,10 +390,10 @@ def test_a_problem_of_a_template_is_told_by_the_cell_it_used(tmp_path):
     assert found == ["products.csv:3: column title: `prompt` has 2,602 characters; at most 2,500"]
 
 
-def test_a_header_typo_is_told_once_with_its_column(tmp_path):
+def test_a_header_typo_is_reported_once_with_its_column(tmp_path):
     rows = "".join(f"s{n},Lamp\n" for n in range(500))
     write(tmp_path, f"sku,titel\n{rows}", "products.csv")
-    found = said(
+    found = messages(
         tmp_path,
         T2V + "jobs:\n- {from: products.csv, id: '{{ sku }}', prompt: 'A {{ title }}'}\n",
     )
@@ -404,7 +406,7 @@ def test_a_header_typo_is_told_once_with_its_column(tmp_path):
     ]
 
 
-def test_a_column_that_is_nearly_a_key_is_told_in_a_table_alone(tmp_path):
+def test_a_column_that_is_nearly_a_key_is_reported_in_a_table_alone(tmp_path):
     text = "id,mode,prompt,durration\na,text-to-video,x,5\n"
     (warning,) = batch(tmp_path, text, name="jobs.csv").warnings
 
@@ -414,7 +416,7 @@ def test_a_column_that_is_nearly_a_key_is_told_in_a_table_alone(tmp_path):
     )
 
 
-def test_capitals_in_a_header_are_told(tmp_path):
+def test_capitals_in_a_header_are_reported(tmp_path):
     write(tmp_path, "id,Prompt\na,x\n", "t.csv")
     (warning,) = batch(
         tmp_path, "defaults: {mode: text-to-image, prompt: p}\njobs: [{from: t.csv}]"
@@ -425,7 +427,7 @@ def test_capitals_in_a_header_are_told(tmp_path):
 
 def test_a_flood_of_the_same_mistake_is_cut_short(tmp_path):
     rows = "".join(f"s{n},50\n" for n in range(1000))
-    found = said(
+    found = messages(
         tmp_path,
         f"id,duration\n{rows}",
         name="jobs.csv",
@@ -451,7 +453,7 @@ def test_one_text_instead_of_a_list_and_json_in_cells(tmp_path):
 
 def test_rows_of_jsonl_name_their_own_line(tmp_path):
     write(tmp_path, '{"sku": "a", "title": "x"}\n{"sku": "b"}\n', "t.jsonl")
-    found = said(
+    found = messages(
         tmp_path,
         T2V + "jobs:\n- {from: t.jsonl, id: '{{ sku }}', prompt: 'A {{ title }}'}\n",
     )
@@ -473,7 +475,7 @@ def test_rows_times_matrix(tmp_path):
 
 @pytest.mark.parametrize("rows", ["", "\n\n"])
 def test_a_table_with_a_header_alone_has_no_jobs(tmp_path, rows):
-    (line,) = said(tmp_path, f"id,mode\n{rows}", name="jobs.csv")
+    (line,) = messages(tmp_path, f"id,mode\n{rows}", name="jobs.csv")
 
     assert "there is no job at all" in line
 
@@ -489,7 +491,7 @@ def test_params_and_inputs_in_cells_are_json(tmp_path):
 
     assert made["a"].arguments["new"] == [1]
     assert made["b"].arguments == {"x": 1}
-    (line,) = said(tmp_path, "id,mode,prompt,params\na,edit,x,5\n", name="v.csv")[1:]
+    (line,) = messages(tmp_path, "id,mode,prompt,params\na,edit,x,5\n", name="v.csv")[1:]
     assert line == 'v.csv:2: column params: `params` must be a mapping, not "5"'
 
 
@@ -501,7 +503,7 @@ def test_rows_that_look_alike_are_judged_one_by_one(tmp_path):
     text = "defaults: {mode: text-to-image, duration: 5}\njobs: [{from: t.csv}]"
     write(tmp_path, "id,prompt,duration\na,x,\nb,y,5\nc,z,\n", "t.csv")
 
-    (line,) = said(tmp_path, text)
+    (line,) = messages(tmp_path, text)
     assert line.startswith("t.csv:3: column duration: text-to-image has no parameter `duration`")
 
 
@@ -511,7 +513,7 @@ def test_words_of_rows_are_judged_though_the_rest_is_known(tmp_path):
         f"id,prompt\na,x\nb,@Image1\nc,{'y' * 2501}\nd,\u00a0\ne, z \n",
         "t.csv",
     )
-    found = said(tmp_path, T2V + "jobs: [{from: t.csv}]")
+    found = messages(tmp_path, T2V + "jobs: [{from: t.csv}]")
 
     assert [line[:8] for line in found] == ["t.csv:3:", "t.csv:4:", "t.csv:5:"]
 
@@ -546,6 +548,8 @@ def test_equal_values_of_different_types_are_not_mixed_up(tmp_path, row):
     rows = [{"id": "first", "num_images": 1}, {"id": "second", "num_images": json.loads(row)["n"]}]
     text = "\n".join(json.dumps(each) for each in rows)
     write(tmp_path, text, "t.jsonl")
-    found = said(tmp_path, "defaults: {mode: text-to-image, prompt: x}\njobs: [{from: t.jsonl}]")
+    found = messages(
+        tmp_path, "defaults: {mode: text-to-image, prompt: x}\njobs: [{from: t.jsonl}]"
+    )
 
     assert bool(found) is (row == '{"n": true}')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.manifests import batch, jobs, said, write
+from support.manifests import batch, jobs, messages, write
 
 from kling_batch.errors import ManifestError
 from kling_batch.manifest.loader import load
@@ -48,14 +48,14 @@ def test_a_blank_cell_that_a_prompt_needs_is_an_error_at_the_cell(
 ) -> None:
     write(tmp_path, f"sku,title\n1,Red shoe\n2,{cell}\n", "p.csv")
 
-    (told,) = said(tmp_path, SHOES)
+    (told,) = messages(tmp_path, SHOES)
     assert told.startswith(BLANK)
 
 
 def test_a_blank_value_of_jsonl_is_an_error_at_its_column(tmp_path: Path) -> None:
     write(tmp_path, '{"sku": "1", "title": "x"}\n{"sku": "2", "title": ""}\n', "p.jsonl")
 
-    (told,) = said(tmp_path, SHOES.replace("p.csv", "p.jsonl"))
+    (told,) = messages(tmp_path, SHOES.replace("p.csv", "p.jsonl"))
     assert told.startswith("p.jsonl:2: column title: the cell is blank")
 
 
@@ -77,7 +77,7 @@ def test_every_way_to_use_a_blank_cell_is_found(tmp_path: Path, job: str) -> Non
     text = f"version: 1\ndefaults: {{mode: text-to-image, from: p.csv}}\njobs:\n  - {job}\n"
     text = text.replace(", from: p.csv", "").replace("- {", "- {from: p.csv, ")
 
-    told = said(tmp_path, text)
+    told = messages(tmp_path, text)
 
     assert any(each.startswith("p.csv:2: column title: the cell is blank") for each in told), told
 
@@ -112,21 +112,21 @@ def test_a_blank_cell_that_nothing_uses_is_none_of_our_business(tmp_path: Path) 
 def test_an_error_of_the_spreadsheet_is_an_error_at_the_cell(tmp_path: Path, cell: str) -> None:
     write(tmp_path, f"sku,title\n1,Red shoe\n2,{cell}\n", "p.csv")
 
-    (told,) = said(tmp_path, SHOES)
+    (told,) = messages(tmp_path, SHOES)
     assert told.startswith(f"p.csv:3: column title: the cell is {cell.strip()}, an error of the sp")
 
 
 def test_a_condition_does_not_excuse_an_error_of_the_spreadsheet(tmp_path: Path) -> None:
     write(tmp_path, "sku,title\n2,#REF!\n", "p.csv")
 
-    (told,) = said(tmp_path, SHOES.replace("{{ title }}", "{{ title or 'x' }}"))
+    (told,) = messages(tmp_path, SHOES.replace("{{ title }}", "{{ title or 'x' }}"))
     assert told.startswith("p.csv:2: column title")
 
 
 def test_an_error_in_a_column_that_is_a_key_is_found(tmp_path: Path) -> None:
     write(tmp_path, "id,mode,prompt\na,text-to-image,#VALUE!\n", "p.csv")
 
-    (told,) = said(tmp_path, "version: 1\njobs: [{from: p.csv}]")
+    (told,) = messages(tmp_path, "version: 1\njobs: [{from: p.csv}]")
     assert told.startswith("p.csv:2: column prompt: the cell is #VALUE!")
 
 
@@ -159,7 +159,7 @@ def test_excels_own_mark_is_no_row(tmp_path: Path, mark: str, by: str) -> None:
     table = f"{mark}\nsku{by}title\n1{by}Red, and so on\n2{by}\n"
     write(tmp_path, table, "p.csv")
 
-    (told,) = said(tmp_path, SHOES)
+    (told,) = messages(tmp_path, SHOES)
     assert told.startswith("p.csv:4: column title: the cell is blank")
 
     write(tmp_path, table.removesuffix(f"2{by}\n"), "p.csv")
@@ -177,7 +177,7 @@ def test_other_unicode_encodings_of_a_table_are_named(
     text = '{"sku": "1", "title": "é"}\n' if name == "p.jsonl" else "sku,title\n1,é\n"
     (tmp_path / name).write_bytes(text.encode(encoding))
 
-    (told,) = said(tmp_path, SHOES.replace("p.csv", name))
+    (told,) = messages(tmp_path, SHOES.replace("p.csv", name))
 
     assert told.startswith(f"{name}: the table is {encoding[:6].upper()} ")
     assert "CSV UTF-8" in told
@@ -191,17 +191,17 @@ def test_other_unicode_encodings_of_a_manifest_are_named(tmp_path: Path, encodin
         load(tmp_path / "p.yaml")
 
 
-def test_what_is_no_text_table_is_told_what_to_do(tmp_path: Path) -> None:
+def test_what_is_no_text_table_is_reported_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_bytes(b"PK\x03\x04\x14\x00rest of a zip")
-    (told,) = said(tmp_path, SHOES)
+    (told,) = messages(tmp_path, SHOES)
     assert told.startswith("p.csv: is a spreadsheet by its content")
     assert "CSV UTF-8" in told
 
-    (told,) = said(tmp_path, SHOES.replace("p.csv", "p.xlsx"))
+    (told,) = messages(tmp_path, SHOES.replace("p.csv", "p.xlsx"))
     assert "cannot be a `.xlsx` file" in told
     assert "CSV UTF-8" in told
 
-    (told,) = said(tmp_path, SHOES.replace("p.csv", "https://docs.google.com/x/export.csv"))
+    (told,) = messages(tmp_path, SHOES.replace("p.csv", "https://docs.google.com/x/export.csv"))
     assert told.startswith("batch.yaml:3:12: this is an address")
     assert "download it first" in told
 
@@ -245,7 +245,7 @@ def test_the_nearest_column_is_named(tmp_path: Path, header: str, used: str, hin
           - {{from: p.csv, id: "a-{{{{ x }}}}", mode: text-to-image, prompt: "{{{{ {used} }}}} b"}}
     """
 
-    (told,) = said(tmp_path, text)
+    (told,) = messages(tmp_path, text)
 
     assert hint in told
 
@@ -273,5 +273,5 @@ def test_a_whole_number_is_one_however_it_is_written(tmp_path: Path, written: st
 def test_another_number_is_an_error_still(tmp_path: Path, written: str) -> None:
     write(tmp_path, f'id,mode,prompt,duration\na,text-to-video,x,"{written}"\n', "p.csv")
 
-    (told,) = said(tmp_path, "version: 1\njobs: [{from: p.csv}]")
+    (told,) = messages(tmp_path, "version: 1\njobs: [{from: p.csv}]")
     assert told.startswith("p.csv:2: column duration")

@@ -1,4 +1,4 @@
-"""Whatever the bytes are: a batch or a sentence, never a traceback, never for ever."""
+"""Whatever the bytes are: a batch or a message, never a traceback, never for ever."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.manifests import batch, jobs, problems, said
+from support.manifests import batch, jobs, messages, problems
 
 from kling_batch.catalog.registry import parse_usd
 from kling_batch.core.jobs import OutputOf
@@ -69,7 +69,7 @@ def test_an_output_may_stand_in_parameters_that_are_passed_on(tmp_path):
     arguments = made["clip"].arguments
 
     assert arguments["style_url"].key == arguments["more"][0].key == made["still"].key
-    found = said(
+    found = messages(
         tmp_path,
         "jobs:\n- {id: a, mode: text-to-video, prompt: x, params: {x_url: no.png, y: {job: b}}}",
     )
@@ -131,8 +131,8 @@ def test_references_may_be_templates(tmp_path):
     assert made["clip-b"].arguments["image_url"].key == made["still-b#2"].key
 
 
-def test_strangers_are_told_with_the_nearest(tmp_path):
-    found = said(
+def test_strangers_are_reported_with_the_nearest(tmp_path):
+    found = messages(
         tmp_path,
         "jobs:\n"
         + STILL
@@ -156,7 +156,7 @@ def test_strangers_are_told_with_the_nearest(tmp_path):
 
 
 def test_a_broken_job_also_tells_of_its_references(tmp_path):
-    found = said(
+    found = messages(
         tmp_path,
         "jobs: [{id: a, mode: image-to-video, prompt: x, duration: 99, image_url: {job: b}}]",
     )
@@ -167,7 +167,7 @@ def test_a_broken_job_also_tells_of_its_references(tmp_path):
     ]
 
 
-def test_circles_are_told_as_circles(tmp_path):
+def test_circles_are_reported_as_circles(tmp_path):
     text = """\
     defaults: {mode: edit, prompt: x}
     jobs:
@@ -177,7 +177,7 @@ def test_circles_are_told_as_circles(tmp_path):
       - {id: self, video_url: {job: self}}
       - {id: behind, video_url: {job: a}}
     """
-    found = said(tmp_path, text)
+    found = messages(tmp_path, text)
 
     assert found == [
         "batch.yaml:3:24: jobs need each other in a circle: a → b → c → a",

@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import pytest
 from PIL import Image
-from support.manifests import batch, jobs, problems, said
+from support.manifests import batch, jobs, messages, problems
 
 from kling_batch.catalog.registry import parse_usd
 from kling_batch.core.jobs import LocalFile
@@ -106,7 +106,9 @@ def test_what_is_passed_on_is_a_file_only_where_it_looks_like_one(tmp_path):
         (job,) = batch(tmp_path, text.replace("VALUE", value)).jobs
         assert isinstance(job.arguments["x_url"], str)
 
-    assert "there is no file `seven.png`" in said(tmp_path, text.replace("VALUE", "seven.png"))[0]
+    assert (
+        "there is no file `seven.png`" in messages(tmp_path, text.replace("VALUE", "seven.png"))[0]
+    )
 
 
 def test_a_file_is_read_once_for_a_hundred_jobs(tmp_path, monkeypatch):
@@ -120,18 +122,18 @@ def test_a_file_is_read_once_for_a_hundred_jobs(tmp_path, monkeypatch):
     assert reads == [1]
 
 
-def test_a_path_starts_at_the_manifest_and_the_mistake_is_told(tmp_path, monkeypatch):
+def test_a_path_starts_at_the_manifest_and_the_mistake_is_reported(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     (tmp_path / "batches").mkdir()
     picture(tmp_path / "work" / "here.png")
     monkeypatch.chdir(tmp_path / "work")
 
-    (line,) = said(tmp_path / "batches", I2V.replace("FILE", "here.png"))
+    (line,) = messages(tmp_path / "batches", I2V.replace("FILE", "here.png"))
     assert "there is no file `here.png`" in line
     assert "it is in the working folder, but paths start at" in line
-    (line,) = said(tmp_path / "batches", I2V.replace("FILE", "nowhere.png"))
+    (line,) = messages(tmp_path / "batches", I2V.replace("FILE", "nowhere.png"))
     assert "where the manifest is" in line
-    (line,) = said(tmp_path / "work", I2V.replace("FILE", "nowhere.png"))
+    (line,) = messages(tmp_path / "work", I2V.replace("FILE", "nowhere.png"))
     assert line.endswith("there is no file `nowhere.png` (paths start at )")  # its folder is cut
 
 
@@ -156,13 +158,13 @@ def test_a_manifest_of_the_working_folder_needs_no_long_paths(tmp_path, monkeypa
         ("x" * 300, "cannot be read: File name too long"),
     ],
 )
-def test_what_is_no_file_is_told(tmp_path, name, expected):
+def test_what_is_no_file_is_reported(tmp_path, name, expected):
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello")
     picture(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:20])
-    (line,) = said(tmp_path, I2V.replace("FILE", name))
+    (line,) = messages(tmp_path, I2V.replace("FILE", name))
 
     assert line.startswith("batch.yaml:2:55: ")
     assert expected in line
@@ -202,7 +204,7 @@ def test_sizes_of_pictures(tmp_path, size, error, warning):
         assert [each.code for each in batch(tmp_path, text).warnings] == ["dated-limit"] * warning
 
 
-def test_a_picture_of_a_million_pixels_a_side_is_told_not_decoded(tmp_path):
+def test_a_picture_of_a_million_pixels_a_side_is_reported_not_decoded(tmp_path):
     # A PNG's header alone: Pillow would warn of a bomb, and warnings are errors here.
     import struct
     import zlib
@@ -234,20 +236,20 @@ def test_clips(tmp_path, name, options, errors, warnings):
     check(tmp_path, text, errors, warnings)
 
 
-def test_what_is_no_clip_is_told(tmp_path):
+def test_what_is_no_clip_is_reported(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"hello" * 100)
     picture(tmp_path / "p.png")
 
-    assert "is no video that can be read" in said(tmp_path, EDIT.replace("FILE", "a.mp4"))[0]
-    assert said(tmp_path, EDIT.replace("FILE", "p.png"))
+    assert "is no video that can be read" in messages(tmp_path, EDIT.replace("FILE", "a.mp4"))[0]
+    assert messages(tmp_path, EDIT.replace("FILE", "p.png"))
 
 
-def test_a_giant_clip_is_told_before_it_is_hashed_twice(tmp_path):
+def test_a_giant_clip_is_reported_before_it_is_hashed_twice(tmp_path):
     path = clip(tmp_path / "a.mp4")
     with path.open("ab") as file:
         file.truncate(201_000_000)
 
-    assert "201 MB; at most 200 MB" in said(tmp_path, EDIT.replace("FILE", "a.mp4"))[0]
+    assert "201 MB; at most 200 MB" in messages(tmp_path, EDIT.replace("FILE", "a.mp4"))[0]
 
 
 def test_an_edit_of_a_local_clip_has_its_price(tmp_path):
@@ -295,7 +297,7 @@ def test_half_a_picture_is_refused(tmp_path, format_, raw):
 
     half(tmp_path / "t.jpg")
 
-    (line,) = said(tmp_path, text.replace("FILE", "t.jpg"))
+    (line,) = messages(tmp_path, text.replace("FILE", "t.jpg"))
     assert "`t.jpg` is cut short: the picture is not complete" in line
 
 
@@ -316,7 +318,7 @@ def test_a_clip_that_was_cut_is_refused_and_one_with_bytes_behind_it_is_not(tmp_
 
     path.write_bytes(whole[: len(whole) // 2])
 
-    (line,) = said(tmp_path, EDIT.replace("FILE", "a.mp4"))
+    (line,) = messages(tmp_path, EDIT.replace("FILE", "a.mp4"))
     assert "`a.mp4` is cut short: the clip is not complete" in line
 
 
@@ -337,7 +339,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
 def test_what_stands_in_the_place_of_a_picture_is_named(tmp_path, data, expected):
     (tmp_path / "p.jpg").write_bytes(data)
 
-    (line,) = said(tmp_path, I2V.replace("FILE", "p.jpg"))
+    (line,) = messages(tmp_path, I2V.replace("FILE", "p.jpg"))
 
     assert expected in line
 
@@ -418,7 +420,7 @@ def test_a_sound_under_a_wrong_suffix_has_its_real_type(tmp_path):
         (I2V, "x.png", sound, "is audio/wav by its content, and no picture"),
     ],
 )
-def test_a_file_of_another_medium_is_told_in_one_sentence(tmp_path, text, name, make, expected):
+def test_a_file_of_another_medium_is_reported_in_one_sentence(tmp_path, text, name, make, expected):
     make(tmp_path / name)
 
     check(tmp_path, text.replace("FILE", name), [expected], [])

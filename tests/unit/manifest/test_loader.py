@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.manifests import batch, jobs, problems, said, write
+from support.manifests import batch, jobs, messages, problems, write
 
 from kling_batch.catalog.registry import parse_usd
 from kling_batch.core.jobs import Limits
@@ -64,7 +64,7 @@ def test_twelve_mistakes_are_twelve_sentences_in_order(tmp_path):
 
 
 def test_a_misspelt_key_is_not_also_a_missing_one(tmp_path):
-    assert said(tmp_path, "jobs: [{id: a, mode: text-to-video, promt: x}]") == [
+    assert messages(tmp_path, "jobs: [{id: a, mode: text-to-video, promt: x}]") == [
         "batch.yaml:1:37: a job has no key `promt` (did you mean `prompt`?)"
     ]
 
@@ -196,7 +196,7 @@ def test_the_manifest_of_the_design(tmp_path):
     ],
 )
 def test_each_mistake_has_its_place(tmp_path, text, expected):
-    lines = [line.removeprefix("batch.yaml:") for line in said(tmp_path, text)]
+    lines = [line.removeprefix("batch.yaml:") for line in messages(tmp_path, text)]
 
     assert any(line.startswith(expected) for line in lines), lines
 
@@ -269,10 +269,10 @@ def test_more_takes_do_not_touch_the_first(tmp_path):
     assert [job.key for job in two.values()] == [job.key for job in three.values()][:2]
 
 
-def test_duplicate_ids_are_told_with_the_first(tmp_path):
+def test_duplicate_ids_are_reported_with_the_first(tmp_path):
     text = "defaults: {mode: text-to-image}\njobs:\n- {id: a, prompt: x}\n- {id: a, prompt: y}"
 
-    (line,) = said(tmp_path, text)
+    (line,) = messages(tmp_path, text)
     assert line.startswith("batch.yaml:4:8: the id `a` is taken by batch.yaml:3:3")
 
 
@@ -299,7 +299,7 @@ def test_takes_without_a_suffix_collide(tmp_path):
     assert [problem.code for problem in problems(tmp_path, text)] == ["path-collision"]
 
 
-def test_equal_jobs_are_told_to_be_one(tmp_path):
+def test_equal_jobs_are_reported_to_be_one(tmp_path):
     made = batch(
         tmp_path,
         "defaults: {mode: text-to-image, prompt: x}\njobs:\n- {id: a}\n- {id: b}\n",
@@ -361,7 +361,7 @@ def test_raw_endpoints_of_the_catalogue_have_its_price_and_a_warning(tmp_path):
     ],
 )
 def test_raw_endpoints_are_not_mixed_with_modes(tmp_path, job, expected):
-    (line,) = said(tmp_path, f"jobs: [{{id: a, {job}}}]")
+    (line,) = messages(tmp_path, f"jobs: [{{id: a, {job}}}]")
 
     assert expected in line
 

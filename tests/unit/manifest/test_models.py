@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 from jsonschema import Draft202012Validator
-from support.manifests import batch, jobs, problems, said
+from support.manifests import batch, jobs, messages, problems
 
 from kling_batch.catalog import registry as catalog
 from kling_batch.core.diagnostics import Collector
@@ -66,9 +66,9 @@ def test_a_column_may_name_it_and_a_blank_cell_leaves_it_open(tmp_path):
     }
 
 
-def test_a_column_of_something_else_is_told_with_what_there_is(tmp_path):
+def test_a_column_of_something_else_is_reported_with_what_there_is(tmp_path):
     table = "id,model,mode,prompt\na,Air Max,text-to-video,x\n"
-    (line,) = said(tmp_path, table, name="t.csv")
+    (line,) = messages(tmp_path, table, name="t.csv")
 
     assert line.startswith("t.csv:2: column model: there is no model `air max` (one of o3, ")
 
@@ -94,14 +94,16 @@ def test_a_single_shot_may_name_it():
         ("model: v3, promt: y", "did you mean `prompt`?"),
     ],
 )
-def test_what_a_model_lacks_is_told(tmp_path, job, expected):
-    lines = said(tmp_path, f"jobs:\n- {{id: a, {job}, mode: text-to-video, prompt: x}}\n")
+def test_what_a_model_lacks_is_reported(tmp_path, job, expected):
+    lines = messages(tmp_path, f"jobs:\n- {{id: a, {job}, mode: text-to-video, prompt: x}}\n")
 
     assert expected in lines[0]
 
 
 def test_the_model_of_an_endpoint_job_is_an_error(tmp_path):
-    (line,) = said(tmp_path, "jobs:\n- {id: a, endpoint: a/b, model: v4, price: 1, input: {}}\n")
+    (line,) = messages(
+        tmp_path, "jobs:\n- {id: a, endpoint: a/b, model: v4, price: 1, input: {}}\n"
+    )
 
     assert "`model` does not go with `endpoint` (leave it out)" in line
 
@@ -146,8 +148,8 @@ def test_both_ways_to_the_same_render_have_one_key(tmp_path):
     assert len(keys) == 1
 
 
-def test_a_tier_and_a_resolution_that_disagree_are_told(tmp_path):
-    (line,) = said(tmp_path, TIERED.replace("MORE", "tier: pro, resolution: 720p"))
+def test_a_tier_and_a_resolution_that_disagree_are_reported(tmp_path):
+    (line,) = messages(tmp_path, TIERED.replace("MORE", "tier: pro, resolution: 720p"))
 
     assert "`tier: pro` means `resolution: 1080p`" in line
     assert "`tier: standard` means 720p" in line
@@ -177,7 +179,7 @@ def test_a_default_tier_that_a_mode_lacks_is_left_out(tmp_path):
 # --- defaults -----------------------------------------------------------------------------------
 
 
-def test_a_default_that_a_model_lacks_is_left_out_and_a_refused_one_is_told(tmp_path):
+def test_a_default_that_a_model_lacks_is_left_out_and_a_refused_one_is_reported(tmp_path):
     made = batch(
         tmp_path,
         """\
@@ -219,14 +221,14 @@ def test_a_default_never_becomes_a_frame_that_nobody_asked_for(tmp_path):
     assert all("start_image_url" not in job.arguments for job in batch(tmp_path, text).jobs)
 
 
-def test_a_translated_name_is_told_where_it_stands(tmp_path):
+def test_a_translated_name_is_reported_where_it_stands(tmp_path):
     text = 'jobs:\n- {id: a, model: v3, mode: image-to-video, prompt: x, image_url: "VALUE"}\n'
     made = batch(tmp_path, text.replace("VALUE", "https://a.example/1.png"))
 
     assert [(each.message, each.place.column) for each in made.warnings] == [
         ("`image_url` is sent as `start_image_url`, as v3 image-to-video names it", 66)
     ]
-    (line,) = said(tmp_path, text.replace("VALUE", "no.png"))
+    (line,) = messages(tmp_path, text.replace("VALUE", "no.png"))
     assert line.startswith("batch.yaml:2:66: there is no file `no.png`")
 
 
@@ -284,7 +286,7 @@ FIGURE, TURNED = 'image_url: "https://a.example/1.png"', "character_orientation"
 )
 def test_each_endpoint_has_its_own_limits_of_clips(tmp_path, job, options, expected):
     clip(tmp_path / "a.mp4", **options)
-    lines = said(tmp_path, f"jobs:\n- {{id: a, {job}, prompt: x}}\n")
+    lines = messages(tmp_path, f"jobs:\n- {{id: a, {job}, prompt: x}}\n")
 
     assert bool(lines) is bool(expected)
     assert expected in "".join(lines)
@@ -319,7 +321,7 @@ def test_a_sound_that_is_spoken_makes_the_length_and_the_price(tmp_path):
 
     assert (job.estimate, job.estimate_note) == (parse_usd("0.7025"), "")
     assert job.endpoint == "fal-ai/kling-video/ai-avatar/v2/standard"
-    (line,) = said(tmp_path, text.replace("a.wav}", '"data:image/png;base64,AA"}'))
+    (line,) = messages(tmp_path, text.replace("a.wav}", '"data:image/png;base64,AA"}'))
     assert "wants audio data" in line
 
 
@@ -333,7 +335,7 @@ def test_lipsync_counts_the_source_in_started_blocks(tmp_path, seconds, dollars)
     assert (job.estimate, job.estimate_note) == (parse_usd(dollars), "")
 
 
-def test_what_cannot_be_spoken_is_told_before_it_is_paid(tmp_path):
+def test_what_cannot_be_spoken_is_reported_before_it_is_paid(tmp_path):
     tone(tmp_path / "long.mp3", 61.0)
     clip(tmp_path / "wide.mp4", 11.0, 1280, 720)
     text = """\
@@ -341,7 +343,7 @@ def test_what_cannot_be_spoken_is_told_before_it_is_paid(tmp_path):
     - {id: a, mode: lipsync, video_url: wide.mp4, audio_url: long.mp3}
     - {id: b, mode: dub-text, video_url: wide.mp4, text: TEXT, voice_id: uk_mann, voice_speed: 3}
     """
-    lines = said(tmp_path, text.replace("TEXT", "x" * 121))
+    lines = messages(tmp_path, text.replace("TEXT", "x" * 121))
 
     assert [line.partition(": ")[2] for line in lines] == [
         "`wide.mp4` (1280×720, 11.00 s): allowed are 2 to 10 s (cut it)",
@@ -383,7 +385,7 @@ CAMPAIGN = Path(__file__).parents[3] / "manifests" / "campaign.yaml"
 
 
 @pytest.mark.parametrize("model", ["v4", "v4-flash", "v3", "v3-turbo", "v2.6", "o1"])
-def test_the_campaign_on_another_model_is_valid_or_told_exactly(tmp_path, model):
+def test_the_campaign_on_another_model_is_valid_or_reported_exactly(tmp_path, model):
     (tmp_path / "assets").symlink_to(CAMPAIGN.parent / "assets")
     for name in ("products.csv", "moods.jsonl"):
         (tmp_path / name).symlink_to(CAMPAIGN.parent / name)
@@ -465,7 +467,7 @@ def test_the_schema_and_the_loader_agree_on_every_parameter_of_every_model(tmp_p
 
     def refused(names):
         jobs = [job for name in sorted(names) for job in next(documents(name))["jobs"]]
-        lines = said(tmp_path, json.dumps({"jobs": jobs})) if jobs else []
+        lines = messages(tmp_path, json.dumps({"jobs": jobs})) if jobs else []
         return {line.partition("has no parameter `")[2].partition("`")[0] for line in lines}
 
     assert refused(further) == set()

@@ -82,7 +82,7 @@ def test_the_digest_of_a_recipe_stays() -> None:
         ({**COMMAND, "width": 9}, ("width",), "means nothing for a command"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(
+def test_what_is_wrong_is_reported_with_its_place(
     keys: dict[str, Any], path: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises(InvalidValue) as caught:
@@ -156,7 +156,7 @@ def test_renditions_are_no_part_of_what_is_paid_for(
     assert batch.renditions.keys() == {"poster", "small"}
 
 
-def test_problems_of_recipes_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+def test_problems_of_recipes_are_reported_at_once_with_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(
         "renditions:\n  a: {format: webm, codec: h264}\n  b: {format: jpg, heigth: 9}\n"
@@ -196,7 +196,7 @@ def test_problems_of_recipes_are_told_at_once_with_their_lines(tmp_path: Path) -
         ),
     ],
 )
-def test_what_a_manifest_cannot_mean_is_told(
+def test_what_a_manifest_cannot_mean_is_reported(
     tmp_path: Path, renditions: str, job: str, words: str
 ) -> None:
     path = tmp_path / "m.yaml"

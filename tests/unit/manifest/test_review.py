@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.manifests import batch, jobs, said
+from support.manifests import batch, jobs, messages
 
 from kling_batch.core.jobs import PICKED, unpicked_key
 
@@ -118,14 +118,14 @@ def test_others_refer_to_the_final_or_to_the_draft_by_name(tmp_path: Path) -> No
     ],
 )
 def test_what_is_wrong_is_said_at_its_place(tmp_path: Path, review: str, words: str) -> None:
-    (line,) = said(tmp_path, HERO.replace("prompt", f"review: {review}, prompt"))
+    (line,) = messages(tmp_path, HERO.replace("prompt", f"review: {review}, prompt"))
 
     assert line.startswith("batch.yaml:2:")
     assert words in line
 
 
 def test_the_ids_of_drafts_are_reserved(tmp_path: Path) -> None:
-    (line,) = said(tmp_path, HERO.replace("hero", "hero~draft"))
+    (line,) = messages(tmp_path, HERO.replace("hero", "hero~draft"))
 
     assert "`~draft` ends the ids of drafts" in line
 
@@ -162,4 +162,4 @@ def test_a_picked_take_is_a_reference_to_come(tmp_path: Path) -> None:
 def test_a_pick_among_nothing_is_an_error(tmp_path: Path, reference: str, words: str) -> None:
     text = PICKED_STILL.replace("{job: still, take: picked}", reference)
 
-    assert words in said(tmp_path, text)[0]
+    assert words in messages(tmp_path, text)[0]

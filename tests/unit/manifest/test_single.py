@@ -15,7 +15,7 @@ def made(mode="text-to-video", tier="pro", take=1, cwd=None, **arguments):
     return single(mode, tier, arguments, batch="video", id="shot", take=take, **more)
 
 
-def said(**arguments):
+def messages(**arguments):
     with pytest.raises(ManifestError) as caught:
         made(**arguments)
     return [str(problem) for problem in caught.value.problems]
@@ -49,19 +49,19 @@ def test_it_is_the_same_job_as_in_a_manifest(tmp_path):
 
 
 def test_problems_name_the_flag():
-    assert said(prompt="x", duration="20", image_url="https://a.example/a.png") == [
+    assert messages(prompt="x", duration="20", image_url="https://a.example/a.png") == [
         "--image-url: text-to-video has no parameter `image_url`; it belongs to image-to-video",
         '--param duration: `duration` is "20"; allowed: 3 to 15',
     ]
-    assert said(mode="image-to-video", prompt="x") == [
+    assert messages(mode="image-to-video", prompt="x") == [
         "command line: image-to-video needs `image_url` (The first frame.)"
     ]
-    assert said(mode="nope", prompt="x")[0].startswith("--mode: there is no mode `nope`")
-    assert said(mode="image-to-image", tier="4k", prompt="x")[0].startswith(
+    assert messages(mode="nope", prompt="x")[0].startswith("--mode: there is no mode `nope`")
+    assert messages(mode="image-to-image", tier="4k", prompt="x")[0].startswith(
         "--tier: image-to-image has no tier `4k`"
     )
-    assert said(prompt="x", endpoint="a/b") == ["--param endpoint: `endpoint` is no parameter"]
-    assert said(prompt="x", take=0) == ["--take: 0 is not from 1 to 1,000"]
+    assert messages(prompt="x", endpoint="a/b") == ["--param endpoint: `endpoint` is no parameter"]
+    assert messages(prompt="x", take=0) == ["--take: 0 is not from 1 to 1,000"]
 
 
 def test_paths_start_at_the_working_folder(tmp_path):

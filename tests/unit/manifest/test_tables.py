@@ -73,7 +73,7 @@ def test_rows_of_jsonl_keep_their_types(tmp_path):
         ("t.xlsx", b"PK", "t.xlsx: a table cannot be a `.xlsx` file"),
     ],
 )
-def test_what_is_wrong_is_told_where_it_is(tmp_path, name, data, said):
+def test_what_is_wrong_is_reported_where_it_is(tmp_path, name, data, said):
     _, problems = read(tmp_path, name, data)
 
     assert any(each.startswith(said) for each in problems), problems

@@ -1,4 +1,4 @@
-"""YAML text to values with places, and what cannot be read to a sentence."""
+"""YAML text to values with places, and what cannot be read to a message."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_read_is_one_sentence(data, said):
     assert refusal(data).startswith(said)
 
 
-def test_depths_that_libyaml_itself_refuses_are_told_in_the_same_words():
+def test_depths_that_libyaml_itself_refuses_are_reported_in_the_same_words():
     """It reads ahead, so that only some of its versions let us see the 61st level first."""
     said = refusal(b"[" * 200_000)
 

@@ -72,7 +72,7 @@ def test_of_many_the_folder_is_listed_once() -> None:
         ({}, "r", False),
     ],
 )
-def test_what_is_missing_is_told_by_recipe_and_size(
+def test_what_is_missing_is_reported_by_recipe_and_size(
     there: dict[str, int], recipe: str, lacks: bool
 ) -> None:
     one = task(1, made=5, recipe=recipe)

@@ -116,7 +116,7 @@ def fetched(outcome: Any, temporary: Path, body: bytes = MP4) -> Fetched:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [len(MP4), None])
-def test_a_whole_file_is_fetched_and_told_by_its_digest(
+def test_a_whole_file_is_fetched_and_reported_by_its_digest(
     tmp_path: Path, kind: WireKind, size: int | None
 ) -> None:
     outcome, (request,), temporary = fetch(good(), tmp_path, video(size=size), kind=kind)
@@ -448,7 +448,7 @@ def test_an_absurd_size_is_refused_without_a_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_gone_is_told_as_gone_and_what_is_here_stays(tmp_path: Path, status: int) -> None:
+def test_gone_is_reported_as_gone_and_what_is_here_stays(tmp_path: Path, status: int) -> None:
     outcome, _, temporary = fetch(lambda e: e.answer(status), tmp_path, have=MP4[:HALF])
 
     assert isinstance(outcome, Gone)

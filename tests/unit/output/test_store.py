@@ -313,7 +313,7 @@ def test_a_disk_without_links_gets_copies(
     assert set(media(root).values()) == {b"clip"}
 
 
-def test_a_link_that_fails_for_another_reason_is_told(
+def test_a_link_that_fails_for_another_reason_is_reported(
     store: OutputStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def link(*_: Any, **__: Any) -> None:
@@ -494,10 +494,10 @@ def test_a_moved_output_folder_with_its_ledger_needs_nothing_again(tmp_path: Pat
     shutil.move(before, after)
     moved = Rig(after, rig.settings)
     moved.epoch = START
-    happenings = len(moved.happenings)
+    events = len(moved.events)
 
     moved.run([job])
 
     assert moved.world.books.posts == []
-    assert "rendered" not in [h.kind for h in moved.happenings[happenings:]]
+    assert "rendered" not in [h.kind for h in moved.events[events:]]
     assert moved.files() == ["test/job.mp4"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from support.cli import invoke
+from support.cli import run_command
 from support.engine import Rig, make_job, make_jobs
 
 from kling_batch.core.jobs import Job, OutputOf, job_key
@@ -38,10 +38,10 @@ def agreed(rig: Rig, jobs: Sequence[Job]) -> list[tuple[Action, str]]:
             }
             pays = "the next run pays up to $0.42" in why(ledger, named)[0]
             assert pays is (item.action is Action.SUBMIT)
-        return [(item.action, said(ledger, item.job.label)) for item in items]
+        return [(item.action, first_reason(ledger, item.job.label)) for item in items]
 
 
-def said(ledger: Ledger, label: str) -> str:
+def first_reason(ledger: Ledger, label: str) -> str:
     return why(ledger, find(ledger, label))[0]
 
 
@@ -179,7 +179,7 @@ def test_after_retry_why_and_plan_announce_the_payment_that_follows(
     world.faults.add(Fault(stage="job", what="fail", error="content_policy_violation", times=1))
 
     def say(*words: str, code: int = 0) -> str:
-        done = invoke(*words, cwd=tmp_path)
+        done = run_command(*words, cwd=tmp_path)
         assert done.returncode == code, done.stderr
         return done.stdout
 

@@ -42,7 +42,7 @@ def test_choices(whole, choice, labels):
     assert [job.label for job in select(whole, **choice).jobs] == labels
 
 
-def test_what_comes_along_is_told(whole):
+def test_what_comes_along_is_reported(whole):
     chosen = select(whole, only=["night"])
 
     assert [warning.message for warning in chosen.warnings] == [
@@ -51,13 +51,13 @@ def test_what_comes_along_is_told(whole):
     ]
 
 
-def test_an_excluded_parent_is_told(whole):
+def test_an_excluded_parent_is_reported(whole):
     (warning,) = select(whole, only=["night"], exclude=["clip"]).warnings
 
     assert warning.message == "`night` needs `clip`, which is excluded"
 
 
-def test_a_glob_that_fits_nothing_is_told(whole):
+def test_a_glob_that_fits_nothing_is_reported(whole):
     (warning,) = select(whole, only=["nigth", "night"], exclude=["still*", "clip"]).warnings[-1:]
 
     assert "--only nigth fits no job" in str(warning)

@@ -105,7 +105,7 @@ def test_a_video_that_is_cut_out(clip: Path, tmp_path: Path) -> None:
     assert {size[:2] for size in frames(path)} == {(64, 64)}
 
 
-def test_a_start_after_the_end_is_a_sentence(clip: Path, tmp_path: Path) -> None:
+def test_a_start_after_the_end_is_a_message(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(RenditionError, match="nothing of the video is after 9 s"):
         made(clip, tmp_path, format="mp4", start="9s")
 
@@ -170,7 +170,7 @@ def test_a_strip_has_rows(clip: Path, tmp_path: Path) -> None:
     assert (0, 0, 0) not in corners
 
 
-def test_what_is_no_media_is_a_sentence(tmp_path: Path) -> None:
+def test_what_is_no_media_is_a_message(tmp_path: Path) -> None:
     for name, keys in (("a.png", {"format": "jpg"}), ("a.mp4", {"format": "mp4"})):
         source = tmp_path / name
         source.write_bytes(b"no media at all")
@@ -241,7 +241,7 @@ def test_a_command_has_no_key_and_no_shell(
         ({"command": ["no-such-program", "{input}", "{output}"], "ext": ".x"}, "cannot be started"),
     ],
 )
-def test_a_command_that_fails_is_a_sentence(
+def test_a_command_that_fails_is_a_message(
     clip: Path, tmp_path: Path, keys: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(RenditionError, match=why):

@@ -31,7 +31,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_worker_that_dies_is_told_and_replaced(source: Path, monkeypatch: Any) -> None:
+def test_a_worker_that_dies_is_reported_and_replaced(source: Path, monkeypatch: Any) -> None:
     # A module of this name in the working folder must not be taken for the library.
     (source.parent / "PIL.py").write_text("raise SystemExit")
     monkeypatch.chdir(source.parent)

@@ -333,7 +333,7 @@ def test_outside_of_actions_nothing_is_said() -> None:
     assert write(mixed(), None, None, GITHUB_STEP_SUMMARY="/nowhere") == ""
 
 
-def test_a_place_that_cannot_be_written_costs_a_sentence(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_costs_a_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = write(
         mixed(),
@@ -352,5 +352,5 @@ def test_a_place_that_cannot_be_written_costs_a_sentence(tmp_path: Path) -> None
     assert all("cannot be written: " in text for text in warnings)
 
 
-def test_a_name_that_no_file_can_have_costs_a_sentence_too() -> None:
+def test_a_name_that_no_file_can_have_costs_a_message_too() -> None:
     assert "cannot be written" in write(mixed(), Path("a\0b"), None)

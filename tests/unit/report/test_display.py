@@ -42,7 +42,7 @@ def plan(number: int = 2) -> Plan:
     return Plan((kept, *bought))
 
 
-def told(kind: str, name: str = "clip-0", message: str = "", **data: Any) -> RunEvent:
+def run_event(kind: str, name: str = "clip-0", message: str = "", **data: Any) -> RunEvent:
     return RunEvent(kind=EventKind(kind), job=name, batch="spring", message=message, data=data)
 
 
@@ -71,12 +71,12 @@ def err() -> io.StringIO:
 def test_plain_writes_a_line_an_event_and_the_summary(err: io.StringIO) -> None:
     display = PlainDisplay(SafeStream(err), now=ticking())
     begin(display)
-    display.notify(told("submitted", message="accepted, $0.70"))
-    display.notify(told("progress", message="IN_QUEUE", position=3))
-    display.notify(told("progress", message="IN_PROGRESS"))
-    display.notify(told("retrying", message="fal broke; a new attempt in 3 s"))
-    display.notify(told("submitted", message="accepted, $0.70"))
-    display.notify(told("saved", message="outputs/clip-0.mp4"))
+    display.notify(run_event("submitted", message="accepted, $0.70"))
+    display.notify(run_event("progress", message="IN_QUEUE", position=3))
+    display.notify(run_event("progress", message="IN_PROGRESS"))
+    display.notify(run_event("retrying", message="fal broke; a new attempt in 3 s"))
+    display.notify(run_event("submitted", message="accepted, $0.70"))
+    display.notify(run_event("saved", message="outputs/clip-0.mp4"))
     display.notify(RunEvent(kind=EventKind.WARNING, message="the list may not be asked"))
     display.finish(report(line("clip-0", JobOutcome.SUCCEEDED, files=("outputs/clip-0.mp4",))))
     display.close()
@@ -104,7 +104,7 @@ def test_plain_writes_a_line_an_event_and_the_summary(err: io.StringIO) -> None:
 def test_a_silent_job_gives_a_sign_of_life_each_minute(err: io.StringIO) -> None:
     display = PlainDisplay(SafeStream(err), now=ticking())
     begin(display)
-    display.notify(told("submitted"))
+    display.notify(run_event("submitted"))
     for second in range(500, 500 + 125):
         display.tick(float(second))
 
@@ -118,9 +118,9 @@ def test_a_silent_job_gives_a_sign_of_life_each_minute(err: io.StringIO) -> None
 def test_quiet_says_only_what_needs_a_person(err: io.StringIO) -> None:
     display = PlainDisplay(SafeStream(err), now=ticking(), quiet=True)
     begin(display)
-    display.notify(told("submitted"))
-    display.notify(told("saved"))
-    display.notify(told("failed", "clip-1", "refused", charged=Charged.NO))
+    display.notify(run_event("submitted"))
+    display.notify(run_event("saved"))
+    display.notify(run_event("failed", "clip-1", "refused", charged=Charged.NO))
     for second in range(200):
         display.tick(float(second))
     display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
@@ -157,7 +157,7 @@ def test_json_is_one_object_a_line_and_the_report_is_the_last() -> None:
     out = io.StringIO()
     display = JsonDisplay(SafeStream(out), now=ticking())
     begin(display)
-    display.notify(told("progress", message="IN_QUEUE", position=3))
+    display.notify(run_event("progress", message="IN_QUEUE", position=3))
     for second in range(61):
         display.tick(float(second))
     display.finish(
@@ -214,7 +214,7 @@ def test_json_survives_every_text() -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
     display = JsonDisplay(SafeStream(out), now=ticking())
-    display.notify(told("failed", message=HOSTILE + "\udcff 雪", path=Path("x")))
+    display.notify(run_event("failed", message=HOSTILE + "\udcff 雪", path=Path("x")))
 
     (written,) = raw.getvalue().decode("ascii").splitlines()
     assert json.loads(written)["message"] == HOSTILE + "\udcff 雪"
@@ -232,7 +232,7 @@ def test_json_leaves_standard_error_to_failures_and_the_summary() -> None:
         now=ticking(),
     )
     begin(display)
-    display.notify(told("submitted"))
+    display.notify(run_event("submitted"))
     display.tick(0.0)
     display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
     display.close()
@@ -287,7 +287,7 @@ def test_colour_is_the_readers_choice(
         environ={"CI": "1", **environ},
         err=SafeStream(err),
     )
-    display.notify(told("failed"))
+    display.notify(run_event("failed"))
 
     assert ("\x1b[31m" in err.getvalue()) is colored
 
@@ -346,8 +346,8 @@ def test_the_table_shows_what_moves_and_the_totals(terminal: Terminal) -> None:
     begin(display)
     display.tick(100.0)
     terminal.read()
-    display.notify(told("submitted"))
-    display.notify(told("progress", message="IN_QUEUE", position=3))
+    display.notify(run_event("submitted"))
+    display.notify(run_event("progress", message="IN_QUEUE", position=3))
     display.tick(103.0)
 
     shown = terminal.read()
@@ -365,7 +365,7 @@ def test_the_table_never_outgrows_the_terminal(terminal: Terminal) -> None:
     display = live(terminal)
     begin(display, number=50)
     for number in range(50):
-        display.notify(told("submitted", f"clip-{number}"))
+        display.notify(run_event("submitted", f"clip-{number}"))
     terminal.read()
     display.tick(1.0)
 
@@ -378,8 +378,8 @@ def test_the_table_never_outgrows_the_terminal(terminal: Terminal) -> None:
 def test_a_clean_screen_is_left_behind(terminal: Terminal) -> None:
     display = live(terminal)
     begin(display)
-    display.notify(told("submitted"))
-    display.notify(told("failed", "clip-1", "refused"))
+    display.notify(run_event("submitted"))
+    display.notify(run_event("failed", "clip-1", "refused"))
     display.tick(0.0)
     terminal.read()
     display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
@@ -396,8 +396,8 @@ def test_what_needs_a_person_stays_above_the_table(terminal: Terminal) -> None:
     begin(display)
     display.tick(0.0)
     terminal.read()
-    display.notify(told("held", message="in doubt: no trace"))
-    display.notify(told("saved", "clip-1", "clip-1.mp4"))
+    display.notify(run_event("held", message="in doubt: no trace"))
+    display.notify(run_event("saved", "clip-1", "clip-1.mp4"))
     display.tick(0.25)
 
     shown = terminal.read()
@@ -411,8 +411,8 @@ def test_what_needs_a_person_stays_above_the_table(terminal: Terminal) -> None:
 def test_job_text_cannot_steer_the_terminal(terminal: Terminal) -> None:
     display = live(terminal)
     begin(display)
-    display.notify(told("retrying", message=HOSTILE))
-    display.notify(told("failed", "clip-1", HOSTILE))
+    display.notify(run_event("retrying", message=HOSTILE))
+    display.notify(run_event("failed", "clip-1", HOSTILE))
     display.tick(0.0)
     display.finish(report(line("clip-1", JobOutcome.FAILED, message=HOSTILE)))
 
@@ -428,7 +428,7 @@ def test_a_vanished_terminal_is_no_reason_to_stop(terminal: Terminal) -> None:
     begin(display)
     terminal.hang_up()
     for second in range(5):
-        display.notify(told("failed", message="refused"))
+        display.notify(run_event("failed", message="refused"))
         display.tick(float(second))
     display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
     display.close()
@@ -438,9 +438,9 @@ def test_a_hung_terminal_holds_up_nobody(terminal: Terminal) -> None:
     display = live(terminal)
     begin(display, number=20)
     for second in range(2000):
-        display.notify(told("throttled", f"clip-{second % 20}", "429"))
+        display.notify(run_event("throttled", f"clip-{second % 20}", "429"))
         if second % 100 == 0:
-            display.notify(told("failed", "clip-0", f"refused {second}"))
+            display.notify(run_event("failed", "clip-0", f"refused {second}"))
         display.tick(float(second))
 
     said = ""
@@ -457,7 +457,7 @@ def test_leaving_does_not_wait_for_a_hung_terminal(terminal: Terminal) -> None:
     display = live(terminal)
     begin(display)
     for second in range(2000):
-        display.notify(told("failed", message="refused"))
+        display.notify(run_event("failed", message="refused"))
         display.tick(float(second))
 
     display.close()
@@ -469,8 +469,8 @@ def test_a_terminal_of_another_encoding_gets_what_it_can_show(encoding: str) -> 
     terminal = Terminal(encoding)
     display = live(terminal)
     begin(display)
-    display.notify(told("throttled", message="雪 → Ω ‹é› 🎬"))
-    display.notify(told("failed", "clip-1", "雪 → Ω ‹é› 🎬"))
+    display.notify(run_event("throttled", message="雪 → Ω ‹é› 🎬"))
+    display.notify(run_event("failed", "clip-1", "雪 → Ω ‹é› 🎬"))
     display.tick(0.0)
     display.finish(report(line("é", JobOutcome.FAILED, message="雪 → Ω", files=("ä/雪.mp4",))))
 
@@ -491,7 +491,7 @@ def test_a_closed_pipe_makes_the_writer_silent() -> None:
             JsonDisplay(writer, now=ticking()), PlainDisplay(SafeStream(stream), now=ticking())
         )
         begin(display)
-        display.notify(told("saved"))
+        display.notify(run_event("saved"))
         display.tick(0.0)
         display.finish(report(line("clip-0", JobOutcome.SUCCEEDED)))
         display.close()

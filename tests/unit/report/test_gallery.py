@@ -189,7 +189,7 @@ def test_an_item_tells_the_story_of_a_render() -> None:
         ({"audio_url": "speech.mp3"}, None),
     ],
 )
-def test_sound_is_told_where_it_is_known(parameters: dict[str, Any], words: str | None) -> None:
+def test_sound_is_reported_where_it_is_known(parameters: dict[str, Any], words: str | None) -> None:
     (item,) = page(entry(parameters=parameters)).items
 
     assert item.get("sound") == words
@@ -357,7 +357,7 @@ def test_the_emulator_is_named_and_an_empty_ledger_too() -> None:
         (0, 260_000, True, "would have cost $0.00 on fal, and perhaps $0.26 more; nothing was"),
     ],
 )
-def test_what_may_be_owed_is_told_apart(
+def test_what_may_be_owed_is_reported_apart(
     charged: int, exposed: int, emulated: bool, words: str
 ) -> None:
     money = Money(charged=MicroUSD(charged), exposed=MicroUSD(exposed), unknown=MicroUSD(0))
@@ -521,7 +521,7 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
     assert shown.media[0]["missing"]
 
 
-def test_without_a_ledger_there_is_a_sentence(tmp_path: Path) -> None:
+def test_without_a_ledger_there_is_a_message(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="there is no ledger here yet"):
         write_gallery(tmp_path / "ledger.db", tmp_path)
 

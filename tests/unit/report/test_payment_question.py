@@ -54,7 +54,7 @@ def told(found: PlannedRun, width: int | None = 80) -> list[str]:
     ]
 
 
-def test_split_time_and_cap_are_told_before_the_question() -> None:
+def test_split_time_and_cap_are_reported_before_the_question() -> None:
     found = planned(
         STANDARD,
         *CLIPS,

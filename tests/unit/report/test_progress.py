@@ -22,7 +22,9 @@ def planned(*items: tuple[Job, Action], duplicates: tuple[str, ...] = ()) -> Pla
     return Plan(tuple(PlannedJob(j, a, "", duplicate=j.id in duplicates) for j, a in items))
 
 
-def told(kind: str, name: str, message: str = "", batch: str = "spring", **data: Any) -> RunEvent:
+def run_event(
+    kind: str, name: str, message: str = "", batch: str = "spring", **data: Any
+) -> RunEvent:
     return RunEvent(kind=EventKind(kind), job=name, batch=batch, message=message, data=data)
 
 
@@ -70,8 +72,8 @@ def test_what_nobody_has_approved_is_no_part_of_what_is_left() -> None:
         (1, "declined"),
     )
 
-    progress.fold(told("submitted", "a-draft"), 1.0)
-    progress.fold(told("saved", "a-draft"), 2.0)
+    progress.fold(run_event("submitted", "a-draft"), 1.0)
+    progress.fold(run_event("saved", "a-draft"), 2.0)
 
     assert (progress.done, progress.ended, progress.waiting) == (2, 2, 0)
     assert progress.seconds_left(3.0, None) is None
@@ -81,11 +83,11 @@ def test_a_job_goes_all_the_way() -> None:
     progress = begun((job("a"), Action.SUBMIT), (job("b"), Action.KEEP))
 
     seen = [
-        progress.fold(told("submitted", "a", "accepted, $0.70"), 1.0),
-        progress.fold(told("progress", "a", "IN_QUEUE", position=3), 2.0),
-        progress.fold(told("progress", "a", "IN_PROGRESS"), 5.0),
-        progress.fold(told("rendered", "a", "rendered, downloading"), 9.0),
-        progress.fold(told("saved", "a", "a.mp4"), 10.0),
+        progress.fold(run_event("submitted", "a", "accepted, $0.70"), 1.0),
+        progress.fold(run_event("progress", "a", "IN_QUEUE", position=3), 2.0),
+        progress.fold(run_event("progress", "a", "IN_PROGRESS"), 5.0),
+        progress.fold(run_event("rendered", "a", "rendered, downloading"), 9.0),
+        progress.fold(run_event("saved", "a", "a.mp4"), 10.0),
     ]
 
     assert [(line.phase, line.since, line.note) for line in seen if line] == [
@@ -101,9 +103,9 @@ def test_a_job_goes_all_the_way() -> None:
 
 def test_a_phase_keeps_its_moment_while_its_note_changes() -> None:
     progress = begun((job("a"), Action.SUBMIT))
-    progress.fold(told("throttled", "a", "429; again in 2 s", seconds=2.0), 1.0)
+    progress.fold(run_event("throttled", "a", "429; again in 2 s", seconds=2.0), 1.0)
 
-    line = progress.fold(told("throttled", "a", "429; again in 4 s", seconds=4.0), 3.0)
+    line = progress.fold(run_event("throttled", "a", "429; again in 4 s", seconds=4.0), 3.0)
 
     assert line is not None
     assert (line.phase, line.since, line.again) == (Phase.SENDING, 1.0, 7.0)
@@ -129,7 +131,7 @@ def test_a_phase_keeps_its_moment_while_its_note_changes() -> None:
 def test_every_kind_of_the_engine_has_a_phase(kind: str, phase: Phase) -> None:
     progress = begun((job("a"), Action.SUBMIT))
 
-    progress.fold(told(kind, "a", "why"), 1.0)
+    progress.fold(run_event(kind, "a", "why"), 1.0)
 
     assert progress.count(phase) == 1
     assert ("spring", "a") in progress.moving or phase not in MOVING
@@ -153,9 +155,9 @@ def test_the_names_of_the_kinds_are_those_of_the_contract() -> None:
 def test_what_it_does_not_know_changes_nothing() -> None:
     progress = begun((job("a"), Action.SUBMIT))
 
-    assert progress.fold(told("warning", "", batch=""), 1.0) is None
-    assert progress.fold(told("submitted", "stranger"), 1.0) is None
-    line = progress.fold(told("progress", "a", "SOME_FUTURE_STATUS"), 1.0)
+    assert progress.fold(run_event("warning", "", batch=""), 1.0) is None
+    assert progress.fold(run_event("submitted", "stranger"), 1.0) is None
+    line = progress.fold(run_event("progress", "a", "SOME_FUTURE_STATUS"), 1.0)
 
     assert line is not None
     assert line.phase is Phase.WAITING
@@ -166,13 +168,13 @@ def test_money_is_committed_released_and_kept() -> None:
     progress = begun((job("a"), Action.SUBMIT), (job("b"), Action.SUBMIT), (job("c"), Action.KEEP))
     owed = [progress.committed]
     for event in (
-        told("submitted", "a"),
-        told("retrying", "a"),  # not charged, or it would not be tried again
-        told("submitted", "a"),
-        told("in_doubt", "b"),
-        told("adopted", "b"),  # the same money, seen again
-        told("failed", "a", charged=Charged.UNKNOWN),  # possibly charged
-        told("failed", "b", charged=Charged.NO),
+        run_event("submitted", "a"),
+        run_event("retrying", "a"),  # not charged, or it would not be tried again
+        run_event("submitted", "a"),
+        run_event("in_doubt", "b"),
+        run_event("adopted", "b"),  # the same money, seen again
+        run_event("failed", "a", charged=Charged.UNKNOWN),  # possibly charged
+        run_event("failed", "b", charged=Charged.NO),
     ):
         progress.fold(event, 1.0)
         owed.append(progress.committed)
@@ -185,8 +187,8 @@ def test_the_ledgers_word_about_money_outranks_the_plans() -> None:
     plan = planned((job("a"), Action.COLLECT), (job("b"), Action.SUBMIT))
     progress.begin(plan, 0.0, committed=MicroUSD(5_000_000))
 
-    progress.fold(told("submitted", "b"), 1.0)
-    progress.fold(told("failed", "a", charged=Charged.NO), 1.0)
+    progress.fold(run_event("submitted", "b"), 1.0)
+    progress.fold(run_event("failed", "a", charged=Charged.NO), 1.0)
 
     assert progress.committed == 5_000_000
 
@@ -194,10 +196,10 @@ def test_the_ledgers_word_about_money_outranks_the_plans() -> None:
 def test_twins_follow_their_first_and_cost_nothing() -> None:
     first, duplicate = job("a", prompt="same"), job("b", prompt="same")
     progress = begun((first, Action.SUBMIT), (duplicate, Action.SUBMIT), duplicates=("b",))
-    progress.fold(told("submitted", "a"), 1.0)
+    progress.fold(run_event("submitted", "a"), 1.0)
     assert progress.waiting == 1
 
-    progress.fold(told("saved", "a"), 2.0)
+    progress.fold(run_event("saved", "a"), 2.0)
 
     assert progress.done == 2
     assert progress.committed == PRICE
@@ -205,7 +207,7 @@ def test_twins_follow_their_first_and_cost_nothing() -> None:
 
 def test_equal_names_in_two_batches_are_two_jobs() -> None:
     progress = begun((job("a"), Action.SUBMIT), (job("a", "summer", "other"), Action.SUBMIT))
-    progress.fold(told("saved", "a", batch="summer"), 1.0)
+    progress.fold(run_event("saved", "a", batch="summer"), 1.0)
 
     assert progress.several_batches
     assert progress.lines["spring", "a"].phase is Phase.WAITING
@@ -222,9 +224,9 @@ def test_stopping_is_remembered() -> None:
 def test_what_needs_attention_is_shown_first_then_the_oldest() -> None:
     names = ("old", "new", "odd")
     progress = begun(*((job(name), Action.SUBMIT) for name in names))
-    progress.fold(told("submitted", "old"), 1.0)
-    progress.fold(told("submitted", "new"), 2.0)
-    progress.fold(told("in_doubt", "odd"), 3.0)
+    progress.fold(run_event("submitted", "old"), 1.0)
+    progress.fold(run_event("submitted", "new"), 2.0)
+    progress.fold(run_event("in_doubt", "odd"), 3.0)
 
     assert [line.job for line in progress.first_moving(9)] == ["odd", "old", "new"]
 
@@ -235,8 +237,8 @@ def test_many_jobs_are_folded_without_recounting() -> None:
     progress = Progress()
     progress.begin(Plan(tuple(items)), 0.0)
     for n in range(20_000):
-        progress.fold(told("submitted", f"j{n}"), 1.0)
-        progress.fold(told("saved", f"j{n}"), 2.0)
+        progress.fold(run_event("submitted", f"j{n}"), 1.0)
+        progress.fold(run_event("saved", f"j{n}"), 2.0)
 
     assert progress.done == 20_000
     assert progress.committed == 20_000 * PRICE

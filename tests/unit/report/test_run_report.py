@@ -89,7 +89,7 @@ def test_of_two_endings_the_one_that_needs_a_person_more(
 
 @pytest.mark.parametrize("signal", [ExitCode.INTERRUPTED, ExitCode.TERMINATED])
 @pytest.mark.parametrize("outcome", JobOutcome)
-def test_a_signal_is_told_by_its_own_code(signal: ExitCode, outcome: JobOutcome) -> None:
+def test_a_signal_is_reported_by_its_own_code(signal: ExitCode, outcome: JobOutcome) -> None:
     assert code(outcome, stops=(ExitCode.BUDGET, signal)) is signal
 
 

@@ -222,7 +222,7 @@ def test_a_file_that_was_replaced_is_not_shown_as_the_saved_one(server: Server) 
 # -- verdicts ----------------------------------------------------------------------------------
 
 
-def test_a_verdict_is_recorded_and_told(server: Server) -> None:
+def test_a_verdict_is_recorded_and_reported(server: Server) -> None:
     before = server.state()
     sent = server.judgement("clip", "reject", note="  too fast ", since=before["version"])
 
@@ -336,7 +336,7 @@ def test_verdicts_are_taken_beside_a_run_that_holds_the_ledger(server: Server) -
 # -- a ledger that changes ---------------------------------------------------------------------
 
 
-def test_a_page_is_told_only_what_is_new(server: Server) -> None:
+def test_a_page_is_reported_only_what_is_new(server: Server) -> None:
     version = server.state()["version"]
     jobs: list[Job] = [*JOBS, make_job("fresh", prompt="fresh")]
     server.rig.run(jobs)
@@ -354,7 +354,7 @@ def test_another_server_starts_anew(server: Server) -> None:
     assert "items" not in told
 
 
-def test_a_ledger_that_is_gone_is_a_sentence(server: Server) -> None:
+def test_a_ledger_that_is_gone_is_a_message(server: Server) -> None:
     for path in server.rig.folder.glob("ledger.db*"):
         path.unlink()
 
@@ -364,7 +364,7 @@ def test_a_ledger_that_is_gone_is_a_sentence(server: Server) -> None:
         server.board.refresh()
 
 
-def test_who_may_not_write_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_not_write_is_reported(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = os.access
     monkeypatch.setattr(
         os, "access", lambda path, mode, **more: mode != os.W_OK and allowed(path, mode, **more)

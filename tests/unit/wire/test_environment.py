@@ -81,7 +81,7 @@ def test_a_proxys_password_travels_in_a_header_and_stands_nowhere_else(
     "address",
     ["http://u:secret@h:99999", "ftp://u:secret@h", "http://u:secret@", "http://u:secret@h:0x5"],
 )
-def test_an_impossible_proxy_is_told_without_its_password(
+def test_an_impossible_proxy_is_reported_without_its_password(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", address)

@@ -229,7 +229,7 @@ def test_a_slow_server_does_not_take_the_files_that_the_ledger_needs(
 
 
 @both
-def test_a_server_that_refuses_is_asked_by_many_and_all_are_told(kind: WireKind) -> None:
+def test_a_server_that_refuses_is_asked_by_many_and_all_are_reported(kind: WireKind) -> None:
     told: list[Any] = []
 
     async def main() -> None:

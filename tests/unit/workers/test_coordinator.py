@@ -86,7 +86,7 @@ class Here:
         return Fetched(**{**facts(temporary), "sha256": sha256(self.data).hexdigest()})
 
 
-class Desk:
+class Workspace:
     """Workers over a fake cluster, with what they told."""
 
     def __init__(self, folder: Path) -> None:
@@ -117,91 +117,97 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
 
 
-def test_a_worker_writes_under_its_own_name_and_nothing_is_fetched_here(desk: Desk) -> None:
-    (outcome,) = desk.fetch(0)
+def test_a_worker_writes_under_its_own_name_and_nothing_is_fetched_here(
+    workspace: Workspace,
+) -> None:
+    (outcome,) = workspace.fetch(0)
 
     assert isinstance(outcome, Fetched)
     assert Path(outcome.temporary).read_bytes() == DATA
-    assert Path(outcome.temporary) != desk.name()
-    assert desk.here.fetched == []
-    assert desk.told == []
-    ((order, host, avoid),) = desk.cluster.asked
-    assert (order.version, order.temporary) == (__version__, str(desk.name()))
+    assert Path(outcome.temporary) != workspace.name()
+    assert workspace.here.fetched == []
+    assert workspace.told == []
+    ((order, host, avoid),) = workspace.cluster.asked
+    assert (order.version, order.temporary) == (__version__, str(workspace.name()))
     assert (host, avoid) == ("v3b.fal.media", frozenset())
 
 
-def test_no_more_tasks_are_out_than_workers_have_threads(desk: Desk) -> None:
-    desk.fetch(*range(20))
+def test_no_more_tasks_are_out_than_workers_have_threads(workspace: Workspace) -> None:
+    workspace.fetch(*range(20))
 
-    assert desk.cluster.most == 4
-    assert len(desk.cluster.asked) == 20
+    assert workspace.cluster.most == 4
+    assert len(workspace.cluster.asked) == 20
 
 
-def test_a_file_that_this_machine_does_not_see_is_fetched_here(desk: Desk) -> None:
-    desk.cluster.answers = lambda _order: {"fetched": facts(desk.folder / ".nowhere.part")}
+def test_a_file_that_this_machine_does_not_see_is_fetched_here(workspace: Workspace) -> None:
+    workspace.cluster.answers = lambda _order: {
+        "fetched": facts(workspace.folder / ".nowhere.part")
+    }
 
-    first, second = desk.fetch(0), desk.fetch(1)
+    first, second = workspace.fetch(0), workspace.fetch(1)
 
     assert [isinstance(o, Fetched) for o in (*first, *second)] == [True, True]
-    assert desk.here.fetched == [desk.name(0), desk.name(1)]
-    assert desk.told == [
+    assert workspace.here.fetched == [workspace.name(0), workspace.name(1)]
+    assert workspace.told == [
         (
-            f"the worker {A} does not see {desk.folder}: mount the output there, at this path; "
-            "it gets nothing more in this run"
+            f"the worker {A} does not see {workspace.folder}: mount the output there, "
+            "at this path; it gets nothing more in this run"
         )
     ]
-    assert desk.cluster.asked[1][2] == {A}
+    assert workspace.cluster.asked[1][2] == {A}
 
 
 @pytest.mark.parametrize("size", [0, len(DATA) - 1])
-def test_a_file_of_another_size_is_not_believed(desk: Desk, size: int) -> None:
+def test_a_file_of_another_size_is_not_believed(workspace: Workspace, size: int) -> None:
     def short(order: FetchOrder) -> dict[str, Any]:
         answer = writes(order)
         Path(answer["fetched"]["temporary"]).write_bytes(DATA[:size])
         return answer
 
-    desk.cluster.answers = short
+    workspace.cluster.answers = short
 
-    desk.fetch(0)
+    workspace.fetch(0)
 
-    assert desk.here.fetched == [desk.name()]
+    assert workspace.here.fetched == [workspace.name()]
 
 
-def test_a_file_outside_the_folder_is_not_believed(desk: Desk, tmp_path: Path) -> None:
+def test_a_file_outside_the_folder_is_not_believed(workspace: Workspace, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "x.part").write_bytes(DATA)
-    desk.cluster.answers = lambda _order: {"fetched": facts(other / "x.part")}
+    workspace.cluster.answers = lambda _order: {"fetched": facts(other / "x.part")}
 
-    desk.fetch(0)
+    workspace.fetch(0)
 
-    assert desk.here.fetched == [desk.name()]
+    assert workspace.here.fetched == [workspace.name()]
 
 
-def test_another_version_gets_nothing_more_and_is_told_once(desk: Desk) -> None:
-    desk.cluster.answers = lambda _order: {"refused": "it has kling-batch 0, and this machine 1"}
+def test_another_version_gets_nothing_more_and_is_reported_once(workspace: Workspace) -> None:
+    workspace.cluster.answers = lambda _order: {
+        "refused": "it has kling-batch 0, and this machine 1"
+    }
 
-    desk.fetch(0, 1)
+    workspace.fetch(0, 1)
 
-    assert len(desk.here.fetched) == 2
-    (told,) = desk.told
+    assert len(workspace.here.fetched) == 2
+    (told,) = workspace.told
     assert "it has kling-batch 0, and this machine 1; install the same on both" in told
 
 
-def test_a_worker_that_fails_three_times_gets_nothing_more(desk: Desk) -> None:
-    desk.cluster.answers = lambda order: {"error": f"no space for {order.temporary}"}
+def test_a_worker_that_fails_three_times_gets_nothing_more(workspace: Workspace) -> None:
+    workspace.cluster.answers = lambda order: {"error": f"no space for {order.temporary}"}
 
     for number in range(4):
-        desk.fetch(number)
+        workspace.fetch(number)
 
-    assert len(desk.here.fetched) == 4
-    assert [avoid for _, _, avoid in desk.cluster.asked] == [frozenset()] * 3 + [{A}]
-    assert len(desk.told) == 3
-    assert "failed 3 times" in desk.told[-1]
+    assert len(workspace.here.fetched) == 4
+    assert [avoid for _, _, avoid in workspace.cluster.asked] == [frozenset()] * 3 + [{A}]
+    assert len(workspace.told) == 3
+    assert "failed 3 times" in workspace.told[-1]
 
 
 @pytest.mark.parametrize(
@@ -212,15 +218,15 @@ def test_a_worker_that_fails_three_times_gets_nothing_more(desk: Desk) -> None:
     ],
 )
 def test_after_what_fal_did_not_give_a_worker_the_next_try_is_made_here(
-    desk: Desk, answer: dict[str, Any], outcome: FetchOutcome
+    workspace: Workspace, answer: dict[str, Any], outcome: FetchOutcome
 ) -> None:
-    desk.cluster.answers = lambda _order: answer
+    workspace.cluster.answers = lambda _order: answer
 
-    first, second = desk.fetch(0), desk.fetch(0)
+    first, second = workspace.fetch(0), workspace.fetch(0)
 
     assert first == [outcome]
     assert isinstance(second[0], Fetched)
-    assert desk.here.fetched == [desk.name()]
+    assert workspace.here.fetched == [workspace.name()]
 
 
 def lost(**how: Any) -> Callable[[FetchOrder], dict[str, Any]]:
@@ -230,72 +236,75 @@ def lost(**how: Any) -> Callable[[FetchOrder], dict[str, Any]]:
     return answer
 
 
-def test_a_lost_task_is_done_here_and_the_next_one_is_given_out_again(desk: Desk) -> None:
-    desk.cluster.answers = lost()
-    desk.fetch(0)
-    desk.cluster.answers = writes
+def test_a_lost_task_is_done_here_and_the_next_one_is_given_out_again(workspace: Workspace) -> None:
+    workspace.cluster.answers = lost()
+    workspace.fetch(0)
+    workspace.cluster.answers = writes
 
-    desk.fetch(1)
+    workspace.fetch(1)
 
-    assert desk.here.fetched == [desk.name(0)]
-    assert desk.told == ["the scheduler tcp://x:1 is gone; done on this machine"]
-
-
-def test_without_a_scheduler_everything_else_is_done_here(desk: Desk) -> None:
-    desk.cluster.answers = lost(gone=True)
-
-    desk.fetch(0, 1, 2)
-    desk.fetch(3)
-
-    assert len(desk.here.fetched) == 4
-    assert len(desk.cluster.asked) == 3
-    assert len(desk.told) == 1
+    assert workspace.here.fetched == [workspace.name(0)]
+    assert workspace.told == ["the scheduler tcp://x:1 is gone; done on this machine"]
 
 
-def test_without_workers_files_are_fetched_here_until_one_comes(desk: Desk) -> None:
-    desk.cluster.places = 0
-    desk.fetch(0)
-    desk.cluster.places = 1
+def test_without_a_scheduler_everything_else_is_done_here(workspace: Workspace) -> None:
+    workspace.cluster.answers = lost(gone=True)
 
-    desk.fetch(1)
+    workspace.fetch(0, 1, 2)
+    workspace.fetch(3)
 
-    assert desk.here.fetched == [desk.name(0)]
-    assert desk.told == ["the scheduler has no worker; done on this machine"]
-
-
-def test_what_an_earlier_run_has_begun_here_is_ended_here(desk: Desk) -> None:
-    desk.name().write_bytes(DATA[:5])
-
-    desk.fetch(0)
-
-    assert desk.here.fetched == [desk.name()]
+    assert len(workspace.here.fetched) == 4
+    assert len(workspace.cluster.asked) == 3
+    assert len(workspace.told) == 1
 
 
-def test_a_file_inside_the_answer_is_unpacked_here(desk: Desk) -> None:
-    desk.fetch(0, file=RemoteFile(url="data:image/png;base64,AAAA"))
+def test_without_workers_files_are_fetched_here_until_one_comes(workspace: Workspace) -> None:
+    workspace.cluster.places = 0
+    workspace.fetch(0)
+    workspace.cluster.places = 1
 
-    assert desk.cluster.asked == []
+    workspace.fetch(1)
+
+    assert workspace.here.fetched == [workspace.name(0)]
+    assert workspace.told == ["the scheduler has no worker; done on this machine"]
 
 
-def test_leftovers_of_killed_workers_are_removed_and_nobody_elses(desk: Desk) -> None:
-    ours = desk.folder / ".0123456789ab-0.wdeadbeef.part"
-    others = [desk.folder / ".ba9876543210-0.wdeadbeef.part", desk.folder / "film.w1.part"]
+def test_what_an_earlier_run_has_begun_here_is_ended_here(workspace: Workspace) -> None:
+    workspace.name().write_bytes(DATA[:5])
+
+    workspace.fetch(0)
+
+    assert workspace.here.fetched == [workspace.name()]
+
+
+def test_a_file_inside_the_answer_is_unpacked_here(workspace: Workspace) -> None:
+    workspace.fetch(0, file=RemoteFile(url="data:image/png;base64,AAAA"))
+
+    assert workspace.cluster.asked == []
+
+
+def test_leftovers_of_killed_workers_are_removed_and_nobody_elses(workspace: Workspace) -> None:
+    ours = workspace.folder / ".0123456789ab-0.wdeadbeef.part"
+    others = [
+        workspace.folder / ".ba9876543210-0.wdeadbeef.part",
+        workspace.folder / "film.w1.part",
+    ]
     for path in (ours, *others):
         path.write_bytes(b"half")
-    (outcome,) = desk.fetch(0)
+    (outcome,) = workspace.fetch(0)
     assert isinstance(outcome, Fetched)
-    Path(outcome.temporary).rename(desk.folder / "clip.mp4")
+    Path(outcome.temporary).rename(workspace.folder / "clip.mp4")
 
-    desk.workers.sweep()
+    workspace.workers.sweep()
 
     assert not ours.exists()
     assert all(path.exists() for path in others)
-    assert (desk.folder / "clip.mp4").exists()
+    assert (workspace.folder / "clip.mp4").exists()
 
 
-def test_an_address_is_not_in_what_a_log_shows_of_an_order(desk: Desk) -> None:
-    desk.fetch(0)
-    ((order, *_),) = desk.cluster.asked
+def test_an_address_is_not_in_what_a_log_shows_of_an_order(workspace: Workspace) -> None:
+    workspace.fetch(0)
+    ((order, *_),) = workspace.cluster.asked
     put = PutOrder(fetch=order, fetched=Fetched(**facts("x")), target="s3://assets/a.mp4")
 
     assert "secret" not in repr(order) + str(order) + repr(put) + repr((order, [put]))
@@ -314,27 +323,29 @@ def _empty() -> Iterator[None]:
 
 
 @pytest.fixture
-def stored(desk: Desk, _empty: None) -> Desk:
-    """A desk whose file lies on a worker's disk, on its way into a store."""
-    theirs = desk.folder / "theirs"
+def stored(workspace: Workspace, _empty: None) -> Workspace:
+    """A workspace whose file lies on a worker's disk, on its way into a store."""
+    theirs = workspace.folder / "theirs"
     theirs.write_bytes(DATA)
 
     def puts(order: PutOrder) -> dict[str, Any]:
         put_into_store(Path(order.fetched.temporary), ObjectAddress(order.target), DIGEST)
         return {"put": {}}
 
-    desk.cluster.answers = lambda _order: {"fetched": facts(theirs)}
-    desk.cluster.puts, desk.cluster.seconds = puts, 0
-    return desk
+    workspace.cluster.answers = lambda _order: {"fetched": facts(theirs)}
+    workspace.cluster.puts, workspace.cluster.seconds = puts, 0
+    return workspace
 
 
-def publish(desk: Desk) -> str:
+def publish(workspace: Workspace) -> str:
     """Fetch and publish one file as a run does."""
-    store = WorkersStore({"test": FINAL.parent}, desk.folder, desk.spool, desk.workers)
+    store = WorkersStore(
+        {"test": FINAL.parent}, workspace.folder, workspace.spool, workspace.workers
+    )
     temporary = store.temporary(FINAL, "0123456789ab", 0)
 
     async def main() -> str:
-        outcome = await desk.workers.fetch(FILE, temporary)
+        outcome = await workspace.workers.fetch(FILE, temporary)
         assert isinstance(outcome, Fetched)
         assert outcome.temporary == str(temporary)
         store.downloaded(outcome, 1)
@@ -357,7 +368,7 @@ def content() -> bytes:
     return data
 
 
-def test_a_worker_puts_what_was_never_here(stored: Desk) -> None:
+def test_a_worker_puts_what_was_never_here(stored: Workspace) -> None:
     assert publish(stored) == str(FINAL)
 
     assert content() == DATA
@@ -367,7 +378,7 @@ def test_a_worker_puts_what_was_never_here(stored: Desk) -> None:
     assert order.fetch.temporary is None
 
 
-def test_what_a_worker_says_to_have_put_elsewhere_is_put_here(stored: Desk) -> None:
+def test_what_a_worker_says_to_have_put_elsewhere_is_put_here(stored: Workspace) -> None:
     stored.cluster.puts = lambda _order: {"put": {}}
 
     publish(stored)
@@ -381,7 +392,7 @@ def test_what_a_worker_says_to_have_put_elsewhere_is_put_here(stored: Desk) -> N
 @pytest.mark.parametrize(
     "answer", [{"error": "no credentials"}, {"refused": "versions"}, {"gone": "HTTP 404"}]
 )
-def test_what_a_worker_cannot_put_is_put_here(stored: Desk, answer: dict[str, Any]) -> None:
+def test_what_a_worker_cannot_put_is_put_here(stored: Workspace, answer: dict[str, Any]) -> None:
     stored.cluster.puts = lambda _order: answer
 
     publish(stored)
@@ -392,7 +403,7 @@ def test_what_a_worker_cannot_put_is_put_here(stored: Desk, answer: dict[str, An
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_where_a_put_is_lost_it_is_done_here(stored: Desk, gone: bool) -> None:
+def test_where_a_put_is_lost_it_is_done_here(stored: Workspace, gone: bool) -> None:
     def puts(_order: PutOrder) -> dict[str, Any]:
         raise LostTask("the worker died", gone=gone)
 
@@ -405,7 +416,7 @@ def test_where_a_put_is_lost_it_is_done_here(stored: Desk, gone: bool) -> None:
 
 
 def test_a_store_that_is_busy_is_tried_once_more_from_there_and_then_from_here(
-    stored: Desk,
+    stored: Workspace,
 ) -> None:
     stored.cluster.puts = lambda _order: {"error": "SlowDown", "passing": True}
 
@@ -415,7 +426,7 @@ def test_a_store_that_is_busy_is_tried_once_more_from_there_and_then_from_here(
     assert stored.here.fetched == []
 
 
-def test_another_file_than_before_is_not_put_under_the_old_digest(stored: Desk) -> None:
+def test_another_file_than_before_is_not_put_under_the_old_digest(stored: Workspace) -> None:
     stored.cluster.puts = lambda _order: {"error": "disk"}
     stored.here.data = b"another clip"
 

@@ -108,7 +108,7 @@ def test_a_slow_worker_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
     assert stopped == [True]  # at the end of the run at the latest
 
 
-def test_a_cancelled_fetch_ends_at_once_and_its_worker_is_told(
+def test_a_cancelled_fetch_ends_at_once_and_its_worker_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stopped: list[bool] = []
@@ -150,7 +150,7 @@ def test_a_task_that_cannot_run_is_explained(monkeypatch: pytest.MonkeyPatch) ->
     on_cluster(test)
 
 
-def test_a_scheduler_that_does_not_answer_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_does_not_answer_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask, "CONNECT_SECONDS", 0.2)
     told: list[str] = []
 
@@ -177,7 +177,7 @@ def test_a_connection_that_is_closed_is_a_scheduler_that_is_gone() -> None:
     on_cluster(test)
 
 
-def test_other_versions_of_dask_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_of_dask_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"warning": "distributed 1 and 2", "error": None}
     monkeypatch.setattr("distributed.versions.error_message", lambda *_, **__: said)
 
@@ -189,7 +189,7 @@ def test_other_versions_of_dask_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sentence.startswith("versions differ between this machine and those of local; install")
 
 
-def test_a_worker_that_leaves_is_told_and_its_tasks_are_taken_back(
+def test_a_worker_that_leaves_is_reported_and_its_tasks_are_taken_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tasks, "fetch", lambda *_, **__: time.sleep(0.5) or {"gone": "told"})

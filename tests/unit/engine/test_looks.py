@@ -153,7 +153,14 @@ def test_two_thousand_that_nothing_is_known_of_are_not_asked_all_the_time() -> N
 
 
 @pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize(("seconds", "window", "most"), [(2, 400, 8), (2, 2000, 9), (94, 400, 12)])
+@pytest.mark.parametrize(
+    ("seconds", "window", "most"),
+    [
+        (2, 400, 8),
+        pytest.param(2, 2000, 9, marks=pytest.mark.acceptance),
+        pytest.param(94, 400, 12, marks=pytest.mark.acceptance),
+    ],
+)
 def test_in_a_queue_a_request_is_asked_when_its_turn_has_come(
     seconds: float, window: int, most: float, told: bool
 ) -> None:
@@ -169,7 +176,7 @@ def test_in_a_queue_a_request_is_asked_when_its_turn_has_come(
 
 
 @pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.acceptance)])
 def test_late_looks_in_a_queue_do_not_make_the_next_ones_later(told: bool, seed: int) -> None:
     """Constant service times: all slots end at once, and the queue moves in steps of forty."""
     simulation = Simulation(

@@ -234,6 +234,7 @@ def test_counts_read_no_row_of_a_large_table(ledger: Ledger) -> None:
     scans = {s for s in steps if s.startswith("SCAN") and " USING " in s}
     assert scans == {
         "SCAN jobs USING COVERING INDEX jobs_by_kind",
+        "SCAN a USING COVERING INDEX attempts_by_job",
         "SCAN attempts USING COVERING INDEX attempts_by_job",
         "SCAN names USING INDEX names_current_by_job",
         "SCAN names USING INDEX names_retired",

@@ -30,6 +30,7 @@ ENDPOINT = "fal-ai/kling-video/o3/standard/text-to-video"
 
 
 @pytest.mark.acceptance
+@pytest.mark.timeout(600)  # a scheduler and workers start slowly beside other tests
 @pytest.mark.parametrize("name", [row.name for row in ROWS])
 def test_every_row_runs(tmp_path: Path, name: str) -> None:
     results = tmp_path / "results.json"

@@ -82,12 +82,13 @@ def test_downloads_from_one_host_are_limited_over_all_workers(
     assert max(most) == 2
 
 
-def test_a_slow_worker_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask, "GRACE_SECONDS", 0.0)
+def slow_fetches(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[bool]:
+    """Fetches that take so long unless they are stopped; gets an entry for each that was."""
     stopped: list[bool] = []
 
     def slow(order: FetchOrder, *, stop: tasks.Stop, **_: Any) -> tasks.Answer:
-        for _ in range(100):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
             time.sleep(0.02)
             if stop():
                 stopped.append(True)
@@ -95,6 +96,12 @@ def test_a_slow_worker_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
         return {"gone": "told"}
 
     monkeypatch.setattr(tasks, "fetch", slow)
+    return stopped
+
+
+def test_a_slow_worker_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask, "GRACE_SECONDS", 0.0)
+    stopped = slow_fetches(monkeypatch, 2)
     order = FetchOrder(
         version=__version__, file=ORDER.file, temporary=None, gateway=None, seconds=0.1
     )
@@ -111,17 +118,7 @@ def test_a_slow_worker_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_cancelled_fetch_ends_at_once_and_its_worker_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stopped: list[bool] = []
-
-    def slow(order: FetchOrder, *, stop: tasks.Stop, **_: Any) -> tasks.Answer:
-        for _ in range(200):
-            time.sleep(0.02)
-            if stop():
-                stopped.append(True)
-                break
-        return {"gone": "told"}
-
-    monkeypatch.setattr(tasks, "fetch", slow)
+    stopped = slow_fetches(monkeypatch, 4)
     began = time.monotonic()
 
     async def test(cluster: DaskCluster) -> None:

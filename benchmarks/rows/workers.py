@@ -20,6 +20,8 @@ from benchmarks.results import Figure
 from benchmarks.rows.base import Measured, Place, Row
 from benchmarks.rows.files import STILL_OPEN, vars_of
 
+#: Seconds that a run with renditions may take.
+MOST_SECONDS = 3600.0
 #: A transcode's work, as a program that keeps a processor busy for so long: the stand-in's clips
 #: hold one small second, however many bytes they have.
 WORK = (
@@ -187,7 +189,7 @@ def _collected(place: Place, count: int, size: int, seconds: float, workers: int
             measure(detached, folder=folder, env=service.env, codes=(STILL_OPEN,))
             if not workers:
                 command = on_core(0, kling_batch(*words, "--collect"))
-                usage = measure(command, folder=folder, env=service.env)
+                usage = measure(command, folder=folder, env=service.env, timeout=MOST_SECONDS)
                 received = count * size
             else:
                 usage, received = _by_workers(folder, service, words, workers)
@@ -204,7 +206,8 @@ def _by_workers(
         with scheduler(folder, service.env, workers) as address:
             command = kling_batch(*words, "--collect", "--scheduler", address)
             env = {**service.env, "HTTPS_PROXY": relay.address}
-            usage = measure(on_core(1, command), folder=folder, env=env)
+            command = on_core(1, command)
+            usage = measure(command, folder=folder, env=env, timeout=MOST_SECONDS)
     finally:
         relay.close()
     if "on this machine" in usage.output:

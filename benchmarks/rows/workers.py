@@ -135,7 +135,7 @@ def scheduler(folder: Path, env: dict[str, str], workers: int) -> Iterator[str]:
 def against_one_machine(place: Place) -> Measured:
     """A run that collects, on one core; then with one worker on a core, and with two on two."""
     count, size = place.pick(500, 16, 3), place.pick(20_000_000, 20_000_000, 300_000)
-    # What transcoding a drawn clip of 5 s from 1080p to 720p took on the machine of docs/performance.md.
+    # What transcoding took, see docs/performance.md: a drawn clip of 5 s from 1080p to 720p.
     seconds = place.pick(0.8, 0.8, 0.1)
     runs = {n: _collected(place, count, size, seconds, n) for n in (0, 1, 2)}
     alone = runs[0]["usage"]

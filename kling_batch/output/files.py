@@ -11,6 +11,7 @@ from enum import Enum, auto
 from hashlib import file_digest
 from io import BufferedIOBase
 from pathlib import Path
+from stat import S_ISLNK
 
 #: Bytes left free on the disk: the ledger must still be able to record what happened.
 SPARE = 64 * 1024**2
@@ -68,6 +69,25 @@ def relative_to(path: Path, folder: Path | str) -> str:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # Windows has no way from one drive to another
         return path.absolute().as_posix()
+
+
+def is_below(folder: str, root: str) -> bool:
+    """Whether a folder is the root or below it, as its text says, with no link on the way."""
+    while folder != root:
+        parent, name = os.path.split(folder)
+        if name in ("", os.pardir) or _is_link(folder):
+            return False
+        folder = parent
+    return True
+
+
+def _is_link(path: str) -> bool:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False  # nothing is there
+    # Windows has junctions, too.
+    return S_ISLNK(status.st_mode) or bool(getattr(status, "st_reparse_tag", 0))
 
 
 def digest_of(path: Path) -> str:

@@ -106,8 +106,13 @@ def digest_of_open(file: BufferedIOBase) -> str:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and make its content durable."""
-    with path.open("wb") as file:
+    """Write a new file, in place of what has the name, and make its content durable."""
+    try:
+        new = path.open("xb")
+    except FileExistsError:
+        path.unlink()  # it may be a link, which must not be written through
+        new = path.open("xb")
+    with new as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -34,17 +34,29 @@ CHECKED_BYTES = 64 * 1024 * 1024
 LONG_LOG = 4000
 
 
-@contextmanager
-def explained(path: Path | str) -> Iterator[None]:
-    """Turn errors of SQLite and the disk into a `LedgerError` with the next step in its message."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise  # the caller knows what a violated constraint means
-    except sqlite3.DatabaseError as error:
-        raise LedgerError(_message(path, error)) from error
-    except OSError as error:
-        raise LedgerError(f"{path}: {error.strerror or error}; nothing was changed") from error
+class explained:  # noqa: N801 - reads as a clause, `with explained(path)`
+    """Turns errors of SQLite and the disk into a `LedgerError` with the next step in its message.
+
+    No generator: this is around each statement of a run.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path | str) -> None:
+        """`path`: the ledger's, for the message."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None or isinstance(error, sqlite3.IntegrityError):
+            return  # the caller knows what a violated constraint means
+        if isinstance(error, sqlite3.DatabaseError):
+            raise LedgerError(_message(self._path, error)) from error
+        if isinstance(error, OSError):
+            text = f"{self._path}: {error.strerror or error}; nothing was changed"
+            raise LedgerError(text) from error
 
 
 def _message(path: Path | str, error: sqlite3.DatabaseError) -> str:

@@ -229,7 +229,7 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
             raise LedgerError(f"{path}: from an older kling-batch; the next `run` upgrades it")
         return
     # WAL lets `status`, Datasette and sqlite3 read during a run; FULL makes each commit durable
-    # before the POST that depends on it leaves. `transaction` says which ones need less.
+    # before the POST that depends on it leaves. `sync_commits` is for those that need less.
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = full")
     if path.stat().st_size <= CHECKED_BYTES:
@@ -271,19 +271,24 @@ def _ours() -> frozenset[str]:
 _OURS = _ours()
 
 
+def sync_commits(db: Database, path: Path, *, at_once: bool) -> None:
+    """Set what holds of every commit from now on; SQLite refuses it inside a transaction.
+
+    `at_once`: a commit is on the disk when it returns, as in a ledger that was just opened; else it
+    survives any death of the program, and a power cut once the log has been synced after it.
+    """
+    with explained(path):
+        db.conn.execute("pragma synchronous = full" if at_once else "pragma synchronous = normal")
+
+
 @contextmanager
-def transaction(db: Database, path: Path, *, synced: bool = True) -> Iterator[None]:
+def transaction(db: Database, path: Path) -> Iterator[None]:
     """All or nothing, holding the write lock from the first read on.
 
     `begin immediate`, because a deferred transaction that reads, then writes, fails at once when
     another connection wrote in between, whatever the busy timeout. Never `await` inside.
-
-    `synced`: the commit is on the disk when this returns; else it survives any death of the
-    program, and a power cut once the log has been synced after it.
     """
     with explained(path):
-        # SQLite refuses it inside a transaction, and keeps it until it is set again.
-        db.conn.execute("pragma synchronous = full" if synced else "pragma synchronous = normal")
         db.conn.execute("begin immediate")
         try:
             yield

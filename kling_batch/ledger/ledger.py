@@ -20,7 +20,7 @@ from sqlite3 import Connection
 from typing import Unpack
 
 from kling_batch.core.jobs import JSON, Batch, Job, JobKey, LocalFile, canonical_json
-from kling_batch.core.lifecycle import Event, State, step
+from kling_batch.core.lifecycle import ONLY_BEFORE, Event, State, step
 from kling_batch.core.outcomes import CancelAnswer, Charged
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Attempt, Cap, Facts, OverCap
@@ -35,6 +35,7 @@ from kling_batch.ledger.database import (
     connect,
     is_free,
     remove,
+    sync_commits,
     this_host,
     transaction,
 )
@@ -78,6 +79,8 @@ class Ledger(Reader):
             raise
         #: Whether somebody waits for `log.sync` before acting on a commit (`Durability`).
         self.synced_apart = False
+        #: Whether commits sync now: SQLite keeps it until it is set again.
+        self._syncs = True
         self.run_id = 0
         self._file = FileIdentity(path)
         #: To be synced and checkpointed apart from the commits in it.
@@ -145,7 +148,10 @@ class Ledger(Reader):
         """All or nothing; see `database.transaction`."""
         synced, db = durability.synced(apart=self.synced_apart), self.db.conn
         changes = db.total_changes
-        with transaction(self.db, self.path, synced=synced):
+        if synced is not self._syncs:
+            sync_commits(self.db, self.path, at_once=synced)
+            self._syncs = synced
+        with transaction(self.db, self.path):
             yield db
         if db.total_changes != changes:  # a commit of nothing syncs nothing
             self.log.note(synced=synced)
@@ -292,8 +298,7 @@ class Ledger(Reader):
     def move(self, attempt_id: int, event: Event, facts: Facts) -> State:
         """As `record`, inside the caller's transaction: compare-and-set of the state."""
         db, at = self.db.conn, self.stamp()
-        row = db.execute("select state from attempts where id = ?", [attempt_id]).fetchone()
-        before = State(row[0])
+        before = ONLY_BEFORE.get(event) or self._state_of(attempt_id)
         after = step(before, event)
         columns = columns_of(facts)
         if event is Event.ARTIFACT_LOST:
@@ -317,11 +322,17 @@ class Ledger(Reader):
             [*columns.values(), attempt_id, before],
         )
         if cursor.rowcount != 1:
+            step(self._state_of(attempt_id), event)  # raises where the event is not allowed
             raise LedgerError(
                 f"internal error: attempt {attempt_id} changed state concurrently; please report it"
             )
         self.append(attempt_id, event, before, after, facts, at=at)
         return after
+
+    def _state_of(self, attempt_id: int) -> State:
+        sql = "select state from attempts where id = ?"
+        (state,) = self.db.conn.execute(sql, [attempt_id]).fetchone()
+        return State(state)
 
     def append(
         self,

@@ -157,12 +157,12 @@ class FileIdentity:
     def __init__(self, path: Path) -> None:
         """Of the file that is there now."""
         self._given, self._path = path, path.absolute()
-        self._identity = self._look()
+        self._identity = _identity(self._path)
 
     @property
     def unchanged(self) -> bool:
         """Whether the name still stands for that file; an open file keeps its number."""
-        return self._look() == self._identity
+        return _identity(self._path) == self._identity
 
     @property
     def displaced(self) -> str:
@@ -175,12 +175,14 @@ class FileIdentity:
             "found beside the files and in fal's request list"
         )
 
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of the file that a name stands for."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def open_beside(path: Path) -> sqlite3.Connection:
@@ -325,8 +327,9 @@ class RunLock:
         """The lock of the ledger at `path`; taken by `acquire`."""
         self._path = path
         # Resolved, so that a symbolic link to the ledger takes the same lock.
-        self._lock = FileLock(f"{path.resolve()}.lock", mode=0o600)
-        #: Device and number of the file that was locked.
+        self._file = Path(f"{path.resolve()}.lock")
+        self._lock = FileLock(self._file, mode=0o600)
+        #: Of the file that was locked.
         self._identity: tuple[int, int] | None = None
 
     def acquire(self) -> None:
@@ -340,22 +343,15 @@ class RunLock:
                     f"{self._path}: another run is using this ledger{self._lock_owner()}; "
                     f"wait for it, or look with: {command_on(self._path, 'status')}"
                 ) from None
-            self._identity = self._current_identity()
+            self._identity = _identity(self._file)
 
     def must_be_held(self) -> None:
         """Raise `LedgerError` where the lock file was deleted: a second run may have its own."""
-        if self._current_identity() != self._identity:
+        if _identity(self._file) != self._identity:
             raise LedgerError(
                 f"{self._path}: its lock file was deleted or replaced during this run, so another "
                 "run may be using the ledger; nothing more is sent. Run again when no other runs"
             )
-
-    def _current_identity(self) -> tuple[int, int] | None:
-        try:
-            found = Path(self._lock.lock_file).stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
 
     def release(self) -> None:
         """Release it; the file stays, so that nobody locks a deleted one."""

@@ -65,6 +65,9 @@ def describe_error(error: Exception) -> str:
 
 def relative_to(path: Path, folder: Path | str) -> str:
     """A path seen from a folder, with forward slashes; absolute where it is on another drive."""
+    text, start = str(path), os.path.join(folder, "")  # noqa: PTH118 - ends in the separator
+    if text.startswith(start) and os.pardir not in text:
+        return text[len(start) :].replace(os.sep, "/")
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # Windows has no way from one drive to another

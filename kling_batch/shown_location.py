@@ -14,6 +14,8 @@ def shown(path: Location) -> str:
     """A location for messages: a path is relative where it is below the working folder."""
     if isinstance(path, ObjectAddress):
         return str(path)
+    if not path.is_absolute() and os.pardir not in str(path):
+        return str(path)
     try:
         relative = os.path.relpath(path)
     except ValueError:  # on another drive

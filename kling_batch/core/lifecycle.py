@@ -82,6 +82,13 @@ TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.CANCELLED, Event.RETRY_GRANTED): State.CANCELLED,
 }
 
+_BEFORE = [(event, state) for state, event in TRANSITIONS if state is not None]
+
+#: The state of an attempt before an event, of the events that can happen in one state only.
+ONLY_BEFORE: dict[Event, State] = {
+    event: state for event, state in _BEFORE if [each for each, _ in _BEFORE].count(event) == 1
+}
+
 #: Of each state: what it means, what it costs, what the next run does. DESIGN.md is checked against
 #: it.
 NEXT: dict[State, tuple[str, str, str]] = {

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from sqlite_utils import Database
+from sqlite3 import Connection
 
 from kling_batch.core.outcomes import Fetched
 from kling_batch.ledger.rows import without_data
@@ -25,7 +24,7 @@ class Placed:
     url: str
 
 
-def save(db: Database, attempt_id: int, placed: Sequence[Placed], at: str) -> None:
+def save(db: Connection, attempt_id: int, placed: Sequence[Placed], at: str) -> None:
     """Store artifacts and their names; one that is saved again keeps its row."""
     for item in placed:
         db.execute(
@@ -48,7 +47,7 @@ def save(db: Database, attempt_id: int, placed: Sequence[Placed], at: str) -> No
         name(db, attempt_id, item.index, item.path, at)
 
 
-def name(db: Database, attempt_id: int, index: int, path: str, at: str) -> None:
+def name(db: Connection, attempt_id: int, index: int, path: str, at: str) -> None:
     """Store one more name of an artifact; another artifact of that name loses it."""
     db.execute(
         "insert into files (path, artifact_id, placed_at) values (?, (select id from artifacts"
@@ -59,7 +58,7 @@ def name(db: Database, attempt_id: int, index: int, path: str, at: str) -> None:
     )
 
 
-def forget(db: Database, attempt_id: int, lost: Sequence[int]) -> None:
+def forget(db: Connection, attempt_id: int, lost: Sequence[int]) -> None:
     """Remove all names of these outputs."""
     for index in lost:
         db.execute(
@@ -69,7 +68,7 @@ def forget(db: Database, attempt_id: int, lost: Sequence[int]) -> None:
         )
 
 
-def supersede(db: Database, path: str, kept_as: str, at: str) -> None:
+def supersede(db: Connection, path: str, kept_as: str, at: str) -> None:
     """Store that the file at `path` is also kept at `kept_as`; it is about to be replaced."""
     db.execute(
         "insert into files (path, artifact_id, placed_at, superseded_at)"
@@ -79,7 +78,7 @@ def supersede(db: Database, path: str, kept_as: str, at: str) -> None:
     )
 
 
-def forget_all(db: Database, attempt_id: int) -> None:
+def forget_all(db: Connection, attempt_id: int) -> None:
     """Remove all names of all outputs of an attempt."""
     artifacts = "select id from artifacts where attempt_id = ?"
     db.execute(f"delete from files where artifact_id in ({artifacts})", [attempt_id])  # noqa: S608

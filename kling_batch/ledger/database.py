@@ -34,17 +34,29 @@ CHECKED_BYTES = 64 * 1024 * 1024
 LONG_LOG = 4000
 
 
-@contextmanager
-def explained(path: Path | str) -> Iterator[None]:
-    """Turn errors of SQLite and the disk into a `LedgerError` with the next step in its message."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise  # the caller knows what a violated constraint means
-    except sqlite3.DatabaseError as error:
-        raise LedgerError(_message(path, error)) from error
-    except OSError as error:
-        raise LedgerError(f"{path}: {error.strerror or error}; nothing was changed") from error
+class explained:  # noqa: N801 - reads as a clause, `with explained(path)`
+    """Turns errors of SQLite and the disk into a `LedgerError` with the next step in its message.
+
+    No generator: this is around each statement of a run.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path | str) -> None:
+        """`path`: the ledger's, for the message."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None or isinstance(error, sqlite3.IntegrityError):
+            return  # the caller knows what a violated constraint means
+        if isinstance(error, sqlite3.DatabaseError):
+            raise LedgerError(_message(self._path, error)) from error
+        if isinstance(error, OSError):
+            text = f"{self._path}: {error.strerror or error}; nothing was changed"
+            raise LedgerError(text) from error
 
 
 def _message(path: Path | str, error: sqlite3.DatabaseError) -> str:
@@ -145,12 +157,12 @@ class FileIdentity:
     def __init__(self, path: Path) -> None:
         """Of the file that is there now."""
         self._given, self._path = path, path.absolute()
-        self._identity = self._look()
+        self._identity = _identity(self._path)
 
     @property
     def unchanged(self) -> bool:
         """Whether the name still stands for that file; an open file keeps its number."""
-        return self._look() == self._identity
+        return _identity(self._path) == self._identity
 
     @property
     def displaced(self) -> str:
@@ -163,12 +175,14 @@ class FileIdentity:
             "found beside the files and in fal's request list"
         )
 
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and number of the file that a name stands for."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def open_beside(path: Path) -> sqlite3.Connection:
@@ -217,7 +231,7 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
             raise LedgerError(f"{path}: from an older kling-batch; the next `run` upgrades it")
         return
     # WAL lets `status`, Datasette and sqlite3 read during a run; FULL makes each commit durable
-    # before the POST that depends on it leaves. `transaction` says which ones need less.
+    # before the POST that depends on it leaves. `sync_commits` is for those that need less.
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = full")
     if path.stat().st_size <= CHECKED_BYTES:
@@ -259,19 +273,24 @@ def _ours() -> frozenset[str]:
 _OURS = _ours()
 
 
+def sync_commits(db: Database, path: Path, *, at_once: bool) -> None:
+    """Set what holds of every commit from now on; SQLite refuses it inside a transaction.
+
+    `at_once`: a commit is on the disk when it returns, as in a ledger that was just opened; else it
+    survives any death of the program, and a power cut once the log has been synced after it.
+    """
+    with explained(path):
+        db.conn.execute("pragma synchronous = full" if at_once else "pragma synchronous = normal")
+
+
 @contextmanager
-def transaction(db: Database, path: Path, *, synced: bool = True) -> Iterator[None]:
+def transaction(db: Database, path: Path) -> Iterator[None]:
     """All or nothing, holding the write lock from the first read on.
 
     `begin immediate`, because a deferred transaction that reads, then writes, fails at once when
     another connection wrote in between, whatever the busy timeout. Never `await` inside.
-
-    `synced`: the commit is on the disk when this returns; else it survives any death of the
-    program, and a power cut once the log has been synced after it.
     """
     with explained(path):
-        # SQLite refuses it inside a transaction, and keeps it until it is set again.
-        db.conn.execute("pragma synchronous = full" if synced else "pragma synchronous = normal")
         db.conn.execute("begin immediate")
         try:
             yield
@@ -308,8 +327,9 @@ class RunLock:
         """The lock of the ledger at `path`; taken by `acquire`."""
         self._path = path
         # Resolved, so that a symbolic link to the ledger takes the same lock.
-        self._lock = FileLock(f"{path.resolve()}.lock", mode=0o600)
-        #: Device and number of the file that was locked.
+        self._file = Path(f"{path.resolve()}.lock")
+        self._lock = FileLock(self._file, mode=0o600)
+        #: Of the file that was locked.
         self._identity: tuple[int, int] | None = None
 
     def acquire(self) -> None:
@@ -323,22 +343,15 @@ class RunLock:
                     f"{self._path}: another run is using this ledger{self._lock_owner()}; "
                     f"wait for it, or look with: {command_on(self._path, 'status')}"
                 ) from None
-            self._identity = self._current_identity()
+            self._identity = _identity(self._file)
 
     def must_be_held(self) -> None:
         """Raise `LedgerError` where the lock file was deleted: a second run may have its own."""
-        if self._current_identity() != self._identity:
+        if _identity(self._file) != self._identity:
             raise LedgerError(
                 f"{self._path}: its lock file was deleted or replaced during this run, so another "
                 "run may be using the ledger; nothing more is sent. Run again when no other runs"
             )
-
-    def _current_identity(self) -> tuple[int, int] | None:
-        try:
-            found = Path(self._lock.lock_file).stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
 
     def release(self) -> None:
         """Release it; the file stays, so that nobody locks a deleted one."""

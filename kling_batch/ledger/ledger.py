@@ -16,12 +16,11 @@ from datetime import datetime
 from functools import cached_property
 from math import ceil
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Unpack
 
-from sqlite_utils import Database
-
 from kling_batch.core.jobs import JSON, Batch, Job, JobKey, LocalFile, canonical_json
-from kling_batch.core.lifecycle import Event, State, step
+from kling_batch.core.lifecycle import ONLY_BEFORE, Event, State, step
 from kling_batch.core.outcomes import CancelAnswer, Charged
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Attempt, Cap, Facts, OverCap
@@ -36,13 +35,14 @@ from kling_batch.ledger.database import (
     connect,
     is_free,
     remove,
+    sync_commits,
     this_host,
     transaction,
 )
 from kling_batch.ledger.durability import DURABILITY, Durability, Log
 from kling_batch.ledger.names import write_names
 from kling_batch.ledger.reader import Reader
-from kling_batch.ledger.rows import MOMENTS, columns_of, plain
+from kling_batch.ledger.rows import columns_of, json_text, moments_of, plain
 
 
 class RequestClaimedError(Exception):
@@ -79,6 +79,8 @@ class Ledger(Reader):
             raise
         #: Whether somebody waits for `log.sync` before acting on a commit (`Durability`).
         self.synced_apart = False
+        #: Whether commits sync now: SQLite keeps it until it is set again.
+        self._syncs = True
         self.run_id = 0
         self._file = FileIdentity(path)
         #: To be synced and checkpointed apart from the commits in it.
@@ -142,13 +144,16 @@ class Ledger(Reader):
         self._claim(service)
 
     @contextmanager
-    def transaction(self, durability: Durability = Durability.AT_ONCE) -> Iterator[Database]:
+    def transaction(self, durability: Durability = Durability.AT_ONCE) -> Iterator[Connection]:
         """All or nothing; see `database.transaction`."""
-        synced = durability.synced(apart=self.synced_apart)
-        changes = self.db.conn.total_changes
-        with transaction(self.db, self.path, synced=synced):
-            yield self.db
-        if self.db.conn.total_changes != changes:  # a commit of nothing syncs nothing
+        synced, db = durability.synced(apart=self.synced_apart), self.db.conn
+        changes = db.total_changes
+        if synced is not self._syncs:
+            sync_commits(self.db, self.path, at_once=synced)
+            self._syncs = synced
+        with transaction(self.db, self.path):
+            yield db
+        if db.total_changes != changes:  # a commit of nothing syncs nothing
             self.log.note(synced=synced)
 
     def leave_syncs(self) -> None:
@@ -238,6 +243,7 @@ class Ledger(Reader):
                 for cap in caps:
                     if cap.covers(job) and (over := self._over(cap, job, ratios, moment)):
                         return over
+                at = self.stamp()
                 cursor = db.execute(
                     "insert into attempts (job_key, batch, run_id, try, state, endpoint, payload,"
                     " estimate_micro_usd, intended_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -250,11 +256,11 @@ class Ledger(Reader):
                         job.endpoint,
                         canonical_json(payload),
                         job.estimate,
-                        self.stamp(),
+                        at,
                     ],
                 )
                 attempt_id = int(cursor.lastrowid or 0)
-                self.append(attempt_id, Event.SUBMIT_INTENDED, None, State.SUBMITTING, {})
+                self.append(attempt_id, Event.SUBMIT_INTENDED, None, State.SUBMITTING, {}, at=at)
                 return attempt_id
         except sqlite3.IntegrityError as error:
             raise LedgerError(
@@ -291,17 +297,17 @@ class Ledger(Reader):
 
     def move(self, attempt_id: int, event: Event, facts: Facts) -> State:
         """As `record`, inside the caller's transaction: compare-and-set of the state."""
-        row = self.db.execute("select state from attempts where id = ?", [attempt_id]).fetchone()
-        before = State(row[0])
+        db, at = self.db.conn, self.stamp()
+        before = ONLY_BEFORE.get(event) or self._state_of(attempt_id)
         after = step(before, event)
         columns = columns_of(facts)
         if event is Event.ARTIFACT_LOST:
-            placements.forget_all(self.db, attempt_id)
+            placements.forget_all(db, attempt_id)
         # A refused cancellation changes nothing about the request.
         if event is not Event.CANCEL_REQUESTED:
-            columns |= self._moments(event)
+            columns |= moments_of(event, at)
         elif (answer := facts.get("answer")) in (CancelAnswer.REQUESTED, CancelAnswer.REMOVED):
-            columns |= self._moments(event) | {"cancel_answer": answer}
+            columns |= moments_of(event, at) | {"cancel_answer": answer}
         if after in (State.RENDERED, State.SUCCEEDED) and event is not Event.FILE_ADOPTED:
             columns.setdefault("charged", Charged.YES)
         elif event is Event.COST_LEARNT and (cost := facts.get("cost")) is not None:
@@ -311,20 +317,22 @@ class Ledger(Reader):
             # A state that stays is not written: five indexes hold it.
             columns["state"] = after
         assignments = ", ".join(f"{name} = ?" for name in columns)
-        cursor = self.db.execute(
+        cursor = db.execute(
             f"update attempts set {assignments} where id = ? and state = ?",  # noqa: S608
             [*columns.values(), attempt_id, before],
         )
         if cursor.rowcount != 1:
+            step(self._state_of(attempt_id), event)  # raises where the event is not allowed
             raise LedgerError(
                 f"internal error: attempt {attempt_id} changed state concurrently; please report it"
             )
-        self.append(attempt_id, event, before, after, facts)
+        self.append(attempt_id, event, before, after, facts, at=at)
         return after
 
-    def _moments(self, event: Event) -> dict[str, str]:
-        column = MOMENTS.get(event)
-        return {column: self.stamp()} if column else {}
+    def _state_of(self, attempt_id: int) -> State:
+        sql = "select state from attempts where id = ?"
+        (state,) = self.db.conn.execute(sql, [attempt_id]).fetchone()
+        return State(state)
 
     def append(
         self,
@@ -333,20 +341,22 @@ class Ledger(Reader):
         before: State | None,
         after: State,
         facts: Facts,
+        *,
+        at: str,
     ) -> None:
-        """Store an event, inside the caller's transaction."""
+        """Store an event of this moment, inside the caller's transaction."""
         self.cap_sums.changed(attempt_id)
-        self.db.execute(
+        self.db.conn.execute(
             "insert into events (attempt_id, run_id, at, event, from_state, to_state, data)"
             " values (?, ?, ?, ?, ?, ?, ?)",
             [
                 attempt_id,
                 self.run_id or None,
-                self.stamp(),
+                at,
                 event,
                 before,
                 after,
-                json.dumps(plain(facts), ensure_ascii=False) if facts else None,
+                json_text(plain(facts)) if facts else None,
             ],
         )
 

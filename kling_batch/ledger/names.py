@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from sqlite3 import Connection
 from typing import Any
 from unicodedata import normalize
-
-from sqlite_utils import Database
 
 from kling_batch.core.jobs import Batch, Job, JobKey, job_label
 from kling_batch.core.quantities import MicroUSD
@@ -203,7 +202,7 @@ def write_names(
     *,
     whole: bool,
     at: str,
-    transaction: Callable[[], AbstractContextManager[Database]],
+    transaction: Callable[[], AbstractContextManager[Connection]],
 ) -> None:
     """Register every job of the batch under its name; writes only what is new or has changed.
 
@@ -219,19 +218,19 @@ def write_names(
     retired = [*gone, *((job.id, job.take) for job in fresh)]
     with transaction() as db:
         db.execute(_DIGEST, [batch.name, digest])
-        db.conn.executemany(_JOB, (job_row(job, at) for job in fresh))
-        db.conn.executemany(_RETIRE, ([at, batch.name, *name] for name in retired))
-        db.conn.executemany(_NAME, (name_row(batch.name, job, at) for job in fresh))
+        db.executemany(_JOB, (job_row(job, at) for job in fresh))
+        db.executemany(_RETIRE, ([at, batch.name, *name] for name in retired))
+        db.executemany(_NAME, (name_row(batch.name, job, at) for job in fresh))
         _write_tags(db, batch, whole=whole)
 
 
-def _write_tags(db: Database, batch: Batch, *, whole: bool) -> None:
+def _write_tags(db: Connection, batch: Batch, *, whole: bool) -> None:
     """The tags of the batch's jobs; where it is not whole, those of its other jobs stay."""
     if whole:
         db.execute("delete from tags where batch = ?", [batch.name])
     else:
         ids = {job.id for job in batch.jobs}
         sql = "delete from tags where batch = ? and job_id = ?"
-        db.conn.executemany(sql, ((batch.name, job_id) for job_id in ids))
+        db.executemany(sql, ((batch.name, job_id) for job_id in ids))
     rows = ((batch.name, job.id, tag) for job in batch.jobs for tag in job.tags)
-    db.conn.executemany(_TAG, rows)
+    db.executemany(_TAG, rows)

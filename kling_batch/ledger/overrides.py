@@ -87,7 +87,7 @@ def adopt(ledger: Ledger, job: Job, placed: Placed) -> int:
         attempt_id = int(cursor.lastrowid or 0)
         placements.save(db, attempt_id, [placed], at)
         after = step(None, Event.FILE_ADOPTED)
-        ledger.append(attempt_id, Event.FILE_ADOPTED, None, after, facts)
+        ledger.append(attempt_id, Event.FILE_ADOPTED, None, after, facts, at=at)
         return attempt_id
 
 
@@ -130,7 +130,8 @@ def restart_in_doubt(ledger: Ledger, attempt: Attempt, failure: Failure) -> Atte
             [State.SUBMITTING, attempt.id],
         )
         attempt_id = int(cursor.lastrowid or 0)
-        ledger.append(attempt_id, Event.SUBMIT_INTENDED, None, State.SUBMITTING, {})
+        at, intended = ledger.stamp(), Event.SUBMIT_INTENDED
+        ledger.append(attempt_id, intended, None, State.SUBMITTING, {}, at=at)
         reason = f"goes on from attempt {attempt.id}"
         ledger.move(attempt_id, Event.RUN_RECOVERED, {"reason": reason})
     return ledger.attempt(attempt_id)

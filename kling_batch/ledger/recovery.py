@@ -58,7 +58,7 @@ def record(
         attempt_id = int(cursor.lastrowid or 0)
         if placed:
             placements.save(db, attempt_id, placed, at)
-        ledger.append(attempt_id, event, None, state, facts)
+        ledger.append(attempt_id, event, None, state, facts, at=at)
     return attempt_id
 
 

@@ -41,6 +41,16 @@ MOMENTS: dict[Event, str] = {
 }
 
 
+#: A value as the ledger stores it; made once, because `json.dumps` makes an encoder each time.
+json_text = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def moments_of(event: Event, at: str) -> dict[str, str]:
+    """The time of an event, where the attempt's row has a column for it."""
+    column = MOMENTS.get(event)
+    return {column: at} if column else {}
+
+
 def columns_of(facts: Facts) -> dict[str, Any]:
     """The facts of an event that are also stored in the attempt's row."""
     columns: dict[str, Any] = {}
@@ -49,11 +59,11 @@ def columns_of(facts: Facts) -> dict[str, Any]:
     if failure := facts.get("failure"):
         columns |= {
             "failure_kind": failure.kind,
-            "failure": json.dumps(plain(asdict(failure)), ensure_ascii=False),
+            "failure": json_text(plain(asdict(failure))),
             "charged": failure.charged,
         }
     if "output" in facts:
-        columns["output"] = json.dumps(facts["output"], ensure_ascii=False)
+        columns["output"] = json_text(facts["output"])
     numbers = {
         "remote_status": facts.get("remote_status"),
         "billable_units": facts.get("billable_units"),

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
+from stat import S_ISLNK
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -101,14 +102,13 @@ class Downloader:
             `Fetched` with size, digest and format checked and the file synced; `Gone` on 404 and
             410; `Unfetched` for anything that another try may mend.
         """
-        if temporary.is_symlink():
-            temporary.unlink()  # not ours, and must not be written through
+        have = _bytes_at(temporary)
         part = PartFile(temporary)
         try:
             if file.url.startswith("data:"):
                 self._unpack(file.url, part)
             else:
-                gone = await self._stream(file, part)
+                gone = await self._stream(file, part, have)
                 if gone is not None:
                     return gone
             return await self._worker.run(self._checked, file, part)
@@ -130,11 +130,9 @@ class Downloader:
         part.begin(0)
         part.add(data)
 
-    async def _stream(self, file: RemoteFile, part: PartFile) -> Gone | None:
-        temporary = part.path
+    async def _stream(self, file: RemoteFile, part: PartFile, have: int) -> Gone | None:
         if not file.url.startswith("https://"):
             raise Broken("fal gave a file address that is not https; not fetched")
-        have = temporary.stat().st_size if temporary.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
         async with self._wire.send(Request("GET", file.url, headers, raw=True)) as answer:
             if answer.status in (404, 410):
@@ -212,6 +210,7 @@ class Downloader:
             raise Broken(doubt, restart=True)
         # Durable before it gets its name: a final name never shows half a file.
         part.sync()
+        part.close()
         named = file.content_type or "application/octet-stream"
         ext, content_type = kind or (_named_ext(file), named)
         return Fetched(
@@ -221,6 +220,18 @@ class Downloader:
             ext=ext,
             content_type=content_type,
         )
+
+
+def _bytes_at(temporary: Path) -> int:
+    """The size of what an earlier try left."""
+    try:
+        status = temporary.lstat()
+    except FileNotFoundError:
+        return 0
+    if S_ISLNK(status.st_mode):
+        temporary.unlink()  # not ours, and must not be written through
+        return 0
+    return status.st_size
 
 
 def _start(answer: Reply, have: int) -> int:

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from hashlib import file_digest
 from io import BufferedIOBase
 from pathlib import Path
+from stat import S_ISLNK
 
 #: Bytes left free on the disk: the ledger must still be able to record what happened.
 SPARE = 64 * 1024**2
@@ -64,10 +65,32 @@ def describe_error(error: Exception) -> str:
 
 def relative_to(path: Path, folder: Path | str) -> str:
     """A path seen from a folder, with forward slashes; absolute where it is on another drive."""
+    text, start = str(path), os.path.join(folder, "")  # noqa: PTH118 - ends in the separator
+    if text.startswith(start) and os.pardir not in text:
+        return text[len(start) :].replace(os.sep, "/")
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # Windows has no way from one drive to another
         return path.absolute().as_posix()
+
+
+def is_below(folder: str, root: str) -> bool:
+    """Whether a folder is the root or below it, as its text says, with no link on the way."""
+    while folder != root:
+        parent, name = os.path.split(folder)
+        if name in ("", os.pardir) or _is_link(folder):
+            return False
+        folder = parent
+    return True
+
+
+def _is_link(path: str) -> bool:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False  # nothing is there
+    # Windows has junctions, too.
+    return S_ISLNK(status.st_mode) or bool(getattr(status, "st_reparse_tag", 0))
 
 
 def digest_of(path: Path) -> str:
@@ -86,8 +109,13 @@ def digest_of_open(file: BufferedIOBase) -> str:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file and make its content durable."""
-    with path.open("wb") as file:
+    """Write a new file, in place of what has the name, and make its content durable."""
+    try:
+        new = path.open("xb")
+    except FileExistsError:
+        path.unlink()  # it may be a link, which must not be written through
+        new = path.open("xb")
+    with new as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -93,10 +93,9 @@ class LocalFolder:
         """
         target = sidecar_of(final)
         known = _record(target)
-        if target.exists() and not is_record(known):
+        if not is_record(known):
             self.back_up(target)
         half = temporary.with_suffix(".json.part")
-        half.unlink(missing_ok=True)
         write_synced(half, sidecar_text(with_renditions(record, known)))
         half.replace(target)
 

@@ -51,7 +51,8 @@ class PartFile:
             self._file = file = self.path.open("r+b" if self._start != 0 else "w+b")
             if self._start:
                 file.truncate(self._start)
-            file_digest(file, lambda: self._sha256)  # to its end
+            if self._start != 0:
+                file_digest(file, lambda: self._sha256)  # to its end
         return self._file
 
     def complete(self) -> tuple[BinaryIO, str]:

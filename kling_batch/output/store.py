@@ -23,7 +23,7 @@ from kling_batch.core.outcomes import Fetched
 from kling_batch.errors import UsageError
 from kling_batch.output import spool
 from kling_batch.output.file_store import FileStore, sidecar_of
-from kling_batch.output.files import relative_to, sync_file
+from kling_batch.output.files import is_below, relative_to, sync_file
 from kling_batch.output.folder import LocalFolder
 
 __all__ = [
@@ -188,8 +188,10 @@ class OutputStore:
         if isinstance(final, ObjectAddress):
             return  # a store has no links
         # Strings: a path object for each part of each name is what 100,000 outputs would wait for.
-        root = os.path.realpath(str(self._roots[batch]))
-        folder = os.path.realpath(final.parent)
+        root, folder = str(self._roots[batch]), str(final.parent)
+        if is_below(folder, root):
+            return
+        root, folder = os.path.realpath(root), os.path.realpath(folder)
         if folder != root and not folder.startswith(os.path.join(root, "")):  # noqa: PTH118
             raise UsageError(
                 f"{final}: leads out of the output folder {root}; nothing written; remove the link "

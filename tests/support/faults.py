@@ -20,13 +20,13 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from random import Random
+from sqlite3 import Connection
 from typing import Any
 
 import anyio
 import httpx
 import trio
 import trio.testing
-from sqlite_utils import Database
 
 from kling_batch.core.events import RunResult, name_of
 from kling_batch.core.jobs import Batch, Job, substitute
@@ -102,7 +102,7 @@ class FaultyLedger(Ledger):
         super().__init__(path, service="emulator", now=rig.now)
 
     @contextmanager
-    def transaction(self, *how: Any) -> Iterator[Database]:
+    def transaction(self, *how: Any) -> Iterator[Connection]:
         label, self._label = self._label, "ledger"
         with super().transaction(*how) as db:
             yield db

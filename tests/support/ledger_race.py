@@ -37,7 +37,7 @@ class Unlocked(Ledger):
         self._now = now
         self.run_id = 1
         self._file = FileIdentity(path)
-        self.synced_apart = False
+        self.synced_apart, self._syncs = False, True
         self.log = Log(path)
 
     def close(self) -> None:

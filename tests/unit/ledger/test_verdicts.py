@@ -86,7 +86,7 @@ def test_a_verdict_leaves_the_log_of_a_run_to_the_run(ledger: Ledger) -> None:
     insert = "insert into verdicts (job_key, verdict, note, author, at)"
     insert += " values (?, 'none', ?, 'Ada', 'x')"
     with ledger.transaction() as db:  # about 1,200 pages, where SQLite's own limit is 1,000
-        db.conn.executemany(insert, ((A.key, "n" * 4000) for _ in range(1200)))
+        db.executemany(insert, ((A.key, "n" * 4000) for _ in range(1200)))
     before = ledger.path.read_bytes()
 
     judge(ledger, A, Verdict.APPROVED)

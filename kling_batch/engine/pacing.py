@@ -90,7 +90,7 @@ class Rate:
         self._burst = burst
         self._next = 0.0
         self._held_until = 0.0
-        self._line = anyio.Lock()
+        self._line = anyio.Lock(fast_acquire=True)
 
     @property
     def most(self) -> float:
@@ -114,6 +114,14 @@ class Rate:
     @property
     def _slack(self) -> float:
         return self._interval * (self._burst - 1)
+
+    def take_now(self) -> bool:
+        """Take a token where that needs no wait; False: wait in line with `take`."""
+        now = anyio.current_time()
+        if self._line.locked() or now < self._next - self._slack:
+            return False
+        self._next = max(self._next, now) + self._interval
+        return True
 
     async def take(self) -> None:
         """Wait in line for the next token."""
@@ -142,16 +150,18 @@ class Wakeup:
 
     def __init__(self) -> None:
         """Nobody waits yet."""
-        self._event = anyio.Event()
+        self._event: anyio.Event | None = None
 
     async def wait(self) -> None:
         """Until the next `wake`."""
+        self._event = self._event or anyio.Event()
         await self._event.wait()
 
     def wake(self) -> None:
         """Wake everybody who waits now."""
-        self._event.set()
-        self._event = anyio.Event()
+        if self._event is not None:
+            self._event.set()
+            self._event = None
 
 
 class StopSwitch:

@@ -107,6 +107,8 @@ class Reads:
         self._under_way = 0
         self._changed = Wakeup()
         self._moved = False
+        #: Whether what is due waits for other reads: for a place, or for answers that allow more.
+        self._held_up = False
         self._examined_at = -math.inf
 
     async def read(
@@ -120,18 +122,17 @@ class Reads:
             call: one read.
             due: the time at which it is due, as it is known at a time; None: at once, and first.
         """
-        entry = _Entry(due)
-        self._push(entry, -math.inf if due is None else due(anyio.current_time()))
+        now = anyio.current_time()
+        if due is None and self._free(now):
+            self._begin(now)
+        else:
+            await self._turn(due, now)
         try:
-            await entry.turn.wait()
             outcome = await call()
             self.budget.note(outcome, anyio.current_time())
             return outcome
         finally:
-            entry.over = True
-            if entry.granted:
-                self._under_way -= 1
-                self._changed.wake()
+            self._end()
 
     def reconsider(self) -> None:
         """What is due when has changed: some may be due earlier than they are entered."""
@@ -143,11 +144,42 @@ class Reads:
         while True:
             if self._moved and anyio.current_time() >= self._next_examination():
                 await self._examine()
-            delay = self._give_turns(anyio.current_time())
+            now = anyio.current_time()
+            delay = self._give_turns(now)
             if self._moved:
-                delay = min(delay, max(0.0, self._next_examination() - anyio.current_time()))
-            with anyio.move_on_after(None if math.isinf(delay) else delay):
+                delay = min(delay, max(0.0, self._next_examination() - now))
+            with anyio.CancelScope(deadline=now + delay):
                 await self._changed.wait()
+
+    def _free(self, now: float) -> bool:
+        """Whether a read may begin that is due at once: nobody is before it."""
+        next_due = self._heap[0][0] if self._heap else math.inf
+        return next_due > now and not self._pause(now)
+
+    def _pause(self, now: float) -> float:
+        """Seconds until one more read may begin; infinite where another has to end first."""
+        return math.inf if self._under_way >= MOST_UNDER_WAY else self.budget.pause(now)
+
+    def _begin(self, now: float) -> None:
+        self.budget.take(now)
+        self._under_way += 1
+
+    def _end(self) -> None:
+        self._under_way -= 1
+        if self._held_up:
+            self._changed.wake()
+
+    async def _turn(self, due: Callable[[float], float] | None, now: float) -> None:
+        """Wait in line; who returns from it has begun."""
+        entry = _Entry(due)
+        self._push(entry, -math.inf if due is None else due(now))
+        try:
+            await entry.turn.wait()
+        except BaseException:
+            entry.over = True
+            if entry.granted:
+                self._end()
+            raise
 
     def _push(self, entry: _Entry, at: float) -> None:
         entry.at = at
@@ -158,6 +190,7 @@ class Reads:
     def _give_turns(self, now: float) -> float:
         """Begin what is due and allowed; seconds until the next, infinite if unknown."""
         given = postponed = 0
+        self._held_up = False
         while self._heap:
             at, _, entry = self._heap[0]
             if entry.over or entry.granted or entry.at != at:
@@ -165,9 +198,8 @@ class Reads:
                 continue
             if at > now:
                 return at - now
-            if self._under_way >= MOST_UNDER_WAY:
-                return math.inf
-            if pause := self.budget.pause(now):
+            if pause := self._pause(now):
+                self._held_up = True
                 return pause
             if given >= AT_ONCE or postponed >= EXAMINED:
                 return 0.0
@@ -177,8 +209,7 @@ class Reads:
                 heappush(self._heap, (later, next(self._number), entry))
                 postponed += 1
                 continue
-            self.budget.take(now)
-            self._under_way += 1
+            self._begin(now)
             entry.granted = True
             entry.turn.set()
             given += 1

@@ -155,8 +155,9 @@ class Submitter:
     ) -> Attempted | OverCap | BillsUnread | SubmittingEnded:
         """Make one attempt, once rate limit and circuit breaker allow it."""
         context = self._context
-        with self._context.submit_stop.cuts_short():
-            await context.submit_rate.take()
+        if not context.submit_rate.take_now():
+            with context.submit_stop.cuts_short():
+                await context.submit_rate.take()
         if self._unconfirmed_in_a_row < BREAKER_THRESHOLD:
             return await self._attempt(job, tries, payload)
         async with self._one_at_a_time:

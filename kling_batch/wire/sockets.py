@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,7 @@ import yarl
 
 from kling_batch.wire.addresses import Address, address_of, check_headers
 from kling_batch.wire.environment import Proxies
-from kling_batch.wire.protocol import Request, WireError
+from kling_batch.wire.protocol import Request, Timeouts, WireError
 
 #: Seconds after which an idle connection is not used again. Servers close idle ones after five and
 #: more, and a POST that meets such an end is doubt about money; so its connections are apart.
@@ -154,7 +154,6 @@ class SocketWire:
         self, session: aiohttp.ClientSession, request: Request, url: Address, left: _Departure
     ) -> aiohttp.ClientResponse:
         proxy = self._proxies.choose(url)
-        connect, read = request.timeouts
         return await session.request(
             request.method,
             yarl.URL(url.text, encoded=True),
@@ -162,7 +161,7 @@ class SocketWire:
             data=request.body,
             proxy=None if proxy is None else yarl.URL(proxy.address),
             proxy_headers=None if proxy is None else dict(proxy.headers),
-            timeout=aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=read),
+            timeout=_limits(request.timeouts),
             allow_redirects=False,
             auto_decompress=not request.raw,
             trace_request_ctx=left,
@@ -249,6 +248,13 @@ class _Reply:
             if rest := _read_before(content):
                 yield rest
             raise _wire_error(error, began=True) from None
+
+
+@cache
+def _limits(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    """The same in aiohttp's words; a run has few of them."""
+    connect, read = timeouts
+    return aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=read)
 
 
 def _decoded(raw: bytes) -> str:

@@ -234,9 +234,9 @@ class _Reply:
     @cached_property
     def headers(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
-        for raw_name, raw_value in self._response.raw_headers:
-            name, value = _decoded(raw_name).lower(), _decoded(raw_value)
-            found[name] = f"{found[name]}, {value}" if name in found else value
+        for name, text in self._response.headers.items():
+            key, value = name.lower(), text if text.isascii() else _whole(text)
+            found[key] = f"{found[key]}, {value}" if key in found else value
         return found
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -257,12 +257,13 @@ def _limits(timeouts: Timeouts) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=read)
 
 
-def _decoded(raw: bytes) -> str:
-    """A header's text; what is no UTF-8 must not become half characters, which no file takes."""
+def _whole(text: str) -> str:
+    """A header's text; what was no UTF-8 must not stay half characters, which no file takes."""
     try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape").decode("latin-1")
+    return text
 
 
 def _read_before(content: aiohttp.StreamReader) -> bytes:

@@ -101,8 +101,8 @@ HOMES: dict[str, set[str]] = {
     "distributed": {"workers.dask"},
     "dask": {"workers.dask"},
     # Of the standard library: what only one place may do.
-    "asyncio": {"wire.sockets", "workers.dask"},
-    "threading": {"renditions.worker", "workers.rendering"},
+    "asyncio": {"wire.sockets", "output.worker", "workers.dask"},
+    "threading": {"output.worker", "renditions.worker", "workers.rendering"},
     "subprocess": {"mcp.program", "operations.hooks", "renditions.pool", "renditions.command"},
     "apprise": {"operations.notify"},
     "time": {"report.display.watch", "renditions.worker", "workers.tasks"},

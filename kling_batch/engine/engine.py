@@ -78,16 +78,19 @@ class Engine:
             if not self._queue.ready or context.window.full:
                 if context.policy.detach and not self._running:
                     break  # nobody collects, so nothing can become ready
+                context.reads.submitting(yes=False)
                 await context.feeder.wait()
                 continue
             item = self._queue.ready.popleft()
             if not self._gate.allows(item.job):
                 self._endings.dropped(item)
                 continue
+            context.reads.submitting(yes=True)
             context.window.enter_now()
             self._start(self._flow.submit_and_follow, item, item.tries)
             # Yield, so that jobs reach the rate limiter in the order of the manifest.
             await anyio.lowlevel.checkpoint()
+        context.reads.submitting(yes=False)
 
     def _start(self, work: Work, item: PlannedJob, number: int) -> None:
         assert self._tasks is not None

@@ -36,6 +36,9 @@ LONGEST_HOLD = 30.0
 MOST_UNDER_WAY = 128
 #: Seconds by which a look may be early.
 EARLY = 0.001
+#: Seconds between two looks while jobs are submitted as fast as this machine can. Each look would
+#: delay every submission after it, and what was accepted just now is hardly done.
+WHILE_SUBMITTING = 0.02
 #: Reads that begin without giving other tasks a turn, and entries examined so.
 AT_ONCE = 64
 EXAMINED = 1000
@@ -102,12 +105,15 @@ class Reads:
     def __init__(self) -> None:
         """Nothing waits yet."""
         self.budget = ReadBudget()
+        self._submitting = False
+        self._looked_at = -math.inf
         self._heap: list[tuple[float, int, _Entry]] = []
         self._number = count()
         self._under_way = 0
         self._changed = Wakeup()
         self._moved = False
-        #: Whether what is due waits for other reads: for a place, or for answers that allow more.
+        #: Whether something is due that waits for more than its time: for the end of other reads
+        #: and what they tell, or of submissions.
         self._held_up = False
         self._examined_at = -math.inf
 
@@ -138,6 +144,12 @@ class Reads:
         """What is due when has changed: some may be due earlier than they are entered."""
         self._moved = True
         self._changed.wake()
+
+    def submitting(self, *, yes: bool) -> None:
+        """Whether jobs are submitted one after the other, held up by nothing but this machine."""
+        self._submitting = yes
+        if self._held_up and not yes:
+            self._changed.wake()
 
     async def serve(self) -> None:
         """Give turns, for ever."""
@@ -182,10 +194,13 @@ class Reads:
             raise
 
     def _push(self, entry: _Entry, at: float) -> None:
-        entry.at = at
-        heappush(self._heap, (at, next(self._number), entry))
+        self._enter(entry, at)
         if self._heap[0][2] is entry:
             self._changed.wake()
+
+    def _enter(self, entry: _Entry, at: float) -> None:
+        entry.at = at
+        heappush(self._heap, (at, next(self._number), entry))
 
     def _give_turns(self, now: float) -> float:
         """Begin what is due and allowed; seconds until the next, infinite if unknown."""
@@ -203,12 +218,17 @@ class Reads:
                 return pause
             if given >= AT_ONCE or postponed >= EXAMINED:
                 return 0.0
+            if entry.due is not None:
+                if self._submitting and now < self._looked_at + WHILE_SUBMITTING:
+                    self._held_up = True
+                    return self._looked_at + WHILE_SUBMITTING - now
+                if (later := entry.due(now)) > now + EARLY:
+                    heappop(self._heap)
+                    self._enter(entry, later)
+                    postponed += 1
+                    continue
+                self._looked_at = now
             heappop(self._heap)
-            if entry.due is not None and (later := entry.due(now)) > now + EARLY:
-                entry.at = later
-                heappush(self._heap, (later, next(self._number), entry))
-                postponed += 1
-                continue
             self._begin(now)
             entry.granted = True
             entry.turn.set()

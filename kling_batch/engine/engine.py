@@ -63,6 +63,8 @@ class Engine:
         with self._work:
             async with anyio.create_task_group() as services:
                 services.start_soon(self._context.reads.serve)
+                # What was started beside the run, such as its signals, comes before any payment.
+                await anyio.lowlevel.checkpoint()
                 async with anyio.create_task_group() as tasks:
                     self._tasks = tasks
                     for item in self._queue.resumed:

@@ -91,8 +91,8 @@ HOMES: dict[str, set[str]] = {
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {
-        *("engine", "fal.client", "wire", "output.download", "output.worker", "operations"),
-        *("api.runs", "mcp", "review.app", "renditions.pool", "workers"),
+        *("core.loop_time", "engine", "fal.client", "wire", "output.download", "output.worker"),
+        *("operations", "api.runs", "mcp", "review.app", "renditions.pool", "workers"),
     },
     "starlette": {"review.app"},
     "uvicorn": {"review.server"},
@@ -101,7 +101,7 @@ HOMES: dict[str, set[str]] = {
     "distributed": {"workers.dask"},
     "dask": {"workers.dask"},
     # Of the standard library: what only one place may do.
-    "asyncio": {"wire.sockets", "output.worker", "workers.dask"},
+    "asyncio": {"core.loop_time", "wire.sockets", "output.worker", "workers.dask"},
     "threading": {"output.worker", "renditions.worker", "workers.rendering"},
     "subprocess": {"mcp.program", "operations.hooks", "renditions.pool", "renditions.command"},
     "apprise": {"operations.notify"},

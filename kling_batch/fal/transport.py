@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from types import TracebackType
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from kling_batch.wire.addresses import address_of, parsed
 from kling_batch.wire.environment import usable_no_proxy
 from kling_batch.wire.headers import Authorized
 from kling_batch.wire.logged import Logged
-from kling_batch.wire.protocol import Reply, Request, Wire, WireError
+from kling_batch.wire.protocol import Reply, Request, Timeouts, Wire, WireError
 from kling_batch.wire.routes import Gateway, for_files, network
 
 #: fal's second domains, and how long its client waits for a connection to either
@@ -38,12 +39,17 @@ class BackupDomains:
     def send(self, request: Request) -> AbstractAsyncContextManager[Reply]:
         """See `Wire.send`."""
         host = address_of(request.url).host
-        if host in _DOUBLED and request.timeouts.connect > BACKUP_CONNECT_TIMEOUT:
-            timeouts = request.timeouts._replace(connect=BACKUP_CONNECT_TIMEOUT)
-            request = request._replace(timeouts=timeouts)
+        if host in _DOUBLED:
+            request = request._replace(timeouts=_sooner(request.timeouts))
         if host not in BACKUP_DOMAINS:
             return self._wire.send(request)
         return _OnEither(self._wire, request, BACKUP_DOMAINS[host])
+
+
+@cache
+def _sooner(timeouts: Timeouts) -> Timeouts:
+    """For one of two domains; reads and submissions have one value each."""
+    return timeouts._replace(connect=min(timeouts.connect, BACKUP_CONNECT_TIMEOUT))
 
 
 class _OnEither(AbstractAsyncContextManager[Reply]):

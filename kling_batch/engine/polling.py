@@ -134,8 +134,9 @@ class Poller:
             BudgetError: the same, because the account is locked.
         """
         attempt = self._context.ledger.attempt(attempt_id)
-        accepted = anyio.current_time() - self._age(attempt)
-        look = self._looks.follow(attempt.endpoint, attempt.payload, accepted)
+        now = anyio.current_time()
+        accepted = now - self._age(attempt)
+        look = self._looks.follow(attempt.endpoint, attempt.payload, accepted, now)
         self._context.reads.budget.open += 1
         try:
             while True:

@@ -29,8 +29,9 @@ CLOSEST_GAP = 0.02
 GAP_GROWTH = 3.0
 GAP_WEIGHT = 0.5
 #: Of a wide interval only the part from this share of its end on is believed to hold the end: the
-#: next looks move towards it, and do not jump.
-WIDEST = 0.95
+#: next looks move towards it, and do not jump. The share is such that what fal does not measure is
+#: noticed as what it does: with more, durations are taken for longer, and looks are late.
+WIDEST = 0.92
 #: From this duration on, one look is made early: what a runner refuses ends within seconds.
 EARLY_FROM = 20.0
 EARLY_SHARE = 0.1
@@ -64,6 +65,13 @@ class ServiceTimes:
         if self._typical is None:
             self._typical = median(seconds for seconds, _ in self._seen)
         return self._typical
+
+    @property
+    def longest(self) -> float:
+        """The longest that was seen, with what passes beside it; infinite where none was."""
+        if not self._seen:
+            return math.inf
+        return max(seconds for seconds, _ in self._seen) + self._overhead
 
     @property
     def known(self) -> bool:

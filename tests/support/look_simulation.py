@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -102,10 +103,10 @@ class Simulation:
 
     def run(self) -> Simulation:
         for at, slots in self.slots:
-            self._push(at - self.age, lambda now, slots=slots: self._set_slots(now, slots))
+            self._push(at - self.age, partial(self._set_slots, slots=slots))
         for at, seconds in self.others:
             foreign = Simulated(at, service=seconds)
-            self._push(at, lambda now, foreign=foreign: self._joins(now, foreign))
+            self._push(at, partial(self._joins, request=foreign))
         first = min(self.window, self.count)
         for number in range(first):  # a window a second, as the default rate is
             self._push(number / self.window - self.age, self._submit)
@@ -137,7 +138,7 @@ class Simulation:
             request.started = now
             if request.endpoint:
                 request.service = self.draws[int(request.endpoint)](self._random, now)
-            self._push(now + request.service, lambda now, it=request: self._ends(now, it))
+            self._push(now + request.service, partial(self._ends, request=request))
             self._left += 1
             self._running += 1
 
@@ -158,9 +159,9 @@ class Simulation:
         request = Simulated(now, endpoint=str(number % len(self.draws)))
         self.requests.append(request)
         latency = LATENCY + self._lots.uniform(-SCATTER, SCATTER)
-        self._push(now + latency, lambda now: self._joins(now, request))
+        self._push(now + latency, partial(self._joins, request=request))
         if not self.all_knowing:
-            self._push(max(now, number * 1e-6), lambda now: self._follow(now, number))
+            self._push(max(now, number * 1e-6), partial(self._follow, number=number))
 
     def _follow(self, now: float, number: int) -> None:
         request = self._open[number] = self.requests[number]
@@ -173,7 +174,7 @@ class Simulation:
         request = self._open[number]
         assert request.look is not None
         request.entered = max(now, request.look.due(now))
-        self._push(request.entered, lambda now: self._look_at(now, number))
+        self._push(request.entered, partial(self._look_at, number=number))
 
     def _look_at(self, now: float, number: int) -> None:
         request = self.requests[number]

@@ -164,16 +164,20 @@ class Look:
         """The time before which it certainly did not start."""
         return self._accepted if self._queued is None else self._queued[0]
 
+    @property
+    def _never_waited(self) -> bool:
+        """Whether it was accepted while nobody waited, as far as is known."""
+        line = self._kind.line
+        return self._queued is None and not line.waits and self._accepted >= line.empty_since
+
     def _expected_start(self) -> float | None:
         """When it starts or started; None: it is in a queue of unknown speed."""
-        line, place = self._kind.line, self._place
-        start: float | None = self._accepted
-        if self._queued is not None or line.waits or place < line.motion.gone:
-            start = line.motion.start(place)
+        line = self._kind.line
+        start = self._accepted if self._never_waited else line.motion.start(self._place)
         if start is None:
             return self._running
         if not line.waits:
-            start = min(start, line.empty_since)
+            start = min(start, max(self._accepted, line.empty_since))
         start = max(start, self._since)
         if self._running is None:
             return start
@@ -227,7 +231,7 @@ class Look:
     def _learn(self, at: float, told: float | None) -> None:
         line, times = self._kind.line, self._kind.times
         start = self._expected_start()
-        if self._queued is None and start == self._accepted and not line.waits:
+        if self._never_waited and not self._found_open:
             lower = 0.0 if self._last is None else self._last - self._accepted
             times.learn(lower, at - self._accepted, told)
         elif told is not None and 0 <= told <= at - self._since:

@@ -32,7 +32,7 @@ class QueueLine:
         self._open: list[int] = []
         #: Whether any waits, as far as is known; and since when none does.
         self.waits = False
-        self.empty_since = math.inf
+        self.empty_since = -math.inf
         #: Whether fal tells no positions.
         self.blind = False
         #: Whose position is read; and who was before, and is read once more together with the new
@@ -43,6 +43,8 @@ class QueueLine:
         #: The newest that was seen waiting and its place, and the newest that was seen running.
         self._tail: tuple[int, float] | None = None
         self._running = -1
+        #: Who was seen waiting at the farthest place, and that place.
+        self._behind: tuple[int, float] | None = None
         #: Places from one request to the next: more than one where others of the account come
         #: between; since which request that is measured; and by how much guesses were wrong.
         self._apart = 1.0
@@ -58,22 +60,14 @@ class QueueLine:
     def add(self, number: int, accepted: float) -> None:
         """One more request; its number is larger than all before."""
         self._open.append(number)
-        if self.blind and self.waits:
-            return
-        if self.watched is None or not self.waits:
-            self.watched, self.former = number, None
-        elif self.guess(self.watched) - self.motion.gone < self._length(number) / 2:
-            self.former, self.watched, self._turned = self.watched, number, True
-        else:
-            return
-        self.watch_from = accepted + SETTLED
-
-    def _length(self, number: int) -> float:
-        return self.guess(number) - self.motion.gone
+        if not self.waits:
+            self.watched, self.watch_from = number, accepted + SETTLED
 
     def remove(self, number: int, at: float) -> None:
         """A request is followed no more."""
         del self._open[bisect_left(self._open, number)]
+        if self._behind and self._behind[0] == number:
+            self._behind = None
         if self.watched == number:
             self._watch_another(at)
 
@@ -103,8 +97,28 @@ class QueueLine:
         motion.slots = max(0.0, bisect_left(self._open, number) - position)
         self.blind, self.waits = False, True
         self._follow(number, motion.gone_by(at) + position)
+        if self.watched is None:
+            self.watched, self._turned = number, True
+        elif self.watched == number:
+            self._watch_farther(number, position, at)
+
+    def _watch_farther(self, number: int, position: float, at: float) -> None:
+        """Watch another one where the one that is watched has half of those that wait behind it."""
+        farthest = self._farthest()
+        if farthest is not None and position < (self.guess(farthest) - self.motion.gone) / 2:
+            self.former, self.watched, self._turned = number, farthest, True
+            self.watch_from = at + SETTLED
+
+    def _farthest(self) -> int | None:
+        """Who presumably waits longest: the newest, or who was seen behind it."""
+        newest = self._open[-1] if self._open and self._open[-1] > self._running else None
+        if self._behind and (newest is None or self.guess(newest) < self._behind[1]):
+            return self._behind[0]
+        return newest
 
     def _follow(self, number: int, place: float) -> None:
+        if self._behind is None or place >= self._behind[1]:
+            self._behind = number, place
         if self._tail is None:
             self._since = number, place
         elif number < self._tail[0]:
@@ -131,18 +145,19 @@ class QueueLine:
     def sees_running(self, number: int, at: float) -> None:
         """A request was seen running, or finished, for the first time."""
         self._running = max(self._running, number)
+        if self._behind and self._behind[0] == number:
+            self._behind = None
         if number == self.watched:
             self._watch_another(at)
 
     def _watch_another(self, at: float) -> None:
         """Whoever was watched waits no more."""
         self._turned = self.waits
-        number = self._open[-1] if self._open else -1
-        if self.blind:
+        self.watched = self._farthest()
+        if self.blind and self.watched is not None:
             stride = max(1.0, self.motion.sight_interval * (self.motion.speed or 0.0))
             place = bisect_left(self._open, self._running + stride)
-            number = number if place == len(self._open) else self._open[place]
-        self.watched = number if number > self._running else None
+            self.watched = self._open[min(place, len(self._open) - 1)]
         if self.watched is None and self.waits:
             self.waits, self.empty_since = False, at
 

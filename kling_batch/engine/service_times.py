@@ -15,6 +15,8 @@ from statistics import median
 
 #: Latest durations that are kept.
 KEPT = 96
+#: Durations that a plan is made of at most: of more, every second, third or further one.
+POINTS = 32
 #: What a look costs in seconds of lateness: a share of the age at which it is made, and a constant.
 #: With durations spread evenly over ±15 %, the share means about five looks and 1.5 % lateness; the
 #: constant allows short renders 40 ms more, for fewer than three looks (DESIGN.md, Looks).
@@ -119,7 +121,7 @@ class ServiceTimes:
         """
         if self._new > len(self._seen) // 8 or not self._ages:
             durations = sorted(seconds + self._overhead * told for seconds, told in self._seen)
-            self._ages = plan(widened(durations))
+            self._ages = plan(widened(durations[::-1][:: -(-len(durations) // POINTS)][::-1]))
             self._new = 0
         if age < 0 and self.typical >= EARLY_FROM:
             return min(EARLY_SHARE * self._ages[0], EARLY_AT_MOST)

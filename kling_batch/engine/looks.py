@@ -29,6 +29,8 @@ FOLLOWING = (0.5, 0.35)
 #: The same, where more of the kind are open than this.
 MANY = 100
 FOLLOWING_MANY = (1.0, 0.5)
+#: The same, in steps, of those that wait in a queue of which somebody else tells whether it moves.
+PATIENCE = 3.0
 #: Share of the time between two sightings of the queue to which the starts in between are known.
 KNOWN_TO = 0.5
 #: A request of which it is not known well enough when it starts is looked at after this share of
@@ -97,7 +99,7 @@ class Look:
         last = self._accepted if self._last is None else self._last
         start = self._expected_start()
         if start is None:
-            due = last + self._rounds() * self._step(last - self._accepted, MANY)
+            due = last + self._patience() * self._step(last - self._accepted, MANY)
         else:
             due = self._service_look(start, last)
         line = self._kind.line
@@ -138,10 +140,16 @@ class Look:
         sight = line.motion.next_sight
         return last + self._step(last - self._accepted, MANY) if sight is None else sight
 
-    def _rounds(self) -> float:
-        """How many times all slots are taken anew, at least, until it starts; and one."""
-        motion = self._kind.line.motion
-        return 1.0 + max(0.0, self._place - motion.gone) / motion.slots if motion.slots else 1.0
+    def _patience(self) -> float:
+        """How many steps one that waits lets pass, as another one tells when the queue moves.
+
+        Those far behind wait for as many rounds of renders as there are before them.
+        """
+        line = self._kind.line
+        if not line.waits:
+            return 1.0
+        ahead = max(0.0, self._place - line.motion.gone)
+        return PATIENCE + (ahead / line.motion.slots if line.motion.slots else 0.0)
 
     def _step(self, age: float, others: int) -> float:
         if self in self._kind.scouts:
@@ -225,8 +233,8 @@ class Look:
         self._learn(at, told)
         self._kind.scouts.discard(self)
         self.ended = True
-        self._looks.ended(self._kind, seconds, ended)
         self._runs(at, started)
+        self._looks.ended(self._kind, seconds, ended)
 
     def _learn(self, at: float, told: float | None) -> None:
         line, times = self._kind.line, self._kind.times
@@ -263,8 +271,9 @@ class Look:
             self._looks.lost(self.asked)
         self.ended = True
         self._kind.open -= 1
-        self._kind.line.remove(self._number, self.asked)
         self._kind.scouts.discard(self)
+        self._kind.line.remove(self._number, self.asked)
+        self._looks.moved(self._kind.line)
 
 
 class Looks:

@@ -228,7 +228,7 @@ class Measured:
     @classmethod
     def of(cls, requests: Sequence[Simulated]) -> Measured:
         return cls(
-            lateness=fmean(each.found - each.ended for each in requests),
+            lateness=fmean(each.found - max(each.ended, 0.0) for each in requests),
             service=fmean(each.service for each in requests),
             duration=fmean(each.ended - each.accepted for each in requests),
             requests=fmean(len(each.looks) for each in requests) + OTHER_REQUESTS,

@@ -59,6 +59,7 @@ class Look:
     __slots__ = (
         "_accepted",
         "_found_open",
+        "_guessed",
         "_kind",
         "_last",
         "_looks",
@@ -78,6 +79,8 @@ class Look:
         self._last: float | None = None
         #: When it was last seen in the queue, and at which position.
         self._queued: tuple[float, float] | None = None
+        #: Its place as it was guessed then, if it was first seen running.
+        self._guessed: float | None = None
         #: When it was first seen running or finished.
         self._running: float | None = None
         #: When its status was asked for last.
@@ -162,6 +165,8 @@ class Look:
     def _place(self) -> float:
         """Its place in the queue, as far as it is known."""
         line = self._kind.line
+        if self._guessed is not None:
+            return self._guessed
         if self._queued is None or line.blind:
             return line.guess(self._number)
         at, position = self._queued
@@ -218,8 +223,10 @@ class Look:
         if self._running is not None:
             return
         line = self._kind.line
-        if self._queued is not None and not line.blind:
-            line.motion.see(max(started, self._since), self._place + 1)
+        if self._queued is None:
+            self._guessed = self._place
+        elif not line.blind:
+            line.motion.pass_by(max(started, self._since), self._place)
         self._running = at
         line.sees_running(self._number, at)
 

@@ -71,6 +71,8 @@ class QueueMotion:
         #: Sightings: when, and how many had left; both ascending.
         self._at: list[float] = []
         self._gone: list[float] = []
+        #: When it was seen last itself, and not only that one had left it.
+        self._seen_at = -math.inf
         #: How many of ours were rendered when a request was seen in the queue last.
         self.slots = 0.0
         self._measured = -1
@@ -88,7 +90,16 @@ class QueueMotion:
         return self._gone[-1] if self._gone else 0.0
 
     def see(self, at: float, gone: float) -> None:
-        """So many had left the queue by this time."""
+        """So many had left the queue at this time."""
+        self._seen_at = max(self._seen_at, at)
+        self._add(at, gone)
+
+    def pass_by(self, at: float, place: float) -> None:
+        """Who had this place had left the queue by this time; others perhaps, too."""
+        if place + 1 > self.gone_by(at):
+            self._add(at, place + 1)
+
+    def _add(self, at: float, gone: float) -> None:
         if self._at and (at <= self._at[-1] or gone < self._gone[-1]):
             return
         self._at.append(at)
@@ -125,14 +136,16 @@ class QueueMotion:
         """Seconds after which the queue is worth being seen again; 0 while its speed is unknown."""
         if not (speed := self.speed):
             return 0.0
-        mean = self._ends.mean
-        return max(SIGHT_SHARE * mean, min(SIGHT_PLACES / speed, mean or math.inf))
+        if not (mean := self._ends.mean):
+            return SIGHT_PLACES / speed
+        # A queue that was nearly empty moved no faster than requests came.
+        return max(SIGHT_SHARE * mean, min(SIGHT_PLACES / max(speed, self.slots / mean), mean))
 
     @property
     def next_sight(self) -> float | None:
         """When the queue is worth being seen again; None while its speed is unknown."""
         interval = self.sight_interval
-        return self._at[-1] + interval if interval else None
+        return self._seen_at + interval if interval else None
 
     # -- when --------------------------------------------------------------------------------------
 

@@ -97,10 +97,15 @@ class QueueLine:
         motion.slots = max(0.0, bisect_left(self._open, number) - position)
         self.blind, self.waits = False, True
         self._follow(number, motion.gone_by(at) + position)
-        if self.watched is None:
-            self.watched, self._turned = number, True
-        elif self.watched == number:
+        if self.watched == number:
             self._watch_farther(number, position, at)
+        elif self.watched is None or self._ahead_of_watched() < position / 2:
+            self.watched, self.former, self._turned = number, None, True
+
+    def _ahead_of_watched(self) -> float:
+        """How many are presumably before the one that is watched."""
+        assert self.watched is not None
+        return self.guess(self.watched) - self.motion.gone
 
     def _watch_farther(self, number: int, position: float, at: float) -> None:
         """Watch another one where the one that is watched has half of those that wait behind it."""

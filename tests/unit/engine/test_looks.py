@@ -215,7 +215,7 @@ UNSTEADY: dict[str, tuple[float, dict[str, Any]]] = {
         8,
         {"draws": [around(2, 0.15), around(6, 0.15)], "window": 60},
     ),
-    "other clients all the time": (7.5, {"others": [(0.1 * n, 2.0) for n in range(300)]}),
+    "other clients all the time": (8, {"others": [(0.1 * n, 2.0) for n in range(300)]}),
     "other clients at once": (7.5, {"others": [(8 + 0.001 * n, 2.0) for n in range(200)]}),
     "other clients before": (
         8.5,

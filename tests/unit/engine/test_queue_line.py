@@ -36,22 +36,18 @@ def test_while_any_waits_an_open_request_is_watched(seen: list[tuple[str, int, i
     still_open, newest = [1, 2, 3], 3
     for at, (what, which, position) in enumerate(seen, 1):
         number = still_open[which % len(still_open)] if still_open else 0
-        match what:
-            case "add":
-                newest += 1
-                still_open.append(newest)
-                line.add(newest, float(at))
-            case _ if not number:
-                continue
-            case "waiting":
-                line.sees_waiting(number, float(at), float(position), None)
-            case "somewhere":
-                line.sees_waiting_somewhere(number, float(at))
-            case "running":
-                line.sees_running(number, float(at))
-            case "removed":
+        if what == "add":
+            newest += 1
+            still_open.append(newest)
+            line.add(newest, float(at))
+        elif number and what == "waiting":
+            line.sees_waiting(number, float(at), float(position), None)
+        elif number and what == "somewhere":
+            line.sees_waiting_somewhere(number, float(at))
+        elif number:
+            line.sees_running(number, float(at))
+            if what == "removed":
                 still_open.remove(number)
-                line.sees_running(number, float(at))
                 line.remove(number, float(at))
         assert not line.waits or line.watched in still_open
 

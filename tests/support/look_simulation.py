@@ -68,9 +68,10 @@ class Simulation:
     window: int = 40
     #: How many are rendered at once, from which time on.
     slots: Sequence[tuple[float, int]] = ((0.0, 10**9),)
-    #: Whether fal tells how long it rendered, and where in its queue a request is.
+    #: Whether fal tells how long it rendered.
     told: bool = True
-    positions: bool = True
+    #: What fal says of a position.
+    position: Callable[[int], int | None] = int
     history: Sequence[Service] = ()
     #: Requests of other clients: when they come, and how long they take.
     others: Sequence[tuple[float, float]] = ()
@@ -195,7 +196,7 @@ class Simulation:
         else:
             queued = request.started > now
             joined = self._left + len(self._waiting) if request.joined is None else request.joined
-            position = joined - self._left if queued and self.positions else None
+            position = self.position(joined - self._left) if queued else None
             look.waiting(queued=queued, position=position)
             self._enter(now, number)
         if self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from heapq import heapreplace
 from itertools import pairwise
@@ -204,6 +205,10 @@ def changing(*durations: tuple[float, float]) -> Draw:
     return draw
 
 
+def untold(position: int) -> None:
+    """No position is told."""
+
+
 #: What a queue may be like besides one of equal requests for a fixed number of slots: requests a
 #: job at most.
 UNSTEADY: dict[str, tuple[float, dict[str, Any]]] = {
@@ -233,12 +238,12 @@ UNSTEADY: dict[str, tuple[float, dict[str, Any]]] = {
     "fewer and more slots": (7, {"slots": ((0.0, 40), (8.0, 10), (25.0, 40)), "window": 200}),
     "fewer slots than are open, later": (7, {"slots": ((0.0, 40), (6.0, 10), (20.0, 40))}),
     "more slots": (7, {"slots": ((0.0, 10), (10.0, 40)), "window": 200}),
-    "no positions": (6.5, {"positions": False, "window": 200}),
+    "no positions": (6.5, {"position": untold, "window": 200}),
     "no positions, all slots end at once": (
         6.5,
-        {"positions": False, "window": 200, "draws": [around(2, 0.0)]},
+        {"position": untold, "window": 200, "draws": [around(2, 0.0)]},
     ),
-    "no positions, few more open than slots": (7, {"positions": False, "window": 60}),
+    "no positions, few more open than slots": (7, {"position": untold, "window": 60}),
 }
 
 
@@ -299,6 +304,30 @@ def test_no_stall_where_a_run_opens_five_requests_for_each_slot(known: bool) -> 
     ).run()
 
     assert max(each.found - each.ended for each in simulation.requests) < 2.0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(lambda position: 0, id="all are the first"),
+        pytest.param(lambda position: 5, id="none ever moves"),
+        pytest.param(lambda position: 37 * position % 101, id="any number"),
+    ],
+)
+@pytest.mark.parametrize(("seconds", "window", "slots"), [(2, 200, 40), (94, 40, 8)])
+def test_positions_that_say_nothing_make_no_batch_longer(
+    seconds: float, window: int, slots: int, said: Callable[[int], int]
+) -> None:
+    batch = Simulation(
+        count=window * 3 // 2,
+        draws=[around(seconds, 0.15)],
+        window=window,
+        slots=fixed(slots),
+        position=said,
+    )
+    simulation, ideal = batch.run(), replace(batch, all_knowing=True).run()
+
+    assert simulation.makespan <= 1.05 * ideal.makespan
 
 
 # -- whatever is seen --------------------------------------------------------------------------

@@ -148,8 +148,9 @@ class Poller:
             AuthError: fal has refused the key for minutes; the request stays as it is.
             BudgetError: the same, because the account is locked.
         """
-        accepted = loop_time() - self._age(attempt)
-        look = self._looks.follow(attempt.endpoint, attempt.payload, accepted)
+        now = loop_time()
+        accepted = now - self._age(attempt)
+        look = self._looks.follow(attempt.endpoint, attempt.payload, accepted, now)
         self._context.reads.budget.open += 1
         try:
             return await self._follow(attempt, look, job, _Silence())

@@ -37,6 +37,9 @@ _REFUSED = frozenset(
         *("PasswordRequiredException", "BadHostKeyException"),
     }
 )
+#: The same, of paramiko, where the class does not tell; and what it means by that class besides.
+_NO_KEY = "No authentication methods available"
+_CUT_OFF = ("transport shut down", "Authentication timeout")
 #: What stores answer that are full, where there is no number for it.
 _FULL = ("storagefull", "insufficientstorage", "quotaexceeded", "quota exceeded", "507")
 
@@ -69,7 +72,7 @@ class StoreError(OSError):
 def store_error(error: Exception, at: ObjectAddress) -> StoreError:
     """What a driver has raised, in words."""
     detail = _detail(error)
-    if isinstance(error, PermissionError) or type(error).__name__ in _REFUSED:
+    if _is_refusal(error, detail):
         how = _CREDENTIALS.get(EXTRAS.get(at.scheme, ""), "its credentials")
         return StoreError(
             f"the store refuses access ({detail}); give it {how}, then run the same command", at
@@ -83,6 +86,13 @@ def store_error(error: Exception, at: ObjectAddress) -> StoreError:
     if number in (errno.ENOSPC, errno.EDQUOT) or any(w in detail.lower() for w in _FULL):
         return StoreError(f"the store is full ({detail})", at, number=errno.ENOSPC)
     return StoreError(detail, at, passing=True)
+
+
+def _is_refusal(error: Exception, detail: str) -> bool:
+    if any(words in detail for words in _CUT_OFF):
+        return False
+    named = type(error).__name__ in _REFUSED or detail == _NO_KEY
+    return named or isinstance(error, PermissionError)
 
 
 def missing_driver(at: ObjectAddress, error: ImportError) -> StoreError:

@@ -28,6 +28,8 @@ _S3, _GCS, _SFTP = ("s3", "s3a"), ("gs", "gcs"), ("sftp", "ssh")
 _AZURE = ("az", "abfs", "abfss")
 #: Stores in which a put is whole or not at all, and folders are only names.
 _ATOMIC = (*_S3, *_GCS, *_AZURE, "adl", "memory")
+#: Loggers of drivers: what is said there is raised, too, and would go through a run's display.
+_LOGGERS = ("adlfs", "azure", "botocore", "fsspec", "gcsfs", "google", "paramiko", "s3fs")
 #: Stores whose listings a driver would keep, though others change them.
 _LISTED = (*_S3, *_GCS, *_AZURE)
 
@@ -84,13 +86,21 @@ def read_ahead(file: Any) -> None:
         file.prefetch()
 
 
+def _opened(root: str, **options: Any) -> Any:
+    from fsspec.core import url_to_fs  # noqa: PLC0415 - only where an output is in a store
+
+    for name in _LOGGERS:
+        logging.getLogger(name).addHandler(_SILENT)
+    return url_to_fs(root, **options)[0]
+
+
+_SILENT = logging.NullHandler()
+
+
 @cache
 def _shared(root: str) -> Any:
     """A file system that several threads can use."""
-    from fsspec.core import url_to_fs  # noqa: PLC0415 - only where an output is in a store
-
-    options = {} if root.startswith("memory:") else {"use_listings_cache": False}
-    return url_to_fs(root, **options)[0]
+    return _opened(root, **({} if root.startswith("memory:") else {"use_listings_cache": False}))
 
 
 class _Connections(local):
@@ -107,13 +117,10 @@ _connections = _Connections()
 
 
 def _connected(root: str, scheme: str) -> Any:
-    from fsspec.core import url_to_fs  # noqa: PLC0415 - only where an output is in a store
-
     if scheme not in _SFTP:
-        return url_to_fs(root, skip_instance_cache=True)[0]
-    logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its errors are raised, too
+        return _opened(root, skip_instance_cache=True)
     waits = dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), _ANSWER)
-    fs, _ = url_to_fs(root, skip_instance_cache=True, host_key_policy=_known_hosts(), **waits)
+    fs = _opened(root, skip_instance_cache=True, host_key_policy=_known_hosts(), **waits)
     fs.ftp.get_channel().settimeout(_ANSWER)
     return fs
 
@@ -165,9 +172,13 @@ def record_of(fs: Any, at: ObjectAddress) -> Mapping[str, Any]:
 
 
 def sum_of(info: Mapping[str, Any]) -> str:
-    """The store's own checksum of an object; `none` where it has none that is known."""
+    """The store's own checksum of an object; `none` where it has none that is known.
+
+    Never one that this program gave it: that would be no evidence of what arrived.
+    """
     if etag := str(info.get("ETag", "")).strip('"'):
         return etag
     if kept := info.get("md5Hash"):
         return b64decode(str(kept)).hex()
-    return "none"
+    settings = info.get("content_settings") or {}  # Azure's, of what was put in one piece
+    return bytes(settings.get("content_md5") or b"").hex() or "none"

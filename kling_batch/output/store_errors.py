@@ -91,8 +91,11 @@ def store_error(error: Exception, at: ObjectAddress) -> StoreError:
 def _is_refusal(error: Exception, detail: str) -> bool:
     if any(words in detail for words in _CUT_OFF):
         return False
-    named = type(error).__name__ in _REFUSED or detail == _NO_KEY
-    return named or isinstance(error, PermissionError)
+    if isinstance(error, PermissionError) or type(error).__name__ in _REFUSED:
+        return True
+    # Azure's driver has the status, Google's a number or this word of it.
+    status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    return status in (401, 403) or detail.startswith((_NO_KEY, "Forbidden"))
 
 
 def missing_driver(at: ObjectAddress, error: ImportError) -> StoreError:

@@ -98,6 +98,8 @@ def test_only_servers_in_known_hosts_are_talked_to(
         (paramiko.AuthenticationException("Authentication failed: transport shut down"), True),
         (paramiko.AuthenticationException("Authentication timeout."), True),
         (paramiko.SSHException("Server connection dropped"), True),
+        (OSError("Forbidden: https://storage.googleapis.com/upload"), False),
+        (OSError("Could not reach the service"), True),
     ],
 )
 def test_a_server_that_refuses_is_told_from_one_that_went_away(
@@ -107,3 +109,10 @@ def test_a_server_that_refuses_is_told_from_one_that_went_away(
 
     assert told.passing == passing
     assert ("give it a key in your SSH agent" in str(told)) != passing
+
+
+def test_the_checksum_is_the_one_that_the_store_made() -> None:
+    assert drivers.sum_of({"ETag": '"5d41"'}) == "5d41"
+    assert drivers.sum_of({"md5Hash": "XUE="}) == "5d41"
+    assert drivers.sum_of({"content_settings": {"content_md5": bytearray(b"\x5d\x41")}}) == "5d41"
+    assert drivers.sum_of({"content_settings": {"content_md5": None}, "etag": "1"}) == "none"

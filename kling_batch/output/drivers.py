@@ -10,7 +10,8 @@ import logging
 from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
+from hashlib import file_digest, md5
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -154,9 +155,9 @@ def content_type(at: ObjectAddress) -> dict[str, Any]:
     return {"content_type": kind} if at.scheme in _GCS else {}
 
 
-def put_options(at: ObjectAddress, digest: str, sums: tuple[str, ...]) -> dict[str, Any]:
+def put_options(at: ObjectAddress, digest: str, checksum: str) -> dict[str, Any]:
     """Size of the parts, kind and digests, in the words of the driver."""
-    record = {"sha256": digest, "sums": " ".join(sums)}
+    record = {"sha256": digest, "sums": checksum}
     if at.scheme in _S3:
         parts = {"chunksize": PART, "max_concurrency": PARALLEL_PARTS}
         return {**parts, **content_type(at), "Metadata": record}
@@ -169,6 +170,24 @@ def record_of(fs: Any, at: ObjectAddress) -> Mapping[str, Any]:
     if at.scheme in _S3:
         return fs.metadata(path) or {}
     return (fs.info(path).get("metadata") or {}) if at.scheme in _GCS else {}
+
+
+def checksum(at: ObjectAddress, source: Path) -> str:
+    """The checksum that a store makes of a file that is put; empty where none is known.
+
+    Only the one that is to be compared: an MD5 is half of the work of a put. A copy that the store
+    makes of an object in parts has another one, and is read to be compared.
+    """
+    if at.scheme not in (*_S3, *_GCS, *_AZURE):
+        return ""
+    with source.open("rb") as file:
+        if at.scheme not in _S3 or source.stat().st_size < 2 * PART:  # what s3fs puts in one piece
+            return file_digest(file, _md5).hexdigest()
+        parts = [_md5(part).digest() for part in iter(partial(file.read, PART), b"")]
+        return f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
+
+
+_md5 = partial(md5, usedforsecurity=False)
 
 
 def sum_of(info: Mapping[str, Any]) -> str:

@@ -7,16 +7,16 @@ download renders, and must not know fal or the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import md5, sha256
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from kling_batch.core.locations import ObjectAddress
 from kling_batch.output import drivers
-from kling_batch.output.drivers import PART, file_system, path_of
+from kling_batch.output.drivers import file_system, path_of
 from kling_batch.output.file_store import (
     is_record,
     record_in,
@@ -41,11 +41,8 @@ class ObjectStore:
     def size(self, at: ObjectAddress) -> int | None:
         """The size of an object; None where there is none."""
         with _in_words(at):
-            try:
-                info = file_system(at).info(path_of(at))
-            except FileNotFoundError:
-                return None
-            return int(info["size"]) if info["type"] == "file" else None
+            found = _info(at)
+            return None if found is None else int(found["size"])
 
     def digest(self, at: ObjectAddress) -> str:
         """The SHA-256 of its content.
@@ -111,24 +108,24 @@ class ObjectStore:
         Raises:
             StoreError: the store does not have it, or something else.
         """
-        size = temporary.stat().st_size
-        sums = _sums(temporary)
-        there = self.size(final) == size
+        size, checksum = temporary.stat().st_size, drivers.checksum(final, temporary)
         with _in_words(final):
             fs, path = file_system(final), path_of(final)
-            if there and _has(fs, final, sums, sha256):
+            before = _info(final)
+            if before and before["size"] == size and _has(final, before, checksum, sha256):
                 return  # an earlier run ended after it
             arrived = final
             if not drivers.is_atomic(final):
                 arrived = _hidden(final)
                 drivers.make_folder(fs, path_of(final.parent))
-            fs.put_file(
-                str(temporary), path_of(arrived), **drivers.put_options(final, sha256, sums)
-            )
-            found = fs.info(path_of(arrived))["size"]
-            if found != size:
-                raise StoreError(f"the store has {found} of {size} bytes", final, passing=True)
-            if not _has(fs, arrived, sums, sha256):
+            options = drivers.put_options(final, sha256, checksum)
+            fs.put_file(str(temporary), path_of(arrived), **options)
+            found = fs.info(path_of(arrived))
+            if found["size"] != size:
+                raise StoreError(
+                    f"the store has {found['size']} of {size} bytes", final, passing=True
+                )
+            if not _has(arrived, found, checksum, sha256):
                 message = "the store has other content than it was given"
                 raise StoreError(message, final, passing=True)
             if arrived != final:
@@ -255,25 +252,21 @@ def _copied_through(fs: Any, source: str, target: ObjectAddress) -> None:
     fs.mv(hidden, path_of(target))
 
 
-def _has(fs: Any, at: ObjectAddress, sums: tuple[str, ...], digest: str) -> bool:
+def _info(at: ObjectAddress) -> Mapping[str, Any] | None:
+    """What the store says of an object; None where there is none."""
+    try:
+        found: Mapping[str, Any] = file_system(at).info(path_of(at))
+    except FileNotFoundError:
+        return None
+    return found if found["type"] == "file" else None
+
+
+def _has(at: ObjectAddress, info: Mapping[str, Any], checksum: str, digest: str) -> bool:
     """Whether the store has this content, by its own checksum of it, else by its bytes.
 
     Of what is encrypted with a customer's key, and in stores without checksums, the bytes tell.
     """
-    path = path_of(at)
-    return drivers.sum_of(fs.info(path)) in sums or _read_back(fs, path) == digest
-
-
-def _sums(source: Path) -> tuple[str, ...]:
-    """The checksums that stores have of a file: of a put in one piece, and in parts."""
-    whole, parts = md5(usedforsecurity=False), md5(usedforsecurity=False)
-    number = 0
-    with source.open("rb") as file:
-        while block := file.read(PART):
-            whole.update(block)
-            parts.update(md5(block, usedforsecurity=False).digest())
-            number += 1
-    return whole.hexdigest(), f"{parts.hexdigest()}-{number}"
+    return drivers.sum_of(info) == checksum or _read_back(file_system(at), path_of(at)) == digest
 
 
 def small_objects(

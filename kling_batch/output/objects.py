@@ -247,6 +247,7 @@ def _copied_through(fs: Any, source: str, target: ObjectAddress) -> None:
     """Copy what the store cannot copy itself, by way of this machine."""
     hidden = path_of(_hidden(target))
     with fs.open(source, "rb") as content, fs.open(hidden, "wb") as copy:
+        drivers.read_ahead(content)
         while block := content.read(_BLOCK):
             copy.write(block)
     fs.mv(hidden, path_of(target))

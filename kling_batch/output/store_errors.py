@@ -107,6 +107,8 @@ def missing_driver(at: ObjectAddress, error: ImportError) -> StoreError:
 
 
 def _detail(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not str(error):
+        return "it did not answer in time"
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     first = str(said).strip().splitlines()[0] if str(said).strip() else type(error).__name__
     return without_signatures(clean(first))[:200]

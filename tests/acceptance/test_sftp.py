@@ -11,8 +11,12 @@ import pytest
 from support.process import run
 from support.sftp_server import SFTPHost, sftp_server
 
+from kling_batch.core.locations import ObjectAddress
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.server import running
+from kling_batch.output import drivers
+from kling_batch.output.store import put
+from kling_batch.output.store_errors import StoreError
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -106,3 +110,26 @@ def test_a_batch_on_a_server_with_ssh(tmp_path: Path) -> None:
         found = run(*words, "--no-reuse", cwd=here, env=known)
         assert (found.returncode, "6 recovered" in found.stderr) == (0, True)
         assert list(world.books.charges().values()) == [1] * JOBS
+
+
+def test_a_server_that_stops_answering_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "_ANSWER", 1.0)
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"a clip" * 100_000)
+    digest = sha256(clip.read_bytes()).hexdigest()
+    with sftp_server(tmp_path) as host:
+        monkeypatch.setenv("HOME", host.environment()["HOME"])
+        answering = threading.Event()
+        host.fault = lambda _what, _path: answering.wait(30) and None
+        at = ObjectAddress(f"{host.address}/spring/clip.mp4")
+        with pytest.raises(StoreError, match="did not answer in time") as given_up:
+            put(clip, at, digest)
+        answering.set()
+        assert given_up.value.passing
+        assert not (host.files / "spring/clip.mp4").exists()
+
+        put(clip, at, digest)
+
+        assert (host.files / "spring/clip.mp4").read_bytes() == clip.read_bytes()

@@ -29,22 +29,10 @@ ROOT = Path(__file__).parents[1]
 ENDPOINT = "fal-ai/kling-video/o3/standard/text-to-video"
 
 
-#: Its scheduler and workers are bound to cores, which other tests must leave to them.
-ALONE = "workers"
-
-
 @pytest.mark.acceptance
-@pytest.mark.parametrize("name", [row.name for row in ROWS if row.name != ALONE])
+@pytest.mark.timeout(400)  # of the row of workers, beside other tests
+@pytest.mark.parametrize("name", [row.name for row in ROWS])
 def test_every_row_runs(tmp_path: Path, name: str) -> None:
-    run_row(tmp_path, name)
-
-
-@pytest.mark.long
-def test_the_row_that_needs_the_machine_runs(tmp_path: Path) -> None:
-    run_row(tmp_path, ALONE)
-
-
-def run_row(tmp_path: Path, name: str) -> None:
     results = tmp_path / "results.json"
     words = ["-m", "benchmarks", name, "--scale", "tiny", "--json", str(results)]
 

@@ -110,6 +110,8 @@ def scheduler(folder: Path, env: dict[str, str], workers: int) -> Iterator[str]:
         for _ in range(2400):
             if found := re.search(pattern, log.read_text()):
                 return found[1]
+            if started[-1].poll() is not None:
+                break
             time.sleep(0.05)
         raise TimeoutError(log.read_text()[-500:])
 
@@ -117,6 +119,8 @@ def scheduler(folder: Path, env: dict[str, str], workers: int) -> Iterator[str]:
     quiet = ("--no-dashboard",)
     try:
         words: list[str | Path] = [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *quiet]
+        # Its HTTP server comes all the same; on its usual port may be that of another scheduler.
+        words += ["--dashboard-address", "127.0.0.1:0"]
         address = start("scheduler", on_core(1, words), r"Scheduler at:\s+(tcp://\S+)")
         for number in range(workers):
             words = [dask, "worker", address, "--nthreads", "16", "--no-nanny", *quiet]
@@ -135,7 +139,7 @@ def scheduler(folder: Path, env: dict[str, str], workers: int) -> Iterator[str]:
 def against_one_machine(place: Place) -> Measured:
     """A run that collects, on one core; then with one worker on a core, and with two on two."""
     count, size = place.pick(500, 16, 3), place.pick(20_000_000, 20_000_000, 300_000)
-    # What transcoding took, see docs/performance.md: a drawn clip of 5 s from 1080p to 720p.
+    # What transcoding a drawn clip of 5 s from 1080p to 720p took (docs/performance.md).
     seconds = place.pick(0.8, 0.8, 0.1)
     runs = {n: _collected(place, count, size, seconds, n) for n in (0, 1, 2)}
     alone = runs[0]["usage"]

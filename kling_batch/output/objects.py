@@ -1,22 +1,22 @@
-"""Objects in a store, by fsspec: S3, Google Cloud Storage, Azure, SFTP, memory.
+"""Objects in a store: S3, Google Cloud Storage, Azure, SFTP, memory.
 
 The second implementation of `FileStore`. What was put is compared with what the store has, by size
-and checksum. Credentials are the store's own: nothing here reads, passes on or shows any. Must not
-delete, must not download renders, and must not know fal or the ledger.
+and checksum. What differs between kinds of stores is in `drivers.py`. Must not delete, must not
+download renders, and must not know fal or the ledger.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
-from hashlib import md5, sha256
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from kling_batch.core.locations import ObjectAddress
+from kling_batch.output import drivers
+from kling_batch.output.drivers import file_system, path_of
 from kling_batch.output.file_store import (
     is_record,
     record_in,
@@ -25,23 +25,14 @@ from kling_batch.output.file_store import (
     with_renditions,
 )
 from kling_batch.output.files import digest_of
-from kling_batch.output.filetype import content_type_of
-from kling_batch.output.store_errors import StoreError, missing_driver, store_error
+from kling_batch.output.store_errors import StoreError, store_error
 
-#: Bytes of a part, and parts of a file that are sent at once: 8 files hold at most 256 MiB.
-PART, PARALLEL_PARTS = 8 * 1024**2, 4
 #: Bytes read at once where an object is read back.
 _BLOCK = 1024**2
 #: What drivers raise where the content of an object is not that of the store's own checksum.
 _CHECKSUM_ERRORS = ("FlexibleChecksumError", "ChecksumError", "DataCorruption")
 #: Small objects that are read at once.
 _AT_ONCE = 256
-
-_S3, _GCS = ("s3", "s3a"), ("gs", "gcs")
-#: Stores in which a put is whole or not at all, and folders are only names.
-_ATOMIC = (*_S3, *_GCS, "az", "abfs", "abfss", "adl", "memory")
-#: Stores whose listings a driver would keep, though others change them.
-_LISTED = (*_S3, *_GCS, "az", "abfs", "abfss")
 
 
 class ObjectStore:
@@ -50,11 +41,8 @@ class ObjectStore:
     def size(self, at: ObjectAddress) -> int | None:
         """The size of an object; None where there is none."""
         with _in_words(at):
-            try:
-                info = _file_system(at).info(_path(at))
-            except FileNotFoundError:
-                return None
-            return int(info["size"]) if info["type"] == "file" else None
+            found = _info(at)
+            return None if found is None else int(found["size"])
 
     def digest(self, at: ObjectAddress) -> str:
         """The SHA-256 of its content.
@@ -63,23 +51,23 @@ class ObjectStore:
         what was put; else by reading all of it.
         """
         with _in_words(at):
-            fs, path = _file_system(at), _path(at)
+            fs, path = file_system(at), path_of(at)
             return _recorded(fs, at, path) or _read_back(fs, path)
 
     def read(self, at: ObjectAddress) -> bytes:
         """Its content."""
         with _in_words(at, missing=True):
-            return bytes(_file_system(at).cat_file(_path(at)))
+            return bytes(file_system(at).cat_file(path_of(at)))
 
     def listed(self, folder: ObjectAddress) -> dict[str, int | None]:
         """The names in a folder with their sizes; empty where the folder is."""
         with _in_words(folder):
-            fs = _file_system(folder)
+            fs = file_system(folder)
             try:
-                found = fs.ls(_path(folder), detail=True)
+                found = fs.ls(path_of(folder), detail=True)
             except FileNotFoundError:
-                if folder.scheme in _LISTED:
-                    fs.info(_path(folder.root))  # no bucket is something else than an empty one
+                if drivers.has_buckets(folder):
+                    fs.info(path_of(folder.root))  # no bucket is something else than an empty one
                 return {}
             return {
                 str(entry["name"]).rpartition("/")[2]: int(entry["size"])
@@ -90,13 +78,13 @@ class ObjectStore:
     def fetch(self, at: ObjectAddress, target: Path) -> None:
         """Copy an object into a local file."""
         with _in_words(at, missing=True):
-            _file_system(at).get_file(_path(at), str(target))
+            file_system(at).get_file(path_of(at), str(target))
 
     def signed(self, at: ObjectAddress, seconds: int) -> str | None:
         """An address for browsers that ends after so long; None where the store has none."""
         with _in_words(at):
             try:
-                return str(_file_system(at).sign(_path(at), expiration=seconds))
+                return str(file_system(at).sign(path_of(at), expiration=seconds))
             except NotImplementedError:
                 return None
 
@@ -112,7 +100,7 @@ class ObjectStore:
     def _damaged(self, at: ObjectAddress, incoming: str) -> bool:
         """Whether it was put here as this content and arrived as something else: nobody's file."""
         with _in_words(at):
-            return _record_of(_file_system(at), at, _path(at)).get("sha256") == incoming
+            return drivers.record_of(file_system(at), at).get("sha256") == incoming
 
     def put(self, temporary: Path, final: ObjectAddress, sha256: str) -> None:
         """Upload a complete local file, and compare what the store has then; the file stays.
@@ -120,26 +108,28 @@ class ObjectStore:
         Raises:
             StoreError: the store does not have it, or something else.
         """
-        size = temporary.stat().st_size
-        sums = _sums(temporary)
-        there = self.size(final) == size
+        size, checksum = temporary.stat().st_size, drivers.checksum(final, temporary)
         with _in_words(final):
-            fs, path = _file_system(final), _path(final)
-            if there and _has(fs, final, sums, sha256):
+            fs, path = file_system(final), path_of(final)
+            before = _info(final)
+            if before and before["size"] == size and _has(final, before, checksum, sha256):
                 return  # an earlier run ended after it
             arrived = final
-            if final.scheme not in _ATOMIC:
+            if not drivers.is_atomic(final):
                 arrived = _hidden(final)
-                fs.makedirs(_path(final.parent), exist_ok=True)
-            fs.put_file(str(temporary), _path(arrived), **_put_options(final, sha256, sums))
-            found = fs.info(_path(arrived))["size"]
-            if found != size:
-                raise StoreError(f"the store has {found} of {size} bytes", final, passing=True)
-            if not _has(fs, arrived, sums, sha256):
+                drivers.make_folder(fs, path_of(final.parent))
+            options = drivers.put_options(final, sha256, checksum)
+            fs.put_file(str(temporary), path_of(arrived), **options)
+            found = fs.info(path_of(arrived))
+            if found["size"] != size:
+                raise StoreError(
+                    f"the store has {found['size']} of {size} bytes", final, passing=True
+                )
+            if not _has(arrived, found, checksum, sha256):
                 message = "the store has other content than it was given"
                 raise StoreError(message, final, passing=True)
             if arrived != final:
-                fs.mv(_path(arrived), path)
+                fs.mv(path_of(arrived), path)
 
     def copy(self, source: ObjectAddress, final: ObjectAddress) -> bool:
         """Let the store itself copy an object; False: it is another store's."""
@@ -150,14 +140,14 @@ class ObjectStore:
 
     def _copy(self, source: ObjectAddress, target: ObjectAddress) -> None:
         with _in_words(target):
-            fs = _file_system(source)
-            if target.scheme not in _ATOMIC:
-                fs.makedirs(_path(target.parent), exist_ok=True)
+            fs = file_system(source)
+            if not drivers.is_atomic(target):
+                drivers.make_folder(fs, path_of(target.parent))
             try:
-                fs.cp_file(_path(source), _path(target))
+                fs.cp_file(path_of(source), path_of(target))
             except NotImplementedError:
-                _copied_through(fs, _path(source), target)
-            wanted, there = fs.info(_path(source))["size"], fs.info(_path(target))["size"]
+                _copied_through(fs, path_of(source), target)
+            wanted, there = fs.info(path_of(source))["size"], fs.info(path_of(target))["size"]
             if wanted != there:
                 raise StoreError(f"{there} of {wanted} bytes were copied", target, passing=True)
 
@@ -187,13 +177,13 @@ class ObjectStore:
     def write(self, at: ObjectAddress, data: bytes) -> None:
         """Put a small object, whole or not at all."""
         with _in_words(at):
-            fs = _file_system(at)
-            if at.scheme in _ATOMIC:
-                fs.pipe_file(_path(at), data, **_content_type(at))
+            fs = file_system(at)
+            if drivers.is_atomic(at):
+                fs.pipe_file(path_of(at), data, **drivers.content_type(at))
             else:
-                fs.makedirs(_path(at.parent), exist_ok=True)
-                fs.pipe_file(_path(_hidden(at)), data)
-                fs.mv(_path(_hidden(at)), _path(at))
+                drivers.make_folder(fs, path_of(at.parent))
+                fs.pipe_file(path_of(_hidden(at)), data)
+                fs.mv(path_of(_hidden(at)), path_of(at))
 
     def _record(self, sidecar: ObjectAddress) -> dict[str, Any]:
         try:
@@ -205,28 +195,7 @@ class ObjectStore:
         """Nothing: a store answers when it has what it was given."""
 
 
-# -- drivers -----------------------------------------------------------------------------------
-
-
-@cache
-def _opened(scheme: str, root: str) -> Any:
-    """The file system of a bucket or server; opened once, and used by several threads."""
-    from fsspec.core import url_to_fs  # noqa: PLC0415 - only where an output is in a store
-
-    options = {"use_listings_cache": False} if scheme in _LISTED else {}
-    return url_to_fs(root, **options)[0]
-
-
-def _file_system(at: ObjectAddress) -> Any:
-    try:
-        return _opened(at.scheme, at.root.url)
-    except ImportError as error:
-        raise missing_driver(at, error) from error
-
-
-def _path(at: ObjectAddress) -> str:
-    """The name of an object inside its file system."""
-    return str(_file_system(at)._strip_protocol(at.url))  # noqa: SLF001 - fsspec's own interface
+# -- steps -------------------------------------------------------------------------------------
 
 
 def _hidden(at: ObjectAddress) -> ObjectAddress:
@@ -246,49 +215,17 @@ def _in_words(at: ObjectAddress, *, missing: bool = False) -> Iterator[None]:
             raise
         raise store_error(error, at) from error
     except Exception as error:
+        drivers.give_up(at)
         raise store_error(error, at) from error
-
-
-def _content_type(at: ObjectAddress) -> dict[str, Any]:
-    """How this store is told what kind of file it is, so that browsers show it."""
-    kind = content_type_of(at.name)
-    if at.scheme in _S3:
-        return {"ContentType": kind}
-    return {"content_type": kind} if at.scheme in _GCS else {}
-
-
-def _put_options(at: ObjectAddress, digest: str, sums: tuple[str, ...]) -> dict[str, Any]:
-    """Size of the parts, kind and digests, in the words of the driver."""
-    record = {"sha256": digest, "sums": " ".join(sums)}
-    if at.scheme in _S3:
-        parts = {"chunksize": PART, "max_concurrency": PARALLEL_PARTS}
-        return {**parts, **_content_type(at), "Metadata": record}
-    return {**_content_type(at), "metadata": record} if at.scheme in _GCS else {}
 
 
 def _recorded(fs: Any, at: ObjectAddress, path: str) -> str:
     """The digest that was recorded when the object was put; empty where it has changed since."""
-    known = _record_of(fs, at, path)
+    known = drivers.record_of(fs, at)
     if not known:
         return ""
-    unchanged = _sum_of(fs.info(path)) in str(known.get("sums", "")).split()
+    unchanged = drivers.sum_of(fs.info(path)) in str(known.get("sums", "")).split()
     return str(known.get("sha256", "")) if unchanged else ""
-
-
-def _record_of(fs: Any, at: ObjectAddress, path: str) -> Mapping[str, Any]:
-    """What was recorded with the object when it was put."""
-    if at.scheme in _S3:
-        return fs.metadata(path) or {}
-    return (fs.info(path).get("metadata") or {}) if at.scheme in _GCS else {}
-
-
-def _sum_of(info: Mapping[str, Any]) -> str:
-    """The store's own checksum of an object; `none` where it has none that is known."""
-    if etag := str(info.get("ETag", "")).strip('"'):
-        return etag
-    if kept := info.get("md5Hash"):
-        return b64decode(str(kept)).hex()
-    return "none"
 
 
 def _read_back(fs: Any, path: str) -> str:
@@ -296,6 +233,7 @@ def _read_back(fs: Any, path: str) -> str:
     found = sha256()
     try:
         with fs.open(path, "rb", block_size=8 * _BLOCK, cache_type="none") as file:
+            drivers.read_ahead(file)
             while block := file.read(8 * _BLOCK):
                 found.update(block)
     except Exception as error:
@@ -307,32 +245,29 @@ def _read_back(fs: Any, path: str) -> str:
 
 def _copied_through(fs: Any, source: str, target: ObjectAddress) -> None:
     """Copy what the store cannot copy itself, by way of this machine."""
-    hidden = _path(_hidden(target))
+    hidden = path_of(_hidden(target))
     with fs.open(source, "rb") as content, fs.open(hidden, "wb") as copy:
+        drivers.read_ahead(content)
         while block := content.read(_BLOCK):
             copy.write(block)
-    fs.mv(hidden, _path(target))
+    fs.mv(hidden, path_of(target))
 
 
-def _has(fs: Any, at: ObjectAddress, sums: tuple[str, ...], digest: str) -> bool:
+def _info(at: ObjectAddress) -> Mapping[str, Any] | None:
+    """What the store says of an object; None where there is none."""
+    try:
+        found: Mapping[str, Any] = file_system(at).info(path_of(at))
+    except FileNotFoundError:
+        return None
+    return found if found["type"] == "file" else None
+
+
+def _has(at: ObjectAddress, info: Mapping[str, Any], checksum: str, digest: str) -> bool:
     """Whether the store has this content, by its own checksum of it, else by its bytes.
 
     Of what is encrypted with a customer's key, and in stores without checksums, the bytes tell.
     """
-    path = _path(at)
-    return _sum_of(fs.info(path)) in sums or _read_back(fs, path) == digest
-
-
-def _sums(source: Path) -> tuple[str, ...]:
-    """The checksums that stores have of a file: of a put in one piece, and in parts."""
-    whole, parts = md5(usedforsecurity=False), md5(usedforsecurity=False)
-    number = 0
-    with source.open("rb") as file:
-        while block := file.read(PART):
-            whole.update(block)
-            parts.update(md5(block, usedforsecurity=False).digest())
-            number += 1
-    return whole.hexdigest(), f"{parts.hexdigest()}-{number}"
+    return drivers.sum_of(info) == checksum or _read_back(file_system(at), path_of(at)) == digest
 
 
 def small_objects(
@@ -342,9 +277,9 @@ def small_objects(
     sizes = ObjectStore().listed(folder)
     wanted = [name for name in names if (sizes.get(name) or 0) <= most]
     for start in range(0, len(wanted), _AT_ONCE):
-        paths = {_path(folder / name): name for name in wanted[start : start + _AT_ONCE]}
+        paths = {path_of(folder / name): name for name in wanted[start : start + _AT_ONCE]}
         with _in_words(folder):
-            found = _file_system(folder).cat(list(paths), on_error="return")
+            found = file_system(folder).cat(list(paths), on_error="return")
         for path, data in found.items():
             if isinstance(data, bytes):
                 yield paths[path], data

@@ -37,6 +37,9 @@ _REFUSED = frozenset(
         *("PasswordRequiredException", "BadHostKeyException"),
     }
 )
+#: The same, of paramiko, where the class does not tell; and what it means by that class besides.
+_NO_KEY = "No authentication methods available"
+_CUT_OFF = ("transport shut down", "Authentication timeout")
 #: What stores answer that are full, where there is no number for it.
 _FULL = ("storagefull", "insufficientstorage", "quotaexceeded", "quota exceeded", "507")
 
@@ -69,7 +72,7 @@ class StoreError(OSError):
 def store_error(error: Exception, at: ObjectAddress) -> StoreError:
     """What a driver has raised, in words."""
     detail = _detail(error)
-    if isinstance(error, PermissionError) or type(error).__name__ in _REFUSED:
+    if _is_refusal(error, detail):
         how = _CREDENTIALS.get(EXTRAS.get(at.scheme, ""), "its credentials")
         return StoreError(
             f"the store refuses access ({detail}); give it {how}, then run the same command", at
@@ -85,6 +88,16 @@ def store_error(error: Exception, at: ObjectAddress) -> StoreError:
     return StoreError(detail, at, passing=True)
 
 
+def _is_refusal(error: Exception, detail: str) -> bool:
+    if any(words in detail for words in _CUT_OFF):
+        return False
+    if isinstance(error, PermissionError) or type(error).__name__ in _REFUSED:
+        return True
+    # Azure's driver has the status, Google's a number or this word of it.
+    status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    return status in (401, 403) or detail.startswith((_NO_KEY, "Forbidden"))
+
+
 def missing_driver(at: ObjectAddress, error: ImportError) -> StoreError:
     """The driver of a scheme is not installed."""
     extra = EXTRAS.get(at.scheme)
@@ -94,6 +107,8 @@ def missing_driver(at: ObjectAddress, error: ImportError) -> StoreError:
 
 
 def _detail(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and not str(error):
+        return "it did not answer in time"
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     first = str(said).strip().splitlines()[0] if str(said).strip() else type(error).__name__
     return without_signatures(clean(first))[:200]

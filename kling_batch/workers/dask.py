@@ -39,7 +39,7 @@ CONNECT_SECONDS, PROBE_SECONDS, LOOK_SECONDS = 10.0, 10.0, 3.0
 GRACE_SECONDS = 30.0
 #: Seconds that one question for a turn waits at the scheduler.
 TURN_SECONDS = 60.0
-#: Seconds in which workers are told at the end that nobody waits for them.
+#: Seconds that a farewell takes at most.
 CLOSE_SECONDS = 5.0
 
 Order: TypeAlias = FetchOrder | PutOrder | RenderOrder
@@ -96,8 +96,10 @@ async def connected(address: str, tell: Callable[[str], None]) -> AsyncIterator[
             await cluster.look()
         yield cluster
     finally:
+        if cluster is not None:
+            cluster.close()
         # The files are where they belong: no error of a farewell matters.
-        for farewell in (cluster and cluster.close, client and client.close, local and local.close):
+        for farewell in (client and client.close, local and local.close):
             with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
                 if farewell:
                     await farewell()
@@ -137,9 +139,6 @@ class DaskCluster:
         self._tell = tell
         self._threads: dict[str, int] = {}
         self._turns: dict[str, Any] = {}
-        self._stop = f"kling-batch-stop-{uuid4().hex}"
-        #: Whether somebody may still be at work for this run.
-        self._left = False
         self._gone = asyncio.Event()
         #: Set, and replaced, when a worker has left.
         self._fewer = asyncio.Event()
@@ -221,7 +220,6 @@ class DaskCluster:
         (future,) = self._client.map(
             on_worker,
             [order],
-            [self._stop],
             key=[f"kling-batch-{kind}-{uuid4().hex}"],
             pure=False,
             workers=chosen,
@@ -236,9 +234,8 @@ class DaskCluster:
                 await self._end_of(result, takers)
             return await self._ended(result, seconds)
         finally:
-            self._left = self._left or not result.done()
             result.cancel()
-            future.release()  # what has not begun never begins
+            future.release()  # nobody waits: what has not begun never begins, the rest stops
 
     async def _end_of(self, result: asyncio.Future[Any], takers: frozenset[str] | None) -> None:
         """Wait for a task, as long as anybody is there who may do it; None: whoever there is."""
@@ -317,11 +314,9 @@ class DaskCluster:
         fewer, self._fewer = self._fewer, asyncio.Event()
         fewer.set()
 
-    async def close(self) -> None:
-        """Tell workers that nobody waits for what they still do."""
+    def close(self) -> None:
+        """Look no more; what workers still do ends with the client."""
         self._watch.cancel()
-        if self._left and not self._gone.is_set():
-            await _distributed().Event(self._stop, client=self._client).set()
 
 
 async def _apart(awaitable: Awaitable[Any], seconds: float | None = None) -> Any:
@@ -340,17 +335,16 @@ async def _apart(awaitable: Awaitable[Any], seconds: float | None = None) -> Any
     return inner.result()
 
 
-def on_worker(order: Order, stop: str) -> Answer:
+def on_worker(order: Order) -> Answer:
     """One task, in a thread of a worker."""
-    library = _distributed()
-    worker = library.get_worker()
-    event = library.Event(stop, client=library.get_client())
+    worker = _distributed().get_worker()
+    known, key = worker.state.tasks, worker.get_current_task()
 
     def ended() -> bool:
-        try:
-            return bool(event.is_set())
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - Dask raises what it comes to
-            return True  # without a scheduler nobody hears of the file
+        """Whether nobody waits: the run has let go of the task, or is gone itself."""
+        task = known.get(key)
+        wanted = task is not None and task.state == "executing"
+        return not wanted or worker.status.name not in ("running", "paused")
 
     spool = Path(worker.local_directory) / "kling-batch"
     if isinstance(order, RenderOrder):

@@ -38,10 +38,10 @@ Answer: TypeAlias = dict[str, Any]
 """
 
 Stop: TypeAlias = Callable[[], bool]
-"""Whether the work is wanted no more; it may block for a moment."""
+"""Whether the work is wanted no more."""
 
 #: Seconds between two questions whether the work is still wanted.
-STOP_SECONDS = 2.0
+STOP_SECONDS = 0.5
 #: Seconds after which a worker removes what its coordinator never came back for.
 LEFT_SECONDS = 86400.0
 #: Between the name that the coordinator has given and the part that is this execution's own.
@@ -133,7 +133,7 @@ async def _unless_stopped(work: Callable[[], Any], seconds: float, stop: Stop) -
 async def _watch(stop: Stop, scope: anyio.CancelScope) -> None:
     while True:
         await anyio.sleep(STOP_SECONDS)
-        if await to_thread.run_sync(stop, abandon_on_cancel=True):
+        if stop():
             scope.cancel()
 
 

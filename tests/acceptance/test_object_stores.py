@@ -19,7 +19,7 @@ from support.s3_server import S3Server, damage, error, reset, s3_server, times
 from kling_batch.core.locations import ObjectAddress
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.server import running
-from kling_batch.output import objects
+from kling_batch.output import drivers
 from kling_batch.output.objects import ObjectStore
 from kling_batch.output.store import put
 from kling_batch.report.gallery import RelativeLinks
@@ -345,9 +345,9 @@ def files(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    objects._opened.cache_clear()
+    drivers._shared.cache_clear()
     yield ObjectStore()
-    objects._opened.cache_clear()
+    drivers._shared.cache_clear()
 
 
 def test_a_large_file_is_put_in_parts_and_read_back_by_nobody(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -36,6 +36,13 @@ renditions:
 """
 
 
+def until(process: Any, reached: Callable[[], bool]) -> None:
+    """Wait for a moment of a program, which must not have ended before."""
+    while not reached():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+
+
 class Place:
     """A folder with a manifest, an emulated account, a scheduler without workers."""
 
@@ -61,6 +68,15 @@ class Place:
 
     def start(self) -> Any:
         return start(*self.command, cwd=self.folder, env=self.env)
+
+    def downloading(self, jobs: int, *, workers: int, seconds: float = 0.5) -> Any:
+        """A run on so many workers whose first files are there, and others on their way."""
+        self.write(jobs)
+        self.world.faults.add(Fault(stage="download", what="delay", seconds=seconds))
+        self.with_workers(workers)
+        process = self.start()
+        until(process, lambda: bool(list((self.folder / "out").rglob("*.mp4"))))
+        return process
 
     def judge(self, clips: int) -> None:
         """So many clips with sidecars, whole by digest, nothing else, and each paid for once."""
@@ -90,18 +106,8 @@ def loaded(address: str) -> set[str]:
         return {name for names in found.values() for name in names}
 
 
-def first_files(place: Place, process: Any) -> None:
-    """Wait until some files are there, and others on their way."""
-    while not list((place.folder / "out").rglob("*.mp4")) and process.poll() is None:
-        time.sleep(0.01)
-
-
 def test_a_worker_that_is_killed_in_the_middle_costs_time_only(place: Place) -> None:
-    place.write(40)
-    place.world.faults.add(Fault(stage="download", what="delay", seconds=0.5))
-    place.with_workers(2)
-    process = place.start()
-    first_files(place, process)
+    process = place.downloading(40, workers=2)
     place.cluster.kill(place.cluster.workers[0])
 
     _, told = process.communicate(timeout=90)
@@ -125,11 +131,7 @@ def test_a_worker_that_is_killed_in_the_middle_costs_time_only(place: Place) -> 
 
 
 def test_the_only_worker_is_killed_and_the_rest_is_fetched_here(place: Place) -> None:
-    place.write(24)
-    place.world.faults.add(Fault(stage="download", what="delay", seconds=0.5))
-    place.with_workers(1)
-    process = place.start()
-    first_files(place, process)
+    process = place.downloading(24, workers=1)
     place.cluster.kill(place.cluster.workers[0])
 
     _, told = process.communicate(timeout=60)
@@ -140,11 +142,7 @@ def test_the_only_worker_is_killed_and_the_rest_is_fetched_here(place: Place) ->
 
 
 def test_a_scheduler_that_goes_in_the_middle_is_a_message(place: Place) -> None:
-    place.write(24)
-    place.world.faults.add(Fault(stage="download", what="delay", seconds=0.5))
-    place.with_workers(1)
-    process = place.start()
-    first_files(place, process)
+    process = place.downloading(24, workers=1)
     assert place.cluster.scheduler is not None
     place.cluster.kill(place.cluster.scheduler)
 
@@ -182,11 +180,7 @@ def test_a_worker_without_the_output_is_reported_and_gets_nothing_more(place: Pl
 
 
 def test_an_interrupted_run_leaves_nothing_behind_that_the_next_does_not_use(place: Place) -> None:
-    place.write(16)
-    place.with_workers(1)
-    place.world.faults.add(Fault(stage="download", what="delay", seconds=1))
-    process = place.start()
-    first_files(place, process)
+    process = place.downloading(16, workers=1, seconds=1)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130, told
@@ -195,8 +189,60 @@ def test_an_interrupted_run_leaves_nothing_behind_that_the_next_does_not_use(pla
     done = place.run()
 
     assert done.returncode == 0, done.stderr
-    time.sleep(3)  # what the worker had begun has ended
+    time.sleep(1)  # what the worker had begun has ended
     place.judge(16)
+
+
+SLOW = """\
+renditions:
+  slow:
+    command: [sh, -c, 'echo $$ >> {pids}; sleep 60; cp "$0" "$1"', "{{input}}", "{{output}}"]
+    ext: .webm
+"""
+INT, TERM, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
+
+
+def at_work(pids: Path) -> list[str]:
+    """The programs of renditions that have not ended."""
+    noted = pids.read_text().split() if pids.exists() else []
+    return [pid for pid in noted if Path(f"/proc/{pid}/cmdline").exists()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes in /proc")
+@pytest.mark.parametrize("command", ["run", "renditions"])
+def test_workers_stop_making_renditions_when_their_run_ends(place: Place, command: str) -> None:
+    place.write(4)
+    place.with_workers(2)
+    assert place.run().returncode == 0
+    words = place.command if command == "run" else ("renditions", "batch.yaml", *place.command[-2:])
+    clips = sorted(path.name for path in (place.folder / "out/batch").rglob("*"))
+
+    for number, (signals, code) in enumerate(
+        [([INT], 130), ([INT, INT], 130), ([TERM], 143), ([KILL], -9)]
+    ):
+        pids = place.folder / f"pids-{number}"
+        place.write(4, renditions=SLOW.format(pids=pids))
+        process = start(*words, cwd=place.folder, env=place.env)
+        until(process, lambda pids=pids: len(at_work(pids)) == 2)
+        for each in signals:
+            process.send_signal(each)
+        _, told = process.communicate(timeout=10)
+        # A second Ctrl-C may meet the interpreter on its way out: the shell shows 130 as well.
+        assert process.returncode in ((code, -INT) if len(signals) == 2 else (code,)), told
+        assert "Traceback" not in told
+        ended = time.monotonic() + 10
+        while at_work(pids):
+            assert time.monotonic() < ended, f"after {signals} programs went on"
+            time.sleep(0.05)
+    time.sleep(1)
+    assert sorted(path.name for path in (place.folder / "out/batch").rglob("*")) == clips
+
+    place.write(4, renditions=RENDITIONS.format(crf=40))
+    done = start(*words, cwd=place.folder, env=place.env)
+    _, told = done.communicate(timeout=90)
+    assert done.returncode == 0, told
+    assert len(list((place.folder / "out").rglob("*.web.mp4"))) == 4
+    assert list(place.world.books.charges().values()) == [1] * 4
 
 
 def test_repair_fetches_and_makes_by_workers(place: Place) -> None:
@@ -238,8 +284,7 @@ def test_workers_put_into_a_bucket_what_never_was_on_this_machine(
 
     s3.fault = slow
     process = place.start()
-    while s3.puts() < 8 and process.poll() is None:
-        time.sleep(0.01)
+    until(process, lambda: s3.puts() >= 8)
     place.cluster.kill(place.cluster.workers[0])
     _, told = process.communicate(timeout=90)
 
@@ -287,8 +332,7 @@ def test_forty_clips_and_eighty_renditions_end_in_a_bucket(place: Place, s3: S3S
     place.with_workers(2)
     words = place.command
     process = start(*words, cwd=place.folder, env=place.env)
-    while sum(".poster." in path for _, path in s3.requests) < 8 and process.poll() is None:
-        time.sleep(0.01)
+    until(process, lambda: sum(".poster." in path for _, path in s3.requests) >= 8)
     place.cluster.kill(place.cluster.workers[0])
 
     _, told = process.communicate(timeout=240)

@@ -31,6 +31,8 @@ class Processes:
 
     def start_scheduler(self) -> None:
         words = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+        # Its HTTP server comes all the same; on its usual port may be that of another scheduler.
+        words += ["--dashboard-address", "127.0.0.1:0"]
         self.scheduler = self._start("scheduler", words, environment(PYTHONWARNINGS="ignore"))
         found = self._told("scheduler", r"Scheduler at:\s+(tcp://\S+)")
         self.address = found
@@ -62,9 +64,12 @@ class Processes:
 
     def _told(self, name: str, pattern: str) -> str:
         path = self.folder / f"{name}.log"
+        process = self.workers[-1] if self.workers else self.scheduler
         for _ in range(2400):
             if found := re.search(pattern, path.read_text("utf-8")):
                 return found[1]
+            if process is not None and process.poll() is not None:
+                break
             time.sleep(0.05)
         raise AssertionError(f"{name} did not start: {path.read_text('utf-8')}")
 

@@ -109,10 +109,13 @@ def test_a_slow_worker_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
     async def test(cluster: DaskCluster) -> None:
         with pytest.raises(LostTask, match="a worker did not answer in 0 s"):
             await fetch(cluster, order)
+        with anyio.fail_after(1):
+            while not stopped:  # noqa: ASYNC110 - a thread is waited for
+                await anyio.sleep(0.01)
 
     on_cluster(test)
 
-    assert stopped == [True]  # at the end of the run at the latest
+    assert stopped == [True]
 
 
 def test_a_cancelled_fetch_ends_at_once_and_its_worker_is_reported(

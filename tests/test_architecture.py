@@ -91,8 +91,8 @@ HOMES: dict[str, set[str]] = {
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {
-        *("engine", "fal.client", "wire", "output.download", "output.worker", "operations"),
-        *("api.runs", "mcp", "review.app", "renditions.pool", "workers"),
+        *("core.loop_time", "engine", "fal.client", "wire", "output.download", "output.worker"),
+        *("operations", "api.runs", "mcp", "review.app", "renditions.pool", "workers"),
     },
     "starlette": {"review.app"},
     "uvicorn": {"review.server"},
@@ -101,8 +101,8 @@ HOMES: dict[str, set[str]] = {
     "distributed": {"workers.dask"},
     "dask": {"workers.dask"},
     # Of the standard library: what only one place may do.
-    "asyncio": {"wire.sockets", "workers.dask"},
-    "threading": {"renditions.worker", "workers.rendering"},
+    "asyncio": {"core.loop_time", "wire.sockets", "output.worker", "workers.dask"},
+    "threading": {"output.worker", "renditions.worker", "workers.rendering"},
     "subprocess": {"mcp.program", "operations.hooks", "renditions.pool", "renditions.command"},
     "apprise": {"operations.notify"},
     "time": {"report.display.watch", "renditions.worker", "workers.tasks"},
@@ -268,12 +268,15 @@ def test_every_module_says_what_it_is() -> None:
 CATCH_ALL = {
     "ledger.database": 3,  # close what was opened, roll back what was begun; all raise again
     "ledger.ledger": 2,  # give the lock back; raises again
+    "engine.name_locks": 2,  # give names back; raise again
+    "engine.reads": 1,  # leaves the line; raises again
     "engine.job_flow": 1,  # frees the window place; raises again
     "operations.hooks": 1,  # ends the process that it has started; raises again
     "operations.renditions": 1,  # a rendition must not end a run that has paid; told, exit 1
     "operations.drive": 1,  # an error out of its task group, raised again
     "operations.run": 1,  # the run's exit code; raises again
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
+    "output.worker": 1,  # what work in a thread raised is raised where it was asked for
     "output.files": 1,  # the half file; raises again
     "output.objects": 2,  # a driver raises anything; raised again, in words
     "manifest.templating": 2,  # a user's template may raise anything
@@ -308,6 +311,8 @@ def test_nobody_catches_everything_unasked() -> None:
 RERAISING = (
     "ledger.database",
     "ledger.ledger",
+    "engine.name_locks",
+    "engine.reads",
     "engine.job_flow",
     "operations.drive",
     "operations.run",

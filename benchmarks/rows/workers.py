@@ -20,6 +20,8 @@ from benchmarks.results import Figure
 from benchmarks.rows.base import Measured, Place, Row
 from benchmarks.rows.files import STILL_OPEN, vars_of
 
+#: Seconds that a run with renditions may take.
+MOST_SECONDS = 3600.0
 #: A transcode's work, as a program that keeps a processor busy for so long: the stand-in's clips
 #: hold one small second, however many bytes they have.
 WORK = (
@@ -133,7 +135,7 @@ def scheduler(folder: Path, env: dict[str, str], workers: int) -> Iterator[str]:
 def against_one_machine(place: Place) -> Measured:
     """A run that collects, on one core; then with one worker on a core, and with two on two."""
     count, size = place.pick(500, 16, 3), place.pick(20_000_000, 20_000_000, 300_000)
-    # What transcoding a drawn clip of 5 s from 1080p to 720p took on the machine of docs/performance.md.
+    # What transcoding took, see docs/performance.md: a drawn clip of 5 s from 1080p to 720p.
     seconds = place.pick(0.8, 0.8, 0.1)
     runs = {n: _collected(place, count, size, seconds, n) for n in (0, 1, 2)}
     alone = runs[0]["usage"]
@@ -187,7 +189,7 @@ def _collected(place: Place, count: int, size: int, seconds: float, workers: int
             measure(detached, folder=folder, env=service.env, codes=(STILL_OPEN,))
             if not workers:
                 command = on_core(0, kling_batch(*words, "--collect"))
-                usage = measure(command, folder=folder, env=service.env)
+                usage = measure(command, folder=folder, env=service.env, timeout=MOST_SECONDS)
                 received = count * size
             else:
                 usage, received = _by_workers(folder, service, words, workers)
@@ -204,7 +206,8 @@ def _by_workers(
         with scheduler(folder, service.env, workers) as address:
             command = kling_batch(*words, "--collect", "--scheduler", address)
             env = {**service.env, "HTTPS_PROXY": relay.address}
-            usage = measure(on_core(1, command), folder=folder, env=env)
+            command = on_core(1, command)
+            usage = measure(command, folder=folder, env=env, timeout=MOST_SECONDS)
     finally:
         relay.close()
     if "on this machine" in usage.output:

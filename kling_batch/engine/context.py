@@ -176,16 +176,18 @@ class RunContext:
 
     def emit(self, kind: EventKind, job: Job | None, message: str, **data: JSON) -> None:
         """Report one event, about a job or, where that is None, about the run."""
-        name, batch = (job.label, job.batch) if job else ("", "")
-        data = {**job_data(job), **data} if job else data
-        self.notify(RunEvent(kind=kind, job=name, batch=batch, message=message, data=data))
+        self._tell(kind, job, message, {**job_data(job), **data} if job else data)
 
     def emit_attempt(
         self, kind: EventKind, job: Job, attempt: Attempt | int, message: str, /, **data: JSON
     ) -> None:
         """Report one event about an attempt at a job; a number is read from the ledger."""
         known = self.ledger.attempt(attempt) if isinstance(attempt, int) else attempt
-        self.emit(kind, job, message, **{**attempt_data(known, self.policy.attempts), **data})
+        self._tell(kind, job, message, {**attempt_data(known, self.policy.attempts), **data})
+
+    def _tell(self, kind: EventKind, job: Job | None, message: str, data: dict[str, JSON]) -> None:
+        name, batch = (job.label, job.batch) if job else ("", "")
+        self.notify(RunEvent(kind=kind, job=name, batch=batch, message=message, data=data))
 
     def pace(self) -> Pace:
         """How fast jobs may be submitted now, for displays."""

@@ -17,7 +17,7 @@ from anyio import CancelScope
 
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.lifecycle import Event, State
-from kling_batch.core.locations import Location, ObjectAddress
+from kling_batch.core.locations import Location
 from kling_batch.core.outcomes import (
     Fetched,
     Gone,
@@ -75,8 +75,7 @@ class Delivery:
             OSError: the disk is full or the folder is not writable; nothing is lost.
             UsageError: the target leads out of the output folder.
         """
-        final = self._context.store.wanted(job.batch, job.output_path(0, ".part"))
-        if not isinstance(final, ObjectAddress):
+        if not self._context.store.is_remote(job.batch):
             return await self._delivered(attempt, job)
         async with self._between:
             # As it is after the wait: its bill may have come.

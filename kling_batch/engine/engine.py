@@ -63,6 +63,8 @@ class Engine:
         with self._work:
             async with anyio.create_task_group() as services:
                 services.start_soon(self._context.reads.serve)
+                # What was started beside the run, such as its signals, comes before any payment.
+                await anyio.lowlevel.checkpoint()
                 async with anyio.create_task_group() as tasks:
                     self._tasks = tasks
                     for item in self._queue.resumed:
@@ -78,16 +80,19 @@ class Engine:
             if not self._queue.ready or context.window.full:
                 if context.policy.detach and not self._running:
                     break  # nobody collects, so nothing can become ready
+                context.reads.submitting(yes=False)
                 await context.feeder.wait()
                 continue
             item = self._queue.ready.popleft()
             if not self._gate.allows(item.job):
                 self._endings.dropped(item)
                 continue
+            context.reads.submitting(yes=True)
             context.window.enter_now()
             self._start(self._flow.submit_and_follow, item, item.tries)
             # Yield, so that jobs reach the rate limiter in the order of the manifest.
             await anyio.lowlevel.checkpoint()
+        context.reads.submitting(yes=False)
 
     def _start(self, work: Work, item: PlannedJob, number: int) -> None:
         assert self._tasks is not None

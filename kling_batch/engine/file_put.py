@@ -13,6 +13,7 @@ import anyio
 
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import Job
+from kling_batch.core.loop_time import loop_time
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
@@ -36,12 +37,12 @@ class FilePut:
         Raises:
             OSError: the file is not where it should be; nothing is lost.
         """
-        started = anyio.current_time()
+        started = loop_time()
         for n in count(1):
             try:
                 return await put()
             except StoreError as error:
-                lasted = anyio.current_time() - started
+                lasted = loop_time() - started
                 if not error.passing or (n >= PUT_TRIES and lasted >= OUTAGE_SECONDS):
                     raise error.with_file_kept() from error
                 reason = error.strerror or str(error)

@@ -143,7 +143,7 @@ class SubmissionGate:
         if far_exceeds_estimate(attempt.cost, expected):
             reason = (
                 "the prices are not the catalogue's; nothing more is submitted. "
-                "To compare them: kling-batch plan --live-prices"
+                "To compare them: kling-batch plan MANIFEST --live-prices"
             )
             self.close(ExitCode.BUDGET, f"{job.label} {message}: {reason}")
         return message

@@ -44,15 +44,17 @@ class JobEndings:
         self._delivery = delivery
         self._run_result = run_result
 
-    async def saved(self, item: PlannedJob, attempt_id: int, *, restored: bool = False) -> None:
-        """All files are in place; also under the names of the job's duplicates, if possible."""
+    async def saved(self, item: PlannedJob, attempt: Attempt, *, restored: bool = False) -> None:
+        """All files are in place; also under the names of the job's duplicates, if possible.
+
+        `attempt`: as it was rendered; that its files are saved since tells nothing more here.
+        """
         if restored:
             self._run_result.restored.add(name_of(item.job))
-        known = self._context.ledger.files_of(attempt_id)
+        known = self._context.ledger.files_of(attempt.id)
         located = self._context.store.located
         files = [(shown(located(file.path)), file) for file in known if not file.superseded]
         paths = [path for path, _ in files]
-        attempt = self._context.ledger.attempt(attempt_id)
         self._context.emit_attempt(
             EventKind.SAVED,
             item.job,
@@ -65,7 +67,7 @@ class JobEndings:
         if item.action in _RENDERS:
             self._gate.ended(None)
         self._settle(item.job.key, succeeded=True)
-        await self._place_duplicates(item, attempt_id)
+        await self._place_duplicates(item, attempt.id)
 
     def failed(self, item: PlannedJob, failure: Failure, attempt: Attempt | None = None) -> None:
         """This run gives the job up; `attempt` is the one that failed, if any was made."""

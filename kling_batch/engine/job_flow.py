@@ -84,9 +84,9 @@ class JobFlow:
             case State.SUBMITTED:
                 await self._collect(item, attempt_id)
             case State.RENDERED:
-                await self._deliver(item, attempt_id)
+                await self._deliver(item, self._context.ledger.attempt(attempt_id))
             case State.SUCCEEDED:
-                await self._endings.saved(item, attempt_id)
+                await self._endings.saved(item, self._context.ledger.attempt(attempt_id))
             case State.SUBMITTING | State.IN_DOUBT:
                 self._look_up(item, attempt_id, since)
             case State.FAILED | State.CANCELLED:
@@ -153,14 +153,15 @@ class JobFlow:
                 await self.proceed(item, attempt_id, state, intended_at)
 
     async def _accepted(self, item: PlannedJob, attempt_id: int) -> None:
+        attempt = self._context.ledger.attempt(attempt_id)
         message = f"accepted, {format_usd(item.job.estimate)}"
-        self._context.emit_attempt(EventKind.SUBMITTED, item.job, attempt_id, message)
+        self._context.emit_attempt(EventKind.SUBMITTED, item.job, attempt, message)
         if self._context.policy.detach:
             # fal's queue is durable and unlimited: what is accepted takes no place here.
             self._context.leave_window()
             return
         self._context.feeder.wake()
-        await self.proceed(item, attempt_id, State.SUBMITTED)
+        await self._follow(item, attempt)
 
     async def _retry_or_end(self, item: PlannedJob, attempt_id: int) -> None:
         """A settled attempt without files: try again, give up, leave it, or stop the run."""
@@ -222,22 +223,28 @@ class JobFlow:
             self._start(self._collect, item, attempt_id)
 
     async def _collect(self, item: PlannedJob, attempt_id: int) -> None:
+        await self._follow(item, self._context.ledger.attempt(attempt_id))
+
+    async def _follow(self, item: PlannedJob, attempt: Attempt) -> None:
+        """Collect an open request, and go on from its end; its place is left in between."""
         try:
-            outcome = await self._poller.collect(attempt_id, item.job)
+            outcome = await self._poller.collect(attempt, item.job)
             # Within its place and nothing awaited after it: a failure is counted before the next
             # job may take the place.
             await self._context.log_sync.done()
         finally:
             self._context.leave_window()
-        self._check_cost(item, attempt_id)
+        attempt = self._context.ledger.attempt(attempt.id)  # with what its end has told
+        self._check_cost(item, attempt)
         if isinstance(outcome, Unresponsive):
             reason = outcome.reason
-            self._endings.left_open(item, EventKind.UNHEARD, reason, reason, attempt_id)
+            self._endings.left_open(item, EventKind.UNHEARD, reason, reason, attempt.id)
+        elif outcome is State.RENDERED:
+            await self._deliver(item, attempt)
         else:
-            await self.proceed(item, attempt_id, outcome)
+            await self.proceed(item, attempt.id, outcome)
 
-    def _check_cost(self, item: PlannedJob, attempt_id: int) -> None:
-        attempt = self._context.ledger.attempt(attempt_id)
+    def _check_cost(self, item: PlannedJob, attempt: Attempt) -> None:
         if message := self._gate.billed(item.job, attempt):
             self._context.emit_attempt(
                 EventKind.WARNING,
@@ -250,8 +257,7 @@ class JobFlow:
 
     # -- files ---------------------------------------------------------------------------------
 
-    async def _deliver(self, item: PlannedJob, attempt_id: int) -> None:
-        attempt = self._context.ledger.attempt(attempt_id)
+    async def _deliver(self, item: PlannedJob, attempt: Attempt) -> None:
         self._context.emit_attempt(
             EventKind.RENDERED,
             item.job,
@@ -263,10 +269,10 @@ class JobFlow:
         if isinstance(outcome, Undelivered):
             reason = outcome.reason
             message = f"paid and rendered, but not fetched: {reason}"
-            self._endings.left_open(item, EventKind.UNDELIVERED, reason, message, attempt_id)
+            self._endings.left_open(item, EventKind.UNDELIVERED, reason, message, attempt.id)
         else:
             await self._context.log_sync.done()
-            await self.proceed(item, attempt_id, outcome)
+            await self._endings.saved(item, attempt)
 
     async def _download_again(self, item: PlannedJob, attempt_id: int) -> None:
         attempt = self._context.ledger.attempt(attempt_id)
@@ -280,17 +286,18 @@ class JobFlow:
             return
         if attempt.state is State.SUCCEEDED:
             self._delivery.mark_missing(attempt_id)
-        await self._deliver(item, attempt_id)
+        await self._deliver(item, attempt)
 
     async def _place(self, item: PlannedJob, attempt_id: int) -> None:
         if await self._delivery.place(attempt_id, item.job):
-            await self._endings.saved(item, attempt_id)
+            await self._endings.saved(item, self._context.ledger.attempt(attempt_id))
         else:
             await self._download_again(item, attempt_id)
 
     async def _restore(self, item: PlannedJob, attempt_id: int) -> None:
-        if self._context.ledger.attempt(attempt_id).state is State.RENDERED:
-            await self._deliver(item, attempt_id)  # the last run was interrupted in doing so
+        attempt = self._context.ledger.attempt(attempt_id)
+        if attempt.state is State.RENDERED:
+            await self._deliver(item, attempt)  # the last run was interrupted in doing so
             return
         outcome = await self._delivery.restore(attempt_id, item.job)
         if isinstance(outcome, Undelivered):
@@ -298,7 +305,7 @@ class JobFlow:
             message = f"not put back: {reason}"
             self._endings.left_open(item, EventKind.UNDELIVERED, reason, message, attempt_id)
         else:
-            await self._endings.saved(item, attempt_id, restored=True)
+            await self._endings.saved(item, attempt, restored=True)
 
     # -- submissions in doubt ------------------------------------------------------------------
 

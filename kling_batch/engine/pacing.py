@@ -1,6 +1,6 @@
 """Rate limit, window of open requests, backoff and pauses between reads of the list.
 
-Time is `anyio.current_time`, so that tests run it virtually. Must not know what it paces.
+Time is `loop_time`, so that tests run it virtually. Must not know what it paces.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from random import Random
 
 import anyio
+
+from kling_batch.core.loop_time import loop_time
 
 #: Part of the most by which an adaptive rate grows in a second of good answers, where that does not
 #: more than double it; and near the rate that met trouble last, part of that one.
@@ -90,7 +92,7 @@ class Rate:
         self._burst = burst
         self._next = 0.0
         self._held_until = 0.0
-        self._line = anyio.Lock()
+        self._line = anyio.Lock(fast_acquire=True)
 
     @property
     def most(self) -> float:
@@ -105,7 +107,7 @@ class Rate:
     @property
     def held(self) -> float:
         """Seconds for which no token is given, because of `hold`."""
-        return max(0.0, self._held_until - anyio.current_time())
+        return max(0.0, self._held_until - loop_time())
 
     @property
     def _interval(self) -> float:
@@ -115,26 +117,34 @@ class Rate:
     def _slack(self) -> float:
         return self._interval * (self._burst - 1)
 
+    def take_now(self) -> bool:
+        """Take a token where that needs no wait; False: wait in line with `take`."""
+        now = loop_time()
+        if self._line.locked() or now < self._next - self._slack:
+            return False
+        self._next = max(self._next, now) + self._interval
+        return True
+
     async def take(self) -> None:
         """Wait in line for the next token."""
         async with self._line:
             # A loop, because `hold` may postpone the time while a task waits for it.
-            while (now := anyio.current_time()) < self._next - self._slack:  # noqa: ASYNC110
+            while (now := loop_time()) < self._next - self._slack:  # noqa: ASYNC110
                 await anyio.sleep(self._next - self._slack - now)
             self._next = max(self._next, now) + self._interval
 
     def hold(self, seconds: float) -> None:
         """Give no token for a while: fal told one request to slow down, so all do."""
-        self._held_until = max(self._held_until, anyio.current_time() + seconds)
-        self._next = max(self._next, anyio.current_time() + seconds + self._slack)
+        self._held_until = max(self._held_until, loop_time() + seconds)
+        self._next = max(self._next, loop_time() + seconds + self._slack)
 
     def throttled(self) -> None:
         """fal asked for fewer."""
-        self._rate.cut(anyio.current_time())
+        self._rate.cut(loop_time())
 
     def accepted(self) -> None:
         """fal took one: what it throttled may grow again."""
-        self._rate.grow(anyio.current_time(), self._most)
+        self._rate.grow(loop_time(), self._most)
 
 
 class Wakeup:
@@ -142,16 +152,18 @@ class Wakeup:
 
     def __init__(self) -> None:
         """Nobody waits yet."""
-        self._event = anyio.Event()
+        self._event: anyio.Event | None = None
 
     async def wait(self) -> None:
         """Until the next `wake`."""
+        self._event = self._event or anyio.Event()
         await self._event.wait()
 
     def wake(self) -> None:
         """Wake everybody who waits now."""
-        self._event.set()
-        self._event = anyio.Event()
+        if self._event is not None:
+            self._event.set()
+            self._event = None
 
 
 class StopSwitch:

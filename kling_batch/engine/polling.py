@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import anyio
-from anyio import CancelScope
 
 from kling_batch.catalog.registry import falls_short
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.loop_time import loop_time
 from kling_batch.core.outcomes import (
     Failed,
     Finished,
@@ -76,7 +76,7 @@ class ReadFailures:
 
     def note(self, unread: Unread) -> None:
         """One more failed read."""
-        now = anyio.current_time()
+        now = loop_time()
         self.failures += 1
         if not unread.not_found:
             self.missing = 0
@@ -91,13 +91,17 @@ class ReadFailures:
     @property
     def lost(self) -> bool:
         """Whether fal has answered 404 often and long enough to be believed."""
-        long_enough = anyio.current_time() - self.missing_since >= NOT_FOUND_SECONDS
+        long_enough = loop_time() - self.missing_since >= NOT_FOUND_SECONDS
         return self.missing >= NOT_FOUND_READS and long_enough
 
     @property
     def refused_for(self) -> float:
         """Seconds for which every read was refused."""
-        return 0.0 if self.refused_since is None else anyio.current_time() - self.refused_since
+        return 0.0 if self.refused_since is None else loop_time() - self.refused_since
+
+
+class _SilentError(Exception):
+    """No good read of a request was had for hours."""
 
 
 class _Silence:
@@ -105,13 +109,22 @@ class _Silence:
 
     def __init__(self) -> None:
         """Begins now."""
-        self.scope = CancelScope(deadline=anyio.current_time() + SILENT_SECONDS)
-        self.asked = 0
+        self.broken(loop_time())
 
     def broken(self, at: float) -> None:
         """Something was heard at this time."""
-        self.scope.deadline = at + SILENT_SECONDS
-        self.asked = 0
+        self._since, self._asked = at, 0
+
+    def goes_on(self) -> None:
+        """One more read was not answered; raises `_SilentError` where it was one too many."""
+        self._asked += 1
+        now = loop_time()
+        if now < self._since + SILENT_SECONDS:
+            return
+        if self._asked >= REPORT_AFTER:
+            raise _SilentError
+        # The program itself was stopped meanwhile, and hardly asked: that is no silence.
+        self.broken(now)
 
 
 class Poller:
@@ -126,39 +139,35 @@ class Poller:
         #: When anything about any request was last read.
         self._last_read = float("-inf")
 
-    async def collect(self, attempt_id: int, job: Job) -> State | Unresponsive:
+    async def collect(self, attempt: Attempt, job: Job) -> State | Unresponsive:
         """Follow one request until it is rendered, failed, cancelled or in doubt.
+
+        Nobody but this task changes the attempt meanwhile: the run holds the ledger's lock.
 
         Raises:
             AuthError: fal has refused the key for minutes; the request stays as it is.
             BudgetError: the same, because the account is locked.
         """
-        attempt = self._context.ledger.attempt(attempt_id)
-        accepted = anyio.current_time() - self._age(attempt)
-        look = self._looks.follow(attempt.endpoint, attempt.payload, accepted)
+        now = loop_time()
+        accepted = now - self._age(attempt)
+        look = self._looks.follow(attempt.endpoint, attempt.payload, accepted, now)
         self._context.reads.budget.open += 1
         try:
-            while True:
-                silence = _Silence()
-                with silence.scope:
-                    return await self._follow(attempt, look, job, silence)
-                if silence.asked >= REPORT_AFTER:
-                    break
-                # The program itself was stopped meanwhile, and hardly asked: that is no silence.
-                attempt = self._context.ledger.attempt(attempt_id)
+            return await self._follow(attempt, look, job, _Silence())
         except _RefusedError as error:
             return Unresponsive(f"fal does not show it to this key: {error}; it is still open")
+        except _SilentError:
+            hours = SILENT_SECONDS / 3600
+            return Unresponsive(
+                f"fal has not answered status checks for {hours:.0f} h; "
+                "the request is still open and the next run polls it again"
+            )
         finally:
             self._context.reads.budget.open -= 1
             look.left()
-        hours = SILENT_SECONDS / 3600
-        return Unresponsive(
-            f"fal has not answered status checks for {hours:.0f} h; "
-            "the request is still open and the next run polls it again"
-        )
 
     async def _follow(self, attempt: Attempt, look: Look, job: Job, silence: _Silence) -> State:
-        """The same; each status of unfinished work moves the deadline of `silence`.
+        """The same; each status of unfinished work breaks `silence`.
 
         COMPLETED does not: after it, only the result is left to read.
         """
@@ -174,9 +183,9 @@ class Poller:
             if not isinstance(outcome, Unread):
                 return self._settle(attempt, job, outcome, finished)
             if denied_since is None:
-                denied_since = anyio.current_time()
-            patient = anyio.current_time() - denied_since < LOST_SECONDS
-            # Read again: its cancellation may have been asked for meanwhile.
+                denied_since = loop_time()
+            patient = loop_time() - denied_since < LOST_SECONDS
+            # Read again: its status may have been observed meanwhile.
             current = self._context.ledger.attempt(attempt.id)
             verdict = await self._lookup.verdict(current, finished, outcome, patient=patient)
             match verdict:
@@ -196,7 +205,7 @@ class Poller:
         while True:
             outcome = await self._context.reads.read(partial(self._status, handle, look), look.due)
             if not isinstance(outcome, Unread):
-                self._last_read = anyio.current_time()
+                self._last_read = loop_time()
             match outcome:
                 case Finished():
                     look.finished(outcome.inference_seconds)
@@ -214,7 +223,7 @@ class Poller:
                         self._observe(attempt, job, status, position)
                 case Unread():
                     failing.note(outcome)
-                    silence.asked += 1
+                    silence.goes_on()
                     if failing.lost:
                         return outcome
                     await self._pause(failing, outcome, job)
@@ -230,13 +239,16 @@ class Poller:
         """Read the result; `Unread` once it is clear that the queue will not give it."""
         failing = ReadFailures()
         media = self._context.media(attempt.endpoint)
-        ask = partial(self._ask_result, attempt.id, handle, finished, media=media)
+        asked_to_stop = attempt.cancel_asked_at is not None
+        ask = partial(
+            self._context.queue.result, handle, finished, media=media, cancelled=asked_to_stop
+        )
         while True:
             outcome = await self._context.reads.read(ask)
             if not isinstance(outcome, Unread):
                 return outcome
             failing.note(outcome)
-            silence.asked += 1
+            silence.goes_on()
             ended_badly = bool(finished.error or finished.error_type)
             if ended_badly and failing.failures >= UNREADABLE_RESULTS:
                 return Failed(verdict_of_status(finished))
@@ -245,20 +257,13 @@ class Poller:
             await self._pause(failing, outcome, job)
 
     async def _status(self, handle: Handle, look: Look) -> StatusOutcome:
-        look.asked = anyio.current_time()
+        look.asked = loop_time()
         return await self._context.queue.status(handle)
-
-    async def _ask_result(
-        self, attempt_id: int, handle: Handle, finished: Finished, *, media: bool
-    ) -> ResultOutcome:
-        # Its cancellation may have been asked for meanwhile.
-        asked = self._context.ledger.attempt(attempt_id).cancel_asked_at is not None
-        return await self._context.queue.result(handle, finished, media=media, cancelled=asked)
 
     async def _pause(self, failing: ReadFailures, unread: Unread, job: Job) -> None:
         refused = failing.refused_for
         locked = is_lock(403, unread.reason)
-        if refused > REFUSED_PATIENCE and self._last_read > anyio.current_time() - refused:
+        if refused > REFUSED_PATIENCE and self._last_read > loop_time() - refused:
             # Reads of other requests succeeded meanwhile: only this one is refused.
             if locked:
                 self._on_locked(f"{unread.reason}; still collecting")

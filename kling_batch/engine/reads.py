@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import anyio
 
+from kling_batch.core.loop_time import loop_time
 from kling_batch.core.outcomes import Unread
 from kling_batch.engine.pacing import AdaptiveRate, Wakeup
 
@@ -36,6 +37,9 @@ LONGEST_HOLD = 30.0
 MOST_UNDER_WAY = 128
 #: Seconds by which a look may be early.
 EARLY = 0.001
+#: Seconds between two looks while jobs are submitted as fast as this machine can. Each look would
+#: delay every submission after it, and what was accepted just now is hardly done.
+WHILE_SUBMITTING = 0.02
 #: Reads that begin without giving other tasks a turn, and entries examined so.
 AT_ONCE = 64
 EXAMINED = 1000
@@ -102,11 +106,16 @@ class Reads:
     def __init__(self) -> None:
         """Nothing waits yet."""
         self.budget = ReadBudget()
+        self._submitting = False
+        self._looked_at = -math.inf
         self._heap: list[tuple[float, int, _Entry]] = []
         self._number = count()
         self._under_way = 0
         self._changed = Wakeup()
         self._moved = False
+        #: Whether something is due that waits for more than its time: for the end of other reads
+        #: and what they tell, or of submissions.
+        self._held_up = False
         self._examined_at = -math.inf
 
     async def read(
@@ -120,44 +129,84 @@ class Reads:
             call: one read.
             due: the time at which it is due, as it is known at a time; None: at once, and first.
         """
-        entry = _Entry(due)
-        self._push(entry, -math.inf if due is None else due(anyio.current_time()))
+        now = loop_time()
+        if due is None and self._free(now):
+            self._begin(now)
+        else:
+            await self._turn(due, now)
         try:
-            await entry.turn.wait()
             outcome = await call()
-            self.budget.note(outcome, anyio.current_time())
+            self.budget.note(outcome, loop_time())
             return outcome
         finally:
-            entry.over = True
-            if entry.granted:
-                self._under_way -= 1
-                self._changed.wake()
+            self._end()
 
     def reconsider(self) -> None:
         """What is due when has changed: some may be due earlier than they are entered."""
         self._moved = True
         self._changed.wake()
 
+    def submitting(self, *, yes: bool) -> None:
+        """Whether jobs are submitted one after the other, held up by nothing but this machine."""
+        self._submitting = yes
+        if self._held_up and not yes:
+            self._changed.wake()
+
     async def serve(self) -> None:
         """Give turns, for ever."""
         while True:
-            if self._moved and anyio.current_time() >= self._next_examination():
+            if self._moved and loop_time() >= self._next_examination():
                 await self._examine()
-            delay = self._give_turns(anyio.current_time())
+            now = loop_time()
+            delay = self._give_turns(now)
             if self._moved:
-                delay = min(delay, max(0.0, self._next_examination() - anyio.current_time()))
-            with anyio.move_on_after(None if math.isinf(delay) else delay):
+                delay = min(delay, max(0.0, self._next_examination() - now))
+            with anyio.CancelScope(deadline=now + delay):
                 await self._changed.wait()
 
+    def _free(self, now: float) -> bool:
+        """Whether a read may begin that is due at once: nobody is before it."""
+        next_due = self._heap[0][0] if self._heap else math.inf
+        return next_due > now and not self._pause(now)
+
+    def _pause(self, now: float) -> float:
+        """Seconds until one more read may begin; infinite where another has to end first."""
+        return math.inf if self._under_way >= MOST_UNDER_WAY else self.budget.pause(now)
+
+    def _begin(self, now: float) -> None:
+        self.budget.take(now)
+        self._under_way += 1
+
+    def _end(self) -> None:
+        self._under_way -= 1
+        if self._held_up:
+            self._changed.wake()
+
+    async def _turn(self, due: Callable[[float], float] | None, now: float) -> None:
+        """Wait in line; who returns from it has begun."""
+        entry = _Entry(due)
+        self._push(entry, -math.inf if due is None else due(now))
+        try:
+            await entry.turn.wait()
+        except BaseException:
+            entry.over = True
+            if entry.granted:
+                self._end()
+            raise
+
     def _push(self, entry: _Entry, at: float) -> None:
-        entry.at = at
-        heappush(self._heap, (at, next(self._number), entry))
+        self._enter(entry, at)
         if self._heap[0][2] is entry:
             self._changed.wake()
+
+    def _enter(self, entry: _Entry, at: float) -> None:
+        entry.at = at
+        heappush(self._heap, (at, next(self._number), entry))
 
     def _give_turns(self, now: float) -> float:
         """Begin what is due and allowed; seconds until the next, infinite if unknown."""
         given = postponed = 0
+        self._held_up = False
         while self._heap:
             at, _, entry = self._heap[0]
             if entry.over or entry.granted or entry.at != at:
@@ -165,20 +214,23 @@ class Reads:
                 continue
             if at > now:
                 return at - now
-            if self._under_way >= MOST_UNDER_WAY:
-                return math.inf
-            if pause := self.budget.pause(now):
+            if pause := self._pause(now):
+                self._held_up = True
                 return pause
             if given >= AT_ONCE or postponed >= EXAMINED:
                 return 0.0
+            if entry.due is not None:
+                if self._submitting and now < self._looked_at + WHILE_SUBMITTING:
+                    self._held_up = True
+                    return self._looked_at + WHILE_SUBMITTING - now
+                if (later := entry.due(now)) > now + EARLY:
+                    heappop(self._heap)
+                    self._enter(entry, later)
+                    postponed += 1
+                    continue
+                self._looked_at = now
             heappop(self._heap)
-            if entry.due is not None and (later := entry.due(now)) > now + EARLY:
-                entry.at = later
-                heappush(self._heap, (later, next(self._number), entry))
-                postponed += 1
-                continue
-            self.budget.take(now)
-            self._under_way += 1
+            self._begin(now)
             entry.granted = True
             entry.turn.set()
             given += 1
@@ -195,11 +247,11 @@ class Reads:
         entries = [entry for _, _, entry in self._heap if entry.due is not None]
         for n, entry in enumerate(entries):
             if n % EXAMINED == EXAMINED - 1:
-                self._give_turns(anyio.current_time())
+                self._give_turns(loop_time())
                 await anyio.lowlevel.checkpoint()
             if entry.over or entry.granted or entry.due is None:
                 continue
-            now = anyio.current_time()
+            now = loop_time()
             if (due := entry.due(now)) < entry.at - EARLY:
                 self._push(entry, due)
-        self._examined_at = anyio.current_time()
+        self._examined_at = loop_time()

@@ -15,6 +15,8 @@ from statistics import median
 
 #: Latest durations that are kept.
 KEPT = 96
+#: Durations that a plan is made of at most: of more, every second, third or further one.
+POINTS = 32
 #: What a look costs in seconds of lateness: a share of the age at which it is made, and a constant.
 #: With durations spread evenly over ±15 %, the share means about five looks and 1.5 % lateness; the
 #: constant allows short renders 40 ms more, for fewer than three looks (DESIGN.md, Looks).
@@ -29,8 +31,9 @@ CLOSEST_GAP = 0.02
 GAP_GROWTH = 3.0
 GAP_WEIGHT = 0.5
 #: Of a wide interval only the part from this share of its end on is believed to hold the end: the
-#: next looks move towards it, and do not jump.
-WIDEST = 0.95
+#: next looks move towards it, and do not jump. The share is such that what fal does not measure is
+#: noticed as what it does: with more, durations are taken for longer, and looks are late.
+WIDEST = 0.92
 #: From this duration on, one look is made early: what a runner refuses ends within seconds.
 EARLY_FROM = 20.0
 EARLY_SHARE = 0.1
@@ -64,6 +67,13 @@ class ServiceTimes:
         if self._typical is None:
             self._typical = median(seconds for seconds, _ in self._seen)
         return self._typical
+
+    @property
+    def longest(self) -> float:
+        """The longest that was seen, with what passes beside it; infinite where none was."""
+        if not self._seen:
+            return math.inf
+        return max(seconds for seconds, _ in self._seen) + self._overhead
 
     @property
     def known(self) -> bool:
@@ -111,7 +121,7 @@ class ServiceTimes:
         """
         if self._new > len(self._seen) // 8 or not self._ages:
             durations = sorted(seconds + self._overhead * told for seconds, told in self._seen)
-            self._ages = plan(widened(durations))
+            self._ages = plan(widened(durations[::-1][:: -(-len(durations) // POINTS)][::-1]))
             self._new = 0
         if age < 0 and self.typical >= EARLY_FROM:
             return min(EARLY_SHARE * self._ages[0], EARLY_AT_MOST)

@@ -89,6 +89,7 @@ def _accepted(body: JSON, rebuild: Callable[[str], Handle]) -> Accepted | None:
 
 #: Hosts that the key may be sent to; URLs of other hosts are replaced by ones built from the id.
 _FAL_HOSTS = ("fal.run", "falrun.com", "fal.ai")
+_BELOW_FAL_HOSTS = tuple(f".{name}" for name in _FAL_HOSTS)
 
 #: Strict on purpose: what two URL parsers could read as different hosts does not match.
 _ADDRESS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+)(?::443)?(?:[/?][!-~]*)?")
@@ -98,7 +99,7 @@ def trusted(url: object) -> bool:
     """Whether the key may be sent to this address."""
     found = _ADDRESS.fullmatch(url) if isinstance(url, str) else None
     host = found["host"].lower() if found else ""
-    return host in _FAL_HOSTS or host.endswith(tuple(f".{name}" for name in _FAL_HOSTS))
+    return host in _FAL_HOSTS or host.endswith(_BELOW_FAL_HOSTS)
 
 
 def _refusal(answer: Answer, body: JSON) -> Failure:

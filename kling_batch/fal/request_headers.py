@@ -35,6 +35,8 @@ def tags_header(tags: Mapping[str, str]) -> str:
 
 def _plain(text: str) -> str:
     """The text without accents."""
+    if text.isascii():
+        return text
     return "".join(each for each in normalize("NFKD", text) if not combining(each))
 
 

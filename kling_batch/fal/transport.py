@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from functools import cache
 from types import TracebackType
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ from fal_client.client import USER_AGENT
 
 from kling_batch.wire.addresses import address_of, parsed
 from kling_batch.wire.environment import usable_no_proxy
-from kling_batch.wire.headers import Authorized, WithHeaders
+from kling_batch.wire.headers import Authorized
 from kling_batch.wire.logged import Logged
-from kling_batch.wire.protocol import Reply, Request, Wire, WireError
+from kling_batch.wire.protocol import Reply, Request, Timeouts, Wire, WireError
 from kling_batch.wire.routes import Gateway, for_files, network
 
 #: fal's second domains, and how long its client waits for a connection to either
@@ -40,11 +40,16 @@ class BackupDomains:
         """See `Wire.send`."""
         host = address_of(request.url).host
         if host in _DOUBLED:
-            connect = min(request.timeouts.connect, BACKUP_CONNECT_TIMEOUT)
-            request = replace(request, timeouts=request.timeouts._replace(connect=connect))
+            request = request._replace(timeouts=_sooner(request.timeouts))
         if host not in BACKUP_DOMAINS:
             return self._wire.send(request)
         return _OnEither(self._wire, request, BACKUP_DOMAINS[host])
+
+
+@cache
+def _sooner(timeouts: Timeouts) -> Timeouts:
+    """For one of two domains; reads and submissions have one value each."""
+    return timeouts._replace(connect=min(timeouts.connect, BACKUP_CONNECT_TIMEOUT))
 
 
 class _OnEither(AbstractAsyncContextManager[Reply]):
@@ -61,7 +66,7 @@ class _OnEither(AbstractAsyncContextManager[Reply]):
                 raise
             url = str(parsed(self._request.url).copy_with(host=self._backup))
             try:
-                return await self._enter(replace(self._request, url=url))
+                return await self._enter(self._request._replace(url=url))
             except WireError as second:
                 # Of two domains that do not connect, the first is told.
                 if second.connected or second.began:
@@ -128,4 +133,4 @@ async def connections(
 
 def _lines(api: Wire, files: Wire, auth: str) -> Lines:
     agent = {"User-Agent": USER_AGENT}
-    return Lines(Authorized(api, agent, auth), for_files(WithHeaders(files, agent)))
+    return Lines(Authorized(api, agent, auth), for_files(files, agent))

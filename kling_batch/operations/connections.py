@@ -7,7 +7,7 @@ not decide about jobs or money.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from random import Random
 
@@ -24,7 +24,7 @@ from kling_batch.operations.moving import moving
 from kling_batch.operations.services import now
 from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
-from kling_batch.output.worker import Threads
+from kling_batch.output.worker import RunThreads
 from kling_batch.planning.plan import Action, Plan, PlannedJob
 from kling_batch.renditions.elsewhere import Elsewhere
 from kling_batch.settings import Settings
@@ -93,29 +93,30 @@ async def run_context(
     # With fal-client, which loads only where something is sent.
     from kling_batch.fal.upload import FalUploader  # noqa: PLC0415
 
-    async with connect(gateway, auth, trace=trace) as fal:
+    async with AsyncExitStack() as stack:
+        fal = await stack.enter_async_context(connect(gateway, auth, trace=trace))
         factors = await dearer_units(fal.queue, priced)
-        worker = Threads(FILE_THREADS)
+        worker = stack.enter_context(RunThreads(FILE_THREADS))
         uploader = FalUploader(auth, gateway=gateway)
         here = Downloader(fal.files, worker)
-        async with moving(
-            settings, here, worker, gateway=gateway, notify=notify, offer=offer
-        ) as files:
-            yield RunContext(
-                ledger=ledger,
-                queue=fal.queue,
-                fetcher=files.fetcher,
-                downloads=files.downloads,
-                uploader=uploader if trace is None else LoggedUploads(uploader, trace),
-                store=files.store,
-                worker=files.worker,
-                log_worker=Threads(1),
-                policy=policy,
-                now=now,
-                rng=Random(),  # noqa: S311 - jitter, not a secret
-                notify=notify,
-                cost_of=partial(dearer_cost, factors),
-                price_factors=factors,
-                media=makes_files,
-                account=AccountWatch(bills),
-            )
+        files = await stack.enter_async_context(
+            moving(settings, here, worker, gateway=gateway, notify=notify, offer=offer)
+        )
+        yield RunContext(
+            ledger=ledger,
+            queue=fal.queue,
+            fetcher=files.fetcher,
+            downloads=files.downloads,
+            uploader=uploader if trace is None else LoggedUploads(uploader, trace),
+            store=files.store,
+            worker=files.worker,
+            log_worker=stack.enter_context(RunThreads(1)),
+            policy=policy,
+            now=now,
+            rng=Random(),  # noqa: S311 - jitter, not a secret
+            notify=notify,
+            cost_of=partial(dearer_cost, factors),
+            price_factors=factors,
+            media=makes_files,
+            account=AccountWatch(bills),
+        )

@@ -132,6 +132,10 @@ class OutputStore:
             return ObjectAddress(stored)
         return Path(os.path.normpath(self._base / stored))
 
+    def is_remote(self, batch: str) -> bool:
+        """Whether a batch's outputs go to an object store."""
+        return isinstance(self._roots[batch], ObjectAddress)
+
     def wanted(self, batch: str, relative: str) -> Location:
         """The final location of an output of a batch."""
         return self._roots[batch] / relative

@@ -48,7 +48,7 @@ class Approval:
         """
         if told := unpriced_under_cap(plan, self.settings):
             raise UsageError(told)
-        payable = [item for item in plan.items if self._may_pay(item)]
+        payable = [item for item in plan.items if _is_payment(item)]
         if not payable or self.unread is not None:
             return
         if self.confirm is not None:
@@ -78,7 +78,7 @@ class Approval:
         if self._bounded_by_money:
             return ""
         ratios = ledger.highest_cost_ratios()
-        payable = [item.job.endpoint for item in plan.items if self._may_pay(item)]
+        payable = [item.job.endpoint for item in plan.items if _is_payment(item)]
         times = max((ratios.get(endpoint, 1.0) for endpoint in payable), default=1.0)
         if times < ALARM:
             return ""
@@ -103,7 +103,7 @@ class Approval:
         return frozenset(
             item.job.key
             for item in plan.items
-            if self._may_pay(item) or (all_others and self._may_be_paid_later(item))
+            if _is_payment(item) or (all_others and self._may_be_paid_later(item))
         )
 
     @property
@@ -111,10 +111,6 @@ class Approval:
         """Whether spending is bounded by a cap, by a single job, or by the emulator (free)."""
         emulated = self.settings.service == "emulator"
         return emulated or self.single or self.settings.budget.total is not None
-
-    def _may_pay(self, item: PlannedJob) -> bool:
-        """Whether this is a payment."""
-        return _is_payment(item)
 
     def _may_be_paid_later(self, item: PlannedJob) -> bool:
         """Whether a next attempt of what the plan only collects may be a payment."""

@@ -78,6 +78,8 @@ def check_headers(request: Request) -> None:
     Raises:
         WireError: nothing was sent.
     """
+    if (text := "".join(request.headers.values())).isascii() and text.isprintable():
+        return
     for name, value in request.headers.items():
         if not (value.isascii() and value.isprintable()):
             raise WireError("LocalProtocolError", f"the header {name} cannot be sent", began=False)

@@ -47,7 +47,7 @@ class Proxies:
     def choose(self, url: Address) -> Proxy | None:
         """The proxy for an address; None where it is reached directly."""
         proxy = self.by_scheme.get(url.scheme) or self.by_scheme.get("all")
-        if proxy is None or any(_matches(pattern, url) for pattern in self.exceptions):
+        if self.exceptions and any(_matches(pattern, url) for pattern in self.exceptions):
             return None
         return proxy
 

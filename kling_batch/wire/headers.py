@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 
 from kling_batch.wire.protocol import Reply, Request, Wire
 
@@ -18,7 +17,7 @@ class WithHeaders:
 
     def send(self, request: Request) -> AbstractAsyncContextManager[Reply]:
         """See `Wire.send`."""
-        return self._wire.send(replace(request, headers={**self._headers, **request.headers}))
+        return self._wire.send(request._replace(headers={**self._headers, **request.headers}))
 
 
 class Authorized(WithHeaders):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 
@@ -24,13 +24,12 @@ class Timeouts(NamedTuple):
 READ_TIMEOUTS = Timeouts(connect=15.0, read=30.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP request; no redirect is followed, no cookie kept."""
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     body: bytes | None = None
     timeouts: Timeouts = READ_TIMEOUTS
     #: The body of the answer as the server sent it, compressed or not.

@@ -6,8 +6,8 @@ what is asked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 
 from kling_batch.wire.addresses import parsed
 from kling_batch.wire.environment import Proxies, httpx_client, proxies, trusted
@@ -31,12 +31,12 @@ class Gateway:
         """Pass on under the emulator's address."""
         url = parsed(request.url)
         path = url.raw_path.decode("ascii")
-        return self._wire.send(replace(request, url=f"{self._base}/{url.host}{path}"))
+        return self._wire.send(request._replace(url=f"{self._base}/{url.host}{path}"))
 
 
-def for_files(wire: Wire) -> Wire:
-    """A wire for output files: redirected, the bodies as they are stored."""
-    return Redirected(WithHeaders(wire, {"Accept-Encoding": "identity"}))
+def for_files(wire: Wire, headers: Mapping[str, str]) -> Wire:
+    """A wire for output files with these headers: redirected, the bodies as they are stored."""
+    return Redirected(WithHeaders(wire, {**headers, "Accept-Encoding": "identity"}))
 
 
 def network(*, direct: bool) -> AbstractAsyncContextManager[Wire]:

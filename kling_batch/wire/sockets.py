@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,7 @@ import yarl
 
 from kling_batch.wire.addresses import Address, address_of, check_headers
 from kling_batch.wire.environment import Proxies
-from kling_batch.wire.protocol import Request, WireError
+from kling_batch.wire.protocol import Request, Timeouts, WireError
 
 #: Seconds after which an idle connection is not used again. Servers close idle ones after five and
 #: more, and a POST that meets such an end is doubt about money; so its connections are apart.
@@ -154,7 +154,6 @@ class SocketWire:
         self, session: aiohttp.ClientSession, request: Request, url: Address, left: _Departure
     ) -> aiohttp.ClientResponse:
         proxy = self._proxies.choose(url)
-        connect, read = request.timeouts
         return await session.request(
             request.method,
             yarl.URL(url.text, encoded=True),
@@ -162,7 +161,7 @@ class SocketWire:
             data=request.body,
             proxy=None if proxy is None else yarl.URL(proxy.address),
             proxy_headers=None if proxy is None else dict(proxy.headers),
-            timeout=aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=read),
+            timeout=_limits(request.timeouts),
             allow_redirects=False,
             auto_decompress=not request.raw,
             trace_request_ctx=left,
@@ -235,9 +234,9 @@ class _Reply:
     @cached_property
     def headers(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
-        for raw_name, raw_value in self._response.raw_headers:
-            name, value = _decoded(raw_name).lower(), _decoded(raw_value)
-            found[name] = f"{found[name]}, {value}" if name in found else value
+        for name, text in self._response.headers.items():
+            key, value = name.lower(), text if text.isascii() else _whole(text)
+            found[key] = f"{found[key]}, {value}" if key in found else value
         return found
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -251,12 +250,20 @@ class _Reply:
             raise _wire_error(error, began=True) from None
 
 
-def _decoded(raw: bytes) -> str:
-    """A header's text; what is no UTF-8 must not become half characters, which no file takes."""
+@cache
+def _limits(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    """The same in aiohttp's words; a run has few of them."""
+    connect, read = timeouts
+    return aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=read)
+
+
+def _whole(text: str) -> str:
+    """A header's text; what was no UTF-8 must not stay half characters, which no file takes."""
     try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape").decode("latin-1")
+    return text
 
 
 def _read_before(content: aiohttp.StreamReader) -> bytes:

@@ -30,6 +30,8 @@ from kling_batch.workers.trust import FAILURES, Trust, visible
 MOST = 256
 #: Seconds after which a rendition is given up and made here; a command has its own limit.
 RENDITION_SECONDS = 900.0
+#: Seconds after which those that wait for a worker look who is there: workers come and go untold.
+LOOK_SECONDS = 1.0
 #: Renditions that a worker of which nothing is known yet is thought to make at once.
 _UNKNOWN = 1
 _REST = "the renditions of this run are made on this machine"
@@ -61,6 +63,8 @@ class Renderers:
     _failures: Counter[str] = field(default_factory=Counter)
     #: Targets of tasks that are lost: something may be left of them.
     _left: list[Path] = field(default_factory=list)
+    #: Set, and replaced, when a worker has finished a task.
+    _freed: anyio.Event = field(default_factory=anyio.Event)
     #: Files whose renditions are out at most.
     most: int = MOST
 
@@ -105,7 +109,8 @@ class Renderers:
             best = min(able, key=lambda w: self._out[w] / self._room(w))
             if self._out[best] < self._room(best):
                 return best
-            await anyio.sleep(0.02)
+            with anyio.move_on_after(LOOK_SECONDS):
+                await self._freed.wait()
         return None
 
     def _room(self, worker: str) -> int:
@@ -122,6 +127,8 @@ class Renderers:
             yield
         finally:
             self._out[worker] -= 1
+            freed, self._freed = self._freed, anyio.Event()
+            freed.set()
 
     async def _ask(
         self, worker: str, source: Location, sha256: str, orders: Sequence[RenditionOrder]

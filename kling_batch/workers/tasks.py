@@ -29,7 +29,6 @@ from kling_batch.output.files import describe_error
 from kling_batch.output.store import put as put_into_store
 from kling_batch.output.store_errors import StoreError
 from kling_batch.output.worker import Threads
-from kling_batch.wire.headers import WithHeaders
 from kling_batch.wire.protocol import Wire
 from kling_batch.wire.routes import Gateway, for_files, network
 
@@ -179,7 +178,7 @@ async def _download(order: FetchOrder, path: Path) -> FetchOutcome:
     async with network(direct=order.gateway is not None) as sockets:
         wire: Wire = sockets if order.gateway is None else Gateway(sockets, order.gateway)
         agent = {"User-Agent": f"kling-batch/{__version__}"}
-        downloader = Downloader(for_files(WithHeaders(wire, agent)), Threads(1))
+        downloader = Downloader(for_files(wire, agent), Threads(1))
         return await downloader.fetch(order.file, path)
 
 

@@ -58,59 +58,57 @@ def lateness(rig: Rig, since: int = 0) -> float:
     return fmean(parse_time(at).timestamp() - ends[request_id] for request_id, at in read.items())
 
 
-@pytest.mark.parametrize(
-    ("seconds", "jitter", "most"), [(2.0, 0.0, 5.5), (2.0, 0.15, 6.0), (94.0, 0.15, 12.0)]
-)
+@pytest.mark.parametrize(("seconds", "jitter", "most"), [(2.0, 0.15, 6.0), (94.0, 0.15, 12.0)])
 def test_with_learned_durations_a_job_costs_few_requests_and_is_noticed_at_once(
     tmp_path: Path, seconds: float, jitter: float, most: float
 ) -> None:
     rig = Rig(tmp_path, renders(seconds, jitter))
-    learned, jobs = make_jobs(40), make_jobs(200)[40:]
+    learned, jobs = make_jobs(40), make_jobs(100)[40:]
     rig.run(learned, concurrency=40)
     counting = Counting(rig)
 
     rig.run(jobs, concurrency=40, transport=counting)
 
-    assert rig.states(jobs) == [State.SUCCEEDED] * 160
-    assert counting.kinds.total() / 160 <= most
+    assert rig.states(jobs) == [State.SUCCEEDED] * 60
+    assert counting.kinds.total() / 60 <= most
     # At 2 s, few requests are chosen over 40 ms; the order of trio's tasks is random, too.
     assert lateness(rig, since=40) <= 0.02 * seconds + 0.08
-    paid_once(rig, 200)
+    paid_once(rig, 100)
 
 
 def test_the_default_rate_keeps_forty_slots_busy(tmp_path: Path) -> None:
-    """120 clips of two seconds at 40 slots: three rounds, nearly back to back."""
+    """80 clips of two seconds at 40 slots: two rounds, nearly back to back."""
     rig = Rig(tmp_path, renders(2.0, 0.0))
-    jobs = make_jobs(120)
+    jobs = make_jobs(80)
 
     rig.run(jobs, concurrency=40, rate=default_rate(40))
 
     ends = [each.finished_at for each in rig.world.books.accepted]
     began = min(each.accepted_at for each in rig.world.books.accepted)
-    assert max(end for end in ends if end is not None) - began <= 3 * 2.3 + 1
-    paid_once(rig, 120)
+    assert max(end for end in ends if end is not None) - began <= 2 * 2.3 + 1
+    paid_once(rig, 80)
 
 
 def test_a_resumed_run_looks_at_all_that_is_open_soon_and_not_at_once(tmp_path: Path) -> None:
     rig = Rig(tmp_path, renders(30.0, slots=10_000))
-    jobs = make_jobs(200)
+    jobs = make_jobs(100)
     rig.run(jobs, detach=True, rate=1000.0)
     rig.epoch += timedelta(minutes=20)
     counting = Counting(rig)
 
     rig.run(jobs, transport=counting)
 
-    assert rig.states(jobs) == [State.SUCCEEDED] * 200
-    assert counting.kinds["status"] == 200
+    assert rig.states(jobs) == [State.SUCCEEDED] * 100
+    assert counting.kinds["status"] == 100
     assert counting.since(0, 0.1) < 60
     assert max(counting.reads) < 5
-    paid_once(rig, 200)
+    paid_once(rig, 100)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_reads_that_are_throttled_become_rare_and_recover(tmp_path: Path, status: int) -> None:
     rig = Rig(tmp_path, renders(5.0))
-    jobs = make_jobs(80)
+    jobs = make_jobs(50)
     counting = Counting(rig)
 
     async def trouble(_: Engine) -> None:
@@ -122,15 +120,15 @@ def test_reads_that_are_throttled_become_rare_and_recover(tmp_path: Path, status
 
     rig.run(jobs, concurrency=40, transport=counting, stop=trouble)
 
-    assert rig.states(jobs) == [State.SUCCEEDED] * 80
+    assert rig.states(jobs) == [State.SUCCEEDED] * 50
     assert counting.since(20, 120) <= 105  # one a second, where 40 requests are due
     assert max(counting.reads) < 123 + 60
-    paid_once(rig, 80)
+    paid_once(rig, 50)
 
 
 def test_a_throttled_rate_of_submissions_shrinks_and_recovers(tmp_path: Path) -> None:
     rig = Rig(tmp_path, renders(2.0, slots=1000))
-    jobs = make_jobs(120)
+    jobs = make_jobs(60)
     posts: list[float] = []
 
     class Watching(Bent):
@@ -152,6 +150,6 @@ def test_a_throttled_rate_of_submissions_shrinks_and_recovers(tmp_path: Path) ->
         stop=trouble,
     )
 
-    assert rig.states(jobs) == [State.SUCCEEDED] * 120
-    assert sum(at < 20 for at in posts) < 120
-    paid_once(rig, 120)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 60
+    assert sum(at < 20 for at in posts) < 60
+    paid_once(rig, 60)

@@ -53,5 +53,30 @@ def test_names_are_held_one_after_the_other_and_forgotten(tmp_path: Path) -> Non
     trio.run(work, clock=trio.testing.MockClock(autojump_threshold=0))
 
     assert log == ["a begins", "c begins", "a ends", "b begins", "c ends", "b ends"]
-    assert locks._locks == {}
-    assert not locks._users
+    assert locks._lines == {}
+
+
+def test_who_is_cancelled_while_it_waits_leaves_the_line(tmp_path: Path) -> None:
+    locks = NameLocks()
+    log: list[str] = []
+    one, two = tmp_path / "one", tmp_path / "two"
+
+    async def hold(word: str, seconds: float, *names: Path) -> None:
+        with anyio.move_on_after(seconds):
+            async with locks.held(*names):
+                log.append(word)
+                await anyio.sleep(1)
+
+    async def work() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hold, "a", 2, two)
+            await anyio.sleep(0.1)
+            tasks.start_soon(hold, "b", 0.2, one, two)
+            await anyio.sleep(0.1)
+            tasks.start_soon(hold, "c", 2, two)
+            tasks.start_soon(hold, "d", 2, one)
+
+    trio.run(work, clock=trio.testing.MockClock(autojump_threshold=0))
+
+    assert log == ["a", "d", "c"]
+    assert locks._lines == {}

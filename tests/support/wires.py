@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from ssl import SSLContext
 from typing import Literal
 
@@ -47,4 +46,4 @@ class Impatient:
         self._wire, self._seconds = wire, seconds
 
     def send(self, request: Request) -> AbstractAsyncContextManager[Reply]:
-        return self._wire.send(replace(request, timeouts=Timeouts(5.0, self._seconds)))
+        return self._wire.send(request._replace(timeouts=Timeouts(5.0, self._seconds)))

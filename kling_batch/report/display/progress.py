@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from itertools import islice
 from sys import intern
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from kling_batch.core.events import EventKind, Pace, RunEvent
 from kling_batch.core.jobs import JSON, Job, JobKey
@@ -39,8 +38,7 @@ Name: TypeAlias = tuple[str, str]
 _LOOKED_AT = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One job at this moment."""
 
     batch: str
@@ -149,7 +147,7 @@ class Progress:
             self.throughput.ended(at, line.work)
         if changed.phase not in MOVING:
             for duplicate in self._duplicates.get(name, ()):
-                self._put(duplicate, replace(self.lines[duplicate], phase=changed.phase, since=at))
+                self._put(duplicate, self.lines[duplicate]._replace(phase=changed.phase, since=at))
         return changed
 
     def _put(self, name: Name, line: Line) -> None:
@@ -329,8 +327,7 @@ def _after(line: Line, event: RunEvent, at: float) -> Line:
     phase = _phase(event, line.phase)
     seconds = event.data.get("seconds")
     accepted = at if event.kind is EventKind.SUBMITTED else line.accepted
-    return replace(
-        line,
+    return line._replace(
         phase=phase,
         since=line.since if phase is line.phase else at,
         note=_note(event, phase),

@@ -101,7 +101,7 @@ function spread(values, show) {
 function drawOverview() {
   $("overview").hidden = !items.length;
   const number = items.filter((item) => !item.older).length;
-  $("number").textContent = plural(number, "render");
+  $("number").textContent = plural(number, "job");
   if (!$("overview").open || !items.length) return;
   const modes = new Map();
   for (const item of items) {

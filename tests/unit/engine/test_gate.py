@@ -330,7 +330,7 @@ def test_a_cost_far_above_it_ends_the_buying(ledger: Ledger) -> None:
     assert stop.code is ExitCode.BUDGET
     assert stop.reason == (
         "job-0 cost $4.20, estimated $0.42: the prices are not the catalogue's; nothing more is "
-        "submitted. To compare them: kling-batch plan --live-prices"
+        "submitted. To compare them: kling-batch plan MANIFEST --live-prices"
     )
 
 

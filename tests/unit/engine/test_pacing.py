@@ -32,7 +32,8 @@ def times(
 
     async def take(at: float) -> None:
         await anyio.sleep_until(at)
-        await rate.take()
+        if not rate.take_now():
+            await rate.take()
         got.append(anyio.current_time())
 
     async def hold(at: float, seconds: float) -> None:
@@ -65,6 +66,21 @@ def test_a_burst_is_allowed_after_a_pause_and_only_then() -> None:
 
 def test_idle_time_is_not_saved_up() -> None:
     assert times(Rate(1.0), [0.0, 50.0, 50.0]) == pytest.approx([0, 50, 51])
+
+
+def test_nobody_passes_those_who_wait_in_line() -> None:
+    async def main() -> list[bool]:
+        rate, got = Rate(1.0), list[bool]()
+        async with anyio.create_task_group() as tasks:
+            for at, waits in ((0.0, False), (0.1, True), (0.9, False), (1.5, False), (2.0, False)):
+                await anyio.sleep_until(at)
+                if waits:
+                    tasks.start_soon(rate.take)
+                else:
+                    got.append(rate.take_now())
+        return got
+
+    assert virtually(main) == [True, False, False, True]
 
 
 def test_a_hold_stops_everybody_also_the_one_who_waits_already() -> None:

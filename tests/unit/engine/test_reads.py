@@ -16,6 +16,7 @@ from kling_batch.engine.reads import (
     LONGEST_HOLD,
     MOST_UNDER_WAY,
     START_RATE,
+    WHILE_SUBMITTING,
     ReadBudget,
     Reads,
 )
@@ -69,6 +70,29 @@ def at(moment: float) -> Callable[[float], float]:
 
 
 # -- turns -------------------------------------------------------------------------------------
+
+
+def test_looks_are_few_while_jobs_are_submitted_and_results_are_not() -> None:
+    looks, results = Fal(), Fal()
+
+    async def work(reads: Reads) -> None:
+        reads.budget.open = 1000
+        reads.submitting(yes=True)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(reads.read, looks, at(0.0))
+            await anyio.sleep(0.1)
+            for _ in range(20):
+                tasks.start_soon(reads.read, results)
+            await anyio.sleep(0.1 + WHILE_SUBMITTING / 2)
+            reads.submitting(yes=False)
+
+    served(work)
+
+    held = 0.2 + WHILE_SUBMITTING / 2
+    assert 9 <= looks.since(0.0, held) <= 11
+    assert results.since(0.1, 0.11 + 20 / START_RATE) == 20
+    assert looks.since(held, held + 1e-3) > 1  # at once, and not when the next would have been due
 
 
 def test_each_read_begins_when_it_is_due() -> None:

@@ -4,35 +4,96 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 import pytest
 
-from kling_batch.output.worker import FileWorker, InLoop, Threads
+from kling_batch.output.worker import FileWorker, InLoop, RunThreads, Threads
+
+Made: TypeAlias = Callable[[], AbstractContextManager[FileWorker]]
 
 
-def workers() -> list[partial[FileWorker]]:
-    return [partial(Threads, 2), partial(InLoop)]
+@contextmanager
+def threads(most: int) -> Iterator[FileWorker]:
+    yield Threads(most)
 
 
-def test_the_loop_goes_on_while_a_thread_works() -> None:
+@contextmanager
+def in_loop() -> Iterator[FileWorker]:
+    yield InLoop()
+
+
+def threaded(most: int) -> list[Made]:
+    return [partial(threads, most), partial(RunThreads, most)]
+
+
+def workers() -> list[Made]:
+    return [*threaded(2), in_loop]
+
+
+@pytest.mark.parametrize("make", threaded(1))
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_loop_goes_on_while_a_thread_works(make: Made, backend: str) -> None:
     gate = threading.Event()
 
     async def work() -> bool:
-        worker = Threads(1)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(worker.run, gate.wait, 60)
-            await anyio.sleep(0.01)
-            gate.set()  # only a loop that is free comes here
+        with make() as worker:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(worker.run, gate.wait, 60)
+                await anyio.sleep(0.01)
+                gate.set()  # only a loop that is free comes here
         return gate.is_set()
 
-    assert anyio.run(work)
+    assert anyio.run(work, backend=backend)
+
+
+@pytest.mark.parametrize("make", threaded(2))
+def test_so_many_work_at_a_time_and_the_others_wait(make: Made) -> None:
+    begun: list[int] = []
+    two, gate = threading.Barrier(2), threading.Event()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number < 2:
+            two.wait(60)  # a third one at once would be among the two
+            gate.wait(60)
+
+    async def main() -> list[int]:
+        with make() as worker:
+            async with anyio.create_task_group() as tasks:
+                for number in range(4):
+                    tasks.start_soon(worker.run, work, number)
+                await anyio.sleep(0.01)
+                before = sorted(begun)
+                gate.set()
+        return before
+
+    assert anyio.run(main) == [0, 1]
+    assert sorted(begun) == [0, 1, 2, 3]
+
+
+def test_threads_end_with_their_run() -> None:
+    async def main() -> None:
+        with RunThreads(2) as worker:
+            await worker.run(len, "")
+
+    before = threading.active_count()
+    anyio.run(main)
+    for thread in threading.enumerate():
+        if thread.name == "file worker":
+            thread.join(60)
+
+    assert threading.active_count() <= before
 
 
 @pytest.mark.parametrize("make", workers())
-def test_what_only_the_loop_may_do_is_done_there(make: partial[FileWorker]) -> None:
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_only_the_loop_may_do_is_done_there(make: Made, backend: str) -> None:
     threads: list[int] = []
 
     def in_loop(number: int) -> int:
@@ -40,25 +101,25 @@ def test_what_only_the_loop_may_do_is_done_there(make: partial[FileWorker]) -> N
         return number + 1
 
     async def work() -> int:
-        worker = make()
-        return await worker.run(lambda: worker.in_loop(in_loop, 41))
+        with make() as worker:
+            return await worker.run(lambda: worker.in_loop(in_loop, 41))
 
-    assert anyio.run(work) == 42
+    assert anyio.run(work, backend=backend) == 42
     assert threads == [threading.get_ident()]
 
 
 @pytest.mark.parametrize("make", workers())
-def test_an_error_of_the_work_is_raised_where_it_was_asked_for(
-    make: partial[FileWorker], tmp_path: Path
-) -> None:
+def test_an_error_of_the_work_is_raised_where_it_was_asked_for(make: Made, tmp_path: Path) -> None:
     async def work() -> None:
-        await make().run(os.unlink, tmp_path / "nothing")
+        with make() as worker:
+            await worker.run(os.unlink, tmp_path / "nothing")
 
     with pytest.raises(FileNotFoundError):
         anyio.run(work)
 
 
-def test_what_has_begun_ends_although_it_is_cancelled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", threaded(1))
+def test_what_has_begun_ends_although_it_is_cancelled(make: Made, tmp_path: Path) -> None:
     gate = threading.Event()
 
     async def cancel(begun: anyio.Event, scope: anyio.CancelScope) -> None:
@@ -67,17 +128,18 @@ def test_what_has_begun_ends_although_it_is_cancelled(tmp_path: Path) -> None:
         gate.set()
 
     async def work() -> None:
-        worker, begun = Threads(1), anyio.Event()
+        begun = anyio.Event()
 
         def slowly() -> None:
             worker.in_loop(begun.set)
             gate.wait(60)
             (tmp_path / "done").touch()
 
-        async with anyio.create_task_group() as tasks:
-            with anyio.CancelScope() as scope:
-                tasks.start_soon(cancel, begun, scope)
-                await worker.run(slowly)
+        with make() as worker:
+            async with anyio.create_task_group() as tasks:
+                with anyio.CancelScope() as scope:
+                    tasks.start_soon(cancel, begun, scope)
+                    await worker.run(slowly)
 
     anyio.run(work)
 

@@ -344,7 +344,7 @@ def test_without_scripts_there_are_the_files() -> None:
 
 
 def test_the_emulator_is_named_and_an_empty_ledger_too() -> None:
-    assert "1 render , charged $0.42" in page(entry()).text
+    assert "1 job , charged $0.42" in page(entry()).text
     assert page().items == []
 
 
@@ -475,7 +475,7 @@ def test_every_file_that_the_page_names_is_there(rig: Rig) -> None:
     assert len(sources) == 16
     assert all((rig.folder / unquote(source)).is_file() for source in sources)
     assert (
-        "9 renders , would have cost $1.80 on fal, and perhaps $0.42 more;"
+        "9 jobs , would have cost $1.80 on fal, and perhaps $0.42 more;"
         " nothing was paid: this is the emulator" in shown.text
     )
     assert "as of 2026-05-01 12:30 UTC" in shown.text

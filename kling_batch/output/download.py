@@ -210,7 +210,7 @@ class Downloader:
             raise Broken(doubt, restart=True)
         # Durable before it gets its name: a final name never shows half a file.
         part.sync()
-        part.close()
+        part.close()  # here, not in the loop
         named = file.content_type or "application/octet-stream"
         ext, content_type = kind or (_named_ext(file), named)
         return Fetched(

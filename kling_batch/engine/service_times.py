@@ -60,6 +60,7 @@ class ServiceTimes:
         self._ages: list[float] = []
         self._new = 0
         self._typical: float | None = None
+        self._longest: float | None = None
 
     @property
     def typical(self) -> float:
@@ -71,9 +72,9 @@ class ServiceTimes:
     @property
     def longest(self) -> float:
         """The longest that was seen, with what passes beside it; infinite where none was."""
-        if not self._seen:
-            return math.inf
-        return max(seconds for seconds, _ in self._seen) + self._overhead
+        if self._longest is None:
+            self._longest = max((seconds for seconds, _ in self._seen), default=math.inf)
+        return self._longest + self._overhead
 
     @property
     def known(self) -> bool:
@@ -111,7 +112,7 @@ class ServiceTimes:
 
     def _add(self, seconds: float, *, told: bool) -> None:
         self._seen.append((seconds, told))
-        self._typical = None
+        self._typical = self._longest = None
         self._new += 1
 
     def next_after(self, age: float) -> float:

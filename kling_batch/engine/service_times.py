@@ -45,6 +45,8 @@ TAIL_LIMIT = 0.1
 #: By how much the assumed overhead shrinks where a first look found the request finished: it may
 #: have been finished for a while.
 OVERHEAD_DECAY = 0.97
+#: Latest overheads that the median is taken of.
+OVERHEADS = 9
 _GOLDEN = 0.618033988749895
 
 
@@ -56,6 +58,7 @@ class ServiceTimes:
         #: Duration, and whether fal told it: then it lacks the overhead.
         self._seen: deque[tuple[float, bool]] = deque(maxlen=KEPT)
         self._overhead = 0.0
+        self._overheads: deque[float] = deque(maxlen=OVERHEADS)
         self._fraction = 0.5
         self._ages: list[float] = []
         self._new = 0
@@ -104,11 +107,13 @@ class ServiceTimes:
         self._add(lower + self._fraction * (upper - lower), told=False)
 
     def _follow_overhead(self, lower: float, upper: float) -> None:
-        """What passes beside fal's own measure: start, network; between these bounds this time."""
-        if lower > 0:
-            self._overhead += 0.5 * ((lower + upper) / 2 - self._overhead)
-        else:
-            self._overhead = min(self._overhead * OVERHEAD_DECAY, upper)
+        """What passes beside fal's own measure: start, network; between these bounds this time.
+
+        One that waited for a slot, unseen, must not count: hence the median.
+        """
+        middle = (lower + upper) / 2 if lower > 0 else min(self._overhead * OVERHEAD_DECAY, upper)
+        self._overheads.append(middle)
+        self._overhead = median(self._overheads)
 
     def _add(self, seconds: float, *, told: bool) -> None:
         self._seen.append((seconds, told))

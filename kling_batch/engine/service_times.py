@@ -45,8 +45,10 @@ TAIL_LIMIT = 0.1
 #: By how much the assumed overhead shrinks where a first look found the request finished: it may
 #: have been finished for a while.
 OVERHEAD_DECAY = 0.97
-#: Latest overheads that the median is taken of.
+#: Latest overheads that the median is taken of; and what one may be, as a share of the duration,
+#: besides a second. Where all are longer (cold starts), whole durations are learned instead.
 OVERHEADS = 9
+MOST_OVERHEAD = 0.1
 _GOLDEN = 0.618033988749895
 
 
@@ -98,7 +100,7 @@ class ServiceTimes:
         """
         upper = max(upper, lower)
         if told is not None and 0 <= told <= upper:
-            self._follow_overhead(lower - told, upper - told)
+            self._follow_overhead(lower - told, upper - told, MOST_OVERHEAD * told + 1.0)
             if lower <= told + self._overhead <= upper or not lower:
                 self._add(told, told=True)
                 return
@@ -106,14 +108,16 @@ class ServiceTimes:
         self._fraction = (self._fraction + _GOLDEN) % 1.0
         self._add(lower + self._fraction * (upper - lower), told=False)
 
-    def _follow_overhead(self, lower: float, upper: float) -> None:
+    def _follow_overhead(self, lower: float, upper: float, most: float) -> None:
         """What passes beside fal's own measure: start, network; between these bounds this time.
 
-        One that waited for a slot, unseen, must not count: hence the median.
+        More than `most` is rather a wait for a slot that was not seen: it must not make looks at
+        all others later, which would be found finished and so confirm it.
         """
         middle = (lower + upper) / 2 if lower > 0 else min(self._overhead * OVERHEAD_DECAY, upper)
-        self._overheads.append(middle)
-        self._overhead = median(self._overheads)
+        if middle <= most:
+            self._overheads.append(middle)
+            self._overhead = median(self._overheads)
 
     def _add(self, seconds: float, *, told: bool) -> None:
         self._seen.append((seconds, told))

@@ -106,17 +106,16 @@ class Look:
         else:
             due = self._service_look(start, last)
         line = self._kind.line
-        closest = CLOSEST
-        if line.waits and line.watched == self._number:
+        watched = line.waits and line.watched == self._number and self._running is None
+        if watched:
             due = min(due, self._next_sight(last))
         elif line.former == self._number:
             due = min(due, line.watch_from)
-        elif start is not None and start > self._accepted:
-            closest = max(closest, KNOWN_TO * line.motion.sight_interval)
         if self._last is None:
             return due
-        if line.watched != self._number:
-            closest = max(closest, CLOSEST_SHARE * (last - self._accepted))
+        closest = CLOSEST if watched else max(CLOSEST, CLOSEST_SHARE * (last - self._accepted))
+        if watched or start is None or start > self._accepted:
+            closest = max(closest, KNOWN_TO * line.motion.sight_interval)
         return min(max(due, last + closest), last + FARTHEST)
 
     def _service_look(self, start: float, last: float) -> float:

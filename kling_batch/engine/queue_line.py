@@ -158,13 +158,16 @@ class QueueLine:
     def _watch_another(self, at: float) -> None:
         """Whoever was watched waits no more."""
         self._turned = self.waits
-        self.watched = self._farthest()
-        if self.blind and self.watched is not None:
-            stride = max(1.0, self.motion.sight_interval * (self.motion.speed or 0.0))
-            place = bisect_left(self._open, self._running + stride)
-            self.watched = self._open[min(place, len(self._open) - 1)]
+        self.watched = self._one_ahead() if self.blind else self._farthest()
         if self.watched is None and self.waits:
             self.waits, self.empty_since = False, at
+
+    def _one_ahead(self) -> int | None:
+        """Who starts about when the queue is worth being seen again."""
+        stride = max(1.0, self.motion.sight_interval * (self.motion.speed or 0.0))
+        place = bisect_left(self._open, self._running + stride)
+        number = self._open[min(place, len(self._open) - 1)] if self._open else -1
+        return number if number > self._running else None
 
     def moved(self) -> bool:
         """Whether requests are due clearly sooner than when this was asked last."""

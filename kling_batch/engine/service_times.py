@@ -45,6 +45,10 @@ TAIL_LIMIT = 0.1
 #: By how much the assumed overhead shrinks where a first look found the request finished: it may
 #: have been finished for a while.
 OVERHEAD_DECAY = 0.97
+#: Latest overheads that the median is taken of; and what one may be, as a share of the duration,
+#: besides a second. Where all are longer (cold starts), whole durations are learned instead.
+OVERHEADS = 9
+MOST_OVERHEAD = 0.1
 _GOLDEN = 0.618033988749895
 
 
@@ -56,10 +60,12 @@ class ServiceTimes:
         #: Duration, and whether fal told it: then it lacks the overhead.
         self._seen: deque[tuple[float, bool]] = deque(maxlen=KEPT)
         self._overhead = 0.0
+        self._overheads: deque[float] = deque(maxlen=OVERHEADS)
         self._fraction = 0.5
         self._ages: list[float] = []
         self._new = 0
         self._typical: float | None = None
+        self._longest: float | None = None
 
     @property
     def typical(self) -> float:
@@ -71,9 +77,9 @@ class ServiceTimes:
     @property
     def longest(self) -> float:
         """The longest that was seen, with what passes beside it; infinite where none was."""
-        if not self._seen:
-            return math.inf
-        return max(seconds for seconds, _ in self._seen) + self._overhead
+        if self._longest is None:
+            self._longest = max((seconds for seconds, _ in self._seen), default=math.inf)
+        return self._longest + self._overhead
 
     @property
     def known(self) -> bool:
@@ -94,7 +100,7 @@ class ServiceTimes:
         """
         upper = max(upper, lower)
         if told is not None and 0 <= told <= upper:
-            self._follow_overhead(lower - told, upper - told)
+            self._follow_overhead(lower - told, upper - told, MOST_OVERHEAD * told + 1.0)
             if lower <= told + self._overhead <= upper or not lower:
                 self._add(told, told=True)
                 return
@@ -102,16 +108,20 @@ class ServiceTimes:
         self._fraction = (self._fraction + _GOLDEN) % 1.0
         self._add(lower + self._fraction * (upper - lower), told=False)
 
-    def _follow_overhead(self, lower: float, upper: float) -> None:
-        """What passes beside fal's own measure: start, network; between these bounds this time."""
-        if lower > 0:
-            self._overhead += 0.5 * ((lower + upper) / 2 - self._overhead)
-        else:
-            self._overhead = min(self._overhead * OVERHEAD_DECAY, upper)
+    def _follow_overhead(self, lower: float, upper: float, most: float) -> None:
+        """What passes beside fal's own measure: start, network; between these bounds this time.
+
+        More than `most` is rather a wait for a slot that was not seen: it must not make looks at
+        all others later, which would be found finished and so confirm it.
+        """
+        middle = (lower + upper) / 2 if lower > 0 else min(self._overhead * OVERHEAD_DECAY, upper)
+        if middle <= most:
+            self._overheads.append(middle)
+            self._overhead = median(self._overheads)
 
     def _add(self, seconds: float, *, told: bool) -> None:
         self._seen.append((seconds, told))
-        self._typical = None
+        self._typical = self._longest = None
         self._new += 1
 
     def next_after(self, age: float) -> float:

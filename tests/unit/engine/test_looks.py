@@ -312,11 +312,12 @@ def test_no_stall_where_a_run_opens_five_requests_for_each_slot(known: bool) -> 
         pytest.param(lambda position: 0, id="all are the first"),
         pytest.param(lambda position: 5, id="none ever moves"),
         pytest.param(lambda position: 37 * position % 101, id="any number"),
+        pytest.param(lambda position: position if position % 3 else None, id="sometimes told"),
     ],
 )
 @pytest.mark.parametrize(("seconds", "window", "slots"), [(2, 200, 40), (94, 40, 8)])
 def test_positions_that_say_nothing_make_no_batch_longer(
-    seconds: float, window: int, slots: int, said: Callable[[int], int]
+    seconds: float, window: int, slots: int, said: Callable[[int], int | None]
 ) -> None:
     batch = Simulation(
         count=window * 3 // 2,
@@ -328,6 +329,7 @@ def test_positions_that_say_nothing_make_no_batch_longer(
     simulation, ideal = batch.run(), replace(batch, all_knowing=True).run()
 
     assert simulation.makespan <= 1.05 * ideal.makespan
+    assert Measured.of(simulation.requests).requests <= 20
 
 
 # -- whatever is seen --------------------------------------------------------------------------

@@ -85,8 +85,10 @@ class ObjectStore:
         with _in_words(at):
             try:
                 return str(file_system(at).sign(path_of(at), expiration=seconds))
-            except NotImplementedError:
-                return None
+            except (NotImplementedError, AttributeError, ValueError):
+                return (
+                    None  # the latter: Google's and Azure's credentials without a key to sign with
+                )
 
     # -- publishing ----------------------------------------------------------------------------
 

@@ -86,9 +86,8 @@ class ObjectStore:
             try:
                 return str(file_system(at).sign(path_of(at), expiration=seconds))
             except (NotImplementedError, AttributeError, ValueError):
-                return (
-                    None  # the latter: Google's and Azure's credentials without a key to sign with
-                )
+                # The store has none; or Google, Azure: these credentials have no key to sign with.
+                return None
 
     # -- publishing ----------------------------------------------------------------------------
 

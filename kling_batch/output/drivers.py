@@ -15,6 +15,7 @@ from hashlib import file_digest, md5
 from pathlib import Path
 from threading import local
 from typing import Any
+from weakref import finalize
 
 from kling_batch.core.locations import ObjectAddress
 from kling_batch.output.filetype import content_type_of
@@ -123,6 +124,8 @@ def _connected(root: str, scheme: str) -> Any:
     waits = dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), _ANSWER)
     fs = _opened(root, skip_instance_cache=True, host_key_policy=_known_hosts(), **waits)
     fs.ftp.get_channel().settimeout(_ANSWER)
+    # Its own thread would go on when the one that connected has ended.
+    finalize(fs, fs.client.close).atexit = False
     return fs
 
 

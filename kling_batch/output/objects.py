@@ -85,7 +85,8 @@ class ObjectStore:
         with _in_words(at):
             try:
                 return str(file_system(at).sign(path_of(at), expiration=seconds))
-            except NotImplementedError:
+            except (NotImplementedError, AttributeError, ValueError):
+                # The store has none; or Google, Azure: these credentials have no key to sign with.
                 return None
 
     # -- publishing ----------------------------------------------------------------------------

@@ -344,7 +344,7 @@ def on_worker(order: Order) -> Answer:
         """Whether nobody waits: the run has let go of the task, or is gone itself."""
         task = known.get(key)
         wanted = task is not None and task.state == "executing"
-        return not wanted or worker.status.name not in ("running", "paused")
+        return not wanted or worker.status.name in ("closing", "closed", "failed")
 
     spool = Path(worker.local_directory) / "kling-batch"
     if isinstance(order, RenderOrder):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from hashlib import sha256
 from pathlib import Path
 
+import paramiko
 import pytest
 from support.process import run
 from support.sftp_server import SFTPHost, sftp_server
@@ -15,6 +17,7 @@ from kling_batch.core.locations import ObjectAddress
 from kling_batch.emulator import Settings, World
 from kling_batch.emulator.server import running
 from kling_batch.output import drivers
+from kling_batch.output.objects import ObjectStore
 from kling_batch.output.store import put
 from kling_batch.output.store_errors import StoreError
 
@@ -110,6 +113,20 @@ def test_a_batch_on_a_server_with_ssh(tmp_path: Path) -> None:
         found = run(*words, "--no-reuse", cwd=here, env=known)
         assert (found.returncode, "6 recovered" in found.stderr) == (0, True)
         assert list(world.books.charges().values()) == [1] * JOBS
+
+
+def test_a_connection_ends_with_its_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sftp_server(tmp_path) as host:
+        monkeypatch.setenv("HOME", host.environment()["HOME"])
+        at = ObjectAddress(host.address)
+        for _ in range(3):
+            thread = threading.Thread(target=lambda: ObjectStore().listed(at))
+            thread.start()
+            thread.join()
+            deadline = time.monotonic() + 10
+            while any(isinstance(each, paramiko.Transport) for each in threading.enumerate()):
+                assert time.monotonic() < deadline, "the connection goes on"
+                time.sleep(0.01)
 
 
 def test_a_server_that_stops_answering_is_given_up(

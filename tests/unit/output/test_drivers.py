@@ -116,3 +116,15 @@ def test_the_checksum_is_the_one_that_the_store_made() -> None:
     assert drivers.sum_of({"md5Hash": "XUE="}) == "5d41"
     assert drivers.sum_of({"content_settings": {"content_md5": bytearray(b"\x5d\x41")}}) == "5d41"
     assert drivers.sum_of({"content_settings": {"content_md5": None}, "etag": "1"}) == "none"
+
+
+@pytest.mark.parametrize("error", [AttributeError("no private key"), ValueError("no account key")])
+def test_credentials_that_cannot_sign_give_no_links(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sign(*_: Any, **__: Any) -> str:
+        raise error
+
+    monkeypatch.setattr(FailingStore, "sign", sign)
+
+    assert ObjectStore().signed(AT, 60) is None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -41,6 +40,7 @@ from kling_batch.ledger.database import (
 )
 from kling_batch.ledger.durability import DURABILITY, Durability, Log
 from kling_batch.ledger.names import write_names
+from kling_batch.ledger.owner import claim
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.rows import columns_of, json_text, moments_of, plain
 
@@ -87,7 +87,7 @@ class Ledger(Reader):
         self.log = Log(path)
         try:
             if service is not None:
-                self._claim(service)
+                self.must_belong_to(service)
         except BaseException:
             self.close()
             raise
@@ -114,20 +114,6 @@ class Ledger(Reader):
         """
         self._discarded = self._made and not any(self._rows("select 1 from attempts limit 1"))
 
-    def _claim(self, service: str) -> None:
-        with self.transaction() as db:
-            row = db.execute("select service from ledger where id = 1").fetchone()
-            if row is None:
-                db.execute(
-                    "insert into ledger (id, uuid, service, created_at) values (1, ?, ?, ?)",
-                    [str(uuid.uuid4()), service, format_time(self._now())],
-                )
-            elif row[0] != service:
-                raise UsageError(
-                    f"{self.path}: this ledger belongs to {_SERVICE[row[0]]}; "
-                    f"a run on {_SERVICE[service]} needs another --output or --ledger"
-                )
-
     def is_free(self) -> bool:
         """Whether a transaction can begin at once: no other program is writing.
 
@@ -141,7 +127,8 @@ class Ledger(Reader):
 
     def must_belong_to(self, service: str) -> None:
         """Raise `UsageError` where this ledger's requests live elsewhere."""
-        self._claim(service)
+        with self.transaction() as db:
+            claim(db, self.path, service, self.stamp())
 
     @contextmanager
     def transaction(self, durability: Durability = Durability.AT_ONCE) -> Iterator[Connection]:
@@ -404,7 +391,5 @@ class Ledger(Reader):
         """The current time in the ledger's format."""
         return format_time(self._now())
 
-
-_SERVICE = {"fal": "fal", "emulator": "the emulator"}
 
 __all__ = ["Cap", "JobKey", "Ledger", "OverCap", "Placed", "RequestClaimedError"]

@@ -23,7 +23,7 @@ from kling_batch.core.lifecycle import ONLY_BEFORE, Event, State, step
 from kling_batch.core.outcomes import CancelAnswer, Charged
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import Attempt, Cap, Facts, OverCap
-from kling_batch.errors import LedgerError, UsageError
+from kling_batch.errors import LedgerError
 from kling_batch.ledger import artifacts as placements
 from kling_batch.ledger.artifacts import Placed
 from kling_batch.ledger.cap_sums import CapSums

@@ -13,6 +13,9 @@ def main() -> None:
     """Run the command line."""
     text = _known_text(sys.argv[1:])
     if not text or not _written(text):
+        from kling_batch.core.memory import gc_seldom  # noqa: PLC0415
+
+        gc_seldom()
         # Measured: with click and what errors need, the time of seven empty interpreters.
         from kling_batch.cli.main import main as run  # noqa: PLC0415
 

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
-from anyio.from_thread import start_blocking_portal
 
 T = TypeVar("T")
 
@@ -18,5 +17,7 @@ def in_own_loop(work: Callable[[], Awaitable[T]]) -> T:
         anyio.lowlevel.current_token()
     except RuntimeError:
         return anyio.run(work)
+    from anyio.from_thread import start_blocking_portal  # noqa: PLC0415 - commands have no loop
+
     with start_blocking_portal() as portal:
         return portal.call(work)

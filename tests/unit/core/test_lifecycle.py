@@ -201,6 +201,14 @@ class Row:
         amount = self.estimate if self.cost is None else self.cost
         return (amount if paid else 0, self.estimate if unknown else 0)
 
+    @property
+    def counted(self) -> int:
+        """What caps count: until a bill has told, never less than the estimate of what was paid."""
+        charged, exposed = self.money
+        paid = self.state in (State.RENDERED, State.SUCCEEDED) or self.charged is Charged.YES
+        billed = Event.COST_LEARNT in self.events
+        return exposed + (max(charged, self.estimate) if paid and not billed else charged)
+
 
 failures = st.builds(
     Failure,
@@ -304,7 +312,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def committed(self, cap: Cap) -> int:
         return sum(
-            sum(row.money)
+            row.counted
             for row in self.rows.values()
             if (cap.batches is None or row.batch in cap.batches)
             and (cap.key is None or row.key == cap.key)

@@ -253,7 +253,7 @@ class Entry:
     def _condition_text(self) -> str:
         """`when:` as a template, for the names in it."""
         text = str(self.frame.get("when", ""))
-        return text if is_template(text) else f"{{{{ {text} }}}}"
+        return text if not text or is_template(text) else f"{{{{ {text} }}}}"
 
     def _usable(
         self, row: FlawedRow, combination: Mapping[str, JSON], keys: list[str], line: int

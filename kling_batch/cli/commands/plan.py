@@ -26,7 +26,6 @@ from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.planning.plan import Plan
 from kling_batch.planning.saved_plan import to_file
-from kling_batch.report.plan_markdown import as_markdown
 from kling_batch.report.plan_view import as_json, as_text
 
 
@@ -75,6 +74,8 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     if values["as_json"]:
         click.echo(json.dumps(as_json(*view), ensure_ascii=False, indent=2))
     elif values["markdown"]:
+        from kling_batch.report.plan_markdown import as_markdown  # noqa: PLC0415 - with HTML
+
         click.echo(as_markdown(*view))
     else:
         echo_text(as_text(*view, prompts=values["show"] == "prompts"), hang=6)

@@ -136,6 +136,24 @@ def test_a_service_that_becomes_slower_or_faster_is_learned_anew() -> None:
         assert later.lateness <= 0.02 * later.service + CONSTANT
 
 
+def test_one_that_waited_unseen_does_not_put_off_looks_at_the_others() -> None:
+    times = ServiceTimes()
+    for _ in range(20):
+        times.learn(2.05, 2.15, 2.0)
+    for _ in range(8):
+        times.learn(9.0, 11.0, 2.0)
+
+    assert times.next_after(-1.0) < 2.5
+
+
+def test_what_fal_does_not_measure_is_learned_where_it_is_always_long() -> None:
+    times = ServiceTimes()
+    for n in range(30):
+        times.learn(78.0 + n / 10, 80.0 + n / 10, 60.0)
+
+    assert times.next_after(0.0) > 70
+
+
 # -- nothing known -----------------------------------------------------------------------------
 
 

@@ -68,7 +68,10 @@ def test_so_many_work_at_a_time_and_the_others_wait(make: Made) -> None:
             async with anyio.create_task_group() as tasks:
                 for number in range(4):
                     tasks.start_soon(worker.run, work, number)
-                await anyio.sleep(0.01)
+                with anyio.fail_after(60):
+                    while len(begun) < 2:
+                        await anyio.sleep(0.001)
+                await anyio.sleep(0.01)  # in which no third one begins
                 before = sorted(begun)
                 gate.set()
         return before

@@ -91,7 +91,7 @@ HOMES: dict[str, set[str]] = {
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {
-        *("core.loop_time", "engine", "fal.client", "wire", "output.download", "output.worker"),
+        *("engine", "fal.client", "wire", "output.download", "output.worker"),
         *("operations", "api.runs", "mcp", "review.app", "renditions.pool", "workers"),
     },
     "starlette": {"review.app"},
@@ -102,7 +102,7 @@ HOMES: dict[str, set[str]] = {
     "distributed": {"workers.dask"},
     "dask": {"workers.dask"},
     # Of the standard library: what only one place may do.
-    "asyncio": {"core.loop_time", "wire.sockets", "output.worker", "workers.dask"},
+    "asyncio": {"wire.sockets", "output.worker", "workers.dask"},
     "threading": {
         "output.drivers",
         "output.worker",

@@ -15,7 +15,6 @@ import anyio
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import Job
 from kling_batch.core.locations import Location, ObjectAddress
-from kling_batch.core.loop_time import loop_time
 from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
@@ -58,13 +57,13 @@ class FileFetch:
     ) -> Fetched | Gone | Unfetched:
         failures = 0
         gone_since: float | None = None
-        started = loop_time()
+        started = anyio.current_time()
         for n in count(1):
             async with self._parallel:
                 outcome = await self._context.fetcher.fetch(file, temporary)
             if isinstance(outcome, Fetched):
                 return outcome
-            now = loop_time()
+            now = anyio.current_time()
             if isinstance(outcome, Gone):
                 gone_since = now if gone_since is None else gone_since
                 if now - gone_since >= GONE_SECONDS:

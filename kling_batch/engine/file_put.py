@@ -13,7 +13,6 @@ import anyio
 
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import Job
-from kling_batch.core.loop_time import loop_time
 from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
@@ -37,12 +36,12 @@ class FilePut:
         Raises:
             OSError: the file is not where it should be; nothing is lost.
         """
-        started = loop_time()
+        started = anyio.current_time()
         for n in count(1):
             try:
                 return await put()
             except StoreError as error:
-                lasted = loop_time() - started
+                lasted = anyio.current_time() - started
                 if not error.passing or (n >= PUT_TRIES and lasted >= OUTAGE_SECONDS):
                     raise error.with_file_kept() from error
                 reason = error.strerror or str(error)

@@ -1,6 +1,6 @@
 """Rate limit, window of open requests, backoff and pauses between reads of the list.
 
-Time is `loop_time`, so that tests run it virtually. Must not know what it paces.
+Time is `anyio.current_time`, so that tests run it virtually. Must not know what it paces.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from random import Random
 
 import anyio
-
-from kling_batch.core.loop_time import loop_time
 
 #: Part of the most by which an adaptive rate grows in a second of good answers, where that does not
 #: more than double it; and near the rate that met trouble last, part of that one.
@@ -107,7 +105,7 @@ class Rate:
     @property
     def held(self) -> float:
         """Seconds for which no token is given, because of `hold`."""
-        return max(0.0, self._held_until - loop_time())
+        return max(0.0, self._held_until - anyio.current_time())
 
     @property
     def _interval(self) -> float:
@@ -119,7 +117,7 @@ class Rate:
 
     def take_now(self) -> bool:
         """Take a token where that needs no wait; False: wait in line with `take`."""
-        now = loop_time()
+        now = anyio.current_time()
         if self._line.locked() or now < self._next - self._slack:
             return False
         self._next = max(self._next, now) + self._interval
@@ -129,22 +127,22 @@ class Rate:
         """Wait in line for the next token."""
         async with self._line:
             # A loop, because `hold` may postpone the time while a task waits for it.
-            while (now := loop_time()) < self._next - self._slack:  # noqa: ASYNC110
+            while (now := anyio.current_time()) < self._next - self._slack:  # noqa: ASYNC110
                 await anyio.sleep(self._next - self._slack - now)
             self._next = max(self._next, now) + self._interval
 
     def hold(self, seconds: float) -> None:
         """Give no token for a while: fal told one request to slow down, so all do."""
-        self._held_until = max(self._held_until, loop_time() + seconds)
-        self._next = max(self._next, loop_time() + seconds + self._slack)
+        self._held_until = max(self._held_until, anyio.current_time() + seconds)
+        self._next = max(self._next, anyio.current_time() + seconds + self._slack)
 
     def throttled(self) -> None:
         """fal asked for fewer."""
-        self._rate.cut(loop_time())
+        self._rate.cut(anyio.current_time())
 
     def accepted(self) -> None:
         """fal took one: what it throttled may grow again."""
-        self._rate.grow(loop_time(), self._most)
+        self._rate.grow(anyio.current_time(), self._most)
 
 
 class Wakeup:

@@ -16,7 +16,6 @@ from kling_batch.catalog.registry import falls_short
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.lifecycle import Event, State
-from kling_batch.core.loop_time import loop_time
 from kling_batch.core.outcomes import (
     Failed,
     Finished,
@@ -76,7 +75,7 @@ class ReadFailures:
 
     def note(self, unread: Unread) -> None:
         """One more failed read."""
-        now = loop_time()
+        now = anyio.current_time()
         self.failures += 1
         if not unread.not_found:
             self.missing = 0
@@ -91,13 +90,13 @@ class ReadFailures:
     @property
     def lost(self) -> bool:
         """Whether fal has answered 404 often and long enough to be believed."""
-        long_enough = loop_time() - self.missing_since >= NOT_FOUND_SECONDS
+        long_enough = anyio.current_time() - self.missing_since >= NOT_FOUND_SECONDS
         return self.missing >= NOT_FOUND_READS and long_enough
 
     @property
     def refused_for(self) -> float:
         """Seconds for which every read was refused."""
-        return 0.0 if self.refused_since is None else loop_time() - self.refused_since
+        return 0.0 if self.refused_since is None else anyio.current_time() - self.refused_since
 
 
 class _SilentError(Exception):
@@ -109,7 +108,7 @@ class _Silence:
 
     def __init__(self) -> None:
         """Begins now."""
-        self.broken(loop_time())
+        self.broken(anyio.current_time())
 
     def broken(self, at: float) -> None:
         """Something was heard at this time."""
@@ -118,7 +117,7 @@ class _Silence:
     def goes_on(self) -> None:
         """One more read was not answered; raises `_SilentError` where it was one too many."""
         self._asked += 1
-        now = loop_time()
+        now = anyio.current_time()
         if now < self._since + SILENT_SECONDS:
             return
         if self._asked >= REPORT_AFTER:
@@ -148,7 +147,7 @@ class Poller:
             AuthError: fal has refused the key for minutes; the request stays as it is.
             BudgetError: the same, because the account is locked.
         """
-        now = loop_time()
+        now = anyio.current_time()
         accepted = now - self._age(attempt)
         look = self._looks.follow(attempt.endpoint, attempt.payload, accepted, now)
         self._context.reads.budget.open += 1
@@ -183,8 +182,8 @@ class Poller:
             if not isinstance(outcome, Unread):
                 return self._settle(attempt, job, outcome, finished)
             if denied_since is None:
-                denied_since = loop_time()
-            patient = loop_time() - denied_since < LOST_SECONDS
+                denied_since = anyio.current_time()
+            patient = anyio.current_time() - denied_since < LOST_SECONDS
             # Read again: its status may have been observed meanwhile.
             current = self._context.ledger.attempt(attempt.id)
             verdict = await self._lookup.verdict(current, finished, outcome, patient=patient)
@@ -205,7 +204,7 @@ class Poller:
         while True:
             outcome = await self._context.reads.read(partial(self._status, handle, look), look.due)
             if not isinstance(outcome, Unread):
-                self._last_read = loop_time()
+                self._last_read = anyio.current_time()
             match outcome:
                 case Finished():
                     look.finished(outcome.inference_seconds)
@@ -257,13 +256,13 @@ class Poller:
             await self._pause(failing, outcome, job)
 
     async def _status(self, handle: Handle, look: Look) -> StatusOutcome:
-        look.asked = loop_time()
+        look.asked = anyio.current_time()
         return await self._context.queue.status(handle)
 
     async def _pause(self, failing: ReadFailures, unread: Unread, job: Job) -> None:
         refused = failing.refused_for
         locked = is_lock(403, unread.reason)
-        if refused > REFUSED_PATIENCE and self._last_read > loop_time() - refused:
+        if refused > REFUSED_PATIENCE and self._last_read > anyio.current_time() - refused:
             # Reads of other requests succeeded meanwhile: only this one is refused.
             if locked:
                 self._on_locked(f"{unread.reason}; still collecting")

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import anyio
 
-from kling_batch.core.loop_time import loop_time
 from kling_batch.core.outcomes import Unread
 from kling_batch.engine.pacing import AdaptiveRate, Wakeup
 
@@ -129,14 +128,14 @@ class Reads:
             call: one read.
             due: the time at which it is due, as it is known at a time; None: at once, and first.
         """
-        now = loop_time()
+        now = anyio.current_time()
         if due is None and self._free(now):
             self._begin(now)
         else:
             await self._turn(due, now)
         try:
             outcome = await call()
-            self.budget.note(outcome, loop_time())
+            self.budget.note(outcome, anyio.current_time())
             return outcome
         finally:
             self._end()
@@ -155,9 +154,9 @@ class Reads:
     async def serve(self) -> None:
         """Give turns, for ever."""
         while True:
-            if self._moved and loop_time() >= self._next_examination():
+            if self._moved and anyio.current_time() >= self._next_examination():
                 await self._examine()
-            now = loop_time()
+            now = anyio.current_time()
             delay = self._give_turns(now)
             if self._moved:
                 delay = min(delay, max(0.0, self._next_examination() - now))
@@ -247,11 +246,11 @@ class Reads:
         entries = [entry for _, _, entry in self._heap if entry.due is not None]
         for n, entry in enumerate(entries):
             if n % EXAMINED == EXAMINED - 1:
-                self._give_turns(loop_time())
+                self._give_turns(anyio.current_time())
                 await anyio.lowlevel.checkpoint()
             if entry.over or entry.granted or entry.due is None:
                 continue
-            now = loop_time()
+            now = anyio.current_time()
             if (due := entry.due(now)) < entry.at - EARLY:
                 self._push(entry, due)
-        self._examined_at = loop_time()
+        self._examined_at = anyio.current_time()

@@ -18,7 +18,6 @@ from anyio import CancelScope
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import JSON, Job, substitute
 from kling_batch.core.lifecycle import Event, IllegalTransitionError, State
-from kling_batch.core.loop_time import loop_time
 from kling_batch.core.outcomes import (
     Accepted,
     Failure,
@@ -119,7 +118,7 @@ class Submitter:
         self._unconfirmed_in_a_row = 0
         self._accepted = False
         self._one_at_a_time = anyio.Lock()
-        self._started = context.now(), loop_time()
+        self._started = context.now(), anyio.current_time()
 
     async def submit_job(
         self, job: Job, tries: int
@@ -144,9 +143,9 @@ class Submitter:
             if not isinstance(result, Attempted) or result.failure is None:
                 return result
             # Counted from the first refusal, not from the wait for the rate limit before it.
-            deadline = deadline or loop_time() + PATIENCE
+            deadline = deadline or anyio.current_time() + PATIENCE
             pause = self._pause_after(job, result, result.failure, refusals)
-            if pause is None or loop_time() + pause > deadline:
+            if pause is None or anyio.current_time() + pause > deadline:
                 return result
             with self._context.submit_stop.cuts_short():
                 await anyio.sleep(pause)
@@ -194,7 +193,7 @@ class Submitter:
         )
         if isinstance(intended, OverCap):
             return intended
-        intended_at = loop_time()
+        intended_at = anyio.current_time()
         # A cancelled POST is a lost answer, and its attempt would be in doubt: the scope is
         # shielded, and the client's own timeout bounds it.
         with CancelScope(shield=True):
@@ -251,7 +250,7 @@ class Submitter:
         A clock that jumps forward cannot open the window of the 24-hour cap early.
         """
         wall, loop = self._started
-        passed = timedelta(seconds=loop_time() - loop)
+        passed = timedelta(seconds=anyio.current_time() - loop)
         return min(self._context.now(), wall + passed)
 
     def _record(

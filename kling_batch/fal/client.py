@@ -21,7 +21,6 @@ from urllib.parse import urlencode, urlsplit
 import anyio
 
 from kling_batch.core.jobs import JSON
-from kling_batch.core.loop_time import loop_time
 from kling_batch.core.outcomes import (
     BillingEvents,
     CancelAnswer,
@@ -294,7 +293,7 @@ class FalQueue:
 
     async def _ask(self, request: Request, patience: float) -> Answer:
         # Not `fail_after`, which looks for the event loop three times over: one scope a request.
-        with anyio.CancelScope(deadline=loop_time() + patience):
+        with anyio.CancelScope(deadline=anyio.current_time() + patience):
             async with self._api.send(request) as reply:
                 body = bytearray()
                 async with aclosing(reply.chunks()) as chunks:

@@ -96,11 +96,13 @@ class _Loop:
     """The running event loop, as other threads reach it."""
 
     def __init__(self) -> None:
-        self.run = partial(from_thread.run_sync, token=current_token())
+        token = current_token()
+        self.run = partial(from_thread.run_sync, token=token)
         #: Calls something there soon, or, where the loop is not asyncio's, waits until it was.
         self.soon: Callable[[Callable[[], None]], object] = self.run
-        with suppress(RuntimeError):
-            self.soon = asyncio.get_running_loop().call_soon_threadsafe
+        # Not the loop that asyncio says is running: trio's may run inside that one.
+        if isinstance(token.native_token, asyncio.AbstractEventLoop):
+            self.soon = token.native_token.call_soon_threadsafe
 
 
 class _Call(Generic[T]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import TypeAlias
 
 import anyio
 import pytest
+import trio
 
 from kling_batch.output.worker import FileWorker, InLoop, RunThreads, Threads
 
@@ -147,3 +149,14 @@ def test_what_has_begun_ends_although_it_is_cancelled(make: Made, tmp_path: Path
     anyio.run(work)
 
     assert (tmp_path / "done").exists()
+
+
+def test_threads_answer_the_loop_that_asked_them_inside_another_one() -> None:
+    async def inner() -> int:
+        with RunThreads(1) as worker:
+            return await worker.run(lambda: 5)
+
+    async def outer() -> int:
+        return trio.run(inner)
+
+    assert asyncio.run(outer()) == 5

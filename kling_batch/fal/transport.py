@@ -9,13 +9,13 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
-from types import TracebackType
 from typing import NamedTuple
 
 from fal_client.client import USER_AGENT
 
 from kling_batch.wire.addresses import address_of, parsed
 from kling_batch.wire.environment import usable_no_proxy
+from kling_batch.wire.forwarded import Forwarded
 from kling_batch.wire.headers import Authorized
 from kling_batch.wire.logged import Logged
 from kling_batch.wire.protocol import Reply, Request, Timeouts, Wire, WireError
@@ -52,40 +52,27 @@ def _sooner(timeouts: Timeouts) -> Timeouts:
     return timeouts._replace(connect=min(timeouts.connect, BACKUP_CONNECT_TIMEOUT))
 
 
-class _OnEither(AbstractAsyncContextManager[Reply]):
+class _OnEither(Forwarded):
     """A request and its answer, from the backup domain where fal's first does not connect."""
 
     def __init__(self, wire: Wire, request: Request, backup: str) -> None:
-        self._wire, self._request, self._backup = wire, request, backup
+        super().__init__(wire, request)
+        self._backup = backup
 
     async def __aenter__(self) -> Reply:
         try:
-            return await self._enter(self._request)
+            return await self.enter(self.request)
         except WireError as error:
             if error.connected or error.began:
                 raise
-            url = str(parsed(self._request.url).copy_with(host=self._backup))
+            url = str(parsed(self.request.url).copy_with(host=self._backup))
             try:
-                return await self._enter(self._request._replace(url=url))
+                return await self.enter(self.request._replace(url=url))
             except WireError as second:
                 # Of two domains that do not connect, the first is told.
                 if second.connected or second.began:
                     raise
                 raise error from None
-
-    async def _enter(self, request: Request) -> Reply:
-        exchange = self._wire.send(request)
-        reply = await exchange.__aenter__()
-        self._entered = exchange
-        return reply
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._entered.__aexit__(kind, error, trace)
 
 
 class Lines(NamedTuple):

@@ -6,9 +6,9 @@ Must not be used for requests with the key.
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 
 from kling_batch.wire.addresses import redirected
+from kling_batch.wire.forwarded import Forwarded
 from kling_batch.wire.protocol import Reply, Request, Wire, WireError
 
 #: How often one request is sent on.
@@ -27,33 +27,21 @@ class Redirected:
         return _Followed(self._wire, request)
 
 
-class _Followed(AbstractAsyncContextManager[Reply]):
+class _Followed(Forwarded):
     """A request and the answer at the end of its redirects."""
 
-    def __init__(self, wire: Wire, request: Request) -> None:
-        self._wire, self._request = wire, request
-
     async def __aenter__(self) -> Reply:
-        request = self._request
+        request = self.request
         for _ in range(MOST + 1):
             if not request.url.startswith("https://"):
                 # Not even to look.
                 raise WireError(
                     "UnsupportedProtocol", "the address is not https", began=False, connected=False
                 )
-            self._exchange = self._wire.send(request)
-            reply = await self._exchange.__aenter__()
+            reply = await self.enter(request)
             location = reply.headers.get("location")
             if reply.status not in (301, 302, 303, 307, 308) or not location:
                 return reply
-            await self._exchange.__aexit__(None, None, None)
+            await self.leave()
             request = request._replace(url=redirected(request.url, location))
         raise WireError("TooManyRedirects", f"more than {MOST} redirects")
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._exchange.__aexit__(kind, error, trace)

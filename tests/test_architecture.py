@@ -91,7 +91,7 @@ HOMES: dict[str, set[str]] = {
     "click": {"cli"},
     "mcp": {"mcp.server"},
     "anyio": {
-        *("engine", "fal.client", "wire", "output.download", "output.worker"),
+        *("core.wakeup", "engine", "fal.client", "wire", "output.download", "output.worker"),
         *("operations", "api.runs", "mcp", "review.app", "renditions.pool", "workers"),
     },
     "starlette": {"review.app"},

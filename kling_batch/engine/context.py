@@ -27,10 +27,11 @@ from kling_batch.core.outcomes import (
 )
 from kling_batch.core.quantities import FailureLimit, MicroUSD
 from kling_batch.core.records import Attempt, Cap
+from kling_batch.core.wakeup import Wakeup
 from kling_batch.engine.account import AccountWatch
 from kling_batch.engine.event_data import attempt_data, job_data
 from kling_batch.engine.log_sync import LogSync
-from kling_batch.engine.pacing import Rate, StopSwitch, Wakeup, Window
+from kling_batch.engine.pacing import Rate, StopSwitch, Window
 from kling_batch.engine.reads import Reads
 from kling_batch.errors import ExitCode
 from kling_batch.ledger.ledger import Ledger

@@ -13,6 +13,8 @@ from random import Random
 
 import anyio
 
+from kling_batch.core.wakeup import Wakeup
+
 #: Part of the most by which an adaptive rate grows in a second of good answers, where that does not
 #: more than double it; and near the rate that met trouble last, part of that one.
 GROWTH = 0.25
@@ -143,25 +145,6 @@ class Rate:
     def accepted(self) -> None:
         """fal took one: what it throttled may grow again."""
         self._rate.grow(anyio.current_time(), self._most)
-
-
-class Wakeup:
-    """An event that is set again and again, each time for everybody who waits."""
-
-    def __init__(self) -> None:
-        """Nobody waits yet."""
-        self._event: anyio.Event | None = None
-
-    async def wait(self) -> None:
-        """Until the next `wake`."""
-        self._event = self._event or anyio.Event()
-        await self._event.wait()
-
-    def wake(self) -> None:
-        """Wake everybody who waits now."""
-        if self._event is not None:
-            self._event.set()
-            self._event = None
 
 
 class StopSwitch:

@@ -15,7 +15,8 @@ from typing import TypeVar
 import anyio
 
 from kling_batch.core.outcomes import Unread
-from kling_batch.engine.pacing import AdaptiveRate, Wakeup
+from kling_batch.core.wakeup import Wakeup
+from kling_batch.engine.pacing import AdaptiveRate
 
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ import anyio
 from kling_batch import __version__
 from kling_batch.core.locations import Location
 from kling_batch.core.recipes import Kind
+from kling_batch.core.wakeup import Wakeup
 from kling_batch.output.store import OutputStore, put
 from kling_batch.output.worker import FileWorker
 from kling_batch.renditions.elsewhere import RenditionOrder, Unmade
@@ -63,8 +64,8 @@ class Renderers:
     _failures: Counter[str] = field(default_factory=Counter)
     #: Targets of tasks that are lost: something may be left of them.
     _left: list[Path] = field(default_factory=list)
-    #: Set, and replaced, when a worker has finished a task.
-    _freed: anyio.Event = field(default_factory=anyio.Event)
+    #: A worker has finished a task.
+    _freed: Wakeup = field(default_factory=Wakeup)
     #: Files whose renditions are out at most.
     most: int = MOST
 
@@ -127,8 +128,7 @@ class Renderers:
             yield
         finally:
             self._out[worker] -= 1
-            freed, self._freed = self._freed, anyio.Event()
-            freed.set()
+            self._freed.wake()
 
     async def _ask(
         self, worker: str, source: Location, sha256: str, orders: Sequence[RenditionOrder]

@@ -10,7 +10,7 @@ import logging
 from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, partial, wraps
 from hashlib import file_digest, md5
 from pathlib import Path
 from threading import local
@@ -83,9 +83,21 @@ def make_folder(fs: Any, folder: str) -> None:
 
 
 def read_ahead(file: Any) -> None:
-    """Ask for the whole of a file that is read in order; over SFTP each block waits otherwise."""
-    if hasattr(file, "prefetch"):
-        file.prefetch()
+    """Ask for the whole of a file that is read in order; over SFTP each block waits otherwise.
+
+    The thread that asks ends in silence when the connection does: who reads meets that, too.
+    """
+    if not hasattr(file, "prefetch"):
+        return
+    ask = file._prefetch_thread  # noqa: SLF001 - paramiko would print its traceback
+
+    @wraps(ask)
+    def asking(*blocks: Any) -> None:
+        with suppress(Exception):
+            ask(*blocks)
+
+    file._prefetch_thread = asking  # noqa: SLF001
+    file.prefetch()
 
 
 def _opened(root: str, **options: Any) -> Any:

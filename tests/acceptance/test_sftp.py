@@ -129,6 +129,30 @@ def test_a_connection_ends_with_its_thread(tmp_path: Path, monkeypatch: pytest.M
                 time.sleep(0.01)
 
 
+def test_a_server_that_ends_while_a_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the reader fails; a thread that asks ahead would print its own traceback, an error."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"a clip" * 10_000_000)
+    digest = sha256(clip.read_bytes()).hexdigest()
+    with sftp_server(tmp_path) as host:
+        monkeypatch.setenv("HOME", host.environment()["HOME"])
+        at = ObjectAddress(f"{host.address}/spring/clip.mp4")
+        put(clip, at, digest)
+        reads = iter(range(2))
+        host.fault = lambda what, _path: (
+            threading.Thread(target=host.stop).start()
+            if what == "read" and next(reads, None) == 1
+            else None
+        )
+        with pytest.raises(StoreError) as ended:
+            ObjectStore().digest(at)
+        assert ended.value.passing
+        while any("prefetch" in thread.name for thread in threading.enumerate()):
+            time.sleep(0.01)
+
+
 def test_a_server_that_stops_answering_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,10 @@ class _Files(asyncssh.SFTPServer):
         self._names[id(file)] = path
         return file
 
+    def read(self, file_obj: Any, offset: int, size: int) -> Any:
+        self._host.asked("read", self._names[id(file_obj)])
+        return super().read(file_obj, offset, size)
+
     def write(self, file_obj: Any, offset: int, data: bytes) -> Any:
         self._host.asked("write", self._names[id(file_obj)])
         return super().write(file_obj, offset, data)

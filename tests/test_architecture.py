@@ -62,6 +62,7 @@ def house(path: Path, *, late: bool) -> set[str]:
     return {name.removeprefix(PACKAGE).removeprefix(".") for name in found} - {""}
 
 
+@cache
 def libraries(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(path, late=True)} - {PACKAGE}
 

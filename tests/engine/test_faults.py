@@ -193,9 +193,11 @@ def after_kill(folder: Path) -> tuple[FaultRig, Sequence[Job]]:
 SITUATIONS = (fresh_ledger, changed_manifest, after_kill)
 
 
-@pytest.mark.parametrize(
-    "part", [pytest.param(n, marks=[pytest.mark.long] if n % 2 else []) for n in range(PARTS)]
-)
+#: How often each part of the moments is tried: always, for `.ci/run`, in long runs.
+TIERS = ([], [pytest.mark.long], [pytest.mark.acceptance], [pytest.mark.long])
+
+
+@pytest.mark.parametrize("part", [pytest.param(n, marks=TIERS[n % 4]) for n in range(PARTS)])
 @pytest.mark.parametrize("prepare", SITUATIONS)
 def test_killed_at_any_moment(prepare: Any, part: int) -> None:
     with in_memory() as folder:

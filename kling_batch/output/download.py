@@ -165,16 +165,18 @@ class Downloader:
         written = mark = looked = start
         since = anyio.current_time()
         async for chunk in chunks:
-            written += len(chunk)
+            size = len(chunk)
+            written += size
             if written > limit:
                 raise Broken(f"more than the declared {limit} bytes came", restart=True)
             if written - looked >= LOOK_BYTES:
-                self._room.hold(part.path, _ahead(sizes.agreed, written - len(chunk)))
+                self._room.hold(part.path, _ahead(sizes.agreed, written - size))
                 looked = written
             part.add(chunk)
+            del chunk  # the file lets go of it, too, once it is written
             if part.buffered >= BLOCK:
                 await self._worker.run(part.flush)
-            self._room.used(part.path, len(chunk))
+            self._room.used(part.path, size)
             if (now := anyio.current_time()) - since >= DRIP_SECONDS:
                 if written - mark < DRIP_BYTES:
                     raise Broken(f"only {written - mark} bytes came in {now - since:.0f} s")

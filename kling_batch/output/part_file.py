@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 #: Bytes that are written and hashed at once: a call of a thread costs as much as hashing 100 kB.
-BLOCK = 1024 * 1024
+BLOCK = 768 * 1024
 
 
 class PartFile:
@@ -38,10 +38,12 @@ class PartFile:
         self.buffered += len(chunk)
 
     def flush(self) -> None:
-        """Write and hash what was taken."""
+        """Write and hash what was taken, and let go of each block as soon as it is written."""
         blocks, self._blocks, self.buffered = self._blocks, [], 0
         file = self._opened()
-        for block in blocks:
+        blocks.reverse()
+        while blocks:
+            block = blocks.pop()
             file.write(block)
             self._sha256.update(block)
 

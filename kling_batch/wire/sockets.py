@@ -36,8 +36,8 @@ PLACE_WAIT = 60.0
 #: The longest header, and the most of them; beyond, the answer is an error.
 MAX_HEADER, MAX_HEADERS = 64 * 1024, 256
 
-#: Bytes that are read ahead of who takes them.
-READ_AHEAD = 256 * 1024
+#: Bytes that are read ahead of who takes them; twice as many are held before a server has to wait.
+READ_AHEAD = 128 * 1024
 
 #: Turns of the event loop before a POST takes a connection: where the loop was held up (the ledger
 #: has just synced), the ends of idle connections are still to be noticed.

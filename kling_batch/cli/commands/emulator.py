@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from kling_batch.cli.options import PATH
+from kling_batch.core.memory import gc_spared
 from kling_batch.emulator import EmulatorError, Settings, World, load_plan
 from kling_batch.emulator.server import serve
 from kling_batch.errors import ExitCode, UsageError
@@ -51,7 +52,8 @@ def emulator(
         settings = Settings(seed=seed, time_scale=speed, concurrency=slots, profile=profile)  # type: ignore[arg-type]
         plan = load_plan(faults) if faults is not None else None
         world = World(settings, state=state, faults=plan)
-        serve(world, host, port, certfile=certfile, keyfile=keyfile)
+        with gc_spared():
+            serve(world, host, port, certfile=certfile, keyfile=keyfile)
     except (EmulatorError, ValueError, OSError) as error:
         raise UsageError(f"the emulator cannot start: {error}") from error
     return ExitCode.OK

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from kling_batch.cli.options import PATH, usd
+from kling_batch.core.memory import gc_spared
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import ExitCode, UsageError
 
@@ -30,5 +31,6 @@ def mcp(folder: Path, max_cost: MicroUSD | None) -> int:
         from kling_batch.mcp.server import serve  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
         raise UsageError("this command needs: pip install 'kling-batch[mcp]'") from None
-    serve(folder, max_cost)
+    with gc_spared():
+        serve(folder, max_cost)
     return ExitCode.OK

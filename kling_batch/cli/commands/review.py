@@ -9,6 +9,7 @@ import click
 
 from kling_batch.cli.commands.gallery import tagged_ledger
 from kling_batch.cli.options import PATH, ledger_options, option
+from kling_batch.core.memory import gc_spared
 from kling_batch.errors import ExitCode
 
 
@@ -54,6 +55,7 @@ def review(
             err=True,
         )
 
-    serve(options, now, ready)
+    with gc_spared():
+        serve(options, now, ready)
     click.echo("The review has ended; verdicts are in the ledger.", err=True)
     return ExitCode.OK

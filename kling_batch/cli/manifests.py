@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-import kling_batch
 from kling_batch.cli.options import pairs
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ManifestError, Place, Problem
@@ -23,8 +22,10 @@ def load_manifests(
     Raises:
         ManifestError: all problems of all manifests.
     """
+    from kling_batch.manifest.loader import load_all  # noqa: PLC0415 - with YAML and Jinja
+
     try:
-        batches = kling_batch.load(manifests, variables=pairs(variables, "--set"))
+        batches = load_all(manifests, variables=pairs(variables, "--set"))
     except ManifestError as error:
         raise ManifestError(tuple(map(_as_typed, error.problems))) from None
     if warn:

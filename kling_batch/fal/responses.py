@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Any, TypeGuard
 
@@ -109,6 +108,9 @@ def sent_at(answer: Answer) -> datetime | None:
 
 
 def _moment(text: str) -> datetime | None:
+    # With sockets; the idle run, which reads no answer, does without them.
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
     try:
         moment = parsedate_to_datetime(text)
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)

@@ -12,7 +12,6 @@ from contextlib import AbstractAsyncContextManager
 from kling_batch.wire.addresses import parsed
 from kling_batch.wire.environment import Proxies, httpx_client, proxies, trusted
 from kling_batch.wire.headers import WithHeaders
-from kling_batch.wire.over_httpx import HttpxWire
 from kling_batch.wire.protocol import Reply, Request, Wire
 from kling_batch.wire.redirects import Redirected
 
@@ -50,5 +49,7 @@ def network(*, direct: bool) -> AbstractAsyncContextManager[Wire]:
 
     found, trust = Proxies() if direct else proxies(), trusted()
     if found.socks or not usable_here():
+        from kling_batch.wire.over_httpx import HttpxWire  # noqa: PLC0415 - seldom needed
+
         return HttpxWire(httpx_client(trust, direct=direct))
     return SocketWire(trust, found)

@@ -106,9 +106,9 @@ class _SilentError(Exception):
 class _Silence:
     """The time for which no good read of a request was had, and how often it was asked for."""
 
-    def __init__(self) -> None:
-        """Begins now."""
-        self.broken(anyio.current_time())
+    def __init__(self, begun: float) -> None:
+        """Begins at this time."""
+        self.broken(begun)
 
     def broken(self, at: float) -> None:
         """Something was heard at this time."""
@@ -152,7 +152,7 @@ class Poller:
         look = self._looks.follow(attempt.endpoint, attempt.payload, accepted, now)
         self._context.reads.budget.open += 1
         try:
-            return await self._follow(attempt, look, job, _Silence())
+            return await self._follow(attempt, look, job, _Silence(now))
         except _RefusedError as error:
             return Unresponsive(f"fal does not show it to this key: {error}; it is still open")
         except _SilentError:

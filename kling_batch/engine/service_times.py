@@ -71,14 +71,14 @@ class ServiceTimes:
     def typical(self) -> float:
         """The median; only where `known`."""
         if self._typical is None:
-            self._typical = median(seconds for seconds, _ in self._seen)
+            self._typical = median([seconds for seconds, _ in self._seen])
         return self._typical
 
     @property
     def longest(self) -> float:
         """The longest that was seen, with what passes beside it; infinite where none was."""
         if self._longest is None:
-            self._longest = max((seconds for seconds, _ in self._seen), default=math.inf)
+            self._longest = max([seconds for seconds, _ in self._seen], default=math.inf)
         return self._longest + self._overhead
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -295,14 +295,8 @@ class FalQueue:
         # Not `fail_after`, which looks for the event loop three times over: one scope a request.
         with anyio.CancelScope(deadline=anyio.current_time() + patience):
             async with self._api.send(request) as reply:
-                body = bytearray()
-                async with aclosing(reply.chunks()) as chunks:
-                    async for chunk in chunks:
-                        body += chunk
-                        if len(body) > MAX_BODY:
-                            break
-                status, headers = reply.status, reply.headers
-            return Answer(status, headers, redact_bytes(bytes(body), self._secrets))
+                body = redact_bytes(await reply.body(MAX_BODY), self._secrets)
+                return Answer(reply.status, reply.headers, body)
         raise TimeoutError
 
     def _message(self, error: Exception, request: Request) -> str:
@@ -323,10 +317,13 @@ def _unwritable(reason: str) -> Refused:
     return Refused(Failure(kind=FailureKind.INVALID, message=message))
 
 
+#: Made once, because `json.dumps` with options makes an encoder each time.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 def _written(payload: JSON) -> bytes:
     """The body of a request. Raises `ValueError` or `TypeError` for what is no JSON."""
-    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode()
+    return _encode(payload).encode()
 
 
 def _items(body: dict[str, Any]) -> list[Listed]:

@@ -41,7 +41,7 @@ class Answer:
         """
         try:
             text = self.body.decode("utf-8-sig")
-            value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+            value = _decode(text)
             if text.count("[") + text.count("{") > DEEPEST:
                 _level([value])
             if _HALF_CHARACTER.search(text):
@@ -86,6 +86,10 @@ def _no_number(_: str) -> None:
 def _finite(text: str) -> float | None:
     number = float(text)
     return number if isfinite(number) else None
+
+
+#: Made once, because `json.loads` with options makes a decoder each time.
+_decode = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite).decode
 
 
 def retry_after(answer: Answer) -> float | None:
@@ -181,11 +185,12 @@ def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
         for item in value:
             _collect(item, found, depth + 1)
     elif isinstance(value, dict):
-        if is_url(value.get("url")) or str(value.get("url", "")).startswith("data:"):
+        url = value.get("url")
+        if isinstance(url, str) and url.startswith(("https://", "http://", "data:")):
             size = value.get("file_size")
             found.append(
                 RemoteFile(
-                    url=value["url"],
+                    url=url,
                     content_type=text_of(value.get("content_type")),
                     name=text_of(value.get("file_name")),
                     size=size if isinstance(size, int) and size > 0 else None,
@@ -195,11 +200,6 @@ def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
         for name, item in value.items():
             if name != "detail":  # an error's; it may hold the input, or a page of fal's manual
                 _collect(item, found, depth + 1)
-
-
-def is_url(value: object) -> bool:
-    """Whether a value is a web address."""
-    return isinstance(value, str) and value.startswith(("https://", "http://"))
 
 
 def text_of(value: object) -> str:

@@ -5,7 +5,6 @@ Must not judge what is in it; `catalog/` does.
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from urllib.parse import urlencode
 
 from kling_batch.core.jobs import JSON
@@ -23,16 +22,14 @@ MOST_BYTES = 4 * 1024 * 1024
 async def schema_of(wire: Wire, endpoint: str) -> JSON | Unread:
     """The document of an endpoint; `wire` carries no key. The caller limits the time."""
     request = Request("GET", f"{SCHEMA_URL}?{urlencode({'endpoint_id': endpoint})}")
-    body = bytearray()
     try:
-        async with wire.send(request) as reply, aclosing(reply.chunks()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > MOST_BYTES:
-                    return Unread(f"the schema has over {MOST_BYTES:,} bytes")
-            answer = Answer(reply.status, reply.headers, bytes(body))
+        async with wire.send(request) as reply:
+            body = await reply.body(MOST_BYTES)
+            answer = Answer(reply.status, reply.headers, body)
     except WireError as error:
         return Unread(with_certificate_hint(str(error)))
+    if len(body) > MOST_BYTES:
+        return Unread(f"the schema has over {MOST_BYTES:,} bytes")
     document = answer.json()
     if answer.status != 200:
         return unread(answer)

@@ -307,7 +307,7 @@ def transaction(db: Database, path: Path) -> Iterator[None]:
 def is_free(db: Database, path: Path) -> bool:
     """Whether the write lock can be had at once."""
     with explained(path):
-        db.execute("pragma busy_timeout = 0")
+        db.conn.execute("pragma busy_timeout = 0")
         try:
             db.conn.execute("begin immediate")
             db.conn.execute("rollback")
@@ -316,7 +316,7 @@ def is_free(db: Database, path: Path) -> bool:
                 raise
             return False
         finally:
-            db.execute(f"pragma busy_timeout = {round(BUSY_SECONDS * 1000)}")
+            db.conn.execute(f"pragma busy_timeout = {round(BUSY_SECONDS * 1000)}")
     return True
 
 

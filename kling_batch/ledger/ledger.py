@@ -303,7 +303,7 @@ class Ledger(Reader):
         if after is not before or not columns:
             # A state that stays is not written: five indexes hold it.
             columns["state"] = after
-        assignments = ", ".join(f"{name} = ?" for name in columns)
+        assignments = ", ".join([f"{name} = ?" for name in columns])
         cursor = db.execute(
             f"update attempts set {assignments} where id = ? and state = ?",  # noqa: S608
             [*columns.values(), attempt_id, before],

@@ -77,16 +77,16 @@ def plain(value: Any) -> JSON:
 
     What fal says may quote an input's URL, whose signature the ledger must not keep.
     """
-    if isinstance(value, Handle):
-        return _of_handle(value)
-    if isinstance(value, Failure):
-        return plain(asdict(value))
     if isinstance(value, str):
         return without_signatures(value)
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items() if k != "output" and v is not None}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, Handle):
+        return _of_handle(value)
+    if isinstance(value, Failure):
+        return plain(asdict(value))
     return value
 
 

@@ -37,7 +37,7 @@ class Request(NamedTuple):
 
 
 class Reply(Protocol):
-    """An answer, whose body is read at most once."""
+    """An answer, whose body is read at most once, in one of two ways."""
 
     @property
     def status(self) -> int:
@@ -49,6 +49,9 @@ class Reply(Protocol):
 
     def chunks(self) -> AsyncGenerator[bytes]:
         """The body in pieces as they come; raises `WireError` where it breaks off."""
+
+    async def body(self, most: int) -> bytes:
+        """All of it, or more than `most` bytes; raises `WireError` where it breaks off."""
 
 
 class Wire(Protocol):

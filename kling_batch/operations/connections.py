@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.events import RunEvent
@@ -27,10 +26,8 @@ from kling_batch.operations.unit_prices import dearer_cost, dearer_units
 from kling_batch.output.download import Downloader
 from kling_batch.output.worker import RunThreads
 from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.renditions.elsewhere import Elsewhere
 from kling_batch.settings import Settings
-
-if TYPE_CHECKING:
-    from kling_batch.renditions.elsewhere import Elsewhere
 
 #: Actions that need the key; output files are public to whoever has their URL.
 _KEYED = (Action.SUBMIT, Action.COLLECT, Action.RECONCILE)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import anyio
 
@@ -31,6 +30,8 @@ from kling_batch.operations.hooks import Hooks, hooks_of, left_out
 from kling_batch.operations.moving import require
 from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
+from kling_batch.operations.remake import lacking
+from kling_batch.operations.renditions import THREADS, Renditions
 from kling_batch.operations.services import counted_by_caps
 from kling_batch.operations.signals import interrupt_once, listen, receiver
 from kling_batch.operations.targets import WRITING, check_folders, check_room
@@ -43,9 +44,6 @@ from kling_batch.planning.plan import Action
 from kling_batch.report.display.base import Display
 from kling_batch.report.display.choose import Both
 from kling_batch.report.run_report import RunStarted
-
-if TYPE_CHECKING:
-    from kling_batch.operations.renditions import Renditions
 
 
 def drive_in_own_loop(run: PreparedRun) -> RunResult:
@@ -153,8 +151,8 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
             )
         )
         outside = (f(run.batches, os.environ) for f in (left_out, warnings_before))
-        warnings = (*run.notices, *run.warnings, *chain.from_iterable(outside))
-        for warning in (*warnings, *_lacks(run)):
+        lacks = (problem.message for problem in lacking(run.selected))
+        for warning in (*run.notices, *run.warnings, *chain.from_iterable(outside), *lacks):
             display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
         async with run_context(
             settings,
@@ -194,25 +192,9 @@ def _hooks(run: PreparedRun) -> Hooks | None:
     return hooks_of(run.batches, warn, os.environ)
 
 
-def _lacks(run: PreparedRun) -> list[str]:
-    """Renditions that are wanted and cannot be made here."""
-    if not _makes_renditions(run):
-        return []
-    from kling_batch.operations.remake import lacking  # noqa: PLC0415 - as in `_renditions`
-
-    return [problem.message for problem in lacking(run.selected)]
-
-
-def _makes_renditions(run: PreparedRun) -> bool:
-    return any(batch.renditions for batch in run.selected)
-
-
 def _renditions(run: PreparedRun) -> Renditions | None:
-    if not _makes_renditions(run):
+    if not any(batch.renditions for batch in run.selected):
         return None
-    # With ten modules that make them, which most runs do without.
-    from kling_batch.operations.renditions import THREADS, Renditions  # noqa: PLC0415
-
     return Renditions(
         run.ledger,
         run.selected,

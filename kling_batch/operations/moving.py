@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.locations import ObjectAddress
@@ -19,10 +18,8 @@ from kling_batch.output.spool import spool_of
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import FileWorker, Threads
 from kling_batch.planning.builder import store_of
+from kling_batch.renditions.elsewhere import Elsewhere
 from kling_batch.settings import Settings
-
-if TYPE_CHECKING:
-    from kling_batch.renditions.elsewhere import Elsewhere
 
 #: Threads that look at what workers have made, and give it its name.
 RENDITION_THREADS = 8

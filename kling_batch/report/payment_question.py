@@ -46,7 +46,7 @@ def before_paying(
     for note in left_out_lines(plan, coverage, account):
         yield from page.folded(note)
     paid = paid_by_kind(plan)
-    rows = [[Cell(kind), Cell(f"{jobs:,}"), Cell(format_usd(cost))] for kind, jobs, cost in paid]
+    rows = [[Cell(each.kind), Cell(f"{each.jobs:,}"), Cell(each.most)] for each in paid]
     yield from table(page, _COLUMNS, rows)
     if unknown := sum(is_paid(item) and is_unpriced(item.job) for item in plan.items):
         yield from page.folded(f"{count(unknown, 'job')} of unknown price beside", Tone.WARNING)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kling_batch.core.quantities import format_usd
 from kling_batch.core.text import clean, count
 from kling_batch.planning.account import AccountUse
 from kling_batch.planning.coverage import Coverage
@@ -70,8 +69,8 @@ def _by_kind(plan: Plan) -> Iterator[str]:
     if not (paid := paid_by_kind(plan)):
         return
     yield from ("", "| to pay for | jobs | up to |", "|---|---:|---:|")
-    for kind, jobs, cost in paid:
-        yield f"| {_cell(kind)} | {jobs:,} | {format_usd(cost)} |"
+    for each in paid:
+        yield f"| {_cell(each.kind)} | {each.jobs:,} | {each.most} |"
 
 
 def _rows(moving: list[PlannedJob]) -> Iterator[str]:

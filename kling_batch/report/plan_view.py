@@ -86,17 +86,28 @@ class Paid(NamedTuple):
     kind: str
     jobs: int
     cost: MicroUSD
+    #: Jobs among them whose price nobody knows; the cost leaves them out.
+    unknown: int
+
+    @property
+    def most(self) -> str:
+        """The cost as people read it: never zero for what is not known."""
+        if self.unknown == self.jobs:
+            return "unknown"
+        return format_usd(self.cost) + (f" and {self.unknown:,} unknown" if self.unknown else "")
 
 
 def paid_by_kind(plan: Plan) -> list[Paid]:
     """What would be paid for, by mode and tier."""
     jobs: Counter[str] = Counter()
     money: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
     for item in filter(is_paid, plan.items):
         kind = f"{item.job.mode} {item.job.tier}".strip() or item.job.endpoint
         jobs[kind] += 1
         money[kind] += item.job.estimate
-    return [Paid(kind, jobs[kind], MicroUSD(money[kind])) for kind in sorted(jobs)]
+        unknown[kind] += is_unpriced(item.job)
+    return [Paid(kind, jobs[kind], MicroUSD(money[kind]), unknown[kind]) for kind in sorted(jobs)]
 
 
 def has_price(item: PlannedJob) -> bool:

@@ -96,8 +96,12 @@ def test_caps_that_leave_something_open_are_named_with_what_they_cover() -> None
 
 def test_what_nobody_knows_the_price_of_is_said() -> None:
     unknown = make_job("new")._replace(estimate=MicroUSD(0), estimate_note="not in the catalogue")
+    found = told(planned(STANDARD, unknown))
+    alone = told(planned(unknown))
 
-    assert "1 job of unknown price beside" in told(planned(STANDARD, unknown))
+    assert "1 job of unknown price beside" in found
+    assert " ".join(found[1].split()) == "text-to-video standard 2 $0.42 and 1 unknown"
+    assert " ".join(alone[1].split()) == "text-to-video standard 1 unknown"
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 160])

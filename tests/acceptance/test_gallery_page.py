@@ -173,8 +173,7 @@ def test_the_viewer_plays_on_demand_and_space_pauses(tab: Tab) -> None:
     assert picture
     assert bar
     assert picture["y"] + picture["height"] <= bar["y"]
-    tab.press("Escape")
-    tab.wait("!document.querySelector('video')")
+    tab.press_until("Escape", "!document.querySelector('video')")
 
 
 def test_takes_and_tiers_are_compared_together(tab: Tab) -> None:

@@ -70,6 +70,19 @@ class Tab:
             self.page.wait_for_timeout(50)
         raise AssertionError(f"never true: {expression}")
 
+    def press_until(self, key: str, expression: str) -> None:
+        """Press a key, again each second, until the expression holds.
+
+        A browser that is leaving the full screen takes Escape for itself.
+        """
+        for _ in range(15):
+            self.press(key)
+            for _ in range(20):
+                if self.page.evaluate(expression):
+                    return
+                self.page.wait_for_timeout(50)
+        raise AssertionError(f"never true: {expression}")
+
     @property
     def cards(self) -> list[str]:
         """Ids of the cards that exist, in their order."""

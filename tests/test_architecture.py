@@ -291,7 +291,7 @@ CATCH_ALL = {
     "report.posters": 1,  # the same
     "renditions.worker": 1,  # the same; an answer to the pool
     "fal.client": 2,  # whatever breaks a request, it left or it did not; both are outcomes
-    "wire.sockets": 3,  # as `fal.client`: whatever breaks is told in the words of the protocol
+    "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
     "wire.over_httpx": 2,  # the same
     "fal.upload": 1,  # fal-client over an answer that it does not expect
     "cli.main": 1,  # every error in words; what is a defect is raised again

@@ -58,7 +58,7 @@ from kling_batch.fal.credentials import (
 from kling_batch.fal.request_headers import START_TIMEOUT, TAGS, refuses_tags, tags_header
 from kling_batch.fal.responses import Answer, billing_events, bills, rows_of, sent_at
 from kling_batch.wire.headers import Authorized
-from kling_batch.wire.protocol import AddressError, Request, Timeouts, Wire, WireError
+from kling_batch.wire.protocol import AddressError, Request, Timeouts, Wire, WireError, body_of
 
 #: docs/fal-api.md#platform-api; not among fal-client's constants.
 PLATFORM_URL = "https://api.fal.ai/v1"
@@ -295,7 +295,7 @@ class FalQueue:
         # Not `fail_after`, which looks for the event loop three times over: one scope a request.
         with anyio.CancelScope(deadline=anyio.current_time() + patience):
             async with self._api.send(request) as reply:
-                body = redact_bytes(await reply.body(MAX_BODY), self._secrets)
+                body = redact_bytes(await body_of(reply, MAX_BODY), self._secrets)
                 return Answer(reply.status, reply.headers, body)
         raise TimeoutError
 

@@ -12,7 +12,7 @@ from kling_batch.core.outcomes import Unread
 from kling_batch.core.text import with_certificate_hint
 from kling_batch.fal.classify import unread
 from kling_batch.fal.responses import Answer
-from kling_batch.wire.protocol import Request, Wire, WireError
+from kling_batch.wire.protocol import Request, Wire, WireError, body_of
 
 SCHEMA_URL = "https://fal.ai/api/openapi/queue/openapi.json"
 #: The document of a Kling endpoint has some ten thousand bytes.
@@ -24,7 +24,7 @@ async def schema_of(wire: Wire, endpoint: str) -> JSON | Unread:
     request = Request("GET", f"{SCHEMA_URL}?{urlencode({'endpoint_id': endpoint})}")
     try:
         async with wire.send(request) as reply:
-            body = await reply.body(MOST_BYTES)
+            body = await body_of(reply, MOST_BYTES)
             answer = Answer(reply.status, reply.headers, body)
     except WireError as error:
         return Unread(with_certificate_hint(str(error)))

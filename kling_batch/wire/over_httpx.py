@@ -7,7 +7,7 @@ answers in process. Must not know what is asked, or of whom.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
@@ -117,15 +117,6 @@ class _Reply:
                 yield chunk
         except Exception as error:  # noqa: BLE001 - as in `send`
             raise _wire_error(error, began=True) from None
-
-    async def body(self, most: int) -> bytes:
-        body = bytearray()
-        async with aclosing(self.chunks()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > most:
-                    break
-        return bytes(body)
 
 
 def _wire_error(error: Exception, *, began: bool) -> WireError:

@@ -7,7 +7,7 @@ tests put an emulator behind it. Holds no connection and sends nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -37,7 +37,7 @@ class Request(NamedTuple):
 
 
 class Reply(Protocol):
-    """An answer, whose body is read at most once, in one of two ways."""
+    """An answer, whose body is read at most once."""
 
     @property
     def status(self) -> int:
@@ -49,9 +49,6 @@ class Reply(Protocol):
 
     def chunks(self) -> AsyncGenerator[bytes]:
         """The body in pieces as they come; raises `WireError` where it breaks off."""
-
-    async def body(self, most: int) -> bytes:
-        """All of it, or more than `most` bytes; raises `WireError` where it breaks off."""
 
 
 class Wire(Protocol):
@@ -100,3 +97,14 @@ __all__ = [
     "Wire",
     "WireError",
 ]
+
+
+async def body_of(reply: Reply, most: int) -> bytes:
+    """The whole body, or more than `most` bytes of it; raises `WireError` where it breaks off."""
+    body = bytearray()
+    async with aclosing(reply.chunks()) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > most:
+                break
+    return bytes(body)

@@ -249,15 +249,6 @@ class _Reply:
                 yield rest
             raise _wire_error(error, began=True) from None
 
-    async def body(self, most: int) -> bytes:
-        content, body = self._response.content, bytearray()
-        try:
-            while len(body) <= most and (chunk := await content.readany()):
-                body += chunk
-        except Exception as error:  # noqa: BLE001 - as in `send`
-            raise _wire_error(error, began=True) from None
-        return bytes(body)
-
 
 @cache
 def _limits(timeouts: Timeouts) -> aiohttp.ClientTimeout:

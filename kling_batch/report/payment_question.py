@@ -12,11 +12,10 @@ from kling_batch.core.records import Cap
 from kling_batch.core.text import Tone, count
 from kling_batch.planning.account import AccountUse
 from kling_batch.planning.coverage import Coverage
-from kling_batch.planning.plan import Plan, is_unpriced
+from kling_batch.planning.plan import Plan
 from kling_batch.report.display.page import Cell, Column, Page, table
 from kling_batch.report.plan_view import (
     History,
-    is_paid,
     left_out_lines,
     paid_by_kind,
     time_line,
@@ -48,7 +47,7 @@ def before_paying(
     paid = paid_by_kind(plan)
     rows = [[Cell(each.kind), Cell(f"{each.jobs:,}"), Cell(each.most)] for each in paid]
     yield from table(page, _COLUMNS, rows)
-    if unknown := sum(is_paid(item) and is_unpriced(item.job) for item in plan.items):
+    if unknown := sum(each.unknown for each in paid):
         yield from page.folded(f"{count(unknown, 'job')} of unknown price beside", Tone.WARNING)
     yield from page.folded(f"{time_line(plan, settings, history)}; {_caps(settings)}")
 

@@ -41,9 +41,8 @@ class PartFile:
         """Write and hash what was taken, and let go of each block as soon as it is written."""
         blocks, self._blocks, self.buffered = self._blocks, [], 0
         file = self._opened()
-        blocks.reverse()
         while blocks:
-            block = blocks.pop()
+            block = blocks.pop(0)
             file.write(block)
             self._sha256.update(block)
 

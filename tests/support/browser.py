@@ -64,11 +64,15 @@ class Tab:
 
         Playwright's own wait would have the page evaluate text, which its policy forbids.
         """
-        for _ in range(300):
+        if not self._holds_within(300, expression):
+            raise AssertionError(f"never true: {expression}")
+
+    def _holds_within(self, polls: int, expression: str) -> bool:
+        for _ in range(polls):
             if self.page.evaluate(expression):
-                return
+                return True
             self.page.wait_for_timeout(50)
-        raise AssertionError(f"never true: {expression}")
+        return False
 
     def press_until(self, key: str, expression: str) -> None:
         """Press a key, again each second, until the expression holds.
@@ -77,10 +81,8 @@ class Tab:
         """
         for _ in range(15):
             self.press(key)
-            for _ in range(20):
-                if self.page.evaluate(expression):
-                    return
-                self.page.wait_for_timeout(50)
+            if self._holds_within(20, expression):
+                return
         raise AssertionError(f"never true: {expression}")
 
     @property

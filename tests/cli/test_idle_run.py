@@ -1,4 +1,4 @@
-"""A run with nothing to do asks the ledger about its own jobs only, and loads no network stack."""
+"""A run loads what it needs; with nothing to do it asks the ledger about its own jobs only."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 from support.cli import run_command
 from support.ledger import handle, placed
+from support.process import environment
 
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import Event
+from kling_batch.emulator import Settings, World
+from kling_batch.emulator.server import running
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.manifest.loader import load
 
@@ -85,29 +88,54 @@ def test_no_query_of_an_idle_run_reads_what_other_jobs_have(
     assert slow == {}
 
 
-#: What talks to fal, serves the emulator or draws a table.
-BUSY = {
-    *("httpx", "aiohttp", "fal_client", "anyio", "asyncio", "ssl", "av", "PIL"),
-    *("rich", "starlette", "uvicorn", "dotenv", "pydantic", "kling_batch.engine.engine"),
-    *("kling_batch.fal.client", "kling_batch.output.download", "kling_batch.emulator"),
+#: What a run without a terminal, local files and renditions can do without.
+RARE = {
+    *("rich", "pygments", "dotenv", "pydantic", "av", "PIL", "xml", "html"),
+    *("starlette", "uvicorn", "kling_batch.emulator", "fsspec", "distributed"),
 }
+#: What talks to fal, too.
+BUSY = RARE | {
+    *("httpx", "aiohttp", "fal_client", "anyio", "asyncio", "ssl", "email"),
+    *("kling_batch.engine.engine", "kling_batch.fal.client", "kling_batch.output.download"),
+}
+
+
+def modules_of(folder: Path, *words: str) -> set[str]:
+    """The modules that a command has loaded when it ends."""
+    script = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*filter(sys.modules.get, sys.modules)))\n"
+        f"sys.argv = ['kling-batch', *{words!r}]\n"
+        "from kling_batch.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_an_idle_run_loads_no_network_stack(folder: Path, command: str) -> None:
-    script = (
-        "import atexit, sys\n"
-        "atexit.register(lambda: print(*sys.modules, sep='\\n'))\n"
-        f"sys.argv = ['kling-batch', {command!r}, 'm.yaml', '--output', 'out']\n"
-        "from kling_batch.__main__ import main\n"
-        "main()"
-    )
-    words = [sys.executable, "-c", script]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
-    modules = set(done.stdout.splitlines())
+    modules = modules_of(folder, command, "m.yaml", "--output", "out")
 
     assert "kling_batch.ledger.reader" in modules
     assert modules & BUSY == set()
+
+
+def test_a_run_that_submits_loads_what_it_needs_only(folder: Path) -> None:
+    world = World(Settings(profile="instant", media="template", concurrency=8))
+    with running(world) as url:
+        modules = modules_of(folder, "run", "m.yaml", "--output", "new", "--emulator-url", url)
+
+    assert len(world.books.charges()) == 3
+    assert {"aiohttp", "httpx", "fal_client", "kling_batch.engine.engine"} < modules
+    assert modules & RARE == set()
 
 
 def costly(db: sqlite3.Connection, sql: str) -> list[str]:

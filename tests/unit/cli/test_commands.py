@@ -90,7 +90,7 @@ def modules_after(*words: str) -> set[str]:
     """The modules that a program has imported when it has answered these words."""
     script = (
         "import atexit, sys\n"
-        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+        "atexit.register(lambda: print(*filter(sys.modules.get, sys.modules), file=sys.stderr))\n"
         f"sys.argv = ['kling-batch', *{words!r}]\n"
         "from kling_batch.__main__ import main\n"
         "main()"

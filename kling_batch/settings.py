@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.locations import Location, address_of, is_address
@@ -49,8 +49,7 @@ HOOKS_VARIABLE = "KLING_BATCH_HOOKS"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(NamedTuple):
     """Options of one run, parsed, from the command line, the environment or Python; None: unset."""
 
     output: Location | None = None
@@ -82,8 +81,7 @@ class RunOptions:
     scheduler: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(NamedTuple):
     """Spending limits of one run: made once, shown by displays, enforced by the ledger."""
 
     #: Every limit in force; a submission must keep within each that covers its job.

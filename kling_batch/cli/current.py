@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +74,10 @@ def _sources(batches: Sequence[Batch]) -> str:
 
 def _options(places: Mapping[str, Any], ledger: Path) -> RunOptions:
     """The options with this ledger, and with the service that it belongs to."""
-    options = replace(options_of({**places}), ledger=ledger)
+    options = options_of({**places})._replace(ledger=ledger)
     if not is_trial(ledger):
         return options
-    return replace(options, emulator="", output=options.output or ledger.parent)
+    return options._replace(emulator="", output=options.output or ledger.parent)
 
 
 def _full(item: PlannedJob) -> str:
@@ -109,7 +108,7 @@ def _read_again(run: LastRun, ledger: Path) -> tuple[Sequence[Batch], RunOptions
         raise _UnreadableError(f"the manifest has problems now: {error.problems[0]}") from error
     except KlingBatchError as error:
         raise _UnreadableError(str(error)) from error
-    return batches, replace(options_of(values), ledger=ledger)
+    return batches, options_of(values)._replace(ledger=ledger)
 
 
 def _current(job: LedgerJob, batches: Sequence[Batch], options: RunOptions) -> Current:
@@ -124,4 +123,4 @@ def _plan(batches: Sequence[Batch], options: RunOptions) -> Plan:
     """The plan of everything, as a run without a selection would make it."""
     whole: dict[str, Any] = {"limit": None, "collect": False, "retry_failed": False}
     whole["schemas"] = False  # nothing is paid for
-    return operations.plan_run(batches, replace(options, **whole)).plan
+    return operations.plan_run(batches, options._replace(**whole)).plan

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.errors import ExitCode
@@ -70,8 +70,7 @@ class RunEvent:
     data: dict[str, JSON] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(NamedTuple):
     """How fast a run may submit at this moment."""
 
     #: Submissions a second: what the options allow, and what fal's answers have left of it.

@@ -163,8 +163,7 @@ class Job(NamedTuple):
         return self.path.format(output=output_suffix(index), ext=ext)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """A manifest's `limits:`; None where the manifest does not set one."""
 
     concurrency: int | None = None
@@ -187,8 +186,7 @@ class Limits:
     workers: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
+class Hooks(NamedTuple):
     """Commands of the user's own that a run starts beside its work, each as a list of words."""
 
     #: For each job whose files are in place.

@@ -15,8 +15,7 @@ from kling_batch.core.outcomes import CancelAnswer, Charged, Failure, Handle
 from kling_batch.core.quantities import MicroUSD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(NamedTuple):
     """A row of `attempts`: one paid try at a job."""
 
     id: int
@@ -110,8 +109,7 @@ class File:
     superseded: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Money:
+class Money(NamedTuple):
     """Totals in micro-USD: owed for certain, and possibly owed."""
 
     charged: MicroUSD
@@ -308,8 +306,7 @@ class Cap:
         return mine and self.key in (None, key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverCap:
+class OverCap(NamedTuple):
     """The attempt was not created: it would have passed `cap`."""
 
     cap: Cap

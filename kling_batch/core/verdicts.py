@@ -5,8 +5,8 @@ A verdict belongs to one take, by its job key. Must not know where verdicts are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from kling_batch.core.jobs import JobKey
 
@@ -36,8 +36,7 @@ TYPED_VERDICTS: dict[str, Verdict] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerdictRow:
+class VerdictRow(NamedTuple):
     """One recorded verdict with its author and time; rows are never changed."""
 
     id: int

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kling_batch.core.events import EventKind, Pace, RunEvent
 from kling_batch.core.jobs import JSON, Job, JobKey
@@ -86,8 +86,7 @@ class Uploader(Protocol):
         """The URL of the uploaded bytes; `path` only names them. Raises `UploadError`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPolicy:
+class RunPolicy(NamedTuple):
     """The limits in force, resolved from flag, environment, manifest and default."""
 
     concurrency: int = 8

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio
@@ -50,8 +50,7 @@ _HOLE = "\0url"
 _Reference: TypeAlias = LocalFile | OutputOf
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """An output of a job that has one already: its URL at fal and its digest, where known."""
 
     url: str

@@ -8,8 +8,8 @@ lost request, or equivalent to it, since the same money bought the same render. 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from kling_batch.core.jobs import JSON, canonical_json
 from kling_batch.core.outcomes import Listed
@@ -23,8 +23,7 @@ NEAR = timedelta(seconds=5)
 _LATE = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class UnconfirmedSubmission:
+class UnconfirmedSubmission(NamedTuple):
     """An attempt in doubt: whether fal accepted its POST is unknown."""
 
     attempt_id: int
@@ -33,8 +32,7 @@ class UnconfirmedSubmission:
     intended_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Matches:
+class Matches(NamedTuple):
     """Result of comparing unconfirmed submissions with the list."""
 
     #: attempt id → request id.

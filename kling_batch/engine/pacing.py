@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 import anyio
 
@@ -204,8 +204,7 @@ class Window:
         self._changed.wake()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
+class Backoff(NamedTuple):
     """Exponential backoff with jitter, in seconds."""
 
     first: float = 1.0

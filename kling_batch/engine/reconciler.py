@@ -7,7 +7,7 @@ doubt until a person decides: silence of a list is no proof. Must not submit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -225,7 +225,7 @@ class Reconciler:
                 lookup.reason = f"{NO_TRACE}; this machine's clock differs, or differed, from fal's"
         in_flight = {comparable(a.payload) for a in ledger.attempts_in(State.SUBMITTING)}
         matches = match(
-            [replace(lookup.submission, intended_at=self._sent(lookup)) for lookup in lookups],
+            [lookup.submission._replace(intended_at=self._sent(lookup)) for lookup in lookups],
             items,
             claimed=ledger.request_ids(),
             defaults=_defaults(endpoint),

@@ -8,10 +8,9 @@ write, and must not format anything.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from kling_batch.core.lifecycle import JobStatus, State
 from kling_batch.core.quantities import MicroUSD
@@ -54,8 +53,7 @@ _BY_WORD: dict[str, str] = {
 _COMMON = {JobStatus.WAITING, JobStatus.DONE, PENDING, State.SUCCEEDED}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFilter:
+class JobFilter(NamedTuple):
     """Which jobs; nothing given: all."""
 
     batches: Sequence[str] | None = None

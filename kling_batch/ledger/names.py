@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from difflib import get_close_matches
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from kling_batch.core.jobs import Batch, Job, JobKey, job_label
@@ -26,8 +25,7 @@ from kling_batch.ledger.rows import job_row, name_row, names_digest
 MARK = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerJob:
+class LedgerJob(NamedTuple):
     """A job of the ledger under its current name, or under its last one with a mark."""
 
     key: JobKey

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -74,7 +73,7 @@ def record_verdict(
         if verdict is Verdict.PICKED:
             for other in _picked_siblings(db, key):
                 before = _before_its_pick(db, other)
-                _append(db, replace(other, verdict=before, author=author, at=stamp))
+                _append(db, other._replace(verdict=before, author=author, at=stamp))
         return _append(db, row)
 
 
@@ -125,7 +124,7 @@ def _append(db: Database, row: VerdictRow) -> VerdictRow:
         " values (?, ?, ?, ?, ?, ?)",
         [row.job_key, row.attempt_id, row.verdict, row.note, row.author, row.at],
     )
-    return replace(row, id=int(cursor.lastrowid or 0))
+    return row._replace(id=int(cursor.lastrowid or 0))
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from kling_batch.core.jobs import LocalFile
 
@@ -32,8 +31,7 @@ def with_picture(source: str | BinaryIO, use: Callable[[Any], T]) -> T | str:
         return f"is no image that can be read: {error}"
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """An image file."""
 
     format: str
@@ -41,8 +39,7 @@ class Picture:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
+class Clip(NamedTuple):
     """A video file; a value that its header lacks is 0."""
 
     container: str
@@ -60,8 +57,7 @@ def picture(file: LocalFile) -> Picture | str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(NamedTuple):
     """A file with sound and no picture; its length is 0 where the header lacks it."""
 
     container: str

@@ -10,9 +10,8 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from kling_batch.catalog.parameters import MOST_DEPTH, deeper_than
@@ -68,8 +67,7 @@ class FlawedRow(dict[str, JSON]):
 BLANK = "is blank"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """An opened table: `header` is empty for JSONL, whose rows name their own columns."""
 
     file: str

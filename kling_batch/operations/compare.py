@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from kling_batch.catalog.registry import models as every_model
@@ -47,7 +47,7 @@ def compare_models(
             raise UsageError(f"there is no model `{name}`; {hint}")
     written = load(manifest, variables=variables)
     wanted = tuple(dict.fromkeys(models)) or every_model()
-    asked = replace(options, offline=True, schemas=False)
+    asked = options._replace(offline=True, schemas=False)
     loaded = ((name, *load_on(manifest, name, variables=variables)) for name in wanted)
     return tuple(
         OnModel(

@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import anyio
 from anyio.abc import Process, TaskGroup, TaskStatus
@@ -36,8 +36,7 @@ WITHHELD = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET", NOTIFY_VARIABLE)
 _TAIL = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     """One command to run, and what it reads."""
 
     name: str

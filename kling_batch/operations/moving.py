@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.locations import ObjectAddress
@@ -25,8 +25,7 @@ from kling_batch.settings import Settings
 RENDITION_THREADS = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moving:
+class Moving(NamedTuple):
     """What moves files, as the engine's context has it."""
 
     fetcher: Fetcher

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache, partial
+from typing import NamedTuple
 
 from kling_batch.core.jobs import Batch
 from kling_batch.core.outcomes import Unread
@@ -30,8 +30,7 @@ from kling_batch.planning.plan import Plan
 from kling_batch.settings import RunOptions, Settings, resolve
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedRun:
+class PlannedRun(NamedTuple):
     """A plan with the settings that it was made under."""
 
     plan: Plan

@@ -7,7 +7,8 @@ would do is asked of the plan. Must not write, and must not decide about jobs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from kling_batch.core.command_line import Command
 from kling_batch.core.events import StopReason
@@ -26,8 +27,7 @@ from kling_batch.settings import ACCOUNT_PER_DAY, MAX_FAILURES, PER_DAY, Setting
 NAMED = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndedRun:
+class EndedRun(NamedTuple):
     """A run that has ended, as far as the next steps depend on it."""
 
     reader: Reader
@@ -173,7 +173,7 @@ def _remaining_plan(run: EndedRun, *, retry: bool) -> Plan:
         replace(batch, jobs=tuple(job for job in mine if job.batch == batch.name))
         for batch in run.batches
     ]
-    settings = replace(run.settings, options=replace(run.settings.options, limit=None))
+    settings = replace(run.settings, options=run.settings.options._replace(limit=None))
     return build_plan(run.reader, batches, settings, retry=lambda _: retry)
 
 

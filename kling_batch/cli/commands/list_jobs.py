@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -216,7 +215,7 @@ def list_(
         _must_exist(reader, which)
         emulated = service_of(reader) == EMULATOR
         verdicts = latest_verdicts(reader)
-        rows = job_status(reader, replace(which, limit=None) if wanted else which)
+        rows = job_status(reader, which._replace(limit=None) if wanted else which)
         rows = with_values(reader, rows)
         if wanted:
             fitting = (row for row in rows if verdict_of(row, verdicts) in wanted)

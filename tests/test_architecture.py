@@ -76,7 +76,7 @@ def homes(library: str) -> set[str]:
 #: Each outside library, and the packages or modules that may know it.
 HOMES: dict[str, set[str]] = {
     "httpx": {"fal", "wire"},
-    "aiohttp": {"wire.sockets"},
+    "aiohttp": {"wire.sockets", "wire.long_body"},
     "yarl": {"wire.sockets"},
     "fal_client": {"fal"},
     "sqlite_utils": {"ledger"},
@@ -103,7 +103,7 @@ HOMES: dict[str, set[str]] = {
     "distributed": {"workers.dask"},
     "dask": {"workers.dask"},
     # Of the standard library: what only one place may do.
-    "asyncio": {"wire.sockets", "output.worker", "workers.dask"},
+    "asyncio": {"wire.sockets", "wire.long_body", "output.worker", "workers.dask"},
     "threading": {
         "output.drivers",
         "output.worker",

@@ -154,7 +154,7 @@ class Downloader:
         return None
 
     async def _receive(
-        self, chunks: AsyncIterator[bytes], part: PartFile, start: int, sizes: Sizes
+        self, chunks: AsyncIterator[bytes | memoryview], part: PartFile, start: int, sizes: Sizes
     ) -> None:
         """Write the body; what came of it stays where it breaks off."""
         limit = sizes.limit
@@ -173,8 +173,10 @@ class Downloader:
                 self._room.hold(part.path, _ahead(sizes.agreed, written - size))
                 looked = written
             part.add(chunk)
+            # What is lent changes with the next piece; after the last one there is none.
+            lent = isinstance(chunk, memoryview) and written < limit
             del chunk  # the file lets go of it, too, once it is written
-            if part.buffered >= BLOCK:
+            if lent or part.buffered >= BLOCK:
                 await self._worker.run(part.flush)
             self._room.used(part.path, size)
             if (now := anyio.current_time()) - since >= DRIP_SECONDS:

@@ -24,7 +24,7 @@ class PartFile:
         self._file: BinaryIO | None = None
         self._start: int | None = None
         self._sha256 = sha256()
-        self._blocks: list[bytes] = []
+        self._blocks: list[bytes | memoryview] = []
         #: Bytes that are not written yet.
         self.buffered = 0
 
@@ -32,8 +32,8 @@ class PartFile:
         """What comes from now on follows the first `start` bytes; the rest is dropped."""
         self._start = start
 
-    def add(self, chunk: bytes) -> None:
-        """Take bytes, to be written by the next `flush`."""
+    def add(self, chunk: bytes | memoryview) -> None:
+        """Take bytes, to be written by the next `flush`; until then, they must not change."""
         self._blocks.append(chunk)
         self.buffered += len(chunk)
 

@@ -47,8 +47,11 @@ class Reply(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Values by lower-case name; several of one name are joined by commas."""
 
-    def chunks(self) -> AsyncGenerator[bytes]:
-        """The body in pieces as they come; raises `WireError` where it breaks off."""
+    def chunks(self) -> AsyncGenerator[bytes | memoryview]:
+        """The body in pieces as they come; raises `WireError` where it breaks off.
+
+        A `memoryview` is lent: a later piece may be written over it.
+        """
 
 
 class Wire(Protocol):

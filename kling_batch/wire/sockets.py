@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache, cached_property
 from ssl import SSLContext
@@ -21,6 +22,7 @@ import yarl
 
 from kling_batch.wire.addresses import Address, address_of, check_headers
 from kling_batch.wire.environment import Proxies
+from kling_batch.wire.long_body import LongBody, taken_over
 from kling_batch.wire.protocol import Request, Timeouts, WireError
 
 #: Seconds after which an idle connection is not used again. Servers close idle ones after five and
@@ -188,7 +190,7 @@ class _Exchange:
         finally:
             if not answered:
                 self._pool.leave()
-        return _Reply(self._response)
+        return _Reply(self._response, self._request)
 
     async def __aexit__(
         self,
@@ -227,8 +229,8 @@ def _session(
 class _Reply:
     """An answer of aiohttp's."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
+    def __init__(self, response: aiohttp.ClientResponse, request: Request) -> None:
+        self._response, self._request = response, request
         self.status = response.status
 
     @cached_property
@@ -239,15 +241,27 @@ class _Reply:
             found[key] = f"{found[key]}, {value}" if key in found else value
         return found
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        content = self._response.content
+    async def chunks(self) -> AsyncGenerator[bytes | memoryview]:
+        content, taken = self._response.content, 0
         try:
             while chunk := await content.readany():
                 yield chunk
+                taken += len(chunk)
+                if body := self._rest(taken):
+                    async with aclosing(body.pieces()) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                    return
         except Exception as error:  # noqa: BLE001 - as in `send`
             if rest := _read_before(content):
                 yield rest
             raise _wire_error(error, began=True) from None
+
+    def _rest(self, taken: int) -> LongBody | None:
+        """What is still to come, where it is long and nobody has to decode it."""
+        if not self._request.raw:
+            return None
+        return taken_over(self._response, taken, self._request.timeouts.read)
 
 
 @cache

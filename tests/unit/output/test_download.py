@@ -32,6 +32,7 @@ from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
 from kling_batch.fal.transport import connections
 from kling_batch.output.download import LOOK_BYTES, SPARE, Downloader, Room
 from kling_batch.output.filetype import Kind, looks_like_page, sniff, whole
+from kling_batch.wire import long_body
 from kling_batch.wire.environment import trusted
 
 URL = "https://v3b.fal.media/files/b/0a/out.mp4?sig=secret"
@@ -44,7 +45,7 @@ def box(name: bytes, body: bytes) -> bytes:
 MP4 = (
     box(b"ftyp", b"isom\0\0\2\0isomiso2")
     + box(b"moov", b"m" * 300)
-    + box(b"mdat", bytes(range(256)) * 400)
+    + box(b"mdat", bytes(range(256)) * 4000)  # long: most of it comes past aiohttp's parser
 )
 PNG = b"\x89PNG\r\n\x1a\n" + b"p" * 500 + b"\0\0\0\0IEND\xaeB`\x82"
 JPG = b"\xff\xd8\xff\xe0" + b"j" * 500 + b"\xff\xd9"
@@ -234,6 +235,17 @@ def test_half_a_file_is_no_file_and_is_continued(
     assert request.headers["range"] == f"bytes={HALF}-"
 
 
+def test_a_piece_is_written_before_the_next_one_is_read_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the pieces are less than what is written at once."""
+    monkeypatch.setattr(long_body, "BLOCK", 50_000)
+
+    outcome, _, temporary = fetch(good(), tmp_path)
+
+    fetched(outcome, temporary)
+
+
 class Dripping(httpx.AsyncByteStream):
     """Brings a byte, or more, every twenty seconds: never late for httpx, and never done."""
 
@@ -250,7 +262,7 @@ class Dripping(httpx.AsyncByteStream):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("pieces", "size", "ends", "kept"),
-    [(len(MP4), 1, 60, 3), (-(-len(MP4) // 30_000), 30_000, 80, len(MP4))],
+    [(len(MP4), 1, 60, 3), (-(-len(MP4) // 300_000), 300_000, 80, len(MP4))],
     ids=["a drip", "a slow line"],
 )
 def test_a_line_that_drips_is_dropped_and_one_that_is_slow_is_not(

@@ -1,0 +1,126 @@
+"""The rest of a long body, from its connection straight into one block of memory.
+
+aiohttp makes an object of each TLS record, joins them, copies them through its parser and joins
+again what the caller takes, which is most of what a file of megabytes costs. A body of known length
+needs no parser, so its connection is taken over once the head is read, and given back at the end.
+Needs asyncio. Must not know what is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import aiohttp
+import anyio
+from aiohttp import hdrs
+
+#: Bytes that are lent at once.
+BLOCK = 768 * 1024
+#: Where fewer bytes are to come, aiohttp reads them.
+LONG = 128 * 1024
+#: Seconds after which less than a block is lent: what has come is not lost with its connection,
+#: and a trickle is noticed.
+TICK = 1.0
+
+
+class LongBody(asyncio.BufferedProtocol):
+    """The bytes of a body that are still to come, read by asyncio into what `get_buffer` gives."""
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        transport: asyncio.Transport,
+        left: int,
+        patience: float,
+    ) -> None:
+        """Takes the connection over; `left` bytes come, each within `patience` seconds."""
+        self._content = response.content
+        self._transport = transport
+        self._left, self._patience = left, patience
+        self._block = memoryview(bytearray(min(left, BLOCK)))
+        self._wanted = self._block[:0]
+        self._filled = 0
+        self._lost = False
+        self._error: Exception | None = None
+        self._changed = asyncio.Event()
+        self._aiohttp = transport.get_protocol()
+        transport.pause_reading()
+        transport.set_protocol(self)
+
+    async def pieces(self) -> AsyncGenerator[memoryview]:
+        """The bytes as they come; each piece is lent, and a later one is written over it.
+
+        Raises:
+            TimeoutError: none came for too long.
+            OSError, aiohttp.ClientPayloadError: the connection broke.
+        """
+        try:
+            while self._left:
+                piece = await self._piece()
+                self._left -= len(piece)
+                yield piece
+        finally:
+            self._transport.set_protocol(self._aiohttp)
+        # As aiohttp's parser does at the end of a body: the connection is free again.
+        self._content.feed_eof()
+
+    async def _piece(self) -> memoryview:
+        """A full block, or what came of it in a while, or the end of the body."""
+        self._wanted, self._filled = self._block[: min(BLOCK, self._left)], 0
+        until = anyio.current_time() + self._patience
+        self._transport.resume_reading()
+        while self._filled < len(self._wanted) and not self._lost:
+            self._changed.clear()
+            with anyio.move_on_after(min(TICK, self._patience)):
+                await self._changed.wait()
+            if self._filled:
+                break
+            if anyio.current_time() >= until and not self._lost:
+                raise TimeoutError
+        self._transport.pause_reading()
+        if not self._filled:
+            raise self._error or aiohttp.ClientPayloadError("the connection was closed")
+        return self._wanted[: self._filled]
+
+    # -- called by asyncio -----------------------------------------------------------------------
+
+    def get_buffer(self, _hint: int) -> memoryview:
+        """Where the next bytes go; never empty, because reading is paused when this is full."""
+        return self._wanted[self._filled :]
+
+    def buffer_updated(self, count: int) -> None:
+        """So many bytes came."""
+        self._filled += count
+        if self._filled == len(self._wanted):
+            self._transport.pause_reading()
+            self._changed.set()
+
+    def eof_received(self) -> None:
+        """The server sends nothing more."""
+        self._over(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone, which aiohttp must learn, too: it counts its connections."""
+        self._over(error)
+        self._aiohttp.connection_lost(error)
+
+    def _over(self, error: Exception | None) -> None:
+        self._lost, self._error = True, self._error or error
+        self._changed.set()
+
+
+def taken_over(response: aiohttp.ClientResponse, taken: int, patience: float) -> LongBody | None:
+    """The rest of a body of which `taken` bytes were read; None where aiohttp has to read on.
+
+    That is where the rest is short, its length is unknown, or some of it has come already.
+    """
+    length, connection, content = response.content_length, response.connection, response.content
+    if length is None or connection is None or hdrs.TRANSFER_ENCODING in response.headers:
+        return None
+    transport = connection.transport
+    if content.exception() is not None or transport is None or transport.is_closing():
+        return None
+    if content.total_bytes != taken or length - taken < LONG:
+        return None
+    return LongBody(response, transport, length - taken, patience)

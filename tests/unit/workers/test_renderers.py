@@ -122,12 +122,12 @@ def test_what_a_worker_has_made_gets_its_name_here(maker: Maker) -> None:
 def test_workers_get_as_many_files_as_they_have_places_and_one_more(maker: Maker) -> None:
     maker.cluster.answers = lambda worker, order: makes(worker, order, 3 if worker == B else 1)
 
-    maker.make(POSTER, files=30)
+    maker.make(POSTER, files=60)
 
     assert maker.cluster.most == {A: 2, B: 4}
     shares = [worker for worker, _ in maker.cluster.asked]
     assert shares.count(B) > 1.5 * shares.count(A) > 0
-    assert len(shares) == 30
+    assert len(shares) == 60
 
 
 @pytest.mark.parametrize("where", ["nowhere", "outside", "short"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ def test_both_readings_agree(document: Any) -> None:
 def comparable(manifest: frame.Manifest) -> str:
     """Types count, and so does a number that is not equal to itself."""
     limits = manifest.limits
-    kinds = {name: type(value).__name__ for name, value in asdict(limits).items()}
+    kinds = {name: type(value).__name__ for name, value in limits._asdict().items()}
     plain = {name: getattr(manifest, name) for name in ("name", "output", "path", "entries")}
     maps: dict[str, Mapping[str, Any]] = {
         name: dict(getattr(manifest, name)) for name in ("vars", "env", "defaults")

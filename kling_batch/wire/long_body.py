@@ -61,9 +61,20 @@ class LongBody(asyncio.BufferedProtocol):
                 self._left -= len(piece)
                 yield piece
         finally:
-            self._transport.set_protocol(self._aiohttp)
+            self._give_back()
         # As aiohttp's parser does at the end of a body: the connection is free again.
         self._content.feed_eof()
+
+    def _give_back(self) -> None:
+        """The connection is aiohttp's again.
+
+        asyncio's TLS keeps `get_buffer`, and so this object: without the block, and in no circle
+        with the connection, whose megabyte would stay until garbage is collected.
+        """
+        self._transport.set_protocol(self._aiohttp)
+        self._block = self._wanted = memoryview(b"")
+        self._error = None
+        del self._transport
 
     async def _piece(self) -> memoryview:
         """A full block, or what came of it in a while, or the end of the body."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
+import weakref
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
+from typing import Any
 
 import anyio
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sockets import Exchange, read, serving
-from support.wires import Impatient, on_sockets
+from support.wires import Impatient, on_sockets, straight
 
 from kling_batch.output.part_file import PartFile
-from kling_batch.wire import long_body
-from kling_batch.wire.long_body import BLOCK, LONG
+from kling_batch.wire import long_body, sockets
+from kling_batch.wire.long_body import BLOCK, LONG, LongBody, taken_over
 from kling_batch.wire.protocol import Request, Wire, WireError
 
 BODY = random.Random(7).randbytes(2 * BLOCK + 300_000)
@@ -122,6 +127,65 @@ def test_a_server_that_closes_or_says_too_much_is_not_asked_again(ends: str) -> 
         assert anyio.run(main) == [BODY, BODY]
 
     assert server.connections == 2
+
+
+class Block(bytearray):
+    """One that weak references know."""
+
+
+@pytest.mark.parametrize(
+    ("ends", "came"),
+    [("keep-alive", len(BODY)), ("close", len(BODY)), ("close", BLOCK + 1000)],
+    ids=["kept", "closed", "broken"],
+)
+def test_a_block_is_let_go_with_its_body(
+    monkeypatch: pytest.MonkeyPatch, ends: str, came: int
+) -> None:
+    """asyncio's TLS holds on to who read from it, and garbage is collected seldom."""
+    authority = trustme.CA()
+    server_side, client_side = SSLContext(PROTOCOL_TLS_SERVER), create_default_context()
+    authority.issue_cert("localhost").configure_cert(server_side)
+    authority.configure_trust(client_side)
+    blocks, readers = list[weakref.ref[Block]](), list[weakref.ref[LongBody]]()
+
+    def block(size: int) -> Block:
+        made = Block(size)
+        blocks.append(weakref.ref(made))
+        return made
+
+    def reader(*facts: Any) -> LongBody | None:
+        made = taken_over(*facts)
+        if made is not None:
+            readers.append(weakref.ref(made))
+        return made
+
+    def serve(exchange: Exchange) -> None:
+        with server_side.wrap_socket(exchange.connection, server_side=True) as inside:
+            answer = head(len(BODY), f"Connection: {ends}") + BODY[:came]
+            while read(inside, exchange.over):
+                inside.sendall(answer)
+                if ends == "close":
+                    return
+
+    monkeypatch.setattr(long_body, "bytearray", block, raising=False)
+    monkeypatch.setattr(sockets, "taken_over", reader)
+
+    async def main(port: int) -> None:
+        async with straight(client_side) as wire:
+            for _ in range(2):
+                with suppress(WireError):
+                    await body(wire, FILE._replace(url=f"https://localhost:{port}/out.mp4"))
+                await anyio.sleep(0.02)  # the connection's end is noticed
+                assert [ref() for ref in blocks] == [None] * len(blocks)
+                assert ends != "close" or [ref() for ref in readers] == [None] * len(readers)
+        assert blocks
+
+    gc.disable()
+    try:
+        with serving(serve, before=True) as server:
+            anyio.run(main, server.port)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("came", [1, LONG, BLOCK, BLOCK + 1, 2 * BLOCK, len(BODY) - 1])

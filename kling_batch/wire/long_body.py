@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 import aiohttp
 import anyio
 from aiohttp import hdrs
+from aiohttp.client_proto import ResponseHandler
 
 #: Bytes that are lent at once.
 BLOCK = 768 * 1024
@@ -30,6 +31,7 @@ class LongBody(asyncio.BufferedProtocol):
     def __init__(
         self,
         response: aiohttp.ClientResponse,
+        protocol: ResponseHandler,
         transport: asyncio.Transport,
         left: int,
         patience: float,
@@ -44,8 +46,8 @@ class LongBody(asyncio.BufferedProtocol):
         self._lost = False
         self._error: Exception | None = None
         self._changed = asyncio.Event()
-        self._aiohttp = transport.get_protocol()
-        transport.pause_reading()
+        self._aiohttp = protocol
+        protocol.pause_reading()  # with its clock, which would run out in the middle
         transport.set_protocol(self)
 
     async def pieces(self) -> AsyncGenerator[memoryview]:
@@ -129,9 +131,10 @@ def taken_over(response: aiohttp.ClientResponse, taken: int, patience: float) ->
     length, connection, content = response.content_length, response.connection, response.content
     if length is None or connection is None or hdrs.TRANSFER_ENCODING in response.headers:
         return None
-    transport = connection.transport
+    protocol, transport = connection.protocol, connection.transport
     if content.exception() is not None or transport is None or transport.is_closing():
         return None
     if content.total_bytes != taken or length - taken < LONG:
         return None
-    return LongBody(response, transport, length - taken, patience)
+    assert protocol is not None  # or there would be no transport
+    return LongBody(response, protocol, transport, length - taken, patience)

@@ -129,6 +129,23 @@ def test_a_server_that_closes_or_says_too_much_is_not_asked_again(ends: str) -> 
     assert server.connections == 2
 
 
+def test_a_body_that_takes_longer_than_the_wait_for_one_piece_keeps_its_connection() -> None:
+    def slowly(exchange: Exchange) -> None:
+        exchange.send(head(len(BODY)))
+        for at in range(0, len(BODY), len(BODY) // 5):
+            exchange.send(BODY[at : at + len(BODY) // 5])
+            time.sleep(0.05)
+        keeping(head(3) + b"end")(exchange)
+
+    async def main(url: str) -> list[bytes]:
+        async with on_sockets(url) as wire:
+            return [(await body(Impatient(wire, 0.15)))[0] for _ in range(2)]
+
+    with serving(slowly) as server:
+        assert anyio.run(main, server.url) == [BODY, b"end"]
+    assert server.connections == 1
+
+
 class Block(bytearray):
     """One that weak references know."""
 

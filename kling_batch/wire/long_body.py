@@ -40,9 +40,8 @@ class LongBody(asyncio.BufferedProtocol):
         self._content = response.content
         self._transport = transport
         self._left, self._patience = left, patience
-        self._block = memoryview(bytearray(min(left, BLOCK)))
-        self._wanted = self._block[:0]
-        self._filled = 0
+        self._block = memoryview(bytearray(min(left, BLOCK) + 1))
+        self._wanted = self._filled = 0
         self._lost = False
         self._error: Exception | None = None
         self._changed = asyncio.Event()
@@ -64,6 +63,12 @@ class LongBody(asyncio.BufferedProtocol):
                 yield piece
         finally:
             self._give_back()
+        if self._lost or self._filled > self._wanted:
+            self._aiohttp.force_close()  # what stands after the body is no answer
+        else:
+            # Until the next request, whatever comes is no answer; the parser that it has would
+            # take it for the rest of this body.
+            self._aiohttp.set_response_params(max_line_size=0, max_field_size=0, max_headers=0)
         # As aiohttp's parser does at the end of a body: the connection is free again.
         self._content.feed_eof()
 
@@ -74,16 +79,16 @@ class LongBody(asyncio.BufferedProtocol):
         with the connection, whose megabyte would stay until garbage is collected.
         """
         self._transport.set_protocol(self._aiohttp)
-        self._block = self._wanted = memoryview(b"")
+        self._block = memoryview(b"")
         self._error = None
         del self._transport
 
     async def _piece(self) -> memoryview:
         """A full block, or what came of it in a while, or the end of the body."""
-        self._wanted, self._filled = self._block[: min(BLOCK, self._left)], 0
+        self._wanted, self._filled = min(BLOCK, self._left), 0
         until = anyio.current_time() + self._patience
         self._transport.resume_reading()
-        while self._filled < len(self._wanted) and not self._lost:
+        while self._filled < self._wanted and not self._lost:
             self._changed.clear()
             with anyio.move_on_after(min(TICK, self._patience)):
                 await self._changed.wait()
@@ -94,18 +99,21 @@ class LongBody(asyncio.BufferedProtocol):
         self._transport.pause_reading()
         if not self._filled:
             raise self._error or aiohttp.ClientPayloadError("the connection was closed")
-        return self._wanted[: self._filled]
+        return self._block[: min(self._filled, self._wanted)]
 
     # -- called by asyncio -----------------------------------------------------------------------
 
     def get_buffer(self, _hint: int) -> memoryview:
-        """Where the next bytes go; never empty, because reading is paused when this is full."""
-        return self._wanted[self._filled :]
+        """Where the next bytes go; never empty, because reading is paused when this is full.
+
+        After the last one there is room for another, to know a server that says too much.
+        """
+        return self._block[self._filled : self._wanted + (self._wanted == self._left)]
 
     def buffer_updated(self, count: int) -> None:
         """So many bytes came."""
         self._filled += count
-        if self._filled == len(self._wanted):
+        if self._filled >= self._wanted:
             self._transport.pause_reading()
             self._changed.set()
 

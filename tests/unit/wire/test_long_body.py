@@ -113,19 +113,34 @@ def test_a_body_that_is_to_be_decoded_is_read_by_aiohttp() -> None:
         assert bodies(server.url, 1, FILE._replace(raw=False)) == [(BODY, False)]
 
 
-@pytest.mark.parametrize("ends", ["Connection: close", "Connection: keep-alive"])
-def test_a_server_that_closes_or_says_too_much_is_not_asked_again(ends: str) -> None:
+def test_a_server_that_closes_is_not_asked_again() -> None:
+    with serving(keeping(head(len(BODY), "Connection: close") + BODY)) as server:
+        assert bodies(server.url, 2) == [(BODY, True), (BODY, True)]
+
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("late", [0.0, 0.03], ids=["with the body", "after it"])
+@pytest.mark.parametrize("more", [b"x" * 1000, head(4) + b"evil"], ids=["more", "an answer"])
+def test_a_server_that_says_too_much_is_not_asked_again(late: float, more: bytes) -> None:
     """What stands after the body would be taken for the next answer."""
-    with serving(keeping(head(len(BODY), ends) + BODY + b"HTTP/1.1 200 OK\r\n")) as server:
 
-        async def main() -> list[bytes]:
-            async with on_sockets(server.url) as wire:
-                found = [(await body(wire))[0]]
-                await anyio.sleep(0.05)  # the rest has come
-                return [*found, (await body(wire))[0]]
+    def serve(exchange: Exchange) -> None:
+        exchange.send(head(len(BODY)) + BODY + (b"" if late else more))
+        if late:
+            time.sleep(late)
+            exchange.send(more)
+        if read(exchange.connection, exchange.over):
+            exchange.send(head(3) + b"end")
 
-        assert anyio.run(main) == [BODY, BODY]
+    async def main(url: str) -> list[bytes]:
+        async with on_sockets(url) as wire:
+            found = [(await body(wire))[0]]
+            await anyio.sleep(2 * late)
+            return [*found, (await body(wire))[0]]
 
+    with serving(serve) as server:
+        assert anyio.run(main, server.url) == [BODY, BODY]
     assert server.connections == 2
 
 

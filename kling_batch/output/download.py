@@ -250,10 +250,13 @@ def _start(answer: Reply, have: int) -> int:
 
 def _total(answer: Reply, start: int) -> int | None:
     """The size of the whole file as this answer declares it."""
-    if answer.status == 206 and (size := _whole_size(answer)) is not None:
-        return size
     length = answer.headers.get("content-length", "")
-    return start + int(length) if length.isdecimal() else None
+    end = start + int(length) if length.isdecimal() else None
+    if answer.status == 206 and (size := _whole_size(answer)) is not None:
+        if end is not None and end > size:  # its last piece would not be the last that is lent
+            raise Broken(f"{end} bytes are announced of a file of {size}", restart=True)
+        return size
+    return end
 
 
 def _whole_size(answer: Reply) -> int | None:

@@ -9,8 +9,8 @@ import shutil
 import ssl
 import struct
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -34,6 +34,7 @@ from kling_batch.output.download import LOOK_BYTES, SPARE, Downloader, Room
 from kling_batch.output.filetype import Kind, looks_like_page, sniff, whole
 from kling_batch.wire import long_body
 from kling_batch.wire.environment import trusted
+from kling_batch.wire.protocol import Reply, Request, WireError
 
 URL = "https://v3b.fal.media/files/b/0a/out.mp4?sig=secret"
 
@@ -244,6 +245,36 @@ def test_a_piece_is_written_before_the_next_one_is_read_over_it(
     outcome, _, temporary = fetch(good(), tmp_path)
 
     fetched(outcome, temporary)
+
+
+class Lending:
+    """Lends the rest of a file; more is written over that, and the connection breaks."""
+
+    def __init__(self, more: int) -> None:
+        self.status = 206
+        length = str(len(MP4) - HALF + more)
+        stated = f"bytes {HALF}-{len(MP4) - 1}/{len(MP4)}"
+        self.headers = {"content-range": stated, "content-length": length}
+
+    @asynccontextmanager
+    async def send(self, _: Request) -> AsyncIterator[Reply]:
+        yield self
+
+    async def chunks(self) -> AsyncGenerator[bytes | memoryview]:
+        block = bytearray(MP4[HALF:])
+        yield memoryview(block)
+        block[:100] = bytes(100)
+        raise WireError("ReadError", "broken")
+
+
+def test_a_file_is_not_spoilt_by_a_server_that_sends_more_than_the_file_has(tmp_path: Path) -> None:
+    temporary = tmp_path / ".abc-0.part"
+    temporary.write_bytes(MP4[:HALF])
+
+    outcome = anyio.run(Downloader(Lending(more=100)).fetch, video(), temporary)
+
+    assert isinstance(outcome, Unfetched)
+    assert not temporary.exists() or MP4.startswith(temporary.read_bytes())
 
 
 class Dripping(httpx.AsyncByteStream):

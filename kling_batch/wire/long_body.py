@@ -134,7 +134,8 @@ class LongBody(asyncio.BufferedProtocol):
 def taken_over(response: aiohttp.ClientResponse, taken: int, patience: float) -> LongBody | None:
     """The rest of a body of which `taken` bytes were read; None where aiohttp has to read on.
 
-    That is where the rest is short, its length is unknown, or some of it has come already.
+    That is where the rest is short, its length is unknown, or some of it has come already; or on
+    some event loops, where it is not encrypted.
     """
     length, connection, content = response.content_length, response.connection, response.content
     if length is None or connection is None or hdrs.TRANSFER_ENCODING in response.headers:
@@ -144,5 +145,8 @@ def taken_over(response: aiohttp.ClientResponse, taken: int, patience: float) ->
         return None
     if content.total_bytes != taken or length - taken < LONG:
         return None
+    encrypted = transport.get_extra_info("ssl_object") is not None
+    if not (encrypted or isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop)):
+        return None  # the loop of Windows hands over what it has read, which may be too much
     assert protocol is not None  # or there would be no transport
     return LongBody(response, protocol, transport, length - taken, patience)

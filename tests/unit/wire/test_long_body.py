@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
 import time
@@ -111,6 +112,20 @@ def test_any_other_body_is_read_by_aiohttp(answer: bytes) -> None:
 def test_a_body_that_is_to_be_decoded_is_read_by_aiohttp() -> None:
     with serving(keeping(head(len(BODY)) + BODY)) as server:
         assert bodies(server.url, 1, FILE._replace(raw=False)) == [(BODY, False)]
+
+
+def test_a_loop_that_reads_more_than_it_is_asked_to_is_left_to_aiohttp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the loop of Windows does, without TLS: a full block would end the connection."""
+
+    class Another(asyncio.BaseEventLoop):
+        """Not the loop that runs."""
+
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", Another)
+
+    with serving(keeping(head(len(BODY)) + BODY)) as server:
+        assert bodies(server.url, 1) == [(BODY, False)]
 
 
 def test_a_server_that_closes_is_not_asked_again() -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from benchmarks.results import RowResult, lines_of, machine, write_json
 from benchmarks.rows import ROWS
-from benchmarks.rows.base import Place, Row
+from benchmarks.rows.base import Place, Row, cost_of_new_file
+
+#: Seconds for a new file from which the figures of a run say more about the disk.
+DEAR_FILE = 100e-6
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,10 +93,9 @@ def main() -> int:
             write_json(options.json, [])  # rather an error now than after half an hour
         except (OSError, ValueError, KeyError, TypeError) as error:
             parser().error(f"{options.json}: {error}")
-    print(
-        " · ".join(f"{name} {value}" for name, value in machine().items()), end="\n\n", flush=True
-    )
+    print(" · ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
     with tempfile.TemporaryDirectory(prefix="kling-bench-", dir=options.folder) as folder:
+        print(_about(Path(folder)), end="\n\n", flush=True)
         place = Place(Path(folder), options.scale, options.longest)
         results = []
         for row in rows:
@@ -105,6 +107,13 @@ def main() -> int:
     ]
     print(f"{len(results) - len(failed)} of {len(results)} rows hold", *failed)
     return int(bool(failed))
+
+
+def _about(folder: Path) -> str:
+    """What a new file takes where the rows work, and what to do where it is long."""
+    cost = cost_of_new_file(folder)
+    advice = "; files were deleted here: wait six minutes, or give another --folder"
+    return f"a new file takes {1e6 * cost:.0f} µs{advice if cost > DEAR_FILE else ''}"
 
 
 if __name__ == "__main__":

@@ -89,14 +89,12 @@ class LongBody(asyncio.BufferedProtocol):
         self._wanted, self._filled = min(BLOCK, self._left), 0
         until = anyio.current_time() + self._patience
         self._transport.resume_reading()
-        while self._filled < self._wanted and not self._lost:
+        while not (self._filled or self._lost):
+            if anyio.current_time() >= until:
+                raise TimeoutError
             self._changed.clear()
             with anyio.move_on_after(min(TICK, self._patience)):
                 await self._changed.wait()
-            if self._filled:
-                break
-            if anyio.current_time() >= until and not self._lost:
-                raise TimeoutError
         self._transport.pause_reading()
         if not self._filled:
             raise self._error or aiohttp.ClientPayloadError("the connection was closed")
@@ -142,12 +140,13 @@ def taken_over(response: aiohttp.ClientResponse, taken: int, patience: float) ->
     if length is None or connection is None or hdrs.TRANSFER_ENCODING in response.headers:
         return None
     protocol, transport = connection.protocol, connection.transport
-    if content.exception() is not None or transport is None or transport.is_closing():
+    if protocol is None or transport is None or transport.is_closing():
+        return None
+    if content.exception() is not None:
         return None
     if content.total_bytes != taken or length - taken < LONG:
         return None
     encrypted = transport.get_extra_info("ssl_object") is not None
     if not (encrypted or isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop)):
         return None  # the loop of Windows hands over what it has read, which may be too much
-    assert protocol is not None  # or there would be no transport
     return LongBody(response, protocol, transport, length - taken, patience)

@@ -50,9 +50,14 @@ class Place:
         try:
             yield folder
         finally:
-            for path in folder.rglob("*"):
-                if path.is_file() and not path.is_symlink():
-                    os.truncate(path, 0)
+            empty(folder)
+
+
+def empty(folder: Path) -> None:
+    """Take the content of all files in a folder, and leave their inodes."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            os.truncate(path, 0)
 
 
 def cost_of_new_file(folder: Path) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.programs import StandIn, Usage, kling_batch, measure, stand_in, write_batch
 from benchmarks.results import Figure
-from benchmarks.rows.base import Load, Measured, Place, Row, explained, run_on_stand_in
+from benchmarks.rows.base import Load, Measured, Place, Row, empty, explained, run_on_stand_in
 
 #: Exit code of a run that leaves its requests open.
 STILL_OPEN = 6
@@ -41,7 +41,7 @@ def against_curl(place: Place) -> Measured:
             ours = measure(kling_batch(*common, "--collect"), folder=folder, env=service.env)
             after = service.books()
             got = sum(1 for _ in (folder / "outputs").rglob("*.mp4"))
-            shutil.rmtree(folder / "outputs")
+            empty(folder / "outputs")
             parallel = after["peaks"]["files"]
             references.append(curl(folder, service, count, PARALLEL))
     wall = sum(each.wall for each in references) / len(references)
@@ -86,8 +86,7 @@ def vars_of(usage: Usage) -> dict[str, float | int | None]:
 
 def curl(folder: Path, service: StandIn, count: int, parallel: int) -> Usage:
     """The same files by curl, over the same proxy and with the same certificates."""
-    target = folder / "curl"
-    target.mkdir()
+    target = Path(tempfile.mkdtemp(prefix="curl-", dir=folder))
     lines = [
         f'url = "https://v3.fal.media/files/bench/{number}.mp4"\noutput = "{target}/{number}.mp4"\n'
         for number in range(count)
@@ -107,7 +106,7 @@ def curl(folder: Path, service: StandIn, count: int, parallel: int) -> Usage:
         *("--config", str(config)),
     ]
     usage = measure(words, folder=folder, env=service.env)
-    shutil.rmtree(target)
+    empty(target)
     return usage
 
 

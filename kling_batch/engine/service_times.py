@@ -99,10 +99,17 @@ class ServiceTimes:
             told: the duration by fal's own measure, where it gives one.
         """
         upper = max(upper, lower)
-        if told is not None and 0 <= told <= upper:
-            self._follow_overhead(lower - told, upper - told, MOST_OVERHEAD * told + 1.0)
-            if lower <= told + self._overhead <= upper or not lower:
+        most = MOST_OVERHEAD * (told or 0.0) + 1.0
+        # It may have begun before its acceptance was known here, and so end at a lower age.
+        if told is not None and 0 <= told <= upper + most:
+            self._follow_overhead(lower - told, upper - told, most)
+            expected = told + self._overhead
+            if lower <= expected <= upper or not lower:
                 self._add(told, told=True)
+                return
+            nearest = min(max(expected, lower), upper)
+            if abs(nearest - expected) <= most:
+                self._add(nearest, told=False)
                 return
         lower = max(lower, WIDEST * upper)
         self._fraction = (self._fraction + _GOLDEN) % 1.0
@@ -114,7 +121,10 @@ class ServiceTimes:
         More than `most` is rather a wait for a slot that was not seen: it must not make looks at
         all others later, which would be found finished and so confirm it.
         """
-        middle = (lower + upper) / 2 if lower > 0 else min(self._overhead * OVERHEAD_DECAY, upper)
+        if lower > 0:
+            middle = (lower + upper) / 2
+        else:
+            middle = max(lower, min(self._overhead * OVERHEAD_DECAY, upper))
         if middle <= most:
             self._overheads.append(middle)
             self._overhead = median(self._overheads)

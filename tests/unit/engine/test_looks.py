@@ -154,6 +154,37 @@ def test_what_fal_does_not_measure_is_learned_where_it_is_always_long() -> None:
     assert times.next_after(0.0) > 70
 
 
+@pytest.mark.parametrize("ahead", [0.002, 0.5])
+def test_what_began_before_its_acceptance_was_known_is_learned_as_fal_measures_it(
+    ahead: float,
+) -> None:
+    """All end at one age: the plan is that age, and not a guess between the two looks."""
+    times = ServiceTimes()
+    for n in range(20):
+        times.learn(13.0 + n / 10, 20.0 - ahead + n / 1000, 20.0)
+
+    assert 20.0 - ahead <= times.next_after(13.0) <= 20.02 - ahead
+
+
+def test_a_measure_far_above_the_age_at_the_end_is_not_believed() -> None:
+    times = ServiceTimes()
+    for _ in range(20):
+        times.learn(19.0, 20.0, 200.0)
+
+    assert 19.0 <= times.next_after(18.0) <= 20.0
+    assert times.longest <= 20.0
+
+
+def test_a_head_start_that_is_over_is_forgotten() -> None:
+    times = ServiceTimes()
+    for _ in range(20):
+        times.learn(13.0, 19.0, 20.0)
+    for _ in range(9):
+        times.learn(19.9, 20.1, 20.0)
+
+    assert times.longest >= 19.9
+
+
 # -- nothing known -----------------------------------------------------------------------------
 
 

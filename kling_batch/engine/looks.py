@@ -298,12 +298,9 @@ class Looks:
         self._ends = Ends()
         self._followed = 0
         for service in history:
-            kind = self._kind(service.endpoint, service.length)
-            if service.told is not None:
-                kind.times.remember(service.told)
-            else:
-                kind.times.learn(0.0, service.seconds, None)
-            self._ends.learn(service.seconds if service.told is None else service.told)
+            kind, seconds = self._kind(service.endpoint, service.length), service.seconds
+            kind.times.learn(0.0, seconds, service.told)
+            self._ends.learn(seconds if service.told is None else min(service.told, seconds))
 
     def follow(self, endpoint: str, payload: JSON, accepted: float, now: float) -> Look:
         """Follow one more request, accepted at this time."""

@@ -154,6 +154,9 @@ def is_admin_lock(message: str) -> bool:
 
 # -- status ------------------------------------------------------------------------------------
 
+#: Seconds above which a duration is none, but an odd answer: a week.
+LONGEST_RENDER = 7 * 86400.0
+
 
 def classify_status(answer: Answer) -> StatusOutcome:
     """Outcome of a status call; 200 and 202 alike, the body decides (docs/fal-api.md#status)."""
@@ -167,15 +170,21 @@ def classify_status(answer: Answer) -> StatusOutcome:
             position = body.get("queue_position")
             return Waiting(status, position if isinstance(position, int) else None)
         case "COMPLETED":
-            metrics = body.get("metrics")
-            seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
             return Finished(
                 error=text_of(body.get("error")),
                 error_type=text_of(body.get("error_type")),
-                inference_seconds=seconds if isinstance(seconds, int | float) else None,
+                inference_seconds=_seconds_of(body.get("metrics")),
             )
         case status:
             return Unread(f"unknown status {status!r}")
+
+
+def _seconds_of(metrics: JSON) -> float | None:
+    """How long fal says it rendered; None where no render can have taken as long."""
+    seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_RENDER:
+        return None
+    return float(seconds)
 
 
 def unread(answer: Answer) -> Unread:

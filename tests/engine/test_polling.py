@@ -198,6 +198,7 @@ def test_a_locked_account_that_hides_its_results_is_exit_4_not_3(tmp_path: Path)
     [
         '{"status": "COMPLETED", "metrics": {"inference_time": NaN}}',
         '{"status": "COMPLETED", "metrics": {"inference_time": 1e999}}',
+        '{"status": "COMPLETED", "metrics": {"inference_time": 1%s}}' % ("0" * 400),
         '{"status": "COMPLETED", "error": "half a \\ud83d", "error_type": "\\udc00"}',
         '{"status": "\\ud83d"}',
         '{"status": "IN_QUEUE", "queue_position": 1e400}',

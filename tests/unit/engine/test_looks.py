@@ -175,6 +175,17 @@ def test_a_measure_far_above_the_age_at_the_end_is_not_believed() -> None:
     assert times.longest <= 20.0
 
 
+def test_a_measure_in_other_units_puts_off_no_look_of_a_later_run() -> None:
+    known = [each._replace(told=1000 * each.seconds) for each in history(94, 0.0)]
+    looks = Looks(lambda: None, known)
+
+    look = looks.follow("0", {"duration": "5"}, 0.0, 0.0)
+    look.asked = 10.0
+    look.waiting(queued=False, position=None)
+
+    assert look.due(10.0) < 100
+
+
 def test_a_head_start_that_is_over_is_forgotten() -> None:
     times = ServiceTimes()
     for _ in range(20):

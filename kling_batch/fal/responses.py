@@ -88,8 +88,18 @@ def _finite(text: str) -> float | None:
     return number if isfinite(number) else None
 
 
+def _whole(text: str) -> int | float | None:
+    """An integer of 64 bits as it is; of more digits than those have, as a fraction.
+
+    Python's integers have no end, and the first calculation with a fraction fails.
+    """
+    return int(text) if len(text) <= _MOST_DIGITS else _finite(text)
+
+
+_MOST_DIGITS = len(str(-(2**63)))
+
 #: Made once, because `json.loads` with options makes a decoder each time.
-_decode = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite).decode
+_decode = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite, parse_int=_whole).decode
 
 
 def retry_after(answer: Answer) -> float | None:

@@ -26,6 +26,8 @@ from kling_batch.output.store_errors import StoreError
 LARGEST = 1024 * 1024
 #: No request has more outputs.
 OUTPUTS = 9
+#: Dollars or billable units; no render has as many.
+MOST = 1e9
 _SUFFIX = ".json"
 
 
@@ -132,7 +134,6 @@ def _recovery(store: OutputStore, job: Job, group: list[_Sidecar]) -> Recovery:
     record = group[0].record
     cost = _money(record.get("cost_usd"))
     known = record.get("cost_is") in (CHARGED, WOULD_HAVE_COST)
-    units = record.get("billable_units")
     files = _files(store, job, group)
     return Recovery(
         request_id=group[0].request_id,
@@ -140,7 +141,7 @@ def _recovery(store: OutputStore, job: Job, group: list[_Sidecar]) -> Recovery:
         rendered_at=_time(record.get("rendered_at")),
         cost=cost if known else None,
         estimate=cost or MicroUSD(0),
-        billable_units=float(units) if isinstance(units, int | float) else None,
+        billable_units=_amount(record.get("billable_units")),
         files=files,
         output=_output(store, files),
     )
@@ -220,7 +221,13 @@ def _output(store: OutputStore, files: tuple[RecoveredFile, ...]) -> JSON:
 
 
 def _money(value: object) -> MicroUSD | None:
-    return micro_usd(value) if isinstance(value, int | float) and value >= 0 else None
+    dollars = _amount(value)
+    return None if dollars is None else micro_usd(dollars)
+
+
+def _amount(value: object) -> float | None:
+    """A number that dollars or units of a render can be: the file may be anybody's."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < MOST else None
 
 
 def _time(value: object) -> str | None:

@@ -160,6 +160,17 @@ def test_a_sidecar_of_the_emulator_says_what_it_would_have_cost(workspace: Works
     paid_once(workspace, 2)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "1" + "0" * 400])
+def test_numbers_that_no_render_costs_are_left_out(rendered: Workspace, number: str) -> None:
+    lose_the_ledger(rendered)
+    sidecar = rendered.folder / FOLDER / "one.png.json"
+    text = re.sub(r'"(cost_usd|billable_units)": [^,\n]+', rf'"\1": {number}', sidecar.read_text())
+    sidecar.write_text(text)
+
+    assert rendered.run().count("recovered: paid on 20") == 5
+    paid_once(rendered, 5)
+
+
 def test_what_the_emulator_rendered_is_no_render_of_fal(rendered: Workspace) -> None:
     lose_the_ledger(rendered)
 

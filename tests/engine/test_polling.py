@@ -202,6 +202,7 @@ def test_a_locked_account_that_hides_its_results_is_exit_4_not_3(tmp_path: Path)
         '{"status": "COMPLETED", "error": "half a \\ud83d", "error_type": "\\udc00"}',
         '{"status": "\\ud83d"}',
         '{"status": "IN_QUEUE", "queue_position": 1e400}',
+        '{"status": "IN_QUEUE", "queue_position": 1%s}' % ("0" * 400),
     ],
 )
 def test_answers_that_sqlite_cannot_keep_break_no_run(tmp_path: Path, body: str) -> None:

@@ -385,6 +385,20 @@ def test_a_failed_read_keeps_what_fal_asked_for() -> None:
     assert got == Unread("HTTP 503: busy", retry_after=9.0)
 
 
+@pytest.mark.parametrize("value", [2**63 - 1, -(2**63), 2**64 - 1])
+def test_integers_of_64_bits_stay_as_they_are(value: int) -> None:
+    body = answer(200, b'{"seed": %d}' % value).json()
+
+    assert body == {"seed": value}
+
+
+def test_integers_without_end_are_fractions_that_can_be_reckoned_with() -> None:
+    body = answer(200, b'{"a": 1%s, "b": -1%s, "c": 1%s}' % (b"0" * 30, b"0" * 30, b"0" * 400))
+
+    assert body.json() == {"a": 1e30, "b": -1e30, "c": None}
+    assert isinstance(body.json()["a"], float)
+
+
 @pytest.mark.parametrize("text", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999"])
 def test_numbers_that_json_does_not_have_never_reach_the_ledger(text: bytes) -> None:
     """The ledger's `json_valid` would refuse them, and with them the paid result."""

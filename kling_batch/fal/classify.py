@@ -36,6 +36,7 @@ from kling_batch.fal.responses import (
     billable_units,
     files_in,
     first_detail,
+    inference_seconds,
     loc_of,
     message_of,
     retry_after,
@@ -154,9 +155,6 @@ def is_admin_lock(message: str) -> bool:
 
 # -- status ------------------------------------------------------------------------------------
 
-#: Seconds above which a duration is none, but an odd answer: a week.
-LONGEST_RENDER = 7 * 86400.0
-
 
 def classify_status(answer: Answer) -> StatusOutcome:
     """Outcome of a status call; 200 and 202 alike, the body decides (docs/fal-api.md#status)."""
@@ -173,18 +171,10 @@ def classify_status(answer: Answer) -> StatusOutcome:
             return Finished(
                 error=text_of(body.get("error")),
                 error_type=text_of(body.get("error_type")),
-                inference_seconds=_seconds_of(body.get("metrics")),
+                inference_seconds=inference_seconds(body.get("metrics")),
             )
         case status:
             return Unread(f"unknown status {status!r}")
-
-
-def _seconds_of(metrics: JSON) -> float | None:
-    """How long fal says it rendered; None where no render can have taken as long."""
-    seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
-    if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_RENDER:
-        return None
-    return float(seconds)
 
 
 def unread(answer: Answer) -> Unread:

@@ -132,6 +132,10 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
+#: Seconds above which a duration is none, but an odd answer: a week.
+LONGEST_RENDER = 7 * 86400.0
+
+
 def billable_units(answer: Answer) -> float | None:
     """`X-Fal-Billable-Units`: a count of units, not dollars (docs/fal-api.md#response-headers)."""
     try:
@@ -139,6 +143,14 @@ def billable_units(answer: Answer) -> float | None:
     except (KeyError, ValueError):
         return None
     return units if 0 <= units < 1e9 else None
+
+
+def inference_seconds(metrics: JSON) -> float | None:
+    """How long fal says it rendered; None where no render can have taken as long."""
+    seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_RENDER:
+        return None
+    return float(seconds)
 
 
 def message_of(body: JSON, answer: Answer) -> str:

@@ -299,6 +299,8 @@ class Looks:
         self._followed = 0
         for service in history:
             kind, seconds = self._kind(service.endpoint, service.length), service.seconds
+            if seconds <= 0:
+                continue  # this machine's clock was set back in between
             kind.times.learn(0.0, seconds, service.told)
             self._ends.learn(seconds if service.told is None else min(service.told, seconds))
 

@@ -40,8 +40,8 @@ REFUSALS = 3
 NO_PAYLOAD_SECONDS = 300.0
 #: Seconds that a submission waits for a request of its own before one listed as older is taken.
 FRESH_SECONDS = 60.0
-#: How far back a submission is looked for whose intent lies in the future: the clock was wrong
-#: then, by an unknown amount.
+#: How far back a submission of an earlier run is looked for whose intent lies in the future, or
+#: where the clock is wrong now: it was wrong then, by an unknown amount.
 LOOK_BACK = timedelta(days=1)
 
 
@@ -51,6 +51,8 @@ class _Lookup:
     submission: UnconfirmedSubmission
     #: Its intent, on the loop's clock: setting the wall clock makes no hour pass.
     since: float
+    #: Its intent is of an earlier run, so that nothing but this machine's clock tells its age.
+    earlier: bool
     #: Its intent lies in the future: this machine's clock was ahead then.
     future: bool
     #: When it was added in this run, on the loop's clock.
@@ -100,8 +102,9 @@ class Reconciler:
         age = (self._context.now() - submission.intended_at).total_seconds()
         now = anyio.current_time()
         intent = now - max(0.0, age) if since is None else since
-        future = since is None and age < -SKEW.total_seconds()
-        lookup = _Lookup(item, submission, intent, future, added=now)
+        earlier = since is None
+        future = earlier and age < -SKEW.total_seconds()
+        lookup = _Lookup(item, submission, intent, earlier, future, added=now)
         if attempt.handle is not None:
             # It was accepted once, and neither queue nor list knows it: left to a person.
             self._hold(lookup, f"fal no longer shows request {attempt.handle.request_id}")
@@ -202,7 +205,9 @@ class Reconciler:
     def _sent(self, lookup: _Lookup) -> datetime:
         """The earliest time at which this may have reached fal, by either clock."""
         by_fal = self._clock.at(lookup.since)
-        return min(lookup.submission.intended_at, by_fal - LOOK_BACK if lookup.future else by_fal)
+        if lookup.earlier and self._clocks_differ(lookup):
+            by_fal -= LOOK_BACK
+        return min(lookup.submission.intended_at, by_fal)
 
     def _clocks_differ(self, lookup: _Lookup) -> bool:
         """Whether the clocks differ, so that the age of a submission is not certain."""

@@ -186,6 +186,19 @@ def test_a_measure_in_other_units_puts_off_no_look_of_a_later_run() -> None:
     assert look.due(10.0) < 100
 
 
+@pytest.mark.parametrize("told", [94.0, None])
+def test_a_clock_that_was_set_back_leaves_no_negative_durations(told: float | None) -> None:
+    looks = Looks(lambda: None, [Service("e", "", -3600.0, told)] * 9)
+
+    look = looks.follow("e", {}, 0.0, 0.0)
+    look.asked = 1.0
+    look.waiting(queued=True, position=3)
+    look.asked = 2.0
+    look.waiting(queued=True, position=2)
+
+    assert 2.0 < look.due(2.0) < 60.0
+
+
 def test_a_head_start_that_is_over_is_forgotten() -> None:
     times = ServiceTimes()
     for _ in range(20):

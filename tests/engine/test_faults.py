@@ -316,6 +316,15 @@ def test_killed_while_fal_refuses_leaves_nothing_in_doubt(folder: Path, fault: s
 # -- found by the matrix ------------------------------------------------------------------------
 
 
+def test_a_clock_that_is_less_wrong_than_it_was_hides_no_request() -> None:
+    """The intent is neither in the future nor as old as it looks."""
+    full = PlannedFault("submit.before", "full")
+    ahead = {"planned_faults": [full], "kill_at": None, "later": 0, "clock": 5}
+    less = {"planned_faults": [], "kill_at": None, "later": 3600, "clock": -1}
+
+    any_runs([ahead, less], {"concurrency": 1, "list_filter": "ended_at"}, None, None)
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_file_that_was_whole_when_the_run_died_is_named_by_the_next(
     folder: Path, declared: bool

@@ -11,8 +11,8 @@ from typing import Any
 
 from kling_batch.core.jobs import JSON
 
-#: References that lead to references.
-_MOST_STEPS = 20
+#: Parts of a document that are read for one value: references multiply, and go in circles.
+_MOST_PARTS = 200
 #: Forms of one value that are looked at; alternatives of alternatives multiply.
 _MOST_FORMS = 50
 
@@ -38,6 +38,18 @@ def input_as_written(document: JSON, endpoint_id: str) -> Schema | None:
     return None
 
 
+class _Allowance:
+    """Parts that may still be read for one value; what is beyond is empty: it takes anything."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_PARTS
+
+    def take(self) -> bool:
+        """Whether one more may be read."""
+        self._left -= 1
+        return self._left >= 0
+
+
 class Schema:
     """A part of an OpenAPI document; what is missing is empty."""
 
@@ -55,8 +67,12 @@ class Schema:
         """All parts that have names."""
         return [Schema(value, self._document, str(name)) for name, value in self.value.items()]
 
-    def resolved(self, steps: int = _MOST_STEPS) -> Schema:
+    def resolved(self) -> Schema:
         """What it refers to, its own words kept; of alternatives the first that is not null."""
+        return self.resolved_within(_Allowance())
+
+    def resolved_within(self, allowance: _Allowance) -> Schema:
+        """The same, as far as parts are left."""
         merged = dict(self.value)
         reference = merged.pop("$ref", None)
         inner: list[Schema] = []
@@ -69,18 +85,21 @@ class Schema:
                     inner.append(Schema(each, self._document))
                     if key != "allOf":
                         break
-        for each in inner if steps else ():
-            merged = {**each.resolved(steps - 1).value, **merged}
+        for each in inner:
+            if allowance.take():
+                merged = {**each.resolved_within(allowance).value, **merged}
         return Schema(merged, self._document, self.name)
 
     @cached_property
     def forms(self) -> list[Schema]:
         """Every form that a value may have, with references and `allOf` filled in; null is none."""
-        found = self.forms_beyond(frozenset())
+        found = self.forms_beyond(frozenset(), _Allowance())
         return [Schema(form, self._document, self.name) for form in found]
 
-    def forms_beyond(self, seen: frozenset[str]) -> list[dict[str, Any]]:
+    def forms_beyond(self, seen: frozenset[str], allowance: _Allowance) -> list[dict[str, Any]]:
         """The same as plain mappings; `seen` are the references that have led here."""
+        if not allowance.take():
+            return [{}]
         merged = dict(self.value)
         together, alternatives = _list(merged.pop("allOf", None)), []
         for key in ("anyOf", "oneOf"):
@@ -91,13 +110,15 @@ class Schema:
             together = [self._at(reference).value, *together]
         found = [merged]
         for each in together:
-            inner = Schema(each, self._document).forms_beyond(seen)
-            found = [_both(form, one) for form in inner for one in found][:_MOST_FORMS]
+            inner = Schema(each, self._document).forms_beyond(seen, allowance)
+            found = _fewer([_both(form, one) for form in inner for one in found])
         if alternatives:
             inner = [
-                f for each in alternatives for f in Schema(each, self._document).forms_beyond(seen)
+                form
+                for each in alternatives
+                for form in Schema(each, self._document).forms_beyond(seen, allowance)
             ]
-            found = [_both(form, one) for form in inner for one in found][:_MOST_FORMS]
+            found = _fewer([_both(form, one) for form in inner for one in found])
         return found
 
     def _at(self, reference: str) -> Schema:
@@ -155,6 +176,11 @@ class Schema:
         value = self.value.get(name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return value if number else None
+
+
+def _fewer(forms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """No more than can be looked at; one of those that are left out may be the right one."""
+    return forms if len(forms) <= _MOST_FORMS else [*forms[: _MOST_FORMS - 1], {}]
 
 
 def _both(inner: Mapping[str, Any], outer: Mapping[str, Any]) -> dict[str, Any]:

@@ -124,6 +124,29 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+#: Years in which an answer may say that something was; beyond, a calculation with it may have no
+#: result.
+_FIRST_YEAR, _LAST_YEAR = 2000, 2199
+
+
+def foreign_time(moment: datetime) -> datetime | None:
+    """An aware moment as somebody else gave it, in UTC; None where it cannot be meant."""
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        return None
+    return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None
+
+
+def parse_foreign_time(text: str) -> datetime | None:
+    """A time with its zone as somebody else wrote it, in UTC; None where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return foreign_time(moment) if moment.tzinfo else None
+
+
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 _DURATION = r"^\s*(?:[0-9]+(?:\.[0-9]+)?\s*(?:ms|min|s|m|h|d)\s*)+$"

@@ -101,6 +101,14 @@ def without_signatures(text: str) -> str:
     return _IN_TEXT.sub(lambda match: unsigned(match[0]), text)
 
 
+def host_of(url: str) -> str:
+    """The host of an address, whoever wrote it; empty where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 #: Names that only a network of one's own knows.
 _LOCAL_NAMES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".intranet", ".corp")
 

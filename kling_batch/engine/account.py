@@ -45,7 +45,8 @@ async def read_bills(
     answer = await fal.billing_events(since=format_time(now - reach))
     if isinstance(answer, Unread):
         return answer
-    since = (answer.asked_at or now) - WINDOW
+    # Only a day apart, as `REACH` allows for: by an odd `Date` of next year nothing was billed.
+    since = min(answer.asked_at or now, now + (REACH - WINDOW)) - WINDOW
     requests = {event.request_id for event in answer.events} - {""}
     sums: dict[str, float] = {}
     for event in answer.events:

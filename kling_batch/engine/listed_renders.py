@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -31,8 +30,9 @@ from kling_batch.core.jobs import (
 )
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Fetched, Listed, ListForbidden, Listing, RemoteFile
-from kling_batch.core.quantities import format_time, parse_time
+from kling_batch.core.quantities import format_time, parse_foreign_time, parse_time
 from kling_batch.core.recovery import Recovery
+from kling_batch.core.urls import host_of
 from kling_batch.engine.context import Queue
 from kling_batch.engine.matching import SKEW, UnconfirmedSubmission, comparable, match
 from kling_batch.engine.values import documents, value_of
@@ -219,7 +219,7 @@ class ListedRenders:
     async def _claim(self, job: Job, pool: _Pool, oldest: datetime) -> None:
         job = self._with_values(job)
         for candidate in pool.candidates(job):
-            sent = _moment(candidate.sent_at)
+            sent = parse_foreign_time(candidate.sent_at)
             if sent is not None and sent < oldest:
                 continue
             pairs = _pairs(job.arguments, pool.canonical(candidate))
@@ -276,7 +276,7 @@ class ListedRenders:
 
     async def _digest(self, url: str) -> str | None:
         """The digest of what lies at a URL of fal's storage; None where it cannot be told."""
-        host = urlsplit(url).hostname or ""
+        host = host_of(url)
         if host != FILE_HOST and not host.endswith(f".{FILE_HOST}"):
             return None
         if url not in self._digests:
@@ -364,11 +364,3 @@ def _pairs(ours: JSON, theirs: JSON) -> list[tuple[_Reference, str]] | None:
             return None
         pairs += inner
     return pairs
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = parse_time(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None

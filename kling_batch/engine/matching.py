@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from kling_batch.core.jobs import JSON, canonical_json
 from kling_batch.core.outcomes import Listed
+from kling_batch.core.quantities import parse_foreign_time
 
 #: How far this machine's clock and fal's may differ.
 SKEW = timedelta(minutes=10)
@@ -83,7 +84,7 @@ def match(
     unclaimed: list[tuple[datetime, Listed]] = []
     earliest = min((s.intended_at for s in submissions), default=None)
     for item in listed:
-        sent = _parsed(item.sent_at)
+        sent = parse_foreign_time(item.sent_at)
         if item.request_id in claimed or (earliest and sent and sent < earliest - SKEW):
             continue
         when = sent or _LATE  # without a time it fits, but after all others
@@ -147,11 +148,3 @@ def _contains(listed: JSON, ours: JSON) -> bool:
             and all(map(_contains, listed, ours))
         )
     return canonical_json(listed) == canonical_json(ours)
-
-
-def _parsed(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None

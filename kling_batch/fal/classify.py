@@ -34,13 +34,15 @@ from kling_batch.core.outcomes import (
 from kling_batch.fal.responses import (
     Answer,
     billable_units,
+    error_of,
     files_in,
     first_detail,
     inference_seconds,
     loc_of,
     message_of,
+    queue_position,
     retry_after,
-    text_of,
+    type_of,
 )
 
 # -- the paid POST -----------------------------------------------------------------------------
@@ -93,7 +95,9 @@ _FAL_HOSTS = ("fal.run", "falrun.com", "fal.ai")
 _BELOW_FAL_HOSTS = tuple(f".{name}" for name in _FAL_HOSTS)
 
 #: Strict on purpose: what two URL parsers could read as different hosts does not match.
-_ADDRESS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+)(?::443)?(?:[/?][!-~]*)?")
+_ADDRESS = re.compile(
+    r"https://(?P<host>(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.)+[A-Za-z]+)(?::443)?(?:[/?][!-~]{0,2000})?"
+)
 
 
 def trusted(url: object) -> bool:
@@ -120,7 +124,7 @@ def _refusal(answer: Answer, body: JSON) -> Failure:
     return Failure(
         kind=kind,
         message=f"HTTP {answer.status}: {message}",
-        error_type=str(detail.get("type", "")),
+        error_type=type_of(detail.get("type")),
         status=answer.status,
         loc=loc_of(detail),
     )
@@ -165,16 +169,19 @@ def classify_status(answer: Answer) -> StatusOutcome:
         return Unread(f"status is not JSON: {answer.text()}")
     match body.get("status"):
         case "IN_QUEUE" | "IN_PROGRESS" as status:
-            position = body.get("queue_position")
-            return Waiting(status, position if isinstance(position, int) else None)
+            return Waiting(status, queue_position(body))
         case "COMPLETED":
             return Finished(
-                error=text_of(body.get("error")),
-                error_type=text_of(body.get("error_type")),
+                error=error_of(body),
+                error_type=type_of(body.get("error_type")),
                 inference_seconds=inference_seconds(body.get("metrics")),
             )
         case status:
-            return Unread(f"unknown status {status!r}")
+            return Unread(f"unknown status {str(status)[:_SHOWN]!r}")
+
+
+#: Characters of an unknown word that are shown.
+_SHOWN = 40
 
 
 def unread(answer: Answer) -> Unread:
@@ -185,6 +192,7 @@ def unread(answer: Answer) -> Unread:
         retry_after=retry_after(answer),
         not_found=answer.status == 404,
         refused=answer.status in (401, 402, 403) and is_fals(answer.json()),
+        empty=answer.status == 200 and answer.body.strip() == b"null",
     )
 
 
@@ -345,10 +353,10 @@ def _kind_of(error_type: str, status: int) -> FailureKind:
 
 def _verdict(answer: Answer, body: JSON, finished: Finished, units: float | None) -> Failure:
     detail = first_detail(body)
-    error_type = str(
-        detail.get("type")
-        or (body.get("error_type") if isinstance(body, dict) else None)
-        or answer.headers.get("x-fal-error-type")
+    error_type = (
+        type_of(detail.get("type"))
+        or type_of(body.get("error_type") if isinstance(body, dict) else None)
+        or type_of(answer.headers.get("x-fal-error-type"))
         or finished.error_type
     )
     kind = _kind_of(error_type, answer.status)

@@ -56,7 +56,15 @@ from kling_batch.fal.credentials import (
     secrets_of,
 )
 from kling_batch.fal.request_headers import START_TIMEOUT, TAGS, refuses_tags, tags_header
-from kling_batch.fal.responses import Answer, billing_events, bills, rows_of, sent_at
+from kling_batch.fal.responses import (
+    Answer,
+    billing_events,
+    bills,
+    http_status,
+    rows_of,
+    sent_at,
+    unit_prices,
+)
 from kling_batch.wire.headers import Authorized
 from kling_batch.wire.protocol import AddressError, Request, Timeouts, Wire, WireError, body_of
 
@@ -239,11 +247,7 @@ class FalQueue:
         body = answer.json()
         if answer.status != 200 or not isinstance(body, dict):
             return unread(answer)
-        return {
-            str(row["endpoint_id"]): (float(row["unit_price"]), str(row.get("unit", "")))
-            for row in rows_of(body)
-            if "endpoint_id" in row and isinstance(row.get("unit_price"), int | float)
-        }
+        return unit_prices(body)
 
     async def billed(self, request_ids: list[str], *, since: str) -> Mapping[str, float] | Unread:
         """What requests cost in US dollars, as billed; needs an admin key.
@@ -334,15 +338,11 @@ def _items(body: dict[str, Any]) -> list[Listed]:
             sent_at=str(row.get("sent_at") or row.get("started_at") or ""),
             payload=row.get("json_input"),
             output=row.get("json_output"),
-            status_code=_whole(row.get("status_code")),
+            status_code=http_status(row.get("status_code")),
         )
         for row in rows_of(body)
         if row.get("request_id")
     ]
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) else None
 
 
 class Connection(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import BillingEvent, RemoteFile
+from kling_batch.core.quantities import foreign_time
 from kling_batch.core.urls import without_signatures
 
 #: What the platform calls its rows (docs/fal-api.md#platform-api).
@@ -103,17 +104,21 @@ _decode = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite, parse
 
 
 def retry_after(answer: Answer) -> float | None:
-    """Seconds of a `Retry-After`, as a number or as a date; None where there is none."""
+    """Seconds of a `Retry-After`, as a number or as a date; None where nobody can mean it."""
     value = answer.headers.get("retry-after", "").strip()
-    if not value:
-        return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    # On the server's clock alone: ours may be wrong.
-    then, sent = _moment(value), sent_at(answer)
-    return max(0.0, (then - sent).total_seconds()) if then and sent else None
+        # On the server's clock alone: ours may be wrong.
+        then, sent = _moment(value), sent_at(answer)
+        if not (then and sent):
+            return None
+        seconds = (then - sent).total_seconds()
+    return None if seconds > _LONGEST_WAIT else max(0.0, seconds)
+
+
+#: Seconds above which a `Retry-After` is an odd answer: a day.
+_LONGEST_WAIT = 86400.0
 
 
 def sent_at(answer: Answer) -> datetime | None:
@@ -127,7 +132,7 @@ def _moment(text: str) -> datetime | None:
 
     try:
         moment = parsedate_to_datetime(text)
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        return foreign_time(moment.replace(tzinfo=moment.tzinfo or UTC))
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -142,15 +147,37 @@ def billable_units(answer: Answer) -> float | None:
         units = float(answer.headers["x-fal-billable-units"])
     except (KeyError, ValueError):
         return None
-    return units if 0 <= units < 1e9 else None
+    return units if 0 <= units <= _MOST_UNITS else None
+
+
+#: Billable units; the longest clip has fewer than a hundred.
+_MOST_UNITS = 1_000_000
+
+
+def queue_position(body: Mapping[str, Any]) -> int | None:
+    """The place in fal's queue; None where no queue is as long."""
+    position = body.get("queue_position")
+    return position if _is_whole(position) and 0 <= position <= _LONGEST_QUEUE else None
+
+
+_LONGEST_QUEUE = 10_000_000
+
+
+def http_status(value: object) -> int | None:
+    """The HTTP status that a request of the platform's list ended with; None where it is none."""
+    return value if _is_whole(value) and 100 <= value <= 599 else None
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def inference_seconds(metrics: JSON) -> float | None:
     """How long fal says it rendered; None where no render can have taken as long."""
     seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
-    if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_RENDER:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return None
-    return float(seconds)
+    return float(seconds) if 0 <= seconds <= LONGEST_RENDER else None
 
 
 def message_of(body: JSON, answer: Answer) -> str:
@@ -163,11 +190,11 @@ def message_of(body: JSON, answer: Answer) -> str:
         if isinstance(detail, list):
             parts = [_detail_text(item) for item in detail if isinstance(item, dict)]
             if parts:
-                return without_signatures("; ".join(parts))[:500]
+                return without_signatures("; ".join(parts))[:MOST_TEXT]
         if isinstance(detail, dict):
             detail = detail.get("message")
         if isinstance(detail, str) and detail:
-            return without_signatures(detail)[:500]
+            return without_signatures(detail)[:MOST_TEXT]
     return without_signatures(answer.text()) or "no text"
 
 
@@ -215,7 +242,7 @@ def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
                     url=url,
                     content_type=text_of(value.get("content_type")),
                     name=text_of(value.get("file_name")),
-                    size=size if isinstance(size, int) and size > 0 else None,
+                    size=size if _is_whole(size) and size > 0 else None,
                 )
             )
             return
@@ -227,6 +254,32 @@ def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
 def text_of(value: object) -> str:
     """A string, or nothing."""
     return value if isinstance(value, str) else ""
+
+
+def error_of(body: Mapping[str, Any]) -> str:
+    """What a status says that went wrong, also where it says so as the platform API does."""
+    error = body.get("error")
+    if isinstance(error, dict):
+        error = error.get("message")
+    return without_signatures(text_of(error))[:MOST_TEXT]
+
+
+def type_of(value: object) -> str:
+    """The type of an error, which is a word."""
+    return text_of(value)[:_MOST_WORD]
+
+
+#: Characters of a message that are kept, and of one word.
+MOST_TEXT, _MOST_WORD = 500, 100
+
+
+def unit_prices(body: dict[str, Any]) -> dict[str, tuple[float, str]]:
+    """Unit price in US dollars and unit by endpoint; a price that is none is left out."""
+    return {
+        str(row["endpoint_id"]): (float(row["unit_price"]), text_of(row.get("unit")))
+        for row in rows_of(body)
+        if "endpoint_id" in row and _is_unit_price(row.get("unit_price"))
+    }
 
 
 def rows_of(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -283,16 +336,20 @@ def _is_amount(value: object) -> TypeGuard[int | float]:
     return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= _MOST
 
 
+def _is_unit_price(value: object) -> bool:
+    return _is_amount(value) and 0 <= value <= _MOST_UNIT
+
+
 def _iso_moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return foreign_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 #: What was billed; where that is missing, what it was before a discount.
 _AMOUNTS = ("cost_total", "cost_subtotal")
 
-#: US dollars; no render costs as much.
-_MOST = 1_000_000
+#: US dollars; no render costs as much, nor does a unit of one.
+_MOST, _MOST_UNIT = 1_000_000, 10_000

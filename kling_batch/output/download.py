@@ -250,8 +250,8 @@ def _start(answer: Reply, have: int) -> int:
 
 def _total(answer: Reply, start: int) -> int | None:
     """The size of the whole file as this answer declares it."""
-    length = answer.headers.get("content-length", "")
-    end = start + int(length) if length.isdecimal() else None
+    length = _count(answer.headers.get("content-length", ""))
+    end = None if length is None else start + length
     if answer.status == 206 and (size := _whole_size(answer)) is not None:
         if end is not None and end > size:  # its last piece would not be the last that is lent
             raise Broken(f"{end} bytes are announced of a file of {size}", restart=True)
@@ -261,8 +261,15 @@ def _total(answer: Reply, start: int) -> int | None:
 
 def _whole_size(answer: Reply) -> int | None:
     """The size of the whole file in `Content-Range`."""
-    tail = answer.headers.get("content-range", "").rpartition("/")[2]
-    return int(tail) if tail.isdecimal() else None
+    return _count(answer.headers.get("content-range", "").rpartition("/")[2])
+
+
+def _count(text: str) -> int | None:
+    """A count of bytes; None where it is none, or has more digits than any."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
+
+
+_MOST_DIGITS = 30
 
 
 class Sizes(NamedTuple):

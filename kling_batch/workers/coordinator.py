@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import anyio
 from anyio import from_thread
@@ -18,6 +17,7 @@ from anyio import from_thread
 from kling_batch import __version__
 from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
+from kling_batch.core.urls import host_of
 from kling_batch.output.download import Fetcher
 from kling_batch.output.store import OutputStore
 from kling_batch.output.store_errors import StoreError
@@ -66,7 +66,7 @@ class Workers:
         try:
             async with self._place():
                 done = await self.cluster.fetch(
-                    order, host=urlsplit(file.url).hostname or "", avoid=self.trust.avoided
+                    order, host=host_of(file.url), avoid=self.trust.avoided
                 )
         except LostTask as lost:
             self.trust.lost(lost, rest=_REST)

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 from kling_batch.core.jobs import JSON
 from kling_batch.core.outcomes import BillingEvent, RemoteFile
 from kling_batch.core.quantities import foreign_time
-from kling_batch.core.urls import without_signatures
+from kling_batch.core.urls import host_of, without_signatures
 
 #: What the platform calls its rows (docs/fal-api.md#platform-api).
 ROWS = ("items", "requests", "results", "prices", "billing_events")
@@ -235,7 +235,7 @@ def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
             _collect(item, found, depth + 1)
     elif isinstance(value, dict):
         url = value.get("url")
-        if isinstance(url, str) and url.startswith(("https://", "http://", "data:")):
+        if isinstance(url, str) and _is_file(url):
             size = value.get("file_size")
             found.append(
                 RemoteFile(
@@ -249,6 +249,13 @@ def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
         for name, item in value.items():
             if name != "detail":  # an error's; it may hold the input, or a page of fal's manual
                 _collect(item, found, depth + 1)
+
+
+def _is_file(url: str) -> bool:
+    """Whether a file may lie there; with an odd address the answer is read again, not kept."""
+    return url.startswith("data:") or (
+        url.startswith(("https://", "http://")) and host_of(url) != "" and url.isprintable()
+    )
 
 
 def text_of(value: object) -> str:

@@ -6,7 +6,7 @@ Judged by the emulator's books.
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ import httpx
 import pytest
 import trio
 import trio.testing
-from support.engine import LOCK, Bent, Rig, account, make_jobs, slow
+from support.engine import LOCK, START, Bent, Rig, account, make_jobs, slow
 
 from kling_batch.core.events import RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.lifecycle import State
+from kling_batch.core.outcomes import BillingEvent, BillingEvents
 from kling_batch.core.quantities import MicroUSD
-from kling_batch.core.records import Cap
+from kling_batch.core.records import AccountBills, Cap
 from kling_batch.emulator import Fault, Settings
 from kling_batch.emulator.records import Request
-from kling_batch.engine.account import FRESH
+from kling_batch.engine.account import FRESH, read_bills
 from kling_batch.engine.context import RunPolicy
 from kling_batch.errors import ExitCode
 from kling_batch.settings import ACCOUNT_PER_DAY
@@ -54,6 +55,18 @@ def other_host(rig: Rig, folder: Path) -> Rig:
 def stop_of(result: RunResult) -> StopReason:
     (stop,) = result.stops
     return stop
+
+
+def test_a_date_of_another_century_hides_no_bill() -> None:
+    class Told:
+        async def billing_events(self, *, since: str) -> BillingEvents:
+            billed = BillingEvent("r-1", 4.2, START)
+            return BillingEvents((billed,), datetime(2126, 5, 1, tzinfo=UTC))
+
+    bills = trio.run(read_bills, Told(), START)
+
+    assert isinstance(bills, AccountBills)
+    assert bills.total == 4_200_000
 
 
 # -- one host --------------------------------------------------------------------------------------

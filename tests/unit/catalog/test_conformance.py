@@ -73,6 +73,11 @@ SCHEMAS = {
 }
 
 
+#: One reference after the other, and one that leads back to itself eight times.
+SCHEMAS |= {f"Long{n}": {"$ref": f"#/components/schemas/Long{n + 1}"} for n in range(1500)}
+SCHEMAS["Doubling"] = {"allOf": [{"$ref": "#/components/schemas/Doubling"}] * 8}
+
+
 def document(body: Any) -> dict[str, Any]:
     post = {"requestBody": {"content": {"application/json": {"schema": body}}}}
     return {"paths": {f"/{ID}": {"post": post}}, "components": {"schemas": SCHEMAS}}
@@ -228,6 +233,9 @@ def test_unknown_names_are_fine_where_the_schema_allows_them(more: Any) -> None:
         {"$ref": "#/components/schemas/Nothing"},
         {"properties": 3, "required": 4},
         {"items": 3},
+        {"$ref": "#/components/schemas/Long0"},
+        {"$ref": "#/components/schemas/Doubling"},
+        {"anyOf": [{"const": n} for n in range(300)] + [{"type": "null"}]},
     ],
 )
 @pytest.mark.parametrize("value", ["text", 3, {"a": [1]}, ["x"]])
@@ -235,6 +243,14 @@ def test_a_schema_of_another_form_keeps_nobody_from_paying(odd: Any, value: Any)
     found = held({"x": value}, {"properties": {"x": odd}})
 
     assert found.errors == []
+
+
+def test_a_schema_that_leads_back_to_itself_is_read_to_an_end() -> None:
+    body = {"$ref": "#/components/schemas/Doubling", "properties": {"x": {"type": "integer"}}}
+
+    (error,) = held({"x": [1]}, body).errors
+
+    assert error.message == "`x` must be a whole number, not a list"
 
 
 def test_inputs_of_endless_depth_end() -> None:

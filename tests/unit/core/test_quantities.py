@@ -13,6 +13,7 @@ from kling_batch.core.quantities import (
     format_time,
     format_usd,
     micro_usd,
+    parse_foreign_time,
     parse_time,
     usd_number,
 )
@@ -53,3 +54,20 @@ def test_people_read_two_decimals_and_never_less_than_it_costs(micro: int, text:
 
 def test_what_is_typed_again_keeps_every_decimal() -> None:
     assert exact_usd(28_000) == "$0.028"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00", "9999-12-31T23:59:59Z"),
+        *("1970-01-01T00:00:00Z", "2026-05-01T12:00:00", "", "x"),
+    ],
+)
+def test_a_time_that_nobody_can_mean_is_none(text: str) -> None:
+    assert parse_foreign_time(text) is None
+
+
+def test_a_time_of_somebody_else_is_in_utc() -> None:
+    moment = parse_foreign_time("2026-05-01T12:00:00+02:00")
+
+    assert (moment, moment and moment.tzinfo) == (datetime(2026, 5, 1, 10, tzinfo=UTC), UTC)

@@ -161,8 +161,11 @@ def test_2xx_with_a_request_id_is_accepted_with_fals_own_urls(status: int) -> No
         "https://ｆal.run/x",
         "https://queue.fal.run/\x00",
         "https://queue.fal.run:port/x",
+        "https://queue..fal.run/x",
+        "https://.fal.run/x",
+        f"https://queue.fal.run/{'x' * 100_000}",
     ],
-    ids=repr,
+    ids=lambda url: repr(url)[:60],
 )
 def test_an_address_that_may_not_see_the_key_is_rebuilt_not_believed(url: Any) -> None:
     assert not trusted(url)
@@ -461,6 +464,34 @@ def test_200_without_files_is_a_result_only_where_none_is_due(body: Any) -> None
 @pytest.mark.parametrize("media", [True, False])
 def test_200_without_json_is_no_verdict(body: bytes, media: bool) -> None:
     assert isinstance(result(200, body, media=media), Unread)
+
+
+def test_null_is_a_well_formed_answer_without_output() -> None:
+    """It is worth a look into the request list, and no hours of asking again."""
+    assert result(200, b" null\n").empty
+
+
+@pytest.mark.parametrize("odd", ["x" * 10**6, {"x": "y" * 10**6}, ["x" * 10**6]], ids=type)
+def test_texts_without_end_are_cut(odd: Any) -> None:
+    finished = classify_status(
+        answer(200, {"status": "COMPLETED", "error": odd, "error_type": odd})
+    )
+    details = [{"type": odd, "msg": odd}]
+    told = [
+        finished,
+        classify_status(answer(200, {"status": odd})),
+        result(422, {"detail": details}),
+        result(500, {"detail": odd, "error_type": odd}, TOLD),
+        submit(422, {"detail": details}),
+    ]
+
+    assert max(map(len, map(repr, told))) < 2000
+
+
+def test_an_error_as_the_platform_writes_it_is_told() -> None:
+    body = {"status": "COMPLETED", "error": {"type": "server_error", "message": "it broke"}}
+
+    assert classify_status(answer(200, body)) == Finished(error="it broke")
 
 
 def test_200_with_an_error_document_is_a_verdict() -> None:

@@ -593,6 +593,7 @@ def test_a_cancellation_is_reported_in_fals_own_words(
         ([{"endpoint_id": T2V, "unit_price": 0.14, "unit": "second"}], {T2V: (0.14, "second")}),
         ([{"endpoint_id": T2V, "unit_price": 1}], {T2V: (1.0, "")}),
         ([{"endpoint_id": T2V, "unit_price": "0.14"}], {}),
+        *(([{"endpoint_id": T2V, "unit_price": odd}], {}) for odd in (1e308, -1, True, 10**19)),
         ([{"unit_price": 0.14}], {}),
         ([None, 7, []], {}),
         (None, {}),

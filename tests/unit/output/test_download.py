@@ -277,6 +277,15 @@ def test_a_file_is_not_spoilt_by_a_server_that_sends_more_than_the_file_has(tmp_
     assert not temporary.exists() or MP4.startswith(temporary.read_bytes())
 
 
+def test_a_size_of_thousands_of_digits_is_none(tmp_path: Path) -> None:
+    temporary = tmp_path / ".abc-0.part"
+    temporary.write_bytes(MP4[:HALF])
+    wire = Lending(more=0)
+    wire.headers["content-range"] = f"bytes {HALF}-/{'9' * 5000}"
+
+    assert isinstance(anyio.run(Downloader(wire).fetch, video(), temporary), Unfetched)
+
+
 class Dripping(httpx.AsyncByteStream):
     """Brings a byte, or more, every twenty seconds: never late for httpx, and never done."""
 

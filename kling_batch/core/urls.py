@@ -102,11 +102,17 @@ def without_signatures(text: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """The host of an address, whoever wrote it; empty where it has none."""
+    """The host of an address, whoever wrote it; empty where it names none that can be."""
     try:
-        return urlsplit(url).hostname or ""
+        host = urlsplit(url).hostname or ""
     except ValueError:
         return ""
+    labels = host.removesuffix(".").split(".")
+    return host if all(0 < len(label) < _LONGEST_LABEL for label in labels) else ""
+
+
+#: Characters that a part of a name in the DNS, between two dots, does not reach.
+_LONGEST_LABEL = 64
 
 
 #: Names that only a network of one's own knows.

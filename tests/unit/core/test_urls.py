@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kling_batch.core.jobs import canonical_json, job_key
-from kling_batch.core.urls import unreachable, unsigned, without_signatures
+from kling_batch.core.urls import host_of, unreachable, unsigned, without_signatures
 
 S3 = (
     "https://b.s3.amazonaws.com/cat.png?versionId=7&X-Amz-Algorithm=AWS4-HMAC-SHA256"
@@ -144,3 +144,21 @@ def test_what_fal_could_not_fetch_is_known_by_its_text(url, why):
 )
 def test_what_fal_may_fetch_is_passed_on(url):
     assert unreachable(url) == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://V3.fal.media:443/a?b#c", "v3.fal.media"),
+        ("https://user:word@127.0.0.1:80/", "127.0.0.1"),
+        ("https://fal.media./a", "fal.media."),
+        ("https://[::1]/a", "::1"),
+        *(
+            (odd, "")
+            for odd in ("https://[", "https:///a", "https://a..b/", "https://.b/", "x", "")
+        ),
+        (f"https://{'a' * 64}.b/", ""),
+    ],
+)
+def test_the_host_of_an_address_is_one_that_can_be(url: str, host: str) -> None:
+    assert host_of(url) == host

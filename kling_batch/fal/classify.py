@@ -177,11 +177,7 @@ def classify_status(answer: Answer) -> StatusOutcome:
                 inference_seconds=inference_seconds(body.get("metrics")),
             )
         case status:
-            return Unread(f"unknown status {str(status)[:_SHOWN]!r}")
-
-
-#: Characters of an unknown word that are shown.
-_SHOWN = 40
+            return Unread(f"unknown status {str(status)[:40]!r}")
 
 
 def unread(answer: Answer) -> Unread:

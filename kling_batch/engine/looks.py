@@ -248,7 +248,7 @@ class Look:
         if self._never_waited and not self._found_open:
             lower = 0.0 if self._last is None else self._last - self._accepted
             times.learn(lower, at - self._accepted, told)
-        elif told is not None and 0 <= told <= at - self._since:
+        elif told is not None and 0 < told <= at - self._since:
             times.remember(told)
         elif not times.known or line.motion.gone > self._place:
             start = self._since if start is None else min(start, at)
@@ -298,11 +298,15 @@ class Looks:
         self._ends = Ends()
         self._followed = 0
         for service in history:
-            kind, seconds = self._kind(service.endpoint, service.length), service.seconds
+            times, seconds = self._kind(service.endpoint, service.length).times, service.seconds
             if seconds <= 0:
                 continue  # this machine's clock was set back in between
-            kind.times.learn(0.0, seconds, service.told)
-            self._ends.learn(seconds if service.told is None else min(service.told, seconds))
+            if service.told is None or not 0 < service.told <= seconds:
+                times.learn(0.0, seconds, None)
+            else:
+                seconds = service.told
+                times.remember(seconds)
+            self._ends.learn(seconds)
 
     def follow(self, endpoint: str, payload: JSON, accepted: float, now: float) -> Look:
         """Follow one more request, accepted at this time."""

@@ -15,6 +15,8 @@ from statistics import median
 
 #: Latest durations that are kept.
 KEPT = 96
+#: Seconds that a duration is taken for at least, such as one that fal measured as nothing.
+SHORTEST = 0.05
 #: Durations that a plan is made of at most: of more, every second, third or further one.
 POINTS = 32
 #: What a look costs in seconds of lateness: a share of the age at which it is made, and a constant.
@@ -42,9 +44,9 @@ EARLY_AT_MOST = 10.0
 TAIL_FIRST = 0.02
 TAIL_GROWTH = 0.5
 TAIL_LIMIT = 0.1
-#: By how much the assumed overhead shrinks where a first look found the request finished: it may
-#: have been finished for a while.
-OVERHEAD_DECAY = 0.97
+#: By how much the assumed overhead shrinks where no look came near the end, as a share of the most
+#: that one may be: the request may have been finished for a while.
+EARLIER = 0.01
 #: Latest overheads that the median is taken of; and what one may be, as a share of the duration,
 #: besides a second. Where all are longer (cold starts), whole durations are learned instead.
 OVERHEADS = 9
@@ -101,7 +103,7 @@ class ServiceTimes:
         upper = max(upper, lower)
         most = MOST_OVERHEAD * (told or 0.0) + 1.0
         # It may have begun before its acceptance was known here, and so end at a lower age.
-        if told is not None and 0 <= told <= upper + most:
+        if told is not None and 0 < told <= upper + most:
             self._follow_overhead(lower - told, upper - told, most)
             expected = told + self._overhead
             if lower <= expected <= upper or not lower:
@@ -118,15 +120,18 @@ class ServiceTimes:
     def _follow_overhead(self, lower: float, upper: float, most: float) -> None:
         """What passes beside fal's own measure: start, network; between these bounds this time.
 
+        Negative where it began before its acceptance was known. Where no look came near the end, it
+        is taken for less each time until one does: what is found finished would confirm it.
         More than `most` is rather a wait for a slot that was not seen: it must not make looks at
         all others later, which would be found finished and so confirm it.
         """
-        if lower > 0:
-            middle = (lower + upper) / 2
+        earlier = self._overhead - EARLIER * most
+        if lower > min(earlier, 0.0):
+            overhead = (lower + upper) / 2
         else:
-            middle = max(lower, min(self._overhead * OVERHEAD_DECAY, upper))
-        if middle <= most:
-            self._overheads.append(middle)
+            overhead = min(earlier if lower < -most else self._overhead, upper)
+        if abs(overhead) <= most:
+            self._overheads.append(overhead)
             self._overhead = median(self._overheads)
 
     def _add(self, seconds: float, *, told: bool) -> None:
@@ -140,7 +145,8 @@ class ServiceTimes:
         A negative age: there was none yet.
         """
         if self._new > len(self._seen) // 8 or not self._ages:
-            durations = sorted(seconds + self._overhead * told for seconds, told in self._seen)
+            ends = (seconds + self._overhead * told for seconds, told in self._seen)
+            durations = sorted(max(SHORTEST, end) for end in ends)
             self._ages = plan(widened(durations[::-1][:: -(-len(durations) // POINTS)][::-1]))
             self._new = 0
         if age < 0 and self.typical >= EARLY_FROM:

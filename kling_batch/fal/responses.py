@@ -177,7 +177,7 @@ def inference_seconds(metrics: JSON) -> float | None:
     seconds = metrics.get("inference_time") if isinstance(metrics, dict) else None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return None
-    return float(seconds) if 0 <= seconds <= LONGEST_RENDER else None
+    return float(seconds) if 0 < seconds <= LONGEST_RENDER else None
 
 
 def message_of(body: JSON, answer: Answer) -> str:

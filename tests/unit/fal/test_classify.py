@@ -337,6 +337,7 @@ def test_no_retry_after_breaks_the_reader(value: str, date: str) -> None:
         ({"status": "COMPLETED", "metrics": None, "error": None}, Finished()),
         ({"status": "COMPLETED", "metrics": {"inference_time": "fast"}}, Finished()),
         ({"status": "COMPLETED", "metrics": {"inference_time": -3}}, Finished()),
+        ({"status": "COMPLETED", "metrics": {"inference_time": 0}}, Finished()),
         ({"status": "COMPLETED", "metrics": {"inference_time": 10**400}}, Finished()),
         (
             {"status": "COMPLETED", "error": "bad", "error_type": "internal_error"},

@@ -489,21 +489,24 @@ def test_the_next_look_is_later_and_in_sight_whatever_fal_says(
             assert now + CLOSEST <= look.due(now) <= now + FARTHEST
 
 
+ages = st.floats(0, 1000)
+
+
 @thorough
-@given(st.lists(st.floats(0, 1000), min_size=1, max_size=120), st.booleans())
-def test_ages_to_look_at_go_on_for_ever(seconds: list[float], told: bool) -> None:
+@given(st.lists(st.tuples(ages, ages, st.one_of(st.none(), ages)), min_size=1, max_size=120))
+def test_ages_to_look_at_go_on_for_ever(seen: list[tuple[float, float, float | None]]) -> None:
     times = ServiceTimes()
-    for each in seconds:
-        if told:
-            times.remember(each)
+    for lower, upper, told in seen:
+        if lower == upper:
+            times.remember(upper)
         else:
-            times.learn(0.0, each, None)
+            times.learn(min(lower, upper), max(lower, upper), told)
     age = -1.0
     for _ in range(200):
         following = times.next_after(age)
-        assert following > age or following == age == 0
+        assert following > age
         age = max(following, age + 0.05)
-    assert age > max(seconds)
+    assert age > max(max(lower, upper) for lower, upper, _ in seen)
 
 
 @thorough

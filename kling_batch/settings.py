@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.locations import Location, address_of, is_address
-from kling_batch.core.quantities import FailureLimit, MicroUSD
+from kling_batch.core.quantities import MOST_A_SECOND, FailureLimit, MicroUSD
 from kling_batch.core.records import AccountBills, Cap
 from kling_batch.errors import UsageError
 
@@ -202,7 +202,7 @@ def default_rate(concurrency: int) -> float:
     fal documents no limit (docs/fal-api.md#concurrency). A 429 halves the rate for a while, so that
     the default need not guess what an account may do.
     """
-    return max(LEAST_DEFAULT_RATE, float(concurrency))
+    return max(LEAST_DEFAULT_RATE, float(min(concurrency, MOST_A_SECOND)))
 
 
 def _budget(batches: Sequence[Batch], max_cost: MicroUSD | None, *, single: bool) -> Budget:

@@ -157,6 +157,9 @@ _RATE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*/\s*(s|min|m|h)\s*$"
 
 _YEAR = 366 * 86400
 
+#: No rate is higher, given or by default.
+MOST_A_SECOND = 10_000
+
 
 def parse_duration(value: object) -> float:
     """`3h`, `90s`, `1h30m` or a number, as seconds; `InvalidValue` says what is wrong."""
@@ -193,8 +196,8 @@ def parse_rate(value: object) -> float:
     if match is None:
         raise InvalidValue(f"{show(value)} is no rate; write 60/min, 2/s or 500/h")
     rate = float(match[1]) / _UNITS[match[2]]
-    if not 0 < rate <= 10_000:
-        raise InvalidValue(f"{show(value)} is not between 0 and 10,000 a second")
+    if not 0 < rate <= MOST_A_SECOND:
+        raise InvalidValue(f"{show(value)} is not between 0 and {MOST_A_SECOND:,} a second")
     return rate
 
 

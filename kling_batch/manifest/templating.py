@@ -87,6 +87,10 @@ def _environment() -> _Environment:
 _ENVIRONMENT = _environment()
 
 
+#: A template that cannot be read; Python itself refuses a number of more than 4,300 digits.
+_UNREADABLE = (TemplateError, RecursionError, ValueError)
+
+
 def is_template(value: JSON) -> bool:
     """Whether a value has to be rendered."""
     if isinstance(value, str):
@@ -107,7 +111,7 @@ def names_in(value: JSON) -> set[str]:
     try:
         tree = _ENVIRONMENT.parse(normalize("NFC", value))
         return {*find_undeclared_variables(tree), *_columns(tree)}
-    except (TemplateError, RecursionError):
+    except _UNREADABLE:
         return set()
 
 
@@ -128,7 +132,7 @@ def unguarded_names(value: JSON) -> set[str]:
         guarded = {each.name for part in guards for each in _names(part)}
         guarded |= {column for part in guards for column in _columns(part)}
         return names_in(value) - guarded
-    except (TemplateError, RecursionError):
+    except _UNREADABLE:
         return set()
 
 

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from kling_batch.ledger.database import query
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.row_values import query_as
 
 #: Kind of record → the rows that it is made of, in the order in which they are written: what a
 #: record refers to comes before it.
@@ -67,8 +67,12 @@ def records(reader: Reader) -> Iterator[tuple[str, dict[str, Any]]]:
         if _LATER.get(kind, "jobs") not in tables:
             continue
         select = sql.replace("{tags}", _TAGS if "tags" in tables else "")
-        for row in query(reader.db, reader.path, select):
-            yield kind, {_field(name): _value(name, value) for name, value in row.items()}
+        for fields in query_as(reader.db, reader.path, _fields, select):
+            yield kind, fields
+
+
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
+    return {_field(name): _value(name, value) for name, value in row.items()}
 
 
 def _field(column: str) -> str:

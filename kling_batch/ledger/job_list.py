@@ -17,6 +17,7 @@ from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import StatusRow
 from kling_batch.ledger.database import query
 from kling_batch.ledger.reader import Reader, placeholders
+from kling_batch.ledger.row_values import query_as
 
 #: State of a job without an attempt, as machines read it.
 PENDING = "pending"
@@ -161,9 +162,14 @@ def _limit(which: JobFilter) -> str:
 
 
 def _rows(reader: Reader, sql: str, parameters: Sequence[Any]) -> Iterator[StatusRow]:
-    for row in query(reader.db, reader.path, sql, parameters):
-        del row["price"]
-        yield StatusRow(**row)
+    return query_as(reader.db, reader.path, _status_row, sql, parameters)
+
+
+def _status_row(row: dict[str, Any]) -> StatusRow:
+    del row["price"]
+    if row["state"] != PENDING:
+        State(row["state"])  # raises where it is none
+    return StatusRow(**row)
 
 
 def _name(row: StatusRow) -> tuple[str, str, int]:

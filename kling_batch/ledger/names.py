@@ -19,7 +19,8 @@ from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import UsageError
 from kling_batch.ledger.database import query
 from kling_batch.ledger.reader import Reader
-from kling_batch.ledger.rows import job_row, name_row, names_digest
+from kling_batch.ledger.row_values import understood
+from kling_batch.ledger.rows import job_row, name_row, names_digest, object_in
 
 #: Digits of the key after the `@` of a job that left its manifest; `job_status` has as many.
 MARK = 8
@@ -124,6 +125,8 @@ def _named(reader: Reader, row: dict[str, Any]) -> LedgerJob:
             " and retired_at is not null order by retired_at desc"
         )
         earlier = _rows(reader, sql, [row["batch"], row["job_id"], row["take"]])
+    with understood(reader.path, key=row["job_key"]):
+        object_in(row["arguments"])
     return LedgerJob(
         key=JobKey(row["job_key"]),
         batch=row["batch"],

@@ -6,8 +6,8 @@ What planning and the engine ask is in `reader.py`. Must not write, and must not
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from kling_batch.core.jobs import JobKey, Render
 from kling_batch.core.lifecycle import State
@@ -24,10 +24,20 @@ from kling_batch.core.records import (
 )
 from kling_batch.ledger.database import query
 from kling_batch.ledger.reader import Reader
+from kling_batch.ledger.row_values import query_as
+from kling_batch.ledger.rows import object_in, time_in
+
+T = TypeVar("T")
 
 
 def _rows(reader: Reader, sql: str, parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
     return query(reader.db, reader.path, sql, parameters)
+
+
+def _made(
+    reader: Reader, make: Callable[[dict[str, Any]], T], sql: str, parameters: Sequence[Any] = ()
+) -> Iterator[T]:
+    return query_as(reader.db, reader.path, make, sql, parameters)
 
 
 # -- jobs --------------------------------------------------------------------------------------
@@ -36,9 +46,10 @@ def _rows(reader: Reader, sql: str, parameters: Sequence[Any] = ()) -> Iterator[
 def render_of(reader: Reader, key: JobKey) -> Render | None:
     """What a job paid for; None where the ledger does not have it."""
     sql = "select endpoint, arguments from jobs where key = ?"
-    for row in _rows(reader, sql, [key]):
-        return Render(row["endpoint"], json.loads(row["arguments"]))
-    return None
+    found = _made(
+        reader, lambda row: Render(row["endpoint"], object_in(row["arguments"])), sql, [key]
+    )
+    return next(found, None)
 
 
 def job_totals(reader: Reader, keys: Iterable[JobKey]) -> dict[JobKey, JobTotals]:
@@ -50,26 +61,28 @@ def job_totals(reader: Reader, keys: Iterable[JobKey]) -> dict[JobKey, JobTotals
         " from attempts a join attempt_money m on m.attempt_id = a.id"
         " where a.job_key in (select value from json_each(?)) group by a.job_key"
     )
-    return {
-        JobKey(row["job_key"]): JobTotals(
-            cost=MicroUSD(row["cost"]),
-            intended_at=row["intended_at"],
-            rendered_at=row["rendered_at"],
-            settled_at=row["settled_at"],
-            request_id=row["request_id"],
-            remote_status=row["remote_status"],
-        )
-        for row in _rows(reader, sql, [json.dumps([*keys])])
-    }
+    return dict(_made(reader, _totals, sql, [json.dumps([*keys])]))
+
+
+def _totals(row: dict[str, Any]) -> tuple[JobKey, JobTotals]:
+    return JobKey(row["job_key"]), JobTotals(
+        cost=MicroUSD(row["cost"]),
+        intended_at=str(time_in(row["intended_at"])),
+        rendered_at=time_in(row["rendered_at"]),
+        settled_at=time_in(row["settled_at"]),
+        request_id=row["request_id"],
+        remote_status=row["remote_status"],
+    )
 
 
 def events_of(reader: Reader, attempt_id: int) -> list[LoggedEvent]:
     """Everything that happened to an attempt, in order."""
     sql = "select at, event, from_state, to_state, data from events where attempt_id = ?"
-    return [
-        LoggedEvent(**{**row, "data": json.loads(row["data"]) if row["data"] else None})
-        for row in _rows(reader, f"{sql} order by id", [attempt_id])
-    ]
+    return list(_made(reader, _event, f"{sql} order by id", [attempt_id]))
+
+
+def _event(row: dict[str, Any]) -> LoggedEvent:
+    return LoggedEvent(**{**row, "data": object_in(row["data"]) if row["data"] else None})
 
 
 _NAMED_RENDERS = """
@@ -94,21 +107,24 @@ order by min(n.rowid) over (partition by n.batch),
 
 def named_renders(reader: Reader) -> list[NamedRender]:
     """Every job under its current name, and every render that only has a former name."""
-    return [
-        NamedRender(
-            **{
-                **row,
-                "job_key": JobKey(row["job_key"]),
-                "estimate": MicroUSD(row["estimate"]),
-                "retired": bool(row["retired"]),
-                "arguments": json.loads(row["arguments"]),
-                "state": State(row["state"]) if row["state"] else None,
-                "charged": MicroUSD(row["charged"]),
-                "exposed": MicroUSD(row["exposed"]),
-            }
-        )
-        for row in _rows(reader, _NAMED_RENDERS)
-    ]
+    return list(_made(reader, _named_render, _NAMED_RENDERS))
+
+
+def _named_render(row: dict[str, Any]) -> NamedRender:
+    return NamedRender(
+        **{
+            **row,
+            "job_key": JobKey(row["job_key"]),
+            "estimate": MicroUSD(row["estimate"]),
+            "retired": bool(row["retired"]),
+            "arguments": object_in(row["arguments"]),
+            "state": State(row["state"]) if row["state"] else None,
+            "submitted_at": time_in(row["submitted_at"]),
+            "rendered_at": time_in(row["rendered_at"]),
+            "charged": MicroUSD(row["charged"]),
+            "exposed": MicroUSD(row["exposed"]),
+        }
+    )
 
 
 class LastRun(NamedTuple):

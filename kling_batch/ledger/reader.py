@@ -7,20 +7,23 @@ Works on a ledger that a run is writing (WAL readers never block). Queries of re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlite_utils import Database
 
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import SETTLED, Event, State
-from kling_batch.core.quantities import MicroUSD, parse_time
+from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Attempt, File, Money, Service, Standing
 from kling_batch.ledger.database import connect, explained, query
-from kling_batch.ledger.rows import attempt_of, failure_of
+from kling_batch.ledger.row_values import query_as, understood
+from kling_batch.ledger.rows import attempt_of, failure_of, moment_in
+
+T = TypeVar("T")
 
 #: Added to a condition: only these jobs. One parameter, however many there are; each is looked up
 #: in the index, so that the other jobs of a ledger take no time.
@@ -88,6 +91,12 @@ class Reader:
         """Rows of a select as dictionaries."""
         return query(self.db, self.path, sql, parameters)
 
+    def _values(
+        self, make: Callable[[dict[str, Any]], T], sql: str, parameters: Sequence[Any] = ()
+    ) -> Iterator[T]:
+        """Rows of a select as values."""
+        return query_as(self.db, self.path, make, sql, parameters)
+
     # -- planning ------------------------------------------------------------------------------
 
     def standings(self, keys: Iterable[JobKey] | None = None) -> dict[JobKey, Standing]:
@@ -101,7 +110,7 @@ class Reader:
         def rows(sql: str) -> Iterator[Any]:
             return iter(self.db.execute(sql.format(among=among), which))
 
-        with explained(self.path):
+        with explained(self.path), understood(self.path):
             for key, i, tries, index, ext, path, size in rows(_STANDING_DONE):
                 file = () if path is None else ((index, ext, path, size),)
                 known = done.get(key)
@@ -112,9 +121,8 @@ class Reader:
                 done.setdefault(key, Standing(i, State(state), tries))
             for key, i, failure, granted in rows(_STANDING_FAILURE):
                 if done[key].attempt_id == i:
-                    done[key] = done[key]._replace(
-                        failure=failure_of(failure), granted=granted is not None
-                    )
+                    failed = failure_of(failure)
+                    done[key] = done[key]._replace(failure=failed, granted=granted is not None)
         return done
 
     def current_names(self, batch: str) -> dict[tuple[str, int], tuple[JobKey, str, int]]:
@@ -154,7 +162,8 @@ class Reader:
     def typical_seconds(self) -> dict[str, float]:
         """By endpoint: the median duration of the latest fifty renders."""
         seconds = "(julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds"
-        latest = self._latest(50, f"id, {seconds}", "rendered_at", "submitted_at is not null")
+        known = "julianday(rendered_at) is not null", "julianday(submitted_at) is not null"
+        latest = self._latest(50, f"id, {seconds}", "rendered_at", *known)
         return {endpoint: median(row["seconds"] for row in rows) for endpoint, rows in latest}
 
     def services(self) -> Iterator[Service]:
@@ -169,7 +178,7 @@ class Reader:
             " cast(json_extract(e.data, '$.inference_seconds') as real) as told"
             " from (select * from attempts order by id desc limit ?) a"
             " join events e on e.attempt_id = a.id and e.event = 'remote_completed'"
-            " where a.rendered_at is not null and a.submitted_at is not null"
+            " where julianday(a.rendered_at) is not null and julianday(a.submitted_at) is not null"
             " and (told is not null or e.run_id = a.run_id) order by a.id"
         )
         for row in self._rows(sql, [LATEST]):
@@ -207,20 +216,26 @@ class Reader:
 
     def attempt(self, attempt_id: int) -> Attempt:
         """One attempt."""
-        (row,) = self._rows("select * from attempts where id = ?", [attempt_id])
-        return attempt_of(row)
+        sql = "select * from attempts where id = ?"
+        (attempt,) = self._values(attempt_of, sql, [attempt_id])
+        return attempt
 
     def attempts_in(self, *states: State) -> list[Attempt]:
         """All attempts in these states, oldest first."""
         sql = f"select * from attempts where state in ({placeholders(states)}) order by id"  # noqa: S608
-        return [attempt_of(row) for row in self._rows(sql, states)]
+        return list(self._values(attempt_of, sql, states))
 
     def open_attempts(self, *states: State) -> list[tuple[int, JobKey, str, State]]:
         """Id, job, batch and state of all attempts in these states, oldest first."""
         columns, marks = "id, job_key, batch, state", placeholders(states)
         sql = f"select {columns} from attempts where state in ({marks}) order by id"  # noqa: S608
-        rows = self._rows(sql, states)
-        return [(r["id"], JobKey(r["job_key"]), r["batch"], State(r["state"])) for r in rows]
+        return list(
+            self._values(
+                lambda r: (r["id"], JobKey(r["job_key"]), r["batch"], State(r["state"])),
+                sql,
+                states,
+            )
+        )
 
     def unbilled(self) -> list[Attempt]:
         """Settled or rendered attempts at fal whose bill the ledger does not know yet."""
@@ -231,7 +246,7 @@ class Reader:
             " and not exists (select 1 from events where attempt_id = a.id and event = ?)"
             " order by id"
         )
-        return [attempt_of(row) for row in self._rows(sql, [*states, Event.COST_LEARNT])]
+        return list(self._values(attempt_of, sql, [*states, Event.COST_LEARNT]))
 
     def attempt_ids_in(self, state: State) -> list[int]:
         """Ids of all attempts in a state."""
@@ -240,7 +255,7 @@ class Reader:
     def attempts_of(self, key: JobKey) -> list[Attempt]:
         """Every attempt at a job, oldest first."""
         sql = "select * from attempts where job_key = ? order by id"
-        return [attempt_of(row) for row in self._rows(sql, [key])]
+        return list(self._values(attempt_of, sql, [key]))
 
     def owns_request(self, request_id: str) -> bool:
         """Whether an attempt has this request."""
@@ -279,9 +294,9 @@ class Reader:
 
     def upload(self, sha256: str) -> tuple[str, datetime] | None:
         """The URL of fal's copy of this content, and when it was uploaded."""
-        for row in self._rows("select url, uploaded_at from uploads where sha256 = ?", [sha256]):
-            return row["url"], parse_time(row["uploaded_at"])
-        return None
+        sql = "select url, uploaded_at from uploads where sha256 = ?"
+        found = self._values(lambda r: (r["url"], moment_in(r["uploaded_at"])), sql, [sha256])
+        return next(found, None)
 
     # -- money ---------------------------------------------------------------------------------
 

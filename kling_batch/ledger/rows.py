@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+from kling_batch.core.diagnostics import show
 from kling_batch.core.jobs import JSON, Job, JobKey, canonical_json
 from kling_batch.core.lifecycle import Event, State
 from kling_batch.core.outcomes import (
@@ -20,7 +22,7 @@ from kling_batch.core.outcomes import (
     FailureKind,
     Handle,
 )
-from kling_batch.core.quantities import MicroUSD
+from kling_batch.core.quantities import MicroUSD, parse_time
 from kling_batch.core.records import Attempt, Facts
 from kling_batch.core.urls import without_signatures
 
@@ -147,8 +149,8 @@ def attempt_of(row: dict[str, Any]) -> Attempt:
         endpoint=row["endpoint"],
         payload=_load(row["payload"]),
         estimate=MicroUSD(row["estimate_micro_usd"]),
-        intended_at=row["intended_at"],
-        submitted_at=row["submitted_at"],
+        intended_at=str(time_in(row["intended_at"])),
+        submitted_at=time_in(row["submitted_at"]),
         handle=handle,
         remote_status=row["remote_status"],
         output=_load(row["output"]),
@@ -156,12 +158,35 @@ def attempt_of(row: dict[str, Any]) -> Attempt:
         charged=Charged(row["charged"]) if row["charged"] else None,
         billable_units=row["billable_units"],
         cost=None if row["cost_micro_usd"] is None else MicroUSD(row["cost_micro_usd"]),
-        rendered_at=row["rendered_at"],
+        rendered_at=time_in(row["rendered_at"]),
         origin=row["origin"],
-        cancel_asked_at=row["cancel_asked_at"],
+        cancel_asked_at=time_in(row["cancel_asked_at"]),
         # Readers take ledgers that no run has migrated yet.
         cancel_answer=CancelAnswer(answer) if (answer := row.get("cancel_answer")) else None,
     )
+
+
+def moment_in(text: str) -> datetime:
+    """A time from its column; `ValueError` where it is none, or has no zone."""
+    moment = parse_time(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{show(text)} is a time without a zone")
+    return moment
+
+
+def time_in(text: str | None) -> str | None:
+    """The text of a column with a time, which later readers can rely on."""
+    if text is not None:
+        moment_in(text)
+    return text
+
+
+def object_in(text: str) -> dict[str, JSON]:
+    """A JSON object from its column."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError(f"{show(value)} is no JSON object")
+    return value
 
 
 def _load(text: str | None) -> JSON:

@@ -119,7 +119,7 @@ def _seconds(reader: Reader, endpoint: str) -> list[float]:
     sql = (
         "select (julianday(a.rendered_at) - julianday(a.submitted_at)) * 86400 as seconds"
         " from (select * from attempts where endpoint = ? and rendered_at is not null"
-        " order by id desc limit ?) a where a.submitted_at is not null"
+        " order by id desc limit ?) a where seconds is not null"
         " and exists (select 1 from events e where e.attempt_id = a.id"
         " and e.event = 'remote_completed' and e.run_id = a.run_id)"
     )

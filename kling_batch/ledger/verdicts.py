@@ -19,8 +19,9 @@ from kling_batch.core.jobs import JobKey
 from kling_batch.core.quantities import format_time
 from kling_batch.core.verdicts import TYPED_VERDICTS, Verdict, VerdictRow
 from kling_batch.errors import UsageError
-from kling_batch.ledger.database import connect_beside, explained, query, transaction
+from kling_batch.ledger.database import connect_beside, explained, transaction
 from kling_batch.ledger.reader import AMONG, Reader
+from kling_batch.ledger.row_values import query_as
 
 LONGEST_NOTE = 10_000
 
@@ -142,8 +143,8 @@ def latest_verdicts(
     sql, parameters = _LATEST, list[str]()
     if keys is not None:
         sql, parameters = f"{_LATEST} and v.{AMONG.removeprefix(' and ')}", [json.dumps([*keys])]
-    rows = query(reader.db, reader.path, sql, parameters)
-    return {JobKey(row["job_key"]): _row(row) for row in rows}
+    rows = query_as(reader.db, reader.path, _row, sql, parameters)
+    return {row.job_key: row for row in rows}
 
 
 def verdict_history(reader: Reader, key: JobKey) -> list[VerdictRow]:
@@ -151,7 +152,7 @@ def verdict_history(reader: Reader, key: JobKey) -> list[VerdictRow]:
     if not _has_verdicts(reader):
         return []
     sql = f"select {_COLUMNS} from verdicts v where v.job_key = ? order by v.id"  # noqa: S608
-    return [_row(row) for row in query(reader.db, reader.path, sql, [key])]
+    return list(query_as(reader.db, reader.path, _row, sql, [key]))
 
 
 def newest_verdict_id(reader: Reader) -> int:

@@ -68,13 +68,19 @@ def _histories(reader: Reader, attempts: Sequence[AttemptCheck]) -> Iterator[Fin
     states: dict[int, State | None] = {}
     for attempt_id, event, to_state in queries.event_checks(reader):
         try:
+            now = State(to_state)
+        except ValueError:
+            yield Finding(f"attempt {attempt_id}", f"{event} led to {to_state}, which is no state")
+            states[attempt_id] = None
+            continue
+        try:
             after = step(states.get(attempt_id), Event(event))
         except (IllegalTransitionError, ValueError) as error:
             yield Finding(f"attempt {attempt_id}", f"an impossible history: {error}")
-            after = State(to_state)
-        if after != to_state:
+            after = now
+        if after != now:
             yield Finding(f"attempt {attempt_id}", f"{event} led to {to_state}")
-        states[attempt_id] = State(to_state)
+        states[attempt_id] = now
     for attempt in attempts:
         if states.get(attempt.id) != attempt.state:
             message = f"is {attempt.state}, its events say otherwise"

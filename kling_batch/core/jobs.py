@@ -69,7 +69,8 @@ def prompt_of(arguments: Mapping[str, Any]) -> str:
     """The prompt among arguments, or those of the shots, one a line."""
     if prompt := arguments.get("prompt"):
         return str(prompt)
-    shots = arguments.get("multi_prompt") or []
+    given = arguments.get("multi_prompt")
+    shots = given if isinstance(given, list | tuple) else ()  # of an `endpoint:` job it is anything
     return "\n".join(str(shot.get("prompt", "")) for shot in shots if isinstance(shot, dict))
 
 

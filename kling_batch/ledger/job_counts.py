@@ -12,7 +12,6 @@ from kling_batch.core.lifecycle import OPEN, JobStatus, State, status_of
 from kling_batch.ledger.database import query
 from kling_batch.ledger.job_list import LATEST_TRY
 from kling_batch.ledger.reader import Reader, placeholders
-from kling_batch.ledger.row_values import query_as
 
 
 class Kind(NamedTuple):
@@ -97,7 +96,7 @@ def job_counts(reader: Reader, batches: Sequence[str] | None) -> dict[Kind, dict
     def rows(sql: str, *more: str) -> Iterator[tuple[Kind, dict[str, Any]]]:
         states = placeholders(more)
         statement = sql.replace("{batches}", among).replace("{states}", states)
-        for row in query_as(reader.db, reader.path, _counted, statement, [*more, *which]):
+        for row in query(reader.db, reader.path, statement, [*more, *which]):
             yield Kind(row["mode"], row["tier"]), row
 
     counts: dict[Kind, dict[JobStatus, int]] = {}
@@ -112,10 +111,10 @@ def job_counts(reader: Reader, batches: Sequence[str] | None) -> dict[Kind, dict
         add(kind, JobStatus.WAITING, row["number"])
         add(kind, JobStatus.DONE, -row["number"])
     for kind, row in rows(_NOT_DONE, *(s for s in State if s is not State.SUCCEEDED)):
-        add(kind, status_of(row["state"], row["remote_status"]), row["number"])
+        add(kind, status_of(State(row["state"]), row["remote_status"]), row["number"])
         add(kind, JobStatus.DONE, -row["number"])
     for kind, row in rows(_GONE_OPEN):
-        add(kind, status_of(row["state"], row["remote_status"]), row["number"])
+        add(kind, status_of(State(row["state"]), row["remote_status"]), row["number"])
     filled = {kind: {s: n for s, n in known.items() if n} for kind, known in counts.items()}
     return {kind: known for kind, known in sorted(filled.items()) if known}
 
@@ -128,11 +127,6 @@ class FailureGroup(NamedTuple):
     jobs: int
     #: One of them, for people to look at.
     example: str
-
-
-def _counted(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of counts whose state, where it has one, is a `State`."""
-    return {**row, "state": State(row["state"])} if "state" in row else row
 
 
 def failure_groups(reader: Reader, batches: Sequence[str] | None) -> list[FailureGroup]:

@@ -167,6 +167,8 @@ def _rows(reader: Reader, sql: str, parameters: Sequence[Any]) -> Iterator[Statu
 
 def _status_row(row: dict[str, Any]) -> StatusRow:
     del row["price"]
+    if row["prompt"] is not None:
+        row["prompt"] = str(row["prompt"])  # of an `endpoint:` job it may be a number
     if row["state"] != PENDING:
         State(row["state"])  # raises where it is none
     return StatusRow(**row)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -171,7 +171,7 @@ def moment_in(text: str) -> datetime:
     moment = parse_time(text)
     if moment.tzinfo is None:
         raise ValueError(f"{show(text)} is a time without a zone")
-    return moment
+    return moment.astimezone(UTC)
 
 
 def time_in(text: str | None) -> str | None:

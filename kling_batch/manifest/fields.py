@@ -27,6 +27,8 @@ _HOOKS = ("on_saved", "on_finished")
 _ADDRESS = r"^(\$[A-Za-z_][A-Za-z0-9_]*|[a-zA-Z][a-zA-Z0-9+.-]*://\S+)$"
 SECRETS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
 
+#: JSON and templates can write it; neither a ledger nor a file name can hold it.
+_HALF = re.compile(r"[\ud800-\udfff]")
 _DOLLARS = r"^\s*\$?[0-9]{1,8}(?:\.[0-9]{1,6})?\s*$"
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -72,6 +74,8 @@ def text(value: JSON) -> str:
     written = value.strip() if isinstance(value, str) else show(value)
     if not written or "\x00" in written:
         raise InvalidValue("contains a NUL character" if written else "must not be empty")
+    if not written.isascii() and _HALF.search(written):
+        raise InvalidValue("contains half a character (a lone surrogate)")
     return written
 
 

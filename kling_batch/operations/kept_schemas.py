@@ -78,7 +78,7 @@ class KeptSchemas:
         return timedelta() <= self._now() - schema.read_at < MOST_AGE
 
     def _one(self, kept: Mapping[str, Any], name: str) -> KeptSchema:
-        with suppress(KeyError, TypeError, ValueError, AttributeError):
+        with suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
             entry = kept[self._service][name]
             read_at = parse_time(entry["read_at"]).astimezone(UTC)
             return KeptSchema(entry["document"], read_at)

@@ -7,6 +7,7 @@ ever deleted. Knows neither ledger nor key, so that a worker on another host can
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
@@ -61,9 +62,14 @@ def sidecar_of(final: Location) -> Location:
 
 
 def record_in(data: bytes) -> dict[str, Any]:
-    """The record that a sidecar's text holds; empty where it is something else."""
+    """The record that a sidecar's text holds; empty where it is something else.
+
+    Half a character, which no ledger can store, becomes a question mark.
+    """
     try:
         record = json.loads(data)
+        if _HALVES.search(data):
+            record = json.loads(json.dumps(record, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
@@ -93,6 +99,8 @@ def renditions_in(record: dict[str, Any]) -> Mapping[str, Any]:
     return noted if isinstance(noted, Mapping) else {}
 
 
+#: Escapes of characters beyond 16 bits, of which a lone half is no character.
+_HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
 #: Key of a record under which renditions of its file are.
 _RENDITIONS = "renditions"
 

@@ -234,6 +234,6 @@ def _time(value: object) -> str | None:
     """A time of a record in the ledger's format, or None."""
     try:
         moment = parse_time(str(value))
-    except ValueError:
+        return format_time(moment) if moment.tzinfo else None
+    except (ValueError, OverflowError):  # the year 9999 west of Greenwich is 10000 in UTC
         return None
-    return format_time(moment) if moment.tzinfo else None

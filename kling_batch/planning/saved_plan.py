@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from kling_batch.core.diagnostics import show
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import exact_usd
 from kling_batch.errors import PlanDriftError, UsageError
@@ -24,10 +25,18 @@ def read(text: str, source: str) -> JSON:
     try:
         document = json.loads(text)
         if document["format"] != _FORMAT:
-            raise UsageError(f"{source}: a plan of another version ({document['format']})")
-        return dict(document["binds"])
-    except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{source}: a plan of another version ({show(document['format'])})")
+        return {name: _binding(bound) for name, bound in document["binds"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{source}: this is no plan; make one with: plan --save FILE") from None
+
+
+def _binding(bound: JSON) -> tuple[str, int | None]:
+    """Key and price of a job; raises where somebody made them something else."""
+    key, price = bound
+    if isinstance(price, bool) or not isinstance(price, int | None):
+        raise TypeError("no price")
+    return str(key), price
 
 
 def _name(item: PlannedJob) -> str:

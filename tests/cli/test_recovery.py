@@ -51,6 +51,25 @@ def test_without_its_ledger_a_run_takes_over_what_lies_there(rendered: Workspace
     assert "nothing to do" in rendered.run()
 
 
+ODD = {
+    "one": {"url": "\ud800"},
+    "two": {"rendered_at": "9999-12-31T23:59:59-14:00"},
+    "j0": {"cost_usd": float("inf"), "billable_units": 10**400},
+    "j1": {"content_type": "\udc00/png", "submitted_at": "0001-01-01T00:00:00+14:00"},
+}
+
+
+def test_odd_values_in_sidecars_do_not_buy_again(rendered: Workspace) -> None:
+    lose_the_ledger(rendered)
+    for name, odd in ODD.items():
+        sidecar = rendered.folder / FOLDER / f"{name}.png.json"
+        sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), **odd}))
+
+    assert ": 5 recovered;" in rendered.run()
+    paid_once(rendered, 5)
+    rendered.invoke("gallery")
+
+
 def test_a_missing_or_changed_file_is_fetched_by_its_request(rendered: Workspace) -> None:
     lose_the_ledger(rendered)
     folder = rendered.folder / FOLDER

@@ -211,6 +211,7 @@ def test_the_cap_of_a_single_shot_covers_its_job_in_any_batch() -> None:
         ({"concurrency": 2}, {}, 10.0),
         ({"concurrency": 40}, {}, 40.0),
         ({"concurrency": 2000}, {}, 2000.0),
+        ({"concurrency": 10**400}, {}, 10_000.0),
         ({}, {"concurrency": 40}, 40.0),
         ({"concurrency": 40}, {"rate": 1.0}, 1.0),
         ({"concurrency": 40, "rate": 2.0}, {"rate": 1.0}, 2.0),

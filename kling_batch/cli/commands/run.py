@@ -92,7 +92,7 @@ def _check_of(file: Path | None) -> Callable[[Plan], None] | None:
     if file is None:
         return None
     try:
-        saved = saved_plan.read(file.read_text(encoding="utf-8"), str(file))
+        saved = saved_plan.read(file.read_text(encoding="utf-8-sig"), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
     return lambda plan: saved_plan.check(plan, saved, str(file))

@@ -24,6 +24,7 @@ from kling_batch.core.jobs import (
     leaves,
     local_files,
     parents,
+    prompt_of,
     substitute,
 )
 
@@ -203,3 +204,17 @@ def test_a_template_of_what_is_no_json_raises_as_its_key_would(value: object) ->
         job_key("e", {"other": value})
     with pytest.raises((ValueError, TypeError)):
         KeyTemplate("e", {"other": value}, "prompt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prompt"),
+    [
+        ({"prompt": 1.5, "multi_prompt": 5}, "1.5"),
+        ({"multi_prompt": 5}, ""),
+        ({"multi_prompt": True}, ""),
+        ({"multi_prompt": "text"}, ""),
+        ({"multi_prompt": [5, {"prompt": 7}, {}]}, "7\n"),
+    ],
+)
+def test_the_prompt_of_an_endpoint_job_may_be_anything(arguments, prompt):
+    assert prompt_of(arguments) == prompt

@@ -183,6 +183,10 @@ def test_the_manifest_of_the_design(tmp_path):
         ("jobs: [{id: a, takes: 0, mode: edit}]", "1:23: `takes`: 0 is not a whole number"),
         ("jobs: [{id: a, takes: 9999999999999999999999, mode: edit}]", "1:23: `takes`"),
         ("jobs: [{id: a, tags: {a: b}, mode: edit}]", "1:22: `tags`: must be a list"),
+        (
+            "vars: {s: '{{ \"\\ud800\" }}'}\njobs: [{id: a, tags: ['{{ s }}'], mode: edit}]",
+            "2:22: `tags`: contains half a character",
+        ),
         ("jobs: [{id: a}]", "1:8: `mode` is missing"),
         ("jobs: [{id: a, mode: text2video}]", "1:22: there is no mode `text2video` (did you"),
         ("jobs: [{id: a, mode: 5}]", "1:22: `mode` must be a word"),

@@ -13,6 +13,7 @@ from kling_batch.manifest.templating import (
     compile_value,
     names_in,
     truth,
+    unguarded_names,
 )
 
 SCOPE = {"a": "A", "n": 5, "words": ["x", "y"], "void": None, "flag": True, "percent": "%s"}
@@ -152,3 +153,8 @@ def test_names_are_found_wherever_they_stand():
     value = {"p": ["{{ a }} {% if b %}{{ c.d }}{% endif %}"], "q": "{% set e = f %}{{ e }}"}
 
     assert names_in(value) == {"a", "b", "c", "f"}
+
+
+@pytest.mark.parametrize("names", [names_in, unguarded_names])
+def test_a_template_that_python_cannot_read_has_no_names(names):
+    assert names("{{ %s + a }}" % ("9" * 5000)) == set()

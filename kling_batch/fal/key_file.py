@@ -9,15 +9,24 @@ import os
 import stat
 from pathlib import Path
 
+from kling_batch.errors import AuthError
+
 #: The variables that fal-client reads credentials from (docs/fal-api.md#fal-client-environment).
 KEYS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
 
 
 def read_key_file(folder: Path | None = None) -> None:
-    """Put the key of `.env` into the environment, where fal-client finds it; no file, no effect."""
+    """Put the key of `.env` into the environment, where fal-client finds it; no file, no effect.
+
+    Raises:
+        AuthError: the key there holds a character that no environment can.
+    """
     if any(os.environ.get(name) for name in KEYS):
         return
-    os.environ.update(_keys(_path(folder)))
+    keys = _keys(_path(folder))
+    if any("\0" in value for value in keys.values()):
+        raise AuthError("the fal key in .env holds a NUL character; save the file as UTF-8 text")
+    os.environ.update(keys)
 
 
 def key_file_warning(folder: Path | None = None) -> str:

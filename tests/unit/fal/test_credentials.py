@@ -135,3 +135,12 @@ def test_a_key_of_nothing_is_no_key(
 
     with pytest.raises(AuthError, match="fal key"):
         authorization()
+
+
+def test_a_key_file_with_nul_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / ".env").write_bytes(b"FAL_KEY=a\0b\n")
+
+    with pytest.raises(AuthError, match=r"\.env holds a NUL character"):
+        read_key_file(tmp_path)

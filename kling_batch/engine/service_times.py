@@ -44,9 +44,9 @@ EARLY_AT_MOST = 10.0
 TAIL_FIRST = 0.02
 TAIL_GROWTH = 0.5
 TAIL_LIMIT = 0.1
-#: By how much the assumed overhead shrinks where no look came near the end, as a share of the most
-#: that one may be: the request may have been finished for a while.
-EARLIER = 0.01
+#: By how much the assumed overhead shrinks where a first look found the request finished: it may
+#: have been finished for a while.
+OVERHEAD_DECAY = 0.97
 #: Latest overheads that the median is taken of; and what one may be, as a share of the duration,
 #: besides a second. Where all are longer (cold starts), whole durations are learned instead.
 OVERHEADS = 9
@@ -120,16 +120,15 @@ class ServiceTimes:
     def _follow_overhead(self, lower: float, upper: float, most: float) -> None:
         """What passes beside fal's own measure: start, network; between these bounds this time.
 
-        Negative where it began before its acceptance was known. Where no look came near the end, it
-        is taken for less each time until one does: what is found finished would confirm it.
+        Negative where it began before its acceptance was known.
         More than `most` is rather a wait for a slot that was not seen: it must not make looks at
         all others later, which would be found finished and so confirm it.
         """
-        earlier = self._overhead - EARLIER * most
-        if lower > min(earlier, 0.0):
+        if lower > 0:
             overhead = (lower + upper) / 2
         else:
-            overhead = min(earlier if lower < -most else self._overhead, upper)
+            earlier = min(self._overhead, self._overhead * OVERHEAD_DECAY)
+            overhead = max(lower, min(earlier, upper))
         if abs(overhead) <= most:
             self._overheads.append(overhead)
             self._overhead = median(self._overheads)

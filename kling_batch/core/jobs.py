@@ -258,6 +258,20 @@ def canonical_json(value: JSON) -> str:
     return _encode(_canonical(value))
 
 
+#: An escape in JSON text that may be half of a character beyond 16 bits.
+_MAY_BE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def whole_characters(value: JSON, text: str) -> JSON:
+    """What was read from this JSON text, with a question mark for each half of a character.
+
+    JavaScript cuts emoji in two, Python reads the halves, and no ledger can store them.
+    """
+    if _MAY_BE_HALF.search(text) is None:
+        return value
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
 def _canonical(value: JSON) -> JSON:
     """A value whose texts have one spelling; names of arguments are fal's and stay."""
     if isinstance(value, str):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any, NewType, Self, overload
 
@@ -138,12 +138,17 @@ def foreign_time(moment: datetime) -> datetime | None:
     return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None
 
 
-def parse_foreign_time(text: str) -> datetime | None:
-    """A time with its zone as somebody else wrote it, in UTC; None where it is none."""
+def parse_foreign_time(text: str, zone: tzinfo | None = None) -> datetime | None:
+    """A time as somebody else wrote it, in UTC; None where it is none.
+
+    `zone`: of a time that is written without one; by default that is none.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
     return foreign_time(moment) if moment.tzinfo else None
 
 

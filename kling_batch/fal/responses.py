@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, TypeGuard
 
-from kling_batch.core.jobs import JSON
+from kling_batch.core.jobs import JSON, whole_characters
 from kling_batch.core.outcomes import BillingEvent, RemoteFile
-from kling_batch.core.quantities import foreign_time
+from kling_batch.core.quantities import foreign_time, parse_foreign_time
 from kling_batch.core.urls import host_of, without_signatures
 
 #: What the platform calls its rows (docs/fal-api.md#platform-api).
@@ -45,12 +45,9 @@ class Answer:
             value = _decode(text)
             if text.count("[") + text.count("{") > DEEPEST:
                 _level([value])
-            if _HALF_CHARACTER.search(text):
-                whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-                value = json.loads(whole)
+            return whole_characters(value, text)
         except (ValueError, RecursionError):
             return None
-        return value
 
     def text(self) -> str:
         """The start of the body for a message; never long. Of a web page only its title."""
@@ -63,8 +60,6 @@ class Answer:
 
 
 _TITLE = re.compile(r"<(?:title|h1|center)>([^<]+)", re.IGNORECASE)
-
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _level(value: JSON) -> None:
@@ -332,7 +327,7 @@ def billing_events(pages: Iterable[dict[str, Any]]) -> tuple[BillingEvent, ...] 
             usd = next(filter(_is_amount, map(row.get, _AMOUNTS)), None)
             if usd is None:
                 return None
-            at = _iso_moment(text_of(row.get("timestamp")))
+            at = parse_foreign_time(text_of(row.get("timestamp")), zone=UTC)
             found.append(BillingEvent(text_of(row.get("request_id")), usd, at))
         earlier.update(text for text, _ in events)
     return tuple(found)
@@ -345,14 +340,6 @@ def _is_amount(value: object) -> TypeGuard[int | float]:
 
 def _is_unit_price(value: object) -> bool:
     return _is_amount(value) and 0 <= value <= _MOST_UNIT
-
-
-def _iso_moment(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return foreign_time(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 #: What was billed; where that is missing, what it was before a discount.

@@ -7,12 +7,11 @@ ever deleted. Knows neither ledger nor key, so that a worker on another host can
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
 
-from kling_batch.core.jobs import JSON
+from kling_batch.core.jobs import JSON, whole_characters
 from kling_batch.core.locations import Location, ObjectAddress
 
 L = TypeVar("L", bound=Location)
@@ -67,9 +66,8 @@ def record_in(data: bytes) -> dict[str, Any]:
     Half a character, which no ledger can store, becomes a question mark.
     """
     try:
-        record = json.loads(data)
-        if _HALVES.search(data):
-            record = json.loads(json.dumps(record, ensure_ascii=False).encode(errors="replace"))
+        # Escapes are ASCII, whatever the rest is.
+        record = whole_characters(json.loads(data), data.decode("latin-1"))
     except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
@@ -99,8 +97,6 @@ def renditions_in(record: dict[str, Any]) -> Mapping[str, Any]:
     return noted if isinstance(noted, Mapping) else {}
 
 
-#: Escapes of characters beyond 16 bits, of which a lone half is no character.
-_HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
 #: Key of a record under which renditions of its file are.
 _RENDITIONS = "renditions"
 

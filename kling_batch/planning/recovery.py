@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.core.locations import Location
-from kling_batch.core.quantities import MicroUSD, format_time, micro_usd, parse_time
+from kling_batch.core.quantities import MicroUSD, format_time, micro_usd, parse_foreign_time
 from kling_batch.core.recovery import RecoveredFile, Recovery
 from kling_batch.core.schema_version import SIDECAR_VERSION
 from kling_batch.output.file_store import record_in
@@ -232,8 +232,5 @@ def _amount(value: object) -> float | None:
 
 def _time(value: object) -> str | None:
     """A time of a record in the ledger's format, or None."""
-    try:
-        moment = parse_time(str(value))
-        return format_time(moment) if moment.tzinfo else None
-    except (ValueError, OverflowError):  # the year 9999 west of Greenwich is 10000 in UTC
-        return None
+    moment = parse_foreign_time(str(value))
+    return None if moment is None else format_time(moment)

@@ -101,18 +101,15 @@ class ServiceTimes:
             told: the duration by fal's own measure, where it gives one.
         """
         upper = max(upper, lower)
-        most = MOST_OVERHEAD * (told or 0.0) + 1.0
-        # It may have begun before its acceptance was known here, and so end at a lower age.
-        if told is not None and 0 < told <= upper + most:
-            self._follow_overhead(lower - told, upper - told, most)
-            expected = told + self._overhead
-            if lower <= expected <= upper or not lower:
+        if told is not None and 0 < told <= upper:
+            self._follow_overhead(lower - told, upper - told, MOST_OVERHEAD * told + 1.0)
+            if lower <= told + self._overhead <= upper or not lower:
                 self._add(told, told=True)
                 return
-            nearest = min(max(expected, lower), upper)
-            if abs(nearest - expected) <= most:
-                self._add(nearest, told=False)
-                return
+        elif told is not None and 0 < told <= upper + MOST_OVERHEAD * told + 1.0:
+            # It began before its acceptance was known here, and so ended at a lower age.
+            self._add(upper, told=False)
+            return
         lower = max(lower, WIDEST * upper)
         self._fraction = (self._fraction + _GOLDEN) % 1.0
         self._add(lower + self._fraction * (upper - lower), told=False)
@@ -120,17 +117,12 @@ class ServiceTimes:
     def _follow_overhead(self, lower: float, upper: float, most: float) -> None:
         """What passes beside fal's own measure: start, network; between these bounds this time.
 
-        Negative where it began before its acceptance was known.
         More than `most` is rather a wait for a slot that was not seen: it must not make looks at
         all others later, which would be found finished and so confirm it.
         """
-        if lower > 0:
-            overhead = (lower + upper) / 2
-        else:
-            earlier = min(self._overhead, self._overhead * OVERHEAD_DECAY)
-            overhead = max(lower, min(earlier, upper))
-        if abs(overhead) <= most:
-            self._overheads.append(overhead)
+        middle = (lower + upper) / 2 if lower > 0 else min(self._overhead * OVERHEAD_DECAY, upper)
+        if middle <= most:
+            self._overheads.append(middle)
             self._overhead = median(self._overheads)
 
     def _add(self, seconds: float, *, told: bool) -> None:

@@ -8,6 +8,8 @@ import pytest
 from support.manifests import batch, jobs, messages, problems, write
 
 from kling_batch.catalog.registry import parse_usd
+from kling_batch.core.jobs import job_key
+from kling_batch.errors import Place
 
 T2V = "defaults: {mode: text-to-video}\n"
 
@@ -553,3 +555,39 @@ def test_equal_values_of_different_types_are_not_mixed_up(tmp_path, row):
     )
 
     assert bool(found) is (row == '{"n": true}')
+
+
+def test_every_field_of_a_job_has_its_own_value(tmp_path):
+    write(tmp_path, "sku,title\n7,Lamp\n", "t.csv")
+    made = batch(
+        tmp_path,
+        """\
+        name: shop
+        review: {draft: {tier: standard}, final: {tier: pro}}
+        renditions: {small: {format: mp4, height: 480}}
+        jobs:
+          - {id: first, mode: text-to-image, prompt: x, review: null}
+          - {from: t.csv, id: "sku-{{ sku }}", mode: text-to-video, prompt: "{{ title }}",
+             takes: 2, tags: [a, b], renditions: [small]}
+        """,
+    )
+
+    final = made.jobs[-1]
+    assert final._asdict() == {
+        "key": job_key(final.endpoint, final.arguments, 2),
+        "endpoint": "fal-ai/kling-video/o3/pro/text-to-video",
+        "arguments": {**final.arguments, "prompt": "Lamp"},
+        "take": 2,
+        "id": "sku-7",
+        "batch": "shop",
+        "mode": "text-to-video",
+        "tier": "pro",
+        "path": "shop/text-to-video/sku-7-t2{output}{ext}",
+        "estimate": parse_usd("0.56"),
+        "estimate_note": "",
+        "place": Place(str(tmp_path / "t.csv"), 2),
+        "tags": ("a", "b"),
+        "entry": 1,
+        "draft": "sku-7~draft",
+        "renditions": ("small",),
+    }

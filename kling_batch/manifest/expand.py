@@ -75,7 +75,7 @@ class Expansion:
         takes = 1 if given.takes is None else _read(fields.takes, "takes", given.takes, origin) or 1
         tags = () if given.tags is None else _read(fields.tags, "tags", given.tags, origin) or ()
         if not given.review:
-            request = self._request(Stage(given))
+            request = self._request(given)
             if request is not None and job_id is not None:
                 self._add_takes(given, request, job_id, takes, tags, plain=plain)
             return
@@ -87,19 +87,18 @@ class Expansion:
                 own = plain and name == job_id
                 self._add_takes(stage.given, request, name, takes, tags, plain=own, draft=draft)
 
-    def _request(self, stage: Stage) -> Request | None:
+    def _request(self, given: Given, stage: Stage | None = None) -> Request | None:
         """The request of a job or of its draft or final; None after an error."""
-        given = stage.given
         request, problems = self.requests.build(given.values, given.defaults, given.form)
         if problems.errors or problems.warnings:
-            given.origin.report(stage.placed(problems))
+            given.origin.report(stage.placed(problems) if stage else problems)
         if request is not None and request.waiting and problems.errors:
             self.broken.append((request, given.origin))
         return None if problems.errors else request
 
     def _reviewed(self, given: Given) -> list[tuple[Stage, Request | None]]:
         """Draft and final; the final alone where the top's `review:` makes no difference to it."""
-        draft, final = ((stage, self._request(stage)) for stage in stages(given))
+        draft, final = ((each, self._request(each.given, each)) for each in stages(given))
         if not same_render(draft[1], final[1]):
             return [draft, final]
         if "review" not in given.defaults:

@@ -21,13 +21,13 @@ DRAFT, FINAL = "draft", "final"
 
 
 class Stage(NamedTuple):
-    """One of the two jobs that a reviewed job is, or the only one of any other job."""
+    """One of the two jobs that a reviewed job is."""
 
     given: Given
-    #: `draft`, `final`, or empty.
-    name: str = ""
+    #: `draft` or `final`; empty for a final without a draft.
+    name: str
     #: The names of the values that `review:` sets for it.
-    own: frozenset[str] = frozenset()
+    own: frozenset[str]
 
     def id_of(self, job_id: str) -> str:
         """The id of this stage's job."""
@@ -53,10 +53,9 @@ class Stage(NamedTuple):
 
 
 def stages(given: Given) -> list[Stage]:
-    """The draft and the final of a job with `review:`; the job itself where it has none."""
-    if not given.review:
-        return [Stage(given)]
-    return [_stage(given, name, given.review.get(name) or {}) for name in (DRAFT, FINAL)]
+    """The draft and the final of a job with `review:`."""
+    review = given.review or {}
+    return [_stage(given, name, review.get(name) or {}) for name in (DRAFT, FINAL)]
 
 
 def _stage(given: Given, name: str, overlay: Mapping[str, JSON]) -> Stage:

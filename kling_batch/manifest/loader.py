@@ -206,6 +206,8 @@ class _Loading:
         return summary(as_sent(self._collector.warnings, batch.jobs, batch.locate))
 
     def _warn_of_duplicates(self, jobs: Sequence[Job]) -> None:
+        if len({job.key for job in jobs}) == len(jobs):
+            return
         first_of: dict[JobKey, Job] = {}
         for job in jobs:
             first = first_of.setdefault(job.key, job)

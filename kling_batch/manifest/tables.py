@@ -10,6 +10,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
@@ -152,18 +153,13 @@ def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: 
         # Spreadsheet programs of some countries write semicolons.
         delimiter = max(",;\t", key=first.count)
     csv.field_size_limit(_MOST_CELL)
-    reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain((first,), lines), delimiter=delimiter, strict=True)
     try:
         header = tuple(normalize("NFC", cell.strip()) for cell in next(reader))
     except csv.Error as error:
         raise fatal(Place(name, 1 + before), f"not CSV: {error}", "syntax") from None
     _check_header(header, Place(name, 1 + before), problems)
     return Table(name, header, _csv_rows(reader, header, Place(name, before), problems))
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _check_header(header: tuple[str, ...], place: Place, problems: Collector) -> None:
@@ -181,24 +177,19 @@ def _csv_rows(
     """The rows; `before` is the last line that `reader` has not seen."""
     width, name = len(header), before.file
     line = before.line + reader.line_num + 1
-    rows = iter(reader)
-    while True:
-        try:
-            cells = next(rows, None)
-        except csv.Error as error:
-            problems.error(Place(name, line), f"not CSV: {error}", "syntax", "check the quotes")
-            return
-        if cells is None:
-            return
-        if len(cells) == width and _whole(cells):
-            yield line, dict(zip(header, cells, strict=True))
-        elif not any(map(_visible, cells)):
-            pass  # spreadsheet programs write rows of nothing but delimiters
-        elif len(cells) != width:
-            _check_width(cells, header, Place(name, line), problems)
-        else:
-            yield line, _flawed(dict(zip(header, cells, strict=True)))
-        line = before.line + reader.line_num + 1
+    try:
+        for cells in reader:
+            if len(cells) == width and _whole(cells):
+                yield line, dict(zip(header, cells))  # noqa: B905 - they are as many
+            elif not any(map(_visible, cells)):
+                pass  # spreadsheet programs write rows of nothing but delimiters
+            elif len(cells) != width:
+                _check_width(cells, header, Place(name, line), problems)
+            else:
+                yield line, _flawed(dict(zip(header, cells, strict=True)))
+            line = before.line + reader.line_num + 1
+    except csv.Error as error:
+        problems.error(Place(name, line), f"not CSV: {error}", "syntax", "check the quotes")
 
 
 def _whole(cells: list[str]) -> bool:

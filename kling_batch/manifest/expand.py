@@ -119,35 +119,37 @@ class Expansion:
         draft: str = "",
     ) -> None:
         origin = given.origin
-        endpoint = request.endpoint
+        endpoint_id, endpoint, arguments, (estimate, note), waiting, _ = request
         model, mode, tier = (
             (endpoint.model, endpoint.mode, endpoint.tier) if endpoint else ("", "", "")
         )
-        renditions = self._renditions(given, mode)
-        estimate, note = request.estimate
+        renditions = None if given.renditions is UNSAID else self._renditions(given, mode)
         for take in range(1, takes + 1):
-            key = UNRESOLVED if request.waiting else _key(request, take, origin)
+            key = UNRESOLVED if waiting else _key(request, take, origin)
             if key is None:
                 return
-            try:
-                path = self.path.fill(
-                    batch=self.batch,
-                    model=model,
-                    mode=mode,
-                    tier=tier,
-                    job=job_id,
-                    take=take,
-                    scope=given.scope,
-                    plain=plain,
-                )
-            except InvalidValue as error:
-                origin.error((), error.message, "unsafe-path", "change `path:` or the id")
-                continue
+            frame = self.path.frame(self.batch, model, mode, tier, take) if plain else None
+            if frame is not None:
+                path = f"{frame[0]}{job_id}{frame[1]}"
+            else:
+                try:
+                    path = self.path.fill(
+                        batch=self.batch,
+                        model=model,
+                        mode=mode,
+                        tier=tier,
+                        job=job_id,
+                        take=take,
+                        scope=given.scope,
+                    )
+                except InvalidValue as error:
+                    origin.error((), error.message, "unsafe-path", "change `path:` or the id")
+                    continue
             # In the order of the fields: naming sixteen of them takes five times as long.
             job = Job(
                 key,
-                request.endpoint_id,
-                request.arguments,
+                endpoint_id,
+                arguments,
                 take,
                 job_id,
                 self.batch,
@@ -163,14 +165,12 @@ class Expansion:
                 renditions,
             )
             self._claim_path(job, origin)
-            if request.waiting:
+            if waiting:
                 self.waiting[len(self.jobs)] = origin
             self.jobs.append(job)
 
-    def _renditions(self, given: Given, mode: str) -> tuple[str, ...] | None:
-        """The recipes that a job names, checked; None: it names none, and gets what fits."""
-        if given.renditions is UNSAID:
-            return None
+    def _renditions(self, given: Given, mode: str) -> tuple[str, ...]:
+        """The recipes that a job names, checked."""
         names = _read(fields.rendition_names, "renditions", given.renditions, given.origin) or ()
         # Renders of an endpoint that the catalogue does not know may be anything.
         media = Media.IMAGE if mode.endswith("-to-image") else Media.VIDEO

@@ -78,30 +78,35 @@ class PathTemplate:
         take: int,
         model: str = "",
         scope: Scope | None = None,
-        plain: bool | None = None,
     ) -> str:
         """`Job.path` for one take of a job; `scope` has the values of further names.
 
-        `plain`: what `is_plain_id` says of the id, where that is known.
         Raises `InvalidValue` where the result is no safe path.
         """
-        which = (batch, model, mode, tier, take)
-        try:
-            frame = self._frames[which]
-        except KeyError:
-            frame = self._frames[which] = self._frame(*which)
-        if frame is not None and (is_plain_id(job) if plain is None else plain):
+        frame = self.frame(batch, model, mode, tier, take)
+        if frame is not None and is_plain_id(job):
             return f"{frame[0]}{job}{frame[1]}"
         own = {name: _escape(str((scope or {}).get(name, ""))) for name in self._own}
-        path = self._pattern % {**_values(*which), "job": job, **own}
+        values = _values(batch, model, mode, tier, take)
+        path = self._pattern % {**values, "job": job, **own}
         if problem := problem_of(path):
             raise InvalidValue(problem)
         return path
 
-    def _frame(
+    def frame(
         self, batch: str, model: str, mode: str, tier: str, take: int
     ) -> tuple[str, str] | None:
         """The text before and after the id, if every path made of them and a plain id is valid."""
+        which = (batch, model, mode, tier, take)
+        try:
+            return self._frames[which]
+        except KeyError:
+            frame = self._frames[which] = self._frame(*which)
+            return frame
+
+    def _frame(
+        self, batch: str, model: str, mode: str, tier: str, take: int
+    ) -> tuple[str, str] | None:
         if self._own:
             return None
         parts = (self._pattern % {**_values(batch, model, mode, tier, take), "job": "\0"}).split(

@@ -69,7 +69,11 @@ class Origin(NamedTuple):
 class Given(NamedTuple):
     """The values of one job, templates rendered."""
 
-    origin: Origin
+    entry: Entry
+    #: The line of its row; 0 without a table.
+    line: int
+    #: The place of the job as a whole.
+    place: Place
     #: `id`, `takes`, `tags` and `renditions` are not checked yet.
     id: JSON
     takes: JSON
@@ -85,6 +89,11 @@ class Given(NamedTuple):
     form: object
     #: What `review:` says about draft and final; None without one.
     review: Mapping[str, Mapping[str, JSON]] | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Where its problems are reported; made when needed, as most jobs have none."""
+        return Origin(self.entry, self.line, self.place)
 
 
 class Entry:
@@ -156,7 +165,9 @@ class Entry:
                         defaults = self._only_defaults(scope, keys)
                         form = self._form(keys, values, defaults)
                     yield Given(
-                        Origin(self, line, Place(file, line) if line else self.home()),
+                        self,
+                        line,
+                        Place(file, line) if line else self.home(),
                         values.pop("id", None),
                         values.pop("takes", None),
                         values.pop("tags", None),

@@ -68,19 +68,17 @@ class Expansion:
             self._add_jobs(given)
 
     def _add_jobs(self, given: Given) -> None:
-        origin = given.origin
-        place = origin.place
         plain = is_plain_id(given.id)
-        job_id = self._id(given.id, plain, origin, place)
-        takes = 1 if given.takes is None else _read(fields.takes, "takes", given.takes, origin) or 1
-        tags = () if given.tags is None else _read(fields.tags, "tags", given.tags, origin) or ()
+        job_id = self._id(given, plain)
+        takes = 1 if given.takes is None else _read(fields.takes, "takes", given.takes, given) or 1
+        tags = () if given.tags is None else _read(fields.tags, "tags", given.tags, given) or ()
         if not given.review:
             request = self._request(given)
             if request is not None and job_id is not None:
                 self._add_takes(given, request, job_id, takes, tags, plain=plain)
             return
         if job_id is not None:
-            self.ids[draft_id(job_id)] = place
+            self.ids[draft_id(job_id)] = given.place
         for stage, request in self._reviewed(given):
             if request is not None and job_id is not None:
                 name, draft = stage.id_of(job_id), stage.draft_of(job_id)
@@ -118,14 +116,13 @@ class Expansion:
         plain: bool,
         draft: str = "",
     ) -> None:
-        origin = given.origin
         endpoint_id, endpoint, arguments, (estimate, note), waiting, _ = request
         model, mode, tier = (
             (endpoint.model, endpoint.mode, endpoint.tier) if endpoint else ("", "", "")
         )
         renditions = None if given.renditions is UNSAID else self._renditions(given, mode)
         for take in range(1, takes + 1):
-            key = UNRESOLVED if waiting else _key(request, take, origin)
+            key = UNRESOLVED if waiting else _key(request, take, given)
             if key is None:
                 return
             frame = self.path.frame(self.batch, model, mode, tier, take) if plain else None
@@ -143,7 +140,8 @@ class Expansion:
                         scope=given.scope,
                     )
                 except InvalidValue as error:
-                    origin.error((), error.message, "unsafe-path", "change `path:` or the id")
+                    hint = "change `path:` or the id"
+                    given.origin.error((), error.message, "unsafe-path", hint)
                     continue
             # In the order of the fields: naming sixteen of them takes five times as long.
             job = Job(
@@ -158,20 +156,20 @@ class Expansion:
                 path,
                 estimate,
                 note,
-                origin.place,
+                given.place,
                 tags,
-                origin.entry.index,
+                given.entry.index,
                 draft,
                 renditions,
             )
-            self._claim_path(job, origin)
+            self._claim_path(job, given)
             if waiting:
-                self.waiting[len(self.jobs)] = origin
+                self.waiting[len(self.jobs)] = given.origin
             self.jobs.append(job)
 
     def _renditions(self, given: Given, mode: str) -> tuple[str, ...]:
         """The recipes that a job names, checked."""
-        names = _read(fields.rendition_names, "renditions", given.renditions, given.origin) or ()
+        names = _read(fields.rendition_names, "renditions", given.renditions, given) or ()
         # Renders of an endpoint that the catalogue does not know may be anything.
         media = Media.IMAGE if mode.endswith("-to-image") else Media.VIDEO
         for name in names:
@@ -185,31 +183,34 @@ class Expansion:
                 given.origin.error(("renditions",), message, "wrong-rendition")
         return names
 
-    def _id(self, value: JSON, plain: bool, origin: Origin, place: Place) -> str | None:
+    def _id(self, given: Given, plain: bool) -> str | None:
+        value, place = given.id, given.place
         if value is None:
             hint = "give the job a name: `id: hero-clip`, with a column in it for rows"
-            origin.error((), "`id` is missing", "missing", hint)
+            given.origin.error((), "`id` is missing", "missing", hint)
             return None
-        job_id: str | None = value if plain else _unusual_id(value, origin)
+        job_id: str | None = value if plain else _unusual_id(value, given)
         if job_id is None:
             return None
         if not plain and is_draft_id(job_id):
             message = f"`{DRAFT_SUFFIX}` ends the ids of drafts, which `review:` makes"
-            origin.error(("id",), message, "wrong-id", "give it another id")
+            given.origin.error(("id",), message, "wrong-id", "give it another id")
             return None
         first = self.ids.setdefault(job_id, place)
         if not plain and not job_id.isascii() and self._written.setdefault(job_id, value) != value:
             message = f"`{job_id}` would land in the same file as the job of {first}"
             hint = "it is the same id, in another Unicode form; give it another one"
-            origin.error((), message, "path-collision", hint)
+            given.origin.error((), message, "path-collision", hint)
             return None
         if first is not place:
-            hint = origin.entry.hint_for_duplicate(job_id)
-            origin.error(("id",), f"the id `{job_id}` is taken by {first}", "duplicate-id", hint)
+            hint = given.entry.hint_for_duplicate(job_id)
+            given.origin.error(
+                ("id",), f"the id `{job_id}` is taken by {first}", "duplicate-id", hint
+            )
             return None
         return job_id
 
-    def _claim_path(self, job: Job, origin: Origin) -> None:
+    def _claim_path(self, job: Job, given: Given) -> None:
         """Two jobs never share a file, not even on a disk that ignores case."""
         path = folded(job.path)
         first = self._paths.setdefault(path, job)
@@ -223,18 +224,18 @@ class Expansion:
             shown = path.format(output="", ext="")
             message = f"`{job.label}` would land in the same file as `{first.label}`: {shown}"
             hint = "change `path:` or the id; capitals do not count"
-            origin.error((), message, "path-collision", hint)
+            given.origin.error((), message, "path-collision", hint)
 
 
-def _unusual_id(value: JSON, origin: Origin) -> str | None:
+def _unusual_id(value: JSON, given: Given) -> str | None:
     try:
         job_id = normalize("NFC", fields.text(value))
     except InvalidValue as error:
-        origin.error(("id",), f"`id` {error}", "wrong-type")
+        given.origin.error(("id",), f"`id` {error}", "wrong-type")
         return None
     if why := problem_of_id(job_id):
         hint = "use letters, digits, - and _"
-        origin.error(("id",), f"{why}: `{job_id[:60]}`", "wrong-id", hint)
+        given.origin.error(("id",), f"{why}: `{job_id[:60]}`", "wrong-id", hint)
         return None
     return job_id
 
@@ -257,18 +258,19 @@ def key_of(endpoint: str, arguments: Arguments, take: int, origin: Origin) -> Jo
         return None
 
 
-def _key(request: Request, take: int, origin: Origin) -> JobKey | None:
+def _key(request: Request, take: int, given: Given) -> JobKey | None:
     """As `key_of`, and shorter where a request like this one has been seen."""
-    if request.keys is None or not request.keys.fits(prompt := request.arguments["prompt"]):
-        return key_of(request.endpoint_id, request.arguments, take, origin)
-    return request.keys.key(prompt, take)
+    keys = request.keys
+    if keys is None or not keys.fits(prompt := request.arguments["prompt"]):
+        return key_of(request.endpoint_id, request.arguments, take, given.origin)
+    return keys.key(prompt, take)
 
 
-def _read(read: Callable[[JSON], T], name: str, value: JSON, origin: Origin) -> T | None:
+def _read(read: Callable[[JSON], T], name: str, value: JSON, given: Given) -> T | None:
     try:
         return read(value)
     except InvalidValue as error:
-        origin.error((name,), f"`{name}`: {error}", "wrong-value")
+        given.origin.error((name,), f"`{name}`: {error}", "wrong-value")
         return None
 
 

@@ -85,7 +85,7 @@ class Given(NamedTuple):
     values: Mapping[str, JSON]
     #: The names of the values that come from `defaults:`.
     defaults: frozenset[str]
-    #: Equal for jobs that differ in prompt and name only; None where that is not known.
+    #: Equal for jobs that differ in prompt and name only; may hold what has no hash.
     form: object
     #: What `review:` says about draft and final; None without one.
     review: Mapping[str, Mapping[str, JSON]] | None = None
@@ -148,7 +148,8 @@ class Entry:
         file = self.table.file if self.table else ""
         # Nothing but prompt and name differs from row to row.
         uniform = not (varied or fixed or self._rendered)
-        defaults, form = self._default_names, self._form([], {}, self._default_names)
+        varying = self._varying(fixed)
+        defaults, form = self._default_names, self._form(varying, {}, self._default_names)
         for line, row in self.table.rows if self.table else [(0, {})]:
             for combination in self.combinations:
                 scope = row if alone else {**base, **row, **combination}
@@ -163,7 +164,8 @@ class Entry:
                 if values is not None:
                     if not uniform:
                         defaults = self._only_defaults(scope, keys)
-                        form = self._form(keys, values, defaults)
+                        varying = self._varying(keys) if varied else varying
+                        form = self._form(varying, values, defaults)
                     yield Given(
                         self,
                         line,
@@ -331,20 +333,16 @@ class Entry:
                 complete = False
         return values if complete else None
 
+    def _varying(self, keys: list[str]) -> list[str]:
+        """The keys in which requests may differ, where the row or the matrix sets these."""
+        return [name for name in keys if name not in _OUTSIDE_FORM] + self._rendered
+
     def _form(
-        self, keys: list[str], values: Mapping[str, JSON], defaults: frozenset[str]
+        self, varying: list[str], values: Mapping[str, JSON], defaults: frozenset[str]
     ) -> object:
-        varying = [name for name in keys if name not in _OUTSIDE_FORM] + self._rendered
-        if not varying:
-            return self.index, defaults
+        given = [values.get(name, UNSAID) for name in varying]
         # 1, 1.0 and True are equal, but not the same argument.
-        given = [(name, values[name], type(values[name])) for name in varying if name in values]
-        form = (self.index, defaults, *given)
-        try:
-            hash(form)
-        except TypeError:
-            return None
-        return form
+        return (self.index, defaults, *varying, *given, *map(type, given))
 
     def _only_defaults(self, scope: Scope, keys: list[str]) -> frozenset[str]:
         if not self._default_names or self._default_names.isdisjoint(keys):

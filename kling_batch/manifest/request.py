@@ -78,7 +78,11 @@ class Requests:
         prompt = _plain_prompt(values.get("prompt"))
         if not prompt or form is None:
             return self._built(values, defaults)
-        if (known := self._forms.get(form)) is not None:
+        try:
+            known = self._forms.get(form)
+        except TypeError:  # a list or a mapping in it has no hash
+            return self._built(values, defaults)
+        if known is not None:
             endpoint_id, endpoint, arguments, estimate, _, keys = known
             arguments = {**arguments, "prompt": prompt}
             return Request(endpoint_id, endpoint, arguments, estimate, False, keys), _NOTHING

@@ -67,7 +67,7 @@ def _stage(given: Given, name: str, overlay: Mapping[str, JSON]) -> Stage:
     # What the top of the manifest says applies to modes that have it, as `defaults:` do.
     shared = frozenset(overlay) if "review" in given.defaults else frozenset[str]()
     defaults = given.defaults - overlay.keys() | shared
-    form = None if given.form is None else (name, given.form)
+    form = (name, given.form)
     return Stage(
         given._replace(values=values, defaults=defaults, form=form), name, frozenset(overlay)
     )

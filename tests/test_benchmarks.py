@@ -23,7 +23,7 @@ from benchmarks.results import Figure, RowResult, from_json, write_json
 from benchmarks.rows import ROWS
 from benchmarks.schedule import ServiceTimes, Slots, ideal, makespan
 from benchmarks.trouble import TroubledFal
-from kling_batch.output.filetype import sniff, whole
+from kling_batch.output.filetype import FileBytes, sniff, whole
 
 ROOT = Path(__file__).parents[1]
 ENDPOINT = "fal-ai/kling-video/o3/standard/text-to-video"
@@ -189,7 +189,7 @@ def test_clips_are_whole_and_differ(size: int) -> None:
     assert len(one) == len(other) == size == clips.size
     assert kind is not None
     assert kind.ext == ".mp4"
-    assert whole(io.BytesIO(one), kind)
+    assert whole(FileBytes(io.BytesIO(one)), kind)
     assert one != other
     assert read(1, size // 3) == one[size // 3 :]
 

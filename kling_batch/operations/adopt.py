@@ -17,7 +17,7 @@ from kling_batch.ledger import overrides
 from kling_batch.ledger.ledger import Ledger, Placed
 from kling_batch.ledger.names import find, job_of
 from kling_batch.output.files import digest_of
-from kling_batch.output.filetype import HEAD, Kind, sniff, whole
+from kling_batch.output.filetype import FileBytes, Kind, sniff, whole
 from kling_batch.output.spool import spool_of
 from kling_batch.output.store import OutputStore
 
@@ -67,8 +67,9 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Location | None) -
 def _kind(file: Path) -> Kind:
     try:
         with file.open("rb") as opened:
-            kind = sniff(opened.read(HEAD))
-            if kind is not None and whole(opened, kind):
+            content = FileBytes(opened)
+            kind = sniff(content.head)
+            if kind is not None and whole(content, kind):
                 return kind
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -22,7 +21,7 @@ import anyio
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
 from kling_batch.core.text import with_certificate_hint
 from kling_batch.output.files import SPARE
-from kling_batch.output.filetype import HEAD, Kind, looks_like_page, sniff, whole
+from kling_batch.output.filetype import FileBytes, Kind, looks_like_page, sniff, whole
 from kling_batch.output.part_file import BLOCK, PartFile
 from kling_batch.output.worker import FileWorker, InLoop
 from kling_batch.wire.protocol import AddressError, Reply, Request, Wire, WireError
@@ -197,9 +196,8 @@ class Downloader:
         our idea of the format is wrong, and a third download would not differ.
         """
         opened, digest = part.complete()
-        size = opened.seek(0, os.SEEK_END)
-        opened.seek(0)
-        head = opened.read(HEAD)
+        content = FileBytes(opened)
+        size, head = content.size, content.head
         kind = sniff(head)
         if size == 0:
             raise Broken("the file is empty", restart=True)
@@ -207,7 +205,7 @@ class Downloader:
             # No picture and no clip, however often it comes.
             raise Broken(f"this is no {file.content_type or 'media'} file", restart=True)
         doubt = _difference(file, size, kind)
-        if not doubt and kind is not None and not whole(opened, kind):
+        if not doubt and kind is not None and not whole(content, kind):
             doubt = "the file is cut short, or has no proper end"
         if doubt and self._doubted.get(part.path) != digest:
             self._doubted[part.path] = digest

@@ -9,7 +9,7 @@ import errno
 import os
 from enum import Enum, auto
 from hashlib import file_digest
-from io import BufferedIOBase
+from io import BufferedIOBase, FileIO
 from pathlib import Path
 from stat import S_ISLNK
 
@@ -111,14 +111,20 @@ def digest_of_open(file: BufferedIOBase) -> str:
 def write_synced(path: Path, data: bytes) -> None:
     """Write a new file, in place of what has the name, and make its content durable."""
     try:
-        new = path.open("xb")
+        new = path.open("xb", buffering=0)
     except FileExistsError:
         path.unlink()  # it may be a link, which must not be written through
-        new = path.open("xb")
+        new = path.open("xb", buffering=0)
     with new as file:
-        file.write(data)
-        file.flush()
+        write_all(file, data)
         os.fsync(file.fileno())
+
+
+def write_all(file: FileIO, data: bytes | memoryview) -> None:
+    """Write all of it to a file without a buffer, of which the system may take a part at a time."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def sync_file(path: Path) -> None:

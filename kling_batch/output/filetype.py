@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from io import FileIO
 from mimetypes import guess_type
 from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -20,8 +21,25 @@ class Kind(NamedTuple):
     content_type: str
 
 
-#: Bytes that `sniff` needs.
-HEAD = 512
+class FileBytes:
+    """Bytes of an open file by their position; the first 4 KB, which show most, are read once."""
+
+    def __init__(self, file: BinaryIO | FileIO) -> None:
+        """Reads the head, wherever the file stands."""
+        self._file = file
+        self.size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        self.head = file.read(_HEAD)
+
+    def at(self, position: int, count: int) -> bytes:
+        """So many bytes from a position on; fewer where the file ends before."""
+        if position + count <= len(self.head):
+            return self.head[position : position + count]
+        self._file.seek(position)
+        return self._file.read(count)
+
+
+_HEAD = 4096
 
 _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", Kind(".png", "image/png")),
@@ -67,40 +85,33 @@ def looks_like_page(head: bytes) -> bool:
     return start.startswith((b"<!doctype", b"<html", b"<?xml", b'{"detail"', b'{"error"'))
 
 
-def whole(file: BinaryIO, kind: Kind) -> bool:
+def whole(content: FileBytes, kind: Kind) -> bool:
     """Whether the file is complete by its format's structure; True where that is unknown."""
-    size = file.seek(0, os.SEEK_END)
     match kind.ext:
         case ".png":
-            return _ends(file, size, b"IEND\xaeB`\x82")
+            return b"IEND\xaeB`\x82" in _tail(content)
         case ".jpg":
-            return _tail(file, size, 64).rstrip(b"\0").endswith(b"\xff\xd9")
+            return _tail(content).rstrip(b"\0").endswith(b"\xff\xd9")
         case ".webp" | ".wav":
-            file.seek(4)
-            return int(struct.unpack("<I", file.read(4))[0]) + 8 <= size
+            return int(struct.unpack("<I", content.at(4, 4))[0]) + 8 <= content.size
         case ".mp4" | ".mov" | ".m4a" | ".avif":
-            return _boxes_end(file, size)
+            return _boxes_end(content)
         case _:
             return True
 
 
-def _tail(file: BinaryIO, size: int, count: int) -> bytes:
-    file.seek(max(0, size - count))
-    return file.read(count)
+def _tail(content: FileBytes) -> bytes:
+    start = max(0, content.size - 64)
+    return content.at(start, content.size - start)
 
 
-def _ends(file: BinaryIO, size: int, mark: bytes) -> bool:
-    return mark in _tail(file, size, 64)
-
-
-def _boxes_end(file: BinaryIO, size: int) -> bool:
+def _boxes_end(content: FileBytes) -> bool:
     """Walk the top-level boxes: the last one must end where the file ends."""
-    position, seen = 0, set[bytes]()
+    position, seen, size = 0, set[bytes](), content.size
     while position + 8 <= size:
-        file.seek(position)
-        length, name = struct.unpack(">I4s", file.read(8))
+        length, name = struct.unpack(">I4s", content.at(position, 8))
         if length == 1:
-            (length,) = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))
+            (length,) = struct.unpack(">Q", content.at(position + 8, 8).ljust(8, b"\0"))
         elif length == 0:
             length = size - position
         if length < 8:

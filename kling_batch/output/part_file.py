@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from hashlib import file_digest, sha256
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+
+from kling_batch.output.files import write_all
 
 #: Bytes that are written and hashed at once: a call of a thread costs as much as hashing 100 kB.
 BLOCK = 768 * 1024
@@ -21,7 +23,7 @@ class PartFile:
     def __init__(self, path: Path) -> None:
         """Nothing is opened yet; without `begin`, the file is what lies there."""
         self.path = path
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._start: int | None = None
         self._sha256 = sha256()
         self._blocks: list[bytes | memoryview] = []
@@ -43,25 +45,24 @@ class PartFile:
         file = self._opened()
         while blocks:
             block = blocks.pop(0)
-            file.write(block)
+            write_all(file, block)
             self._sha256.update(block)
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> FileIO:
         if self._file is None:
-            # Where nothing was begun, all of it counts.
-            self._file = file = self.path.open("r+b" if self._start != 0 else "w+b")
+            # Where nothing was begun, all of it counts. Blocks are large enough without a buffer,
+            # which would only ask the system where it stands: each question is a wait for the loop.
+            self._file = file = self.path.open("r+b" if self._start != 0 else "w+b", buffering=0)
             if self._start:
                 file.truncate(self._start)
             if self._start != 0:
                 file_digest(file, lambda: self._sha256)  # to its end
         return self._file
 
-    def complete(self) -> tuple[BinaryIO, str]:
+    def complete(self) -> tuple[FileIO, str]:
         """The open file with everything in it, and its digest."""
         self.flush()
-        file = self._opened()
-        file.flush()
-        return file, self._sha256.hexdigest()
+        return self._opened(), self._sha256.hexdigest()
 
     def sync(self) -> None:
         """Make the file durable."""

@@ -31,7 +31,7 @@ from support.wires import KINDS, Impatient, WireKind, in_process, on_sockets, st
 from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
 from kling_batch.fal.transport import connections
 from kling_batch.output.download import LOOK_BYTES, SPARE, Downloader, Room
-from kling_batch.output.filetype import Kind, looks_like_page, sniff, whole
+from kling_batch.output.filetype import FileBytes, Kind, looks_like_page, sniff, whole
 from kling_batch.wire import long_body
 from kling_batch.wire.environment import trusted
 from kling_batch.wire.protocol import Reply, Request, WireError
@@ -952,16 +952,16 @@ def test_the_first_bytes_tell_the_format_whatever_the_name(
 def test_a_whole_file_is_whole_and_no_part_of_it_is(body: bytes) -> None:
     kind = sniff(body)
     assert kind is not None
-    assert whole(BytesIO(body), kind)
+    assert whole(FileBytes(BytesIO(body)), kind)
     for length in {*range(20, len(body), 97), *range(len(body) - 20, len(body))}:
-        assert not whole(BytesIO(body[:length]), kind), length
+        assert not whole(FileBytes(BytesIO(body[:length])), kind), length
 
 
 def test_a_clip_cut_between_two_boxes_is_not_whole() -> None:
     """Index first, frames after: without the frames there is nothing to see."""
     kind = sniff(MP4)
     assert kind is not None
-    assert not whole(BytesIO(MP4[: MP4.index(b"mdat") - 4]), kind)
+    assert not whole(FileBytes(BytesIO(MP4[: MP4.index(b"mdat") - 4])), kind)
 
 
 @pytest.mark.parametrize(
@@ -981,7 +981,7 @@ def test_a_clip_cut_between_two_boxes_is_not_whole() -> None:
 def test_every_way_to_lay_out_a_clip_is_whole(body: bytes) -> None:
     kind = sniff(body)
     assert kind is not None
-    assert whole(BytesIO(body), kind)
+    assert whole(FileBytes(BytesIO(body)), kind)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -995,5 +995,5 @@ def test_no_bytes_break_the_look_at_them(tail: bytes, head: bytes) -> None:
 
     assert kind is None or isinstance(kind, Kind)
     if kind is not None:
-        assert whole(BytesIO(body), kind) in (True, False)
+        assert whole(FileBytes(BytesIO(body)), kind) in (True, False)
     assert looks_like_page(body) in (True, False)

@@ -27,7 +27,7 @@ from kling_batch.core.outcomes import (
     Waiting,
 )
 from kling_batch.core.quantities import MicroUSD, format_usd, parse_time
-from kling_batch.core.records import Attempt
+from kling_batch.core.records import Attempt, Facts
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.looks import Look, Looks
@@ -35,6 +35,8 @@ from kling_batch.engine.request_lookup import Lost, RequestLookup, cancelled_fre
 from kling_batch.errors import AuthError, BudgetError
 from kling_batch.fal.classify import CANCELLED, is_lock, verdict_of_status
 
+#: fal's status of a request that has ended, well or badly.
+COMPLETED = "COMPLETED"
 #: Seconds for which fal may refuse the key on every read of a request before the run gives it up.
 REFUSED_PATIENCE = 300.0
 #: How many reads in a row, over how many seconds, must answer 404 before the request list is asked.
@@ -126,6 +128,21 @@ class _Silence:
         self.broken(now)
 
 
+@dataclass(slots=True)
+class _Request:
+    """A request that is followed, and what is known of it."""
+
+    attempt: Attempt
+    handle: Handle
+    job: Job
+    look: Look
+    silence: _Silence
+    #: Its latest status in the ledger.
+    recorded: str | None
+    #: Whether fal said that it has ended.
+    completed: bool = False
+
+
 class Poller:
     """Follows open requests to their end."""
 
@@ -150,9 +167,12 @@ class Poller:
         now = anyio.current_time()
         accepted = now - self._age(attempt)
         look = self._looks.follow(attempt.endpoint, attempt.payload, accepted, now)
+        assert attempt.handle is not None
+        silence, status = _Silence(now), attempt.remote_status
+        request = _Request(attempt, attempt.handle, job, look, silence, status)
         self._context.reads.budget.open += 1
         try:
-            return await self._follow(attempt, look, job, _Silence(now))
+            return await self._follow(request)
         except _RefusedError as error:
             return Unresponsive(f"fal does not show it to this key: {error}; it is still open")
         except _SilentError:
@@ -165,95 +185,88 @@ class Poller:
             self._context.reads.budget.open -= 1
             look.left()
 
-    async def _follow(self, attempt: Attempt, look: Look, job: Job, silence: _Silence) -> State:
-        """The same; each status of unfinished work breaks `silence`.
+    async def _follow(self, request: _Request) -> State:
+        """The same; each status of unfinished work breaks the silence.
 
         COMPLETED does not: after it, only the result is left to read.
         """
-        assert attempt.handle is not None
+        attempt_id = request.attempt.id
         denied_since: float | None = None
         while True:
-            finished = await self._finish(attempt, attempt.handle, look, job, silence)
+            finished = await self._finish(request)
             if isinstance(finished, Unread):
                 outcome: ResultOutcome = finished
                 finished = Finished()
             else:
-                outcome = await self._result(attempt, attempt.handle, finished, job, silence)
+                outcome = await self._result(request, finished)
             if not isinstance(outcome, Unread):
-                return self._settle(attempt, job, outcome, finished)
+                return self._settle(request, outcome, finished)
             if denied_since is None:
                 denied_since = anyio.current_time()
             patient = anyio.current_time() - denied_since < LOST_SECONDS
             # Read again: its status may have been observed meanwhile.
-            current = self._context.ledger.attempt(attempt.id)
+            current = self._context.ledger.attempt(attempt_id)
             verdict = await self._lookup.verdict(current, finished, outcome, patient=patient)
             match verdict:
                 case None:
                     continue
                 case Lost(reason):
-                    return self._context.ledger.record(attempt.id, Event.REMOTE_LOST, reason=reason)
+                    return self._context.ledger.record(attempt_id, Event.REMOTE_LOST, reason=reason)
                 case Rendered() | Failed():
-                    return self._settle(attempt, job, verdict, finished)
+                    return self._settle(request, verdict, finished)
 
-    async def _finish(
-        self, attempt: Attempt, handle: Handle, look: Look, job: Job, silence: _Silence
-    ) -> Finished | Unread:
+    async def _finish(self, request: _Request) -> Finished | Unread:
         """Poll until the request is COMPLETED, or the queue does not know it."""
+        look, silence = request.look, request.silence
         failing = ReadFailures()
-        seen = attempt.remote_status
+        ask = partial(self._status, request.handle, look)
         while True:
-            outcome = await self._context.reads.read(partial(self._status, handle, look), look.due)
+            outcome = await self._context.reads.read(ask, look.due)
             if not isinstance(outcome, Unread):
                 self._last_read = anyio.current_time()
             match outcome:
                 case Finished():
                     look.finished(outcome.inference_seconds)
-                    if not seen:  # fal knows the id, so it is certain from here on
-                        self._context.ledger.record(
-                            attempt.id, Event.REMOTE_OBSERVED, remote_status="COMPLETED"
-                        )
+                    request.completed = True
                     return outcome
                 case Waiting(status, position):
                     failing = ReadFailures()
                     silence.broken(self._last_read)
                     look.waiting(queued=status == "IN_QUEUE", position=position)
-                    if status != seen:
-                        seen = status
-                        self._observe(attempt, job, status, position)
+                    if status != request.recorded:
+                        self._observe(request, status, position)
                 case Unread():
                     failing.note(outcome)
                     silence.goes_on()
                     if failing.lost:
                         return outcome
-                    await self._pause(failing, outcome, job)
+                    await self._pause(failing, outcome, request.job)
 
-    async def _result(
-        self,
-        attempt: Attempt,
-        handle: Handle,
-        finished: Finished,
-        job: Job,
-        silence: _Silence,
-    ) -> ResultOutcome:
+    async def _result(self, request: _Request, finished: Finished) -> ResultOutcome:
         """Read the result; `Unread` once it is clear that the queue will not give it."""
+        attempt = request.attempt
         failing = ReadFailures()
-        media = self._context.media(attempt.endpoint)
-        asked_to_stop = attempt.cancel_asked_at is not None
         ask = partial(
-            self._context.queue.result, handle, finished, media=media, cancelled=asked_to_stop
+            self._context.queue.result,
+            request.handle,
+            finished,
+            media=self._context.media(attempt.endpoint),
+            cancelled=attempt.cancel_asked_at is not None,
         )
         while True:
             outcome = await self._context.reads.read(ask)
             if not isinstance(outcome, Unread):
                 return outcome
+            if not request.recorded:  # fal knows the id, so it is certain from here on
+                self._record_status(request, COMPLETED)
             failing.note(outcome)
-            silence.goes_on()
+            request.silence.goes_on()
             ended_badly = bool(finished.error or finished.error_type)
             if ended_badly and failing.failures >= UNREADABLE_RESULTS:
                 return Failed(verdict_of_status(finished))
             if failing.lost or (outcome.empty and failing.failures >= UNREADABLE_RESULTS):
                 return outcome
-            await self._pause(failing, outcome, job)
+            await self._pause(failing, outcome, request.job)
 
     async def _status(self, handle: Handle, look: Look) -> StatusOutcome:
         look.asked = anyio.current_time()
@@ -278,10 +291,15 @@ class Poller:
         pause = pacing.READ.delay(failing.failures, self._context.rng, unread.retry_after)
         await anyio.sleep(pause)
 
-    def _observe(self, attempt: Attempt, job: Job, status: str, position: int | None) -> None:
-        self._context.ledger.record(attempt.id, Event.REMOTE_OBSERVED, remote_status=status)
+    def _observe(self, request: _Request, status: str, position: int | None) -> None:
+        self._record_status(request, status)
         data: dict[str, JSON] = {} if position is None else {"position": position}
-        self._context.emit_attempt(EventKind.PROGRESS, job, attempt, status, **data)
+        self._context.emit_attempt(EventKind.PROGRESS, request.job, request.attempt, status, **data)
+
+    def _record_status(self, request: _Request, status: str) -> None:
+        attempt_id = request.attempt.id
+        self._context.ledger.record(attempt_id, Event.REMOTE_OBSERVED, remote_status=status)
+        request.recorded = status
 
     def _age(self, attempt: Attempt) -> float:
         since = parse_time(attempt.submitted_at or attempt.intended_at)
@@ -289,28 +307,23 @@ class Poller:
 
     # -- verdicts ------------------------------------------------------------------------------
 
-    def _settle(
-        self, attempt: Attempt, job: Job, outcome: Rendered | Failed, finished: Finished
-    ) -> State:
+    def _settle(self, request: _Request, outcome: Rendered | Failed, finished: Finished) -> State:
+        attempt = request.attempt
         units = outcome.billable_units
         cost = None if units is None else self._context.cost_of(attempt.endpoint, units)
+        facts: Facts = {"billable_units": units, "cost": cost}
+        if request.completed and not request.recorded:
+            facts["remote_status"] = COMPLETED  # in the same transaction
         if isinstance(outcome, Rendered):
-            return self._context.ledger.record(
-                attempt.id,
-                Event.REMOTE_COMPLETED,
-                output=outcome.output,
-                billable_units=units,
-                cost=self._believed(attempt, job, cost),
-                inference_seconds=finished.inference_seconds,
-            )
+            facts["output"] = outcome.output
+            facts["cost"] = self._believed(attempt, request.job, cost)
+            facts["inference_seconds"] = finished.inference_seconds
+            return self._context.ledger.record(attempt.id, Event.REMOTE_COMPLETED, **facts)
         failure = cancelled_free(self._context.ledger.attempt(attempt.id), outcome.failure)
+        facts["failure"] = failure
         cancelled = failure.error_type == CANCELLED
         return self._context.ledger.record(
-            attempt.id,
-            Event.CANCEL_CONFIRMED if cancelled else Event.REMOTE_FAILED,
-            failure=failure,
-            billable_units=units,
-            cost=cost,
+            attempt.id, Event.CANCEL_CONFIRMED if cancelled else Event.REMOTE_FAILED, **facts
         )
 
     def _believed(self, attempt: Attempt, job: Job, cost: MicroUSD | None) -> MicroUSD | None:

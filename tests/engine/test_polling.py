@@ -71,6 +71,28 @@ def test_an_expired_result_is_fetched_through_the_list(tmp_path: Path) -> None:
     paid_once(rig, 3)
 
 
+@pytest.mark.parametrize("unread", [0, 1])
+def test_the_end_is_recorded_with_the_result_or_as_soon_as_that_cannot_be_read(
+    tmp_path: Path, unread: int
+) -> None:
+    """Its status says that fal knows the request, which the ledger is not to lose."""
+    refused = Fault(stage="result", what="status", status=503, per_request=unread)
+    done_when_asked = account(service_times={"standard": 0.001})
+    rig = Rig(tmp_path, done_when_asked, [refused] if unread else [])
+
+    rig.run(make_jobs(1))
+
+    with rig.ledger() as ledger:
+        rows = ledger.db.query("select event, data from events order by id")
+        events = [(row["event"], "COMPLETED" in (row["data"] or "")) for row in rows]
+        ((status,),) = ledger.db.execute("select remote_status from attempts").fetchall()
+    observed = [("remote_observed", True)] * unread
+    ends = [*observed, ("remote_completed", not unread), ("artifacts_saved", False)]
+    assert events == [("submit_intended", False), ("submit_accepted", False), *ends]
+    assert status == "COMPLETED"
+    paid_once(rig, 1)
+
+
 # -- outages -----------------------------------------------------------------------------------
 
 

@@ -160,10 +160,13 @@ class Reader:
         return found
 
     def typical_seconds(self) -> dict[str, float]:
-        """By endpoint: the median duration of the latest fifty renders."""
+        """By endpoint: the median duration of the latest fifty renders.
+
+        Without those in which the clock was set back, or a time is none.
+        """
         seconds = "(julianday(rendered_at) - julianday(submitted_at)) * 86400 as seconds"
-        known = "julianday(rendered_at) is not null", "julianday(submitted_at) is not null"
-        latest = self._latest(50, f"id, {seconds}", "rendered_at", *known)
+        known = "julianday(rendered_at) >= julianday(submitted_at)"
+        latest = self._latest(50, f"id, {seconds}", "rendered_at", known)
         return {endpoint: median(row["seconds"] for row in rows) for endpoint, rows in latest}
 
     def services(self) -> Iterator[Service]:
@@ -178,7 +181,7 @@ class Reader:
             " cast(json_extract(e.data, '$.inference_seconds') as real) as told"
             " from (select * from attempts order by id desc limit ?) a"
             " join events e on e.attempt_id = a.id and e.event = 'remote_completed'"
-            " where julianday(a.rendered_at) is not null and julianday(a.submitted_at) is not null"
+            " where julianday(a.rendered_at) >= julianday(a.submitted_at)"
             " and (told is not null or e.run_id = a.run_id) order by a.id"
         )
         for row in self._rows(sql, [LATEST]):

@@ -92,7 +92,8 @@ class Latency(NamedTuple):
 def latencies(reader: Reader) -> list[Latency]:
     """By endpoint; only renders that the run saw end that submitted them.
 
-    A render that a later run collected may have been ready for hours.
+    A render that a later run collected may have been ready for hours. Without those in which the
+    clock was set back.
     """
     found = []
     endpoint = ""
@@ -119,7 +120,7 @@ def _seconds(reader: Reader, endpoint: str) -> list[float]:
     sql = (
         "select (julianday(a.rendered_at) - julianday(a.submitted_at)) * 86400 as seconds"
         " from (select * from attempts where endpoint = ? and rendered_at is not null"
-        " order by id desc limit ?) a where seconds is not null"
+        " order by id desc limit ?) a where seconds >= 0"
         " and exists (select 1 from events e where e.attempt_id = a.id"
         " and e.event = 'remote_completed' and e.run_id = a.run_id)"
     )

@@ -87,16 +87,17 @@ def test_a_foreign_value_is_an_error_of_the_ledger(
         read(reader)
 
 
+@pytest.mark.parametrize("moment", ["yesterday", "2999-12-31T00:00:00.000Z"])
 @pytest.mark.parametrize(
     "read",
     [lambda r: r.typical_seconds(), lambda r: list(r.services()), latencies],
 )
-def test_a_render_whose_time_is_none_is_not_measured(
-    ledger_file: Path, tmp_path: Path, read: Read
+def test_a_render_whose_time_is_none_or_before_its_submission_is_not_measured(
+    ledger_file: Path, tmp_path: Path, read: Read, moment: str
 ) -> None:
     with Reader.open(ledger_file) as reader:
         assert read(reader)
-    path = changed(ledger_file, tmp_path / "other.db", "attempts.submitted_at", "yesterday")
+    path = changed(ledger_file, tmp_path / "other.db", "attempts.submitted_at", moment)
     with Reader.open(path) as reader:
         assert not read(reader)
 

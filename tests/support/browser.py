@@ -64,25 +64,10 @@ class Tab:
 
         Playwright's own wait would have the page evaluate text, which its policy forbids.
         """
-        if not self._holds_within(300, expression):
-            raise AssertionError(f"never true: {expression}")
-
-    def _holds_within(self, polls: int, expression: str) -> bool:
-        for _ in range(polls):
+        for _ in range(300):
             if self.page.evaluate(expression):
-                return True
-            self.page.wait_for_timeout(50)
-        return False
-
-    def press_until(self, key: str, expression: str) -> None:
-        """Press a key, again each second, until the expression holds.
-
-        A browser that is leaving the full screen takes Escape for itself.
-        """
-        for _ in range(15):
-            self.press(key)
-            if self._holds_within(20, expression):
                 return
+            self.page.wait_for_timeout(50)
         raise AssertionError(f"never true: {expression}")
 
     @property

@@ -30,7 +30,7 @@ from kling_batch.core.recipes import Media, Recipe
 from kling_batch.errors import Place
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import UNSAID, Given, Origin
-from kling_batch.manifest.paths import PathTemplate, folded, is_plain_id, problem_of_id
+from kling_batch.manifest.paths import PathTemplate, Which, folded, is_plain_id, problem_of_id
 from kling_batch.manifest.request import NOT_JSON, Request, Requests
 from kling_batch.manifest.review import Stage, same_render, stages
 
@@ -125,24 +125,10 @@ class Expansion:
             key = UNRESOLVED if waiting else _key(request, take, given)
             if key is None:
                 return
-            frame = self.path.frame(self.batch, model, mode, tier, take) if plain else None
-            if frame is not None:
-                path = f"{frame[0]}{job_id}{frame[1]}"
-            else:
-                try:
-                    path = self.path.fill(
-                        batch=self.batch,
-                        model=model,
-                        mode=mode,
-                        tier=tier,
-                        job=job_id,
-                        take=take,
-                        scope=given.scope,
-                    )
-                except InvalidValue as error:
-                    hint = "change `path:` or the id"
-                    given.origin.error((), error.message, "unsafe-path", hint)
-                    continue
+            which = (self.batch, model, mode, tier, take)
+            path = self._path(given, which, job_id, plain=plain)
+            if path is None:
+                continue
             # In the order of the fields: naming sixteen of them takes five times as long.
             job = Job(
                 key,
@@ -166,6 +152,25 @@ class Expansion:
             if waiting:
                 self.waiting[len(self.jobs)] = given.origin
             self.jobs.append(job)
+
+    def _path(self, given: Given, which: Which, job_id: str, *, plain: bool) -> str | None:
+        """The path of a job; None after an error."""
+        if plain and (path := self.path.of_plain_id(which, job_id)) is not None:
+            return path
+        batch, model, mode, tier, take = which
+        try:
+            return self.path.fill(
+                batch=batch,
+                model=model,
+                mode=mode,
+                tier=tier,
+                job=job_id,
+                take=take,
+                scope=given.scope,
+            )
+        except InvalidValue as error:
+            given.origin.error((), error.message, "unsafe-path", "change `path:` or the id")
+            return None
 
     def _renditions(self, given: Given, mode: str) -> tuple[str, ...]:
         """The recipes that a job names, checked."""

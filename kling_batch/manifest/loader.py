@@ -207,7 +207,7 @@ class _Loading:
 
     def _warn_of_duplicates(self, jobs: Sequence[Job]) -> None:
         if len({job.key for job in jobs}) == len(jobs):
-            return
+            return  # as in nearly every batch, of which some are long
         first_of: dict[JobKey, Job] = {}
         for job in jobs:
             first = first_of.setdefault(job.key, job)

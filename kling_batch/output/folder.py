@@ -81,7 +81,7 @@ class LocalFolder:
         kept = next(name for name in names if not name.exists() or digest_of(name) == digest)
         _second_name(final, kept)
         # A damaged or edited file is not what the sidecar is about.
-        if (_record(sidecar_of(final)) or {}).get("sha256") == digest:
+        if _record(sidecar_of(final)).get("sha256") == digest:
             _second_name(sidecar_of(final), sidecar_of(kept))
         return kept
 
@@ -93,19 +93,16 @@ class LocalFolder:
         """
         target = sidecar_of(final)
         known = _record(target)
-        if known is not None and not is_record(known):
+        if not is_record(known):
             self.back_up(target)
         half = temporary.with_suffix(".json.part")
-        write_synced(half, sidecar_text(with_renditions(record, known or {})))
+        write_synced(half, sidecar_text(with_renditions(record, known)))
         half.replace(target)
 
 
-def _record(path: Path) -> dict[str, Any] | None:
-    """The record in a file, empty where it holds another thing; None where there is no file."""
+def _record(path: Path) -> dict[str, Any]:
     try:
         return record_in(path.read_bytes())
-    except FileNotFoundError:
-        return None
     except OSError:
         return {}
 

@@ -68,7 +68,7 @@ def growth(points: Sequence[Point], name: str) -> list[Figure]:
 def planned(place: Place, jobs: int) -> Point:
     """A plan that asks nobody."""
     best: list[Point] = []
-    for _ in range(place.pick(3, 2, 1)):
+    for _ in range(place.pick(7, 2, 1)):
         with place.fresh() as folder:
             write_batch(folder, jobs)
             used = measure(kling_batch("plan", "m.yaml", "--offline"), folder=folder)

@@ -72,6 +72,7 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
             path.chmod(0o755)
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("closed", ["picture", "folder"])
 @pytest.mark.parametrize("more", [(), ("--repair",)], ids=["", "repair"])
 def test_what_verify_may_not_read_is_a_finding_and_is_not_fetched_over(
@@ -88,6 +89,7 @@ def test_what_verify_may_not_read_is_a_finding_and_is_not_fetched_over(
     assert list(folder.world.books.charges().values()) == [1]
 
 
+@pytest.mark.acceptance
 def test_a_gallery_that_cannot_be_written_is_a_message(folder: Folder) -> None:
     folder.outputs.chmod(0o555)
 
@@ -98,6 +100,7 @@ def test_a_gallery_that_cannot_be_written_is_a_message(folder: Folder) -> None:
     assert "kling-batch gallery --ledger outputs/ledger.db --output FOLDER" in told
 
 
+@pytest.mark.acceptance
 def test_a_file_that_cannot_be_adopted_is_a_message_and_changes_nothing(folder: Folder) -> None:
     mine = folder.path / "mine.png"
     mine.write_bytes(folder.picture.read_bytes())

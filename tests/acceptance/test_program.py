@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.books import books
 from support.process import environment, run, start, tls_stand_in
 
@@ -110,6 +111,7 @@ def test_emulator_run_needs_neither_key_nor_consent(tmp_path: Path) -> None:
     assert len(media(tmp_path)) == 2
 
 
+@pytest.mark.acceptance
 def test_emulated_and_real_renders_never_share_a_ledger(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path, 1)
     run("run", manifest, "--emulator", "-o", "outputs", cwd=tmp_path)
@@ -152,6 +154,7 @@ def test_an_occupied_port_is_a_message(tmp_path: Path) -> None:
     assert port in done.stderr
 
 
+@pytest.mark.acceptance
 def test_generate_and_video_print_the_seeds_json_with_paths(tmp_path: Path) -> None:
     image = run("generate", "-p", "A samurai", "--emulator", cwd=tmp_path)
     again = run("generate", "-p", "A samurai", "--emulator", cwd=tmp_path)

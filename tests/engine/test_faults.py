@@ -132,7 +132,15 @@ def folder() -> Iterator[Path]:
         yield path
 
 
-@pytest.mark.parametrize("case", list(cases()), ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        # Once in every suite, for a whole run in the gate.
+        pytest.param(case, marks=[pytest.mark.acceptance] if case.planned.times == ALWAYS else [])
+        for case in cases()
+    ],
+    ids=str,
+)
 def test_whatever_breaks_wherever(folder: Path, case: Case) -> None:
     rig = FaultRig(folder, renders())
     jobs = four_jobs()
@@ -193,11 +201,14 @@ def after_kill(folder: Path) -> tuple[FaultRig, Sequence[Job]]:
 SITUATIONS = (fresh_ledger, changed_manifest, after_kill)
 
 
-#: How often each part of the moments is tried: always, for `.ci/run`, in long runs.
-TIERS = ([], [pytest.mark.long], [pytest.mark.acceptance], [pytest.mark.long])
+def tier(part: int) -> list[pytest.MarkDecorator]:
+    """When a part of the moments is tried: one always, three in the gate, four in long runs."""
+    if part == 0:
+        return []
+    return [pytest.mark.long if part % 2 else pytest.mark.acceptance]
 
 
-@pytest.mark.parametrize("part", [pytest.param(n, marks=TIERS[n % 4]) for n in range(PARTS)])
+@pytest.mark.parametrize("part", [pytest.param(n, marks=tier(n)) for n in range(PARTS)])
 @pytest.mark.parametrize("prepare", SITUATIONS)
 def test_killed_at_any_moment(prepare: Any, part: int) -> None:
     with in_memory() as folder:

@@ -67,7 +67,10 @@ def lateness(rig: Rig, since: int = 0) -> float:
     return fmean(parse_time(at).timestamp() - ends[request_id] for request_id, at in read.items())
 
 
-@pytest.mark.parametrize(("seconds", "jitter", "most"), [(2.0, 0.15, 6.0), (94.0, 0.15, 12.0)])
+@pytest.mark.parametrize(
+    ("seconds", "jitter", "most"),
+    [(2.0, 0.15, 6.0), pytest.param(94.0, 0.15, 12.0, marks=pytest.mark.acceptance)],
+)
 def test_with_learned_durations_a_job_costs_few_requests_and_is_noticed_at_once(
     tmp_path: Path, seconds: float, jitter: float, most: float
 ) -> None:

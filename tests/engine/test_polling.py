@@ -152,7 +152,7 @@ def test_a_list_that_cannot_be_read_loses_no_request_however_long(tmp_path: Path
         await anyio.sleep(2)
         rig.world.faults.add(Fault(stage="status", what="status", status=404))
         rig.world.faults.add(Fault(stage="list", what="html", status=502))
-        await anyio.sleep(3600)
+        await anyio.sleep(3 * 3600)
         rig.world.faults.clear()
 
     rig.run(jobs, stop=outage)

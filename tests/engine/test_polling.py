@@ -144,6 +144,7 @@ def test_a_request_that_fal_no_longer_shows_is_named_and_asked_for_by_the_next_r
     paid_once(rig, 1)
 
 
+@pytest.mark.acceptance
 def test_a_list_that_cannot_be_read_loses_no_request_however_long(tmp_path: Path) -> None:
     rig = Rig(tmp_path, account(list_unfinished=False))
     jobs = make_jobs(2)
@@ -401,6 +402,7 @@ def test_a_499_of_what_we_cancelled_is_a_verdict_and_free_if_it_had_not_begun(
 # -- a run that never ends ----------------------------------------------------------------------
 
 
+@pytest.mark.acceptance
 def test_a_run_ends_although_a_finished_result_can_never_be_read(tmp_path: Path) -> None:
     """COMPLETED, readably, for ever; the result has expired, and the list behind it is broken."""
 

@@ -215,7 +215,10 @@ def test_the_rate_grows_with_what_is_open() -> None:
     assert rates[-1] < 10_000  # a tenth of what fal's own client would ask
 
 
-@pytest.mark.parametrize("strain", STRAIN)
+@pytest.mark.parametrize(
+    "strain",
+    [STRAIN[0], *(pytest.param(each, marks=pytest.mark.acceptance) for each in STRAIN[1:])],
+)
 def test_signs_of_strain_shrink_the_rate_and_good_answers_bring_it_back(strain: Unread) -> None:
     fal = Fal()
 
@@ -331,6 +334,7 @@ def test_slow_answers_bound_what_is_under_way() -> None:
     assert fal.most_under_way == MOST_UNDER_WAY
 
 
+@pytest.mark.acceptance
 def test_an_outage_with_ten_thousand_open_is_no_storm_and_nobody_is_forgotten() -> None:
     """Each asks again after a pause of its own, as the poller does."""
     fal = Fal(seconds=0.02)

@@ -45,8 +45,9 @@ class PartFile:
         file = self._opened()
         while blocks:
             block = blocks.pop(0)
-            write_all(file, block)
+            # First, because it reads straight on: what comes from the loop's processor is here then.
             self._sha256.update(block)
+            write_all(file, block)
 
     def _opened(self) -> FileIO:
         if self._file is None:

@@ -312,7 +312,7 @@ class Poller:
         units = outcome.billable_units
         cost = None if units is None else self._context.cost_of(attempt.endpoint, units)
         facts: Facts = {"billable_units": units, "cost": cost}
-        if request.completed and not request.recorded:
+        if request.completed and request.recorded != COMPLETED:
             facts["remote_status"] = COMPLETED  # in the same transaction
         if isinstance(outcome, Rendered):
             facts["output"] = outcome.output

@@ -93,6 +93,19 @@ def test_the_end_is_recorded_with_the_result_or_as_soon_as_that_cannot_be_read(
     paid_once(rig, 1)
 
 
+def test_what_was_seen_in_progress_is_not_left_so_when_it_has_ended(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+
+    rig.run(make_jobs(2))
+
+    with rig.ledger() as ledger:
+        seen = ledger.db.execute("select count(*) from events where data like '%IN_PROGRESS%'")
+        assert seen.fetchone() == (2,)
+        found = ledger.db.execute("select remote_status from attempts").fetchall()
+    assert found == [("COMPLETED",)] * 2
+    paid_once(rig, 2)
+
+
 # -- outages -----------------------------------------------------------------------------------
 
 

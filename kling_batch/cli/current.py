@@ -29,43 +29,61 @@ from kling_batch.report.history import Current
 from kling_batch.settings import RunOptions
 
 
-def current_of(
-    reader: Reader, job: LedgerJob, manifests: Sequence[Path], places: Mapping[str, Any]
-) -> Current:
-    """What the manifest says about the job now, or as of which run the ledger speaks.
+class TypedPlan:
+    """The plan of the manifests that were typed, which say first what a job's name means."""
 
-    Raises:
-        ManifestError: a manifest that was typed has problems.
-    """
-    if manifests:
-        options = _options(places, reader.path)
-        return _current(job, load_manifests(manifests, (), warn=False), options)
+    def __init__(self, manifests: Sequence[Path], places: Mapping[str, Any], ledger: Path) -> None:
+        """Load and plan them.
+
+        Raises:
+            ManifestError: one of them has problems.
+        """
+        batches = load_manifests(manifests, (), warn=False)
+        self._sources = _sources(batches)
+        self._items = _plan(batches, _options(places, ledger)).items
+
+    def find(self, word: str) -> PlannedJob | None:
+        """The job that `word` names; None where these manifests have none.
+
+        Raises:
+            UsageError: several have one.
+        """
+        found = [item for item in self._items if word in (item.job.label, full_name(item))]
+        if len(found) > 1:
+            names = ", ".join(map(full_name, found))
+            raise UsageError(f"several batches have a job {word!r}: {names}")
+        return found[0] if found else None
+
+    def missing(self, word: str) -> UsageError:
+        """That neither a manifest nor the ledger has it, with the nearest name."""
+        hint = nearest(word, (item.job.label for item in self._items))
+        return UsageError(f"no job {word!r} in {self._sources}" + (f"; {hint}" if hint else ""))
+
+    def current_of(self, job: LedgerJob, planned: PlannedJob | None) -> Current:
+        """What these manifests say about a job of the ledger; `planned`: what `find` has found."""
+        return (
+            _stands(planned, self._sources)
+            if planned
+            else _current(job, self._items, self._sources)
+        )
+
+
+def current_of(reader: Reader, job: LedgerJob) -> Current:
+    """What the manifest of the last run says about the job now, or as of when the ledger speaks."""
     run = last_run(reader, job.batch)
     if run is None:
         return Current(as_of="as the ledger has it: no run has been about it")
     as_of = f"as of run {run.id} of {run.started_at}"
     try:
         batches, options = _read_again(run, reader.path)
-        return _current(job, batches, options)
+        return _current(job, _plan(batches, options).items, _sources(batches))
     except _UnreadableError as reason:
         return Current(as_of=f"{as_of}: {reason}")
 
 
-def new_job(
-    word: str, manifests: Sequence[Path], places: Mapping[str, Any], ledger: Path
-) -> PlannedJob:
-    """The job of these manifests that `word` names, where the ledger does not know it yet.
-
-    Raises:
-        UsageError: they have none of this name.
-    """
-    batches = load_manifests(manifests, (), warn=False)
-    items = _plan(batches, _options(places, ledger)).items
-    for item in items:
-        if word in (item.job.label, _full(item)):
-            return item
-    hint = nearest(word, (item.job.label for item in items))
-    raise UsageError(f"no job {word!r} in {_sources(batches)}" + (f"; {hint}" if hint else ""))
+def full_name(item: PlannedJob) -> str:
+    """The name of a job that no other batch has."""
+    return f"{item.job.batch}/{item.job.label}"
 
 
 def _sources(batches: Sequence[Batch]) -> str:
@@ -78,10 +96,6 @@ def _options(places: Mapping[str, Any], ledger: Path) -> RunOptions:
     if not is_trial(ledger):
         return options
     return options._replace(emulator="", output=options.output or ledger.parent)
-
-
-def _full(item: PlannedJob) -> str:
-    return f"{item.job.batch}/{item.job.label}"
 
 
 class _UnreadableError(Exception):
@@ -111,12 +125,15 @@ def _read_again(run: LastRun, ledger: Path) -> tuple[Sequence[Batch], RunOptions
     return batches, options_of(values)._replace(ledger=ledger)
 
 
-def _current(job: LedgerJob, batches: Sequence[Batch], options: RunOptions) -> Current:
-    sources = _sources(batches)
-    for item in _plan(batches, options).items:
+def _current(job: LedgerJob, items: Sequence[PlannedJob], sources: str) -> Current:
+    for item in items:
         if (item.job.batch, item.job.id, item.job.take) == (job.batch, job.id, job.take):
-            return Current(planned=item, as_of=f"as {sources} stands now")
+            return _stands(item, sources)
     return Current(as_of=f"{sources} does not have it now", dropped=True)
+
+
+def _stands(item: PlannedJob, sources: str) -> Current:
+    return Current(planned=item, as_of=f"as {sources} stands now")
 
 
 def _plan(batches: Sequence[Batch], options: RunOptions) -> Plan:

@@ -45,7 +45,7 @@ class PartFile:
         file = self._opened()
         while blocks:
             block = blocks.pop(0)
-            # First, because it reads straight on: what comes from the loop's processor is here then.
+            # First, because it reads straight on: what the loop's processor has is near then.
             self._sha256.update(block)
             write_all(file, block)
 

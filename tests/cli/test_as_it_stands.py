@@ -75,6 +75,33 @@ def test_a_job_that_left_or_is_new_is_said_to_be_so(workspace: Workspace) -> Non
     assert "no job 'four'" in workspace.invoke("why", "four", "workspace.yaml", code=2)
 
 
+def test_a_typed_manifest_says_which_batch_a_name_is_of(workspace: Workspace) -> None:
+    workspace.put(f"name: spring\n{MANIFEST}")
+    workspace.run("--only", "one")
+    other = workspace.folder / "autumn.yaml"
+    other.write_text(f"name: autumn\n{MANIFEST.replace('prompt: ', 'prompt: other ')}")
+
+    told = workspace.invoke("why", "one", "autumn.yaml")
+
+    assert "one is new: the next run pays up to $0.03 for it" in told
+    assert "no history yet" in workspace.invoke("show", "one", "autumn.yaml", code=2)
+    both = ("one", "workspace.yaml", "autumn.yaml")
+    assert "spring/one, autumn/one" in workspace.invoke("why", *both, code=2)
+    assert "is new" in workspace.invoke("why", "autumn/one", *both[1:])
+    assert "is done and paid" in workspace.invoke("why", "one", "workspace.yaml")
+
+
+def test_a_renamed_batch_still_has_its_paid_jobs(workspace: Workspace) -> None:
+    workspace.put(f"name: spring\n{MANIFEST}")
+    workspace.run("--only", "one")
+    workspace.put(f"name: autumn\n{MANIFEST}")
+
+    for command in ("why", "show"):
+        told = workspace.invoke(command, "one", "workspace.yaml")
+        assert "is done and paid" in told
+        assert "as workspace.yaml stands now" in told
+
+
 def test_before_any_run_a_manifest_is_enough(workspace: Workspace) -> None:
     assert "one is new: the next run pays up to $0.03 for it" in workspace.invoke(
         "why", "one", "workspace.yaml"

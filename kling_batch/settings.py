@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.locations import Location, address_of, is_address
 from kling_batch.core.quantities import MOST_A_SECOND, FailureLimit, MicroUSD
 from kling_batch.core.records import AccountBills, Cap
+from kling_batch.core.urls import host_of, without_signatures
 from kling_batch.errors import UsageError
 
 DEFAULT_OUTPUT = "outputs"
@@ -273,6 +275,19 @@ def scheduler_address(written: str) -> str:
     if written == "local" or re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", written):
         return written
     raise ValueError(f"`{written}` is neither `local` nor an address as tcp://host:8786")
+
+
+def emulator_address(written: str) -> str:
+    """The address of an emulator on a port. Raises `ValueError` for anything else."""
+    try:
+        parts = urlsplit(written)
+        usable = parts.scheme in ("http", "https") and host_of(written) and parts.port != 0
+    except ValueError:  # a port that is no number, or none that can be
+        usable = False
+    if usable and not re.search(r"\s", written):
+        return written
+    shown = without_signatures(written)
+    raise ValueError(f"`{shown}` is not the address of an emulator, as http://127.0.0.1:8765")
 
 
 class SupportsPath(Protocol):

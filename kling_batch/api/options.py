@@ -23,7 +23,13 @@ from kling_batch.core.quantities import (
     rate_text,
 )
 from kling_batch.errors import UsageError
-from kling_batch.settings import RunOptions, scheduler_address, typed_location, typed_path
+from kling_batch.settings import (
+    RunOptions,
+    emulator_address,
+    scheduler_address,
+    typed_location,
+    typed_path,
+)
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -98,7 +104,6 @@ def run_options(options: Options) -> RunOptions:
     Raises:
         UsageError: a value makes no sense.
     """
-    emulator = options.emulator
     return RunOptions(
         output=None if options.output is None else typed_location(options.output),
         ledger=_path(options.ledger),
@@ -117,7 +122,7 @@ def run_options(options: Options) -> RunOptions:
         offline=options.offline,
         schemas=options.schemas,
         scheduler=_parsed("scheduler", scheduler_address, options.scheduler),
-        emulator=emulator if isinstance(emulator, str) else "" if emulator else None,
+        emulator=_emulator(options.emulator),
     )
 
 
@@ -173,6 +178,13 @@ def _parsed(name: str, parse: Callable[[Any], Value], value: object) -> Value | 
         return None if value is None else parse(value)
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
+
+
+def _emulator(wanted: bool | str) -> str | None:
+    """As `RunOptions` has it: None for fal, no text for the emulator inside this process."""
+    if isinstance(wanted, str) and wanted:
+        return _parsed("emulator", emulator_address, wanted)
+    return "" if wanted or isinstance(wanted, str) else None
 
 
 def _usd(amount: str | float | Decimal) -> MicroUSD:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from kling_batch.core.locations import ObjectAddress, address_of, is_address
 from kling_batch.core.quantities import (
@@ -26,6 +27,7 @@ from kling_batch.core.quantities import (
 )
 from kling_batch.settings import (
     RunOptions,
+    emulator_address,
     scheduler_address,
     typed_path,
 )
@@ -102,6 +104,12 @@ def _scheduler(text: str) -> str:
         return scheduler_address(text)
 
 
+def _emulator(text: str) -> str:
+    """`http://127.0.0.1:8765`; empty text is not an address."""
+    with _usage_errors():
+        return emulator_address(text) if text else text
+
+
 def _failures(text: str) -> FailureLimit:
     """`5`, `20%`."""
     with _usage_errors():
@@ -147,13 +155,38 @@ def service_options(command: F) -> F:
     for decorate in reversed(
         (
             click.option(
-                "--emulator", is_flag=True, help="Use the built-in emulator: no key, no charge"
+                "--emulator",
+                is_flag=True,
+                callback=_one_emulator,
+                help="Use the built-in emulator: no key, no charge",
             ),
-            option("--emulator-url", metavar="URL", help="Use an emulator on a port"),
+            option(
+                "--emulator-url",
+                metavar="URL",
+                type=_emulator,
+                callback=_one_emulator,
+                help="Use an emulator on a port",
+            ),
         )
     ):
         command = decorate(command)
     return command
+
+
+def _one_emulator(context: click.Context, param: click.Parameter, value: Any) -> Any:
+    """`--emulator` that was typed goes before an address from the environment.
+
+    Click takes what was typed first, in its order, and then the environment.
+    """
+    name = param.name or ""
+    typed = {
+        each
+        for each in ("emulator", "emulator_url")
+        if context.get_parameter_source(each) is ParameterSource.COMMANDLINE
+    }
+    if len(typed) > 1:
+        raise click.UsageError("--emulator and --emulator-url are two services: say one of them")
+    return None if typed and name not in typed and name == "emulator_url" else value
 
 
 def schema_option(command: F) -> F:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.books import books
 from support.cli import MANIFEST, Workspace, run_command
-from support.process import tls_stand_in
+from support.process import environment, tls_stand_in
 
 
 def test_the_real_run_follows_the_trial_in_the_same_folder(tmp_path: Path) -> None:
@@ -126,3 +127,42 @@ def test_the_output_folder_is_one_option_everywhere_and_a_plan_is_saved(
     workspace.invoke("plan", "workspace.yaml", "--out", "old.json")
     assert (workspace.folder / "old.json").exists()
     assert "--out " not in workspace.invoke("plan", "--help")
+
+
+# -- which emulator ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:8765",
+        "localhost:8765",
+        "foo",
+        "http:/x",
+        "ftp://a",
+        "http://a:99999",
+        "http://a b",
+    ],
+)
+def test_an_address_that_is_none_fails_no_job(tmp_path: Path, address: str) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+
+    done = run_command("run", "m.yaml", "--emulator-url", address, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert f"`{address}` is not the address of an emulator" in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_an_address_from_the_environment_gives_way_to_what_is_typed(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+    elsewhere = environment(KLING_BATCH_EMULATOR_URL="http://127.0.0.1:1")
+
+    done = run_command("run", "m.yaml", "--emulator", cwd=tmp_path, env=elsewhere)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "outputs-emulator/ledger.db").exists()
+    assert not (tmp_path / "outputs").exists()
+    for words in (["--emulator", "--emulator-url"], ["--emulator-url"]):
+        both = [*words, "http://127.0.0.1:1", *(["--emulator"] if len(words) == 1 else [])]
+        assert run_command("run", "m.yaml", *both, cwd=tmp_path).returncode == 2

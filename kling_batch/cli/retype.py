@@ -6,6 +6,7 @@ an option or by the environment. Every option is repeated unless it is listed in
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,6 +71,11 @@ def _each(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)
+
+
+def typed(argument: str) -> str:
+    """An argument as a shell takes it."""
+    return shlex.quote(_argument(argument))
 
 
 def _argument(text: str) -> str:

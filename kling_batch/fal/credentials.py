@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from kling_batch.errors import AuthError
-from kling_batch.fal.key_file import read_key_file
+from kling_batch.fal.key_file import read_key_file, unread_key_file
 
 #: Sent to an emulator instead of a key; too short to be redacted as a secret.
 DUMMY_AUTHORIZATION = "Key none"
@@ -56,6 +56,8 @@ def authorization() -> str:
     try:
         header = str(fetch_auth_credentials().header_value)
     except MissingCredentialsError:
+        if reason := unread_key_file():
+            raise AuthError(f"no fal key: {reason}") from None
         raise AuthError(
             "no fal key: set FAL_KEY (from the fal dashboard), or put FAL_KEY=… into a .env file "
             "here; to try without one, add --emulator"

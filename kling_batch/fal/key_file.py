@@ -6,6 +6,7 @@ Imports no client, since every run looks for the file. Must not store or print t
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from kling_batch.errors import AuthError
 
 #: The variables that fal-client reads credentials from (docs/fal-api.md#fal-client-environment).
 KEYS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
+
+_LINE = re.compile(rf"^\s*(export\s+)?({'|'.join(KEYS)})\b", re.MULTILINE)
 
 
 def read_key_file(folder: Path | None = None) -> None:
@@ -27,6 +30,22 @@ def read_key_file(folder: Path | None = None) -> None:
     if any("\0" in value for value in keys.values()):
         raise AuthError("the fal key in .env holds a NUL character; save the file as UTF-8 text")
     os.environ.update(keys)
+
+
+def unread_key_file(folder: Path | None = None) -> str:
+    """Why the `.env` gives no key; empty where there is none, or it says nothing about one."""
+    path = _path(folder)
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        return "the .env file here is not UTF-8 text; save it as that"
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"the .env file here cannot be read ({error.strerror})"
+    if _LINE.search(text):
+        return "the .env file here has no key that can be read; write FAL_KEY=id:secret"
+    return ""
 
 
 def key_file_warning(folder: Path | None = None) -> str:
@@ -53,7 +72,8 @@ def _keys(path: Path) -> dict[str, str]:
             return {}
         import dotenv  # noqa: PLC0415 - most folders have no such file
 
-        values = dotenv.dotenv_values(path, interpolate=False)
+        # An editor on Windows may write a mark before the text.
+        values = dotenv.dotenv_values(path, interpolate=False, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return {}
     return {name: value for name in KEYS if (value := values.get(name))}

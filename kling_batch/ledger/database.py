@@ -78,6 +78,12 @@ def _message(path: Path | str, error: sqlite3.DatabaseError) -> str:
     return f"{path}: the ledger cannot be used: {text}"
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file has this name. Raises `LedgerError` where its folder cannot be looked into."""
+    with explained(path):
+        return path.exists()
+
+
 def connect(path: Path, *, writable: bool) -> Database:
     """Open a ledger; a writer creates and migrates it, a reader changes nothing.
 

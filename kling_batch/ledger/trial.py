@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from kling_batch.errors import LedgerError
-from kling_batch.ledger.database import RunLock, connect, explained, log_of
+from kling_batch.ledger.database import RunLock, connect, explained, is_there, log_of
 from kling_batch.ledger.queries import attempt_count, service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.settings import EMULATED_LEDGER, EMULATOR
@@ -20,9 +20,9 @@ from kling_batch.settings import EMULATED_LEDGER, EMULATOR
 
 def or_trial(ledger: Path) -> Path:
     """The ledger; that of the trial where this one has no attempt, and the trial's is there."""
-    if not EMULATED_LEDGER.exists():
+    if not is_there(EMULATED_LEDGER):
         return ledger
-    if not ledger.exists():
+    if not is_there(ledger):
         return EMULATED_LEDGER
     try:
         empty = not _attempts(ledger) and _attempts(EMULATED_LEDGER)
@@ -39,7 +39,7 @@ def _attempts(path: Path) -> int:
 def is_trial(ledger: Path) -> bool:
     """Whether a ledger is there that belongs to the emulator."""
     with suppress(LedgerError):
-        if ledger.exists():
+        if is_there(ledger):
             with Reader.open(ledger) as reader:
                 return service_of(reader) == EMULATOR
     return False

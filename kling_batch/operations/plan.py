@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kling_batch.core.jobs import Batch
 from kling_batch.core.outcomes import Unread
 from kling_batch.core.records import AccountBills
+from kling_batch.ledger.database import is_there
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import is_trial
@@ -63,7 +64,7 @@ def plan_run(
     with ExitStack() as stack:
         reader = None
         trial = settings.sets_aside and is_trial(settings.ledger)
-        if settings.ledger.exists() and not trial:
+        if is_there(settings.ledger) and not trial:
             reader = stack.enter_context(Reader.open(settings.ledger))
         whole = as_decided(reader, batches)
         settings = resolve(whole, options)  # caps count what people decided, too

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
+import pytest
 from support.cli import Workspace
 
 
@@ -15,6 +18,18 @@ def test_init_writes_a_manifest_that_runs_and_its_schema(workspace: Workspace) -
     assert json.loads(workspace.invoke("schema")) == json.loads(
         (workspace.folder / "kling-batch.schema.json").read_text()
     )
+
+
+@pytest.mark.parametrize("name", ["shoe set.yaml", "-x.yaml", "it's.yaml"])
+def test_what_init_prints_can_be_typed(workspace: Workspace, name: str) -> None:
+    told = workspace.invoke("init", "--", name)
+
+    step = told.partition("try it with: kling-batch ")[2].removesuffix("\n")
+    workspace.type(f"kling-batch {step}")
+    text = (workspace.folder / name).read_text()
+    in_comment = re.search(r"kling-batch plan (.*)$", text, re.MULTILINE)
+    assert in_comment is not None
+    assert shlex.split(in_comment[1]) in ([name], [f"./{name}"])
 
 
 def test_validate_counts_the_jobs(workspace: Workspace) -> None:

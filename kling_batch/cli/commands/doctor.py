@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,8 +14,8 @@ from kling_batch import __version__, operations
 from kling_batch.cli.ledgers import ledger_path
 from kling_batch.cli.options import options_of, place_options, service_options
 from kling_batch.core.text import count
-from kling_batch.errors import ExitCode, KlingBatchError
-from kling_batch.ledger.database import sqlite_version
+from kling_batch.errors import EXIT_PRIORITY, ExitCode, KlingBatchError
+from kling_batch.ledger.database import is_there, sqlite_version
 from kling_batch.ledger.queries import attempt_count, service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.settings import resolve
@@ -30,32 +31,37 @@ def doctor(**values: Any) -> int:
 
     Nothing is paid.
     """
-    worst: int = ExitCode.OK
+    held: set[int] = set()
     for name, passed, message, code in _checks(values):
         # A failed check that prevents no run is a warning, and does not change the exit code.
         mark = "ok" if passed else "PROBLEM" if code else "warning"
         click.echo(f"{mark:>7}  {name}: {message}")
-        if not passed and worst == ExitCode.OK:
-            worst = code
-    return worst
+        if not passed:
+            held.add(code)
+    return next((code for code in (*EXIT_PRIORITY, ExitCode.USAGE) if code in held), ExitCode.OK)
 
 
 def _checks(values: dict[str, Any]) -> Iterator[Line]:
     system = f"Python {platform.python_version()}, SQLite {sqlite_version()}"
     yield "program", True, f"kling-batch {__version__}, {system}, {sys.platform}", 0
-    yield _ledger(values)
-    yield operations.check_folder(values["output"] or ledger_path(values).parent)
+    path, ledger = _ledger(values)
+    yield ledger
+    folder = values["output"] or (None if path is None else path.parent)
+    if folder is not None:
+        yield operations.check_folder(folder)
     yield from operations.check_key_file()
     yield from operations.check_service(resolve((), options_of(values)))
 
 
-def _ledger(values: dict[str, Any]) -> Line:
-    path = ledger_path(values)
-    if not path.exists():
-        return "ledger", True, f"{path} will be made by the first run", 0
+def _ledger(values: dict[str, Any]) -> tuple[Path | None, Line]:
+    """The ledger's path, where it can be told which one it is, and what is to say about it."""
+    path = None
     try:
+        path = ledger_path(values)
+        if not is_there(path):
+            return path, ("ledger", True, f"{path} will be made by the first run", 0)
         with Reader.open(path) as reader:
             attempts, service = count(attempt_count(reader), "attempt"), service_of(reader)
     except KlingBatchError as error:
-        return "ledger", False, str(error), error.exit_code
-    return "ledger", True, f"{path}: {attempts} on {service}", 0
+        return path, ("ledger", False, str(error), error.exit_code)
+    return path, ("ledger", True, f"{path}: {attempts} on {service}", 0)

@@ -10,6 +10,7 @@ import click
 
 import kling_batch.cli
 from kling_batch.cli.options import PATH
+from kling_batch.cli.retype import typed
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.manifest.schema import schema as manifest_schema
 from kling_batch.report.output_schema import output_schema
@@ -28,20 +29,21 @@ def init(file: Path) -> int:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as opened:
-            opened.write(starter_manifest(file.name))
+            opened.write(starter_manifest(typed(file.name)))
         schema_file.write_text(_schema_text() + "\n", "utf-8")
     except FileExistsError:
         raise UsageError(f"{file} is there already; nothing was written") from None
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}") from error
-    click.echo(f"{file}: try it with: kling-batch run {file} --emulator", err=True)
+    click.echo(f"{file}: try it with: kling-batch run {typed(str(file))} --emulator", err=True)
     return ExitCode.OK
 
 
 def starter_manifest(name: str = "manifest.yaml") -> str:
     """The manifest of the package data, with the commands in its comments for this file name."""
     text = files(kling_batch.cli).joinpath("manifest.yaml").read_text(encoding="utf-8")
-    return text.replace(" manifest.yaml", f" {name}")
+    # A name of two lines would end the comment.
+    return text.replace(" manifest.yaml", f" {name}") if name.isprintable() else text
 
 
 @click.command(epilog="Example: kling-batch schema > kling-batch.schema.json")

@@ -144,3 +144,35 @@ def test_a_key_file_with_nul_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
     with pytest.raises(AuthError, match=r"\.env holds a NUL character"):
         read_key_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("FAL_KEY=a:b\r\n".encode("utf-16"), "not UTF-8 text"),
+        (b'FAL_KEY="a:b\n', "has no key that can be read"),
+        (b"export FAL_KEY=\n", "has no key that can be read"),
+        (b"OTHER=1\n", "set FAL_KEY"),
+    ],
+)
+def test_a_key_file_that_gives_no_key_is_told_from_none(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    (tmp_path / "m.yaml").write_text("jobs: [{id: a, mode: text-to-image, prompt: x}]\n")
+    (tmp_path / ".env").write_bytes(content)
+
+    done = run_command("run", "m.yaml", "--yes", cwd=tmp_path)
+
+    assert done.returncode == 3
+    assert reason in done.stderr.splitlines()[-1]
+
+
+def test_a_mark_before_the_text_is_no_part_of_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("FAL_KEY=a:b\n", "utf-8-sig")
+    monkeypatch.setattr(os, "environ", {})
+
+    read_key_file(tmp_path)
+
+    assert os.environ == {"FAL_KEY": "a:b"}

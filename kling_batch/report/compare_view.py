@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kling_batch.catalog.registry import by_id
-from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import duration, format_usd, usd_number
+from kling_batch.core.jobs import JSON, Job
+from kling_batch.core.quantities import duration, usd_number
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean, count
 from kling_batch.errors import Problem
 from kling_batch.planning.plan import Plan
-from kling_batch.report.plan_view import is_paid, wall_time
+from kling_batch.report.plan_view import Paid, is_paid, paid_for, wall_time
 from kling_batch.settings import Settings
 
 #: So many of the reasons are listed for each generation.
@@ -41,15 +40,17 @@ class Column:
         """How many jobs it would pay for."""
         return sum(map(is_paid, self.plan.items))
 
-    def kinds(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """Mode and tier → jobs that are paid for, and their price in millionths of a dollar."""
-        jobs: Counter[tuple[str, str]] = Counter()
-        money: Counter[tuple[str, str]] = Counter()
+    def kinds(self) -> dict[tuple[str, str], Paid]:
+        """Mode and tier → jobs that are paid for, and their price."""
+        jobs: dict[tuple[str, str], list[Job]] = {}
         for item in filter(is_paid, self.plan.items):
             kind = (item.job.mode, item.job.tier) if item.job.mode else (item.job.endpoint, "")
-            jobs[kind] += 1
-            money[kind] += item.job.estimate
-        return {kind: (jobs[kind], money[kind]) for kind in jobs}
+            jobs.setdefault(kind, []).append(item.job)
+        return {kind: paid_for(" ".join(filter(None, kind)), jobs[kind]) for kind in jobs}
+
+    def total(self) -> Paid:
+        """All that is paid for, and its price."""
+        return paid_for("total", [item.job for item in self.plan.items if is_paid(item)])
 
     def notes(self) -> list[str]:
         """Why its prices are not exact, each once."""
@@ -85,7 +86,7 @@ def _rows(columns: Sequence[Column]) -> Iterator[list[str]]:
     kinds = [column.kinds() for column in columns]
     for kind in dict.fromkeys(kind for each in kinds for kind in each):
         yield [" ".join(filter(None, kind)), *(_cell(each.get(kind)) for each in kinds)]
-    yield ["total", *(_cell((column.paid, column.plan.cost)) for column in columns)]
+    yield ["total", *(_cell(column.total()) for column in columns)]
     yield ["time, about", *(duration(c.seconds) if c.paid else "" for c in columns)]
     already = [len(column.plan.items) - column.paid for column in columns]
     if any(already):
@@ -94,11 +95,8 @@ def _rows(columns: Sequence[Column]) -> Iterator[list[str]]:
         yield ["cannot be made", *(str(len(column.left_out)) for column in columns)]
 
 
-def _cell(jobs_and_price: tuple[int, int] | None) -> str:
-    if jobs_and_price is None:
-        return "-"
-    jobs, price = jobs_and_price
-    return f"{jobs:,} for {format_usd(price)}"
+def _cell(paid: Paid | None) -> str:
+    return "-" if paid is None else f"{paid.jobs:,} for {paid.most}"
 
 
 def _table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -136,16 +134,18 @@ def _as_json(column: Column) -> JSON:
         "cost_usd": usd_number(column.plan.cost),
         "wall_time_seconds": round(column.seconds),
         "jobs_to_pay": column.paid,
+        "jobs_of_unknown_price": column.total().unknown,
         "jobs_not_paid_again": len(column.plan.items) - column.paid,
         "rows": [
             {
                 "mode": mode if tier else None,
                 "tier": tier or None,
                 "endpoint": None if tier else mode,
-                "jobs": jobs,
-                "cost_usd": usd_number(price),
+                "jobs": paid.jobs,
+                "cost_usd": usd_number(paid.cost),
+                "jobs_of_unknown_price": paid.unknown,
             }
-            for (mode, tier), (jobs, price) in column.kinds().items()
+            for (mode, tier), paid in column.kinds().items()
         ],
         "cannot": list(column.left_out),
         "problems": [

@@ -125,6 +125,7 @@ def _comparison() -> Schema:
             "endpoint": OPTIONAL_TEXT,
             "jobs": WHOLE,
             "cost_usd": USD,
+            "jobs_of_unknown_price": WHOLE,
         }
     )
     model = object_of(
@@ -133,6 +134,7 @@ def _comparison() -> Schema:
             "cost_usd": USD,
             "wall_time_seconds": WHOLE,
             "jobs_to_pay": WHOLE,
+            "jobs_of_unknown_price": WHOLE,
             "jobs_not_paid_again": WHOLE,
             "rows": array(row),
             "cannot": array(TEXT),

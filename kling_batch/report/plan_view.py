@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from kling_batch.catalog.registry import by_id
@@ -92,22 +91,24 @@ class Paid(NamedTuple):
     @property
     def most(self) -> str:
         """The cost as people read it: never zero for what is not known."""
-        if self.unknown == self.jobs:
+        if self.jobs and self.unknown == self.jobs:
             return "unknown"
         return format_usd(self.cost) + (f" and {self.unknown:,} unknown" if self.unknown else "")
 
 
 def paid_by_kind(plan: Plan) -> list[Paid]:
     """What would be paid for, by mode and tier."""
-    jobs: Counter[str] = Counter()
-    money: Counter[str] = Counter()
-    unknown: Counter[str] = Counter()
+    jobs: dict[str, list[Job]] = {}
     for item in filter(is_paid, plan.items):
         kind = f"{item.job.mode} {item.job.tier}".strip() or item.job.endpoint
-        jobs[kind] += 1
-        money[kind] += item.job.estimate
-        unknown[kind] += is_unpriced(item.job)
-    return [Paid(kind, jobs[kind], MicroUSD(money[kind]), unknown[kind]) for kind in sorted(jobs)]
+        jobs.setdefault(kind, []).append(item.job)
+    return [paid_for(kind, jobs[kind]) for kind in sorted(jobs)]
+
+
+def paid_for(kind: str, jobs: Sequence[Job]) -> Paid:
+    """What these jobs cost together."""
+    cost = MicroUSD(sum(job.estimate for job in jobs))
+    return Paid(kind, len(jobs), cost, sum(map(is_unpriced, jobs)))
 
 
 def has_price(item: PlannedJob) -> bool:

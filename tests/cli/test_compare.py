@@ -101,3 +101,17 @@ def test_a_model_that_is_none_and_a_manifest_with_errors_are_reported(workspace:
 
     workspace.videos("id: a, prompt: x, durration: 5")
     assert "trial.yaml:5:" in workspace.invoke("compare", "trial.yaml", code=2)
+
+
+def test_a_price_that_nobody_knows_is_not_shown_as_none(workspace: Workspace) -> None:
+    workspace.videos("id: clip, tier: pro, prompt: a kite, duration: 5")
+
+    told = workspace.invoke("compare", "trial.yaml", "--models", "v1.5,o3")
+
+    rows = {line.split("  ")[0]: line for line in told.splitlines()}
+    for name in ("text-to-video pro", "total"):
+        assert "1 for unknown" in rows[name]
+        assert "$0.00" not in rows[name]
+    found = compared(workspace, "--models", "v1.5,o3")
+    assert [found[each]["jobs_of_unknown_price"] for each in ("v1.5", "o3")] == [1, 0]
+    assert [each["jobs_of_unknown_price"] for each in found["v1.5"]["rows"]] == [1]

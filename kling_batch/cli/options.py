@@ -42,6 +42,8 @@ class TypedPath(click.Path):
         """The path, its home folder filled in."""
         if isinstance(value, str) and value.startswith("~"):
             value = str(typed_path(value))
+        if isinstance(value, str) and is_address(value):
+            self.fail(f"`{value}` is an address; here it is a path on this machine", param, ctx)
         return super().convert(value, param, ctx)
 
 

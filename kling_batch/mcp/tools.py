@@ -7,9 +7,9 @@ here; the run is handed it with `--plan`, and pays for nothing else. Must not kn
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kling_batch.core.jobs import JSON
@@ -44,14 +44,15 @@ class Tools:
         self, manifests: Sequence[str], *, only: str = "", emulator: bool = False
     ) -> dict[str, JSON]:
         """What a run would do and cost; pays nothing. `plan` of the answer allows a run."""
-        draft = self._plans / "draft.json"
-        draft.unlink(missing_ok=True)
-        words = ["plan", *self._inside(manifests), "--json", "--save", str(draft)]
-        answer = await self._ask(*words, *_selection(only), *_service(emulator))
-        made: JSON = None
-        if answer.code == 0 and draft.exists():
-            made = hashlib.sha256(draft.read_bytes()).hexdigest()
-            shutil.move(draft, self._plans / f"{made}.json")
+        inside, made = self._inside(manifests), None
+        # A folder for each call: several may be under way at once.
+        with TemporaryDirectory(dir=self._plans) as folder:
+            draft = Path(folder) / "draft.json"
+            words = ["plan", *inside, "--json", "--save", str(draft)]
+            answer = await self._ask(*words, *_selection(only), *_service(emulator))
+            if answer.code == 0 and draft.exists():
+                made = hashlib.sha256(draft.read_bytes()).hexdigest()
+                draft.replace(self._plans / f"{made}.json")
         return answer.as_json(plan=made, document=answer.values[0] if answer.values else None)
 
     async def status(self, output: str = "") -> dict[str, JSON]:

@@ -98,6 +98,9 @@ def digest_of(path: Path) -> str:
 
     `manifest/inputs.py`, a sibling package, calls `hashlib.file_digest` itself.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # To open a pipe would wait for whoever writes into it.
+        raise OSError(errno.EINVAL, "is no file, but a pipe or a device", str(path))
     with path.open("rb") as file:
         return digest_of_open(file)
 

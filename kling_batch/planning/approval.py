@@ -52,7 +52,8 @@ class Approval:
         if not payable or self.unread is not None:
             return
         if self.confirm is not None:
-            if not self.confirm(plan):
+            # Nothing else is consent; what a function with `async` returns is true, too.
+            if self.confirm(plan) is not True:
                 raise UsageError("not confirmed; nothing was sent")
             return
         if self._bounded_by_money or self.settings.options.yes or self.alarm(plan, ledger):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,6 +74,26 @@ def test_reading_validating_and_planning_pay_nothing(workspace: Workspace, folde
     with_client(folder, use)
 
     assert workspace.charges() == []
+
+
+def test_plans_that_are_made_at_once_are_told_apart(folder: Path) -> None:
+    async def use(client: Any) -> list[Any]:
+        answers: list[Any] = [None, None]
+
+        async def ask(number: int, **words: Any) -> None:
+            answers[number] = await call(client, "plan", manifests=["stills.yaml"], **words)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(ask, 0, only="cat"))
+            tasks.start_soon(partial(ask, 1))
+        return answers
+
+    one, both = with_client(folder, use)
+
+    for answer, jobs in ((one, 1), (both, 2)):
+        kept = json.loads((folder / ".plans" / f"{answer['plan']}.json").read_text())
+        assert kept["cost_usd"] == answer["document"]["cost_usd"] == pytest.approx(0.028 * jobs)
+    assert not list((folder / ".plans").glob("*/"))
 
 
 def test_a_reviewed_plan_is_paid_once_and_a_changed_one_is_refused(

@@ -113,3 +113,12 @@ def test_sizes_where_the_ledger_knows_none(
     with_free(monkeypatch, SPARE + megabytes * 1_000_000 - 1)
     with pytest.raises(UsageError, match=f"usually take {megabytes} MB"):
         targets.check_room(plan, settings, {})
+
+
+@pytest.mark.parametrize("option", ["--ledger", "--junit", "--summary"])
+def test_an_address_is_no_path_on_this_machine(workspace: Workspace, option: str) -> None:
+    told = workspace.invoke("run", "workspace.yaml", option, "s3://bucket/x", code=2)
+
+    assert "`s3://bucket/x` is an address" in told
+    assert not (workspace.folder / "s3:").exists()
+    assert workspace.charges() == []

@@ -731,6 +731,22 @@ def test_a_directory_under_a_final_name_keeps_nobody_else_from_theirs(tmp_path: 
     paid_once(rig, 5)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_a_pipe_under_a_final_name_holds_no_run(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, account())
+    (tmp_path / "test").mkdir()
+    os.mkfifo(tmp_path / "test/job-0.mp4")
+    jobs = make_jobs(2)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.RENDERED, State.SUCCEEDED]
+    (tmp_path / "test/job-0.mp4").unlink()
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUCCEEDED] * 2
+    paid_once(rig, 2)
+
+
 # -- adopted files and several names -----------------------------------------------------------
 
 

@@ -163,6 +163,17 @@ def test_a_plan_that_is_refused_is_not_run(world: World, url: str) -> None:
     assert charges(world) == []
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_what_a_function_with_async_returns_is_no_consent(world: World, url: str) -> None:
+    async def refuse(_plan: Plan) -> bool:
+        return False
+
+    with pytest.raises(UsageError, match="not confirmed; nothing was sent"):
+        run(load("trial.yaml"), Options(emulator=url), approve=refuse)  # type: ignore[arg-type]
+
+    assert charges(world) == []
+
+
 def test_a_variable_that_there_is_not_is_no_option_of_a_command() -> None:
     with pytest.raises(ManifestError) as caught:
         load("trial.yaml", variables={"brnad": "Zeta"})

@@ -209,7 +209,8 @@ def _endpoint(words: _Words, defaults: Collection[str], problems: Collector) -> 
         # A mode that one model alone has means that model.
         (model,) = catalog.models_with(mode)
     wanted = tier
-    if tier is not None and "tier" in defaults and tier not in catalog.tiers_of(mode, model):
+    from_defaults = "tier" in defaults and tier in catalog.tiers()
+    if from_defaults and tier not in catalog.tiers_of(mode, model):
         wanted = None  # a tier from `defaults:` does not apply to a mode without it
     found = catalog.find_exactly(mode, wanted, model)
     if found is None:
@@ -374,17 +375,17 @@ def _raw(
 def _raw_price(
     endpoint_id: str, arguments: dict[str, JSON], price: JSON, problems: Collector
 ) -> Estimate:
-    if (given := _given_price(price, problems)) is not None:
-        return given
-    known = catalog.by_id(endpoint_id)
+    given, known = _given_price(price, problems), catalog.by_id(endpoint_id)
     if known is None:
-        return Estimate(MicroUSD(0), "price unknown")
+        return given or Estimate(MicroUSD(0), "price unknown")
     words = f"`mode: {known.mode}` and `tier: {known.tier}`"
     if known.model != catalog.default_model():
         words = f"`model: {known.model}`, {words}"
     message = f"the catalogue knows this endpoint: {words}"
     problems.warn(("endpoint",), message, "unchecked", "so it would be checked before it is paid")
-    return catalog.estimate(known, catalog.normalise(known, arguments))
+    estimate = catalog.estimate(known, catalog.normalise(known, arguments))
+    # A price that the job says counts beside the published one only where that is lower.
+    return given if given and given.micro >= estimate.micro else estimate
 
 
 def _given_price(price: JSON, problems: Collector) -> Estimate | None:

@@ -14,7 +14,7 @@ from kling_batch.errors import ArgumentPath, Place
 from kling_batch.manifest.frame import OWN_KEYS
 from kling_batch.manifest.inputs import Files
 from kling_batch.manifest.paths import DEFAULT_PATH, PathTemplate, problem_of_id
-from kling_batch.manifest.request import Requests
+from kling_batch.manifest.request import NOT_JSON, Requests
 
 #: Flags that have a name of their own; every other parameter is a `--param`.
 _FLAGS = ("model", "mode", "tier", "prompt", "aspect_ratio", "image_url", "video_url", "take")
@@ -37,6 +37,9 @@ def single(
     for name in sorted(OWN_KEYS):
         if name in arguments:
             collector.error(_place((name,)), f"`{name}` is no parameter", "unknown-parameter")
+    for name in sorted({"model", "mode", "tier"} & arguments.keys()):
+        message = f"`{name}` is an option of its own"
+        collector.error(_place((name,)), message, "conflict", f"write --{name}")
     collector.check()
     values = {**arguments, "model": model, "mode": mode, "tier": tier}
     request, problems = Requests(Files(cwd)).build(values, frozenset())
@@ -61,8 +64,12 @@ def single(
         )
     except InvalidValue as error:
         raise fatal(Place("--output"), error.message, "unsafe-path") from None
+    try:
+        key = job_key(endpoint.id, request.arguments, take)
+    except NOT_JSON as error:
+        raise fatal(Place("command line"), f"cannot be sent as JSON: {error}", "not-json") from None
     job = Job(
-        key=job_key(endpoint.id, request.arguments, take),
+        key=key,
         endpoint=endpoint.id,
         arguments=request.arguments,
         take=take,

@@ -8,7 +8,8 @@ another paid render. Must not know keys or places.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from difflib import get_close_matches
 from operator import itemgetter
 from typing import Any
@@ -61,9 +62,15 @@ def _size(value: object) -> int:
     return value if isinstance(value, int) else 1
 
 
+#: What Python writes for an object that has no text of its own: another at each run.
+_PLACE_IN_MEMORY = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]{6,}>")
+
+
 def _text(value: object) -> object:
     if value is None:
         raise UndefinedError("a variable of it is empty (null)")
+    if not isinstance(value, str | int | float):
+        _plain(value)  # what Python says of anything else differs from run to run
     return value
 
 
@@ -328,6 +335,8 @@ def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> 
         # A template runs what its author wrote: division by zero, text plus number…
         except Exception as error:  # noqa: BLE001
             raise _invalid(f"template: {_sentence(error)}", path) from None
+        if isinstance(value, str) and _PLACE_IN_MEMORY.search(value):
+            raise _invalid("template: it writes an object of Python, not its value", path)
         if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
             raise _invalid("template: more than a million characters", path, "too-long")
         return value
@@ -345,7 +354,14 @@ def _plain(value: object) -> JSON:
         return [_plain(inner) for inner in value]
     if isinstance(value, StrictUndefined):
         str(value)  # raises, and says which name it was
-    raise TypeError(f"the expression gives a {type(value).__name__}, which is no value")
+    hint = ""
+    if callable(value):
+        hint = "; add ()"
+    elif isinstance(value, AbstractSet):
+        hint = "; add | sort | join(', ')"  # its order differs from run to run
+    elif isinstance(value, Iterator):
+        hint = "; add | join(', ')"
+    raise TypeError(f"the expression gives a {type(value).__name__}, which is no value{hint}")
 
 
 def _sentence(error: Exception) -> str:

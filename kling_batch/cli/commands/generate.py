@@ -104,7 +104,11 @@ def _single(
     name: str, mode: str, tier: str | None, given: Mapping[str, str | None], values: dict[str, Any]
 ) -> int:
     arguments = {name: value for name, value in given.items() if value is not None}
-    arguments |= pairs(values["param"], "--param")
+    more = pairs(values["param"], "--param")
+    if both := sorted(arguments.keys() & more.keys()):
+        flag = f"--{both[0].replace('_', '-')}"
+        raise click.UsageError(f"--param {both[0]} and {flag} say the same twice: say one of them")
+    arguments |= more
     batch = operations.single_batch(
         name, mode, tier, arguments, take=values["take"], model=values["model"]
     )

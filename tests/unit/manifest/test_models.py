@@ -167,6 +167,41 @@ def test_the_job_wins_over_a_default_that_says_the_same_in_other_words(
     assert batch(tmp_path, text).jobs[0].arguments["resolution"] == size
 
 
+@pytest.mark.parametrize(
+    "top",
+    [
+        "defaults: {tier: standrad}",
+        "review: {draft: {tier: standrad}, final: {tier: pro}}",
+    ],
+)
+def test_a_tier_that_no_generation_has_is_no_default_to_leave_out(tmp_path, top):
+    text = f"{top}\njobs:\n- {{id: a, mode: text-to-video, prompt: x}}\n"
+
+    assert "there is no tier `standrad` (did you mean `standard`?)" in messages(tmp_path, text)[0]
+
+
+def test_a_price_below_the_published_one_makes_no_room_under_a_cap(tmp_path):
+    text = """\
+    jobs:
+    - {id: a, endpoint: fal-ai/kling-video/o3/pro/text-to-video, price: PRICE, input: {prompt: x}}
+    """
+    published = batch(tmp_path, text.replace("price: PRICE, ", "")).jobs[0].estimate
+
+    for price, expected in (("0.01", published), ("9", parse_usd("9"))):
+        made = batch(tmp_path, text.replace("PRICE", price))
+        assert made.jobs[0].estimate == expected > 0
+        assert "the catalogue knows this endpoint" in made.warnings[0].message
+
+
+def test_a_long_number_is_text_with_all_its_digits(tmp_path):
+    one, two = (f"{10**39 + n}" for n in range(2))
+    text = f"jobs:\n- {{id: {one}, mode: text-to-image, prompt: {two}}}\n"
+
+    (job,) = batch(tmp_path, text).jobs
+
+    assert (job.id, job.arguments["prompt"]) == (one, two)
+
+
 def test_a_default_tier_that_a_mode_lacks_is_left_out(tmp_path):
     text = """\
     defaults: {tier: 4k, mode: text-to-video, prompt: x}

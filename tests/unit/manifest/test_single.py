@@ -70,3 +70,23 @@ def test_paths_start_at_the_working_folder(tmp_path):
 
     assert batch.jobs[0].arguments["image_url"].path == str(tmp_path / "a.png")
     assert batch.place_of(batch.jobs[0], ["body", "image_url"]) == Place("--image-url")
+
+
+@pytest.mark.parametrize("name", ["model", "mode", "tier"])
+def test_what_has_an_option_of_its_own_is_no_parameter(name):
+    told = single_problems({"prompt": "x", name: "standard"})
+
+    assert told == [f"--{name}: `{name}` is an option of its own (write --{name})"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800"])
+def test_what_is_no_json_is_reported(value):
+    told = single_problems({"prompt": "x", "params": {"a": value}})
+
+    assert "cannot be sent as JSON" in told[0]
+
+
+def single_problems(arguments):
+    with pytest.raises(ManifestError) as caught:
+        single("text-to-video", None, arguments, batch="video", id="shot")
+    return [str(problem) for problem in caught.value.problems]

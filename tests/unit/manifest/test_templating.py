@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,3 +160,27 @@ def test_names_are_found_wherever_they_stand():
 @pytest.mark.parametrize("names", [names_in, unguarded_names])
 def test_a_template_that_python_cannot_read_has_no_names(names):
     assert names("{{ %s + a }}" % ("9" * 5000)) == set()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("A {{ a.upper }} b", "add ()"),
+        ("A {{ words | map('upper') }} b", "add | join(', ')"),
+        ("A {{ words | reverse }} b", "add | join(', ')"),
+        ("A {{ {'a': 1, 'b': 2}.keys() - ['c'] }} b", "add | sort | join(', ')"),
+        ("A {{ [a.upper] }} b", "add ()"),
+        ("A {{ a.upper ~ 'x' }} b", "an object of Python"),
+        ("A {{ '%s' % a.upper }} b", "an object of Python"),
+    ],
+)
+def test_what_differs_from_run_to_run_is_no_text(written: str, said: str) -> None:
+    """It would be another paid render each time."""
+    with pytest.raises(InvalidValue, match=re.escape(said)):
+        render(written)
+
+
+def test_values_in_a_text_are_written_as_python_writes_them() -> None:
+    text = "{{ a }} {{ words }} {{ range(2) }} {{ {'k': 1} }} {{ 1.5 }} {{ flag }} <b at 0x1>"
+
+    assert render(text) == "A ['x', 'y'] range(0, 2) {'k': 1} 1.5 True <b at 0x1>"

@@ -378,14 +378,15 @@ def _raw_price(
     given, known = _given_price(price, problems), catalog.by_id(endpoint_id)
     if known is None:
         return given or Estimate(MicroUSD(0), "price unknown")
+    estimate = catalog.estimate(known, catalog.normalise(known, arguments))
+    if given and given.micro >= estimate.micro:  # a lower one would make room under a cap
+        return given
     words = f"`mode: {known.mode}` and `tier: {known.tier}`"
     if known.model != catalog.default_model():
         words = f"`model: {known.model}`, {words}"
     message = f"the catalogue knows this endpoint: {words}"
     problems.warn(("endpoint",), message, "unchecked", "so it would be checked before it is paid")
-    estimate = catalog.estimate(known, catalog.normalise(known, arguments))
-    # A price that the job says counts beside the published one only where that is lower.
-    return given if given and given.micro >= estimate.micro else estimate
+    return estimate
 
 
 def _given_price(price: JSON, problems: Collector) -> Estimate | None:

@@ -6,14 +6,13 @@ an option or by the environment. Every option is repeated unless it is listed in
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from kling_batch.core.command_line import Command, TypedOption
+from kling_batch.core.command_line import Command, TypedOption, quoted
 from kling_batch.core.quantities import exact_usd, rate_text
 
 #: Options of this invocation only: how it is shown and ends, and what it may pay for (`--yes`, and
@@ -74,8 +73,8 @@ def _each(value: Any) -> tuple[Any, ...]:
 
 
 def typed(argument: str) -> str:
-    """An argument as a shell takes it."""
-    return shlex.quote(_argument(argument))
+    """An argument as a shell takes it, on one line."""
+    return quoted(_argument(argument))
 
 
 def _argument(text: str) -> str:

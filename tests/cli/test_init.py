@@ -32,6 +32,15 @@ def test_what_init_prints_can_be_typed(workspace: Workspace, name: str) -> None:
     assert shlex.split(in_comment[1]) in ([name], [f"./{name}"])
 
 
+def test_a_name_of_two_lines_stays_in_its_comment(workspace: Workspace) -> None:
+    told = workspace.invoke("init", "two\nlines.yaml")
+
+    assert "kling-batch run $'two\\012lines.yaml' --emulator" in told
+    text = (workspace.folder / "two\nlines.yaml").read_text()
+    assert "# See what it would cost:" in text
+    assert "kling-batch plan $'two\\012lines.yaml'" in text
+
+
 def test_validate_counts_the_jobs(workspace: Workspace) -> None:
     job = "  - {id: %s, mode: text-to-image, prompt: fox}\n"
     one = workspace.folder / "one.yaml"

@@ -42,8 +42,7 @@ def init(file: Path) -> int:
 def starter_manifest(name: str = "manifest.yaml") -> str:
     """The manifest of the package data, with the commands in its comments for this file name."""
     text = files(kling_batch.cli).joinpath("manifest.yaml").read_text(encoding="utf-8")
-    # A name of two lines would end the comment.
-    return text.replace(" manifest.yaml", f" {name}") if name.isprintable() else text
+    return text.replace(" manifest.yaml", f" {name}")
 
 
 @click.command(epilog="Example: kling-batch schema > kling-batch.schema.json")

@@ -20,7 +20,7 @@ from kling_batch.cli.options import options_of
 from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import KlingBatchError, ManifestError, UsageError
-from kling_batch.ledger.names import LedgerJob
+from kling_batch.ledger.names import LedgerJob, of_several
 from kling_batch.ledger.queries import LastRun, last_run
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import is_trial
@@ -48,10 +48,9 @@ class TypedPlan:
         Raises:
             UsageError: several have one.
         """
-        found = [item for item in self._items if word in (item.job.label, full_name(item))]
+        found = [item for item in self._items if word in (item.job.label, ledger_name(item))]
         if len(found) > 1:
-            names = ", ".join(map(full_name, found))
-            raise UsageError(f"several batches have a job {word!r}: {names}")
+            raise of_several(word, map(ledger_name, found))
         return found[0] if found else None
 
     def missing(self, word: str) -> UsageError:
@@ -61,11 +60,9 @@ class TypedPlan:
 
     def current_of(self, job: LedgerJob, planned: PlannedJob | None) -> Current:
         """What these manifests say about a job of the ledger; `planned`: what `find` has found."""
-        return (
-            _stands(planned, self._sources)
-            if planned
-            else _current(job, self._items, self._sources)
-        )
+        if planned is not None:
+            return _stands(planned, self._sources)
+        return _current(job, self._items, self._sources)
 
 
 def current_of(reader: Reader, job: LedgerJob) -> Current:
@@ -81,8 +78,8 @@ def current_of(reader: Reader, job: LedgerJob) -> Current:
         return Current(as_of=f"{as_of}: {reason}")
 
 
-def full_name(item: PlannedJob) -> str:
-    """The name of a job that no other batch has."""
+def ledger_name(item: PlannedJob) -> str:
+    """The name of a job with its batch, as `ledger.names.find` takes it."""
     return f"{item.job.batch}/{item.job.label}"
 
 

@@ -180,7 +180,6 @@ def _one_emulator(context: click.Context, param: click.Parameter, value: Any) ->
 
     Click takes what was typed first, in its order, and then the environment.
     """
-    name = param.name or ""
     typed = {
         each
         for each in ("emulator", "emulator_url")
@@ -188,7 +187,7 @@ def _one_emulator(context: click.Context, param: click.Parameter, value: Any) ->
     }
     if len(typed) > 1:
         raise click.UsageError("--emulator and --emulator-url are two services: say one of them")
-    return None if typed and name not in typed and name == "emulator_url" else value
+    return None if param.name == "emulator_url" and typed == {"emulator"} else value
 
 
 def schema_option(command: F) -> F:

@@ -7,7 +7,7 @@ the first digits of its key. Must not change an attempt.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from difflib import get_close_matches
 from sqlite3 import Connection
@@ -96,9 +96,13 @@ def find(reader: Reader, word: str) -> LedgerJob:
     if not rows:
         raise UsageError(f"no job {word!r} in {reader.path}{_nearest(reader, name)}")
     if len(rows) > 1:
-        names = ", ".join(f"{row['batch']}/{word}" for row in rows)
-        raise UsageError(f"several batches have a job {word!r}: {names}")
+        raise of_several(word, [f"{row['batch']}/{word}" for row in rows])
     return _named(reader, rows[0])
+
+
+def of_several(word: str, names: Iterable[str]) -> UsageError:
+    """That a name is one in several batches; `names`: what to type instead."""
+    return UsageError(f"several batches have a job {word!r}: {', '.join(names)}")
 
 
 def _take(number: str) -> int:

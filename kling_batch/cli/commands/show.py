@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from kling_batch.cli.current import TypedPlan, current_of, full_name
+from kling_batch.cli.current import TypedPlan, current_of, ledger_name
 from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.options import JOB, PATH, ledger_options
 from kling_batch.errors import ExitCode, KlingBatchError, UsageError
@@ -99,7 +99,7 @@ def _known(
 def _find_planned(reader: Reader, planned: PlannedJob) -> LedgerJob:
     """By its name; where no run had this manifest yet, by the render that it names."""
     try:
-        return find(reader, full_name(planned))
+        return find(reader, ledger_name(planned))
     except UsageError:
         if not reader.attempts_of(planned.job.key):
             raise

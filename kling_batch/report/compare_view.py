@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kling_batch.catalog.registry import by_id
-from kling_batch.core.jobs import JSON, Job
+from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import duration, usd_number
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean, count
 from kling_batch.errors import Problem
 from kling_batch.planning.plan import Plan
-from kling_batch.report.plan_view import Paid, is_paid, paid_for, wall_time
+from kling_batch.report.plan_view import Paid, is_paid, paid_by_words, paid_for, wall_time
 from kling_batch.settings import Settings
 
 #: So many of the reasons are listed for each generation.
@@ -36,20 +36,8 @@ class Column:
         return wall_time(self.plan, self.settings, self.history)
 
     @property
-    def paid(self) -> int:
-        """How many jobs it would pay for."""
-        return sum(map(is_paid, self.plan.items))
-
-    def kinds(self) -> dict[tuple[str, str], Paid]:
-        """Mode and tier → jobs that are paid for, and their price."""
-        jobs: dict[tuple[str, str], list[Job]] = {}
-        for item in filter(is_paid, self.plan.items):
-            kind = (item.job.mode, item.job.tier) if item.job.mode else (item.job.endpoint, "")
-            jobs.setdefault(kind, []).append(item.job)
-        return {kind: paid_for(" ".join(filter(None, kind)), jobs[kind]) for kind in jobs}
-
-    def total(self) -> Paid:
-        """All that is paid for, and its price."""
+    def paid(self) -> Paid:
+        """All that it would pay for."""
         return paid_for("total", [item.job for item in self.plan.items if is_paid(item)])
 
     def notes(self) -> list[str]:
@@ -83,12 +71,14 @@ def _paragraphs(table: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _rows(columns: Sequence[Column]) -> Iterator[list[str]]:
     yield ["", *(column.model for column in columns)]
-    kinds = [column.kinds() for column in columns]
+    kinds = [paid_by_words(column.plan) for column in columns]
+    totals = [column.paid for column in columns]
     for kind in dict.fromkeys(kind for each in kinds for kind in each):
         yield [" ".join(filter(None, kind)), *(_cell(each.get(kind)) for each in kinds)]
-    yield ["total", *(_cell(column.total()) for column in columns)]
-    yield ["time, about", *(duration(c.seconds) if c.paid else "" for c in columns)]
-    already = [len(column.plan.items) - column.paid for column in columns]
+    yield ["total", *map(_cell, totals)]
+    times = zip(columns, totals, strict=True)
+    yield ["time, about", *(duration(c.seconds) if total.jobs else "" for c, total in times)]
+    already = [len(c.plan.items) - t.jobs for c, t in zip(columns, totals, strict=True)]
     if any(already):
         yield ["not paid again", *(str(number) for number in already)]
     if any(column.left_out for column in columns):
@@ -129,13 +119,14 @@ def as_json(columns: Sequence[Column]) -> JSON:
 
 
 def _as_json(column: Column) -> JSON:
+    total = column.paid
     return {
         "model": column.model,
         "cost_usd": usd_number(column.plan.cost),
         "wall_time_seconds": round(column.seconds),
-        "jobs_to_pay": column.paid,
-        "jobs_of_unknown_price": column.total().unknown,
-        "jobs_not_paid_again": len(column.plan.items) - column.paid,
+        "jobs_to_pay": total.jobs,
+        "jobs_of_unknown_price": total.unknown,
+        "jobs_not_paid_again": len(column.plan.items) - total.jobs,
         "rows": [
             {
                 "mode": mode if tier else None,
@@ -145,7 +136,7 @@ def _as_json(column: Column) -> JSON:
                 "cost_usd": usd_number(paid.cost),
                 "jobs_of_unknown_price": paid.unknown,
             }
-            for (mode, tier), paid in column.kinds().items()
+            for (mode, tier), paid in paid_by_words(column.plan).items()
         ],
         "cannot": list(column.left_out),
         "problems": [

@@ -98,11 +98,16 @@ class Paid(NamedTuple):
 
 def paid_by_kind(plan: Plan) -> list[Paid]:
     """What would be paid for, by mode and tier."""
-    jobs: dict[str, list[Job]] = {}
+    return sorted(paid_by_words(plan).values())
+
+
+def paid_by_words(plan: Plan) -> dict[tuple[str, str], Paid]:
+    """The same by mode and tier as two words, in the plan's order; an endpoint's has no tier."""
+    jobs: dict[tuple[str, str], list[Job]] = {}
     for item in filter(is_paid, plan.items):
-        kind = f"{item.job.mode} {item.job.tier}".strip() or item.job.endpoint
-        jobs.setdefault(kind, []).append(item.job)
-    return [paid_for(kind, jobs[kind]) for kind in sorted(jobs)]
+        words = (item.job.mode, item.job.tier) if item.job.mode else (item.job.endpoint, "")
+        jobs.setdefault(words, []).append(item.job)
+    return {words: paid_for(" ".join(filter(None, words)), jobs[words]) for words in jobs}
 
 
 def paid_for(kind: str, jobs: Sequence[Job]) -> Paid:

@@ -36,11 +36,9 @@ def unread_key_file(folder: Path | None = None) -> str:
     """Why the `.env` gives no key; empty where there is none, or it says nothing about one."""
     path = _path(folder)
     try:
-        text = path.read_text("utf-8-sig")
+        text = path.read_text("utf-8-sig") if path.is_file() else ""
     except UnicodeDecodeError:
         return "the .env file here is not UTF-8 text; save it as that"
-    except FileNotFoundError:
-        return ""
     except OSError as error:
         return f"the .env file here cannot be read ({error.strerror})"
     if _LINE.search(text):

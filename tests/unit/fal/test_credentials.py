@@ -11,7 +11,7 @@ from support.process import environment
 
 from kling_batch.errors import AuthError
 from kling_batch.fal.credentials import authorization
-from kling_batch.fal.key_file import KEYS, key_file_warning, read_key_file
+from kling_batch.fal.key_file import KEYS, key_file_warning, read_key_file, unread_key_file
 
 SECRET = "key-id:very-secret"
 MANIFEST = "version: 1\ndefaults: {mode: text-to-image}\njobs:\n  - {id: a, prompt: x}\n"
@@ -176,3 +176,9 @@ def test_a_mark_before_the_text_is_no_part_of_the_name(
     read_key_file(tmp_path)
 
     assert os.environ == {"FAL_KEY": "a:b"}
+
+
+def test_a_folder_called_like_the_key_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()  # as a virtual environment often is
+
+    assert unread_key_file(tmp_path) == ""

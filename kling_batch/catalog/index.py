@@ -45,6 +45,14 @@ class Index:
         return {endpoint.id: endpoint for endpoint in reversed(ordered)}
 
     @cached_property
+    def tiers(self) -> tuple[str, ...]:
+        """Every tier of any endpoint."""
+        known = {each.tier for each in self.endpoints}
+        return tuple(
+            sorted(known, key=lambda tier: (_TIERS.index(tier) if tier in _TIERS else 9, tier))
+        )
+
+    @cached_property
     def users(self) -> Mapping[str, tuple[Endpoint, ...]]:
         """Parameter name, sorted → the endpoints that take it, also as another name."""
         found: dict[str, list[Endpoint]] = {}
@@ -87,10 +95,7 @@ def modes(model: str | None = None) -> tuple[str, ...]:
 
 def tiers() -> tuple[str, ...]:
     """Every tier of any endpoint."""
-    known = {each.tier for each in endpoints()}
-    return tuple(
-        sorted(known, key=lambda tier: (_TIERS.index(tier) if tier in _TIERS else 9, tier))
-    )
+    return index().tiers
 
 
 def tiers_of(mode: str, model: str | None = None) -> tuple[str, ...]:

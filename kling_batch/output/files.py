@@ -11,7 +11,7 @@ from enum import Enum, auto
 from hashlib import file_digest
 from io import BufferedIOBase, FileIO
 from pathlib import Path
-from stat import S_ISLNK
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 #: Bytes left free on the disk: the ledger must still be able to record what happened.
 SPARE = 64 * 1024**2
@@ -98,7 +98,8 @@ def digest_of(path: Path) -> str:
 
     `manifest/inputs.py`, a sibling package, calls `hashlib.file_digest` itself.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    mode = path.stat().st_mode
+    if not (S_ISREG(mode) or S_ISDIR(mode)):
         # To open a pipe would wait for whoever writes into it.
         raise OSError(errno.EINVAL, "is no file, but a pipe or a device", str(path))
     with path.open("rb") as file:

@@ -95,7 +95,7 @@ def _text(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Colle
     if isinstance(value, str):
         text = value.strip()
     elif _is_number(value):
-        text = str(value) if isinstance(value, int) else show(value)  # all of its digits
+        text = json.dumps(value)  # all of its digits
     else:
         return _wrong_type(parameter, value, path, problems, "text")
     if not text:

@@ -6,6 +6,7 @@ A reader raises `InvalidValue` with a message that continues the name of the key
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 
@@ -71,7 +72,7 @@ def text(value: JSON) -> str:
     """Text that is not empty; a number counts as its digits."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InvalidValue(f"must be text, not {show(value)}")
-    written = show(value) if isinstance(value, float) else str(value).strip()
+    written = value.strip() if isinstance(value, str) else json.dumps(value)
     if not written or "\x00" in written:
         raise InvalidValue("contains a NUL character" if written else "must not be empty")
     if not written.isascii() and _HALF.search(written):

@@ -74,19 +74,14 @@ def test_paths_start_at_the_working_folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["model", "mode", "tier"])
 def test_what_has_an_option_of_its_own_is_no_parameter(name):
-    told = single_problems({"prompt": "x", name: "standard"})
+    arguments = {"prompt": "x", name: "standard"}
+    with pytest.raises(ManifestError) as caught:
+        single("text-to-video", None, arguments, batch="video", id="shot")
 
+    told = [str(problem) for problem in caught.value.problems]
     assert told == [f"--{name}: `{name}` is an option of its own (write --{name})"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), "\ud800"])
 def test_what_is_no_json_is_reported(value):
-    told = single_problems({"prompt": "x", "params": {"a": value}})
-
-    assert "cannot be sent as JSON" in told[0]
-
-
-def single_problems(arguments):
-    with pytest.raises(ManifestError) as caught:
-        single("text-to-video", None, arguments, batch="video", id="shot")
-    return [str(problem) for problem in caught.value.problems]
+    assert "cannot be sent as JSON" in messages(prompt="x", params={"a": value})[0]

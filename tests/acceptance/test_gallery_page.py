@@ -164,7 +164,9 @@ def test_the_viewer_plays_on_demand_and_space_pauses(tab: Tab) -> None:
     tab.wait("!document.querySelector('.stage video').paused")
     tab.press("m")
     tab.wait("!document.querySelector('.stage video').muted")
+    tab.page.mouse.move(2, 2)  # over a card its preview would begin as soon as the viewer is gone
     tab.press("Escape")
+    tab.page.wait_for_timeout(400)  # longer than a preview waits for a resting pointer
     tab.wait("!document.querySelector('video')")
 
 

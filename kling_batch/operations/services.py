@@ -22,7 +22,7 @@ from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.account import AccountUse
-from kling_batch.planning.coverage import Coverage, coverage_of
+from kling_batch.planning.coverage import Coverage, coverage_of, recovered_money
 from kling_batch.planning.plan import Action, Plan
 from kling_batch.settings import Settings
 
@@ -61,7 +61,7 @@ def caps_now(
     answer = look() if budget.account is not None else None
     bills = answer if isinstance(answer, AccountBills) else None
     caps = budget.caps if bills is None else budget.with_bills(bills)
-    committed, ratios = _committed_now(reader)
+    committed, ratios = _committed_now(reader, plan)
     coverage = coverage_of(plan, caps, committed, ratios)
     if budget.account is None:
         return CapsNow(coverage, None)
@@ -70,24 +70,39 @@ def caps_now(
 
 
 def _committed_now(
-    reader: Reader | None,
+    reader: Reader | None, plan: Plan
 ) -> tuple[Callable[[Cap], MicroUSD], Mapping[str, float]]:
-    """What counts against a cap now, and the ratios by which renders exceed their estimates."""
-    if reader is None:
-        return lambda cap: MicroUSD(0) if cap.bills is None else cap.bills.total, {}
-    known = reader.highest_cost_ratios().items()
+    """What counts against a cap before the first payment of a plan, and the cost ratios.
+
+    The ratios are those by which renders have exceeded their estimates.
+    """
+    known = reader.highest_cost_ratios().items() if reader is not None else ()
     ratios = {endpoint: ratio for endpoint, ratio in known if ratio > ROUNDING}
-    sums = CapSums(reader)
+    recorded = _recorded_sums(reader, ratios)
 
     def committed(cap: Cap) -> MicroUSD:
         since = "" if cap.window is None else format_time(now() - cap.window)
+        return MicroUSD(recorded(cap, since) + recovered_money(plan, cap, since, ratios))
+
+    return committed, ratios
+
+
+def _recorded_sums(
+    reader: Reader | None, ratios: Mapping[str, float]
+) -> Callable[[Cap, str], MicroUSD]:
+    """What a ledger has that counts against a cap, from a time on."""
+    if reader is None:
+        return lambda cap, _: MicroUSD(0) if cap.bills is None else cap.bills.total
+    sums = CapSums(reader)
+
+    def recorded(cap: Cap, since: str) -> MicroUSD:
         try:
             return sums.committed(cap, since, ratios)
         except LedgerError:  # a ledger of an older version, which the next run upgrades
             own = reader.committed(cap.batches, since or None, cap.key)
             return own if cap.bills is None else MicroUSD(own + cap.bills.total)
 
-    return committed, ratios
+    return recorded
 
 
 def counted_by_caps(ledger: Ledger, settings: Settings) -> MicroUSD | None:

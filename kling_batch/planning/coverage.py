@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
+from kling_batch.core.jobs import Job
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
+from kling_batch.core.recovery import Recovery
 from kling_batch.core.text import count
 from kling_batch.planning.plan import Action, Plan
 
@@ -39,7 +42,7 @@ def coverage_of(
     Args:
         plan: of the run.
         caps: in force.
-        committed: what already counts against a cap.
+        committed: what counts against a cap before the first payment, `recovered_money` included.
         ratios: by endpoint, how many times its estimate a render has cost.
     """
     paid = [item.job for item in plan.items if item.action is Action.SUBMIT and not item.duplicate]
@@ -63,3 +66,42 @@ def coverage_of(
             fitting += 1
             spent |= {cap: MicroUSD(spent[cap] + needed) for cap in mine}
     return Coverage(jobs=fitting, of=len(paid), caps=tuple(reached)) if reached else None
+
+
+def recovered_money(plan: Plan, cap: Cap, since: str, ratios: Mapping[str, float]) -> MicroUSD:
+    """What the renders that a run is about to recover will count against a cap.
+
+    They are recorded before anything is paid for, and count from then on as the ledger counts
+    attempts: by what was billed, or by an estimate that is never below the present one.
+
+    Args:
+        plan: of the run.
+        cap: that they may count against.
+        since: start of the cap's window; empty where it has none.
+        ratios: by endpoint, how many times its estimate a render has cost.
+    """
+    total = 0
+    for item in plan.items:
+        found = item.found
+        if found is None or not found.paid or not cap.covers(item.job):
+            continue
+        if _in_window(found, cap, since):
+            total += _counted(found, item.job, ratios)
+    return MicroUSD(total)
+
+
+def _in_window(found: Recovery, cap: Cap, since: str) -> bool:
+    if cap.bills is None:
+        return not found.since or found.since >= since
+    if found.request_id in cap.bills.requests:
+        return False  # its bill is in their total, or older than the window
+    if not found.files or not found.rendered_at:
+        return True  # its bill may come at any time
+    return max(found.since, found.rendered_at) >= since
+
+
+def _counted(found: Recovery, job: Job, ratios: Mapping[str, float]) -> int:
+    estimate = max(found.estimate, job.estimate)
+    if found.cost is not None:
+        return max(found.cost, estimate)
+    return ceil(estimate * max(1.0, ratios.get(job.endpoint, 1.0)))

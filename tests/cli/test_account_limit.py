@@ -39,6 +39,23 @@ def test_what_other_machines_were_billed_stops_this_one(workspace: Workspace) ->
     assert "a day later, or after raising account_max_per_day" in told
 
 
+def test_a_render_about_to_be_recovered_is_counted_once(workspace: Workspace) -> None:
+    """It is among the bills already: the limit covers one more job beside it."""
+    workspace.world.settings.admin_keys = frozenset({"none"})
+    workspace.run("--only", "one")
+    for path in (workspace.folder / "outputs").glob("ledger.db*"):
+        path.unlink()
+    workspace.put(LIMITED.replace("0.05", "0.06"))
+
+    told = workspace.plan()
+
+    assert "1 recover" in told
+    assert "$0.03 billed to the account in 24 hours, $0.00 out here" in told
+    assert "covers" not in told
+    workspace.run()
+    assert len(workspace.world.books.accepted) == 2
+
+
 def test_a_key_without_the_right_pays_nothing(workspace: Workspace) -> None:
     workspace.put(LIMITED)
 

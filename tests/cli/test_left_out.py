@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,31 @@ def test_a_cap_below_the_plan_says_before_paying_how_far_it_reaches(workspace: W
 
     assert "covers 0 of 3 jobs" in workspace.plan(*words, manifest="trial.yaml")
     assert "covers" not in workspace.invoke("plan", "trial.yaml", "--max-cost", "2.10")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "covered"), [(0, "0 of 2"), (2 * 86_400, "1 of 2")], ids=["today", "earlier"]
+)
+def test_a_render_about_to_be_recovered_counts_before_it_is(
+    workspace: Workspace, seconds: int, covered: str
+) -> None:
+    """Paid for under a ledger that is lost; a cap of a day counts it by the day it was paid."""
+    workspace.videos(*CLIPS[:1])
+    workspace.run(manifest="trial.yaml")
+    for path in (workspace.folder / "outputs").glob("ledger.db*"):
+        path.unlink()
+    (sidecar,) = workspace.folder.glob("outputs/**/*.mp4.json")
+    known = json.loads(sidecar.read_text())
+    paid = datetime.fromisoformat(known["submitted_at"]) - timedelta(seconds=seconds)
+    sidecar.write_text(json.dumps({**known, "submitted_at": paid.isoformat()}))
+    workspace.videos(*CLIPS[:3], head="limits: {max_cost_per_day: 0.80}\n")
+
+    planned = workspace.plan(manifest="trial.yaml")
+    told = workspace.run(manifest="trial.yaml", code=4)
+
+    assert f"max_cost_per_day covers {covered} jobs to pay for" in planned
+    assert f"max_cost_per_day covers {covered} jobs to pay for" in told.partition("recovered:")[0]
+    assert len(workspace.prompts()) == 1 + int(covered[0])
 
 
 def test_each_batch_is_counted_under_its_own_cap(workspace: Workspace) -> None:

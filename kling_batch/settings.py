@@ -43,10 +43,6 @@ DEFAULT_CONCURRENCY = 8
 LEAST_DEFAULT_RATE = 10.0
 #: Seconds back in which paid requests are looked for in fal's list, where the manifest sets none.
 DEFAULT_REUSE = 7 * 86400.0
-#: Addresses for notifications beside those of the manifests, separated by blanks.
-NOTIFY_VARIABLE = "KLING_BATCH_NOTIFY"
-#: `0`: a run starts no commands of a manifest, and tells nobody whom one names.
-HOOKS_VARIABLE = "KLING_BATCH_HOOKS"
 
 T = TypeVar("T")
 

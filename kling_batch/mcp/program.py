@@ -21,9 +21,9 @@ from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.text import TextReceiveStream
 
 from kling_batch.core.jobs import JSON
+from kling_batch.core.programs import HOOKS_VARIABLE
 from kling_batch.core.text import clean
 from kling_batch.errors import EXIT_MEANINGS, ExitCode
-from kling_batch.settings import HOOKS_VARIABLE
 
 #: Characters of standard error that are passed on: its end says what happened.
 MESSAGES = 4_000

@@ -19,19 +19,17 @@ from anyio.abc import Process, TaskGroup, TaskStatus
 
 from kling_batch.core.events import EventKind, Pace, RunEvent
 from kling_batch.core.jobs import JSON, Batch
+from kling_batch.core.programs import HOOKS_VARIABLE, are_forbidden, without_secrets
 from kling_batch.core.quantities import format_time
 from kling_batch.core.text import count
 from kling_batch.operations.services import now
 from kling_batch.report.display.ndjson import event_record
 from kling_batch.report.run_report import RunReport, RunStarted
-from kling_batch.settings import HOOKS_VARIABLE, NOTIFY_VARIABLE
 
 #: Hooks at once: a thousand saved files must not become a thousand processes.
 PARALLEL = 4
 #: Seconds that one hook may take, and that the end of a run waits for all that are left.
 SECONDS = 60.0
-#: What a hook does not inherit.
-WITHHELD = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET", NOTIFY_VARIABLE)
 #: Characters of what a hook says on its standard error that are kept for the warning.
 _TAIL = 2000
 
@@ -59,7 +57,7 @@ class Hooks:
         """Nothing runs yet."""
         self._batches = batches
         self._tell = warn
-        self._environ = {name: each for name, each in environ.items() if name not in WITHHELD}
+        self._environ = without_secrets(environ)
         self._running: set[Process] = set()
         self._warned: set[str] = set()
         self._left = 0
@@ -178,7 +176,7 @@ def hooks_of(
     batches: Sequence[Batch], warn: Callable[[str], None], environ: Mapping[str, str]
 ) -> Hooks | None:
     """The hooks of these manifests; None where they have none, or none may run."""
-    if environ.get(HOOKS_VARIABLE) == "0" or not _any_hooks(batches):
+    if are_forbidden(environ) or not _any_hooks(batches):
         return None
     return Hooks(batches, warn, environ)
 
@@ -186,7 +184,7 @@ def hooks_of(
 def left_out(batches: Sequence[Batch], environ: Mapping[str, str]) -> list[str]:
     """That the environment forbids what these manifests start or whom they tell."""
     wanted = _any_hooks(batches) or any(batch.notify for batch in batches)
-    if environ.get(HOOKS_VARIABLE) != "0" or not wanted:
+    if not are_forbidden(environ) or not wanted:
         return []
     return [f"`hooks` and `notify` of the manifest are left out: {HOOKS_VARIABLE}=0"]
 

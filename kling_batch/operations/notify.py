@@ -17,10 +17,10 @@ import anyio
 import anyio.to_thread
 
 from kling_batch.core.jobs import Batch
+from kling_batch.core.programs import NOTIFY_VARIABLE, are_forbidden
 from kling_batch.errors import ExitCode
 from kling_batch.report.run_report import RunReport
 from kling_batch.report.summary import closing
-from kling_batch.settings import HOOKS_VARIABLE, NOTIFY_VARIABLE
 
 #: Seconds for all addresses together.
 SECONDS = 60.0
@@ -44,7 +44,7 @@ def unset_variables(batches: Sequence[Batch], environ: Mapping[str, str]) -> lis
 
 def _given(batches: Sequence[Batch], environ: Mapping[str, str]) -> list[str]:
     """What the manifests name, unless the environment forbids it."""
-    if environ.get(HOOKS_VARIABLE) == "0":
+    if are_forbidden(environ):
         return []
     return [address for batch in batches for address in batch.notify]
 

@@ -16,6 +16,7 @@ from kling_batch import __version__
 from kling_batch.core.command_line import Command
 from kling_batch.core.events import RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
+from kling_batch.core.programs import NOTIFY_VARIABLE
 from kling_batch.core.urls import without_signatures
 from kling_batch.errors import ExitCode, KlingBatchError, LedgerError
 from kling_batch.ledger.ledger import Ledger
@@ -40,7 +41,7 @@ from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.display.base import Display
 from kling_batch.report.run_report import RunReport
-from kling_batch.settings import NOTIFY_VARIABLE, RunOptions, resolve
+from kling_batch.settings import RunOptions, resolve
 
 
 @dataclass(slots=True, kw_only=True)

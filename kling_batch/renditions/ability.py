@@ -6,8 +6,10 @@ The codecs are imported when a recipe needs them.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
+from kling_batch.core.programs import HOOKS_VARIABLE, are_forbidden
 from kling_batch.core.recipes import Kind, Recipe
 
 
@@ -16,6 +18,8 @@ def lack_of(recipe: Recipe) -> str:
     plain = json.loads(recipe.text)
     match recipe.kind:
         case Kind.COMMAND:
+            if left_out := command_left_out():
+                return left_out
             program = plain["command"][0]
             return "" if shutil.which(program) else f"there is no program `{program}` here"
         case Kind.STILL | Kind.STRIP:
@@ -28,3 +32,8 @@ def lack_of(recipe: Recipe) -> str:
 
             encoder = missing_encoder(plain)
             return f"this installation of PyAV has no encoder {encoder}" if encoder else ""
+
+
+def command_left_out() -> str:
+    """That the environment forbids the commands of recipes, as a clause; empty: it does not."""
+    return f"its command is left out: {HOOKS_VARIABLE}=0" if are_forbidden(os.environ) else ""

@@ -12,16 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from kling_batch.core.programs import without_secrets
 from kling_batch.core.recipes import INPUT, OUTPUT
 from kling_batch.renditions.geometry import RenditionError
-
-#: What no program inherits: the key of fal, and addresses that are secrets.
-_WITHHELD = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET", "KLING_BATCH_NOTIFY")
-
-
-def without_keys(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what no program of the user's may have."""
-    return {name: value for name, value in environ.items() if name not in _WITHHELD}
 
 
 def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> None:
@@ -40,7 +33,7 @@ def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> Non
                 stdout=told,
                 stderr=told,
                 timeout=limit,
-                env=without_keys(os.environ),
+                env=without_secrets(os.environ),
                 check=False,
             )
         except subprocess.TimeoutExpired:

@@ -21,7 +21,7 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from kling_batch.renditions.command import without_keys
+from kling_batch.core.programs import without_secrets
 from kling_batch.renditions.make import Made, remove_leftovers
 
 #: Bytes of one answer at most.
@@ -99,7 +99,7 @@ class WorkerPool:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**without_keys(os.environ), "SVT_LOG": "0", "PYTHONUTF8": "1"},
+            env={**without_secrets(os.environ), "SVT_LOG": "0", "PYTHONUTF8": "1"},
             start_new_session=True,
         )
         worker = _Worker(process)

@@ -76,6 +76,23 @@ def test_reading_validating_and_planning_pay_nothing(workspace: Workspace, folde
     assert workspace.charges() == []
 
 
+@pytest.mark.parametrize("output", ["../elsewhere", "/tmp/elsewhere", "link/deep"])
+def test_a_manifest_that_writes_outside_the_folder_is_not_run(
+    workspace: Workspace, folder: Path, tmp_path_factory: pytest.TempPathFactory, output: str
+) -> None:
+    (folder / "link").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    (folder / "stills.yaml").write_text(f"output: {output}\n{MANIFEST}")
+
+    async def use(client: Any) -> None:
+        for tool, more in (("plan", {}), ("collect", {}), ("run", {"emulator": True})):
+            with pytest.raises(ValueError, match=r"its output .* is not inside"):
+                await call(client, tool, manifests=["stills.yaml"], **more)
+
+    with_client(folder, use)
+
+    assert workspace.prompts() == []
+
+
 def test_plans_that_are_made_at_once_are_told_apart(folder: Path) -> None:
     async def use(client: Any) -> list[Any]:
         answers: list[Any] = [None, None]

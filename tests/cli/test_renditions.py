@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from support.cli import HERO, OTHER, Workspace
+from support.cli import HERO, OTHER, Workspace, run_command
+from support.process import environment
 
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.renditions import current_renditions
@@ -251,6 +252,34 @@ def test_what_cannot_be_made_is_reported_before_anything_is_paid(workspace: Work
     assert "webm cannot hold h264" in workspace.invoke("validate", workspace.file, code=2)
     assert "webm cannot hold h264" in workspace.run(code=2)
     assert workspace.charges() == []
+
+
+def test_the_environment_can_leave_the_commands_of_a_manifest_out(workspace: Workspace) -> None:
+    """Whoever starts them: a run, the command, or a repair of what was made before."""
+    code = "import sys; open(sys.argv[2], 'w').write('x'); open('started', 'a').write('x')"
+    put(workspace, HERO, renditions={"raw": {"command": python(code), "ext": ".bin"}, **POSTER})
+    service = ("--emulator-url", workspace.url)
+    reason = "its command is left out: KLING_BATCH_HOOKS=0"
+
+    def forbidden(*words: str, code: int = 0) -> str:
+        env = {**environment(), "KLING_BATCH_HOOKS": "0"}
+        done = run_command(*words, cwd=workspace.folder, env=env)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    said = forbidden("run", workspace.file, *service)
+    assert f"the rendition `raw` cannot be made: {reason}" in said
+    assert "renditions: 1 made" in said
+    assert reason in forbidden("renditions", workspace.file)
+    assert "nothing to do" in forbidden("run", workspace.file, *service)
+    assert files(workspace) == {"hero.png", "hero.poster.jpg"}
+    assert not (workspace.folder / "started").exists()
+
+    workspace.run()
+    assert (workspace.folder / "started").read_text() == "x"
+    (folder_of(workspace) / "hero.raw.bin").unlink()
+    assert f"hero.png, raw: {reason}" in forbidden("verify", "--repair", code=1)
+    assert (workspace.folder / "started").read_text() == "x"
 
 
 # -- the command -----------------------------------------------------------------------------------

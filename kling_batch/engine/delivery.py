@@ -32,10 +32,12 @@ from kling_batch.engine.name_locks import NameLocks
 from kling_batch.fal.responses import files_in
 from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Placed
+from kling_batch.ledger.renditions import renditions_of
+from kling_batch.output.file_store import renditions_in, with_rendition
 from kling_batch.output.files import write_synced
-from kling_batch.output.sidecar import Part, sidecar
+from kling_batch.output.sidecar import Part, rendition_record, sidecar
 from kling_batch.output.spool import BETWEEN
-from kling_batch.output.store import OutputStore, sidecar_of
+from kling_batch.output.store import OutputStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ class Delivery:
                 final,
                 token=token,
                 sha256=file.sha256,
-                record=self._sidecar(attempt, job, file),
+                record=self._sidecar(attempt, job, file, store.stored(final)),
                 superseded=self._supersede_in_loop,
             )
             self._context.ledger.place(attempt.id, file.index, path)
@@ -253,10 +255,23 @@ class Delivery:
         store = self._context.store
         final = store.located(file.path)
         temporary = store.temporary(final, token_of(attempt), file.index)
-        record = self._sidecar(attempt, job, file)
+        record = self._sidecar(attempt, job, file, file.path)
         await self._run(store.write_sidecar, final, record, temporary)
 
-    def _sidecar(self, attempt: Attempt, job: Job, file: File) -> JSON:
+    async def _is_described(self, file: File, final: Location) -> bool:
+        """Whether the sidecar beside a file is its record, with what was made of it."""
+        known = await self._run(self._context.store.sidecar, final, file.sha256)
+        made = self._renditions(file.path, file.sha256)
+        return bool(known) and renditions_in(known).keys() >= made.keys()
+
+    def _renditions(self, path: str, sha256: str) -> dict[str, JSON]:
+        """What was made of a file, by name, as its sidecar says it."""
+        rows = renditions_of(self._context.ledger, [path]).values()
+        made = (row for row in rows if row.sha256 is not None and row.source_sha256 == sha256)
+        return {row.name: rendition_record(row) for row in made}
+
+    def _sidecar(self, attempt: Attempt, job: Job, file: File, path: str) -> JSON:
+        """The record of a file that is here, under one of its stored names."""
         item = Fetched(
             temporary=file.path,
             sha256=file.sha256,
@@ -264,7 +279,10 @@ class Delivery:
             ext=file.ext,
             content_type=file.content_type,
         )
-        return self._record_of(attempt, job, file.index, item, file.url or "")
+        record = self._record_of(attempt, job, file.index, item, file.url or "")
+        for name, made in self._renditions(path, file.sha256).items():
+            record = with_rendition(record, name, made)
+        return record
 
     def _record_of(self, attempt: Attempt, job: Job, index: int, item: Fetched, url: str) -> JSON:
         outputs = max(1, len(files_in(attempt.output)))
@@ -291,7 +309,7 @@ class Delivery:
                 if source is not None and await self._intact([file]) is None:
                     store.make_folder(final)
                     await self._copy(attempt, job, file, source, final)
-                elif await self._run(store.size, sidecar_of(final)) is None:
+                elif not await self._is_described(file, final):
                     await self._write_sidecar(attempt, job, file)
         return attempt.state
 

@@ -10,8 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import PurePosixPath
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -33,6 +32,7 @@ from kling_batch.ledger.renditions import (
 from kling_batch.operations.rendition_files import RenditionFiles
 from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_of, unwanted
 from kling_batch.output.files import describe_error
+from kling_batch.output.sidecar import rendition_record
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import FileWorker
 from kling_batch.renditions.ability import command_left_out
@@ -285,7 +285,7 @@ class Renditions:
 
     async def _keep(self, task: Task, made: Made) -> None:
         """Note in sidecar and ledger what was made."""
-        await self._files.place(task, made, _record(task, made))
+        await self._files.place(task, made, rendition_record(task.wanted._replace(**made)))
         end_rendition(self._ledger, task.wanted.path, **made)
         self._made(task, made)
 
@@ -314,16 +314,3 @@ class Renditions:
 
 def _count(item: Job | Group) -> int:
     return 1 if isinstance(item, Job) else len(item)
-
-
-def _record(task: Task, made: Made) -> dict[str, Any]:
-    """What the sidecar of a file says of a rendition."""
-    recipe = json.loads(task.recipe.text)
-    if "command" in recipe:
-        recipe["command"] = recipe["command"][:1]  # sidecars are published; words may be secrets
-    return {
-        "file": PurePosixPath(task.wanted.path).name,
-        "recipe": recipe,
-        "recipe_digest": task.wanted.recipe_digest,
-        **made,
-    }

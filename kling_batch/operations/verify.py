@@ -108,14 +108,14 @@ def _files(files: list[File], adopted: set[int], store: OutputStore) -> Iterator
         repair = None if file.superseded or file.attempt_id in adopted else file.attempt_id
         try:
             message = _difference(file, store)
+            if not message and repair is not None:
+                message = _sidecar_difference(file, store)
         except OSError as error:
             # It may be intact: never downloaded again before it could be read.
             yield Finding(file.path, f"cannot be read: {error.strerror or error}")
             continue
         if message:
             yield Finding(file.path, message, repair)
-        elif repair is not None and store.size(sidecar_of(store.located(file.path))) is None:
-            yield Finding(file.path, "the sidecar beside it is missing", repair)
 
 
 def _renditions(rows: list[RenditionRow], store: OutputStore, make: Command) -> Iterator[Finding]:
@@ -128,6 +128,15 @@ def _renditions(rows: list[RenditionRow], store: OutputStore, make: Command) -> 
             message = f"cannot be read: {error.strerror or error}"
         if message:
             yield Finding(row.path, f"{message}; `{make}` makes it again", rendition=True)
+
+
+def _sidecar_difference(file: File, store: OutputStore) -> str:
+    """How the record beside a file is not the one that was written; nothing where it is."""
+    at = store.located(file.path)
+    if store.sidecar(at, file.sha256):
+        return ""
+    missing = store.size(sidecar_of(at)) is None
+    return f"the sidecar beside it is {'missing' if missing else 'not its record'}"
 
 
 def _difference(file: File | RenditionRow, store: OutputStore) -> str:

@@ -78,12 +78,24 @@ def is_record(record: dict[str, Any]) -> bool:
     return {"schema_version", "key"} <= record.keys()
 
 
+def record_of(store: FileStore[Any], final: Location, sha256: str) -> dict[str, Any]:
+    """What the sidecar beside a file says of it; empty where it says nothing of this content.
+
+    Raises `OSError` where there is one that cannot be read.
+    """
+    sidecar = sidecar_of(final)
+    if store.size(sidecar) is None:
+        return {}
+    record = record_in(store.read(sidecar))
+    return record if is_record(record) and record.get("sha256") == sha256 else {}
+
+
 def with_renditions(record: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """A new record of a file, with what its record `before` says was made of the same content."""
     kept = renditions_in(before)
-    if not kept or before.get("sha256") != record.get("sha256") or _RENDITIONS in record:
+    if not kept or before.get("sha256") != record.get("sha256"):
         return record
-    return {**record, _RENDITIONS: dict(kept)}
+    return {**record, _RENDITIONS: {**kept, **renditions_in(record)}}
 
 
 def with_rendition(record: dict[str, Any], name: str, made: JSON) -> dict[str, Any]:

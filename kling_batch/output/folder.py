@@ -102,7 +102,8 @@ class LocalFolder:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        return record_in(path.read_bytes())
+        # To open a pipe would wait for whoever writes into it.
+        return record_in(path.read_bytes()) if path.is_file() else {}
     except OSError:
         return {}
 

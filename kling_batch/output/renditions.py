@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.locations import Location
 from kling_batch.output.file_store import (
-    FileStore,
-    record_in,
+    record_of,
     renditions_in,
-    sidecar_of,
     with_rendition,
 )
 from kling_batch.output.folder import LocalFolder
@@ -44,22 +41,15 @@ def publish_rendition(source: Location, target: Location, sha256: str, scratch: 
 def note_rendition(final: Location, sha256: str, name: str, made: JSON) -> None:
     """Add to the sidecar of a file what a rendition of it is; nothing where there is none."""
     store = store_for(final)
-    known = _record(store, final)
-    if known.get("sha256") == sha256:
+    if known := record_of(store, final, sha256):
         temporary = Path(final.parent if isinstance(final, Path) else "") / f".{final.name}.part"
         store.write_sidecar(final, with_rendition(known, name, made), temporary)
 
 
 def noted_rendition(final: Location, sha256: str, name: str) -> Mapping[str, JSON]:
     """What the sidecar of a file with this digest says of a rendition; empty: nothing."""
-    known = _record(store_for(final), final)
-    noted = renditions_in(known).get(name) if known.get("sha256") == sha256 else None
+    noted = renditions_in(record_of(store_for(final), final, sha256)).get(name)
     return noted if isinstance(noted, Mapping) else {}
-
-
-def _record(store: FileStore[Any], final: Location) -> dict[str, Any]:
-    sidecar = sidecar_of(final)
-    return {} if store.size(sidecar) is None else record_in(store.read(sidecar))
 
 
 def _half(folder: Path, target: Location) -> Path:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit, urlunsplit
 
 from kling_batch import __version__
 from kling_batch.core.jobs import JSON, Job, canonical_json
 from kling_batch.core.outcomes import Fetched
 from kling_batch.core.quantities import usd_number
-from kling_batch.core.records import Attempt
+from kling_batch.core.records import Attempt, RenditionRow
 from kling_batch.core.schema_version import SIDECAR_VERSION
 
 #: What `cost_usd` is: of the bill, of the emulator's, or of the plan.
@@ -69,6 +70,21 @@ def _cost_is(attempt: Attempt, part: Part) -> str:
     if attempt.cost is None:
         return ESTIMATED
     return WOULD_HAVE_COST if part.service == "emulator" else CHARGED
+
+
+def rendition_record(row: RenditionRow) -> JSON:
+    """What the sidecar of a file says of a rendition of it."""
+    recipe = json.loads(row.recipe)
+    if "command" in recipe:
+        recipe["command"] = recipe["command"][:1]  # sidecars are published; words may be secrets
+    return {
+        "file": PurePosixPath(row.path).name,
+        "recipe": recipe,
+        "recipe_digest": row.recipe_digest,
+        "sha256": row.sha256,
+        "size": row.size,
+        "content_type": row.content_type,
+    }
 
 
 def public(url: str) -> str | None:

@@ -22,7 +22,7 @@ from kling_batch.core.locations import Location, ObjectAddress, is_address
 from kling_batch.core.outcomes import Fetched
 from kling_batch.errors import UsageError
 from kling_batch.output import spool
-from kling_batch.output.file_store import FileStore, sidecar_of
+from kling_batch.output.file_store import FileStore, record_of, sidecar_of
 from kling_batch.output.files import is_below, relative_to, sync_file
 from kling_batch.output.folder import LocalFolder
 
@@ -264,12 +264,20 @@ class OutputStore:
         for name in wanted:
             path = folder / name
             with suppress(OSError):
-                if path.stat().st_size <= most:
+                # To open a pipe would wait for whoever writes into it.
+                if path.is_file() and path.stat().st_size <= most:
                     yield name, path.read_bytes()
 
     def intact(self, at: Location, size: int, sha256: str) -> bool:
         """Whether a file is there, with the content that was paid for."""
         return self.size(at) == size and self.digest(at) == sha256
+
+    def sidecar(self, at: Location, sha256: str) -> dict[str, Any]:
+        """What the sidecar beside a file says of it; empty where it says nothing of this content.
+
+        Raises `OSError` where there is one that cannot be read.
+        """
+        return record_of(store_for(at), at, sha256)
 
     # -- publishing ----------------------------------------------------------------------------
 

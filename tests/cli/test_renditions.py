@@ -142,6 +142,22 @@ def test_a_failure_fails_no_job_and_is_reported(workspace: Workspace) -> None:
     assert len(workspace.charges()) == 1
 
 
+@pytest.mark.parametrize("lost", ["hero.png.json", "hero.png*"])
+def test_a_sidecar_that_is_written_again_has_them(workspace: Workspace, lost: str) -> None:
+    put(workspace, HERO)
+    workspace.run()
+    sidecar = folder_of(workspace) / "hero.png.json"
+    noted = json.loads(sidecar.read_text())["renditions"]
+    assert noted.keys() == {"poster"}
+    for path in folder_of(workspace).glob(lost):
+        path.unlink()
+
+    workspace.invoke("verify", "--repair", "--emulator-url", workspace.url)
+
+    assert json.loads(sidecar.read_text())["renditions"] == noted
+    assert len(workspace.charges()) == 1
+
+
 def test_the_sidecar_has_them_and_a_lost_ledger_makes_none_again(workspace: Workspace) -> None:
     put(workspace, HERO)
     workspace.run()

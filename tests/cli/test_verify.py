@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -43,6 +44,39 @@ def test_verify_misses_a_sidecar_and_repair_writes_it_again(workspace: Workspace
     again = json.loads(beside.read_text())
     assert {**again, "saved_at": ""} == {**told, "saved_at": ""}
     assert "everything fits" in workspace.invoke("verify")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "null", '{"mine": 1}', '{"schema_version": 1, "key": "k"}']
+)
+def test_verify_tells_a_sidecar_that_is_not_the_record_of_its_file(
+    workspace: Workspace, content: str
+) -> None:
+    workspace.run()
+    (beside,) = (workspace.folder / "outputs").rglob("one.png.json")
+    told = json.loads(beside.read_text())
+    beside.write_text(content)
+
+    assert "the sidecar beside it is not its record" in workspace.invoke("verify", code=1)
+    workspace.invoke("verify", "--repair", "--emulator-url", workspace.url)
+
+    assert json.loads(beside.read_text())["sha256"] == told["sha256"]
+    assert "everything fits" in workspace.invoke("verify")
+    paid_once(workspace, 2)
+    if "mine" in content:  # a person's own file keeps a second name
+        assert content in [path.read_text() for path in beside.parent.glob("one.png.*.json")]
+
+
+def test_a_pipe_in_the_place_of_a_sidecar_holds_up_nobody(workspace: Workspace) -> None:
+    (folder := workspace.folder / "outputs/workspace/text-to-image").mkdir(parents=True)
+    os.mkfifo(folder / "one.png.json")
+
+    assert "one.png.json: is no file, but a pipe" in workspace.run(code=1)
+
+    (folder / "one.png.json").unlink()
+    workspace.run()
+    assert "everything fits" in workspace.invoke("verify")
+    paid_once(workspace, 2)
 
 
 def test_repair_puts_a_file_back_where_it_was_whatever_has_become_of_its_job(

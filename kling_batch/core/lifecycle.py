@@ -184,6 +184,12 @@ _STATUS_OF: dict[State, JobStatus] = {
 }
 
 
+#: fal's answer about a request whose render has ended; how, only its result says.
+COMPLETED = "COMPLETED"
+#: fal's answers about a request that does not wait in its queue.
+BEGUN = ("IN_PROGRESS", COMPLETED)
+
+
 def status_of(state: State | None, remote_status: str | None = None) -> JobStatus:
     """The status of a job whose latest attempt is in `state`; None: it never had one.
 
@@ -191,7 +197,7 @@ def status_of(state: State | None, remote_status: str | None = None) -> JobStatu
     """
     if state is None:
         return JobStatus.WAITING
-    if state is State.SUBMITTED and remote_status == "IN_PROGRESS":
+    if state is State.SUBMITTED and remote_status in BEGUN:
         return JobStatus.RENDERING
     return _STATUS_OF[state]
 

@@ -15,7 +15,7 @@ import anyio
 from kling_batch.catalog.registry import falls_short
 from kling_batch.core.events import EventKind
 from kling_batch.core.jobs import JSON, Job
-from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.lifecycle import COMPLETED, Event, State
 from kling_batch.core.outcomes import (
     Failed,
     Finished,
@@ -36,7 +36,6 @@ from kling_batch.errors import AuthError, BudgetError
 from kling_batch.fal.classify import CANCELLED, is_lock, verdict_of_status
 
 #: fal's status of a request that has ended, well or badly.
-COMPLETED = "COMPLETED"
 #: Seconds for which fal may refuse the key on every read of a request before the run gives it up.
 REFUSED_PATIENCE = 300.0
 #: How many reads in a row, over how many seconds, must answer 404 before the request list is asked.
@@ -257,7 +256,7 @@ class Poller:
             outcome = await self._context.reads.read(ask)
             if not isinstance(outcome, Unread):
                 return outcome
-            if not request.recorded:  # fal knows the id, so it is certain from here on
+            if request.recorded != COMPLETED:  # fal knows the id, so it is certain from here on
                 self._record_status(request, COMPLETED)
             failing.note(outcome)
             request.silence.goes_on()

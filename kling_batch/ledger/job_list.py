@@ -12,7 +12,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
 
-from kling_batch.core.lifecycle import JobStatus, State
+from kling_batch.core.lifecycle import BEGUN, JobStatus, State
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import StatusRow
 from kling_batch.ledger.database import query
@@ -37,8 +37,8 @@ SORTS: dict[str, str] = {
 #: Condition on the latest attempt, by each word that a person may type for a state.
 _BY_WORD: dict[str, str] = {
     JobStatus.WAITING: "a.id is null",
-    JobStatus.QUEUED: "a.state = 'submitted' and a.remote_status is not 'IN_PROGRESS'",
-    JobStatus.RENDERING: "a.state = 'submitted' and a.remote_status is 'IN_PROGRESS'",
+    JobStatus.QUEUED: f"a.state = 'submitted' and coalesce(a.remote_status, '') not in {BEGUN}",
+    JobStatus.RENDERING: f"a.state = 'submitted' and a.remote_status in {BEGUN}",
     JobStatus.DOWNLOADING: "a.state = 'rendered'",
     JobStatus.DONE: "a.state = 'succeeded'",
     JobStatus.FAILED: "a.state = 'failed'",

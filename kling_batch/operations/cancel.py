@@ -12,7 +12,7 @@ from functools import partial
 import anyio
 
 from kling_batch.core.jobs import JobKey
-from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.lifecycle import COMPLETED, Event, State
 from kling_batch.core.outcomes import CancelAnswer, Finished, StatusOutcome, Unread, Waiting
 from kling_batch.core.records import Attempt
 from kling_batch.fal.classify import REMOVED
@@ -98,6 +98,6 @@ def _status(look: StatusOutcome, attempt: Attempt) -> str:
         case Waiting(status):
             return status
         case Finished():
-            return "COMPLETED"
+            return COMPLETED
         case Unread():
             return "UNKNOWN" if attempt.remote_status else ""

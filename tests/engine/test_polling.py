@@ -13,6 +13,7 @@ import pytest
 from support.books import paid_once
 from support.engine import (
     LOCK,
+    T2V,
     Bent,
     Rig,
     account,
@@ -23,7 +24,7 @@ from support.engine import (
 )
 
 from kling_batch.core.jobs import JSON, Job, job_key
-from kling_batch.core.lifecycle import Event, State
+from kling_batch.core.lifecycle import Event, JobStatus, State
 from kling_batch.core.outcomes import (
     CancelAnswer,
     Charged,
@@ -34,6 +35,7 @@ from kling_batch.core.records import Cap
 from kling_batch.emulator import Fault
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
+from kling_batch.ledger.job_list import JobFilter, job_status
 
 
 @pytest.mark.parametrize("stage", ["status", "result", "download"])
@@ -91,6 +93,31 @@ def test_the_end_is_recorded_with_the_result_or_as_soon_as_that_cannot_be_read(
     assert events == [("submit_intended", False), ("submit_accepted", False), *ends]
     assert status == "COMPLETED"
     paid_once(rig, 1)
+
+
+def test_a_finished_request_whose_result_cannot_be_read_does_not_wait_in_the_queue(
+    tmp_path: Path,
+) -> None:
+    """Whether it was seen in progress before or not, and in every list."""
+    times = {"standard": 0.001, "pro": 20.0}
+    refused = Fault(stage="result", what="status", status=503)
+    rig = Rig(tmp_path, account(service_times=times), [refused])
+    jobs = [make_job("quick"), make_job("slow", endpoint=T2V.replace("standard", "pro"))]
+
+    async def leave(engine: Engine) -> None:
+        await anyio.sleep(60)
+        engine.leave(ExitCode.STILL_RUNNING, "enough")
+
+    rig.run(jobs, stop=leave)
+
+    with rig.ledger() as ledger:
+        found = ledger.db.execute("select state, remote_status from attempts").fetchall()
+        assert found == [("submitted", "COMPLETED")] * 2
+        for state, number in ((JobStatus.QUEUED, 0), (JobStatus.RENDERING, 2)):
+            assert len([*job_status(ledger, JobFilter(states=[state]))]) == number
+    rig.world.faults.clear()
+    rig.run(jobs)
+    paid_once(rig, 2)
 
 
 def test_what_was_seen_in_progress_is_not_left_so_when_it_has_ended(tmp_path: Path) -> None:

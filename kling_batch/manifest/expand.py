@@ -24,13 +24,13 @@ from kling_batch.core.jobs import (
     draft_id,
     is_draft_id,
     job_key,
-    output_suffix,
 )
 from kling_batch.core.recipes import Media, Recipe
 from kling_batch.errors import Place
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import UNSAID, Given, Origin
-from kling_batch.manifest.paths import PathTemplate, Which, folded, is_plain_id, problem_of_id
+from kling_batch.manifest.file_names import FileNames
+from kling_batch.manifest.paths import PathTemplate, Which, is_plain_id, problem_of_id
 from kling_batch.manifest.request import NOT_JSON, Request, Requests
 from kling_batch.manifest.review import Stage, same_render, stages
 
@@ -56,7 +56,8 @@ class Expansion:
     ids: dict[str, Place] = field(default_factory=dict)
     #: Ids outside ASCII as they were first written.
     _written: dict[str, JSON] = field(default_factory=dict)
-    _paths: dict[str, Job] = field(default_factory=dict)
+    #: The names that the jobs' files will have.
+    files: FileNames = field(default_factory=FileNames)
 
     def add(self, entries: Iterable[Given]) -> None:
         """Make the jobs of these values."""
@@ -217,17 +218,7 @@ class Expansion:
 
     def _claim_path(self, job: Job, given: Given) -> None:
         """Two jobs never share a file, not even on a disk that ignores case."""
-        path = folded(job.path)
-        first = self._paths.setdefault(path, job)
-        if "num_images" in job.arguments:
-            for index in range(1, outputs_of(job)):
-                if first is not job:
-                    break
-                further = path.replace("{output}", f"{output_suffix(index)}{{output}}")
-                first = self._paths.setdefault(further, job)
-        if first is not job:
-            shown = path.format(output="", ext="")
-            message = f"`{job.label}` would land in the same file as `{first.label}`: {shown}"
+        if message := self.files.claim(job):
             hint = "change `path:` or the id; capitals do not count"
             given.origin.error((), message, "path-collision", hint)
 
@@ -243,15 +234,6 @@ def _unusual_id(value: JSON, given: Given) -> str | None:
         given.origin.error(("id",), f"{why}: `{job_id[:60]}`", "wrong-id", hint)
         return None
     return job_id
-
-
-def outputs_of(job: Job) -> int:
-    """How many files a job makes at most."""
-    if "num_images" not in job.arguments or not job.mode:
-        return 1
-    if job.arguments.get("result_type") == "series":
-        return int(job.arguments.get("series_amount", 9))
-    return int(job.arguments["num_images"])
 
 
 def key_of(endpoint: str, arguments: Arguments, take: int, origin: Origin) -> JobKey | None:

@@ -29,7 +29,8 @@ from kling_batch.core.jobs import (
 )
 from kling_batch.errors import ArgumentPath, Place
 from kling_batch.manifest.entry import Origin
-from kling_batch.manifest.expand import Expansion, key_of, outputs_of
+from kling_batch.manifest.expand import Expansion, key_of
+from kling_batch.manifest.file_names import outputs_of
 from kling_batch.manifest.media import seconds_of
 
 _Name = tuple[str, int]

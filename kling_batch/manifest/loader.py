@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from unicodedata import normalize
@@ -24,6 +24,7 @@ from kling_batch.manifest import fields
 from kling_batch.manifest.cut_texts import as_sent
 from kling_batch.manifest.entry import Entry
 from kling_batch.manifest.expand import Expansion, combinations
+from kling_batch.manifest.file_names import RENAME, FileNames, clashes
 from kling_batch.manifest.frame import Manifest, read_valid
 from kling_batch.manifest.graph import resolve
 from kling_batch.manifest.inputs import Files, as_on_disk
@@ -80,7 +81,7 @@ def load_all(
             except ManifestError as error:
                 problems += error.problems
     if len(batches) > 1:
-        problems += _clashes(batches)
+        problems += clashes(batches)
     if problems:
         raise ManifestError(tuple(sorted(problems, key=by_place)))
     return tuple(batches)
@@ -110,23 +111,6 @@ def _open(
         tree = parse(_bytes(path), str(path))
     environ = os.environ if environ is None else environ
     return _Loading(path, tree, variables or {}, environ, model)
-
-
-def _clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
-    names: dict[str, Batch] = {}
-    paths: dict[str, Job] = {}
-    for batch in batches:
-        first = names.setdefault(batch.name, batch)
-        if first is not batch:
-            message = f"the name `{batch.name}` is taken by {first.source}"
-            hint = "give one of them another `name:`"
-            yield Problem(Place(batch.source), message, "duplicate-name", hint)
-            continue
-        for job in batch.jobs:
-            other = paths.setdefault(folded(job.path), job)
-            if other is not job:
-                message = f"`{job.label}` would land in the same file as `{other.label}` of"
-                yield Problem(job.place, f"{message} {other.place}", "path-collision")
 
 
 class _Loading:
@@ -186,7 +170,7 @@ class _Loading:
         if not jobs and not self._collector.errors:
             message = "there is no job at all; every `when:` is false, or the table is empty"
             self._collector.error(self._tree.place(("jobs",)), message, "empty")
-        self._check_rendition_names(jobs)
+        self._check_rendition_names(jobs, expansion.files)
         return Batch(
             name=name,
             source=str(self._path),
@@ -216,7 +200,7 @@ class _Loading:
                 hint = "`takes: 2` asks for another one"
                 self._collector.warn(job.place, message, "same-render", hint)
 
-    def _check_rendition_names(self, jobs: Sequence[Job]) -> None:
+    def _check_rendition_names(self, jobs: Sequence[Job], files: FileNames) -> None:
         """Report renditions that would have the names of other jobs' files."""
         recipes = self._manifest.renditions
         if not recipes:
@@ -228,15 +212,8 @@ class _Loading:
                 message = f"the renditions `{first}` and `{name}` would have the same file names"
                 place = self._tree.place(("renditions", name), key=True)
                 self._collector.error(place, message, "path-collision")
-        owners = {folded(job.path.format(output="", ext="")): job for job in jobs}
-        for stem, job in owners.items():
-            for name in recipes if job.renditions is None else job.renditions:
-                other = owners.get(folded(f"{stem}.{name}"))
-                if other is not None:
-                    message = f"the rendition `{name}` of `{job.label}` would have the name of"
-                    hint = "give the rendition or the job another name"
-                    message = f"{message} the file of `{other.label}`"
-                    self._collector.error(other.place, message, "path-collision", hint)
+        for other, message in files.taken_by_renditions(jobs, recipes):
+            self._collector.error(other.place, message, "path-collision", RENAME)
 
     def _frame(self) -> Manifest:
         if (valid := read_valid(self._tree.value)) is not None:

@@ -1,0 +1,93 @@
+"""Names of the files that jobs will have: no two jobs share one, and no rendition takes one.
+
+Pure: names are compared as a disk that ignores case would. Must not look at a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from kling_batch.core.jobs import Batch, Job, output_suffix
+from kling_batch.errors import Place, Problem
+from kling_batch.manifest.paths import folded
+
+#: Files of one request that are reckoned with at most.
+_MOST = 100
+
+
+def outputs_of(job: Job) -> int:
+    """How many files a job makes at most; 1 where nothing says more."""
+    arguments = job.arguments
+    if "num_images" not in arguments:
+        return 1
+    if job.mode and arguments.get("result_type") == "series":
+        return int(arguments.get("series_amount", 9))
+    number = arguments["num_images"]  # of an unknown endpoint it may be anything
+    whole = isinstance(number, int) and not isinstance(number, bool)
+    return max(1, min(number, _MOST)) if whole else 1
+
+
+class FileNames:
+    """The names of files, each with the job that has claimed it; without what follows them."""
+
+    def __init__(self) -> None:
+        """No name is claimed yet."""
+        self._owners: dict[str, Job] = {}
+
+    def claim(self, job: Job) -> str:
+        """Claim the names of a job's files; what is wrong, as a sentence, or nothing."""
+        for name in _names(job):
+            first = self._owners.setdefault(name, job)
+            if first is not job:
+                where = f" of {first.place}" if first.batch != job.batch else ""
+                both = f"`{job.label}` would land in the same file as `{first.label}`{where}"
+                return f"{both}: {name}"
+        return ""
+
+    def taken_by_renditions(
+        self, jobs: Iterable[Job], recipes: Iterable[str]
+    ) -> Iterator[tuple[Job, str]]:
+        """Jobs whose file would have the name of a rendition of these, each with a sentence."""
+        names = tuple(recipes)
+        for job in jobs:
+            for recipe in names if job.renditions is None else job.renditions:
+                for name in _names(job):
+                    other = self._owners.get(folded(f"{name}.{recipe}"))
+                    if other is not None:
+                        of = f"the rendition `{recipe}` of `{job.label}`"
+                        yield other, f"{of} would have the name of the file of `{other.label}`"
+
+
+def clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
+    """Names that several batches would share: their own, those of files, those of renditions."""
+    names: dict[str, Batch] = {}
+    files = FileNames()
+    told: set[tuple[str, str]] = set()
+    for batch in batches:
+        first = names.setdefault(batch.name, batch)
+        if first is not batch:
+            message = f"the name `{batch.name}` is taken by {first.source}"
+            hint = "give one of them another `name:`"
+            yield Problem(Place(batch.source), message, "duplicate-name", hint)
+            continue
+        for job in batch.jobs:
+            if message := files.claim(job):
+                yield Problem(job.place, message, "path-collision")
+    for batch in names.values():
+        for other, message in files.taken_by_renditions(batch.jobs, batch.renditions):
+            if other.batch != batch.name and (other.label, message) not in told:
+                told.add((other.label, message))
+                yield Problem(other.place, message, "path-collision", RENAME)
+
+
+#: What helps where a rendition and a job have the same name.
+RENAME = "give the rendition or the job another name"
+
+
+def _names(job: Job) -> Sequence[str]:
+    """The names of a job's files as a disk compares them, without their endings."""
+    path = folded(job.path)
+    stem = path.removesuffix("{output}{ext}")
+    if "num_images" not in job.arguments and "{" not in stem:
+        return (stem,)  # of nearly every job, of which there may be many
+    return [path.format(output=output_suffix(n), ext="") for n in range(outputs_of(job))]

@@ -1,0 +1,75 @@
+"""Names of files: no two jobs share one, in one manifest or in several of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kling_batch.errors import ManifestError
+from kling_batch.manifest.loader import load_all
+
+RAW = "- {id: a, endpoint: fal-ai/any/image, price: 0.03, input: {prompt: x, num_images: 2}}\n"
+TWO = "- {id: a, mode: text-to-image, prompt: x, num_images: 2}\n"
+POSTER = "renditions: {poster: {format: jpg}}\n"
+
+
+def written(folder: Path, *manifests: tuple[str, str]) -> list[Path]:
+    """Manifests whose files all lie in one folder, each by its top and its jobs."""
+    paths = []
+    for number, (top, jobs) in enumerate(manifests):
+        paths.append(folder / f"m{number}.yaml")
+        paths[-1].write_text(f'path: "all/{{job}}{{suffix}}{{ext}}"\n{top}jobs:\n{jobs}')
+    return paths
+
+
+def job(name: str) -> str:
+    return f"- {{id: {name}, mode: text-to-image, prompt: y}}\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (("", job("a")), ("", job("a")), "`a` would land in the same file as `a` of m0.yaml:3:3"),
+        (("", TWO), ("", job("a-2")), "`a-2` would land in the same file as `a` of m0.yaml:3:3"),
+        (("", job("A-2")), ("", TWO), "`a` would land in the same file as `A-2` of m0.yaml:3:3"),
+        (("", RAW), ("", job("a-2")), "`a-2` would land in the same file as `a` of"),
+        ((POSTER, job("a")), ("", job("a.poster")), "of `a` would have the name of the file of"),
+        (("", job("a.poster")), (POSTER, job("a")), "of `a` would have the name of the file of"),
+        ((POSTER, TWO), ("", job("a-2.poster")), "of `a` would have the name of the file of"),
+    ],
+)
+def test_the_files_of_several_manifests_have_different_names(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: tuple[str, str],
+    second: tuple[str, str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [path.relative_to(tmp_path) for path in written(tmp_path, first, second)]
+
+    with pytest.raises(ManifestError) as caught:
+        load_all(paths)
+
+    (problem,) = caught.value.problems
+    assert problem.code == "path-collision"
+    assert said in problem.message
+    for path in paths:
+        load_all([path])
+
+
+def test_the_file_that_two_jobs_share_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"as `a`: all/a-2 \("):
+        load_all(written(tmp_path, ("", TWO + job("a-2"))))
+
+
+def test_a_further_output_of_an_unknown_endpoint_is_one_where_it_asks_for_several(
+    tmp_path: Path,
+) -> None:
+    use = "- {id: b, mode: image-to-image, prompt: y, image_urls: [{job: a, output: %d}]}\n"
+    (batch,) = load_all(written(tmp_path, ("", RAW + use % 2)))
+    assert [each.id for each in batch.jobs] == ["a", "b"]
+
+    with pytest.raises(ManifestError, match="`a` makes 2 files; there is no output 3"):
+        load_all(written(tmp_path, ("", RAW + use % 3)))

@@ -14,7 +14,7 @@ from typing import TypeVar
 from unicodedata import normalize
 
 from kling_batch.catalog.parameters import UNRESOLVED
-from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
+from kling_batch.core.diagnostics import Collector, InvalidValue, nearest, show
 from kling_batch.core.jobs import (
     DRAFT_SUFFIX,
     JSON,
@@ -275,7 +275,7 @@ def combinations(
     """
     lists = {name: rendered[name] for name in matrix if name not in ("include", "exclude")}
     problems = Collector()
-    _check_names(lists, matrix.get("exclude", ()), problems)
+    _check_excluded(lists, rendered.get("exclude", ()), problems)
     count = prod(len(values) for values in lists.values())
     if count > MOST_COMBINATIONS:
         message = f"{count:,} combinations; at most {MOST_COMBINATIONS:,}"
@@ -296,7 +296,7 @@ def combinations(
 
 def _excluded(combination: Combination, rendered: Mapping[str, JSON]) -> bool:
     return any(
-        all(name in combination and combination[name] == value for name, value in entry.items())
+        all(name in combination and _same(combination[name], each) for name, each in entry.items())
         for entry in rendered.get("exclude", ())
     )
 
@@ -310,20 +310,35 @@ def _included(
         fits = [
             n
             for n, combination in enumerate(kept)
-            if all(combination[name] == value for name, value in entry.items() if name in lists)
+            if all(_same(combination[name], each) for name, each in entry.items() if name in lists)
         ]
         for n in fits:
-            extended[n] |= entry
+            extended[n] |= {name: each for name, each in entry.items() if name not in lists}
         if not fits:
             alone.append(dict(entry))
     return extended + alone
 
 
-def _check_names(
+def _same(one: JSON, other: JSON) -> bool:
+    """Whether two values of a matrix are the same; a number is the text of its digits."""
+    return one == other or (
+        isinstance(one, str) is not isinstance(other, str)
+        and not isinstance(one, bool)
+        and not isinstance(other, bool)
+        and str(one) == str(other)
+    )
+
+
+def _check_excluded(
     lists: Mapping[str, JSON], exclude: Sequence[Mapping[str, JSON]], problems: Collector
 ) -> None:
+    """Report what leaves out nothing, as nobody writes it on purpose: it would be paid for."""
     for n, entry in enumerate(exclude):
-        for name in entry:
-            if name not in lists:
+        for name, value in entry.items():
+            if name in lists and not any(_same(each, value) for each in lists[name]):
+                message = f"`exclude` leaves out nothing: no `{name}` is {show(value)}"
+                hint = nearest(str(value), map(str, lists[name]))
+                problems.error(("exclude", n, name), message, "unknown-value", hint)
+            elif name not in lists:
                 message = f"`exclude` names `{name}`, which the matrix does not have"
                 problems.error(("exclude", n, name), message, "unknown-key", nearest(name, lists))

@@ -28,7 +28,7 @@ from kling_batch.manifest.file_names import RENAME, FileNames, clashes
 from kling_batch.manifest.frame import Manifest, read_valid
 from kling_batch.manifest.graph import resolve
 from kling_batch.manifest.inputs import Files, as_on_disk
-from kling_batch.manifest.paths import PathTemplate, folded, problem_of_id
+from kling_batch.manifest.paths import FIELDS, PathTemplate, folded, problem_of_id, unknown_name
 from kling_batch.manifest.request import Requests
 from kling_batch.manifest.single import single
 from kling_batch.manifest.tables import TABLE_SUFFIXES, check_is_file, open_table
@@ -166,6 +166,7 @@ class _Loading:
         for index, own in enumerate(manifest.entries):
             if own is not None:
                 entries[index] = self._expand(expansion, index, own)
+        self._check_path(expansion, entries.values())
         jobs = resolve(expansion)
         if not jobs and not self._collector.errors:
             message = "there is no job at all; every `when:` is false, or the table is empty"
@@ -271,13 +272,22 @@ class _Loading:
     def _path_template(self) -> PathTemplate:
         known = set(self._base)
         for entry in self._manifest.entries:
-            known |= set((entry or {}).get("matrix") or ())
+            matrix = (entry or {}).get("matrix") or {}
+            known |= set(matrix).union(*matrix.get("include") or ())
         tables = any("from" in (entry or ()) for entry in self._manifest.entries)
         try:
             return PathTemplate(self._manifest.path, known, open_names=tables)
         except InvalidValue as error:
             self._error(("path",), f"`path`: {error}", "wrong-path")
             return PathTemplate()
+
+    def _check_path(self, expansion: Expansion, entries: Iterable[Entry]) -> None:
+        """Report names in `path:` that no row of any table has."""
+        if not expansion.jobs:
+            return
+        columns = set(FIELDS).union(*(entry.columns for entry in entries))
+        for name in sorted(expansion.path.open_names - columns):
+            self._error(("path",), f"`path`: {unknown_name(name, columns)}", "wrong-path")
 
     def _expand(self, expansion: Expansion, index: int, own: Mapping[str, JSON]) -> Entry:
         defaults = self._manifest.defaults

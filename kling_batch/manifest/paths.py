@@ -64,6 +64,8 @@ class PathTemplate:
         #: slower (1.2 times the bare loop of `benchmarks/`).
         self._frames: dict[Which, tuple[str, str] | None] = {}
         self._own = frozenset(names) - frozenset(FIELDS)
+        #: Names that no path had a value for yet.
+        self.open_names = set(self._own - frozenset(known))
         literals = [_escape(literal) for literal, _, _, _ in parts]
         slots = [
             "{output}{ext}" if name == "ext" and "suffix" not in names else _slot(name)
@@ -91,12 +93,19 @@ class PathTemplate:
         which = (batch, model, mode, tier, take)
         if is_plain_id(job) and (path := self.of_plain_id(which, job)) is not None:
             return path
-        own = {name: _escape(str((scope or {}).get(name, ""))) for name in self._own}
+        own = {name: self._value(name, scope or {}) for name in self._own}
         values = _values(*which)
         path = self._pattern % {**values, "job": job, **own}
         if problem := problem_of(path):
             raise InvalidValue(problem)
         return path
+
+    def _value(self, name: str, scope: Scope) -> str:
+        if name not in scope:
+            return ""  # of the rows of JSONL, each has names of its own
+        self.open_names.discard(name)
+        value = scope[name]
+        return "" if value is None else _escape(str(value))
 
     def of_plain_id(self, which: Which, job: str) -> str | None:
         """The short way for an id that `is_plain_id`; None where `fill` has to judge the path."""
@@ -177,11 +186,16 @@ def _problem_of_name(name: str) -> str:
     return ""
 
 
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """That there is nothing of this name, for people."""
+    hint = nearest(name, known) or f"known: {', '.join(FIELDS)}"
+    return f"`{{{name}}}` is not known ({hint})"
+
+
 def _check_names(names: list[str], known: set[str]) -> None:
     for name in names:
         if name not in known:
-            hint = nearest(name, known) or f"known: {', '.join(FIELDS)}"
-            raise InvalidValue(f"`{{{name}}}` is not known ({hint})")
+            raise InvalidValue(unknown_name(name, known))
     for name in ("ext", "suffix"):
         if names.count(name) > 1:
             raise InvalidValue(f"{{{name}}} stands twice")

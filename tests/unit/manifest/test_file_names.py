@@ -73,3 +73,24 @@ def test_a_further_output_of_an_unknown_endpoint_is_one_where_it_asks_for_severa
 
     with pytest.raises(ManifestError, match="`a` makes 2 files; there is no output 3"):
         load_all(written(tmp_path, ("", RAW + use % 3)))
+
+
+@pytest.mark.parametrize(
+    ("table", "rows"),
+    [
+        ("t.csv", "id,country,prompt\na,de,x\nb,,y\n"),
+        ("t.jsonl", '{"id": "a", "country": "de", "prompt": "x"}\n{"id": "b", "prompt": "y"}\n'),
+        ("t.jsonl", '{"id": "b", "country": null, "prompt": "y"}\n'),
+    ],
+)
+def test_a_name_in_path_that_no_row_has_is_an_error(tmp_path: Path, table: str, rows: str) -> None:
+    (tmp_path / table).write_text(rows)
+    text = f"defaults: {{mode: text-to-image}}\njobs: [{{from: {table}}}]\n"
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text('path: "x{country}/{job}{ext}"\n' + text)
+    (batch,) = load_all([manifest])
+    assert {each.output_path(0, ".png") for each in batch.jobs} <= {"xde/a.png", "x/b.png"}
+
+    manifest.write_text('path: "x{contry}/{job}{ext}"\n' + text)
+    with pytest.raises(ManifestError, match=r"m.yaml:1:7: `path`: `{contry}` is not known"):
+        load_all([manifest])

@@ -56,6 +56,14 @@ def test_exclude_needs_a_partial_match_and_comes_first():
     )
 
 
+def test_a_number_is_the_text_of_its_digits():
+    expected = [{"v": 10, "w": "5", "x": 1}]
+
+    assert expected == made(
+        v=[5, 10], w=["5"], exclude=[{"v": "5"}], include=[{"v": "10", "w": 5, "x": 1}]
+    )
+
+
 def test_include_alone_is_a_list_of_jobs():
     assert made(include=[{"a": 1}, {"a": 2, "b": 3}]) == [{"a": 1}, {"a": 2, "b": 3}]
 
@@ -65,6 +73,8 @@ def test_include_alone_is_a_list_of_jobs():
     [
         ({"a": [1], "exclude": [{"a": 1}]}, "leaves no combination at all"),
         ({"a": [1, 2], "exclude": [{"aa": 1}]}, "`exclude` names `aa`"),
+        ({"a": ["pro"], "exclude": [{"a": "por"}]}, "`exclude` leaves out nothing: no `a` is"),
+        ({"a": [True], "exclude": [{"a": "True"}]}, "`exclude` leaves out nothing: no `a` is"),
         ({"a": [1] * 1001, "b": [1] * 1001}, "1,002,001 combinations; at most 1,000,000"),
     ],
 )

@@ -45,3 +45,16 @@ def test_a_reader_that_has_left_is_no_error_of_a_report(workspace: Workspace) ->
 
     assert (done.returncode, gone.returncode) == (0, 0), done.stderr + gone.stderr
     assert "Traceback" not in done.stderr + gone.stderr
+
+
+@pytest.mark.parametrize("words", ["--json >/dev/full", "--log-file /dev/full"])
+def test_what_a_full_disk_cuts_off_is_told_and_ends_no_run(
+    workspace: Workspace, words: str
+) -> None:
+    done = shell(workspace, f"run workspace.yaml --emulator-url {workspace.url} {words}")
+
+    assert done.returncode == 0, done.stderr
+    name = words.rsplit(maxsplit=1)[-1].lstrip(">") if "log" in words else "standard output"
+    assert f"warning: {name} is cut off: No space left on device; `kling-batch re" in done.stderr
+    assert len(workspace.charges()) == 2
+    assert workspace.pictures() == ["one.png", "two.png"]

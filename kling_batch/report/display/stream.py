@@ -9,9 +9,11 @@ Must not know what it writes.
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import select
+import sys
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -21,6 +23,8 @@ from kling_batch.core.text import escaped
 _PLAINER = str.maketrans({"…": "...", "→": "->", "·": "-", "—": "-", "–": "-", "×": "x", "’": "'"})
 #: Bytes that a pipe accepts without blocking once it is writable.
 _CHUNK = getattr(select, "PIPE_BUF", 512)
+#: What a disk answers that takes no more.
+_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG, errno.EROFS})
 #: Seconds that the last output waits for a terminal that takes nothing.
 _HUNG = 30.0
 
@@ -135,8 +139,8 @@ class SafeStream:
             getattr(self._stream, "unguarded", self._stream.write)(text)
         except UnicodeEncodeError:
             self.write(self._encoded(text).decode(self.encoding))
-        except (OSError, ValueError):
-            self._lost()
+        except (OSError, ValueError) as error:
+            self._lost(error)
         return len(text)
 
     def flush(self) -> None:
@@ -174,8 +178,8 @@ class SafeStream:
                     del self._backlog[:sent]
         except BlockingIOError:
             return  # the stream itself is full, and keeps what it could not send
-        except (OSError, ValueError):
-            self._lost()
+        except (OSError, ValueError) as error:
+            self._lost(error)
 
     def _open(self) -> int:
         """The descriptor to write to: the stream's own, or that of the reopened terminal."""
@@ -202,9 +206,11 @@ class SafeStream:
         except LookupError:
             return text.translate(_PLAINER).encode("ascii", "replace")
 
-    def _lost(self) -> None:
+    def _lost(self, error: OSError | ValueError) -> None:
         self.gone = True
         self._backlog.clear()
+        if getattr(error, "errno", None) in _FULL:
+            self._tell(error)
         if self._fd is None:
             return
         # What others left in the stream's buffer would fail once more when the interpreter ends
@@ -213,6 +219,16 @@ class SafeStream:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._fd)
             os.close(nowhere)
+
+    def _tell(self, error: OSError | ValueError) -> None:
+        """Say that a file has not all of it: nobody chose that, unlike the end of a reader."""
+        name = getattr(self._stream, "name", "")
+        name = "standard output" if self._stream is sys.stdout else name
+        if sys.stderr is not None and self._stream is not sys.stderr:
+            reason = getattr(error, "strerror", None) or error
+            rest = "`kling-batch report` has the whole run"
+            with suppress(OSError, ValueError):
+                sys.stderr.write(f"warning: {name} is cut off: {reason}; {rest}\n")
 
 
 def _descriptor(stream: TextIO | None) -> int | None:

@@ -126,6 +126,12 @@ class Plan:
         )
 
     @property
+    def unpriced(self) -> int:
+        """How many of the jobs that SUBMIT pays for have no known price."""
+        paid = (i.job for i in self.items if i.action is Action.SUBMIT and not i.duplicate)
+        return sum(map(is_unpriced, paid))
+
+    @property
     def awaiting_cost(self) -> MicroUSD:
         """Upper estimate of what approval of everything that waits for a verdict would add."""
         return MicroUSD(

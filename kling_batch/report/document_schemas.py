@@ -65,6 +65,7 @@ def documents() -> dict[str, Schema]:
         {
             "schema_version": VERSION,
             "cost_usd": USD,
+            "jobs_of_unknown_price": WHOLE,
             "awaiting_verdicts_usd": USD,
             "cap_usd": OPTIONAL_USD,
             "prices_dated": OPTIONAL_TEXT,

@@ -136,9 +136,13 @@ def totals_line(plan: Plan, settings: Settings) -> str:
         if (count := plan.count(action))
     )
     cap = f" of at most {format_usd(settings.max_cost)}" if settings.max_cost is not None else ""
-    unknown = sum(is_paid(item) and is_unpriced(item.job) for item in plan.items)
-    beside = f", and {count_of(unknown, 'job')} of unknown price" if unknown else ""
-    return f"{counts or 'no jobs'}; up to {format_usd(plan.cost)}{cap}{beside}{_awaiting(plan)}"
+    upto = f"up to {format_usd(plan.cost)}{cap}{beside_sum(plan)}"
+    return f"{counts or 'no jobs'}; {upto}{_awaiting(plan)}"
+
+
+def beside_sum(plan: Plan) -> str:
+    """What the sum of a plan leaves out, to follow it; empty where it has everything."""
+    return f", and {count_of(plan.unpriced, 'job')} of unknown price" if plan.unpriced else ""
 
 
 def _awaiting(plan: Plan) -> str:
@@ -232,6 +236,7 @@ def as_json(
     return {
         "schema_version": SCHEMA_VERSION,
         "cost_usd": usd_number(plan.cost),
+        "jobs_of_unknown_price": plan.unpriced,
         "awaiting_verdicts_usd": usd_number(plan.awaiting_cost),
         "cap_usd": usd_number(settings.max_cost),
         "account_max_per_day_usd": usd_number(limit.limit if limit is not None else None),

@@ -16,6 +16,7 @@ from kling_batch.errors import ExitCode
 from kling_batch.ledger.commands import command_on
 from kling_batch.planning.plan import Action
 from kling_batch.report.costs import run_cost
+from kling_batch.report.plan_view import beside_sum
 from kling_batch.report.run_report import NOTHING_LEFT, JobLine, JobOutcome, RunReport, RunStarted
 
 
@@ -56,8 +57,9 @@ _EMULATED: dict[JobOutcome, str] = {
 def opening(started: RunStarted) -> str:
     """The plan of a run, in one line."""
     plan = started.plan
+    cost = f"{format_usd(plan.cost)}{beside_sum(plan)}"
     counts = (
-        (plan.count(Action.SUBMIT), f"to render for up to {format_usd(plan.cost)}"),
+        (plan.count(Action.SUBMIT), f"to render for up to {cost}"),
         (plan.count(Action.COLLECT), "to collect"),
         (plan.count(Action.RECONCILE), "in doubt"),
         (plan.count(Action.RECOVER), "recovered"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from support.cli import Workspace
 
@@ -72,3 +74,15 @@ def test_a_plan_says_before_what_a_run_under_a_cap_refuses(workspace: Workspace)
     assert sentence in workspace.invoke("run", *options, code=2)
     assert "will refuse" not in workspace.invoke("plan", *options[:-2])
     assert workspace.charges() == []
+    document = json.loads(workspace.invoke("plan", *options[:-2], "--json"))
+    assert (document["cost_usd"], document["jobs_of_unknown_price"]) == (0, 1)
+
+
+def test_a_run_says_before_it_pays_what_its_sum_leaves_out(workspace: Workspace) -> None:
+    endpoint = "endpoint: fal-ai/kling-video/o3/pro/text-to-video-next"
+    job = f"version: 1\nname: raw\njobs: [{{id: a, {endpoint}, input: {{prompt: x}}}}]\n"
+    workspace.put(job)
+
+    told = workspace.run(code=1)
+
+    assert "1 to render for up to $0.00, and 1 job of unknown price" in told

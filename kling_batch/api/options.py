@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from kling_batch.core.command_line import Command
+from kling_batch.core.diagnostics import show
 from kling_batch.core.quantities import (
     MicroUSD,
     exact_usd,
@@ -114,13 +115,13 @@ def run_options(options: Options) -> RunOptions:
         start_timeout=_parsed("start_timeout", _start_timeout, options.start_timeout),
         limit=_at_least("limit", 0, options.limit),
         max_failures=_parsed("max_failures", parse_failure_limit, options.max_failures),
-        retry_failed=options.retry_failed,
-        yes=options.yes,
-        detach=options.detach,
-        collect=options.collect,
+        retry_failed=_flag("retry_failed", options.retry_failed),
+        yes=_flag("yes", options.yes),
+        detach=_flag("detach", options.detach),
+        collect=_flag("collect", options.collect),
         reuse=_parsed("reuse", _window, options.reuse),
-        offline=options.offline,
-        schemas=options.schemas,
+        offline=_flag("offline", options.offline),
+        schemas=_flag("schemas", options.schemas),
         scheduler=_parsed("scheduler", scheduler_address, options.scheduler),
         emulator=_emulator(options.emulator),
     )
@@ -207,7 +208,18 @@ def _window(length: str | float | timedelta) -> float:
     return parse_window(length.total_seconds() if isinstance(length, timedelta) else length)
 
 
-def _at_least(name: str, least: int, value: int | None) -> int | None:
-    if value is not None and value < least:
+def _flag(name: str, value: object) -> bool:
+    """A flag; any other value, such as the text "no", would count as yes."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{name}: {show(value)} is neither True nor False")
+    return value
+
+
+def _at_least(name: str, least: int, value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UsageError(f"{name}: {show(value)} is no whole number")
+    if value < least:
         raise UsageError(f"{name}: {value} is less than {least}")
     return value

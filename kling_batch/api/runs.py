@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import iscoroutinefunction
 from os import PathLike
 from typing import Any
 
@@ -144,6 +145,8 @@ class _Events:
     """
 
     def __init__(self, on_event: Callable[[RunEvent], object] | None) -> None:
+        if iscoroutinefunction(on_event):
+            raise UsageError("on_event is called and not awaited: give a plain function")
         self._on_event = on_event
         self._error: Exception | None = None
 
@@ -208,7 +211,10 @@ def _must_be_outside_a_loop() -> None:
 
 
 def _tuple(batches: Batch | Sequence[Batch]) -> tuple[Batch, ...]:
-    return (batches,) if isinstance(batches, Batch) else tuple(batches)
+    found = (batches,) if isinstance(batches, Batch) else tuple(batches)
+    if not all(isinstance(each, Batch) for each in found):
+        raise UsageError("these are no batches: give what load(…) returns")
+    return found
 
 
 def _text(value: object) -> str:

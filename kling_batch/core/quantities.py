@@ -176,7 +176,7 @@ def parse_duration(value: object) -> float:
     else:
         raise InvalidValue(f"{show(value)} is no length of time; write 90s, 30m, 3h or 1h30m")
     if not 0 < seconds <= _YEAR:
-        raise InvalidValue(f"{show(value)} is not between 0 and a year")
+        raise InvalidValue(f"{show(value)} is not above 0 and at most a year")
     return seconds
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from sqlite_utils import Database
 
-from kling_batch.errors import LedgerError
+from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.migrations import APPLICATION_ID, migrations
 
@@ -54,6 +54,10 @@ class explained:  # noqa: N801 - reads as a clause, `with explained(path)`
             return  # the caller knows what a violated constraint means
         if isinstance(error, sqlite3.DatabaseError):
             raise LedgerError(_message(self._path, error)) from error
+        if isinstance(error, UnicodeEncodeError):
+            shown = error.object.encode("utf-8", "replace").decode()[:60]
+            text = f"`{shown}` has a character that is not UTF-8, which no ledger can store"
+            raise UsageError(f"{text}; nothing was changed") from error
         if isinstance(error, OSError):
             text = f"{self._path}: {error.strerror or error}; nothing was changed"
             raise LedgerError(text) from error

@@ -75,7 +75,7 @@ def author_of(given: str | None) -> str:
     if given and given.strip():
         return given.strip()
     try:
-        return getpass.getuser()
+        return getpass.getuser().encode("utf-8", "replace").decode()
     except (OSError, KeyError, ImportError):  # a container's user without a name
         return "unknown"
 

@@ -74,7 +74,7 @@ def test_a_plan_says_before_what_a_run_under_a_cap_refuses(workspace: Workspace)
     assert sentence in workspace.invoke("run", *options, code=2)
     assert "will refuse" not in workspace.invoke("plan", *options[:-2])
     assert workspace.charges() == []
-    document = json.loads(workspace.invoke("plan", *options[:-2], "--json"))
+    document, _ = json.JSONDecoder().raw_decode(workspace.invoke("plan", *options[:-2], "--json"))
     assert (document["cost_usd"], document["jobs_of_unknown_price"]) == (0, 1)
 
 

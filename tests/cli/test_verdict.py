@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.cli import Workspace
+from support.cli import Workspace, run_command
+from support.process import environment
 
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import verdict_history
@@ -318,3 +319,20 @@ def test_list_status_and_report_tell_of_verdicts(workspace: Workspace) -> None:
     assert used["spent_usd"] == pytest.approx(paid_for_all)
     assert used["usd_per_used_second"] == pytest.approx(paid_for_all / 3)
     assert "takes used: 1 of 4 (25%)" in workspace.invoke("report")
+
+
+def test_text_that_is_not_utf8_is_refused_and_a_login_of_it_is_readable(
+    workspace: Workspace,
+) -> None:
+    workspace.run("--only", "one")
+    half = "caf\udce9"
+    told = "`caf?` has a character that is not UTF-8, which no ledger can store"
+
+    assert told in workspace.invoke("verdict", "one", "approve", "--note", half, code=2)
+    assert told in workspace.invoke("verdict", "one", "approve", "--author", half, code=2)
+    assert told in workspace.invoke("list", "--tag", half, code=2)
+    done = run_command(
+        *("verdict", "one", "approve"), cwd=workspace.folder, env=environment(LOGNAME=half)
+    )
+    assert done.returncode == 0, done.stderr
+    assert "approved by caf?" in workspace.invoke("show", "one")

@@ -54,7 +54,13 @@ BAD: list[tuple[str, Any]] = [
     ("timeout", 0),
     ("timeout", timedelta(0)),
     ("concurrency", 0),
+    ("concurrency", "3"),
+    ("concurrency", True),
     ("limit", -1),
+    ("limit", 1.5),
+    ("yes", "no"),
+    ("collect", None),
+    ("schemas", 0),
 ]
 
 

@@ -55,6 +55,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_what_is_no_batch_and_what_nobody_would_await_is_refused() -> None:
+    async def told(_: RunEvent) -> None: ...
+
+    for call in (plan, run):
+        with pytest.raises(UsageError, match=r"give what load\(…\) returns"):
+            call("trial.yaml")  # type: ignore[operator]
+    with pytest.raises(UsageError, match="give a plain function"):
+        run(load("trial.yaml"), Options(emulator=True), on_event=told)
+
+
 @pytest.fixture
 def world() -> World:
     return World(Settings(profile="instant", media="template", concurrency=8))

@@ -178,6 +178,12 @@ def _flag(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Colle
     return _wrong_type(parameter, value, path, problems, "true or false")
 
 
+def scheme_of_no_use(text: str) -> str:
+    """The scheme of an address that fal cannot fetch; empty: it can, or this is a path."""
+    scheme = None if remote(text) else _SCHEME.match(text)
+    return scheme[1].lower() if scheme else ""
+
+
 def _url(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collector) -> JSON:
     if isinstance(value, LocalFile | OutputOf):
         return value
@@ -192,10 +198,11 @@ def _url(parameter: Parameter, value: JSON, path: ArgumentPath, problems: Collec
         return _wrong_type(parameter, value, path, problems, expected)
     if not value:
         problems.error(path, f"`{parameter.name}` is empty", "empty")
-    elif not remote(value) and (scheme := _SCHEME.match(value)):
-        hint = "write the path alone" if scheme[1].lower() == "file" else "give an https address"
-        message = f"fal cannot fetch {show(value)}: {scheme[1]}:// is not http(s)://"
-        problems.error(path, message, "wrong-value", hint)
+    elif scheme := scheme_of_no_use(value):
+        hint = "write the path alone" if scheme == "file" else "give an https address"
+        known = scheme in ("http", "https")
+        why = "it names no host" if known else f"{scheme}:// is not http(s)://"
+        problems.error(path, f"fal cannot fetch {show(value)}: {why}", "wrong-value", hint)
     elif why := unreachable(value):
         hint = "give a public address, or the file itself"
         problems.error(path, f"{show(value)} {why}", "unreachable", hint)

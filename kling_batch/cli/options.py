@@ -25,6 +25,7 @@ from kling_batch.core.quantities import (
     parse_usd,
     parse_window,
 )
+from kling_batch.core.urls import without_signatures
 from kling_batch.settings import (
     RunOptions,
     emulator_address,
@@ -43,7 +44,8 @@ class TypedPath(click.Path):
         if isinstance(value, str) and value.startswith("~"):
             value = str(typed_path(value))
         if isinstance(value, str) and is_address(value):
-            self.fail(f"`{value}` is an address; here it is a path on this machine", param, ctx)
+            address = without_signatures(value)
+            self.fail(f"`{address}` is an address; here it is a path on this machine", param, ctx)
         return super().convert(value, param, ctx)
 
 

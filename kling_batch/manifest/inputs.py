@@ -15,6 +15,7 @@ from unicodedata import normalize
 
 from kling_batch.core.diagnostics import InvalidValue, show
 from kling_batch.core.jobs import LocalFile
+from kling_batch.core.urls import without_signatures
 from kling_batch.errors import UsageError
 from kling_batch.manifest.content import HEAD, Content, ends_as_it_should, misfit, recognise
 from kling_batch.manifest.probe import with_picture
@@ -75,7 +76,8 @@ class Files:
             return problem
 
     def _read(self, written: str) -> LocalFile:
-        name = f"`{written}`" if written.isprintable() and len(written) < 200 else show(written)
+        plain = written.isprintable() and len(written) < 200
+        name = f"`{without_signatures(written)}`" if plain else show(written)
         try:
             path, size = self._found(written, name)
             with path.open("rb") as file:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kling_batch.catalog import registry as catalog
 from kling_batch.catalog.parameter import Parameter
-from kling_batch.catalog.parameters import from_json, remote
+from kling_batch.catalog.parameters import from_json, remote, scheme_of_no_use
 from kling_batch.catalog.parameters import reference as read_reference
 from kling_batch.catalog.pricing import Estimate
 from kling_batch.catalog.registry import Endpoint
@@ -333,8 +333,8 @@ class _Inputs:
         return value
 
     def _local(self, written: str, path: ArgumentPath) -> LocalFile | None:
-        try:
-            return self._files.get(written)
+        try:  # of a useless address it is said where the argument is checked
+            return None if scheme_of_no_use(written) else self._files.get(written)
         except InvalidValue as error:
             self._findings.error(path, error.message, "no-file", error.hint)
             return None

@@ -101,6 +101,13 @@ def test_signatures_in_a_message_are_left_out():
     assert without_signatures(text) == 'could not fetch "https://h/a", see https://b/c'
 
 
+@pytest.mark.parametrize("scheme", ["ftp", "s3", "sftp", "https", "svn+ssh"])
+def test_no_password_of_an_address_is_in_a_message(scheme):
+    text = f"see {scheme}://me:sec@ret@h/x@y.png and a@b"
+
+    assert without_signatures(text) == f"see {scheme}://h/x@y.png and a@b"
+
+
 def test_an_accent_is_the_same_letter_however_it_is_composed():
     composed, decomposed = "caf\u00e9", "cafe\u0301"
 

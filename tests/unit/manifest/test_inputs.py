@@ -440,3 +440,18 @@ def test_a_sound_in_a_format_that_not_every_endpoint_names_is_a_doubt(tmp_path):
         [],
         ["(6.00 s) is flac: documented for certain are mp3 and wav only"],
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("ftp://me:secret@h/x.png", 'fetch "ftp://h/x.png": ftp:// is not http(s)://'),
+        ("s3://me:se@cret@h/x.png", 'fetch "s3://h/x.png": s3:// is not http(s)://'),
+        ("https:///x.png", 'fetch "https:///x.png": it names no host'),
+    ],
+)
+def test_an_address_of_no_use_is_one_problem_without_its_password(tmp_path, address, why):
+    (line,) = messages(tmp_path, I2V.replace("FILE", f'"{address}"'))
+
+    assert why in line
+    assert "cret" not in line

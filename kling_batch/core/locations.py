@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 #: An address as people and ledgers write it: `s3://bucket/folder`.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,8 +93,9 @@ def address_of(text: str) -> ObjectAddress:
             else ("files cannot be put there safely")
         )
         raise ValueError(f"`{scheme}://` is no store for outputs: {what}")
-    if scheme != "memory" and not server:
+    if not server:
         raise ValueError(f"`{text}` names no bucket or server")
-    if any(mark in rest for mark in ("?", "#", "::")) or not rest.isprintable():
+    odd = len(scheme) == 1 or ":" in scheme or not rest.isprintable()
+    if odd or any(mark in rest for mark in ("?", "#", "::")):
         raise ValueError(f"`{text}` is no plain address of a folder")
     return ObjectAddress(f"{scheme.lower()}://{rest.rstrip('/')}")

@@ -41,6 +41,9 @@ def test_an_address_has_the_pure_part_of_a_path() -> None:
         ("s3://b/x?y=1", "plain address"),
         ("s3://b/\x07", "plain address"),
         ("s3://b/simplecache::x", "plain address"),
+        ("simplecache::s3://b/x", "plain address"),
+        ("x://b/y", "plain address"),
+        ("memory://", "no bucket"),
     ],
 )
 def test_addresses_that_cannot_be_used(text: str, problem: str) -> None:

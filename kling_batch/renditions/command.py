@@ -6,6 +6,7 @@ Must not interpret the words but for the two placeholders.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> Non
     """
     words = [_filled(word, source, temporary) for word in recipe["command"]]
     program, limit = words[0], recipe["timeout"]
+    before = _state(source)
     with tempfile.TemporaryFile() as told:
         try:
             ended = subprocess.run(  # noqa: S603 - the user's own words, and no shell reads them
@@ -44,8 +46,31 @@ def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> Non
         if ended.returncode:
             how = f"exit {ended.returncode}" if ended.returncode > 0 else "ended by a signal"
             raise RenditionError(f"{program} failed ({how}){_last_line(told)}")
+    if _state(source) != before:
+        # What was paid for: nobody may take it for the original any more.
+        repair = "`kling-batch verify --repair` fetches it again"
+        raise RenditionError(f"{program} changed {INPUT}, the saved file itself; {repair}")
+    _check_written(program, temporary)
+
+
+def _check_written(program: str, temporary: Path) -> None:
+    """Raise `RenditionError` where there is no file with content; what else lies there is gone."""
+    if temporary.is_dir() and not temporary.is_symlink():
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise RenditionError(f"{program} made a folder at {OUTPUT}, where a file is wanted")
+    if temporary.is_symlink():
+        raise RenditionError(f"{program} made a link at {OUTPUT}, where a file is wanted")
     if not temporary.is_file() or not temporary.stat().st_size:
         raise RenditionError(f"{program} wrote nothing to {OUTPUT}")
+
+
+def _state(source: Path) -> tuple[int, int] | None:
+    """Size and time of the last change; None where it is not there."""
+    try:
+        found = source.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _filled(word: str, source: Path, temporary: Path) -> str:

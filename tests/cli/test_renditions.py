@@ -270,6 +270,33 @@ def test_what_cannot_be_made_is_reported_before_anything_is_paid(workspace: Work
     assert workspace.charges() == []
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("os.mkdir(o); open(o + '/x', 'w').write('x')", "made a folder at {output}, where a"),
+        ("os.symlink(i, o)", "made a link at {output}, where a file is wanted"),
+        ("open(i, 'ab').write(b'x'); open(o, 'w').write('x')", "changed {input}, the saved file"),
+        (
+            "os.rename(i, o)",
+            "changed {input}, the saved file itself; `kling-batch verify --re",
+        ),
+    ],
+)
+def test_what_a_command_must_not_do_is_told_and_leaves_nothing(
+    workspace: Workspace, code: str, said: str
+) -> None:
+    command = python(f"import os, sys; i, o = sys.argv[1:]; {code}")
+    put(workspace, HERO, renditions={"raw": {"command": command, "ext": ".bin"}})
+    repair = ("verify", "--repair", "--emulator-url", workspace.url)
+
+    assert said in workspace.run(code=1)
+
+    assert not [path for path in folder_of(workspace).iterdir() if "raw" in path.name]
+    run_command(*repair, cwd=workspace.folder, env=environment(KLING_BATCH_HOOKS="0"))
+    assert "hero.png: " not in workspace.invoke("verify", code=1)
+    assert len(workspace.charges()) == 1
+
+
 def test_the_environment_can_leave_the_commands_of_a_manifest_out(workspace: Workspace) -> None:
     """Whoever starts them: a run, the command, or a repair of what was made before."""
     code = "import sys; open(sys.argv[2], 'w').write('x'); open('started', 'a').write('x')"

@@ -270,9 +270,9 @@ class Submitter:
         try:
             return ledger.record(attempt_id, Event.SUBMIT_ACCEPTED, handle=handle)
         except RequestClaimedError:
-            # An identical attempt in doubt has claimed this id from the request list meanwhile; its
-            # own request is still unclaimed there, and can be adopted for this one.
-            reason = f"request {handle.request_id} was claimed by an identical take"
+            # Mostly an identical attempt in doubt, which has claimed this id from the request list
+            # meanwhile; its own request is still unclaimed there, and can be adopted for this one.
+            reason = f"fal answered with request {handle.request_id}, which another attempt has"
             return ledger.record(attempt_id, Event.SUBMIT_UNCONFIRMED, reason=reason)
         except (LedgerError, IllegalTransitionError) as error:
             # Paid, and not recorded: the message must contain the id.

@@ -5,10 +5,38 @@ fal-client loads where an address is made: it is heavy, and most commands send n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+from kling_batch.core.diagnostics import show
 from kling_batch.core.outcomes import Handle
+from kling_batch.core.urls import host_of
+from kling_batch.errors import UsageError
+
+#: What fal-client takes for hosts, when it is imported.
+_HOSTS = ("FAL_RUN_HOST", "FAL_QUEUE_RUN_HOST")
+
+
+def check_hosts(environ: Mapping[str, str]) -> None:
+    """Raise `UsageError` where the environment names a host that can be none.
+
+    Each request would fail by it, and each job with its request.
+    """
+    for name in _HOSTS:
+        host = environ.get(name)
+        if host is not None and not _is_host(host):
+            raise UsageError(f"{name} is no host: {show(host)}; nothing was sent; unset it")
+
+
+def _is_host(host: str) -> bool:
+    try:
+        parts = urlsplit(f"https://{host}")
+        port = parts.port
+    except ValueError:
+        return False
+    alone = host.isprintable() and not set(host) & set("/?#@ \\")
+    return alone and port != 0 and bool(host_of(f"https://{host}"))
 
 
 def queue_url(endpoint: str) -> str:
@@ -26,6 +54,8 @@ def handle_of(endpoint: str, request_id: str) -> Handle:
     from fal_client.client import AsyncRequestHandle  # noqa: PLC0415
 
     name = quote(request_id, safe="")
+    if name in (".", ".."):  # would lead out of the endpoint's path; fal has no such id
+        name = name.replace(".", "%252E")
     unused: Any = None  # the handle's own client; only its URLs are wanted
     try:
         base = AsyncRequestHandle.from_request_id(unused, endpoint, name).response_url

@@ -6,11 +6,13 @@ kept. Must not store or print the key.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
 
 from kling_batch.errors import AuthError
+from kling_batch.fal.addresses import check_hosts
 from kling_batch.fal.key_file import read_key_file, unread_key_file
 
 #: Sent to an emulator instead of a key; too short to be redacted as a secret.
@@ -44,7 +46,9 @@ def authorization() -> str:
 
     Raises:
         AuthError: no key anywhere, or one that cannot be sent.
+        UsageError: the environment names a host to send it to that can be none.
     """
+    check_hosts(os.environ)
     # Heavy, and most commands need no key.
     import httpx  # noqa: PLC0415
     from fal_client.auth import (  # noqa: PLC0415

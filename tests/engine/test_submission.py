@@ -198,7 +198,7 @@ def test_a_request_that_an_identical_attempt_has_claimed_is_in_doubt_until_anoth
     with rig.ledger() as ledger:
         told = ledger.db.execute("select data from events where event = 'submit_unconfirmed'")
         (reason,) = (json.loads(data)["reason"] for (data,) in told)
-    assert reason == f"request {request.request_id} was claimed by an identical take"
+    assert reason == f"fal answered with request {request.request_id}, which another attempt has"
     assert rig.states(jobs) == [State.SUCCEEDED]
     paid_once(rig, 1)
 

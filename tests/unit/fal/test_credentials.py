@@ -182,3 +182,12 @@ def test_a_folder_called_like_the_key_file_is_none(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()  # as a virtual environment often is
 
     assert unread_key_file(tmp_path) == ""
+
+
+def test_a_host_that_can_be_none_is_a_usage_error_before_anything_is_sent(folder: Path) -> None:
+    env = environment(FAL_KEY=SECRET, FAL_QUEUE_RUN_HOST="localhost:99999")
+
+    done = run_command("run", "key.yaml", "--yes", cwd=folder, env=env)
+
+    assert done.returncode == 2
+    assert 'FAL_QUEUE_RUN_HOST is no host: "localhost:99999"; nothing was sent' in done.stderr

@@ -122,7 +122,8 @@ def variables(value: JSON) -> JSON:
     """A mapping whose keys may stand in a template."""
     for name in mapping(value):
         if not re.match(_NAME, name):
-            raise InvalidValue(f"`{name}` is no name that a template could use: letters, digits, _")
+            message = f"`{name}` is no name that a template could use: letters, digits, _"
+            raise InvalidValue(message, path=(name,))
     return value
 
 
@@ -130,9 +131,11 @@ def environment(value: JSON) -> JSON:
     """Variables and the environment variables that they are taken from."""
     for name, source in variables(value).items():
         if not isinstance(source, str) or not re.match(_NAME, source):
-            raise InvalidValue(f"`{name}` must name an environment variable, not {show(source)}")
+            message = f"`{name}` must name an environment variable, not {show(source)}"
+            raise InvalidValue(message, path=(name,))
         if source in SECRETS:
-            raise InvalidValue(f"{source} is a secret and never part of a manifest")
+            message = f"{source} is a secret and never part of a manifest"
+            raise InvalidValue(message, path=(name,))
     return value
 
 
@@ -177,14 +180,17 @@ def matrix(value: JSON) -> JSON:
         raise InvalidValue("has no names; give at least one list of values, or remove it")
     for name, entries in value.items():
         if not isinstance(entries, list):
-            raise InvalidValue(f"`{name}` must be a list of values, not {show(entries)}")
+            message = f"`{name}` must be a list of values, not {show(entries)}"
+            raise InvalidValue(message, path=(name,))
         if name in ("include", "exclude"):
             if not all(isinstance(entry, Mapping) and entry for entry in entries):
                 raise InvalidValue(f"`{name}` must be a list of mappings, such as [{{tier: pro}}]")
         elif not entries:
-            raise InvalidValue(f"`{name}` is an empty list, so there would be no job at all")
+            message = f"`{name}` is an empty list, so there would be no job at all"
+            raise InvalidValue(message, path=(name,))
         elif not re.match(_NAME, name):
-            raise InvalidValue(f"`{name}` is no name that a template could use: letters, digits, _")
+            message = f"`{name}` is no name that a template could use: letters, digits, _"
+            raise InvalidValue(message, path=(name,))
     return value
 
 

@@ -49,6 +49,7 @@ from kling_batch.core.quantities import (
 )
 from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest import fields
+from kling_batch.manifest.cut_mistakes import CUT, cut
 from kling_batch.manifest.frame import AUTHORS, JOB_KEYS, OWN_KEYS, Manifest, copied
 from kling_batch.manifest.paths import DEFAULT_PATH
 from kling_batch.manifest.recipes import SCHEMA as RECIPE
@@ -256,21 +257,16 @@ def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
     if not isinstance(value, Mapping):
         message = f"a manifest is a mapping with `jobs:`, not {show(value)}"
         problems.append(Problem.about((), message, "wrong-type"))
-        frame = {"jobs": [_CUT]}
+        frame = {"jobs": [CUT]}
     else:
         frame = copied(value)
-    try:
-        document = Document.model_validate(frame)
-    except ValidationError as error:
-        for each in error.errors(include_url=False):
-            problems.append(_problem(each))
-            _cut(frame, each["loc"])
-        document = Document.model_validate(frame)
-    return _manifest(document, frame), problems
-
-
-#: Placeholder of an entry that is no mapping: this object, since an author may write an equal one.
-_CUT: dict[str, JSON] = {"id": None, "mode": None}
+    while True:
+        try:
+            return _manifest(Document.model_validate(frame), frame), problems
+        except ValidationError as error:
+            for each in error.errors(include_url=False):
+                problems.append(_problem(each))
+                cut(frame, _place_of(each))
 
 
 def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
@@ -292,37 +288,31 @@ def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:
         env=document.env or {},
         defaults=frame.get("defaults") or {},
         review=frame.get("review"),
-        entries=tuple(None if job is _CUT else job for job in frame["jobs"]),
+        entries=tuple(None if job is CUT else job for job in frame["jobs"]),
     )
 
 
-def _cut(frame: dict[str, JSON], loc: ArgumentPath) -> None:
-    """Remove what an error is about; a job that is no mapping becomes an empty one."""
-    match loc:
-        case ("jobs", int(index)):
-            frame["jobs"][index] = _CUT
-        case ("jobs", int(index), str(name), *_):
-            frame["jobs"][index].pop(name, None)
-        case ("limits" | "defaults" as part, str(name), *_):
-            frame[part].pop(name, None)
-        case ("jobs",) | ():
-            frame["jobs"] = [_CUT]
-        case _:
-            frame.pop(str(loc[0]), None)
+def _key_of(error: ErrorDetails) -> ArgumentPath:
+    """The key that an error is about."""
+    return tuple(part for part in error["loc"] if part != "[key]")
+
+
+def _place_of(error: ErrorDetails) -> ArgumentPath:
+    """Where an error is: as far inside the value as whoever read it could tell."""
+    wrong = error.get("ctx", {}).get("error")
+    return (*_key_of(error), *getattr(wrong, "path", ()))
 
 
 def _problem(error: ErrorDetails) -> Problem:
-    path = tuple(part for part in error["loc"] if part != "[key]")
+    path = _key_of(error)
     name = path[-1] if path else ""
     value = error["input"]
     match error["type"], path:
         case "value_error", ("renditions", *_):
-            wrong = error["ctx"]["error"]
-            inner: ArgumentPath = getattr(wrong, "path", ())
-            message = f"the rendition `{name}`: {wrong}"
-            return Problem.about((*path, *inner), message, "wrong-value")
+            message = f"the rendition `{name}`: {error['ctx']['error']}"
+            return Problem.about(_place_of(error), message, "wrong-value")
         case "value_error", _:
-            return Problem.about(path, f"`{name}` {_sentence(error)}", "wrong-value")
+            return Problem.about(_place_of(error), f"`{name}` {_sentence(error)}", "wrong-value")
         case "extra_forbidden", _:
             return _unknown(path)
         case (("missing" | "list_type" | "too_short"), _):

@@ -167,9 +167,9 @@ def test_the_manifest_of_the_design(tmp_path):
             "limits: {on_doubt: resubmit}\njobs: [{id: a}]",
             "1:20: `on_doubt` is wrong: `resubmit` could pay twice and exists no more",
         ),
-        ("vars: {a-b: 1}\njobs: [{id: a}]", "1:7: `vars` is wrong: `a-b` is no name"),
+        ("vars: {a-b: 1}\njobs: [{id: a}]", "1:13: `vars` is wrong: `a-b` is no name"),
         ("vars: [1]\njobs: [{id: a}]", "1:7: `vars` must be a mapping"),
-        ("env: {a: FAL_KEY}\njobs: [{id: a}]", "1:6: `env` is wrong: FAL_KEY is a secret"),
+        ("env: {a: FAL_KEY}\njobs: [{id: a}]", "1:10: `env` is wrong: FAL_KEY is a secret"),
         ("env: {a: NOT_SET}\njobs: [{id: a}]", "1:10: the environment variable NOT_SET"),
         ("name: a/b\njobs: [{id: a}]", "1:7: the batch's name cannot be used"),
         ("path: x\njobs: [{id: a}]", "1:7: `path`: it must contain {job}"),
@@ -177,8 +177,8 @@ def test_the_manifest_of_the_design(tmp_path):
         ("defaults: {id: x}\njobs: [{id: a}]", "1:12: `defaults` has no key `id`"),
         ("defaults: {durration: 5}\njobs: [{id: a}]", "1:12: `defaults` has no key `durr"),
         ("jobs: [{id: a, matrix: {}}]", "1:24: `matrix` has no names"),
-        ("jobs: [{id: a, matrix: {b: []}}]", "1:24: `matrix` is wrong: `b` is an empty list"),
-        ("jobs: [{id: a, matrix: {b: 1}}]", "1:24: `matrix` is wrong: `b` must be a list"),
+        ("jobs: [{id: a, matrix: {b: []}}]", "1:28: `matrix` is wrong: `b` is an empty list"),
+        ("jobs: [{id: a, matrix: {b: 1}}]", "1:28: `matrix` is wrong: `b` must be a list"),
         ("jobs: [{id: a, params: 5}]", "1:24: `params` must be a mapping"),
         ("jobs: [{id: a, takes: 0, mode: edit}]", "1:23: `takes`: 0 is not a whole number"),
         ("jobs: [{id: a, takes: 9999999999999999999999, mode: edit}]", "1:23: `takes`"),
@@ -439,3 +439,25 @@ def test_what_fal_complains_about_is_found_again(tmp_path):
     assert place(row, "prompt") == "t.csv:2: column title"
     assert place(row, "duration") == "batch.yaml:1:43"
     assert place(raw, "deep", 1, "er") == "batch.yaml:12:28"
+
+
+RECIPES = "renditions: {p: {format: jpg}, a/b: {format: gif}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("vars: {good: x, bad-name: y}\njobs: [{id: a, prompt: '{{ good }}'}]", ["1:27: `vars`"]),
+        (RECIPES + "jobs: [{id: a, prompt: x, renditions: [p]}]", ["1:37: the rendition `a/b`"]),
+        (
+            "jobs: [{id: '{{ x }}', prompt: x, matrix: {x: [a, b], y: 1, z: []}}]",
+            ["1:57: `matrix` is wrong: `y`", "1:63: `matrix` is wrong: `z`"],
+        ),
+        ("jobs: [{id: a, prompt: x, matrix: {x: 1}}]", ["1:39: `matrix`"]),
+    ],
+)
+def test_one_bad_name_leaves_the_good_ones_known(tmp_path, text, found):
+    said = messages(tmp_path, f"{text}\ndefaults: {{mode: text-to-image}}\n")
+
+    for line, start in zip(said, found, strict=True):
+        assert line.startswith(f"batch.yaml:{start}")

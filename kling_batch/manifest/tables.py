@@ -136,10 +136,15 @@ def _not_utf8(path: Path, name: str) -> ManifestError:
             try:
                 line.decode()
             except UnicodeDecodeError as error:
-                place = Place(name, number, error.start + 1)
+                before = line[: error.start].decode("utf-8-sig" if number == 1 else "utf-8")
+                place = Place(name, number, len(before) + 1)
                 message = f"byte 0x{line[error.start]:02x} is not UTF-8"
                 return fatal(place, message, "encoding", "save the table as UTF-8")
     return fatal(Place(name), "is not UTF-8", "encoding", "save the table as UTF-8")
+
+
+#: What a cell may begin with, or be quoted by.
+_NO_DELIMITER = "\"' "
 
 
 def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: str) -> Table:
@@ -147,6 +152,9 @@ def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: 
     if told := re.fullmatch(r'"?sep=(.)\1*"?', first.strip("\n")):
         # Excel's own mark, and no row of the table.
         delimiter, first, before = told[1], next(lines, ""), 1
+        if delimiter in _NO_DELIMITER:
+            message = f"`{delimiter}` cannot part cells"
+            raise fatal(Place(name, 1), message, "syntax", "remove the line `sep=`, or write sep=,")
     if not first.strip():
         raise fatal(Place(name), "the table has no header", "empty")
     if not delimiter:
@@ -233,7 +241,8 @@ def _json_rows(lines: Iterator[str], name: str, problems: Collector) -> Iterator
             if not isinstance(row, FlawedRow) or len(row.flaws) < len(row) or any(row.values()):
                 yield number, row
         except json.JSONDecodeError as error:
-            place = Place(name, number, error.colno)
+            indented = len(text) - len(text.lstrip())
+            place = Place(name, number, indented + error.colno)
             problems.error(place, f"not JSON: {error.msg}", "syntax")
         except ValueError as error:
             problems.error(Place(name, number), f"not a row: {error}", "row", 'write {"id": …}')

@@ -451,7 +451,7 @@ RECIPES = "renditions: {p: {format: jpg}, a/b: {format: gif}}\n"
         (RECIPES + "jobs: [{id: a, prompt: x, renditions: [p]}]", ["1:37: the rendition `a/b`"]),
         (
             "jobs: [{id: '{{ x }}', prompt: x, matrix: {x: [a, b], y: 1, z: []}}]",
-            ["1:57: `matrix` is wrong: `y`", "1:63: `matrix` is wrong: `z`"],
+            ["1:58: `matrix` is wrong: `y`", "1:64: `matrix` is wrong: `z`"],
         ),
         ("jobs: [{id: a, prompt: x, matrix: {x: 1}}]", ["1:39: `matrix`"]),
     ],

@@ -23,7 +23,7 @@ from anyio.streams.text import TextReceiveStream
 from kling_batch.core.jobs import JSON
 from kling_batch.core.programs import HOOKS_VARIABLE
 from kling_batch.core.text import clean
-from kling_batch.errors import EXIT_MEANINGS, ExitCode
+from kling_batch.errors import EXIT_MEANINGS, ExitCode, UsageError
 
 #: Characters of standard error that are passed on: its end says what happened.
 MESSAGES = 4_000
@@ -55,6 +55,17 @@ class Answer:
         }
 
 
+def passable(word: str) -> str:
+    """A word that a program can be given; raises `UsageError` where no system passes it on."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{word!r} holds half a character") from None
+    if "\0" in word:
+        raise UsageError(f"{word!r} holds a NUL character")
+    return word
+
+
 async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) -> Answer:
     """Run one command in `folder` and wait for its end.
 
@@ -65,7 +76,7 @@ async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) 
 
     Cancelling it sends SIGINT, as Ctrl-C does, and waits: a submission in flight gets its answer.
     """
-    command = [sys.executable, "-m", "kling_batch", *words]
+    command = [sys.executable, "-m", "kling_batch", *map(passable, words)]
     values: list[Any] = []
     messages: list[str] = []
     # Who writes manifests may not start commands through them, unless a person has set otherwise.

@@ -19,7 +19,7 @@ from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import MicroUSD, exact_usd, parse_duration, parse_usd
 from kling_batch.errors import KlingBatchError, UsageError
 from kling_batch.manifest.loader import load
-from kling_batch.mcp.program import Answer, OnEvent, answer_of
+from kling_batch.mcp.program import Answer, OnEvent, answer_of, passable
 from kling_batch.settings import typed_location, typed_path
 
 #: A run leaves after this long unless asked otherwise: clients give up on a silent tool.
@@ -106,10 +106,11 @@ class Tools:
         """Paths of manifests, which must lie in the working folder."""
         if not manifests:
             raise UsageError("name at least one manifest")
-        for manifest in manifests:
-            if not self._holds(typed_path(manifest)):
-                raise UsageError(f"{manifest}: not inside {self._folder}")
-        return [self._plain(manifest) for manifest in manifests]
+        words = [self._plain(manifest) for manifest in manifests]
+        for word in words:
+            if not self._holds(typed_path(word)):
+                raise UsageError(f"{word}: not inside {self._folder}")
+        return words
 
     async def _within(self, manifests: Sequence[str]) -> list[str]:
         """Paths of manifests that lie, with the folders they write to, in the working folder."""
@@ -130,7 +131,7 @@ class Tools:
         """A word that is no option."""
         if word.startswith("-"):
             raise UsageError(f"{word!r} looks like an option")
-        return word
+        return passable(word)
 
     def _reviewed(self, plan: str) -> Path:
         """File of the plan with this hash."""

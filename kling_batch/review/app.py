@@ -35,6 +35,8 @@ TOKEN_HEADER = "x-review-token"  # noqa: S105 - its name
 #: Of a request with a verdict: the longest note in the widest characters, escaped.
 LONGEST_BODY = 200_000
 LONGEST_AUTHOR = 80
+#: Digits of a number that the page may send.
+_LONGEST_NUMBER = 18
 
 HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 #: What a browser may show as it is; everything else is handed out as a download.
@@ -166,7 +168,8 @@ class _Review:
                 await run_sync(self._board.refresh)
             except LedgerError as error:
                 return _json({"error": str(error)}, 503)
-            news = self._board.news(int(since) if since.isdecimal() else 0, epoch)
+            number = int(since) if since.isdecimal() and len(since) <= _LONGEST_NUMBER else 0
+            news = self._board.news(number, epoch)
         return _json(news)
 
     async def file(self, request: Request) -> Response:

@@ -16,6 +16,7 @@ from support.cli import Workspace
 from support.process import environment
 
 from kling_batch.core.quantities import parse_usd
+from kling_batch.errors import UsageError
 from kling_batch.mcp.tools import Tools
 
 mcp = pytest.importorskip("mcp")
@@ -91,6 +92,19 @@ def test_a_manifest_that_writes_outside_the_folder_is_not_run(
     with_client(folder, use)
 
     assert workspace.prompts() == []
+
+
+@pytest.mark.parametrize("name", ["a\0b.yaml", "a\ud800.yaml"])
+def test_a_word_that_no_system_passes_on_is_refused(folder: Path, name: str) -> None:
+    tools = Tools(folder, folder)
+
+    for ask in (tools.validate([name]), tools.plan(["stills.yaml"], only=name), tools.show(name)):
+        with pytest.raises(UsageError, match="holds"):
+            anyio.run(partial(_awaited, ask))
+
+
+async def _awaited(asked: Awaitable[Any]) -> Any:
+    return await asked
 
 
 def test_plans_that_are_made_at_once_are_told_apart(folder: Path) -> None:

@@ -347,6 +347,11 @@ def test_a_page_is_reported_only_what_is_new(server: Server) -> None:
     assert "items" not in server.state(told["version"])
 
 
+def test_a_number_of_no_use_is_none(server: Server) -> None:
+    for since in ("9" * 5000, "-1", "1e3", "x", "\u0663"):
+        assert server.get(f"/state?since={since}").status_code == 200
+
+
 def test_another_server_starts_anew(server: Server) -> None:
     told = server.get("/state?since=99&epoch=before").json()
 

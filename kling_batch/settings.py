@@ -43,6 +43,8 @@ DEFAULT_CONCURRENCY = 8
 LEAST_DEFAULT_RATE = 10.0
 #: Seconds back in which paid requests are looked for in fal's list, where the manifest sets none.
 DEFAULT_REUSE = 7 * 86400.0
+#: A folder outside which no manifest may write.
+OUTPUT_BELOW_VARIABLE = "KLING_BATCH_OUTPUT_BELOW"
 
 T = TypeVar("T")
 
@@ -270,7 +272,8 @@ def scheduler_address(written: str) -> str:
     """The address of a Dask scheduler, or `local`. Raises `ValueError` for anything else."""
     if written == "local" or re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", written):
         return written
-    raise ValueError(f"`{written}` is neither `local` nor an address as tcp://host:8786")
+    shown = without_signatures(written)
+    raise ValueError(f"`{shown}` is neither `local` nor an address as tcp://host:8786")
 
 
 def emulator_address(written: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import iscoroutinefunction
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 from kling_batch.api.options import Options, StrPath, command_of, names_of, run_options
 from kling_batch.api.values import Plan, RunReport
@@ -145,8 +145,7 @@ class _Events:
     """
 
     def __init__(self, on_event: Callable[[RunEvent], object] | None) -> None:
-        if iscoroutinefunction(on_event):
-            raise UsageError("on_event is called and not awaited: give a plain function")
+        _check_hearer(on_event)
         self._on_event = on_event
         self._error: Exception | None = None
 
@@ -210,9 +209,21 @@ def _must_be_outside_a_loop() -> None:
     raise UsageError("run() cannot be called inside an event loop; use: await arun(…)")
 
 
-def _tuple(batches: Batch | Sequence[Batch]) -> tuple[Batch, ...]:
-    found = (batches,) if isinstance(batches, Batch) else tuple(batches)
-    if not all(isinstance(each, Batch) for each in found):
+def _check_hearer(on_event: object) -> None:
+    """Raise `UsageError` for what cannot be called, or would be called and never awaited."""
+    if on_event is None:
+        return
+    if not callable(on_event):
+        raise UsageError("on_event is no function")
+    if iscoroutinefunction(on_event) or iscoroutinefunction(type(on_event).__call__):
+        raise UsageError("on_event is called and not awaited: give a plain function")
+
+
+def _tuple(batches: object) -> tuple[Batch, ...]:
+    one = isinstance(batches, Batch) or not isinstance(batches, Iterable)
+    given = [batches] if one else [*cast("Iterable[object]", batches)]
+    found = tuple(each for each in given if isinstance(each, Batch))
+    if len(found) < len(given):
         raise UsageError("these are no batches: give what load(…) returns")
     return found
 

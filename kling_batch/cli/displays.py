@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from kling_batch.cli.options import PATH, option
+from kling_batch.core.text import clean
 from kling_batch.errors import KlingBatchError, UsageError
 from kling_batch.report.display.base import Display
 from kling_batch.report.display.choose import Both, choose
@@ -60,9 +61,11 @@ def displays_of(values: Mapping[str, Any], *, as_json: bool = False) -> Iterator
     logs: list[LogDisplay] = []
     if verbose:
         logs.append(LogDisplay(SafeStream(sys.stderr), now=_now))
+    written = {"standard output": SafeStream(sys.stdout)}
     opened = None if file is None else _opened(file)
     if opened is not None:
-        logs.append(LogDisplay(SafeStream(opened), now=_now))
+        written[str(file)] = SafeStream(opened)
+        logs.append(LogDisplay(written[str(file)], now=_now))
     shown: list[Display] = [*logs]
     if as_json or not verbose:
         shown.insert(
@@ -72,6 +75,7 @@ def displays_of(values: Mapping[str, Any], *, as_json: bool = False) -> Iterator
                 quiet=values["quiet"] or verbose,
                 stream_is_terminal=sys.stderr.isatty(),
                 environ=os.environ,
+                out=written["standard output"],
             ),
         )
     display = shown[0]
@@ -93,6 +97,16 @@ def displays_of(values: Mapping[str, Any], *, as_json: bool = False) -> Iterator
         display.close()
         if opened is not None:
             opened.close()
+        _tell_what_is_cut_off(written)
+
+
+def _tell_what_is_cut_off(written: Mapping[str, SafeStream]) -> None:
+    """Say which of these has not everything: nobody chose that, unlike a reader that leaves."""
+    told = SafeStream(sys.stderr)
+    for name, stream in written.items():
+        if stream.cut_off:
+            told.line(f"warning: {clean(name)} is cut off: {stream.cut_off}; the ledger has all")
+    told.drain()
 
 
 def _opened(file: Path) -> Any:

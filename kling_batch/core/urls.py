@@ -17,7 +17,7 @@ URL_START = re.compile(r"https?://", re.IGNORECASE)
 
 _URL = re.compile(r"(https?://)([^/?#\s\"]*)([^?#\s]*)(\?[^#\s]*)?(.*)", re.IGNORECASE | re.DOTALL)
 #: User and password of an address, whatever it is for: `ftp://me:secret@host`.
-_USER = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s/?#\"'<>`]*@", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)[^\s/?#\"'<>`]*@")
 _IN_TEXT = re.compile(r"https?://[^\s\"'<>`]+", re.IGNORECASE)
 #: `;` parts parameters, too, in a few old signatures; none of the schemes below uses it.
 _PARTS = "&"
@@ -100,7 +100,7 @@ def without_signatures(text: str) -> str:
     """Text with every URL in it `unsigned`, and no address with its user and password."""
     if "://" not in text:
         return text
-    return _USER.sub(r"\1", _IN_TEXT.sub(lambda match: unsigned(match[0]), text))
+    return _USER.sub("", _IN_TEXT.sub(lambda match: unsigned(match[0]), text))
 
 
 def host_of(url: str) -> str:

@@ -136,7 +136,7 @@ class Entry:
     @property
     def columns(self) -> set[str]:
         """The names of the row and the matrix, as far as they are known beforehand."""
-        header = self.table.header if self.table else ()
+        header = (*self.table.header, *self.table.names) if self.table else ()
         return {*header, *(name for each in self.combinations for name in each)}
 
     def give(self, base: Scope) -> Iterator[Given]:

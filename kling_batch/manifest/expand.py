@@ -26,7 +26,7 @@ from kling_batch.core.jobs import (
     job_key,
 )
 from kling_batch.core.recipes import Media, Recipe
-from kling_batch.errors import Place
+from kling_batch.errors import ArgumentPath, Place
 from kling_batch.manifest import fields
 from kling_batch.manifest.entry import UNSAID, Given, Origin
 from kling_batch.manifest.file_names import FileNames
@@ -275,7 +275,7 @@ def combinations(
     """
     lists = {name: rendered[name] for name in matrix if name not in ("include", "exclude")}
     problems = Collector()
-    _check_excluded(lists, rendered.get("exclude", ()), problems)
+    _check_excluded(matrix, rendered, problems)
     count = prod(len(values) for values in lists.values())
     if count > MOST_COMBINATIONS:
         message = f"{count:,} combinations; at most {MOST_COMBINATIONS:,}"
@@ -321,24 +321,31 @@ def _included(
 
 def _same(one: JSON, other: JSON) -> bool:
     """Whether two values of a matrix are the same; a number is the text of its digits."""
-    return one == other or (
-        isinstance(one, str) is not isinstance(other, str)
-        and not isinstance(one, bool)
-        and not isinstance(other, bool)
-        and str(one) == str(other)
-    )
+    if isinstance(one, str) is isinstance(other, str):
+        return bool(one == other)
+    number = other if isinstance(one, str) else one
+    whole_or_not = isinstance(number, int | float) and not isinstance(number, bool)
+    return whole_or_not and str(one) == str(other)
 
 
 def _check_excluded(
-    lists: Mapping[str, JSON], exclude: Sequence[Mapping[str, JSON]], problems: Collector
+    matrix: Mapping[str, JSON], rendered: Mapping[str, JSON], problems: Collector
 ) -> None:
-    """Report what leaves out nothing, as nobody writes it on purpose: it would be paid for."""
-    for n, entry in enumerate(exclude):
+    """Report what leaves out nothing, as nobody writes it on purpose: it would be paid for.
+
+    Where the list or the value is a template, another run may have the value.
+    """
+    lists = {name for name in matrix if name not in ("include", "exclude")}
+    for n, entry in enumerate(matrix.get("exclude", ())):
         for name, value in entry.items():
-            if name in lists and not any(_same(each, value) for each in lists[name]):
-                message = f"`exclude` leaves out nothing: no `{name}` is {show(value)}"
-                hint = nearest(str(value), map(str, lists[name]))
-                problems.error(("exclude", n, name), message, "unknown-value", hint)
-            elif name not in lists:
+            where: ArgumentPath = ("exclude", n, name)
+            if name not in lists:
                 message = f"`exclude` names `{name}`, which the matrix does not have"
-                problems.error(("exclude", n, name), message, "unknown-key", nearest(name, lists))
+                problems.error(where, message, "unknown-key", nearest(name, lists))
+                continue
+            written, values = matrix[name], rendered[name]
+            plain = written == values and rendered["exclude"][n].get(name) == value
+            if plain and not any(_same(each, value) for each in values):
+                message = f"`exclude` leaves out nothing: no `{name}` is {show(value)}"
+                hint = nearest(str(value), map(str, values))
+                problems.error(where, message, "unknown-value", hint)

@@ -6,12 +6,13 @@ Pure: names are compared as a disk that ignores case would. Must not look at a d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 
 from kling_batch.core.jobs import Batch, Job, output_suffix
 from kling_batch.errors import Place, Problem
 from kling_batch.manifest.paths import folded
 
-#: Files of one request that are reckoned with at most.
+#: Files of one request whose names are reckoned with at most.
 _MOST = 100
 
 
@@ -24,7 +25,7 @@ def outputs_of(job: Job) -> int:
         return int(arguments.get("series_amount", 9))
     number = arguments["num_images"]  # of an unknown endpoint it may be anything
     whole = isinstance(number, int) and not isinstance(number, bool)
-    return max(1, min(number, _MOST)) if whole else 1
+    return max(1, number) if whole else 1
 
 
 class FileNames:
@@ -48,14 +49,17 @@ class FileNames:
         self, jobs: Iterable[Job], recipes: Iterable[str]
     ) -> Iterator[tuple[Job, str]]:
         """Jobs whose file would have the name of a rendition of these, each with a sentence."""
-        names = tuple(recipes)
+        endings = {recipe: f".{folded(recipe)}" for recipe in recipes}
+        marks = tuple(endings.values())
+        if not any(name.endswith(marks) for name in self._owners):
+            return  # as in nearly every batch, of which some are long
         for job in jobs:
-            for recipe in names if job.renditions is None else job.renditions:
-                for name in _names(job):
-                    other = self._owners.get(folded(f"{name}.{recipe}"))
-                    if other is not None:
-                        of = f"the rendition `{recipe}` of `{job.label}`"
-                        yield other, f"{of} would have the name of the file of `{other.label}`"
+            wanted = endings if job.renditions is None else endings.keys() & job.renditions
+            for name, recipe in product(_names(job), wanted):
+                other = self._owners.get(name + endings[recipe])
+                if other is not None:
+                    of = f"the rendition `{recipe}` of `{job.label}`"
+                    yield other, f"{of} would have the name of the file of `{other.label}`"
 
 
 def clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
@@ -90,4 +94,7 @@ def _names(job: Job) -> Sequence[str]:
     stem = path.removesuffix("{output}{ext}")
     if "num_images" not in job.arguments and "{" not in stem:
         return (stem,)  # of nearly every job, of which there may be many
-    return [path.format(output=output_suffix(n), ext="") for n in range(outputs_of(job))]
+    number = min(outputs_of(job), _MOST)
+    if "{" not in stem:
+        return [f"{stem}{output_suffix(n)}" for n in range(number)]
+    return [path.format(output=output_suffix(n), ext="") for n in range(number)]

@@ -283,9 +283,10 @@ class _Loading:
 
     def _check_path(self, expansion: Expansion, entries: Iterable[Entry]) -> None:
         """Report names in `path:` that no row of any table has."""
-        if not expansion.jobs:
-            return
-        columns = set(FIELDS).union(*(entry.columns for entry in entries))
+        tables = [entry for entry in entries if entry.table]
+        if self._collector.errors or self._model or not all(each.columns for each in tables):
+            return  # what has an error, or no row, may be the one that has the name
+        columns = {*FIELDS, *self._base}.union(*(entry.columns for entry in entries))
         for name in sorted(expansion.path.open_names - columns):
             self._error(("path",), f"`path`: {unknown_name(name, columns)}", "wrong-path")
 
@@ -313,6 +314,11 @@ class _Loading:
         try:
             check_is_file(name, self._tree.place(path))
             place = as_on_disk(self._path.parent / typed_path(name))
+            a_table = place.suffix.lower() in TABLE_SUFFIXES and place != self._path
+            if a_table and not place.exists():
+                start = f"paths start at {self._path.parent}{os.sep}"
+                self._error(path, f"there is no table `{name}`", "no-file", start)
+                return False
             entry.table = open_table(place, str(place), self._collector)
         except ManifestError as error:
             self._collector.errors += error.problems

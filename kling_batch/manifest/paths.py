@@ -47,7 +47,7 @@ class PathTemplate:
         `known` are variables that may stand in it; `open_names` lets any name pass, where the
         columns of tables are still to be seen.
         """
-        self.text = text
+        self.text = text = unicodedata.normalize("NFC", text)  # as variables and columns are
         try:
             parts = list(Formatter().parse(text))
         except ValueError as error:
@@ -64,8 +64,8 @@ class PathTemplate:
         #: slower (1.2 times the bare loop of `benchmarks/`).
         self._frames: dict[Which, tuple[str, str] | None] = {}
         self._own = frozenset(names) - frozenset(FIELDS)
-        #: Names that no path had a value for yet.
-        self.open_names = set(self._own - frozenset(known))
+        #: Names that only the columns of a table can have.
+        self.open_names = self._own - frozenset(known)
         literals = [_escape(literal) for literal, _, _, _ in parts]
         slots = [
             "{output}{ext}" if name == "ext" and "suffix" not in names else _slot(name)
@@ -103,7 +103,6 @@ class PathTemplate:
     def _value(self, name: str, scope: Scope) -> str:
         if name not in scope:
             return ""  # of the rows of JSONL, each has names of its own
-        self.open_names.discard(name)
         value = scope[name]
         return "" if value is None else _escape(str(value))
 

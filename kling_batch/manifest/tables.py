@@ -74,6 +74,8 @@ class Table(NamedTuple):
     file: str
     header: tuple[str, ...]
     rows: Iterator[Row]
+    #: Names that the rows of JSONL had so far.
+    names: set[str]
 
 
 def open_table(path: Path, name: str, problems: Collector) -> Table:
@@ -85,7 +87,8 @@ def open_table(path: Path, name: str, problems: Collector) -> Table:
         raise fatal(Place(name), f"a table cannot be a `{suffix or path.name}` file", hint=hint)
     lines = _lines(path, name)
     if suffix in (".jsonl", ".ndjson"):
-        return Table(name, (), _json_rows(lines, name, problems))
+        names = set[str]()
+        return Table(name, (), _json_rows(lines, name, problems, names), names)
     return _csv_table(lines, name, problems, "\t" if suffix == ".tsv" else "")
 
 
@@ -167,7 +170,7 @@ def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: 
     except csv.Error as error:
         raise fatal(Place(name, 1 + before), f"not CSV: {error}", "syntax") from None
     _check_header(header, Place(name, 1 + before), problems)
-    return Table(name, header, _csv_rows(reader, header, Place(name, before), problems))
+    return Table(name, header, _csv_rows(reader, header, Place(name, before), problems), set())
 
 
 def _check_header(header: tuple[str, ...], place: Place, problems: Collector) -> None:
@@ -232,12 +235,15 @@ def _check_width(
     problems.error(place, message, "row", "quote cells that hold the delimiter")
 
 
-def _json_rows(lines: Iterator[str], name: str, problems: Collector) -> Iterator[Row]:
+def _json_rows(
+    lines: Iterator[str], name: str, problems: Collector, names: set[str]
+) -> Iterator[Row]:
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
         try:
             row = _flawed(_json_row(text.strip()))
+            names.update(row)
             if not isinstance(row, FlawedRow) or len(row.flaws) < len(row) or any(row.values()):
                 yield number, row
         except json.JSONDecodeError as error:

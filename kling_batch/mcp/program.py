@@ -24,6 +24,7 @@ from kling_batch.core.jobs import JSON
 from kling_batch.core.programs import HOOKS_VARIABLE
 from kling_batch.core.text import clean
 from kling_batch.errors import EXIT_MEANINGS, ExitCode, UsageError
+from kling_batch.settings import OUTPUT_BELOW_VARIABLE
 
 #: Characters of standard error that are passed on: its end says what happened.
 MESSAGES = 4_000
@@ -79,8 +80,10 @@ async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) 
     command = [sys.executable, "-m", "kling_batch", *map(passable, words)]
     values: list[Any] = []
     messages: list[str] = []
-    # Who writes manifests may not start commands through them, unless a person has set otherwise.
-    environ = os.environ | {HOOKS_VARIABLE: os.environ.get(HOOKS_VARIABLE) or "0"}
+    # Who writes manifests may neither start commands through them nor write elsewhere, unless a
+    # person has set otherwise.
+    held = {HOOKS_VARIABLE: "0", OUTPUT_BELOW_VARIABLE: str(folder)}
+    environ = {**os.environ, **{name: os.environ.get(name) or held[name] for name in held}}
     async with await anyio.open_process(command, cwd=folder, stdin=PIPE, env=environ) as process:
         assert process.stdin
         assert process.stdout

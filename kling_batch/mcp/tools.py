@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from anyio import to_thread
-
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import MicroUSD, exact_usd, parse_duration, parse_usd
-from kling_batch.errors import KlingBatchError, UsageError
-from kling_batch.manifest.loader import load
+from kling_batch.errors import UsageError
 from kling_batch.mcp.program import Answer, OnEvent, answer_of, passable
-from kling_batch.settings import typed_location, typed_path
+from kling_batch.settings import typed_path
 
 #: A run leaves after this long unless asked otherwise: clients give up on a silent tool.
 PATIENCE = "50s"
@@ -48,7 +44,7 @@ class Tools:
         self, manifests: Sequence[str], *, only: str = "", emulator: bool = False
     ) -> dict[str, JSON]:
         """What a run would do and cost; pays nothing. `plan` of the answer allows a run."""
-        inside, made = await self._within(manifests), None
+        inside, made = self._inside(manifests), None
         # A folder for each call: several may be under way at once.
         with TemporaryDirectory(dir=self._plans) as folder:
             draft = Path(folder) / "draft.json"
@@ -79,7 +75,7 @@ class Tools:
         on_event: OnEvent | None = None,
     ) -> dict[str, JSON]:
         """Render what the reviewed plan shows, within the cap; the emulator needs neither."""
-        inside = await self._within(manifests)
+        inside = self._inside(manifests)
         words = ["run", *inside, "--json", *_selection(only), *_service(emulator)]
         words += ["--timeout", f"{_seconds(leave_after):g}s"]
         if not emulator:
@@ -95,7 +91,7 @@ class Tools:
         on_event: OnEvent | None = None,
     ) -> dict[str, JSON]:
         """Download what is paid for and still open; buys nothing."""
-        inside = await self._within(manifests)
+        inside = self._inside(manifests)
         words = ["run", *inside, "--collect", "--json", *_service(emulator)]
         words += ["--timeout", f"{_seconds(leave_after):g}s", "--yes"]
         return _report(await answer_of(self._folder, *words, on_event=on_event or _ignore))
@@ -110,15 +106,6 @@ class Tools:
         for word in words:
             if not self._holds(typed_path(word)):
                 raise UsageError(f"{word}: not inside {self._folder}")
-        return words
-
-    async def _within(self, manifests: Sequence[str]) -> list[str]:
-        """Paths of manifests that lie, with the folders they write to, in the working folder."""
-        words = self._inside(manifests)
-        for manifest in words:
-            output = await to_thread.run_sync(_output_of, self._folder / typed_path(manifest))
-            if output is not None and not self._holds(output):
-                raise UsageError(f"{manifest}: its output {output} is not inside {self._folder}")
         return words
 
     def _holds(self, path: Path) -> bool:
@@ -164,18 +151,6 @@ class Tools:
     async def _document(self, *words: str) -> dict[str, JSON]:
         answer = await self._ask(*words)
         return answer.as_json(document=answer.values[0] if answer.values else None)
-
-
-def _output_of(manifest: Path) -> Path | None:
-    """The folder of this machine that a manifest writes to; None: a store, or its own folder.
-
-    A manifest that cannot be read names none: the program that is started next says why.
-    """
-    with suppress(KlingBatchError):
-        output = load(manifest).output
-        location = typed_location(output) if output else None
-        return location if isinstance(location, Path) else None
-    return None
 
 
 def _selection(only: str) -> list[str]:

@@ -34,7 +34,7 @@ from kling_batch.operations.services import (
     gateway_of,
     now,
 )
-from kling_batch.operations.targets import must_be_folder
+from kling_batch.operations.targets import check_output, must_be_folder
 from kling_batch.planning.approval import Approval
 from kling_batch.planning.builder import as_decided, build_plan, store_of
 from kling_batch.planning.plan import Plan
@@ -154,6 +154,7 @@ def open_run(
         KlingBatchError: the run cannot begin.
     """
     settings = resolve(batches, options, single=single)
+    check_output(settings, os.environ)
     must_be_folder(settings.ledger.parent)
     with (
         set_aside(settings.ledger) if settings.sets_aside else nullcontext() as trial,

@@ -21,7 +21,7 @@ from kling_batch.output.files import SPARE
 from kling_batch.output.spool import BETWEEN
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan
-from kling_batch.settings import Settings
+from kling_batch.settings import OUTPUT_BELOW_VARIABLE, Settings
 from kling_batch.shown_location import shown
 
 _MB = 1_000_000
@@ -50,6 +50,24 @@ def check_folders(plan: Plan, settings: Settings) -> None:
                 continue
             must_be_folder(folder)
             store.check_inside(item.job.batch, relative)
+
+
+def check_output(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raise `UsageError` where a manifest would write outside the folder that it is held to.
+
+    A folder that the person names (`--output`, `KLING_BATCH_OUTPUT`) may lie anywhere; a store is
+    reached with the person's own credentials.
+    """
+    below = environ.get(OUTPUT_BELOW_VARIABLE)
+    if not below or settings.options.output is not None:
+        return
+    allowed = Path(below).resolve()
+    for root in settings.roots.values():
+        if isinstance(root, Path) and not root.resolve().is_relative_to(allowed):
+            raise UsageError(
+                f"the output {root} is not inside {allowed}, as {OUTPUT_BELOW_VARIABLE} wants it; "
+                "nothing was sent"
+            )
 
 
 def must_be_folder(folder: Path) -> None:

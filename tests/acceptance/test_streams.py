@@ -55,6 +55,6 @@ def test_what_a_full_disk_cuts_off_is_told_and_ends_no_run(
 
     assert done.returncode == 0, done.stderr
     name = words.rsplit(maxsplit=1)[-1].lstrip(">") if "log" in words else "standard output"
-    assert f"warning: {name} is cut off: No space left on device; `kling-batch re" in done.stderr
+    assert f"warning: {name} is cut off: No space left on device; the ledger has all" in done.stderr
     assert len(workspace.charges()) == 2
     assert workspace.pictures() == ["one.png", "two.png"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from support.books import paid_once
-from support.cli import MANIFEST, ONE, Workspace
+from support.cli import MANIFEST, ONE, Workspace, run_command
+from support.process import environment
 
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import UsageError
@@ -122,3 +123,20 @@ def test_an_address_is_no_path_on_this_machine(workspace: Workspace, option: str
     assert "`s3://bucket/x` is an address" in told
     assert not (workspace.folder / "s3:").exists()
     assert workspace.charges() == []
+
+
+def test_a_manifest_is_held_to_a_folder_by_the_environment(workspace: Workspace) -> None:
+    workspace.put(f"output: ../elsewhere\n{MANIFEST}")
+    env = environment(KLING_BATCH_OUTPUT_BELOW=".")
+    words = (workspace.file, "--emulator-url", workspace.url)
+
+    for command in ("plan", "run"):
+        done = run_command(command, *words, cwd=workspace.folder, env=env)
+        assert done.returncode == 2
+        assert "the output ../elsewhere is not inside" in done.stderr
+    assert not (workspace.folder.parent / "elsewhere").exists()
+    assert workspace.prompts() == []
+
+    named = ("run", *words, "--output", str(workspace.folder.parent / "named"))
+    assert run_command(*named, cwd=workspace.folder, env=env).returncode == 0
+    assert len(workspace.prompts()) == 2

@@ -13,6 +13,7 @@ from kling_batch.cli.options import PATH
 from kling_batch.cli.retype import typed
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.manifest.schema import schema as manifest_schema
+from kling_batch.manifest.tables import TABLE_SUFFIXES
 from kling_batch.report.output_schema import output_schema
 
 SCHEMA_NAME = "kling-batch.schema.json"
@@ -25,6 +26,8 @@ def init(file: Path) -> int:
 
     FILE can be run unchanged; editors use the schema to complete and check it.
     """
+    if file.suffix.lower() in TABLE_SUFFIXES:
+        raise UsageError(f"{file} would be read as a table; name it {file.stem}.yaml")
     schema_file = file.with_name(SCHEMA_NAME)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

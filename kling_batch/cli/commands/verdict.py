@@ -13,7 +13,7 @@ from kling_batch.core.verdicts import TYPED_VERDICTS
 from kling_batch.errors import ExitCode
 
 
-@click.command(epilog="Example: kling-batch verdict hero-clip pick --take 2")
+@click.command(epilog="Example: kling-batch verdict hero-clip approve")
 @JOB
 @click.argument("word", type=click.Choice(list(TYPED_VERDICTS)), metavar="VERDICT")
 @click.option("--take", type=click.IntRange(1), metavar="N", help="Which take; hero#2 says it, too")

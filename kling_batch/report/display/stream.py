@@ -13,7 +13,6 @@ import errno
 import io
 import os
 import select
-import sys
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -69,6 +68,8 @@ class SafeStream:
         self._backlog = bytearray()
         #: Whether the reader is gone.
         self.gone = stream is None or stream.closed
+        #: Why a file has not all of it, as nobody chose; empty: it has, or its reader left.
+        self.cut_off = ""
 
     @property
     def encoding(self) -> str:
@@ -122,6 +123,15 @@ class SafeStream:
             return self._fd is None or self._room(self._open(), 0)
         except (OSError, ValueError):
             return False
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody can read any more; found without writing anything."""
+        if self.gone or self._fd is None or not hasattr(select, "poll"):
+            return self.gone
+        asked = select.poll()
+        asked.register(self._fd, 0)
+        return any(event & (select.POLLERR | select.POLLNVAL) for _, event in asked.poll(0))
 
     def line(self, text: str) -> None:
         """Write one line as soon as the reader takes it."""
@@ -210,7 +220,7 @@ class SafeStream:
         self.gone = True
         self._backlog.clear()
         if getattr(error, "errno", None) in _FULL:
-            self._tell(error)
+            self.cut_off = getattr(error, "strerror", None) or str(error)
         if self._fd is None:
             return
         # What others left in the stream's buffer would fail once more when the interpreter ends
@@ -219,16 +229,6 @@ class SafeStream:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._fd)
             os.close(nowhere)
-
-    def _tell(self, error: OSError | ValueError) -> None:
-        """Say that a file has not all of it: nobody chose that, unlike the end of a reader."""
-        name = getattr(self._stream, "name", "")
-        name = "standard output" if self._stream is sys.stdout else name
-        if sys.stderr is not None and self._stream is not sys.stderr:
-            reason = getattr(error, "strerror", None) or error
-            rest = "`kling-batch report` has the whole run"
-            with suppress(OSError, ValueError):
-                sys.stderr.write(f"warning: {name} is cut off: {reason}; {rest}\n")
 
 
 def _descriptor(stream: TextIO | None) -> int | None:

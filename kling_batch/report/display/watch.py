@@ -30,7 +30,7 @@ def watch(lines_of: Callable[[Page], Sequence[str]]) -> None:
     stream = SafeStream(sys.stdout)
     said = ""
     try:
-        while not stream.gone:
+        while not stream.abandoned:
             page = Page.standard()
             lines = lines_of(page)
             if page.width is None:

@@ -58,11 +58,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_no_batch_and_what_nobody_would_await_is_refused() -> None:
     async def told(_: RunEvent) -> None: ...
 
+    class Told:
+        async def __call__(self, _: RunEvent) -> None: ...
+
     for call in (plan, run):
-        with pytest.raises(UsageError, match=r"give what load\(…\) returns"):
-            call("trial.yaml")  # type: ignore[operator]
-    with pytest.raises(UsageError, match="give a plain function"):
-        run(load("trial.yaml"), Options(emulator=True), on_event=told)
+        for wrong in ("trial.yaml", Path("trial.yaml"), None, [1]):
+            with pytest.raises(UsageError, match=r"give what load\(…\) returns"):
+                call(wrong)  # type: ignore[operator]
+    for hearer, why in ((told, "plain function"), (Told(), "plain function"), (5, "no function")):
+        with pytest.raises(UsageError, match=why):
+            run(load("trial.yaml"), Options(emulator=True), on_event=hearer)  # type: ignore[arg-type]
 
 
 @pytest.fixture

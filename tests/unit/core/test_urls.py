@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from kling_batch.core.jobs import canonical_json, job_key
@@ -106,6 +108,13 @@ def test_no_password_of_an_address_is_in_a_message(scheme):
     text = f"see {scheme}://me:sec@ret@h/x@y.png and a@b"
 
     assert without_signatures(text) == f"see {scheme}://h/x@y.png and a@b"
+
+
+@pytest.mark.parametrize("text", ["a." * 100_000 + "://", "://a" * 50_000, "@" * 99_999 + "://"])
+def test_a_long_text_takes_no_longer_than_it_is_long(text):
+    begun = time.process_time()
+    without_signatures(text)
+    assert time.process_time() - begun < 2
 
 
 def test_an_accent_is_the_same_letter_however_it_is_composed():

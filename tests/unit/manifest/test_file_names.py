@@ -64,6 +64,14 @@ def test_the_file_that_two_jobs_share_is_named(tmp_path: Path) -> None:
         load_all(written(tmp_path, ("", TWO + job("a-2"))))
 
 
+def test_renditions_of_a_job_that_names_none_of_another_manifest_take_no_name(
+    tmp_path: Path,
+) -> None:
+    none = "- {id: a, mode: text-to-image, prompt: x, renditions: []}\n"
+
+    assert len(load_all(written(tmp_path, (POSTER, none), ("", job("a.poster"))))) == 2
+
+
 def test_a_further_output_of_an_unknown_endpoint_is_one_where_it_asks_for_several(
     tmp_path: Path,
 ) -> None:
@@ -73,6 +81,9 @@ def test_a_further_output_of_an_unknown_endpoint_is_one_where_it_asks_for_severa
 
     with pytest.raises(ManifestError, match="`a` makes 2 files; there is no output 3"):
         load_all(written(tmp_path, ("", RAW + use % 3)))
+    many = RAW.replace("num_images: 2", "num_images: 150")
+    with pytest.raises(ManifestError, match="`a` makes 150 files; there is no output 151"):
+        load_all(written(tmp_path, ("", many + use % 151)))
 
 
 @pytest.mark.parametrize(
@@ -94,3 +105,43 @@ def test_a_name_in_path_that_no_row_has_is_an_error(tmp_path: Path, table: str, 
     manifest.write_text('path: "x{contry}/{job}{ext}"\n' + text)
     with pytest.raises(ManifestError, match=r"m.yaml:1:7: `path`: `{contry}` is not known"):
         load_all([manifest])
+
+
+A, B = '{"id": "a", "country": "de", "prompt": "x"%s}\n', '{"id": "b", "prompt": "y"}\n'
+ROWS = "jobs: [{from: t.jsonl, when: '{{ id != \"a\" }}'}, {id: z, prompt: z}]\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "jobs", "said"),
+    [
+        (A % "" + B, ROWS, ""),
+        ("", ROWS, ""),
+        (A % ', "num_images": 99' + B, "jobs: [{from: t.jsonl}]\n", "`num_images` is 99"),
+        (A % "", "jobs: [{from: nope.csv}, {id: z, prompt: z}]\n", "no table `nope.csv`"),
+    ],
+)
+def test_a_name_in_path_that_a_row_may_have_is_no_error(
+    tmp_path: Path, rows: str, jobs: str, said: str
+) -> None:
+    (tmp_path / "t.jsonl").write_text(rows)
+    manifest = tmp_path / "m.yaml"
+    top = 'path: "x{country}/{job}{ext}"\ndefaults: {mode: text-to-image}\n'
+    manifest.write_text(top + jobs)
+
+    try:
+        load_all([manifest])
+        found = []
+    except ManifestError as error:
+        found = [problem.message for problem in error.problems]
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
+def test_an_accent_in_path_is_the_same_letter_however_it_is_composed(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,pay\u015b,prompt\na,de,x\n", "utf-8")
+    manifest = tmp_path / "m.yaml"
+    text = 'path: "x{pays\u0301}/{job}{ext}"\njobs: [{from: t.csv, mode: text-to-image}]\n'
+    manifest.write_text(text, "utf-8")
+
+    ((job,),) = [batch.jobs for batch in load_all([manifest])]
+    assert job.output_path(0, ".png") == "xde/a.png"

@@ -195,7 +195,7 @@ def test_the_manifest_of_the_design(tmp_path):
         ("jobs: [{id: true}]", "1:13: `id` must be text"),
         ("jobs: [{id: a, price: 5, mode: edit}]", "1:16: `price` belongs to jobs with `endpoint`"),
         ("jobs: [{id: a, when: '{{ x', mode: edit}]", "1:22: template:"),
-        ("jobs: [{id: a, from: x.csv}]", "x.csv: cannot be read: No such file"),
+        ("jobs: [{id: a, from: x.csv}]", "1:22: there is no table `x.csv`"),
         ("jobs: [{id: a, from: x.pdf}]", "x.pdf: a table cannot be a `.pdf` file"),
     ],
 )

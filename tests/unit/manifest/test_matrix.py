@@ -56,6 +56,21 @@ def test_exclude_needs_a_partial_match_and_comes_first():
     )
 
 
+def test_what_a_template_leaves_out_in_another_run_is_no_error():
+    written = {"m": ["{{ market }}"], "s": ["a", "b"], "exclude": [{"m": "us", "s": "b"}]}
+
+    found, problems = combinations(written, {**written, "m": ["de"]})
+
+    assert not problems.errors
+    assert found == [{"m": "de", "s": "a"}, {"m": "de", "s": "b"}]
+
+
+def test_a_value_of_no_kind_is_not_the_word_for_it():
+    expected = [{"v": None}, {"v": True}]
+
+    assert expected == made(v=[None, True, "None", "True"], exclude=[{"v": "None"}, {"v": "True"}])
+
+
 def test_a_number_is_the_text_of_its_digits():
     expected = [{"v": 10, "w": "5", "x": 1}]
 

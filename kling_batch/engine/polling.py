@@ -35,7 +35,6 @@ from kling_batch.engine.request_lookup import Lost, RequestLookup, cancelled_fre
 from kling_batch.errors import AuthError, BudgetError
 from kling_batch.fal.classify import CANCELLED, is_lock, verdict_of_status
 
-#: fal's status of a request that has ended, well or badly.
 #: Seconds for which fal may refuse the key on every read of a request before the run gives it up.
 REFUSED_PATIENCE = 300.0
 #: How many reads in a row, over how many seconds, must answer 404 before the request list is asked.

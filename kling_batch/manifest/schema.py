@@ -260,13 +260,18 @@ def read_manifest(value: JSON) -> tuple[Manifest, list[Problem]]:
         frame = {"jobs": [CUT]}
     else:
         frame = copied(value)
-    while True:
+    for round_ in range(2 * _NAMES_ONE_BY_ONE):
         try:
             return _manifest(Document.model_validate(frame), frame), problems
         except ValidationError as error:
             for each in error.errors(include_url=False):
                 problems.append(_problem(each))
-                cut(frame, _place_of(each))
+                cut(frame, _place_of(each) if round_ < _NAMES_ONE_BY_ONE else _key_of(each))
+    raise AssertionError(f"never valid: {problems[-1]}")
+
+
+#: Bad names under one key that are told each by itself; then the whole key is left out.
+_NAMES_ONE_BY_ONE = 20
 
 
 def _manifest(document: Document, frame: Mapping[str, JSON]) -> Manifest:

@@ -146,18 +146,14 @@ def _not_utf8(path: Path, name: str) -> ManifestError:
     return fatal(Place(name), "is not UTF-8", "encoding", "save the table as UTF-8")
 
 
-#: What a cell may begin with, or be quoted by.
-_NO_DELIMITER = "\"' "
-
-
 def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: str) -> Table:
     first, before = next(lines, ""), 0
     if told := re.fullmatch(r'"?sep=(.)\1*"?', first.strip("\n")):
         # Excel's own mark, and no row of the table.
         delimiter, first, before = told[1], next(lines, ""), 1
-        if delimiter in _NO_DELIMITER:
-            message = f"`{delimiter}` cannot part cells"
-            raise fatal(Place(name, 1), message, "syntax", "remove the line `sep=`, or write sep=,")
+        if delimiter == '"':
+            hint = "remove the line `sep=`, or write sep=,"
+            raise fatal(Place(name, 1), 'a `"` quotes cells and cannot part them', "syntax", hint)
     if not first.strip():
         raise fatal(Place(name), "the table has no header", "empty")
     if not delimiter:

@@ -75,8 +75,7 @@ class Tools:
         on_event: OnEvent | None = None,
     ) -> dict[str, JSON]:
         """Render what the reviewed plan shows, within the cap; the emulator needs neither."""
-        inside = self._inside(manifests)
-        words = ["run", *inside, "--json", *_selection(only), *_service(emulator)]
+        words = ["run", *self._inside(manifests), "--json", *_selection(only), *_service(emulator)]
         words += ["--timeout", f"{_seconds(leave_after):g}s"]
         if not emulator:
             words += ["--plan", str(self._reviewed(plan)), "--max-cost", self._cap(max_cost)]
@@ -91,8 +90,7 @@ class Tools:
         on_event: OnEvent | None = None,
     ) -> dict[str, JSON]:
         """Download what is paid for and still open; buys nothing."""
-        inside = self._inside(manifests)
-        words = ["run", *inside, "--collect", "--json", *_service(emulator)]
+        words = ["run", *self._inside(manifests), "--collect", "--json", *_service(emulator)]
         words += ["--timeout", f"{_seconds(leave_after):g}s", "--yes"]
         return _report(await answer_of(self._folder, *words, on_event=on_event or _ignore))
 

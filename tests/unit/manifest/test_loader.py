@@ -461,3 +461,12 @@ def test_one_bad_name_leaves_the_good_ones_known(tmp_path, text, found):
 
     for line, start in zip(said, found, strict=True):
         assert line.startswith(f"batch.yaml:{start}")
+
+
+def test_many_bad_names_are_told_and_end(tmp_path):
+    names = ", ".join(f"a-{n}: 1" for n in range(500))
+
+    found = messages(tmp_path, f"vars: {{{names}}}\njobs: [{{id: a, mode: edit, prompt: x}}]")
+
+    assert 20 <= len(found) < 30
+    assert found[0].startswith("batch.yaml:1:13: `vars` is wrong: `a-0`")

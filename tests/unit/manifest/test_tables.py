@@ -65,7 +65,7 @@ def test_rows_of_jsonl_keep_their_types(tmp_path):
         ("t.csv", b"a,b\n1,x\n2,caf\xe9\n", "t.csv:3:6: byte 0xe9 is not UTF-8"),
         ("t.csv", "ä".encode() + b"\xe9\n", "t.csv:1:2: byte 0xe9 is not UTF-8"),
         ("t.csv", b"\xef\xbb\xbfa\xe9\n", "t.csv:1:2: byte 0xe9 is not UTF-8"),
-        ("t.csv", b'sep="\na,b\n', 't.csv:1: `"` cannot part cells (remove the line `sep=`'),
+        ("t.csv", b'sep="\na,b\n', 't.csv:1: a `"` quotes cells and cannot part them'),
         ("t.jsonl", "{\n", "t.jsonl:1:2: not JSON: Expecting property name"),
         ("t.jsonl", "   {\n", "t.jsonl:1:5: not JSON: Expecting property name"),
         ("t.jsonl", "[1]\n", "t.jsonl:1: not a row: it is no JSON object"),

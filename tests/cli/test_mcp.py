@@ -212,6 +212,7 @@ def test_what_lies_outside_and_options_are_refused(
     with_client(folder, use)
 
 
+@pytest.mark.acceptance
 def test_the_emulator_needs_neither_plan_nor_cap(
     folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +229,7 @@ def test_the_emulator_needs_neither_plan_nor_cap(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the hook is a shell script")
+@pytest.mark.acceptance
 def test_a_manifest_starts_no_commands_for_an_assistant(folder: Path) -> None:
     hooks = "hooks: {on_saved: [touch, saved], on_finished: [touch, finished]}\n"
     (folder / "stills.yaml").write_text(hooks + MANIFEST)

@@ -47,6 +47,7 @@ def planned(workspace: Workspace) -> dict[str, str]:
 # -- drafts and finals -----------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance
 def test_of_twenty_drafts_the_eight_approved_become_finals_and_nothing_else(
     workspace: Workspace,
 ) -> None:

@@ -127,6 +127,7 @@ def test_repair_of_one_of_two_names_condemns_nothing(
     assert len(workspace.world.books.charges()) == 1
 
 
+@pytest.mark.acceptance
 def test_verify_beside_a_run_finds_nothing_that_is_not_there(workspace: Workspace) -> None:
     workspace.put(ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(80)))
     found = []

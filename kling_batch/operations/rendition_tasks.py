@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from kling_batch.core.jobs import Batch, Job, JobKey
 from kling_batch.core.locations import ObjectAddress, is_address
-from kling_batch.core.recipes import Kind, Recipe, media_of, recipe_of
+from kling_batch.core.recipes import Recipe, media_of, recipe_of
 from kling_batch.core.records import RenditionRow, SourceFile
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.renditions import current_renditions, renditions_of, source_files, source_of
 from kling_batch.output.store import OutputStore
-from kling_batch.renditions.ability import command_left_out
+from kling_batch.renditions.ability import left_out
 
 #: Jobs that are looked at together.
 _TOGETHER = 500
@@ -127,12 +127,11 @@ def asked_of(
 
     Commands are left out where the environment forbids what a manifest names.
     """
-    forbidden = {Kind.COMMAND} if command_left_out() else set[Kind]()
     recipes = {
         batch.name: {
             name: _Known(recipe)
             for name, recipe in batch.renditions.items()
-            if recipe.kind not in forbidden
+            if not left_out(recipe)
         }
         for batch in batches
         if batch.renditions

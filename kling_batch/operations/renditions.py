@@ -19,7 +19,6 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from kling_batch.core.events import EventKind, Pace, RenditionTotals, RunEvent
 from kling_batch.core.jobs import JSON, Batch, Job
-from kling_batch.core.recipes import Kind
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Ledger
@@ -35,7 +34,7 @@ from kling_batch.output.files import describe_error
 from kling_batch.output.sidecar import rendition_record
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import FileWorker
-from kling_batch.renditions.ability import command_left_out
+from kling_batch.renditions.ability import left_out
 from kling_batch.renditions.elsewhere import Elsewhere, Unmade
 from kling_batch.renditions.make import Made
 from kling_batch.renditions.pool import Failed, WorkerPool, usual_workers, worker_pool
@@ -160,11 +159,10 @@ class Renditions:
         for task in tasks:
             if task.wanted.path in self._tried:
                 continue
-            if left_out := task.recipe.kind is Kind.COMMAND and command_left_out():
-                self._tried.add(task.wanted.path)
-                self._failed(task, left_out)
+            self._tried.add(task.wanted.path)
+            if reason := left_out(task.recipe):
+                self._failed(task, reason)
             else:
-                self._tried.add(task.wanted.path)
                 self._files.expect(task)
                 # A worker gets a file once, for all that is made of it.
                 by = task.wanted.path if self._elsewhere is None else task.wanted.source_path

@@ -18,8 +18,8 @@ def lack_of(recipe: Recipe) -> str:
     plain = json.loads(recipe.text)
     match recipe.kind:
         case Kind.COMMAND:
-            if left_out := command_left_out():
-                return left_out
+            if reason := left_out(recipe):
+                return reason
             program = plain["command"][0]
             return "" if shutil.which(program) else f"there is no program `{program}` here"
         case Kind.STILL | Kind.STRIP:
@@ -34,6 +34,7 @@ def lack_of(recipe: Recipe) -> str:
             return f"this installation of PyAV has no encoder {encoder}" if encoder else ""
 
 
-def command_left_out() -> str:
-    """That the environment forbids the commands of recipes, as a clause; empty: it does not."""
-    return f"its command is left out: {HOOKS_VARIABLE}=0" if are_forbidden(os.environ) else ""
+def left_out(recipe: Recipe) -> str:
+    """That the environment forbids the recipe's command, as a clause; empty: it does not."""
+    forbidden = recipe.kind is Kind.COMMAND and are_forbidden(os.environ)
+    return f"its command is left out: {HOOKS_VARIABLE}=0" if forbidden else ""

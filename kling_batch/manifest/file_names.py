@@ -66,7 +66,6 @@ def clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
     """Names that several batches would share: their own, those of files, those of renditions."""
     names: dict[str, Batch] = {}
     files = FileNames()
-    told: set[tuple[str, str]] = set()
     for batch in batches:
         first = names.setdefault(batch.name, batch)
         if first is not batch:
@@ -79,8 +78,7 @@ def clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
                 yield Problem(job.place, message, "path-collision")
     for batch in names.values():
         for other, message in files.taken_by_renditions(batch.jobs, batch.renditions):
-            if other.batch != batch.name and (other.label, message) not in told:
-                told.add((other.label, message))
+            if other.batch != batch.name:
                 yield Problem(other.place, message, "path-collision", RENAME)
 
 

@@ -12,7 +12,7 @@ from kling_batch.core.quantities import USD, MicroUSD
 from kling_batch.errors import ExitCode
 from kling_batch.operations.plan import PlannedRun
 from kling_batch.planning import plan as planning
-from kling_batch.planning.plan import RESTING, Action
+from kling_batch.planning.plan import RESTING, Action, is_paid
 from kling_batch.report import run_report
 from kling_batch.report.plan_view import as_text
 from kling_batch.report.run_report import JobOutcome
@@ -79,7 +79,7 @@ class Plan:
 
 
 def _planned_job(item: planning.PlannedJob) -> PlannedJob:
-    paid = item.action is Action.SUBMIT and not item.duplicate
+    paid = is_paid(item)
     price = USD.of(item.job.estimate if paid else 0)
     return PlannedJob(job=item.job, action=item.action, reason=item.reason, price=price)
 

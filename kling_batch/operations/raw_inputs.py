@@ -19,7 +19,7 @@ from kling_batch.core.outcomes import Unread
 from kling_batch.errors import KlingBatchError, ManifestError, Problem, UsageError
 from kling_batch.operations.kept_schemas import KeptSchema, KeptSchemas
 from kling_batch.operations.services import gateway_of, now
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.planning.plan import Plan, is_paid
 from kling_batch.settings import RunOptions, Settings, resolve
 
 #: Seconds for one schema; then its jobs are not checked.
@@ -36,11 +36,7 @@ def check_payments(
     Raises:
         ManifestError: fal's schema does not take the input of one of them.
     """
-    jobs = [
-        item.job
-        for item in plan.items
-        if item.action is Action.SUBMIT and not item.job.mode and not item.duplicate
-    ]
+    jobs = [item.job for item in plan.items if is_paid(item) and not item.job.mode]
     if not jobs or not settings.options.schemas:
         return ()
     return tuple(map(str, _checked(jobs, batches, settings, gateway)))

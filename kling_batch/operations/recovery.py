@@ -11,7 +11,7 @@ from kling_batch.core.jobs import JobKey
 from kling_batch.core.recovery import Recovery
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.reader import Reader
-from kling_batch.planning.plan import Action, Plan, PlannedJob, recovering
+from kling_batch.planning.plan import Action, Plan, PlannedJob, is_paid, recovering
 from kling_batch.settings import Settings
 
 
@@ -65,7 +65,7 @@ class ListSearch:
 
     def _looked_for(self, item: PlannedJob) -> bool:
         reuse = self._settings.reuse.get(item.job.batch, 0.0)
-        return item.action is Action.SUBMIT and not item.duplicate and reuse > 0
+        return is_paid(item) and reuse > 0
 
 
 def _recovered(item: PlannedJob, found: Mapping[JobKey, Recovery]) -> PlannedJob:

@@ -20,7 +20,7 @@ from kling_batch.errors import UsageError
 from kling_batch.output.files import SPARE
 from kling_batch.output.spool import BETWEEN
 from kling_batch.planning.builder import store_of
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.planning.plan import Action, Plan, is_paid
 from kling_batch.settings import OUTPUT_BELOW_VARIABLE, Settings
 from kling_batch.shown_location import shown
 
@@ -94,7 +94,7 @@ def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> No
     folders: dict[int, Path] = {}
     disks: dict[str, int | None] = {}
     for item in plan.items:
-        if item.action is Action.SUBMIT and not item.duplicate:
+        if is_paid(item):
             batch = item.job.batch
             if batch not in disks:
                 folder = _existing(_landing(settings, batch))

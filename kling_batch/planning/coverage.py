@@ -14,7 +14,7 @@ from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.records import Cap
 from kling_batch.core.recovery import Recovery
 from kling_batch.core.text import count
-from kling_batch.planning.plan import Action, Plan
+from kling_batch.planning.plan import Plan, is_paid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def coverage_of(
         committed: what counts against a cap before the first payment, `recovered_money` included.
         ratios: by endpoint, how many times its estimate a render has cost.
     """
-    paid = [item.job for item in plan.items if item.action is Action.SUBMIT and not item.duplicate]
+    paid = [item.job for item in plan.items if is_paid(item)]
     if not caps or not paid:
         return None
     spent = {cap: committed(cap) for cap in caps}

@@ -85,6 +85,11 @@ class PlannedJob(NamedTuple):
     found: Recovery | None = None
 
 
+def is_paid(item: PlannedJob) -> bool:
+    """Whether this run would pay for it; of two equal jobs, one is paid for."""
+    return item.action is Action.SUBMIT and not item.duplicate
+
+
 def is_unpriced(job: Job) -> bool:
     """Whether nobody knows what it costs; what is free says so by having no note."""
     return job.estimate == 0 and bool(job.estimate_note)
@@ -121,15 +126,12 @@ class Plan:
     @property
     def cost(self) -> MicroUSD:
         """Upper estimate of what SUBMIT would cost, each paid thing counted once."""
-        return MicroUSD(
-            sum(i.job.estimate for i in self.items if i.action is Action.SUBMIT and not i.duplicate)
-        )
+        return MicroUSD(sum(item.job.estimate for item in self.items if is_paid(item)))
 
     @property
     def unpriced(self) -> int:
         """How many of the jobs that SUBMIT pays for have no known price."""
-        paid = (i.job for i in self.items if i.action is Action.SUBMIT and not i.duplicate)
-        return sum(map(is_unpriced, paid))
+        return sum(is_paid(item) and is_unpriced(item.job) for item in self.items)
 
     @property
     def awaiting_cost(self) -> MicroUSD:

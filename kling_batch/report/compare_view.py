@@ -11,8 +11,8 @@ from kling_batch.core.quantities import duration, usd_number
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean, count
 from kling_batch.errors import Problem
-from kling_batch.planning.plan import Plan
-from kling_batch.report.plan_view import Paid, is_paid, paid_by_words, paid_for, wall_time
+from kling_batch.planning.plan import Plan, is_paid
+from kling_batch.report.plan_view import Paid, paid_by_words, paid_for, wall_time
 from kling_batch.settings import Settings
 
 #: So many of the reasons are listed for each generation.

@@ -14,7 +14,7 @@ from kling_batch.core.text import clean
 from kling_batch.core.text import count as count_of
 from kling_batch.planning.account import AccountUse
 from kling_batch.planning.coverage import Coverage
-from kling_batch.planning.plan import Action, Plan, PlannedJob, is_unpriced
+from kling_batch.planning.plan import Action, Plan, PlannedJob, is_paid, is_unpriced
 from kling_batch.report.costs import ROUNDED, is_rounded
 from kling_batch.report.request_view import as_arguments, as_lines
 from kling_batch.settings import Settings
@@ -71,11 +71,6 @@ def _line(item: PlannedJob) -> str:
     price = price_text(item)
     note = f" [{item.job.estimate_note}]" if is_paid(item) and item.job.estimate_note else ""
     return f"{LABELS[item.action]:>9}  {price:>8}  {item.job.label}: {clean(item.reason)}{note}"
-
-
-def is_paid(item: PlannedJob) -> bool:
-    """Whether this run would pay for it; of two equal jobs, one is paid for."""
-    return item.action is Action.SUBMIT and not item.duplicate
 
 
 class Paid(NamedTuple):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.records import Service
+from kling_batch.engine.early_results import EarlyResults
 from kling_batch.engine.queue_line import QueueLine
 from kling_batch.engine.queue_motion import Ends
 from kling_batch.engine.service_times import ServiceTimes
@@ -48,6 +49,7 @@ class _Kind:
     def __init__(self, line: QueueLine) -> None:
         self.line = line
         self.times = ServiceTimes()
+        self.results = EarlyResults(self.times)
         self.learned = 0
         self.scouts: set[Look] = set()
         self.open = 0
@@ -66,6 +68,7 @@ class Look:
         "_number",
         "_queued",
         "_running",
+        "_tried",
         "asked",
         "ended",
     )
@@ -83,7 +86,9 @@ class Look:
         self._guessed: float | None = None
         #: When it was first seen running or finished.
         self._running: float | None = None
-        #: When its status was asked for last.
+        #: Whether its result was asked for in place of its status.
+        self._tried = False
+        #: When its status, or in its place its result, was asked for last.
         self.asked = accepted
         self.ended = False
         kind.open += 1
@@ -197,6 +202,15 @@ class Look:
             start = max(start, self._running - self._kind.times.longest)
         return min(start, self._running)
 
+    @property
+    def result_likely(self) -> bool:
+        """Whether its result is worth asking for in place of the status that is asked for now."""
+        if self._tried or not self._never_waited:
+            return False
+        kind, begun = self._kind, self._accepted
+        last = 0.0 if self._last is None else self._last - begun
+        return kind.results.worth_asking(self._number, kind.open, last, self.asked - begun)
+
     # -- what was seen ---------------------------------------------------------------------------
 
     def waiting(self, *, queued: bool, position: int | None) -> None:
@@ -231,12 +245,26 @@ class Look:
 
     def finished(self, told: float | None) -> None:
         """Finished when it was last asked about; `told`: seconds by fal's own measure."""
-        if self.ended:
-            return
+        if not self.ended:
+            self._end(told, learn=True)
+
+    def gave_result(self) -> None:
+        """Its result came at once: nothing is learned of how long it took, ages being rough."""
+        self._kind.results.given()
+        if not self.ended:
+            self._end(None, learn=False)
+
+    def gave_no_result(self) -> None:
+        """Its result was not there when it was asked for; its status is asked for then."""
+        self._tried = True
+        self._kind.results.missing()
+
+    def _end(self, told: float | None, *, learn: bool) -> None:
         at = self.asked
         started, ended = self._span(at, told)
         seconds = ended - started if told is None else min(max(told, 0.0), at - self._accepted)
-        self._learn(at, told)
+        if learn:
+            self._learn(at, told)
         self._kind.scouts.discard(self)
         self.ended = True
         self._runs(at, started)
@@ -297,7 +325,11 @@ class Looks:
         self._kinds: dict[tuple[str, str], _Kind] = {}
         self._ends = Ends()
         self._followed = 0
+        history = list(history)
+        measured = {(each.endpoint, each.length) for each in history if each.told is not None}
         for service in history:
+            if service.told is None and (service.endpoint, service.length) in measured:
+                continue  # fal tells the durations of this kind, which are known better so
             times, seconds = self._kind(service.endpoint, service.length).times, service.seconds
             if seconds <= 0:
                 continue  # this machine's clock was set back in between

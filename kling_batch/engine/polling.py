@@ -139,6 +139,8 @@ class _Request:
     recorded: str | None
     #: Whether fal said that it has ended.
     completed: bool = False
+    #: Whether its result is one only if it holds files.
+    media: bool = False
 
 
 class Poller:
@@ -167,7 +169,8 @@ class Poller:
         look = self._looks.follow(attempt.endpoint, attempt.payload, accepted, now)
         assert attempt.handle is not None
         silence, status = _Silence(now), attempt.remote_status
-        request = _Request(attempt, attempt.handle, job, look, silence, status)
+        media = self._context.media(attempt.endpoint)
+        request = _Request(attempt, attempt.handle, job, look, silence, status, media=media)
         self._context.reads.budget.open += 1
         try:
             return await self._follow(request)
@@ -191,12 +194,12 @@ class Poller:
         attempt_id = request.attempt.id
         denied_since: float | None = None
         while True:
-            finished = await self._finish(request)
-            if isinstance(finished, Unread):
-                outcome: ResultOutcome = finished
-                finished = Finished()
+            end = await self._finish(request)
+            outcome: ResultOutcome
+            if isinstance(end, Finished):
+                finished, outcome = end, await self._result(request, end)
             else:
-                outcome = await self._result(request, finished)
+                finished, outcome = Finished(), end
             if not isinstance(outcome, Unread):
                 return self._settle(request, outcome, finished)
             if denied_since is None:
@@ -213,11 +216,11 @@ class Poller:
                 case Rendered() | Failed():
                     return self._settle(request, verdict, finished)
 
-    async def _finish(self, request: _Request) -> Finished | Unread:
-        """Poll until the request is COMPLETED, or the queue does not know it."""
+    async def _finish(self, request: _Request) -> Finished | Rendered | Unread:
+        """Poll until it is COMPLETED or gives its result, or the queue does not know it."""
         look, silence = request.look, request.silence
         failing = ReadFailures()
-        ask = partial(self._status, request.handle, look)
+        ask = partial(self._look_at, request)
         while True:
             outcome = await self._context.reads.read(ask, look.due)
             if not isinstance(outcome, Unread):
@@ -225,6 +228,10 @@ class Poller:
             match outcome:
                 case Finished():
                     look.finished(outcome.inference_seconds)
+                    request.completed = True
+                    return outcome
+                case Rendered():
+                    look.gave_result()
                     request.completed = True
                     return outcome
                 case Waiting(status, position):
@@ -248,7 +255,7 @@ class Poller:
             self._context.queue.result,
             request.handle,
             finished,
-            media=self._context.media(attempt.endpoint),
+            media=request.media,
             cancelled=attempt.cancel_asked_at is not None,
         )
         while True:
@@ -266,9 +273,20 @@ class Poller:
                 return outcome
             await self._pause(failing, outcome, request.job)
 
-    async def _status(self, handle: Handle, look: Look) -> StatusOutcome:
-        look.asked = anyio.current_time()
-        return await self._context.queue.status(handle)
+    async def _look_at(self, request: _Request) -> StatusOutcome | Rendered:
+        """Its status; or its result, where that is asked for first, once, because it is likely.
+
+        What is no output says nothing about it, whatever it is: before a request is COMPLETED, fal
+        answers in more than one way (docs/fal-api.md#result).
+        """
+        request.look.asked = anyio.current_time()
+        if request.media and request.look.result_likely:
+            outcome = await self._context.queue.result(request.handle, Finished(), media=True)
+            if isinstance(outcome, Rendered):
+                return outcome
+            request.look.gave_no_result()
+            request.look.asked = anyio.current_time()
+        return await self._context.queue.status(request.handle)
 
     async def _pause(self, failing: ReadFailures, unread: Unread, job: Job) -> None:
         refused = failing.refused_for

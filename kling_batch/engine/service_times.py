@@ -52,6 +52,9 @@ OVERHEAD_DECAY = 0.97
 OVERHEADS = 9
 MOST_OVERHEAD = 0.1
 _GOLDEN = 0.618033988749895
+#: Latest durations that must lie this close to the median, as a share, for the kind to be steady.
+STEADY = 8
+CLOSE = 0.15
 
 
 class ServiceTimes:
@@ -61,13 +64,18 @@ class ServiceTimes:
         """Nothing is known yet."""
         #: Duration, and whether fal told it: then it lacks the overhead.
         self._seen: deque[tuple[float, bool]] = deque(maxlen=KEPT)
+        #: Durations that were seen in all.
+        self.learned = 0
         self._overhead = 0.0
         self._overheads: deque[float] = deque(maxlen=OVERHEADS)
         self._fraction = 0.5
+        #: The durations with what passes beside them, in order, and the ages planned from them.
+        self._ends: list[float] = []
         self._ages: list[float] = []
         self._new = 0
         self._typical: float | None = None
         self._longest: float | None = None
+        self._steady: bool | None = None
 
     @property
     def typical(self) -> float:
@@ -87,6 +95,31 @@ class ServiceTimes:
     def known(self) -> bool:
         """Whether any duration has been seen."""
         return bool(self._seen)
+
+    @property
+    def seen(self) -> int:
+        """How many durations are kept, `KEPT` at most."""
+        return len(self._seen)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the latest durations are as fal measured them, and all close to the median."""
+        if self._steady is None:
+            latest = [*self._seen][-STEADY:]
+            self._steady = len(latest) == STEADY and all(
+                told and abs(seconds - self.typical) <= CLOSE * self.typical
+                for seconds, told in latest
+            )
+        return self._steady
+
+    def share_ended(self, last: float, age: float) -> float:
+        """Of the durations seen above the last age, the share not above this; only where `known`.
+
+        0 where none is above the last age.
+        """
+        self._plan_anew()
+        before = bisect_right(self._ends, last)
+        return (bisect_right(self._ends, age) - before) / max(1, len(self._ends) - before)
 
     def remember(self, told: float) -> None:
         """A duration by fal's own measure, of a request whose start is not known so well."""
@@ -127,7 +160,8 @@ class ServiceTimes:
 
     def _add(self, seconds: float, *, told: bool) -> None:
         self._seen.append((seconds, told))
-        self._typical = self._longest = None
+        self.learned += 1
+        self._typical = self._longest = self._steady = None
         self._new += 1
 
     def next_after(self, age: float) -> float:
@@ -135,11 +169,7 @@ class ServiceTimes:
 
         A negative age: there was none yet.
         """
-        if self._new > len(self._seen) // 8 or not self._ages:
-            ends = (seconds + self._overhead * told for seconds, told in self._seen)
-            durations = sorted(max(SHORTEST, end) for end in ends)
-            self._ages = plan(widened(durations[::-1][:: -(-len(durations) // POINTS)][::-1]))
-            self._new = 0
+        self._plan_anew()
         if age < 0 and self.typical >= EARLY_FROM:
             return min(EARLY_SHARE * self._ages[0], EARLY_AT_MOST)
         place = bisect_right(self._ages, age)
@@ -148,6 +178,15 @@ class ServiceTimes:
         longest = self._ages[-1]
         grown = TAIL_FIRST * longest + TAIL_GROWTH * (age - longest)
         return age + min(grown, max(TAIL_LIMIT * age, TAIL_FIRST * longest))
+
+    def _plan_anew(self) -> None:
+        """Plan the ages, where enough has been seen since they were planned last."""
+        if self._ages and self._new <= len(self._seen) // 8:
+            return
+        ends = (seconds + self._overhead * told for seconds, told in self._seen)
+        self._ends = durations = sorted(max(SHORTEST, end) for end in ends)
+        self._ages = plan(widened(durations[::-1][:: -(-len(durations) // POINTS)][::-1]))
+        self._new = 0
 
 
 def widened(durations: Sequence[float]) -> list[tuple[float, float]]:

@@ -111,10 +111,101 @@ def test_a_resumed_run_looks_at_all_that_is_open_soon_and_not_at_once(tmp_path: 
     rig.run(jobs, transport=counting)
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 100
-    assert counting.kinds["status"] == 100
+    # Where their service time is known, some give their result at once.
+    assert 50 < counting.kinds["status"] <= counting.kinds["result"] == 100
     assert counting.since(0, 0.1) < 60
     assert max(counting.reads) < 5
     paid_once(rig, 100)
+
+
+# -- results in place of statuses ----------------------------------------------------------------
+
+
+class Early(Counting):
+    """The same, with the answers to results that are not there yet counted, and changed."""
+
+    def __init__(self, rig: Rig, instead: httpx.Response | None = None) -> None:
+        super().__init__(rig)
+        self._instead = instead
+        self.early = 0
+
+    def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        super().bend(request, answer)
+        if not is_result(request) or b"still in progress" not in answer.content:
+            return answer
+        self.early += 1
+        instead = self._instead
+        if instead is None:
+            return answer
+        return httpx.Response(instead.status_code, content=instead.content)
+
+
+def test_what_has_probably_ended_gives_its_result_without_a_look_at_its_status(
+    tmp_path: Path,
+) -> None:
+    """A quarter is looked at all the same: only the status tells how long it rendered."""
+    rig = Rig(tmp_path, renders(94.0, 0.002, slots=100))
+    learned, jobs = make_jobs(40), make_jobs(240)[40:]
+    rig.run(learned, concurrency=40)
+    counting = Early(rig)
+
+    rig.run(jobs, concurrency=40, transport=counting)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 200
+    given = counting.kinds["result"] - counting.early
+    assert given == 200
+    with rig.ledger() as ledger:
+        measured = [each for each in ledger.services() if each.told is not None]
+    # 40 of the first run, and of the second those that were seen to be COMPLETED.
+    assert 40 + 50 <= len(measured) < 40 + 100
+    assert lateness(rig, since=40) <= 0.02 * 94
+    paid_once(rig, 240)
+
+
+ODD_EARLY_RESULTS = [
+    None,
+    httpx.Response(202, json={"status": "IN_PROGRESS"}),
+    httpx.Response(200, json={"status": "IN_PROGRESS", "logs": None}),
+    httpx.Response(200, json=None),
+    httpx.Response(404, json={"detail": "Request not found"}),
+    httpx.Response(403, json={"detail": "Forbidden"}),
+    httpx.Response(422, json={"detail": [{"loc": ["body"], "msg": "no", "type": "no_result"}]}),
+    httpx.Response(500, json={"detail": "error", "error_type": "internal_server_error"}),
+    httpx.Response(502, content=b"<html>Bad Gateway</html>"),
+]
+
+
+@pytest.mark.parametrize("answer", ODD_EARLY_RESULTS)
+def test_no_answer_to_a_result_that_is_not_there_says_anything(
+    tmp_path: Path, answer: httpx.Response | None
+) -> None:
+    """The service has become slower: every result that is asked for early is missing."""
+    rig = Rig(tmp_path, renders(20.0, 0.0, slots=100))
+    learned, jobs = make_jobs(20), make_jobs(60)[20:]
+    rig.run(learned, concurrency=20)
+    rig.world.change_settings({"service_times": {"standard": 30.0}})
+    counting = Early(rig, answer)
+
+    rig.run(jobs, concurrency=10, transport=counting)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 40
+    assert 0 < counting.early <= 10  # eight in a row, and what was under way
+    assert lateness(rig, since=20) <= 0.1 * 30
+    paid_once(rig, 60)
+
+
+def test_what_failed_is_not_asked_again_and_again(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, renders(20.0, 0.0, slots=100))
+    learned, jobs = make_jobs(20), make_jobs(32)[20:]
+    rig.run(learned, concurrency=20)
+    rig.world.faults.add(Fault(stage="job", what="fail", error="content_policy_violation"))
+    counting = Counting(rig)
+
+    rig.run(jobs, concurrency=12, transport=counting)
+
+    assert rig.states(jobs) == [State.FAILED] * 12
+    assert counting.kinds["result"] <= 2 * 12
+    assert counting.kinds["POST"] == 12
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -54,6 +54,8 @@ class Simulated:
     ended: float = inf
     found: float = inf
     looks: list[float] = field(default_factory=list)
+    #: Requests more or fewer because the result was asked for in place of the status.
+    extra: int = 0
     #: When its next look is due, as entered last.
     entered: float = inf
 
@@ -187,13 +189,21 @@ class Simulation:
             return
         request.looks.append(now)
         look.asked = now
+        tries = look.result_likely
         if request.ended <= now:
             request.found = now
-            look.finished(request.service if self.told else None)
+            if tries:
+                request.extra = -1
+                look.gave_result()
+            else:
+                look.finished(request.service if self.told else None)
             look.left()
             del self._open[number]
             self._push(now + NEXT, self._submit)
         else:
+            if tries:
+                request.extra = 1
+                look.gave_no_result()
             queued = request.started > now
             joined = self._left + len(self._waiting) if request.joined is None else request.joined
             position = self.position(joined - self._left) if queued else None
@@ -232,5 +242,5 @@ class Measured:
             lateness=fmean(each.found - max(each.ended, 0.0) for each in requests),
             service=fmean(each.service for each in requests),
             duration=fmean(each.ended - each.accepted for each in requests),
-            requests=fmean(len(each.looks) for each in requests) + OTHER_REQUESTS,
+            requests=fmean(len(each.looks) + each.extra for each in requests) + OTHER_REQUESTS,
         )

@@ -504,3 +504,67 @@ def test_the_plan_costs_least_of_all(seconds: list[float]) -> None:
         for chosen in choices
     )
     assert cost(found) <= cheapest + 1e-9
+
+
+# -- results in place of statuses ----------------------------------------------------------------
+
+
+def followed(seconds: list[float], *, number: int = 1) -> Look:
+    """The request of this number, of a kind whose durations are known, ten seconds old."""
+    looks = Looks(lambda: None, [Service("0", "5", each, each) for each in seconds])
+    for _ in range(number):
+        look = looks.follow("0", {"duration": "5"}, 0.0, 0.0)
+    look.asked = 10.0
+    return look
+
+
+def test_a_result_is_asked_for_where_the_kind_is_steady_and_it_should_be_there() -> None:
+    assert followed([9.5] * 8).result_likely
+    assert not followed([9.5] * 7).result_likely
+    assert not followed([10.5] * 8).result_likely
+    assert not followed([5.0, *[9.5] * 7]).result_likely
+    assert not followed([9.5] * 8, number=4).result_likely  # the status tells how long it took
+
+
+def test_a_result_is_asked_for_by_what_is_left_of_the_durations() -> None:
+    """Seven of eight are over: of those that had not ended by then, one of one is."""
+    durations = [9.0] * 7 + [9.9]
+    early, late = followed(durations), followed(durations)
+    early.asked = 8.5
+    assert not early.result_likely
+    early.waiting(queued=False, position=None)
+    early.asked = 9.5
+    assert early.result_likely
+    late.asked = 9.5
+    late.waiting(queued=False, position=None)
+    late.asked = 9.8
+    assert not late.result_likely
+    late.asked = 9.9
+    assert late.result_likely
+
+
+def test_a_result_is_asked_for_once_and_no_more_of_a_kind_that_has_none() -> None:
+    looks = Looks(lambda: None, [Service("0", "5", 9.5, 9.5)] * 40)
+    followed = [looks.follow("0", {"duration": "5"}, 0.0, 0.0) for _ in range(11)]
+    for look in followed:
+        look.asked = 10.0
+    likely = [look for look in followed if look.result_likely]
+    assert len(likely) == 9
+    for look in likely[:7]:
+        look.gave_no_result()
+        assert not look.result_likely
+    assert likely[8].result_likely
+    likely[7].gave_no_result()
+    assert not likely[8].result_likely
+
+
+def test_of_many_accepted_together_the_first_to_end_say_little_of_the_others() -> None:
+    looks = Looks(lambda: None)
+    followed = [looks.follow("0", {"duration": "5"}, 0.0, 0.0) for _ in range(40)]
+    likely = []
+    for look in followed[:30]:
+        look.asked = followed[38].asked = 10.0
+        look.finished(9.9)
+        look.left()
+        likely.append(followed[38].result_likely)
+    assert likely == [False] * 19 + [True] * 11  # from as many ended as are open

@@ -95,6 +95,8 @@ def address_of(text: str) -> ObjectAddress:
         raise ValueError(f"`{scheme}://` is no store for outputs: {what}")
     if not server:
         raise ValueError(f"`{text}` names no bucket or server")
+    if scheme.lower() == "memory":
+        raise ValueError("what is in `memory://` is lost when this program ends")
     odd = len(scheme) == 1 or ":" in scheme or not rest.isprintable()
     if odd or any(mark in rest for mark in ("?", "#", "::")):
         raise ValueError(f"`{text}` is no plain address of a folder")

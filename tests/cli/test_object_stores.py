@@ -16,7 +16,7 @@ from kling_batch.engine.file_fetch import token_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.output import spool
 
-ROOT = "memory://assets/spring"
+ROOT = "adl://assets/spring"
 ONE = "spring/trial/text-to-image/one.png"
 
 
@@ -109,7 +109,7 @@ def test_verify_tells_and_repairs_a_changed_object(rendered: Workspace) -> None:
     MemoryFileSystem().pipe_file(f"/assets/{ONE}", b"x" * len(whole))
 
     said = rendered.invoke("verify", code=1)
-    assert f"memory://assets/{ONE}: the content has changed since it was saved" in said
+    assert f"adl://assets/{ONE}: the content has changed since it was saved" in said
 
     rendered.invoke("verify", "--repair", "--emulator-url", rendered.url)
     found = stored()

@@ -14,7 +14,7 @@ from support.stores import empty_memory
 from kling_batch.core.locations import ObjectAddress
 from kling_batch.output.renditions import publish_rendition
 
-ROOT = "memory://assets/spring"
+ROOT = "adl://assets/spring"
 FOLDER = "spring/trial/text-to-image/"
 POSTER = "{format: jpg, width: 64}"
 

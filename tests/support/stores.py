@@ -32,6 +32,22 @@ def _clear_memory() -> None:
     MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
+class LastingStore(MemoryFileSystem):
+    """The same store in memory, under the scheme of one that outlives a program.
+
+    An output is not taken in `memory://`.
+    """
+
+    protocol = "adl"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return MemoryFileSystem._strip_protocol(path.replace("adl://", "memory://"))
+
+
+fsspec.register_implementation("adl", LastingStore, clobber=True)
+
+
 class FailingStore(MemoryFileSystem):
     """Memory behind a driver that raises what a test says; `flaky://` has no atomic put."""
 

@@ -44,6 +44,7 @@ def test_an_address_has_the_pure_part_of_a_path() -> None:
         ("simplecache::s3://b/x", "plain address"),
         ("x://b/y", "plain address"),
         ("memory://", "no bucket"),
+        ("Memory://assets", "is lost when this program ends"),
     ],
 )
 def test_addresses_that_cannot_be_used(text: str, problem: str) -> None:

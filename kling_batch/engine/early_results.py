@@ -16,6 +16,8 @@ MEASURED = 4
 #: Results in a row that may be missing. Then so many durations must be seen before another is asked
 #: for, and after each further time twice as many.
 MOST_MISSED = 8
+#: At so many times the longest duration, it does not matter how many have been seen.
+OLD = 2.0
 #: Seconds by which a look may come before its time.
 EARLY = 0.001
 
@@ -44,7 +46,7 @@ class EarlyResults:
         if number % MEASURED == 0 or not times.steady or times.learned < self._from:
             return False
         # Of many that were accepted together, those that have ended are the short ones.
-        if times.seen < min(KEPT, beside):
+        if times.seen < min(KEPT, beside) and age < OLD * times.longest:
             return False
         return times.share_ended(last, age + EARLY) >= LIKELY
 

@@ -568,3 +568,15 @@ def test_of_many_accepted_together_the_first_to_end_say_little_of_the_others() -
         look.left()
         likely.append(followed[38].result_likely)
     assert likely == [False] * 19 + [True] * 11  # from as many ended as are open
+
+
+def test_of_many_found_open_long_ago_eight_ends_are_enough() -> None:
+    looks = Looks(lambda: None)
+    followed = [looks.follow("0", {"duration": "5"}, 0.0, 100.0) for _ in range(40)]
+    likely = []
+    for look in followed[:10]:
+        look.asked = followed[38].asked = 100.0
+        look.finished(9.9)
+        look.left()
+        likely.append(followed[38].result_likely)
+    assert likely == [False] * 7 + [True] * 3

@@ -169,15 +169,15 @@ class Downloader:
             if written > limit:
                 raise Broken(f"more than the declared {limit} bytes came", restart=True)
             if written - looked >= LOOK_BYTES:
-                self._room.hold(part.path, _ahead(sizes.agreed, written - size))
+                # What is not written yet needs its room, too.
+                self._room.hold(part.path, part.buffered + _ahead(sizes.agreed, written - size))
                 looked = written
             part.add(chunk)
             # What is lent changes with the next piece; after the last one there is none.
             lent = isinstance(chunk, memoryview) and written < limit
             del chunk  # the file lets go of it, too, once it is written
             if lent or part.buffered >= BLOCK:
-                await self._worker.run(part.flush)
-            self._room.used(part.path, size)
+                await self._flush(part)
             if (now := anyio.current_time()) - since >= DRIP_SECONDS:
                 if written - mark < DRIP_BYTES:
                     raise Broken(f"only {written - mark} bytes came in {now - since:.0f} s")
@@ -187,6 +187,11 @@ class Downloader:
         wanted = sizes.server if sizes.server is not None else max(written, sizes.fal or 0)
         if written != wanted:
             raise Broken(f"{written} of {wanted} bytes came")
+
+    async def _flush(self, part: PartFile) -> None:
+        size = part.buffered
+        await self._worker.run(part.flush)
+        self._room.used(part.path, size)
 
     def _checked(self, file: RemoteFile, part: PartFile) -> Fetched:
         """Check what came against what fal's result describes, and sync it to the disk.

@@ -14,7 +14,7 @@ from pathlib import Path
 from kling_batch.output.files import write_all
 
 #: Bytes that are written and hashed at once: a call of a thread costs as much as hashing 100 kB.
-BLOCK = 768 * 1024
+BLOCK = 1536 * 1024
 
 
 class PartFile:

@@ -18,7 +18,7 @@ from aiohttp.client_proto import ResponseHandler
 
 #: Bytes that are lent at once; more than the 512 KB that asyncio's TLS may hold at the end of a
 #: connection, which it delivers in one go.
-BLOCK = 768 * 1024
+BLOCK = 1536 * 1024
 #: Where fewer bytes are to come, aiohttp reads them.
 LONG = 128 * 1024
 #: Seconds after which less than a block is lent: what has come is not lost with its connection,

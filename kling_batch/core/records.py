@@ -64,6 +64,8 @@ class Facts(TypedDict, total=False):
     billable_units: float | None
     cost: MicroUSD | None
     inference_seconds: float | None
+    #: The output came before a status was read that could tell these seconds.
+    unmeasured: bool
     #: Why the event happened, for people.
     reason: str
     #: `person`, where it is not fal that says so.

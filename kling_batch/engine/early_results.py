@@ -7,19 +7,28 @@ one too many. Pure. Must not know requests or clocks.
 
 from __future__ import annotations
 
+from zlib import crc32
+
+from kling_batch.engine.reads import EARLY
 from kling_batch.engine.service_times import KEPT, ServiceTimes
 
 #: Of those that had not ended at the last look, the share that should have ended by now.
 LIKELY = 0.75
 #: Of one in so many the status is asked for: nothing else tells how long it rendered.
 MEASURED = 4
-#: Results in a row that may be missing. Then so many durations must be seen before another is asked
-#: for, and after each further time twice as many.
+#: Results in a row that may be missing, or not be told for another reason. Then so many durations
+#: must be seen before another is asked for, and after each further time of this run twice as many.
 MOST_MISSED = 8
 #: At so many times the longest duration, it does not matter how many have been seen.
 OLD = 2.0
-#: Seconds by which a look may come before its time.
-EARLY = 0.001
+
+
+def is_measured(request_id: str) -> bool:
+    """Whether a request is one of those whose status is asked for in any case.
+
+    By its id: chosen by order, a kind could have none, and a run of one job would never have one.
+    """
+    return crc32(request_id.encode("utf-8", "replace")) % MEASURED == 0
 
 
 class EarlyResults:
@@ -33,17 +42,16 @@ class EarlyResults:
         #: Durations that must have been learned.
         self._from = 0
 
-    def worth_asking(self, number: int, beside: int, last: float, age: float) -> bool:
-        """Whether the result should be there.
+    def worth_asking(self, beside: int, last: float, age: float) -> bool:
+        """Whether the result of a request should be there.
 
         Args:
-            number: of the request.
             beside: how many of its kind are open.
             last: the age at which it was last seen unfinished.
             age: how old it is now.
         """
         times = self._times
-        if number % MEASURED == 0 or not times.steady or times.learned < self._from:
+        if not times.steady or times.learned < self._from:
             return False
         # Of many that were accepted together, those that have ended are the short ones.
         if times.seen < min(KEPT, beside) and age < OLD * times.longest:

@@ -68,13 +68,20 @@ class Look:
         "_number",
         "_queued",
         "_running",
-        "_tried",
+        "_status_only",
         "asked",
         "ended",
     )
 
     def __init__(
-        self, looks: Looks, kind: _Kind, number: int, accepted: float, *, found_open: bool
+        self,
+        looks: Looks,
+        kind: _Kind,
+        number: int,
+        accepted: float,
+        *,
+        found_open: bool,
+        measured: bool,
     ) -> None:
         self._looks, self._kind = looks, kind
         self._number, self._accepted, self._found_open = number, accepted, found_open
@@ -86,8 +93,8 @@ class Look:
         self._guessed: float | None = None
         #: When it was first seen running or finished.
         self._running: float | None = None
-        #: Whether its result was asked for in place of its status.
-        self._tried = False
+        #: Whether its result is not asked for in place of its status: it was, or must not be.
+        self._status_only = measured
         #: When its status, or in its place its result, was asked for last.
         self.asked = accepted
         self.ended = False
@@ -205,11 +212,11 @@ class Look:
     @property
     def result_likely(self) -> bool:
         """Whether its result is worth asking for in place of the status that is asked for now."""
-        if self._tried or not self._never_waited:
+        if self._status_only or not self._never_waited:
             return False
         kind, begun = self._kind, self._accepted
         last = 0.0 if self._last is None else self._last - begun
-        return kind.results.worth_asking(self._number, kind.open, last, self.asked - begun)
+        return kind.results.worth_asking(kind.open, last, self.asked - begun)
 
     # -- what was seen ---------------------------------------------------------------------------
 
@@ -256,7 +263,7 @@ class Look:
 
     def gave_no_result(self) -> None:
         """Its result was not there when it was asked for; its status is asked for then."""
-        self._tried = True
+        self._status_only = True
         self._kind.results.missing()
 
     def _end(self, told: float | None, *, learn: bool) -> None:
@@ -268,7 +275,7 @@ class Look:
         self._kind.scouts.discard(self)
         self.ended = True
         self._runs(at, started)
-        self._looks.ended(self._kind, seconds, ended)
+        self._looks.ended(self._kind, seconds, ended, learned=learn)
 
     def _learn(self, at: float, told: float | None) -> None:
         line, times = self._kind.line, self._kind.times
@@ -325,11 +332,7 @@ class Looks:
         self._kinds: dict[tuple[str, str], _Kind] = {}
         self._ends = Ends()
         self._followed = 0
-        history = list(history)
-        measured = {(each.endpoint, each.length) for each in history if each.told is not None}
         for service in history:
-            if service.told is None and (service.endpoint, service.length) in measured:
-                continue  # fal tells the durations of this kind, which are known better so
             times, seconds = self._kind(service.endpoint, service.length).times, service.seconds
             if seconds <= 0:
                 continue  # this machine's clock was set back in between
@@ -340,22 +343,27 @@ class Looks:
                 times.remember(seconds)
             self._ends.learn(seconds)
 
-    def follow(self, endpoint: str, payload: JSON, accepted: float, now: float) -> Look:
-        """Follow one more request, accepted at this time."""
+    def follow(
+        self, endpoint: str, payload: JSON, accepted: float, now: float, *, measured: bool = False
+    ) -> Look:
+        """Follow one more request, accepted at this time.
+
+        `measured`: its result is not asked for before its status has told how long it rendered.
+        """
         self._followed += 1
-        kind = self._kind(endpoint, length_of(payload))
-        return Look(self, kind, self._followed, accepted, found_open=now - accepted > FOUND)
+        kind, found_open = self._kind(endpoint, length_of(payload)), now - accepted > FOUND
+        return Look(self, kind, self._followed, accepted, found_open=found_open, measured=measured)
 
     def _kind(self, endpoint: str, length: str) -> _Kind:
         line = self._lines.setdefault(endpoint, QueueLine(self._ends))
         return self._kinds.setdefault((endpoint, length), _Kind(line))
 
-    def ended(self, kind: _Kind, seconds: float, at: float) -> None:
+    def ended(self, kind: _Kind, seconds: float, at: float, *, learned: bool) -> None:
         """A request of this kind ended at this time, presumably."""
         self._ends.learn(seconds)
         self._ends.end(at)
-        kind.learned += 1
-        if kind.learned <= FEW:
+        kind.learned += learned
+        if learned and kind.learned <= FEW:
             self._changed()
         else:
             self.moved(kind.line)

@@ -30,6 +30,7 @@ from kling_batch.core.quantities import MicroUSD, format_usd, parse_time
 from kling_batch.core.records import Attempt, Facts
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
+from kling_batch.engine.early_results import is_measured
 from kling_batch.engine.looks import Look, Looks
 from kling_batch.engine.request_lookup import Lost, RequestLookup, cancelled_free
 from kling_batch.errors import AuthError, BudgetError
@@ -49,6 +50,9 @@ LOST_SECONDS = 600.0
 SILENT_SECONDS = 6 * 3600.0
 #: Failed reads in a row, about a minute, before the run reports what it is waiting for.
 REPORT_AFTER = 8
+#: Seconds that a result may take that is asked for before it is known to be there: how fal answers
+#: then is not known, and it may wait.
+EARLY_PATIENCE = 10.0
 #: Reads of a finished request's result without output before the error in its status is believed.
 UNREADABLE_RESULTS = 12
 
@@ -137,7 +141,7 @@ class _Request:
     silence: _Silence
     #: Its latest status in the ledger.
     recorded: str | None
-    #: Whether fal said that it has ended.
+    #: Whether fal said that it has ended, or gave its output.
     completed: bool = False
     #: Whether its result is one only if it holds files.
     media: bool = False
@@ -166,8 +170,11 @@ class Poller:
         """
         now = anyio.current_time()
         accepted = now - self._age(attempt)
-        look = self._looks.follow(attempt.endpoint, attempt.payload, accepted, now)
         assert attempt.handle is not None
+        measured = is_measured(attempt.handle.request_id)
+        look = self._looks.follow(
+            attempt.endpoint, attempt.payload, accepted, now, measured=measured
+        )
         silence, status = _Silence(now), attempt.remote_status
         media = self._context.media(attempt.endpoint)
         request = _Request(attempt, attempt.handle, job, look, silence, status, media=media)
@@ -194,12 +201,14 @@ class Poller:
         attempt_id = request.attempt.id
         denied_since: float | None = None
         while True:
-            end = await self._finish(request)
-            outcome: ResultOutcome
-            if isinstance(end, Finished):
-                finished, outcome = end, await self._result(request, end)
+            finished = await self._finish(request)
+            if isinstance(finished, Rendered):
+                return self._settle(request, finished, None)
+            if isinstance(finished, Unread):
+                outcome: ResultOutcome = finished
+                finished = Finished()
             else:
-                finished, outcome = Finished(), end
+                outcome = await self._result(request, finished)
             if not isinstance(outcome, Unread):
                 return self._settle(request, outcome, finished)
             if denied_since is None:
@@ -220,9 +229,8 @@ class Poller:
         """Poll until it is COMPLETED or gives its result, or the queue does not know it."""
         look, silence = request.look, request.silence
         failing = ReadFailures()
-        ask = partial(self._look_at, request)
         while True:
-            outcome = await self._context.reads.read(ask, look.due)
+            outcome = await self._look_at(request)
             if not isinstance(outcome, Unread):
                 self._last_read = anyio.current_time()
             match outcome:
@@ -274,18 +282,33 @@ class Poller:
             await self._pause(failing, outcome, request.job)
 
     async def _look_at(self, request: _Request) -> StatusOutcome | Rendered:
-        """Its status; or its result, where that is asked for first, once, because it is likely.
+        """Its status, when it is due; or its output, where that is likely and there.
 
         What is no output says nothing about it, whatever it is: before a request is COMPLETED, fal
         answers in more than one way (docs/fal-api.md#result).
         """
+        reads, look = self._context.reads, request.look
+        seen = await reads.read(partial(self._first_look, request), look.due)
+        if seen is None:
+            seen = await reads.read(partial(self._status, request))
+        return seen
+
+    async def _first_look(self, request: _Request) -> StatusOutcome | Rendered | None:
+        """The same; None where the output was asked for and was not there."""
+        look = request.look
+        look.asked = anyio.current_time()
+        if not (request.media and look.result_likely):
+            return await self._status(request)
+        result: ResultOutcome | None = None
+        with anyio.move_on_after(EARLY_PATIENCE):
+            result = await self._context.queue.result(request.handle, Finished(), media=True)
+        if isinstance(result, Rendered):
+            return result
+        look.gave_no_result()
+        return result if isinstance(result, Unread) and result.retry_after else None
+
+    async def _status(self, request: _Request) -> StatusOutcome:
         request.look.asked = anyio.current_time()
-        if request.media and request.look.result_likely:
-            outcome = await self._context.queue.result(request.handle, Finished(), media=True)
-            if isinstance(outcome, Rendered):
-                return outcome
-            request.look.gave_no_result()
-            request.look.asked = anyio.current_time()
         return await self._context.queue.status(request.handle)
 
     async def _pause(self, failing: ReadFailures, unread: Unread, job: Job) -> None:
@@ -323,7 +346,10 @@ class Poller:
 
     # -- verdicts ------------------------------------------------------------------------------
 
-    def _settle(self, request: _Request, outcome: Rendered | Failed, finished: Finished) -> State:
+    def _settle(
+        self, request: _Request, outcome: Rendered | Failed, finished: Finished | None
+    ) -> State:
+        """Record the end; `finished`: the status that told it, if one did."""
         attempt = request.attempt
         units = outcome.billable_units
         cost = None if units is None else self._context.cost_of(attempt.endpoint, units)
@@ -333,7 +359,10 @@ class Poller:
         if isinstance(outcome, Rendered):
             facts["output"] = outcome.output
             facts["cost"] = self._believed(attempt, request.job, cost)
-            facts["inference_seconds"] = finished.inference_seconds
+            if finished is None:
+                facts["unmeasured"] = True
+            else:
+                facts["inference_seconds"] = finished.inference_seconds
             return self._context.ledger.record(attempt.id, Event.REMOTE_COMPLETED, **facts)
         failure = cancelled_free(self._context.ledger.attempt(attempt.id), outcome.failure)
         facts["failure"] = failure

@@ -173,7 +173,8 @@ class Reader:
         """How long the latest renders took, oldest first.
 
         Found by id alone, so as fast in a ledger of a million attempts. Without fal's own measure
-        only what was collected by the run that submitted it: another may have come hours later.
+        only what was collected by the run that submitted it (another may have come hours later),
+        and not what gave its result before anybody asked for the measure (`engine/early_results`).
         """
         sql = (
             "select a.endpoint, cast(coalesce(json_extract(a.payload, '$.duration'), '') as text)"
@@ -182,7 +183,8 @@ class Reader:
             " from (select * from attempts order by id desc limit ?) a"
             " join events e on e.attempt_id = a.id and e.event = 'remote_completed'"
             " where julianday(a.rendered_at) >= julianday(a.submitted_at)"
-            " and (told is not null or e.run_id = a.run_id) order by a.id"
+            " and (told is not null or e.run_id = a.run_id)"
+            " and json_extract(e.data, '$.unmeasured') is null order by a.id"
         )
         for row in self._rows(sql, [LATEST]):
             yield Service(**row)

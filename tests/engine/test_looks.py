@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 from support.books import paid_once
-from support.engine import Bent, Rig, account, is_result, make_jobs
+from support.engine import Bent, Rig, account, is_result, make_job, make_jobs
 from support.faults import repeatable
 
 from kling_batch.core.lifecycle import State
@@ -112,7 +112,7 @@ def test_a_resumed_run_looks_at_all_that_is_open_soon_and_not_at_once(tmp_path: 
 
     assert rig.states(jobs) == [State.SUCCEEDED] * 100
     # Where their service time is known, some give their result at once.
-    assert 50 < counting.kinds["status"] <= counting.kinds["result"] == 100
+    assert 20 < counting.kinds["status"] < counting.kinds["result"] == 100
     assert counting.since(0, 0.1) < 60
     assert max(counting.reads) < 5
     paid_once(rig, 100)
@@ -127,17 +127,19 @@ class Early(Counting):
     def __init__(self, rig: Rig, instead: httpx.Response | None = None) -> None:
         super().__init__(rig)
         self._instead = instead
-        self.early = 0
+        self.early, self.early_at = 0, 0.0
 
     def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
         super().bend(request, answer)
         if not is_result(request) or b"still in progress" not in answer.content:
             return answer
         self.early += 1
+        self.early_at = self.early_at or anyio.current_time()
         instead = self._instead
         if instead is None:
             return answer
-        return httpx.Response(instead.status_code, content=instead.content)
+        headers = {k: v for k, v in instead.headers.items() if k == "retry-after"}
+        return httpx.Response(instead.status_code, headers=headers, content=instead.content)
 
 
 def test_what_has_probably_ended_gives_its_result_without_a_look_at_its_status(
@@ -157,7 +159,7 @@ def test_what_has_probably_ended_gives_its_result_without_a_look_at_its_status(
     with rig.ledger() as ledger:
         measured = [each for each in ledger.services() if each.told is not None]
     # 40 of the first run, and of the second those that were seen to be COMPLETED.
-    assert 40 + 50 <= len(measured) < 40 + 100
+    assert 40 + 30 <= len(measured) < 40 + 140
     assert lateness(rig, since=40) <= 0.02 * 94
     paid_once(rig, 240)
 
@@ -191,6 +193,66 @@ def test_no_answer_to_a_result_that_is_not_there_says_anything(
     assert rig.states(jobs) == [State.SUCCEEDED] * 40
     assert 0 < counting.early <= 10  # eight in a row, and what was under way
     assert lateness(rig, since=20) <= 0.1 * 30
+    paid_once(rig, 60)
+
+
+@pytest.mark.parametrize("kinds", [1, 3])
+def test_a_service_that_became_faster_is_noticed_by_runs_of_few_jobs(
+    tmp_path: Path, kinds: int
+) -> None:
+    """The status of a quarter is read whatever their number, kind and order."""
+    rig = Rig(tmp_path, renders(60.0, 0.0, slots=100))
+    lengths = ["5", "6", "7"][:kinds]
+    jobs = [make_job(f"job-{n}", duration=lengths[n % kinds]) for n in range(40 * kinds)]
+    first = 10 * kinds
+    rig.run(jobs[:first], concurrency=100)
+    rig.world.change_settings({"service_times": {"standard": 30.0}})
+
+    for at in range(first, len(jobs), kinds):
+        rig.run(jobs[at : at + kinds], concurrency=100)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * len(jobs)
+    assert lateness(rig, since=len(jobs) - first) <= 0.1 * 30
+    paid_once(rig, len(jobs))
+
+
+def test_a_retry_after_of_a_result_that_is_not_there_holds_all_reads(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, renders(20.0, 0.0, slots=100))
+    learned, jobs = make_jobs(20), make_jobs(60)[20:]
+    rig.run(learned, concurrency=20)
+    rig.world.change_settings({"service_times": {"standard": 22.0}})
+    busy = httpx.Response(429, headers={"Retry-After": "15"}, json={"detail": "slow down"})
+    counting = Early(rig, busy)
+
+    rig.run(jobs, concurrency=40, transport=counting)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 40
+    assert counting.early
+    first = counting.early_at
+    assert counting.since(first + 0.5, first + 14) <= 8  # what was under way
+    paid_once(rig, 60)
+
+
+def test_a_result_that_makes_wait_is_not_waited_for_long(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, renders(20.0, 0.0, slots=100))
+    learned, jobs = make_jobs(20), make_jobs(60)[20:]
+    rig.run(learned, concurrency=20)
+    rig.world.change_settings({"service_times": {"standard": 22.0}})
+
+    class Waiting(Early):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            before = self.early
+            answer = await super().handle_async_request(request)
+            if self.early > before:
+                await anyio.sleep(170)
+            return answer
+
+    counting = Waiting(rig)
+    rig.run(jobs, concurrency=40, transport=counting)
+
+    assert rig.states(jobs) == [State.SUCCEEDED] * 40
+    assert counting.early
+    assert lateness(rig, since=20) <= 10 + 0.1 * 22
     paid_once(rig, 60)
 
 

@@ -16,6 +16,7 @@ from random import Random
 from statistics import fmean
 
 from kling_batch.core.records import Service
+from kling_batch.engine.early_results import MEASURED
 from kling_batch.engine.looks import Look, Looks
 from kling_batch.engine.reads import EXAMINE_EACH, EXAMINE_INTERVAL
 
@@ -169,7 +170,11 @@ class Simulation:
     def _follow(self, now: float, number: int) -> None:
         request = self._open[number] = self.requests[number]
         request.look = self._looks.follow(
-            request.endpoint, {"duration": "5"}, request.accepted, now
+            request.endpoint,
+            {"duration": "5"},
+            request.accepted,
+            now,
+            measured=number % MEASURED == 0,
         )
         self._enter(now, number)
 

@@ -35,7 +35,8 @@ def _clear_memory() -> None:
 class LastingStore(MemoryFileSystem):
     """The same store in memory, under the scheme of one that outlives a program.
 
-    An output is not taken in `memory://`.
+    An output is not taken in `memory://`. The scheme is a real store's, because only of those that
+    are known a put is whole or not at all.
     """
 
     protocol = "adl"

@@ -509,11 +509,10 @@ def test_the_plan_costs_least_of_all(seconds: list[float]) -> None:
 # -- results in place of statuses ----------------------------------------------------------------
 
 
-def followed(seconds: list[float], *, number: int = 1) -> Look:
-    """The request of this number, of a kind whose durations are known, ten seconds old."""
+def followed(seconds: list[float], *, measured: bool = False) -> Look:
+    """A request of a kind whose durations are known, ten seconds old."""
     looks = Looks(lambda: None, [Service("0", "5", each, each) for each in seconds])
-    for _ in range(number):
-        look = looks.follow("0", {"duration": "5"}, 0.0, 0.0)
+    look = looks.follow("0", {"duration": "5"}, 0.0, 0.0, measured=measured)
     look.asked = 10.0
     return look
 
@@ -523,7 +522,7 @@ def test_a_result_is_asked_for_where_the_kind_is_steady_and_it_should_be_there()
     assert not followed([9.5] * 7).result_likely
     assert not followed([10.5] * 8).result_likely
     assert not followed([5.0, *[9.5] * 7]).result_likely
-    assert not followed([9.5] * 8, number=4).result_likely  # the status tells how long it took
+    assert not followed([9.5] * 8, measured=True).result_likely
 
 
 def test_a_result_is_asked_for_by_what_is_left_of_the_durations() -> None:
@@ -545,7 +544,7 @@ def test_a_result_is_asked_for_by_what_is_left_of_the_durations() -> None:
 
 def test_a_result_is_asked_for_once_and_no_more_of_a_kind_that_has_none() -> None:
     looks = Looks(lambda: None, [Service("0", "5", 9.5, 9.5)] * 40)
-    followed = [looks.follow("0", {"duration": "5"}, 0.0, 0.0) for _ in range(11)]
+    followed = [looks.follow("0", {"duration": "5"}, 0.0, 0.0) for _ in range(9)]
     for look in followed:
         look.asked = 10.0
     likely = [look for look in followed if look.result_likely]

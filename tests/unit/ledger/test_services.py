@@ -57,6 +57,23 @@ def test_what_another_run_collected_hours_later_has_no_duration_but_fals(tmp_pat
         assert [each.told for each in ledger.services()] == [90.0]
 
 
+def test_a_result_that_came_before_a_status_has_no_duration(tmp_path: Path) -> None:
+    """When it came says less than the measures of others."""
+    clock, names = Clock(), [make_job("a"), make_job("b")]
+    with opened(tmp_path / "ledger.db", clock, names) as ledger:
+        for name, early in (("a", True), ("b", False)):
+            attempt = intend(ledger, make_job(name))
+            ledger.record(attempt, Event.SUBMIT_ACCEPTED, handle=handle(f"r-{attempt}"))
+            clock.pass_(seconds=100 + 50 * early)
+            facts = {"unmeasured": True} if early else {"inference_seconds": None}
+            ledger.record(attempt, Event.REMOTE_COMPLETED, output={}, **facts)
+
+        (known,) = ledger.services()
+
+    assert known.told is None
+    assert known.seconds == pytest.approx(100, abs=0.01)
+
+
 def test_only_the_latest_attempts_are_read_however_many_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

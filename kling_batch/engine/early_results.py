@@ -2,7 +2,7 @@
 
 Where a request has ended, its result says so as well as its status does, and is wanted anyway: one
 request instead of two. Where it has not, the status is asked for all the same, and the request was
-one too many. Pure. Must not know requests or clocks.
+one too many. Pure. Must not ask for anything, nor know clocks.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class EarlyResults:
         if not times.steady or times.learned < self._from:
             return False
         # Of many that were accepted together, those that have ended are the short ones.
-        if times.seen < min(KEPT, beside) and age < OLD * times.longest:
+        if times.learned < min(KEPT, beside) and age < OLD * times.longest:
             return False
         return times.share_ended(last, age + EARLY) >= LIKELY
 

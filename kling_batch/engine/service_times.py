@@ -97,11 +97,6 @@ class ServiceTimes:
         return bool(self._seen)
 
     @property
-    def seen(self) -> int:
-        """How many durations are kept, `KEPT` at most."""
-        return len(self._seen)
-
-    @property
     def steady(self) -> bool:
         """Whether the latest durations are as fal measured them, and all close to the median."""
         if self._steady is None:

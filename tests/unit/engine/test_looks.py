@@ -544,10 +544,10 @@ def test_a_result_is_asked_for_by_what_is_left_of_the_durations() -> None:
 
 def test_a_result_is_asked_for_once_and_no_more_of_a_kind_that_has_none() -> None:
     looks = Looks(lambda: None, [Service("0", "5", 9.5, 9.5)] * 40)
-    followed = [looks.follow("0", {"duration": "5"}, 0.0, 0.0) for _ in range(9)]
-    for look in followed:
+    nine = [looks.follow("0", {"duration": "5"}, 0.0, 0.0) for _ in range(9)]
+    for look in nine:
         look.asked = 10.0
-    likely = [look for look in followed if look.result_likely]
+    likely = [look for look in nine if look.result_likely]
     assert len(likely) == 9
     for look in likely[:7]:
         look.gave_no_result()
@@ -557,25 +557,25 @@ def test_a_result_is_asked_for_once_and_no_more_of_a_kind_that_has_none() -> Non
     assert not likely[8].result_likely
 
 
-def test_of_many_accepted_together_the_first_to_end_say_little_of_the_others() -> None:
+@pytest.mark.parametrize(
+    ("began", "asked", "expected"),
+    [
+        # Accepted together, those that end first are the short ones: as many must have ended as are
+        # open.
+        (0.0, 10.0, [False] * 19 + [True] * 11),
+        # Found open long ago, eight ends are enough.
+        (100.0, 100.0, [False] * 7 + [True] * 3),
+    ],
+)
+def test_of_many_that_are_open_some_must_have_ended(
+    began: float, asked: float, expected: list[bool]
+) -> None:
     looks = Looks(lambda: None)
-    followed = [looks.follow("0", {"duration": "5"}, 0.0, 0.0) for _ in range(40)]
+    many = [looks.follow("0", {"duration": "5"}, 0.0, began) for _ in range(40)]
     likely = []
-    for look in followed[:30]:
-        look.asked = followed[38].asked = 10.0
+    for look in many[: len(expected)]:
+        look.asked = many[38].asked = asked
         look.finished(9.9)
         look.left()
-        likely.append(followed[38].result_likely)
-    assert likely == [False] * 19 + [True] * 11  # from as many ended as are open
-
-
-def test_of_many_found_open_long_ago_eight_ends_are_enough() -> None:
-    looks = Looks(lambda: None)
-    followed = [looks.follow("0", {"duration": "5"}, 0.0, 100.0) for _ in range(40)]
-    likely = []
-    for look in followed[:10]:
-        look.asked = followed[38].asked = 100.0
-        look.finished(9.9)
-        look.left()
-        likely.append(followed[38].result_likely)
-    assert likely == [False] * 7 + [True] * 3
+        likely.append(many[38].result_likely)
+    assert likely == expected

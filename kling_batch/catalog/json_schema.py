@@ -89,7 +89,10 @@ def by_default_model() -> list[Schema]:
     def jobs_of(model: str) -> Schema:
         return {"properties": {"jobs": {"items": {"if": unsaid, "then": _of_model(model)}}}}
 
-    said = {"required": ["defaults"], "properties": {"defaults": {"required": ["model"]}}}
+    said = {
+        "required": ["defaults"],
+        "properties": {"defaults": {"type": "object", "required": ["model"]}},
+    }
     return [
         {"if": {"not": said}, "then": jobs_of(default_model())},
         *(
@@ -135,6 +138,7 @@ def _if_mode(mode: str, properties: Schema) -> Schema:
 def _has(**words: str) -> Schema:
     """The condition that a job has these words."""
     return {
+        "type": "object",
         "properties": {name: {"const": word} for name, word in words.items()},
         "required": list(words),
     }

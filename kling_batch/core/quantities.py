@@ -227,6 +227,8 @@ def parse_failure_limit(value: object) -> FailureLimit:
     number = (
         int(value) if isinstance(value, str) and re.match(r"^\s*[0-9]{1,6}\s*$", value) else value
     )
+    if isinstance(number, float) and number.is_integer():  # JSON has one kind of number
+        number = int(number)
     if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 100_000:
         return FailureLimit(in_a_row=number)
     match = re.match(_PERCENT, value) if isinstance(value, str) else None

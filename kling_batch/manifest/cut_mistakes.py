@@ -31,8 +31,9 @@ def cut(frame: dict[str, JSON], place: ArgumentPath) -> None:
 
 def _cut_name(parent: dict[str, JSON], part: str, name: str) -> None:
     """Remove one name of a part, or all of it where nothing else is left."""
-    kept = {each: value for each, value in parent[part].items() if each != name}
+    # Where two mistakes are at one name, it was removed with the first one.
+    kept = {each: value for each, value in parent.get(part, {}).items() if each != name}
     if kept:
         parent[part] = kept
     else:
-        del parent[part]
+        parent.pop(part, None)

@@ -16,6 +16,7 @@ from kling_batch.core.diagnostics import InvalidValue, show
 from kling_batch.core.jobs import JSON, Hooks
 from kling_batch.core.quantities import (
     _DURATION,
+    _PERCENT,
     _RATE,
     _YEAR,
     MicroUSD,
@@ -32,6 +33,8 @@ SECRETS = ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET")
 _HALF = re.compile(r"[\ud800-\udfff]")
 _DOLLARS = r"^\s*\$?[0-9]{1,8}(?:\.[0-9]{1,6})?\s*$"
 _NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+#: Of an amount with a unit that is nothing: `0s`, `0.0/min`, `0%`.
+_ZERO = r"^[^1-9]*$"
 
 
 # --- readers ------------------------------------------------------------------------------------
@@ -90,6 +93,15 @@ def between(low: int, high: int) -> Callable[[JSON], int]:
         return number
 
     return read
+
+
+def condition(value: JSON) -> JSON:
+    """An expression, or what it would come to."""
+    if value is not None and not isinstance(value, bool | str | int | float):
+        raise InvalidValue(
+            f"must be an expression such as \"market == 'de'\", in quotes, not {show(value)}"
+        )
+    return value
 
 
 def on_doubt(value: JSON) -> JSON:
@@ -196,30 +208,30 @@ def matrix(value: JSON) -> JSON:
 
 # --- JSON Schema fragments ------------------------------------------------------------------------
 
+TEXT: Schema = {"anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "number"}]}
+WORD: Schema = {"type": "string", "pattern": r"\S"}
 HOOKS: Schema = {
     "type": "object",
     "properties": {
-        name: {"type": "array", "minItems": 1, "items": {"type": ["string", "number"]}}
+        name: {"anyOf": [{"type": "array", "minItems": 1, "items": TEXT}, {"type": "null"}]}
         for name in _HOOKS
     },
     "additionalProperties": False,
 }
 _ONE_ADDRESS: Schema = {"type": "string", "pattern": _ADDRESS}
 NOTIFY: Schema = {"anyOf": [{"type": "array", "items": _ONE_ADDRESS}, _ONE_ADDRESS]}
-TEXT: Schema = {"anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "number"}]}
-WORD: Schema = {"type": "string", "pattern": r"\S"}
 OBJECT: Schema = {"type": "object"}
 NAMED: Schema = {"type": "object", "propertyNames": {"pattern": _NAME}}
 SECONDS: Schema = {
     "anyOf": [
-        {"type": "string", "pattern": _DURATION},
+        {"type": "string", "pattern": _DURATION, "not": {"pattern": _ZERO}},
         {"type": "number", "exclusiveMinimum": 0, "maximum": _YEAR},
     ],
     "examples": ["90s", "30m", "3h"],
 }
 START_TIMEOUT: Schema = {
     "anyOf": [
-        {"type": "string", "pattern": _DURATION},
+        {"type": "string", "pattern": _DURATION, "not": {"pattern": _ZERO}},
         {"type": "number", "exclusiveMinimum": 1, "maximum": _YEAR},
     ],
     "examples": ["10m", "1h"],
@@ -235,7 +247,11 @@ WINDOW: Schema = {
 FAILURES: Schema = {
     "anyOf": [
         {"type": "integer", "minimum": 1, "maximum": 100_000},
-        {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*%?\s*$"},
+        {
+            "type": "string",
+            "pattern": rf"^\s*[0-9]{{1,6}}\s*$|{_PERCENT}",
+            "not": {"pattern": _ZERO},
+        },
     ]
 }
 
@@ -272,11 +288,14 @@ def templated(schema: Schema) -> Schema:
     return {"anyOf": [schema, TEMPLATE]}
 
 
-RATE: Schema = {"type": "string", "pattern": _RATE}
+RATE: Schema = {"type": "string", "pattern": _RATE, "not": {"pattern": _ZERO}}
 TAGS: Schema = {"anyOf": [{"type": "array", "items": TEXT}, {"type": "string"}]}
-ENVIRONMENT: Schema = {**NAMED, "additionalProperties": {"type": "string", "pattern": _NAME}}
+ENVIRONMENT: Schema = {
+    **NAMED,
+    "additionalProperties": {"type": "string", "pattern": _NAME, "not": {"enum": [*SECRETS]}},
+}
 RETRY: Schema = {
     "type": "object",
-    "properties": {"attempts": whole(1, 100)},
+    "properties": {"attempts": {"anyOf": [whole(1, 100), {"type": "null"}]}},
     "additionalProperties": False,
 }

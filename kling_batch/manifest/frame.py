@@ -75,7 +75,8 @@ _STAGE: Readers = {
 }
 _REVIEW: Readers = dict.fromkeys(("draft", "final"), lambda stage: _read(stage, _STAGE))
 _OWN: Readers = {
-    **dict.fromkeys(("id", "when", "endpoint", "price")),
+    **dict.fromkeys(("id", "endpoint", "price")),
+    "when": fields.condition,
     "review": lambda review: _read(review, _REVIEW),
     "from": fields.text,
     "matrix": fields.matrix,

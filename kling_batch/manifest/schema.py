@@ -106,7 +106,11 @@ AnyMode = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*modes()]}))]
 AnyTier = Annotated[Any, WithJsonSchema(fields.templated({"enum": [*tiers()]}))]
 AnyTakes = Annotated[Any, WithJsonSchema(fields.templated(fields.whole(1, fields.MOST_TAKES)))]
 AnyPrice = Annotated[Any, WithJsonSchema(fields.templated(fields.MONEY))]
-Condition = Annotated[Any, WithJsonSchema({"type": ["string", "boolean", "number"]})]
+Condition = Annotated[
+    Any,
+    BeforeValidator(fields.condition),
+    WithJsonSchema({"type": ["string", "boolean", "number"]}),
+]
 
 # --- models -------------------------------------------------------------------------------------
 
@@ -217,7 +221,7 @@ class Document(_Model):
 
     version: Version | None = _key("The version of this language: 1.")
     name: Text | None = _key("The batch's name; the file's name if not said.")
-    output: Word | None = _key(
+    output: Text | None = _key(
         "The folder for everything, relative to the working folder; or an address in an object "
         "store (docs/stores.md)."
     )

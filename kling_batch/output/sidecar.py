@@ -37,6 +37,7 @@ def sidecar(
 ) -> JSON:
     """The record of one output of an attempt; a run without its ledger recovers the file by it."""
     cost = attempt.cost if attempt.cost is not None else attempt.estimate
+    arguments = json.loads(canonical_json(job.arguments))
     return {
         "schema_version": SIDECAR_VERSION,
         "batch": job.batch,
@@ -49,8 +50,8 @@ def sidecar(
         "service": part.service,
         "output": part.index,
         "outputs": part.outputs,
-        "prompt": job.arguments.get("prompt"),
-        "arguments": json.loads(canonical_json(job.arguments)),
+        "prompt": arguments.get("prompt"),
+        "arguments": arguments,
         "request_id": attempt.handle.request_id if attempt.handle else None,
         "cost_usd": usd_number(cost),
         "cost_is": _cost_is(attempt, part),

@@ -429,6 +429,16 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path, Settings(concurrency=4, media="template"))
 
 
+def test_no_text_of_a_sidecar_holds_a_signature(rig: Rig, tmp_path: Path) -> None:
+    signed = "https://a.example/p.png?X-Amz-Signature=secret&X-Amz-Date=1"
+
+    rig.run([make_job("job", prompt=signed)])
+
+    text = (tmp_path / "test/job.mp4.json").read_text()
+    assert json.loads(text)["prompt"] == "https://a.example/p.png"
+    assert "secret" not in text
+
+
 def test_a_strangers_file_is_never_overwritten(rig: Rig, tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     (tmp_path / "test/job.mp4").write_bytes(b"my holiday")

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 from kling_batch.catalog.registry import by_id
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import duration, usd_number
+from kling_batch.core.quantities import duration, format_usd, usd_number
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import clean, count
 from kling_batch.errors import Problem
-from kling_batch.planning.plan import Plan, is_paid
+from kling_batch.planning.plan import Action, Plan, is_paid
 from kling_batch.report.plan_view import Paid, paid_by_words, paid_for, wall_time
 from kling_batch.settings import Settings
+
+#: Nothing is made of these, and nothing was.
+_NOT_MADE = (Action.HOLD, Action.SETTLED, Action.BLOCKED, Action.DECLINED)
 
 #: So many of the reasons are listed for each generation.
 MOST_REASONS = 20
@@ -39,6 +42,16 @@ class Column:
     def paid(self) -> Paid:
         """All that it would pay for."""
         return paid_for("total", [item.job for item in self.plan.items if is_paid(item)])
+
+    @property
+    def paid_before(self) -> int:
+        """How many jobs cost nothing, because they or others like them are paid for."""
+        return len(self.plan.items) - self.paid.jobs - self.plan.count(*_NOT_MADE)
+
+    @property
+    def unmade(self) -> int:
+        """How many jobs a run would leave unmade, whatever is decided about drafts."""
+        return self.plan.count(*_NOT_MADE) - self.plan.count(Action.HOLD)
 
     def notes(self) -> list[str]:
         """Why its prices are not exact, each once."""
@@ -78,11 +91,19 @@ def _rows(columns: Sequence[Column]) -> Iterator[list[str]]:
     yield ["total", *map(_cell, totals)]
     times = zip(columns, totals, strict=True)
     yield ["time, about", *(duration(c.seconds) if total.jobs else "" for c, total in times)]
-    already = [len(c.plan.items) - t.jobs for c, t in zip(columns, totals, strict=True)]
-    if any(already):
-        yield ["not paid again", *(str(number) for number in already)]
+    if any(column.plan.count(Action.HOLD) for column in columns):
+        yield ["awaiting verdicts", *(_waiting(column.plan) for column in columns)]
+    if any(column.paid_before for column in columns):
+        yield ["not paid again", *(str(column.paid_before) for column in columns)]
+    if any(column.unmade for column in columns):
+        yield ["not made", *(str(column.unmade) for column in columns)]
     if any(column.left_out for column in columns):
         yield ["cannot be made", *(str(len(column.left_out)) for column in columns)]
+
+
+def _waiting(plan: Plan) -> str:
+    """What is not paid before a person has judged its draft, and would cost then."""
+    return f"{plan.count(Action.HOLD):,} for {format_usd(plan.awaiting_cost)}"
 
 
 def _cell(paid: Paid | None) -> str:
@@ -126,7 +147,9 @@ def _as_json(column: Column) -> JSON:
         "wall_time_seconds": round(column.seconds),
         "jobs_to_pay": total.jobs,
         "jobs_of_unknown_price": total.unknown,
-        "jobs_not_paid_again": len(column.plan.items) - total.jobs,
+        "jobs_awaiting_verdict": column.plan.count(Action.HOLD),
+        "awaiting_verdicts_usd": usd_number(column.plan.awaiting_cost),
+        "jobs_not_paid_again": column.paid_before,
         "rows": [
             {
                 "mode": mode if tier else None,

@@ -136,6 +136,8 @@ def _comparison() -> Schema:
             "wall_time_seconds": WHOLE,
             "jobs_to_pay": WHOLE,
             "jobs_of_unknown_price": WHOLE,
+            "jobs_awaiting_verdict": WHOLE,
+            "awaiting_verdicts_usd": USD,
             "jobs_not_paid_again": WHOLE,
             "rows": array(row),
             "cannot": array(TEXT),

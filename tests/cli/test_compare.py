@@ -93,6 +93,25 @@ def test_what_is_paid_already_costs_nothing_more(workspace: Workspace) -> None:
     assert found["v4"]["cost_usd"] == 0.785
 
 
+def test_what_waits_for_a_verdict_is_not_paid_for_yet_and_said_with_its_price(
+    workspace: Workspace,
+) -> None:
+    workspace.videos(
+        "id: hero, takes: 2, prompt: a kite, duration: 3",
+        head="review: {draft: {tier: standard}, final: {tier: pro}}\n",
+    )
+
+    told = workspace.invoke("compare", "trial.yaml", "--models", "o3")
+    (o3,) = compared(workspace, "--models", "o3").values()
+
+    plan = json.loads(workspace.plan("--json", manifest="trial.yaml"))
+    assert (o3["jobs_to_pay"], o3["jobs_awaiting_verdict"]) == (2, 2)
+    assert o3["awaiting_verdicts_usd"] == plan["awaiting_verdicts_usd"] > o3["cost_usd"]
+    assert o3["jobs_not_paid_again"] == 0
+    assert "not paid again" not in told
+    assert "2 for $0.68" in told
+
+
 def test_a_model_that_is_none_and_a_manifest_with_errors_are_reported(workspace: Workspace) -> None:
     workspace.videos(CLIP)
     assert "did you mean `v4`" in workspace.invoke(

@@ -90,11 +90,14 @@ def _judged_attempt(db: Database, key: JobKey, verdict: Verdict) -> int | None:
     return None
 
 
-#: Takes of the same job id, under the names that the job has now (or had last, if it has none).
+#: Takes of the same job id, under the names that the job has now (or had last, if it has none),
+#: and those of the same render that its manifest may have again.
 _SIBLINGS = (
     "select distinct s.job_key from names n join names s"
-    " on s.batch = n.batch and s.job_id = n.job_id"
-    " and (s.retired_at is null) = (n.retired_at is null) and s.job_key <> n.job_key"
+    " on s.batch = n.batch and s.job_id = n.job_id and s.job_key <> n.job_key"
+    " join jobs jn on jn.key = n.job_key join jobs js on js.key = s.job_key"
+    " and ((s.retired_at is null) = (n.retired_at is null)"
+    "  or (js.endpoint, js.arguments) = (jn.endpoint, jn.arguments))"
     " where n.job_key = ? and (n.retired_at is null or not exists"
     "  (select 1 from names c where c.job_key = n.job_key and c.retired_at is null))"
 )

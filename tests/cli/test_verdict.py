@@ -214,6 +214,27 @@ def test_a_picked_take_is_waited_for_and_then_used_as_if_it_were_named(
     assert paid(workspace, "pro") == 1
 
 
+def test_a_pick_of_a_take_that_is_out_of_the_manifest_gives_way_to_a_newer_one(
+    workspace: Workspace,
+) -> None:
+    one_take = UNPICKED.replace(", takes: 3", "")
+    workspace.put(UNPICKED)
+    workspace.run()
+    workspace.invoke("verdict", "hero#2", "pick")
+    workspace.put(one_take)
+    workspace.run()
+    workspace.invoke("verdict", "hero", "pick")
+    workspace.put(UNPICKED)
+    workspace.run()
+    charged = len(workspace.world.books.accepted)
+
+    workspace.invoke("verdict", "hero", "none")
+
+    assert "hero#2" not in workspace.invoke("list", "--verdict", "picked")
+    workspace.run()
+    assert len(workspace.world.books.accepted) == charged
+
+
 def test_a_pick_taken_back_stops_what_is_not_paid(workspace: Workspace) -> None:
     workspace.put(UNPICKED)
     workspace.run()

@@ -7,7 +7,6 @@ Must not decide what a run would do: that is the plan.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from kling_batch.core.diagnostics import nearest
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import KlingBatchError, ManifestError, UsageError
 from kling_batch.ledger.names import LedgerJob, of_several
-from kling_batch.ledger.queries import LastRun, last_run
+from kling_batch.ledger.queries import PastRun, runs_about
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import is_trial
 from kling_batch.planning.plan import Plan, PlannedJob
@@ -67,9 +66,11 @@ class TypedPlan:
 
 def current_of(reader: Reader, job: LedgerJob) -> Current:
     """What the manifest of the last run says about the job now, or as of when the ledger speaks."""
-    run = last_run(reader, job.batch)
-    if run is None:
+    runs = list(runs_about(reader, job.batch))
+    if not runs:
         return Current(as_of="as the ledger has it: no run has been about it")
+    # Others are about what the ledger has (`verify --repair`), or are single shots.
+    run = next((run for run in runs if run.of_manifests), runs[0])
     as_of = f"as of run {run.id} of {run.started_at}"
     try:
         batches, options = _read_again(run, reader.path)
@@ -99,15 +100,15 @@ class _UnreadableError(Exception):
     """The command of an earlier run cannot be read again."""
 
 
-def _read_again(run: LastRun, ledger: Path) -> tuple[Sequence[Batch], RunOptions]:
+def _read_again(run: PastRun, ledger: Path) -> tuple[Sequence[Batch], RunOptions]:
     """The manifests and options of an earlier run, read as they are now."""
     root = click.get_current_context().find_root()
-    group, words = root.command, shlex.split(run.command)
+    group = root.command
     command = group.get_command(root, "run") if isinstance(group, click.Group) else None
-    if words[1:2] != ["run"] or command is None:
+    if not run.of_manifests or command is None:
         raise _UnreadableError("no manifest has it")
     try:
-        values = command.make_context("run", words[2:]).params
+        values = command.make_context("run", run.words[2:]).params
         manifests: tuple[Path, ...] = values["manifests"]
         missing = [str(path) for path in manifests if not path.exists()]
         if missing:

@@ -83,6 +83,15 @@ Placement: TypeAlias = tuple[int, str, str, int]
 """A file that should be on the disk: output index, extension, stored path, size."""
 
 
+class GrantedTakes(NamedTuple):
+    """Takes of a job that a person asked for (`reroll`)."""
+
+    #: How many there shall be in all.
+    takes: int
+    #: Of the job's first take then; None in what older programs recorded: whatever it is now.
+    key: JobKey | None
+
+
 class Standing(NamedTuple):
     """The latest attempt of a job, as far as planning needs it; small, for 100,000 jobs."""
 

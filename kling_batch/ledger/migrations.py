@@ -173,3 +173,13 @@ create index renditions_by_source on renditions (source_path)
 ;;
 create index renditions_by_content on renditions (source_sha256, recipe_digest)
 """
+
+
+@migrations(name="m007_takes_of_a_render")
+def m007_takes_of_a_render(db: Database) -> None:
+    """For which render an extra take was granted: the key of its first take.
+
+    Once prompt or inputs have changed, it is no more of what was asked for. Those granted before
+    this was kept count for ever.
+    """
+    db.execute("alter table extra_takes add column job_key text")

@@ -6,8 +6,9 @@ Each is one transaction. Must not send or pay anything; the next run acts on wha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
-from kling_batch.core.jobs import Job
+from kling_batch.core.jobs import Job, keyed
 from kling_batch.core.lifecycle import LIVE_OR_PAID, Event, State, step
 from kling_batch.core.outcomes import Charged, Failure, FailureKind
 from kling_batch.core.records import Attempt, Facts
@@ -19,17 +20,33 @@ from kling_batch.ledger.ledger import Ledger
 
 
 def grant_take(ledger: Ledger, batch: str, job_id: str) -> int:
-    """Allow one more take of a job than there are; its number."""
+    """Allow one more take of a job than its manifest has; its number.
+
+    A batch has all takes up to the number that was granted, so this is the first one that was never
+    tried: those before it have been paid for, or have failed, and the next run pays for this alone.
+    """
     with ledger.transaction() as db:
-        (most,) = db.execute(
-            "select max(take) from names where batch = ? and job_id = ?", [batch, job_id]
-        ).fetchone()
-        take = max(ledger.extra_takes(batch).get(job_id, most), most) + 1
+        sql = (
+            "select n.take, n.job_key, j.endpoint, j.arguments from names n"
+            " join jobs j on j.key = n.job_key"
+            " where n.batch = ? and n.job_id = ? and n.retired_at is null order by n.take"
+        )
+        takes = list(query(ledger.db, ledger.path, sql, [batch, job_id]))
+        first, last = takes[0], takes[-1]
+        before = ledger.extra_takes(batch).get(job_id)
+        most = last["take"]
+        if before is not None and before.key in (None, first["job_key"]):
+            most = max(most, before.takes)
+        take = next(
+            n
+            for n in count(most + 1)
+            if not ledger.attempts_of(keyed(first["endpoint"], first["arguments"], n))
+        )
         db.execute(
-            "insert into extra_takes (batch, job_id, takes, granted_at) values (?, ?, ?, ?)"
-            " on conflict (batch, job_id) do update set takes = excluded.takes,"
-            " granted_at = excluded.granted_at",
-            [batch, job_id, take, ledger.stamp()],
+            "insert into extra_takes (batch, job_id, takes, granted_at, job_key)"
+            " values (?, ?, ?, ?, ?) on conflict (batch, job_id) do update set"
+            " takes = excluded.takes, granted_at = excluded.granted_at, job_key = excluded.job_key",
+            [batch, job_id, take, ledger.stamp(), first["job_key"]],
         )
     return int(take)
 

@@ -6,6 +6,7 @@ What planning and the engine ask is in `reader.py`. Must not write, and must not
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -127,21 +128,34 @@ def _named_render(row: dict[str, Any]) -> NamedRender:
     )
 
 
-class LastRun(NamedTuple):
-    """The latest run that was about a batch."""
+class PastRun(NamedTuple):
+    """A run that was about a batch."""
 
     id: int
     command: str
     started_at: str
 
+    @property
+    def words(self) -> list[str]:
+        """The words of its command, the program's name first; none where they are damaged."""
+        try:
+            return shlex.split(self.command)
+        except ValueError:
+            return []
 
-def last_run(reader: Reader, batch: str) -> LastRun | None:
-    """The latest run that was about a batch; None where there was none."""
+    @property
+    def of_manifests(self) -> bool:
+        """Whether it read manifests, which can be read again."""
+        return self.words[1:2] == ["run"]
+
+
+def runs_about(reader: Reader, batch: str) -> Iterator[PastRun]:
+    """The runs that were about a batch, latest first."""
     sql = (
         "select id, command, started_at from runs"
-        " where exists (select 1 from json_each(batches) where value = ?) order by id desc limit 1"
+        " where exists (select 1 from json_each(batches) where value = ?) order by id desc"
     )
-    return next((LastRun(**row) for row in _rows(reader, sql, [batch])), None)
+    return (PastRun(**row) for row in _rows(reader, sql, [batch]))
 
 
 class RunRow(NamedTuple):

@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import SETTLED, Event, State
 from kling_batch.core.quantities import MicroUSD
-from kling_batch.core.records import Attempt, File, Money, Service, Standing
+from kling_batch.core.records import Attempt, File, GrantedTakes, Money, Service, Standing
 from kling_batch.ledger.database import connect, explained, query
 from kling_batch.ledger.row_values import query_as, understood
 from kling_batch.ledger.rows import attempt_of, failure_of, moment_in
@@ -147,10 +147,13 @@ class Reader:
         with explained(self.path):
             return {(i, t): JobKey(k) for i, t, k in self.db.execute(sql, [batch])}
 
-    def extra_takes(self, batch: str) -> dict[str, int]:
+    def extra_takes(self, batch: str) -> dict[str, GrantedTakes]:
         """By job id: how many takes a person asked for beyond the manifest's."""
-        sql = "select job_id, takes from extra_takes where batch = ?"
-        return {row["job_id"]: row["takes"] for row in self._rows(sql, [batch])}
+        sql = "select job_id, takes, job_key from extra_takes where batch = ?"
+        return {
+            row["job_id"]: GrantedTakes(row["takes"], row["job_key"])
+            for row in self._rows(sql, [batch])
+        }
 
     def files(self) -> dict[int, list[File]]:
         """Every file that the ledger knows, by attempt."""

@@ -10,6 +10,7 @@ from kling_batch.errors import UsageError
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.names import LedgerJob, all_named, find
 from kling_batch.ledger.overrides import grant_retries, grant_take
+from kling_batch.ledger.queries import runs_about
 from kling_batch.planning.retry import is_rendered, to_change
 
 _ENDED = (State.FAILED, State.CANCELLED)
@@ -65,10 +66,16 @@ def allow_take(ledger: Ledger, name: str) -> str:
     """Ask for one more take of a job; the message for the person.
 
     Raises:
-        UsageError: no such job, or one that is in no manifest any more.
+        UsageError: no such job, or one that is in no manifest.
     """
     job = find(ledger, name)
     _must_be_in_a_manifest(job)
+    runs = list(runs_about(ledger, job.batch))
+    if runs and not any(run.of_manifests for run in runs):
+        raise UsageError(
+            f"{job.label} was made by `kling-batch {job.batch}`, which has no next run; the same "
+            f"command with --take {job.take + 1} pays for another take"
+        )
     take = grant_take(ledger, job.batch, job.id)
     return f"{job.id}: the next run pays for take {take}"
 

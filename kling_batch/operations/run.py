@@ -172,7 +172,8 @@ def open_run(
         )
         try:
             ledger.recover()
-            batches = as_decided(ledger, batches)
+            if not single:  # a single shot is the one take that was typed
+                batches = as_decided(ledger, batches)
             settings = resolve(batches, options, single=single)  # caps count what people decided
             selected = tuple(map(select, batches))
             search = ListSearch(settings, ledger, gateway, trace=trace)

@@ -30,7 +30,7 @@ from kling_batch.output.spool import spool_of
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import LeftOut, OnDisk, Plan, PlannedJob, make_plan
 from kling_batch.planning.recovery import SidecarIndex
-from kling_batch.planning.selection import limited, with_extra_takes
+from kling_batch.planning.selection import limited, with_extra_takes, without_former_takes
 from kling_batch.planning.verdicts import Review, awaited_pick, with_picks
 from kling_batch.settings import Settings
 
@@ -47,9 +47,11 @@ def as_decided(reader: Reader | None, batches: Sequence[Batch]) -> tuple[Batch, 
     """The batches with what people decided since: granted takes (`reroll`), and picked ones."""
     if reader is None:
         return tuple(batches)
-    grown = [with_extra_takes(batch, reader.extra_takes(batch.name)) for batch in batches]
+    granted = [reader.extra_takes(batch.name) for batch in batches]
+    grown = [with_extra_takes(*each) for each in zip(batches, granted, strict=True)]
     verdicts = latest_verdicts(reader, (job.key for batch in grown for job in batch.jobs))
-    return tuple(with_picks(batch, verdicts) for batch in grown)
+    picked = (with_picks(batch, verdicts) for batch in grown)
+    return tuple(without_former_takes(*each) for each in zip(picked, batches, granted, strict=True))
 
 
 def review_of(reader: Reader, batches: Sequence[Batch]) -> Review:

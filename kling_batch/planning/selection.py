@@ -24,6 +24,7 @@ from kling_batch.core.jobs import (
     parents,
     take_suffix,
 )
+from kling_batch.core.records import GrantedTakes
 from kling_batch.errors import Problem
 from kling_batch.planning.plan import Action, LeftOut, Plan, PlannedJob
 
@@ -108,14 +109,30 @@ def _name(job: Job) -> _Name:
     return job.id, job.take
 
 
-def with_extra_takes(batch: Batch, extra: Mapping[str, int]) -> Batch:
-    """The batch with `extra[id]` takes of a job where the manifest has fewer."""
+def with_extra_takes(batch: Batch, extra: Mapping[str, GrantedTakes]) -> Batch:
+    """The batch with the takes of a job that were granted where the manifest has fewer."""
     if not extra:
         return batch
     return replace(batch, jobs=tuple(_grown(batch.jobs, extra)))
 
 
-def _grown(jobs: tuple[Job, ...], extra: Mapping[str, int]) -> Iterator[Job]:
+def without_former_takes(batch: Batch, written: Batch, extra: Mapping[str, GrantedTakes]) -> Batch:
+    """The batch without takes that were granted of what its job was before.
+
+    `batch`: with extra takes and picks, since what is picked is part of a key; `written`: without.
+    """
+    if len(batch.jobs) == len(written.jobs):
+        return batch
+    keys = {job.id: job.key for job in batch.jobs if job.take == 1}
+    valid = {
+        name: granted for name, granted in extra.items() if granted.key in (None, keys.get(name))
+    }
+    said = {_name(job) for job in written.jobs}
+    kept = [job for job in batch.jobs if _name(job) in said or job.take <= _wanted(job.id, valid)]
+    return replace(batch, jobs=tuple(kept))
+
+
+def _grown(jobs: tuple[Job, ...], extra: Mapping[str, GrantedTakes]) -> Iterator[Job]:
     most: dict[str, int] = {}
     for job in jobs:
         most[job.id] = max(most.get(job.id, 0), job.take)
@@ -128,10 +145,11 @@ def _grown(jobs: tuple[Job, ...], extra: Mapping[str, int]) -> Iterator[Job]:
             yield _another(first[job.id], take)
 
 
-def _wanted(job_id: str, extra: Mapping[str, int]) -> int:
+def _wanted(job_id: str, extra: Mapping[str, GrantedTakes]) -> int:
     """How many takes were granted; a take of a final has a draft of its own."""
     named = final_id(job_id)
-    return max(extra.get(named, 0), extra.get(draft_id(named), 0))
+    granted = (extra.get(name) for name in (named, draft_id(named)))
+    return max((each.takes for each in granted if each), default=0)
 
 
 def _another(job: Job, take: int) -> Job:

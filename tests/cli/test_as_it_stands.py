@@ -120,3 +120,16 @@ def test_the_manifests_own_number_of_tries_counts(workspace: Workspace) -> None:
     assert "stays so: only `run --retry-failed`" in told
     workspace.run(code=1)
     assert workspace.charges() == [1]
+
+
+def test_why_reads_the_manifest_of_the_last_run_of_one_whatever_came_after(
+    workspace: Workspace,
+) -> None:
+    workspace.run()
+    next((workspace.folder / "outputs").rglob("one.png")).unlink()
+    workspace.invoke("verify", "--repair", "--emulator-url", workspace.url)
+    workspace.put(EDITED)
+
+    told = workspace.invoke("why", "one")
+
+    assert "one has changed (changed: prompt): the next run pays" in told

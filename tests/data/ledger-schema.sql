@@ -126,7 +126,7 @@ CREATE TABLE extra_takes (
   batch text not null,
   job_id text not null,
   takes integer not null check (takes >= 2),
-  granted_at text not null,
+  granted_at text not null, job_key text,
   primary key (batch, job_id)
 ) strict
 ;

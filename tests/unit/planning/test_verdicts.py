@@ -11,7 +11,7 @@ from support.engine import make_job
 from kling_batch.core.jobs import PICKED, Batch, Job, JobKey, OutputOf, job_key, unpicked_key
 from kling_batch.core.lifecycle import State
 from kling_batch.core.outcomes import Failure, FailureKind
-from kling_batch.core.records import Standing
+from kling_batch.core.records import GrantedTakes, Standing
 from kling_batch.core.recovery import Recovery
 from kling_batch.core.verdicts import Verdict, VerdictRow
 from kling_batch.planning.plan import Action, OnDisk, Plan, make_plan
@@ -256,7 +256,7 @@ def test_all_takes_of_a_picked_parent_are_taken_along() -> None:
 
 @pytest.mark.parametrize("name", ["hero", "hero~draft"])
 def test_one_more_take_of_a_reviewed_job_is_a_draft_and_a_final(name: str) -> None:
-    grown = with_extra_takes(batch(reviewed()), {name: 2}).jobs
+    grown = with_extra_takes(batch(reviewed()), {name: GrantedTakes(2, None)}).jobs
 
     assert [job.label for job in grown] == ["hero~draft", "hero~draft#2", "hero", "hero#2"]
     assert grown[-1].draft == "hero~draft"

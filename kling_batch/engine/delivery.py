@@ -86,7 +86,8 @@ class Delivery:
     async def _delivered(self, attempt: Attempt, job: Job) -> State | Undelivered:
         files = files_in(attempt.output)
         if not files:
-            document = await self._run(self._document, attempt, job)
+            target = self._context.store.prepare(job.batch, job.output_path(0, ".json"))
+            document = await self._run(self._document, attempt, target)
             await self._publish_all(attempt, job, {0: document})
             return State.SUCCEEDED
         present = await self._present(attempt.id)  # all but one that was deleted, or came late
@@ -127,11 +128,10 @@ class Delivery:
         files = self._context.ledger.files_of(attempt_id)
         return {file.index: file for file in files if await self._intact([file])}
 
-    def _document(self, attempt: Attempt, job: Job) -> Fetched:
+    def _document(self, attempt: Attempt, target: Location) -> Fetched:
         """The answer of a raw endpoint that has no files, as a file of its own."""
         text = json.dumps(attempt.output, ensure_ascii=False, indent=2) + "\n"
         data = text.encode()
-        target = self._context.store.prepare(job.batch, job.output_path(0, ".json"))
         temporary = self._context.store.temporary(target, token_of(attempt), 0)
         write_synced(temporary, data)  # before it is published, like every file
         return Fetched(
@@ -314,21 +314,25 @@ class Delivery:
         return attempt.state
 
     async def _fetch_back(self, attempt: Attempt, job: Job, file: File) -> Undelivered | None:
-        """Fetch an output again, to one of its names."""
+        """Fetch an output again, to one of its names; an answer without files is written anew."""
         remote = files_in(attempt.output)
-        if file.index >= len(remote):
+        if remote and file.index >= len(remote):
             return Undelivered("fal's answer has no such file")
         final = self._context.store.located(file.path)
         self._context.store.make_folder(final)
-        source = remote[file.index]
-        outcome = await self._fetch.fetch(attempt, job, file.index, source, final)
+        outcome: Fetched | Gone | Unfetched
+        if remote:
+            url = remote[file.index].url
+            outcome = await self._fetch.fetch(attempt, job, file.index, remote[file.index], final)
+        else:
+            url, outcome = "", await self._run(self._document, attempt, final)
         if not isinstance(outcome, Fetched):
             return Undelivered(outcome.reason)
         fetched = outcome
 
         async def publish() -> None:
             placed = await self._publish(
-                attempt, job, file.index, final=final, item=fetched, url=source.url
+                attempt, job, file.index, final=final, item=fetched, url=url
             )
             self._context.ledger.save_some(attempt, [placed])
             self._context.store.recorded(placed.path, fetched)

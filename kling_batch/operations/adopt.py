@@ -15,7 +15,7 @@ from kling_batch.core.outcomes import Fetched
 from kling_batch.errors import UsageError
 from kling_batch.ledger import overrides
 from kling_batch.ledger.ledger import Ledger, Placed
-from kling_batch.ledger.names import find, job_of
+from kling_batch.ledger.names import all_named, find, job_of
 from kling_batch.output.files import digest_of
 from kling_batch.output.filetype import FileBytes, Kind, sniff, whole
 from kling_batch.output.spool import spool_of
@@ -34,7 +34,7 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Location | None) -
     kind = _kind(file)
     job = job_of(named)
     overrides.must_be_adoptable(ledger, job)
-    root = output or ledger.path.parent
+    root = output or _root_of(ledger, job.batch)
     store = OutputStore({job.batch: root}, ledger.path.parent, spool_of(ledger.path))
     final = store.prepare(job.batch, job.output_path(0, kind.ext))
     item = Fetched(
@@ -62,6 +62,24 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Location | None) -
         store.recorded(placed.path, spooled)
     overrides.adopt(ledger, job, placed)
     return placed.path
+
+
+def _root_of(ledger: Ledger, batch: str) -> Location:
+    """The output folder that the batch's latest file lies in; without one, that of the ledger."""
+    store, standings = OutputStore({}, ledger.path.parent), ledger.standings()
+    tried = [
+        (standings[job.key].attempt_id, job)
+        for job in all_named(ledger)
+        if job.batch == batch and job.key in standings
+    ]
+    for attempt_id, named in sorted(tried, key=lambda each: each[0], reverse=True):
+        for file in ledger.files_of(attempt_id):
+            root, belongs, rest = file.path.rpartition(
+                job_of(named).output_path(file.index, file.ext)
+            )
+            if belongs and not rest and (not root or root.endswith("/")):
+                return store.located(root.removesuffix("/") or ".")
+    return ledger.path.parent
 
 
 def _kind(file: Path) -> Kind:

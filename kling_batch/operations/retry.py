@@ -43,7 +43,11 @@ def allow_retries(ledger: Ledger, names: Sequence[str] | None) -> list[str]:
         state = standing.state if standing else None
         if state is not State.RENDERED and state not in _ENDED:
             status = "not submitted yet" if standing is None else _status(ledger, standing)
-            raise UsageError(f"{job.label} is {status}; only failed jobs are retried")
+            lost = "; a lost file is fetched again by the next run, or given up after it"
+            raise UsageError(
+                f"{job.label} is {status}; only failed jobs are retried"
+                + (lost if state is State.SUCCEEDED else "")
+            )
         if state is not State.RENDERED:
             _must_be_in_a_manifest(job)
     grant_retries(ledger, [standings[key].attempt_id for key in wanted])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 from support.cli import EDITED, POLICY, Workspace, key_of, run_command
 
@@ -88,3 +89,18 @@ def test_an_adopted_result_is_handed_out_by_the_single_shot(workspace: Workspace
     name = next(json.loads(line)["job_id"] for line in lines if "a cat" in line)
     workspace.invoke("adopt", name, "outputs/workspace/text-to-image/one.png")
     assert "path" in run_command(*words, cwd=workspace.folder).stdout
+
+
+def test_it_goes_where_the_files_of_its_batch_are_wherever_the_ledger_is(
+    workspace: Workspace,
+) -> None:
+    places = ["--ledger", "kept/ledger.db"]
+    workspace.run("--limit", "1", "--output", "out", *places)
+    shutil.copy(next((workspace.folder / "out").rglob("one.png")), workspace.folder / "mine.png")
+
+    workspace.invoke("adopt", "two", "mine.png", *places)
+
+    assert (workspace.folder / "out/workspace/text-to-image/two.png").exists()
+    assert not list((workspace.folder / "kept").rglob("*.png"))
+    workspace.run("--output", "out", *places)
+    assert len(workspace.world.books.accepted) == 1

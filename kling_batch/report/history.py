@@ -20,7 +20,7 @@ from kling_batch.core.jobs import (
     differences,
     is_unpicked,
 )
-from kling_batch.core.lifecycle import NEXT, State, status_of
+from kling_batch.core.lifecycle import NEXT, SETTLED, State, status_of
 from kling_batch.core.quantities import format_usd, usd_number
 from kling_batch.core.records import Attempt, LoggedEvent, Standing
 from kling_batch.core.schema_version import SCHEMA_VERSION
@@ -150,7 +150,10 @@ def why(reader: Reader, job: LedgerJob, current: Current = _UNKNOWN) -> list[str
         return [*_changed(reader, job, planned), f"({current.as_of})"]
     lines = [_next(reader, job, planned)]
     if current.dropped:
-        lines = [f"{job.label} is in no manifest now, so no run pays for it."]
+        dropped = f"{job.label} is not in the manifest now, so a run of it does not pay for it."
+        standing = outlook(reader, job).standing
+        under_way = standing is not None and standing.state not in SETTLED
+        lines = [*lines, dropped] if under_way else [dropped]
     for key, retired_at in job.earlier[:3]:
         before = queries.render_of(reader, key)
         if before is not None and awaited_pick(before):

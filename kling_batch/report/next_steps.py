@@ -77,7 +77,8 @@ def _steps(run: EndedRun) -> Iterator[str]:
 def _change_first(lines: Sequence[JobLine]) -> str:
     """What to do before another payment can help: the same request would be refused again."""
     what = " and ".join(dict.fromkeys(line.to_change for line in lines))
-    names = ", ".join(line.job for line in lines[:3])
+    several = len({line.batch for line in lines}) > 1
+    names = ", ".join(f"{line.batch}/{line.job}" if several else line.job for line in lines[:3])
     more = f" and {len(lines) - 3:,} more" if len(lines) > 3 else ""
     return f"after changing {what} of {names}{more}"
 

@@ -68,7 +68,7 @@ def test_a_job_that_left_or_is_new_is_said_to_be_so(workspace: Workspace) -> Non
     workspace.run("--only", "one")
     workspace.put(MANIFEST.replace("id: two", "id: three"))
 
-    assert "is in no manifest now" in workspace.invoke("why", "two")
+    assert "is not in the manifest now" in workspace.invoke("why", "two")
     assert "three is new: the next run pays up to $0.03 for it" in workspace.invoke(
         "why", "three", "workspace.yaml"
     )

@@ -107,10 +107,11 @@ def judge(
     with Reader.open(ledger) as reader:
         takes = _named_takes(reader, word, take, verdict)
         follows = [_follows(reader, each, verdict) for each in takes]
-    for each in takes:
-        record_verdict(ledger, each.key, verdict, note, author_of(author), at=now())
+    for key in dict.fromkeys(each.key for each in takes):  # one render may have several names
+        record_verdict(ledger, key, verdict, note, author_of(author), at=now())
     spoken = "no verdict" if verdict is Verdict.NONE else verdict
-    return [f"{each.label}: {spoken}{then}" for each, then in zip(takes, follows, strict=True)]
+    told = (f"{each.label}: {spoken}{then}" for each, then in zip(takes, follows, strict=True))
+    return list(dict.fromkeys(told))
 
 
 def _named_takes(reader: Reader, word: str, take: int | None, verdict: Verdict) -> list[_Take]:

@@ -8,6 +8,7 @@ import pytest
 from support.cli import Workspace, run_command
 from support.process import environment
 
+from kling_batch.ledger.names import all_named
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import verdict_history
 
@@ -283,6 +284,21 @@ def test_who_said_what_and_why_is_kept(workspace: Workspace) -> None:
         json.loads(workspace.invoke("show", "hero#2", "--json"))["verdicts"][0]["note"]
         == "the light"
     )
+
+
+def test_a_render_with_two_names_is_judged_once(workspace: Workspace) -> None:
+    workspace.put(
+        CHAIN.partition("  - {id: clip")[0].replace(", takes: 3", "")
+        + "  - {id: hello, mode: text-to-image, prompt: still}\n"
+    )
+    workspace.run()
+
+    workspace.invoke("verdict", "he*", "reject")
+
+    with Reader.open(workspace.folder / "outputs/ledger.db") as reader:
+        (job,) = {named.key for named in all_named(reader)}
+        assert len(verdict_history(reader, job)) == 1
+    assert len(workspace.world.books.accepted) == 1
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,9 @@ from kling_batch.manifest.paths import FIELDS, PathTemplate, folded, problem_of_
 from kling_batch.manifest.request import Requests
 from kling_batch.manifest.single import single
 from kling_batch.manifest.tables import TABLE_SUFFIXES, check_is_file, open_table
-from kling_batch.manifest.templating import compile_value
-from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse, scalar
+from kling_batch.manifest.templating import rendered
+from kling_batch.manifest.variables import read_variables
+from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse
 from kling_batch.settings import typed_path
 
 __all__ = ["load", "load_all", "load_on", "single"]
@@ -233,22 +234,9 @@ class _Loading:
     def _variables(
         self, variables: Mapping[str, str], environ: Mapping[str, str]
     ) -> dict[str, JSON]:
-        """The variables of every template: `vars`, overridden by `env`, overridden by `--set`."""
-        base: dict[str, JSON] = {}
-        for name, written in self._manifest.vars.items():
-            if name in variables:
-                base[name] = _like(written, variables[name])
-            else:
-                base[name] = self._render(("vars", name), written, base)
-        for name, source in self._manifest.env.items():
-            if name in variables:
-                base[name] = variables[name]
-            elif source in environ:
-                base[name] = environ[source]
-            elif name not in base:
-                message = f"the environment variable {source} is not set"
-                hint = f"set it, or give `{name}` a value in `vars`"
-                self._error(("env", name), message, "no-environment", hint)
+        base, problems = read_variables(self._manifest, variables, environ)
+        for problem in problems.errors:
+            self._add(problem, key=False)
         return base
 
     def _name(self) -> str:
@@ -332,10 +320,10 @@ class _Loading:
     def _open_matrix(self, entry: Entry) -> bool:
         matrix = entry.frame["matrix"]
         where = ("jobs", entry.index, "matrix")
-        rendered = {name: self._render((*where, name), matrix[name], self._base) for name in matrix}
-        if any(not isinstance(values, list) for values in rendered.values()):
+        values = {name: self._render((*where, name), matrix[name], self._base) for name in matrix}
+        if any(not isinstance(each, list) for each in values.values()):
             return False
-        entry.combinations, problems = combinations(matrix, rendered)
+        entry.combinations, problems = combinations(matrix, values)
         for problem in problems.errors:
             self._add(replace(problem, path=(*where, *problem.path)), key=True)
         return not problems.errors
@@ -352,8 +340,7 @@ class _Loading:
 
     def _render(self, path: ArgumentPath, written: JSON, scope: Mapping[str, JSON]) -> JSON:
         try:
-            render = compile_value(written)
-            return written if render is None else render(scope)
+            return rendered(written, scope)
         except InvalidValue as error:
             self._error((*path, *error.path), error.message, error.code, error.hint)
             return None
@@ -380,11 +367,3 @@ def _bytes(path: Path) -> bytes:
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         raise fatal(Place(str(path)), message, "unreadable") from None
-
-
-def _like(written: JSON, value: str) -> JSON:
-    """The value of `--set` as the type of the value it replaces, if possible."""
-    if isinstance(written, str) or not isinstance(written, bool | int | float):
-        return value
-    read = scalar(value)
-    return read if isinstance(read, type(written)) else value

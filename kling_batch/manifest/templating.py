@@ -209,6 +209,12 @@ def compile_value(value: JSON, path: ArgumentPath = ()) -> Render | None:
     return lambda scope: [render(scope) if render else entry for render, entry in pairs]
 
 
+def rendered(value: JSON, scope: Scope) -> JSON:
+    """A value with its templates filled in, once; raises `InvalidValue`."""
+    render = compile_value(value)
+    return value if render is None else render(scope)
+
+
 def compile_condition(text: str, path: ArgumentPath = ()) -> Render:
     """`when:`; a bare expression is one, as in GitHub Actions."""
     return _compile_text(text if is_template(text) else f"{{{{ {text} }}}}", path)

@@ -115,6 +115,14 @@ def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f"did you mean `{close[0]}`?" if close else ""
 
 
+def reason(error: Exception) -> str:
+    """What an exception of Python says, as part of a sentence for people."""
+    text = str(error).split("\n")[0]
+    if "sys.set_int_max_str_digits" in text:  # nothing that an author of a manifest could do
+        return "it has a number of too many digits"
+    return text or type(error).__name__
+
+
 def show(value: object) -> str:
     """A value as quoted in a message: shortened, unsigned, and close to how it was written."""
     if isinstance(value, int) and value.bit_length() > 128:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from kling_batch.catalog.parameters import MOST_DEPTH, deeper_than
-from kling_batch.core.diagnostics import Collector, fatal
+from kling_batch.core.diagnostics import Collector, fatal, reason
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ManifestError, Place
 from kling_batch.manifest.encoding import wide_encoding
@@ -247,7 +248,9 @@ def _json_rows(
             place = Place(name, number, indented + error.colno)
             problems.error(place, f"not JSON: {error.msg}", "syntax")
         except ValueError as error:
-            problems.error(Place(name, number), f"not a row: {error}", "row", 'write {"id": …}')
+            problems.error(
+                Place(name, number), f"not a row: {reason(error)}", "row", 'write {"id": …}'
+            )
 
 
 def _json_row(text: str) -> dict[str, JSON]:
@@ -265,8 +268,8 @@ def _json_row(text: str) -> dict[str, JSON]:
 def _pairs(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     row = {normalize("NFC", name): _one_line_end(value) for name, value in pairs}
     if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        names = Counter(normalize("NFC", name) for name, _ in pairs)
+        twice = next(name for name, times in names.items() if times > 1)
         raise ValueError(f"`{twice}` stands twice")
     return row
 

@@ -470,3 +470,21 @@ def test_many_bad_names_are_told_and_end(tmp_path):
 
     assert 20 <= len(found) < 30
     assert found[0].startswith("batch.yaml:1:13: `vars` is wrong: `a-0`")
+
+
+def test_a_number_of_too_many_digits_is_told_where_it_is_made(tmp_path):
+    found = messages(
+        tmp_path,
+        """\
+        vars: {x: 1}
+        jobs:
+          - id: "{{ x }}"
+            mode: text-to-image
+            matrix:
+              n: ["{{ ('9' * 4300) | int + 1 }}"]
+              m: ["{{ n }} {{ x }}"]
+            prompt: "{{ n }} {{ x }}"
+        """,
+    )
+
+    assert found[0] == "batch.yaml:6:11: template: it has a number of too many digits"

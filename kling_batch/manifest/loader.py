@@ -28,10 +28,10 @@ from kling_batch.manifest.file_names import RENAME, FileNames, clashes
 from kling_batch.manifest.frame import Manifest, read_valid
 from kling_batch.manifest.graph import resolve
 from kling_batch.manifest.inputs import Files, as_on_disk
-from kling_batch.manifest.paths import FIELDS, PathTemplate, folded, problem_of_id, unknown_name
+from kling_batch.manifest.paths import FIELDS, PathTemplate, folded, name_of_file, unknown_name
 from kling_batch.manifest.request import Requests
 from kling_batch.manifest.single import single
-from kling_batch.manifest.tables import TABLE_SUFFIXES, check_is_file, open_table
+from kling_batch.manifest.tables import check_is_file, is_table, open_table
 from kling_batch.manifest.templating import rendered
 from kling_batch.manifest.variables import read_variables
 from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse
@@ -106,8 +106,9 @@ def _open(
     model: str | None = None,
 ) -> _Loading:
     check_is_file(str(path), Place(str(path)))
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), Collector())
+    if is_table(path):
+        # The path itself is opened: a name that is read again may mean a home folder or a template.
+        tree = Tree(str(path), Node({"jobs": [{"from": "this table"}]}, 0, 0), Collector())
     else:
         tree = parse(_bytes(path), str(path))
     environ = os.environ if environ is None else environ
@@ -155,10 +156,11 @@ class _Loading:
 
     def _batch(self) -> Batch:
         manifest = self._manifest
-        name = self._name()
+        path = self._path_template()
+        name = self._name(path)
         output = self._output(manifest.output)
         requests = Requests(Files(self._path.parent), self._model)
-        expansion = Expansion(name, self._path_template(), requests, manifest.renditions)
+        expansion = Expansion(name, path, requests, manifest.renditions)
         entries: dict[int, Entry] = {}
 
         def find(job: Job, path: ArgumentPath) -> Place:
@@ -239,12 +241,15 @@ class _Loading:
             self._add(problem, key=False)
         return base
 
-    def _name(self) -> str:
-        name = normalize("NFC", self._text(("name",), self._manifest.name) or self._path.stem)
-        why = problem_of_id(name)
+    def _name(self, path: PathTemplate) -> str:
+        written = self._text(("name",), self._manifest.name)
+        name = normalize("NFC", written or name_of_file(self._path))
+        why = path.problem_of_batch(name)
         if why:
-            message = f"the batch's name cannot be used: {why.replace('the id', 'it')}"
+            message = f"the batch's name cannot be used: {why}"
             hint = "say `name:` with letters, digits, - and _"
+            if is_table(self._path):
+                hint = "rename the file, whose name it is: letters, digits, - and _"
             self._error(("name",), message, "wrong-name", hint)
         return "batch" if why else name
 
@@ -296,23 +301,34 @@ class _Loading:
 
     def _open_table(self, entry: Entry) -> bool:
         path = ("jobs", entry.index, "from")
+        if is_table(self._path):
+            return self._read_table(entry, as_on_disk(self._path))
         name = self._text(path, entry.frame["from"])
         if name is None:
             return False
         try:
             check_is_file(name, self._tree.place(path))
             place = as_on_disk(self._path.parent / typed_path(name))
-            a_table = place.suffix.lower() in TABLE_SUFFIXES and place != self._path
-            if a_table and not place.exists():
+            if is_table(place) and not place.exists():
                 start = f"paths start at {self._path.parent}{os.sep}"
                 self._error(path, f"there is no table `{name}`", "no-file", start)
                 return False
-            entry.table = open_table(place, str(place), self._collector)
         except ManifestError as error:
             self._collector.errors += error.problems
             return False
         except (UsageError, OSError) as error:
             self._error(path, str(error), "unreadable")
+            return False
+        return self._read_table(entry, place)
+
+    def _read_table(self, entry: Entry, place: Path) -> bool:
+        try:
+            entry.table = open_table(place, str(place), self._collector)
+        except ManifestError as error:
+            self._collector.errors += error.problems
+            return False
+        except OSError as error:
+            self._error(("jobs", entry.index, "from"), str(error), "unreadable")
             return False
         entry.check_columns()
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from string import Formatter
 from typing import TypeAlias
 
@@ -100,6 +101,15 @@ class PathTemplate:
             raise InvalidValue(problem)
         return path
 
+    def problem_of_batch(self, name: str) -> str:
+        """Why a batch cannot have this name, or nothing: it would spoil the path of every job."""
+        if why := problem_of_id(name):
+            return why.replace("the id", "it")
+        if name.startswith("~") and self.text.startswith("{batch}"):
+            return f"`{name}` begins with `~`, and so would every path"
+        why = _problem_of_name(name) if "{batch}" in self.text.split("/") else ""
+        return why and f"it {why}"
+
     def _value(self, name: str, scope: Scope) -> str:
         if name not in scope:
             return ""  # of the rows of JSONL, each has names of its own
@@ -148,6 +158,11 @@ def problem_of(path: str) -> str:
         if why := _problem_of_name(name):
             return f"`{shown[:200]}` {why}"
     return ""
+
+
+def name_of_file(file: PurePath) -> str:
+    """The name of a batch whose file says none; paths begin with it, so that it has no `~`."""
+    return file.stem.lstrip("~")
 
 
 def is_plain_id(value: JSON) -> bool:

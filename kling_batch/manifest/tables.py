@@ -56,6 +56,11 @@ _FLAWS = _ERRORS | {""}
 _UNSEEN = re.compile(r"[\s\u00ad\u200b\u200e\u200f\u2060\ufeff]")
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file is a table by its name."""
+    return path.suffix.lower() in TABLE_SUFFIXES
+
+
 class FlawedRow(dict[str, JSON]):
     """A row with cells that nothing can be made of; `flaws` says why, by column."""
 

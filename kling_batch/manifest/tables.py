@@ -10,8 +10,8 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
@@ -29,6 +29,10 @@ SPREADSHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
 _AS_CSV = 'save it as "CSV UTF-8" in the spreadsheet program'
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")
 _MOST_CELL = 1_000_000
+
+_QUOTED = re.compile(r'"[^"]*"')
+#: Lines after the header that are looked at before the delimiter is known.
+_HEAD = 20
 
 CsvReader = Any  # `_csv.reader` has no public name
 #: Enough for two hundred thousand prompts of the greatest length.
@@ -162,17 +166,43 @@ def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: 
             raise fatal(Place(name, 1), 'a `"` quotes cells and cannot part them', "syntax", hint)
     if not first.strip():
         raise fatal(Place(name), "the table has no header", "empty")
-    if not delimiter:
-        # Spreadsheet programs of some countries write semicolons.
-        delimiter = max(",;\t", key=first.count)
+    head = [first, *islice(lines, _HEAD)]
+    delimiter = delimiter or guessed_delimiter(head)
     csv.field_size_limit(_MOST_CELL)
-    reader = csv.reader(chain((first,), lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain(head, lines), delimiter=delimiter, strict=True)
     try:
         header = tuple(normalize("NFC", cell.strip()) for cell in next(reader))
     except csv.Error as error:
         raise fatal(Place(name, 1 + before), f"not CSV: {error}", "syntax") from None
     _check_header(header, Place(name, 1 + before), problems)
     return Table(name, header, _csv_rows(reader, header, Place(name, before), problems), set())
+
+
+def guessed_delimiter(lines: Iterable[str]) -> str:
+    """The delimiter of the table that begins with these lines.
+
+    Spreadsheet programs of some countries write semicolons, and names of columns have commas: where
+    the first row is as wide as the header, that tells more than the number of commas.
+    """
+    header, row = [*islice(_unquoted(lines), 2), "", ""][:2]
+
+    def fit(delimiter: str) -> tuple[bool, int]:
+        width = header.count(delimiter)
+        return bool(width) and row.count(delimiter) == width, width
+
+    return max(",;\t", key=fit)
+
+
+def _unquoted(lines: Iterable[str]) -> Iterator[str]:
+    """The rows without what is quoted in them; a quoted cell may go over several lines."""
+    row = ""
+    for line in lines:
+        row += line
+        if row.count('"') % 2 == 0:
+            if row.strip():
+                yield _QUOTED.sub("", row)
+            row = ""
+    yield row
 
 
 def _check_header(header: tuple[str, ...], place: Place, problems: Collector) -> None:

@@ -38,6 +38,32 @@ def test_ways_to_write_the_same_table(tmp_path, name, text):
     assert said == []
 
 
+WIDE = "Farben (rot, grün, blau, gelb)"
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (f"id;prompt;{WIDE}", "a;Schuh;rot"),
+        (f'id;prompt;"{WIDE}"', "a;Schuh;rot"),
+        (f'id;prompt;"{WIDE}"', "a;Schuh"),
+        (f"id;prompt;{WIDE}", '"a";"Schuh; rot";"rot, ""grün"""'),
+        (f"id;prompt;{WIDE}", '\na;"Schuh\nrot, grün";rot'),
+        ('id;prompt;"Farben\n(rot, grün, blau)"', "a;Schuh;rot"),
+        (f"id\tprompt\t{WIDE}", "a\tSchuh\trot"),
+        ("id,prompt,a; b; c; d", "a,Schuh,rot"),
+        ("id,prompt,colour", "a,Schuh;rot;x;y"),
+        ("id,prompt,colour", ""),
+    ],
+)
+def test_the_delimiter_is_the_one_with_which_rows_fit(tmp_path, header, row):
+    (tmp_path / "t.csv").write_text(f"{header}\n{row}\n", "utf-8")
+
+    columns = open_table(tmp_path / "t.csv", "t.csv", Collector()).header
+
+    assert (len(columns), *columns[:2]) == (3, "id", "prompt")
+
+
 def test_lines_are_counted_through_quoted_cells(tmp_path):
     rows, _ = read(tmp_path, "t.csv", 'a,b\n1,"x\ny"\n2,z\n')
 

@@ -33,8 +33,9 @@ class InvalidValue(ValueError):  # noqa: N818 - about the manifest, not about th
         self.message, self.hint, self.code = message, hint, code
         #: Where inside the value that was read.
         self.path = path
-        #: For an unknown variable, the one that was probably meant.
+        #: For an unknown variable, the one that was probably meant, and its own name.
         self.suggestion = suggestion
+        self.unknown = ""
 
 
 class Collector:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
 from kling_batch.core.jobs import JSON, Job
@@ -109,6 +110,11 @@ class Entry:
         self._default_names = frozenset(self.defaults)
         #: The known keys that its unknown keys were probably meant to be.
         self.meant: frozenset[str] = frozenset()
+        #: Variables without a value because of a mistake that is told elsewhere.
+        self.lost: frozenset[str] = frozenset()
+        #: The ids of its jobs whose templates have an error, and whether one has no id for that.
+        self.failed: set[str] = set()
+        self.unnamed = False
         self.table: Table | None = None
         self.combinations: list[dict[str, JSON]] = [{}]
         self._tree = tree
@@ -307,7 +313,16 @@ class Entry:
             except InvalidValue as error:
                 self._report(error, line)
                 complete = False
+        if not complete:
+            self._note_failed(values.get("id"))
         return values if complete else None
+
+    def _note_failed(self, job_id: JSON) -> None:
+        """Remember the id of a job that is left out: what refers to it makes no mistake."""
+        if isinstance(job_id, str | int) and str(job_id).strip():
+            self.failed.add(normalize("NFC", str(job_id).strip()))
+        else:
+            self.unnamed = True
 
     def _varying(self, keys: list[str]) -> list[str]:
         """The keys in which requests may differ, where the row or the matrix sets these."""
@@ -336,7 +351,11 @@ class Entry:
         if error.code == "unknown-variable" and (self.table is None or self.table.header):
             # An error of the template: reported once, not for each of 100,000 rows.
             self._hopeless.add(str(error.path[0]))
+            if error.unknown in self.lost:
+                return
             place = self._tree.place(self._written(error.path))
+        elif error.unknown in self.lost:
+            return
         else:
             place = self.place(error.path, line)
         self._collector.error(place, error.message, error.code, self._hint(error))

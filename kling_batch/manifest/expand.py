@@ -54,6 +54,9 @@ class Expansion:
     broken: list[tuple[Request, Origin]] = field(default_factory=list)
     #: Every id, also of jobs that have an error, with its place.
     ids: dict[str, Place] = field(default_factory=dict)
+    #: Ids of jobs whose templates have an error, and whether some job's id is not known at all.
+    failed: set[str] = field(default_factory=set)
+    unnamed: bool = False
     #: Ids outside ASCII as they were first written.
     _written: dict[str, JSON] = field(default_factory=dict)
     #: The names that the jobs' files will have.

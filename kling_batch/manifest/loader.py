@@ -132,9 +132,13 @@ class _Loading:
         self._collector = tree.problems
         self._meant: dict[int, set[str]] = {}
         self._manifest = self._frame()
-        self._base = self._variables(variables, environ)
+        self._base, self._lost, problems = read_variables(
+            tree.value, self._manifest, variables, environ
+        )
+        for problem in problems.errors:
+            self._add(problem, key=False)
         #: Variables of `--set` that this manifest does not have.
-        self.undeclared = {name for name in variables if name not in self._base}
+        self.undeclared = variables.keys() - self._base.keys() - self._lost
 
     def refuse(self, names: Iterable[str]) -> None:
         """Report variables of `--set` that do not exist: a typing error would cost money."""
@@ -233,14 +237,6 @@ class _Loading:
                     self._meant.setdefault(index, set()).update(re.findall("`(.+?)`", problem.hint))
         return manifest
 
-    def _variables(
-        self, variables: Mapping[str, str], environ: Mapping[str, str]
-    ) -> dict[str, JSON]:
-        base, problems = read_variables(self._manifest, variables, environ)
-        for problem in problems.errors:
-            self._add(problem, key=False)
-        return base
-
     def _name(self, path: PathTemplate) -> str:
         written = self._text(("name",), self._manifest.name)
         name = normalize("NFC", written or name_of_file(self._path))
@@ -263,13 +259,14 @@ class _Loading:
         return output
 
     def _path_template(self) -> PathTemplate:
-        known = set(self._base)
+        known = {*self._base, *self._lost}
         for entry in self._manifest.entries:
             matrix = (entry or {}).get("matrix") or {}
             known |= set(matrix).union(*matrix.get("include") or ())
         tables = any("from" in (entry or ()) for entry in self._manifest.entries)
         try:
-            return PathTemplate(self._manifest.path, known, open_names=tables)
+            template = PathTemplate(self._manifest.path, known, open_names=tables)
+            return PathTemplate() if template.names & self._lost else template
         except InvalidValue as error:
             self._error(("path",), f"`path`: {error}", "wrong-path")
             return PathTemplate()
@@ -289,6 +286,7 @@ class _Loading:
             defaults = {**defaults, "review": self._manifest.review}
         entry = Entry(index, own, defaults, self._tree, self._collector)
         entry.meant = frozenset(self._meant.get(index, ()))
+        entry.lost = self._lost
         has_table = "from" not in entry.frame or self._open_table(entry)
         has_matrix = "matrix" not in entry.frame or self._open_matrix(entry)
         if has_table and has_matrix:
@@ -297,6 +295,10 @@ class _Loading:
             except ManifestError as error:
                 # The table became unreadable in the middle: not UTF-8, or removed.
                 self._collector.errors += error.problems
+                has_table = False
+        expansion.failed |= entry.failed
+        if entry.unnamed or not (has_table and has_matrix):
+            expansion.unnamed = True
         return entry
 
     def _open_table(self, entry: Entry) -> bool:
@@ -358,7 +360,8 @@ class _Loading:
         try:
             return rendered(written, scope)
         except InvalidValue as error:
-            self._error((*path, *error.path), error.message, error.code, error.hint)
+            if error.unknown not in self._lost:
+                self._error((*path, *error.path), error.message, error.code, error.hint)
             return None
 
     def _error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:

@@ -64,9 +64,10 @@ class PathTemplate:
         #: Measured at 100,000 rows: checking each whole path makes loading and planning 24 %
         #: slower (1.2 times the bare loop of `benchmarks/`).
         self._frames: dict[Which, tuple[str, str] | None] = {}
-        self._own = frozenset(names) - frozenset(FIELDS)
+        #: Names that variables and columns have.
+        self.names = frozenset(names) - frozenset(FIELDS)
         #: Names that only the columns of a table can have.
-        self.open_names = self._own - frozenset(known)
+        self.open_names = self.names - frozenset(known)
         literals = [_escape(literal) for literal, _, _, _ in parts]
         slots = [
             "{output}{ext}" if name == "ext" and "suffix" not in names else _slot(name)
@@ -94,7 +95,7 @@ class PathTemplate:
         which = (batch, model, mode, tier, take)
         if is_plain_id(job) and (path := self.of_plain_id(which, job)) is not None:
             return path
-        own = {name: self._value(name, scope or {}) for name in self._own}
+        own = {name: self._value(name, scope or {}) for name in self.names}
         values = _values(*which)
         path = self._pattern % {**values, "job": job, **own}
         if problem := problem_of(path):
@@ -128,7 +129,7 @@ class PathTemplate:
         self, batch: str, model: str, mode: str, tier: str, take: int
     ) -> tuple[str, str] | None:
         """The text before and after the id, if every path made of them and a plain id is valid."""
-        if self._own:
+        if self.names:
             return None
         parts = (self._pattern % {**_values(batch, model, mode, tier, take), "job": "\0"}).split(
             "\0"

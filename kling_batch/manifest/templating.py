@@ -320,7 +320,9 @@ def _unknown(name: str, scope: Scope, path: ArgumentPath, noun: str = "variable"
     close = next(alike, "") or next(iter(get_close_matches(name, names, n=1)), "")
     known = f"known: {', '.join(names[:12]) or 'none'}"
     hint = f"did you mean `{close}`?" if close else known
-    return _invalid(f"there is no {noun} `{name}`", path, "unknown-variable", hint, close)
+    error = _invalid(f"there is no {noun} `{name}`", path, "unknown-variable", hint, close)
+    error.unknown = name if noun == "variable" else ""
+    return error
 
 
 def _folded(name: str) -> str:
@@ -336,8 +338,8 @@ def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> 
             value = render(scope)
         except UndefinedError as error:
             missing = sorted(name for name in names if name not in scope)
-            if missing and f"'{missing[0]}'" in str(error):
-                raise _unknown(missing[0], scope, path) from None
+            if told := next((name for name in missing if f"'{name}'" in str(error)), ""):
+                raise _unknown(told, scope, path) from None
             raise _invalid(f"template: {error}", path, "unknown-variable") from None
         except InvalidValue as error:
             raise _invalid(error.message, path, error.code, error.hint, error.suggestion) from None

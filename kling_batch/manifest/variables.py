@@ -7,6 +7,7 @@ a number or a truth value is read as one. Must not know jobs or places.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from kling_batch.core.diagnostics import Collector, InvalidValue
 from kling_batch.core.jobs import JSON
@@ -15,15 +16,27 @@ from kling_batch.manifest.templating import rendered
 from kling_batch.manifest.yaml_source import scalar
 
 
+class Variables(NamedTuple):
+    """The variables of every template."""
+
+    known: dict[str, JSON]
+    #: Names without a value because of a mistake that is told at its own place: that a template
+    #: names one of them is no further mistake.
+    lost: frozenset[str]
+    #: What is wrong, by path.
+    problems: Collector
+
+
 def read_variables(
-    manifest: Manifest, given: Mapping[str, str], environ: Mapping[str, str]
-) -> tuple[dict[str, JSON], Collector]:
-    """The variables of every template, and what is wrong with them, by path.
+    document: JSON, manifest: Manifest, given: Mapping[str, str], environ: Mapping[str, str]
+) -> Variables:
+    """The variables of a manifest; `document` is the whole of it, its mistakes included.
 
     A value of `vars` may name those before it, and sees what outranks them.
     """
     known: dict[str, JSON] = {}
     problems = Collector()
+    lost = _declared(document) - {*manifest.vars, *manifest.env}
     outranking = _outranking(manifest, given, environ)
     for name, written in manifest.vars.items():
         try:
@@ -31,19 +44,26 @@ def read_variables(
         except InvalidValue as error:
             value = None
             if name not in outranking:
-                path = ("vars", name, *error.path)
-                problems.error(path, error.message, error.code, error.hint)
+                lost.add(name)
+                if error.unknown not in lost:
+                    path = ("vars", name, *error.path)
+                    problems.error(path, error.message, error.code, error.hint)
+                continue
         known[name] = like(value, outranking[name]) if name in outranking else value
     for name, source in manifest.env.items():
-        if name in known:
-            continue
         if name in outranking:
-            known[name] = outranking[name]
-        else:
+            known.setdefault(name, outranking[name])
+        elif name not in manifest.vars:
+            lost.add(name)
             message = f"the environment variable {source} is not set"
             hint = f"set it, or give `{name}` a value in `vars`"
             problems.error(("env", name), message, "no-environment", hint)
-    return known, problems
+    return Variables(known, frozenset(lost), problems)
+
+
+def _declared(document: JSON) -> set[str]:
+    parts = [document.get(part) for part in ("vars", "env")] if isinstance(document, dict) else []
+    return {name for part in parts if isinstance(part, Mapping) for name in part}
 
 
 def _outranking(

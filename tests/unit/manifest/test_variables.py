@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Workspace
-from support.manifests import batch
+from support.manifests import batch, messages, problems, write
 
 from kling_batch.core.jobs import JSON
 from kling_batch.manifest.variables import like
@@ -84,3 +84,80 @@ def test_what_is_paid_for_is_what_the_number_says(workspace: Workspace) -> None:
 
     assert sorted(workspace.prompts()) == ["10 cats of 3.0", "20 cats of 4"]
     assert workspace.charges() == [1, 1]
+
+
+# --- one mistake is one problem -----------------------------------------------------------------
+
+USES = """\
+name: "trial-{{ market }}"
+output: "out/{{ market }}"
+path: "{market}/{batch}/{job}{suffix}{ext}"
+defaults: {mode: text-to-image}
+jobs:
+  - {id: hero, prompt: "for {{ market }}"}
+  - {id: whole, prompt: "{{ market }}"}
+  - {id: upper, prompt: "{{ market | upper }}"}
+  - {id: "in-{{ market }}", prompt: x}
+  - {id: late, prompt: x, when: "market == 'de'"}
+  - {id: "m-{{ place }}", prompt: x, matrix: {place: ["{{ market }}", b]}}
+  - {from: "rows-{{ market }}.csv", id: "{{ sku }}", prompt: x}
+  - {from: rows.jsonl, prompt: "{{ market }} {{ n }}"}
+  - {id: clip, mode: image-to-video, prompt: x, image_url: {job: hero}}
+  - {id: row, mode: image-to-video, prompt: x, image_url: {job: a}}
+  - {id: other, mode: image-to-video, prompt: x, image_url: {job: in-de}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ("env: {market: MARKET}", "the environment variable MARKET is not set (set it, or"),
+        ("env: {market: 5}", "`env` is wrong: `market` must name an environment variable"),
+        ("env: {market: FAL_KEY}", "`env` is wrong: FAL_KEY is a secret"),
+        ('vars: {market: "{{ 1 / 0 }}", made: "{{ market }}!"}', "template: division by zero"),
+        ('vars: {market: "{{ nobody }}"}', "there is no variable `nobody`"),
+    ],
+)
+def test_what_follows_from_a_variable_without_a_value_is_not_told(
+    tmp_path: Path, head: str, told: str
+) -> None:
+    write(tmp_path, '{"id": "a", "n": 1}\n{"id": "b", "n": 2}\n', "rows.jsonl")
+    found = messages(tmp_path, f"{head}\n{USES}")
+
+    assert len(found) == 1, found
+    assert told in found[0]
+
+
+def test_what_does_not_follow_from_it_is_told(tmp_path: Path) -> None:
+    text = "env: {market: MARKET}\ndefaults: {mode: text-to-image}\njobs:\n"
+    found = messages(
+        tmp_path,
+        text
+        + '  - {id: a, prompt: "{{ market }} {{ brnad }}"}\n'
+        + '  - {id: b, prompt: "{{ brnad }}"}\n'
+        + "  - {id: c, mode: image-to-video, prompt: x, image_url: {job: nobody}}\n",
+    )
+
+    assert [line.split(": ")[0] for line in found] == ["batch.yaml:1:15"] + [
+        f"batch.yaml:{line}" for line in ("5:21", "6:57")
+    ]
+
+
+def test_what_is_set_is_no_unknown_variable(tmp_path: Path) -> None:
+    job = "jobs: [{id: a, mode: text-to-image, prompt: x}]"
+
+    (problem,) = problems(tmp_path, f"env: {{market: 5}}\n{job}", variables={"market": "de"})
+
+    assert "must name an environment variable" in problem.message
+
+
+def test_a_column_stands_in_for_a_variable_without_a_value(tmp_path: Path) -> None:
+    write(tmp_path, "id,market\na,de\n", "t.csv")
+    text = (
+        'env: {market: MARKET}\njobs: [{from: t.csv, mode: edit, prompt: "{{ market }} {{ x }}"}]'
+    )
+
+    assert [each.code for each in problems(tmp_path, text)] == [
+        "no-environment",
+        "unknown-variable",
+    ]

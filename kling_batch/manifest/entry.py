@@ -138,7 +138,7 @@ class Entry:
     def columns(self) -> set[str]:
         """The names of the row and the matrix, as far as they are known beforehand."""
         header = (*self.table.header, *self.table.names) if self.table else ()
-        return {*header, *(name for each in self.combinations for name in each)}
+        return {*header, *(name for each in self.combinations for name in each)} - {""}
 
     def give(self, base: Scope) -> Iterator[Given]:
         """The values of every job: each row × each combination for which `when` holds."""
@@ -361,7 +361,7 @@ class Entry:
         self._collector.error(place, error.message, error.code, self._hint(error))
 
     def _hint(self, error: InvalidValue) -> str:
-        if self.table and error.suggestion in self.table.header:
+        if self.table and error.suggestion and error.suggestion in self.table.header:
             if not error.suggestion.isidentifier():
                 return f'write {{{{ {ROW}["{error.suggestion}"] }}}} for this column'
             return f"did you mean the column `{error.suggestion}` of {self.table.file}?"

@@ -315,7 +315,7 @@ def _invalid(
 
 
 def _unknown(name: str, scope: Scope, path: ArgumentPath, noun: str = "variable") -> InvalidValue:
-    names = [each for each in scope if each != ROW]
+    names = [each for each in scope if each not in (ROW, "")]
     alike = (each for each in names if _folded(each) == _folded(name))
     close = next(alike, "") or next(iter(get_close_matches(name, names, n=1)), "")
     known = f"known: {', '.join(names[:12]) or 'none'}"

@@ -32,7 +32,7 @@ from kling_batch.manifest.paths import FIELDS, PathTemplate, folded, name_of_fil
 from kling_batch.manifest.request import Requests
 from kling_batch.manifest.single import single
 from kling_batch.manifest.tables import check_is_file, is_table, open_table
-from kling_batch.manifest.templating import rendered
+from kling_batch.manifest.templating import names_in, rendered
 from kling_batch.manifest.variables import read_variables
 from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse
 from kling_batch.settings import typed_path
@@ -286,7 +286,7 @@ class _Loading:
             defaults = {**defaults, "review": self._manifest.review}
         entry = Entry(index, own, defaults, self._tree, self._collector)
         entry.meant = frozenset(self._meant.get(index, ()))
-        entry.lost = self._lost
+        entry.lost = self._lost | self._cut_from_matrix(index, own)
         has_table = "from" not in entry.frame or self._open_table(entry)
         has_matrix = "matrix" not in entry.frame or self._open_matrix(entry)
         if has_table and has_matrix:
@@ -301,12 +301,22 @@ class _Loading:
             expansion.unnamed = True
         return entry
 
+    def _cut_from_matrix(self, index: int, own: Mapping[str, JSON]) -> frozenset[str]:
+        """Names of a job's matrix that were wrong, and so are no variables."""
+        written = self._tree.value["jobs"][index].get("matrix")
+        names = written if isinstance(written, Mapping) else ()
+        return frozenset(names) - {*(own.get("matrix") or ())}
+
     def _open_table(self, entry: Entry) -> bool:
         path = ("jobs", entry.index, "from")
         if is_table(self._path):
             return self._read_table(entry, as_on_disk(self._path))
+        before = len(self._collector.errors)
         name = self._text(path, entry.frame["from"])
         if name is None:
+            told = len(self._collector.errors) > before
+            if not told and not names_in(entry.frame["from"]) & self._lost:
+                self._error(path, "`from` is empty (null) here", "wrong-value")
             return False
         try:
             check_is_file(name, self._tree.place(path))

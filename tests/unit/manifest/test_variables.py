@@ -161,3 +161,19 @@ def test_a_column_stands_in_for_a_variable_without_a_value(tmp_path: Path) -> No
         "no-environment",
         "unknown-variable",
     ]
+
+
+def test_a_name_of_a_matrix_that_is_wrong_is_one_problem(tmp_path: Path) -> None:
+    text = 'jobs: [{id: "b{{ a }}", matrix: {%s}, mode: edit, prompt: "{{ a }} {{ c }}"}]'
+
+    for matrix in ("a: 5", "a: 5, c: [1]", "c: [1], a: []"):
+        found = problems(tmp_path, text.replace(" {{ c }}", "") % matrix)
+        assert [each.code for each in found] == ["wrong-value"], matrix
+
+
+def test_a_table_whose_name_is_empty_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    job = "{id: a, mode: text-to-image, prompt: x}"
+
+    (problem,) = problems(tmp_path, f'vars: {{e: null}}\njobs: [{job}, {{from: "{{{{ e }}}}"}}]')
+
+    assert problem.message == "`from` is empty (null) here"

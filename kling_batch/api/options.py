@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from kling_batch.core.command_line import Command
+from kling_batch.core.command_line import Command, path_argument
 from kling_batch.core.diagnostics import show
 from kling_batch.core.quantities import (
     MicroUSD,
@@ -148,10 +148,11 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
         "--scheduler": parsed.scheduler,
         "--emulator-url": parsed.emulator or None,
     }
-    command = Command(("kling-batch", "run", *sources))
+    command = Command(("kling-batch", "run", *map(path_argument, sources)))
     for name, value in values.items():
         if value is not None:
-            command = command.having(name, str(value))
+            text = path_argument(str(value)) if isinstance(value, Path) else str(value)
+            command = command.having(name, text)
     flags = {
         "--collect": parsed.collect,
         "--no-schemas": not parsed.schemas,

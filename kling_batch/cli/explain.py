@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
+from itertools import islice
 from pathlib import Path
 
 from kling_batch.errors import Place, Problem
@@ -34,7 +35,8 @@ def explain(problem: Problem, source_text: str) -> str:
     if not 1 <= place.line <= len(lines):
         return str(problem)
     line = lines[place.line - 1]
-    start, length = _span(place, line, lines[0].lstrip("\ufeff"))
+    lines[0] = lines[0].lstrip("\ufeff")
+    start, length = _span(place, line, lines)
     line, start, length = _window(line, start, length)
     gutter = f"{place.line:>5} | "
     caret = " " * _columns(line[:start]) + "^" * max(1, _columns(line[start : start + length]))
@@ -42,10 +44,10 @@ def explain(problem: Problem, source_text: str) -> str:
     return f"{problem}\n{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {caret}"
 
 
-def _span(place: Place, line: str, header: str) -> tuple[int, int]:
+def _span(place: Place, line: str, lines: list[str]) -> tuple[int, int]:
     """Where in the line, and how far, the caret goes."""
     if place.cell:
-        return _cell(place.cell, line, header)
+        return _cell(place.cell, line, lines)
     start = min(max(place.column - 1, 0), len(line))
     if not place.column:
         return len(line) - len(line.lstrip()), len(line.strip())
@@ -53,12 +55,14 @@ def _span(place: Place, line: str, header: str) -> tuple[int, int]:
     return start, len(token[0]) if token else 1
 
 
-def _cell(column: str, line: str, header: str) -> tuple[int, int]:
+def _cell(column: str, line: str, lines: list[str]) -> tuple[int, int]:
     """The cell of a row; the whole row where it is JSON or goes over several lines."""
+    from kling_batch.manifest.tables import guessed_delimiter  # noqa: PLC0415 - only for mistakes
+
     whole = len(line) - len(line.lstrip()), len(line.strip())
-    delimiter = max(",;\t", key=header.count)
+    delimiter = guessed_delimiter(islice(lines, 20))
     try:
-        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+        names = [name.strip() for name in next(csv.reader(lines[:1], delimiter=delimiter), [])]
         cells = next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:
         return whole

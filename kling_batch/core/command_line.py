@@ -69,6 +69,11 @@ class Command:
         return " ".join(quoted(without_signatures(argument)) for argument in arguments)
 
 
+def path_argument(path: str) -> str:
+    """A path as an argument that is read as this path: as no option, and in no home folder."""
+    return f"./{path}" if path.startswith(("-", "~")) else path
+
+
 def quoted(argument: str) -> str:
     """An argument quoted for the shell, on one line, so that it is read back exactly.
 

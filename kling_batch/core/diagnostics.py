@@ -33,8 +33,9 @@ class InvalidValue(ValueError):  # noqa: N818 - about the manifest, not about th
         self.message, self.hint, self.code = message, hint, code
         #: Where inside the value that was read.
         self.path = path
-        #: For an unknown variable, the one that was probably meant.
+        #: For an unknown variable, the one that was probably meant, and its own name.
         self.suggestion = suggestion
+        self.unknown = ""
 
 
 class Collector:
@@ -113,6 +114,14 @@ def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
     """The hint `did you mean …?`, or nothing where no known word is close."""
     close = get_close_matches(str(word)[:100], list(known), n=1, cutoff=cutoff)
     return f"did you mean `{close[0]}`?" if close else ""
+
+
+def reason(error: Exception) -> str:
+    """What an exception of Python says, as part of a sentence for people."""
+    text = str(error).split("\n")[0]
+    if "sys.set_int_max_str_digits" in text:  # nothing that an author of a manifest could do
+        return "it has a number of too many digits"
+    return text or type(error).__name__
 
 
 def show(value: object) -> str:

@@ -352,6 +352,9 @@ class RunLock:
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:  # a subclass of OSError
+                if not self._file.exists():  # it stays when it is released
+                    text = f"{self._path}: no file can be made in this folder; nothing was changed"
+                    raise LedgerError(text) from None
                 raise LedgerError(
                     f"{self._path}: another run is using this ledger{self._lock_owner()}; "
                     f"wait for it, or look with: {command_on(self._path, 'status')}"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+from unicodedata import normalize
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, nearest
 from kling_batch.core.jobs import JSON, Job
 from kling_batch.errors import ArgumentPath, Place, Problem
 from kling_batch.manifest.frame import JOB_KEYS
-from kling_batch.manifest.tables import BLANK, FlawedRow, Table
+from kling_batch.manifest.needed_cells import NeededCells
+from kling_batch.manifest.tables import FlawedRow, Table
 from kling_batch.manifest.templating import (
     ROW,
     Render,
@@ -24,25 +26,19 @@ from kling_batch.manifest.templating import (
     is_template,
     names_in,
     truth,
-    unguarded_names,
 )
 from kling_batch.manifest.yaml_source import Tree
 
 #: Keys that decide how many jobs there are, not what one of them is like.
 _FRAME = ("from", "matrix", "when")
 _RAW_ONLY = ("input", "price")
-#: Keys that a column of the same name does not set: a table may have its customers' reviews.
-_NO_COLUMNS = frozenset({"review"})
-_TEXT_KEYS = frozenset({"id", "prompt", "multi_prompt", "elements", "input"})
+#: Keys that a column of the same name does not set: a table may have its customers' reviews, and
+#: how many jobs there are is decided before there is a row.
+_NO_COLUMNS = frozenset({"review", *_FRAME})
 #: Keys that may differ while the request stays the same but for its prompt.
 _OUTSIDE_FORM = frozenset({"id", "prompt", "takes", "tags", "renditions"})
 #: Where `renditions` is not said; null is a value of it: none.
 UNSAID = object()
-
-
-def _is_text_key(name: str) -> bool:
-    """Whether a key is an id, a prompt or an input, of which a blank cell would spoil a part."""
-    return name in _TEXT_KEYS or name.endswith(("_url", "_urls"))
 
 
 class Origin(NamedTuple):
@@ -114,6 +110,11 @@ class Entry:
         self._default_names = frozenset(self.defaults)
         #: The known keys that its unknown keys were probably meant to be.
         self.meant: frozenset[str] = frozenset()
+        #: Variables without a value because of a mistake that is told elsewhere.
+        self.lost: frozenset[str] = frozenset()
+        #: The ids of its jobs whose templates have an error, and whether one has no id for that.
+        self.failed: set[str] = set()
+        self.unnamed = False
         self.table: Table | None = None
         self.combinations: list[dict[str, JSON]] = [{}]
         self._tree = tree
@@ -122,22 +123,22 @@ class Entry:
         self._renders: list[tuple[str, Render]] = []
         #: Keys whose template names a variable that no row has.
         self._hopeless: set[str] = set()
-        #: Key → the columns its template names, and those of them that must not be blank.
-        self._needed: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
         #: Key → the first column its template names; empty for the row, None for neither.
         self._columns_behind: dict[str, str | None] = {}
-        for name, value in {**self.defaults, **self.own}.items():
+        values = {**self.defaults, **self.own}
+        self._cells = NeededCells(values)
+        for name, value in values.items():
             self._compile(name, value)
         self._rendered = [name for name, _ in self._renders if name not in _OUTSIDE_FORM]
         self._when = self._condition(self.frame.get("when"))
-        templates = {**self.defaults, **self.own, "when": self._condition_text()}
+        templates = {**values, "when": self._condition_text()}
         self._wants_row = any(ROW in names_in(value) for value in templates.values())
 
     @property
     def columns(self) -> set[str]:
         """The names of the row and the matrix, as far as they are known beforehand."""
         header = (*self.table.header, *self.table.names) if self.table else ()
-        return {*header, *(name for each in self.combinations for name in each)}
+        return {*header, *(name for each in self.combinations for name in each)} - {""}
 
     def give(self, base: Scope) -> Iterator[Given]:
         """The values of every job: each row × each combination for which `when` holds."""
@@ -203,6 +204,10 @@ class Entry:
         """Warn of unused columns whose names are close to a key of jobs."""
         used = names_in([self.own, self.defaults, self.frame, self._condition_text()])
         for column in self.table.header if self.table else ():
+            if column == "when" and column not in used:
+                message = "leaves out no row by itself"
+                hint = 'write `when: "{{ when }}"` into the job'
+                self._collector.warn(self._cell(1, column), message, "unused-column", hint)
             near = nearest(column.lower(), JOB_KEYS - _NO_COLUMNS, cutoff=0.85)
             if near and column not in JOB_KEYS and column not in used:
                 message = "no key of a job has this name, so it changes nothing"
@@ -272,36 +277,13 @@ class Entry:
         self, row: FlawedRow, combination: Mapping[str, JSON], keys: list[str], line: int
     ) -> bool:
         """Whether no key needs a cell that is blank or a spreadsheet's error; else report it."""
-        needed: dict[str, None] = {}
-        for name in keys:
-            if row.flaws.get(name, BLANK) != BLANK:
-                needed[name] = None
-        for name, _ in self._renders:
-            if name in keys and row.get(name) != "":
-                continue  # a default's template, overridden by the row
-            for column in self._needs(name):
-                flaw = "" if column in combination else row.flaws.get(column, "")
-                if flaw and (flaw != BLANK or column in self._needs_text(name)):
-                    needed[column] = None
+        needed = self._cells.lacking(row, combination, keys)
         for column in needed:
             hint = "fill it in, or remove the row"
             self._collector.error(
                 self._cell(line, column), f"the cell {row.flaws[column]}", "flawed-cell", hint
             )
         return not needed
-
-    def _needs(self, name: str) -> frozenset[str]:
-        """The columns that the template of a key names."""
-        if name not in self._needed:
-            value = self.own[name] if name in self.own else self.defaults.get(name)
-            blank = unguarded_names(value) if _is_text_key(name) else ()
-            self._needed[name] = frozenset(names_in(value)), frozenset(blank)
-        return self._needed[name][0]
-
-    def _needs_text(self, name: str) -> frozenset[str]:
-        """Those of them that must not be blank."""
-        self._needs(name)
-        return self._needed[name][1]
 
     def _holds(self, scope: Scope, line: int) -> bool:
         assert self._when is not None
@@ -331,7 +313,16 @@ class Entry:
             except InvalidValue as error:
                 self._report(error, line)
                 complete = False
+        if not complete:
+            self._note_failed(values.get("id"))
         return values if complete else None
+
+    def _note_failed(self, job_id: JSON) -> None:
+        """Remember the id of a job that is left out: what refers to it makes no mistake."""
+        if isinstance(job_id, str | int) and str(job_id).strip():
+            self.failed.add(normalize("NFC", str(job_id).strip()))
+        else:
+            self.unnamed = True
 
     def _varying(self, keys: list[str]) -> list[str]:
         """The keys in which requests may differ, where the row or the matrix sets these."""
@@ -360,13 +351,17 @@ class Entry:
         if error.code == "unknown-variable" and (self.table is None or self.table.header):
             # An error of the template: reported once, not for each of 100,000 rows.
             self._hopeless.add(str(error.path[0]))
+            if error.unknown in self.lost:
+                return
             place = self._tree.place(self._written(error.path))
+        elif error.unknown in self.lost:
+            return
         else:
             place = self.place(error.path, line)
         self._collector.error(place, error.message, error.code, self._hint(error))
 
     def _hint(self, error: InvalidValue) -> str:
-        if self.table and error.suggestion in self.table.header:
+        if self.table and error.suggestion and error.suggestion in self.table.header:
             if not error.suggestion.isidentifier():
                 return f'write {{{{ {ROW}["{error.suggestion}"] }}}} for this column'
             return f"did you mean the column `{error.suggestion}` of {self.table.file}?"

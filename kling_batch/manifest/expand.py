@@ -54,6 +54,9 @@ class Expansion:
     broken: list[tuple[Request, Origin]] = field(default_factory=list)
     #: Every id, also of jobs that have an error, with its place.
     ids: dict[str, Place] = field(default_factory=dict)
+    #: Ids of jobs whose templates have an error, and whether some job's id is not known at all.
+    failed: set[str] = field(default_factory=set)
+    unnamed: bool = False
     #: Ids outside ASCII as they were first written.
     _written: dict[str, JSON] = field(default_factory=dict)
     #: The names that the jobs' files will have.
@@ -322,10 +325,19 @@ def _included(
 def _same(one: JSON, other: JSON) -> bool:
     """Whether two values of a matrix are the same; a number is the text of its digits."""
     if isinstance(one, str) is isinstance(other, str):
-        return bool(one == other)
+        return _equal(one, other)
     number = other if isinstance(one, str) else one
     whole_or_not = isinstance(number, int | float) and not isinstance(number, bool)
     return whole_or_not and str(one) == str(other)
+
+
+def _equal(one: JSON, other: JSON) -> bool:
+    """Whether two values are equal; to Python 1 is equal to `true`, and 0 to `false`."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
 def _check_excluded(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
+from pathlib import Path
 
 from kling_batch.core.jobs import Batch, Job, output_suffix
 from kling_batch.errors import Place, Problem
 from kling_batch.manifest.paths import folded
+from kling_batch.manifest.tables import is_table
 
 #: Files of one request whose names are reckoned with at most.
 _MOST = 100
@@ -70,8 +72,7 @@ def clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
         first = names.setdefault(batch.name, batch)
         if first is not batch:
             message = f"the name `{batch.name}` is taken by {first.source}"
-            hint = "give one of them another `name:`"
-            yield Problem(Place(batch.source), message, "duplicate-name", hint)
+            yield Problem(Place(batch.source), message, "duplicate-name", _hint_of(first, batch))
             continue
         for job in batch.jobs:
             if message := files.claim(job):
@@ -80,6 +81,14 @@ def clashes(batches: Sequence[Batch]) -> Iterator[Problem]:
         for other, message in files.taken_by_renditions(batch.jobs, batch.renditions):
             if other.batch != batch.name:
                 yield Problem(other.place, message, "path-collision", RENAME)
+
+
+def _hint_of(*batches: Batch) -> str:
+    """How one of these batches gets another name: a table has that of its file."""
+    named = [batch.source for batch in batches if not is_table(Path(batch.source))]
+    if not named:
+        return "rename one of these tables"
+    return f"give {named[0] if len(named) == 1 else 'one of them'} another `name:`"
 
 
 #: What helps where a rendition and a job have the same name.

@@ -6,7 +6,7 @@ read files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
@@ -27,7 +27,7 @@ from kling_batch.core.jobs import (
     parents,
     unpicked_key,
 )
-from kling_batch.errors import ArgumentPath, Place
+from kling_batch.errors import ArgumentPath
 from kling_batch.manifest.entry import Origin
 from kling_batch.manifest.expand import Expansion, key_of
 from kling_batch.manifest.file_names import outputs_of
@@ -49,7 +49,7 @@ def resolve(expansion: Expansion) -> tuple[Job, ...]:
     """
     if not expansion.waiting and not expansion.broken:
         return tuple(expansion.jobs)
-    graph = _Graph(expansion.jobs, expansion.waiting, expansion.ids)
+    graph = _Graph(expansion)
     jobs = graph.jobs()
     for request, origin in expansion.broken:
         # It is left out anyway, but an unknown reference in it is reported too.
@@ -58,16 +58,16 @@ def resolve(expansion: Expansion) -> tuple[Job, ...]:
 
 
 class _Graph:
-    def __init__(
-        self, jobs: Sequence[Job], waiting: Mapping[int, Origin], ids: Mapping[str, Place]
-    ) -> None:
+    def __init__(self, expansion: Expansion) -> None:
+        jobs, waiting = expansion.jobs, expansion.waiting
         self._jobs = {(job.id, job.take): job for job in jobs}
         self._position = {name: n for n, name in enumerate(self._jobs)}
         self._origins = {(jobs[n].id, jobs[n].take): origin for n, origin in waiting.items()}
         self._takes: dict[str, int] = {}
         for job in jobs:
             self._takes[job.id] = max(job.take, self._takes.get(job.id, 0))
-        self._ids = ids
+        self._ids = expansion.ids
+        self._expansion = expansion
         self._suggestions: dict[str, str] = {}
         #: In the order in which they were completed: parents first. None is a job with an error.
         self._done: dict[_Name, Job | None] = {}
@@ -167,8 +167,10 @@ class _Graph:
         if takes := self._takes.get(need.job_id):
             number = "one take" if takes == 1 else f"{takes} takes"
             return f"`{need.job_id}` has {number}; there is no take {need.take}", ""
-        if need.job_id in self._ids:
+        if need.job_id in self._ids or need.job_id in self._expansion.failed:
             return None
+        if self._expansion.unnamed:
+            return None  # it may be one of those jobs
         return f"there is no job `{need.job_id}`", self._suggestion(need.job_id)
 
     def _suggestion(self, job_id: str) -> str:

@@ -28,12 +28,13 @@ from kling_batch.manifest.file_names import RENAME, FileNames, clashes
 from kling_batch.manifest.frame import Manifest, read_valid
 from kling_batch.manifest.graph import resolve
 from kling_batch.manifest.inputs import Files, as_on_disk
-from kling_batch.manifest.paths import FIELDS, PathTemplate, folded, problem_of_id, unknown_name
+from kling_batch.manifest.paths import FIELDS, PathTemplate, folded, name_of_file, unknown_name
 from kling_batch.manifest.request import Requests
 from kling_batch.manifest.single import single
-from kling_batch.manifest.tables import TABLE_SUFFIXES, check_is_file, open_table
-from kling_batch.manifest.templating import compile_value
-from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse, scalar
+from kling_batch.manifest.tables import check_is_file, is_table, open_table
+from kling_batch.manifest.templating import names_in, rendered
+from kling_batch.manifest.variables import read_variables
+from kling_batch.manifest.yaml_source import MOST_BYTES, Node, Tree, parse
 from kling_batch.settings import typed_path
 
 __all__ = ["load", "load_all", "load_on", "single"]
@@ -105,8 +106,9 @@ def _open(
     model: str | None = None,
 ) -> _Loading:
     check_is_file(str(path), Place(str(path)))
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        tree = Tree(str(path), Node({"jobs": [{"from": path.name}]}, 0, 0), Collector())
+    if is_table(path):
+        # The path itself is opened: a name that is read again may mean a home folder or a template.
+        tree = Tree(str(path), Node({"jobs": [{"from": "this table"}]}, 0, 0), Collector())
     else:
         tree = parse(_bytes(path), str(path))
     environ = os.environ if environ is None else environ
@@ -130,9 +132,13 @@ class _Loading:
         self._collector = tree.problems
         self._meant: dict[int, set[str]] = {}
         self._manifest = self._frame()
-        self._base = self._variables(variables, environ)
+        self._base, self._lost, problems = read_variables(
+            tree.value, self._manifest, variables, environ
+        )
+        for problem in problems.errors:
+            self._add(problem, key=False)
         #: Variables of `--set` that this manifest does not have.
-        self.undeclared = {name for name in variables if name not in self._base}
+        self.undeclared = variables.keys() - self._base.keys() - self._lost
 
     def refuse(self, names: Iterable[str]) -> None:
         """Report variables of `--set` that do not exist: a typing error would cost money."""
@@ -154,10 +160,11 @@ class _Loading:
 
     def _batch(self) -> Batch:
         manifest = self._manifest
-        name = self._name()
+        path = self._path_template()
+        name = self._name(path)
         output = self._output(manifest.output)
         requests = Requests(Files(self._path.parent), self._model)
-        expansion = Expansion(name, self._path_template(), requests, manifest.renditions)
+        expansion = Expansion(name, path, requests, manifest.renditions)
         entries: dict[int, Entry] = {}
 
         def find(job: Job, path: ArgumentPath) -> Place:
@@ -230,33 +237,15 @@ class _Loading:
                     self._meant.setdefault(index, set()).update(re.findall("`(.+?)`", problem.hint))
         return manifest
 
-    def _variables(
-        self, variables: Mapping[str, str], environ: Mapping[str, str]
-    ) -> dict[str, JSON]:
-        """The variables of every template: `vars`, overridden by `env`, overridden by `--set`."""
-        base: dict[str, JSON] = {}
-        for name, written in self._manifest.vars.items():
-            if name in variables:
-                base[name] = _like(written, variables[name])
-            else:
-                base[name] = self._render(("vars", name), written, base)
-        for name, source in self._manifest.env.items():
-            if name in variables:
-                base[name] = variables[name]
-            elif source in environ:
-                base[name] = environ[source]
-            elif name not in base:
-                message = f"the environment variable {source} is not set"
-                hint = f"set it, or give `{name}` a value in `vars`"
-                self._error(("env", name), message, "no-environment", hint)
-        return base
-
-    def _name(self) -> str:
-        name = normalize("NFC", self._text(("name",), self._manifest.name) or self._path.stem)
-        why = problem_of_id(name)
+    def _name(self, path: PathTemplate) -> str:
+        written = self._text(("name",), self._manifest.name)
+        name = normalize("NFC", written or name_of_file(self._path))
+        why = path.problem_of_batch(name)
         if why:
-            message = f"the batch's name cannot be used: {why.replace('the id', 'it')}"
+            message = f"the batch's name cannot be used: {why}"
             hint = "say `name:` with letters, digits, - and _"
+            if is_table(self._path):
+                hint = "rename the file, whose name it is: letters, digits, - and _"
             self._error(("name",), message, "wrong-name", hint)
         return "batch" if why else name
 
@@ -270,13 +259,14 @@ class _Loading:
         return output
 
     def _path_template(self) -> PathTemplate:
-        known = set(self._base)
+        known = {*self._base, *self._lost}
         for entry in self._manifest.entries:
             matrix = (entry or {}).get("matrix") or {}
             known |= set(matrix).union(*matrix.get("include") or ())
         tables = any("from" in (entry or ()) for entry in self._manifest.entries)
         try:
-            return PathTemplate(self._manifest.path, known, open_names=tables)
+            template = PathTemplate(self._manifest.path, known, open_names=tables)
+            return PathTemplate() if template.names & self._lost else template
         except InvalidValue as error:
             self._error(("path",), f"`path`: {error}", "wrong-path")
             return PathTemplate()
@@ -296,6 +286,7 @@ class _Loading:
             defaults = {**defaults, "review": self._manifest.review}
         entry = Entry(index, own, defaults, self._tree, self._collector)
         entry.meant = frozenset(self._meant.get(index, ()))
+        entry.lost = self._lost | self._cut_from_matrix(index, own)
         has_table = "from" not in entry.frame or self._open_table(entry)
         has_matrix = "matrix" not in entry.frame or self._open_matrix(entry)
         if has_table and has_matrix:
@@ -304,27 +295,52 @@ class _Loading:
             except ManifestError as error:
                 # The table became unreadable in the middle: not UTF-8, or removed.
                 self._collector.errors += error.problems
+                has_table = False
+        expansion.failed |= entry.failed
+        if entry.unnamed or not (has_table and has_matrix):
+            expansion.unnamed = True
         return entry
+
+    def _cut_from_matrix(self, index: int, own: Mapping[str, JSON]) -> frozenset[str]:
+        """Names of a job's matrix that were wrong, and so are no variables."""
+        written = self._tree.value["jobs"][index].get("matrix")
+        names = written if isinstance(written, Mapping) else ()
+        return frozenset(names) - {*(own.get("matrix") or ())}
 
     def _open_table(self, entry: Entry) -> bool:
         path = ("jobs", entry.index, "from")
+        if is_table(self._path):
+            return self._read_table(entry, as_on_disk(self._path))
+        before = len(self._collector.errors)
         name = self._text(path, entry.frame["from"])
         if name is None:
+            told = len(self._collector.errors) > before
+            if not told and not names_in(entry.frame["from"]) & self._lost:
+                self._error(path, "`from` is empty (null) here", "wrong-value")
             return False
         try:
             check_is_file(name, self._tree.place(path))
             place = as_on_disk(self._path.parent / typed_path(name))
-            a_table = place.suffix.lower() in TABLE_SUFFIXES and place != self._path
-            if a_table and not place.exists():
+            if is_table(place) and not place.exists():
                 start = f"paths start at {self._path.parent}{os.sep}"
                 self._error(path, f"there is no table `{name}`", "no-file", start)
                 return False
-            entry.table = open_table(place, str(place), self._collector)
         except ManifestError as error:
             self._collector.errors += error.problems
             return False
         except (UsageError, OSError) as error:
             self._error(path, str(error), "unreadable")
+            return False
+        return self._read_table(entry, place)
+
+    def _read_table(self, entry: Entry, place: Path) -> bool:
+        try:
+            entry.table = open_table(place, str(place), self._collector)
+        except ManifestError as error:
+            self._collector.errors += error.problems
+            return False
+        except OSError as error:
+            self._error(("jobs", entry.index, "from"), str(error), "unreadable")
             return False
         entry.check_columns()
         return True
@@ -332,10 +348,10 @@ class _Loading:
     def _open_matrix(self, entry: Entry) -> bool:
         matrix = entry.frame["matrix"]
         where = ("jobs", entry.index, "matrix")
-        rendered = {name: self._render((*where, name), matrix[name], self._base) for name in matrix}
-        if any(not isinstance(values, list) for values in rendered.values()):
+        values = {name: self._render((*where, name), matrix[name], self._base) for name in matrix}
+        if any(not isinstance(each, list) for each in values.values()):
             return False
-        entry.combinations, problems = combinations(matrix, rendered)
+        entry.combinations, problems = combinations(matrix, values)
         for problem in problems.errors:
             self._add(replace(problem, path=(*where, *problem.path)), key=True)
         return not problems.errors
@@ -352,10 +368,10 @@ class _Loading:
 
     def _render(self, path: ArgumentPath, written: JSON, scope: Mapping[str, JSON]) -> JSON:
         try:
-            render = compile_value(written)
-            return written if render is None else render(scope)
+            return rendered(written, scope)
         except InvalidValue as error:
-            self._error((*path, *error.path), error.message, error.code, error.hint)
+            if error.unknown not in self._lost:
+                self._error((*path, *error.path), error.message, error.code, error.hint)
             return None
 
     def _error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
@@ -380,11 +396,3 @@ def _bytes(path: Path) -> bytes:
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         raise fatal(Place(str(path)), message, "unreadable") from None
-
-
-def _like(written: JSON, value: str) -> JSON:
-    """The value of `--set` as the type of the value it replaces, if possible."""
-    if isinstance(written, str) or not isinstance(written, bool | int | float):
-        return value
-    read = scalar(value)
-    return read if isinstance(read, type(written)) else value

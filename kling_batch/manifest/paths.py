@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from string import Formatter
 from typing import TypeAlias
 
@@ -63,9 +64,10 @@ class PathTemplate:
         #: Measured at 100,000 rows: checking each whole path makes loading and planning 24 %
         #: slower (1.2 times the bare loop of `benchmarks/`).
         self._frames: dict[Which, tuple[str, str] | None] = {}
-        self._own = frozenset(names) - frozenset(FIELDS)
+        #: Names that variables and columns have.
+        self.names = frozenset(names) - frozenset(FIELDS)
         #: Names that only the columns of a table can have.
-        self.open_names = self._own - frozenset(known)
+        self.open_names = self.names - frozenset(known)
         literals = [_escape(literal) for literal, _, _, _ in parts]
         slots = [
             "{output}{ext}" if name == "ext" and "suffix" not in names else _slot(name)
@@ -93,12 +95,21 @@ class PathTemplate:
         which = (batch, model, mode, tier, take)
         if is_plain_id(job) and (path := self.of_plain_id(which, job)) is not None:
             return path
-        own = {name: self._value(name, scope or {}) for name in self._own}
+        own = {name: self._value(name, scope or {}) for name in self.names}
         values = _values(*which)
         path = self._pattern % {**values, "job": job, **own}
         if problem := problem_of(path):
             raise InvalidValue(problem)
         return path
+
+    def problem_of_batch(self, name: str) -> str:
+        """Why a batch cannot have this name, or nothing: it would spoil the path of every job."""
+        if why := problem_of_id(name):
+            return why.replace("the id", "it")
+        if name.startswith("~") and self.text.startswith("{batch}"):
+            return f"`{name}` begins with `~`, and so would every path"
+        why = _problem_of_name(name) if "{batch}" in self.text.split("/") else ""
+        return why and f"it {why}"
 
     def _value(self, name: str, scope: Scope) -> str:
         if name not in scope:
@@ -118,7 +129,7 @@ class PathTemplate:
         self, batch: str, model: str, mode: str, tier: str, take: int
     ) -> tuple[str, str] | None:
         """The text before and after the id, if every path made of them and a plain id is valid."""
-        if self._own:
+        if self.names:
             return None
         parts = (self._pattern % {**_values(batch, model, mode, tier, take), "job": "\0"}).split(
             "\0"
@@ -148,6 +159,11 @@ def problem_of(path: str) -> str:
         if why := _problem_of_name(name):
             return f"`{shown[:200]}` {why}"
     return ""
+
+
+def name_of_file(file: PurePath) -> str:
+    """The name of a batch whose file says none; paths begin with it, so that it has no `~`."""
+    return file.stem.lstrip("~")
 
 
 def is_plain_id(value: JSON) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from kling_batch.catalog.parameters import MOST_DEPTH, deeper_than
-from kling_batch.core.diagnostics import Collector, fatal
+from kling_batch.core.diagnostics import Collector, fatal, reason
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ManifestError, Place
 from kling_batch.manifest.encoding import wide_encoding
@@ -28,6 +29,10 @@ SPREADSHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers")
 _AS_CSV = 'save it as "CSV UTF-8" in the spreadsheet program'
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")
 _MOST_CELL = 1_000_000
+
+_QUOTED = re.compile(r'"[^"]*"')
+#: Lines after the header that are looked at before the delimiter is known.
+_HEAD = 20
 
 CsvReader = Any  # `_csv.reader` has no public name
 #: Enough for two hundred thousand prompts of the greatest length.
@@ -53,6 +58,11 @@ _ERRORS = frozenset(
 _FLAWS = _ERRORS | {""}
 #: Blanks, and characters without width that web pages leave in copied cells.
 _UNSEEN = re.compile(r"[\s\u00ad\u200b\u200e\u200f\u2060\ufeff]")
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table by its name."""
+    return path.suffix.lower() in TABLE_SUFFIXES
 
 
 class FlawedRow(dict[str, JSON]):
@@ -156,17 +166,43 @@ def _csv_table(lines: Iterator[str], name: str, problems: Collector, delimiter: 
             raise fatal(Place(name, 1), 'a `"` quotes cells and cannot part them', "syntax", hint)
     if not first.strip():
         raise fatal(Place(name), "the table has no header", "empty")
-    if not delimiter:
-        # Spreadsheet programs of some countries write semicolons.
-        delimiter = max(",;\t", key=first.count)
+    head = [first, *islice(lines, _HEAD)]
+    delimiter = delimiter or guessed_delimiter(head)
     csv.field_size_limit(_MOST_CELL)
-    reader = csv.reader(chain((first,), lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(chain(head, lines), delimiter=delimiter, strict=True)
     try:
         header = tuple(normalize("NFC", cell.strip()) for cell in next(reader))
     except csv.Error as error:
         raise fatal(Place(name, 1 + before), f"not CSV: {error}", "syntax") from None
     _check_header(header, Place(name, 1 + before), problems)
     return Table(name, header, _csv_rows(reader, header, Place(name, before), problems), set())
+
+
+def guessed_delimiter(lines: Iterable[str]) -> str:
+    """The delimiter of the table that begins with these lines.
+
+    Spreadsheet programs of some countries write semicolons, and names of columns have commas: where
+    the first row is as wide as the header, that tells more than the number of commas.
+    """
+    header, row = [*islice(_unquoted(lines), 2), "", ""][:2]
+
+    def fit(delimiter: str) -> tuple[bool, int]:
+        width = header.count(delimiter)
+        return bool(width) and row.count(delimiter) == width, width
+
+    return max(",;\t", key=fit)
+
+
+def _unquoted(lines: Iterable[str]) -> Iterator[str]:
+    """The rows without what is quoted in them; a quoted cell may go over several lines."""
+    row = ""
+    for line in lines:
+        row += line
+        if row.count('"') % 2 == 0:
+            if row.strip():
+                yield _QUOTED.sub("", row)
+            row = ""
+    yield row
 
 
 def _check_header(header: tuple[str, ...], place: Place, problems: Collector) -> None:
@@ -247,7 +283,9 @@ def _json_rows(
             place = Place(name, number, indented + error.colno)
             problems.error(place, f"not JSON: {error.msg}", "syntax")
         except ValueError as error:
-            problems.error(Place(name, number), f"not a row: {error}", "row", 'write {"id": …}')
+            problems.error(
+                Place(name, number), f"not a row: {reason(error)}", "row", 'write {"id": …}'
+            )
 
 
 def _json_row(text: str) -> dict[str, JSON]:
@@ -265,8 +303,8 @@ def _json_row(text: str) -> dict[str, JSON]:
 def _pairs(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     row = {normalize("NFC", name): _one_line_end(value) for name, value in pairs}
     if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        names = Counter(normalize("NFC", name) for name, _ in pairs)
+        twice = next(name for name, times in names.items() if times > 1)
         raise ValueError(f"`{twice}` stands twice")
     return row
 

@@ -20,7 +20,7 @@ from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from kling_batch.core.diagnostics import InvalidValue
+from kling_batch.core.diagnostics import InvalidValue, reason
 from kling_batch.core.jobs import JSON
 from kling_batch.errors import ArgumentPath
 
@@ -62,6 +62,9 @@ def _size(value: object) -> int:
     return value if isinstance(value, int) else 1
 
 
+#: Numbers with fewer bits can always be written as text; Python refuses some of the others.
+_LONG = 2000
+
 #: What Python writes for an object that has no text of its own: another at each run.
 _PLACE_IN_MEMORY = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]{6,}>")
 
@@ -69,7 +72,7 @@ _PLACE_IN_MEMORY = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]{6,}>")
 def _text(value: object) -> object:
     if value is None:
         raise UndefinedError("a variable of it is empty (null)")
-    if not isinstance(value, str | int | float):
+    if not isinstance(value, str):
         _plain(value)  # what Python says of anything else differs from run to run
     return value
 
@@ -209,6 +212,12 @@ def compile_value(value: JSON, path: ArgumentPath = ()) -> Render | None:
     return lambda scope: [render(scope) if render else entry for render, entry in pairs]
 
 
+def rendered(value: JSON, scope: Scope) -> JSON:
+    """A value with its templates filled in, once; raises `InvalidValue`."""
+    render = compile_value(value)
+    return value if render is None else render(scope)
+
+
 def compile_condition(text: str, path: ArgumentPath = ()) -> Render:
     """`when:`; a bare expression is one, as in GitHub Actions."""
     return _compile_text(text if is_template(text) else f"{{{{ {text} }}}}", path)
@@ -251,7 +260,7 @@ def _compile_text(text: str, path: ArgumentPath) -> Render:
         raise _invalid(message, path, "template", hint) from None
     # Compiling runs Python's own compiler on what Jinja makes of the text: too deep, too large…
     except Exception as error:  # noqa: BLE001
-        raise _invalid(f"template: {_sentence(error)}", path) from None
+        raise _invalid(f"template: {reason(error)}", path) from None
 
 
 def _substitution(parts: list[nodes.Expr], path: ArgumentPath) -> Render:
@@ -306,12 +315,14 @@ def _invalid(
 
 
 def _unknown(name: str, scope: Scope, path: ArgumentPath, noun: str = "variable") -> InvalidValue:
-    names = [each for each in scope if each != ROW]
+    names = [each for each in scope if each not in (ROW, "")]
     alike = (each for each in names if _folded(each) == _folded(name))
     close = next(alike, "") or next(iter(get_close_matches(name, names, n=1)), "")
     known = f"known: {', '.join(names[:12]) or 'none'}"
     hint = f"did you mean `{close}`?" if close else known
-    return _invalid(f"there is no {noun} `{name}`", path, "unknown-variable", hint, close)
+    error = _invalid(f"there is no {noun} `{name}`", path, "unknown-variable", hint, close)
+    error.unknown = name if noun == "variable" else ""
+    return error
 
 
 def _folded(name: str) -> str:
@@ -327,14 +338,14 @@ def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> 
             value = render(scope)
         except UndefinedError as error:
             missing = sorted(name for name in names if name not in scope)
-            if missing and f"'{missing[0]}'" in str(error):
-                raise _unknown(missing[0], scope, path) from None
+            if told := next((name for name in missing if f"'{name}'" in str(error)), ""):
+                raise _unknown(told, scope, path) from None
             raise _invalid(f"template: {error}", path, "unknown-variable") from None
         except InvalidValue as error:
             raise _invalid(error.message, path, error.code, error.hint, error.suggestion) from None
         # A template runs what its author wrote: division by zero, text plus number…
         except Exception as error:  # noqa: BLE001
-            raise _invalid(f"template: {_sentence(error)}", path) from None
+            raise _invalid(f"template: {reason(error)}", path) from None
         if isinstance(value, str) and _PLACE_IN_MEMORY.search(value):
             raise _invalid("template: it writes an object of Python, not its value", path)
         if isinstance(value, str) and len(value) > _MOST_CHARACTERS:
@@ -346,6 +357,8 @@ def _guarded(render: Callable[[Scope], JSON], text: str, path: ArgumentPath) -> 
 
 def _plain(value: object) -> JSON:
     """The result of an expression, if it is JSON."""
+    if isinstance(value, int) and value.bit_length() > _LONG:
+        str(value)  # raises where nobody could write it down
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, Mapping):
@@ -362,7 +375,3 @@ def _plain(value: object) -> JSON:
     elif isinstance(value, Iterator):
         hint = "; add | join(', ')"
     raise TypeError(f"the expression gives a {type(value).__name__}, which is no value{hint}")
-
-
-def _sentence(error: Exception) -> str:
-    return str(error).split("\n")[0] or type(error).__name__

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from kling_batch.core.command_line import quoted
+from kling_batch.core.command_line import path_argument, quoted
 from kling_batch.core.jobs import Batch, JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.locations import is_address
@@ -38,7 +38,7 @@ def ledgers_nearby(batches: Sequence[Batch], settings: Settings, plan: Plan) -> 
     warnings: list[str] = []
     for path in _others(batches, settings.ledger):
         if found := _paid_there(path, settings.service, wanted):
-            output = quoted(shown(path.parent))
+            output = quoted(path_argument(shown(path.parent)))
             warnings.append(
                 f"{clean(shown(path))} has {_share(found, len(wanted))} to pay for; this run would "
                 f"pay for {'it' if found == 1 else 'them'} again. To go on with that ledger: "

@@ -20,7 +20,7 @@ def test_init_writes_a_manifest_that_runs_and_its_schema(workspace: Workspace) -
     )
 
 
-@pytest.mark.parametrize("name", ["shoe set.yaml", "-x.yaml", "it's.yaml"])
+@pytest.mark.parametrize("name", ["shoe set.yaml", "-x.yaml", "it's.yaml", "./~x.yaml"])
 def test_what_init_prints_can_be_typed(workspace: Workspace, name: str) -> None:
     told = workspace.invoke("init", "--", name)
 
@@ -30,6 +30,34 @@ def test_what_init_prints_can_be_typed(workspace: Workspace, name: str) -> None:
     in_comment = re.search(r"kling-batch plan (.*)$", text, re.MULTILINE)
     assert in_comment is not None
     assert shlex.split(in_comment[1]) in ([name], [f"./{name}"])
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", "./", ""])
+def test_a_folder_is_no_name_for_a_manifest(workspace: Workspace, name: str) -> None:
+    told = workspace.invoke("init", name, code=2)
+
+    assert "is a folder; give the manifest a name, as in " in told
+
+
+@pytest.mark.parametrize(
+    ("file", "batch"),
+    [
+        ("#.yaml", "batch"),
+        ("a:b.yaml", "a-b"),
+        (".yaml", "yaml"),
+        ("con.yaml", "batch-con"),
+        ("x{{y.yaml", "x-y"),
+        ("two\nlines.yaml", "two-lines"),
+        ("x" * 160 + ".yaml", "x" * 100),
+    ],
+)
+def test_where_no_batch_can_have_the_name_of_its_file_it_has_another(
+    workspace: Workspace, file: str, batch: str
+) -> None:
+    workspace.invoke("init", file)
+
+    assert f'version: 1\nname: "{batch}"\n' in (workspace.folder / file).read_text()
+    assert "4 jobs, no problems" in workspace.invoke("validate", file)
 
 
 def test_a_name_of_two_lines_stays_in_its_comment(workspace: Workspace) -> None:

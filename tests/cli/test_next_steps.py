@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.cli import Workspace, run_command, still_open, workspace_in
+from support.cli import MANIFEST, Workspace, run_command, still_open, workspace_in
 from support.engine import Rig, RunOptions, make_job, resolve
 from support.process import environment
 
@@ -397,3 +397,16 @@ def test_a_failure_that_waits_for_its_next_try_is_not_running(workspace: Workspa
 
     assert "remotely" not in told
     assert all(request.state != "IN_PROGRESS" for request in workspace.world.books.accepted)
+
+
+def test_names_that_begin_with_a_tilde_are_typed_again_as_they_were(workspace: Workspace) -> None:
+    (workspace.folder / "~m.yaml").write_text(MANIFEST)
+    told = workspace.run("--output", "./~out", "--detach", code=6, manifest="./~m.yaml")
+    step = told.partition("Next:\n  ")[2].splitlines()[0]
+
+    assert "'./~m.yaml'" in step
+    assert "--output './~out'" in step
+    workspace.finish()
+    workspace.type(step)
+    assert "is done and paid" in workspace.invoke("why", "one", "--ledger", "./~out/ledger.db")
+    assert workspace.charges() == [1, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sqlite3
 from contextlib import closing
 
@@ -126,3 +127,12 @@ def test_time_that_is_over_during_a_download_sends_somebody_to_collect(
     workspace.world.faults.clear()
     workspace.run()
     assert len(workspace.world.books.accepted) == 2
+
+
+def test_a_plan_is_handed_over_by_a_name_that_can_be_typed(workspace: Workspace) -> None:
+    told = workspace.plan("--save", "my plan.json")
+    option = told.partition("hand it to a run with: run … ")[2].splitlines()[0]
+
+    assert option == "--plan 'my plan.json'"
+    workspace.run(*shlex.split(option))
+    paid_once(workspace, 2)

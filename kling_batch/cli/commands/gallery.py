@@ -12,6 +12,7 @@ import click
 from kling_batch.cli.ledgers import ledger_of_manifests
 from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import PATH, duration, ledger_options
+from kling_batch.cli.retype import typed
 from kling_batch.core.jobs import JobKey
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.report.gallery import LINKS_LAST, write_gallery
@@ -43,7 +44,7 @@ def gallery(manifests: tuple[Path, ...], *, expires: float | None, **places: Any
     except OSError as error:
         raise UsageError(
             f"the page cannot be written into {shown(folder)}: {error.strerror or error}; "
-            f"elsewhere: kling-batch gallery --ledger {shown(ledger)} --output FOLDER"
+            f"elsewhere: kling-batch gallery --ledger {typed(shown(ledger))} --output FOLDER"
         ) from error
     click.echo(page)
     return ExitCode.OK

@@ -21,6 +21,7 @@ from kling_batch.cli.options import (
     selection_options,
     service_options,
 )
+from kling_batch.cli.retype import typed
 from kling_batch.cli.texts import echo_text
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, UsageError
@@ -96,4 +97,4 @@ def _write(file: Path, made: Plan, document: Any) -> None:
         file.write_text(to_file(made, document), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}") from error
-    click.echo(f"{file}: hand it to a run with: run … --plan {file}", err=True)
+    click.echo(f"{file}: hand it to a run with: run … --plan {typed(str(file))}", err=True)

@@ -46,6 +46,12 @@ def test_cells_of_a_table():
     assert shown(Place("t.csv", 3, cell="missing"), text)[1].count("^") == len('b2,"Chair, oak"')
 
 
+def test_cells_of_a_table_whose_header_has_more_commas_than_delimiters():
+    text = "\ufeffid;prompt;Farben (rot, grün, blau, gelb)\na;Schuh;rot\n"
+
+    assert shown(Place("t.csv", 2, cell="prompt"), text)[1] == "      |   ^^^^^"
+
+
 def test_long_lines_are_cut_around_the_caret():
     line = "x" * 500 + " here " + "y" * 500
     first, second = shown(Place("f", 1, 502), line)

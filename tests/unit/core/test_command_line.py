@@ -107,6 +107,8 @@ SPELT: dict[str, list[str]] = {
     "--take": ["2"],
     "--max-failures": ["20%"],
     "--reuse": ["36h"],
+    "--output": ["./~out"],
+    "--ledger": ["./~ledger.db"],
     "--mode": ["edit"],
     "--tier": ["pro"],
 }
@@ -123,7 +125,7 @@ def every(name: str, without: str) -> list[str]:
     words: list[str] = []
     for param in command_of(name).params:
         if isinstance(param, click.Argument):
-            words += ["./-odd.yaml", "two words.yaml"]
+            words += ["./-odd.yaml", "two words.yaml", "./~odd.yaml"]
             continue
         assert isinstance(param, click.Option)
         flag = next(word for word in param.opts if word.startswith("--"))

@@ -367,3 +367,9 @@ def test_connecting_twice_to_a_fresh_path_makes_one_ledger(tmp_path: Path) -> No
         assert count(path, "ledger") == 0
 
     assert START.tzinfo is UTC
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that takes no file, anyone's")
+def test_a_folder_that_takes_no_file_is_not_a_run_that_has_the_lock() -> None:
+    with pytest.raises(LedgerError, match="no file can be made in this folder"):
+        RunLock(Path("/proc/ledger.db")).acquire()

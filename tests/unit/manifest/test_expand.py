@@ -591,3 +591,13 @@ def test_every_field_of_a_job_has_its_own_value(tmp_path):
         "draft": "sku-7~draft",
         "renditions": ("small",),
     }
+
+
+def test_a_column_without_a_name_is_not_suggested(tmp_path):
+    write(tmp_path, "id,mode,prompt,\na,text-to-image,x,\nb,text-to-image,y,\n", "t.csv")
+
+    (taken,) = messages(tmp_path, "jobs: [{from: t.csv, id: same}]")
+    (unknown,) = messages(tmp_path, 'jobs: [{from: t.csv, prompt: "{{ qqq }}"}]')
+
+    assert taken.endswith('(put a variable into the id, as in "same-{{ … }}" (id, mode, prompt))')
+    assert unknown.endswith("(known: id, mode, prompt)")

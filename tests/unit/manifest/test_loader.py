@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.manifests import batch, jobs, messages, problems, write
 
@@ -470,3 +472,81 @@ def test_many_bad_names_are_told_and_end(tmp_path):
 
     assert 20 <= len(found) < 30
     assert found[0].startswith("batch.yaml:1:13: `vars` is wrong: `a-0`")
+
+
+def test_a_number_of_too_many_digits_is_told_where_it_is_made(tmp_path):
+    found = messages(
+        tmp_path,
+        """\
+        vars: {x: 1}
+        jobs:
+          - id: "{{ x }}"
+            mode: text-to-image
+            matrix:
+              n: ["{{ ('9' * 4300) | int + 1 }}"]
+              m: ["{{ n }} {{ x }}"]
+            prompt: "{{ n }} {{ x }}"
+        """,
+    )
+
+    assert found[0] == "batch.yaml:6:11: template: it has a number of too many digits"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("~t.csv", "t"), ("./~t.csv", "t"), ("~nobody-here.jsonl", "nobody-here"), ("a~b.csv", "a~b")],
+)
+def test_a_table_given_as_a_manifest_is_opened_by_its_path(tmp_path, monkeypatch, file, name):
+    text = "id,mode,prompt\na,text-to-image,x\n"
+    if file.endswith("jsonl"):
+        text = '{"id": "a", "mode": "text-to-image", "prompt": "x"}'
+    write(tmp_path, text, file)
+    monkeypatch.chdir(tmp_path)
+
+    for path in (Path(file), tmp_path / file):
+        assert [(each.batch, each.id) for each in load(path).jobs] == [(name, "a")]
+
+
+@pytest.mark.parametrize("file", ["#a.csv", " lead.csv", "x{{y}}.csv", "con.csv"])
+def test_a_table_whose_name_no_batch_can_have_is_to_be_renamed(tmp_path, file):
+    (problem,) = problems(tmp_path, "id,mode,prompt\na,text-to-image,x\n", file)
+
+    assert problem.message.startswith("the batch's name cannot be used: it ")
+    assert problem.hint.startswith("rename the file")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("~x", "begins with `~`"), ("con", "reserves"), ("a:b", "may not contain")]
+)
+def test_a_batch_whose_name_spoils_every_path_is_told_once(tmp_path, name, why):
+    two = "jobs: [{id: a, mode: text-to-image, prompt: x}, {id: b, mode: text-to-image, prompt: y}]"
+
+    (problem,) = problems(tmp_path, f'name: "{name}"\n{two}')
+
+    assert why in problem.message
+    assert problem.hint == "say `name:` with letters, digits, - and _"
+
+
+def test_a_name_that_begins_with_a_tilde_may_stand_inside_a_path(tmp_path):
+    head = 'name: "~x"\npath: "clips/{batch}/{job}{suffix}{ext}"\n'
+
+    (job,) = batch(tmp_path, head + "jobs: [{id: a, mode: text-to-image, prompt: x}]").jobs
+
+    assert job.path == "clips/~x/a{suffix}{ext}".replace("{suffix}", "{output}")
+
+
+def test_what_to_do_about_two_batches_of_one_name_depends_on_the_files(tmp_path):
+    (tmp_path / "other").mkdir()
+    row = "id,mode,prompt\na,text-to-image,x\n"
+    one, two = write(tmp_path, row, "t.csv"), write(tmp_path / "other", row, "t.csv")
+    manifest = "jobs: [{id: a, mode: text-to-image, prompt: x}]"
+    yaml, same = write(tmp_path, manifest, "t.yaml"), write(tmp_path / "other", manifest, "t.yaml")
+
+    def hint(*paths):
+        with pytest.raises(ManifestError) as caught:
+            load_all(paths)
+        return caught.value.problems[0].hint
+
+    assert hint(one, two) == "rename one of these tables"
+    assert hint(one, yaml) == f"give {yaml} another `name:`"
+    assert hint(yaml, same) == "give one of them another `name:`"

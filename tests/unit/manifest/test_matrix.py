@@ -97,3 +97,30 @@ def test_what_cannot_be_meant(matrix, said):
     _, problems = combinations(matrix, matrix)
 
     assert problems.errors[0].message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("values", "excluded", "kept"),
+    [
+        ([1, True], True, [1]),
+        ([1, True], 1, [True]),
+        ([0, False], 0, [False]),
+        ([[1], [True]], [True], [[1]]),
+        ([{"a": 0}, {"a": False}], {"a": 0}, [{"a": False}]),
+        ([1, 2.0], 1.0, [2.0]),
+        ([1, 2], "1", [2]),
+    ],
+)
+def test_a_truth_value_is_no_number(values, excluded, kept):
+    found = [each["n"] for each in made(n=values, exclude=[{"n": excluded}])]
+
+    assert [(each, type(each)) for each in found] == [(each, type(each)) for each in kept]
+
+
+@pytest.mark.parametrize(("values", "excluded"), [([1, 2], True), ([False, True], 0)])
+def test_what_only_python_takes_for_equal_leaves_out_nothing(values, excluded):
+    matrix = {"n": values, "exclude": [{"n": excluded}]}
+
+    _, problems = combinations(matrix, matrix)
+
+    assert [problem.code for problem in problems.errors] == ["unknown-value"]

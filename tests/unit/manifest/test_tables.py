@@ -38,6 +38,32 @@ def test_ways_to_write_the_same_table(tmp_path, name, text):
     assert said == []
 
 
+WIDE = "Farben (rot, grün, blau, gelb)"
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (f"id;prompt;{WIDE}", "a;Schuh;rot"),
+        (f'id;prompt;"{WIDE}"', "a;Schuh;rot"),
+        (f'id;prompt;"{WIDE}"', "a;Schuh"),
+        (f"id;prompt;{WIDE}", '"a";"Schuh; rot";"rot, ""grün"""'),
+        (f"id;prompt;{WIDE}", '\na;"Schuh\nrot, grün";rot'),
+        ('id;prompt;"Farben\n(rot, grün, blau)"', "a;Schuh;rot"),
+        (f"id\tprompt\t{WIDE}", "a\tSchuh\trot"),
+        ("id,prompt,a; b; c; d", "a,Schuh,rot"),
+        ("id,prompt,colour", "a,Schuh;rot;x;y"),
+        ("id,prompt,colour", ""),
+    ],
+)
+def test_the_delimiter_is_the_one_with_which_rows_fit(tmp_path, header, row):
+    (tmp_path / "t.csv").write_text(f"{header}\n{row}\n", "utf-8")
+
+    columns = open_table(tmp_path / "t.csv", "t.csv", Collector()).header
+
+    assert (len(columns), *columns[:2]) == (3, "id", "prompt")
+
+
 def test_lines_are_counted_through_quoted_cells(tmp_path):
     rows, _ = read(tmp_path, "t.csv", 'a,b\n1,"x\ny"\n2,z\n')
 
@@ -71,9 +97,11 @@ def test_rows_of_jsonl_keep_their_types(tmp_path):
         ("t.jsonl", "[1]\n", "t.jsonl:1: not a row: it is no JSON object"),
         ("t.jsonl", '{"a": NaN}', "t.jsonl:1: not a row: NaN is no number"),
         ("t.jsonl", '{"a": 1, "a": 2}', "t.jsonl:1: not a row: `a` stands twice"),
+        ("t.jsonl", '{"e\u0301": 1, "é": 2}', "t.jsonl:1: not a row: `é` stands twice"),
+        ("t.jsonl", '{"a": {"é": 1, "e\u0301": 2}}', "t.jsonl:1: not a row: `é` stands twice"),
         ("t.jsonl", "[" * 100_000, "t.jsonl:1: not a row: nested too deep"),
         ("t.jsonl", '{"a":' * 61 + "1" + "}" * 61, "t.jsonl:1: not a row: nested too deep"),
-        ("t.jsonl", '{"a": ' + "9" * 5000 + "}", "t.jsonl:1: not a row: Exceeds the limit"),
+        ("t.jsonl", '{"a": ' + "9" * 5000 + "}", "t.jsonl:1: not a row: it has a number of too"),
         ("t.xlsx", b"PK", "t.xlsx: a table cannot be a `.xlsx` file"),
     ],
 )

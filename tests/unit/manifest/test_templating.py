@@ -184,3 +184,20 @@ def test_values_in_a_text_are_written_as_python_writes_them() -> None:
     text = "{{ a }} {{ words }} {{ range(2) }} {{ {'k': 1} }} {{ 1.5 }} {{ flag }} <b at 0x1>"
 
     assert render(text) == "A ['x', 'y'] range(0, 2) {'k': 1} 1.5 True <b at 0x1>"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ n | int + 1 }}",
+        "{{ n | int + 1 }} cats",
+        "{{ (n | int + 1) | string }}",
+        "{{ (n | int + 1) ~ n }}",
+        "{{ [n | int + 1] }}",
+        "{{ {'a': n | int + 1} }}",
+    ],
+)
+def test_a_number_that_cannot_be_written_down_is_no_value(template):
+    with pytest.raises(InvalidValue, match="a number of too many digits") as caught:
+        render(template, {"n": "9" * 4300})
+    assert "set_int" not in str(caught.value)

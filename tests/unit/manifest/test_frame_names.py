@@ -1,0 +1,60 @@
+"""Columns and matrix names that are called like `from`, `when` and `matrix`: plain variables."""
+
+from __future__ import annotations
+
+import pytest
+from support.manifests import batch, jobs, messages, write
+
+JOB = 'id: "s-{{ to }}", mode: text-to-image'
+
+
+def prompts(made):
+    return {name: job.arguments["prompt"] for name, job in made.items()}
+
+
+@pytest.mark.parametrize("column", ["from", "when", "matrix"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_column_of_such_a_name_is_a_variable(tmp_path, column, suffix):
+    rows = {"csv": f"{column},to\na,b\n", "jsonl": f'{{"{column}": "a", "to": "b"}}\n'}
+    write(tmp_path, rows[suffix], f"t.{suffix}")
+    prompt = f"prompt: \"{{{{ {column} }}}} {{{{ row['{column}'] }}}}\""
+
+    made = jobs(tmp_path, f"jobs: [{{from: t.{suffix}, {JOB}, {prompt}}}]")
+
+    assert prompts(made) == {"s-b": "a a"}
+
+
+@pytest.mark.parametrize("name", ["from", "when", "matrix"])
+def test_so_is_a_name_of_a_matrix(tmp_path, name):
+    text = f'id: "s-{{{{ {name} }}}}", mode: text-to-image, prompt: "{{{{ {name} }}}}!"'
+
+    made = jobs(tmp_path, f"jobs: [{{matrix: {{{name}: [day, night]}}, {text}}}]")
+
+    assert prompts(made) == {"s-day": "day!", "s-night": "night!"}
+
+
+def test_a_job_may_decide_by_such_a_column(tmp_path):
+    write(tmp_path, "when,to\nday,a\nnight,b\n", "t.csv")
+
+    made = jobs(tmp_path, f"jobs: [{{from: t.csv, {JOB}, when: \"when == 'night'\", prompt: x}}]")
+
+    assert list(made) == ["s-b"]
+
+
+def test_that_a_column_when_leaves_out_no_row_is_said(tmp_path):
+    text = "id,mode,prompt,when\na,text-to-image,x,no\n"
+    (warning,) = batch(tmp_path, text, "t.csv").warnings
+
+    assert str(warning).replace(f"{tmp_path}/", "") == (
+        "t.csv:1: column when: leaves out no row by itself "
+        '(write `when: "{{ when }}"` into the job)'
+    )
+    write(tmp_path, text, "t.csv")
+    other = "{id: b, mode: text-to-image, prompt: x}"
+    told = batch(tmp_path, f'jobs: [{{from: t.csv, when: "{{{{ when }}}}"}}, {other}]')
+    assert [job.id for job in told.jobs] == ["b"]
+    assert told.warnings == ()
+
+
+def test_the_key_itself_is_still_checked(tmp_path):
+    assert messages(tmp_path, "jobs: [{id: a, mode: text-to-image, prompt: x, when: [1]}]")

@@ -147,6 +147,7 @@ class Entry:
         varied = (self.table is not None and not self.table.header) or len(self.combinations) > 1
         alone = not base and not any(self.combinations)
         file = self.table.file if self.table else ""
+        left_open = self.frame.get("when") is None and (varied or "when" in self.columns)
         # Nothing but prompt and name differs from row to row.
         uniform = not (varied or fixed or self._rendered)
         varying = self._varying(fixed)
@@ -158,6 +159,8 @@ class Entry:
                     scope = {**scope, ROW: RowVariable(row)}
                 keys = self._open_keys(row.keys() | combination.keys()) if varied else fixed
                 if self._when is not None and not self._holds(scope, line):
+                    continue
+                if left_open and not _is_wanted(combination.get("when", row.get("when", ""))):
                     continue
                 if isinstance(row, FlawedRow) and not self._usable(row, combination, keys, line):
                     continue
@@ -204,10 +207,6 @@ class Entry:
         """Warn of unused columns whose names are close to a key of jobs."""
         used = names_in([self.own, self.defaults, self.frame, self._condition_text()])
         for column in self.table.header if self.table else ():
-            if column == "when" and column not in used:
-                message = "leaves out no row by itself"
-                hint = 'write `when: "{{ when }}"` into the job'
-                self._collector.warn(self._cell(1, column), message, "unused-column", hint)
             near = nearest(column.lower(), JOB_KEYS - _NO_COLUMNS, cutoff=0.85)
             if near and column not in JOB_KEYS and column not in used:
                 message = "no key of a job has this name, so it changes nothing"
@@ -393,3 +392,8 @@ class Entry:
     def _cell(self, line: int, column: str) -> Place:
         assert self.table is not None
         return Place(self.table.file, line, cell=column)
+
+
+def _is_wanted(cell: JSON) -> bool:
+    """Whether a job exists by its own cell or value of `when`; an empty one leaves it open."""
+    return cell in ("", None) or truth(cell)

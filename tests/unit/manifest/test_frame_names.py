@@ -41,19 +41,28 @@ def test_a_job_may_decide_by_such_a_column(tmp_path):
     assert list(made) == ["s-b"]
 
 
-def test_that_a_column_when_leaves_out_no_row_is_said(tmp_path):
-    text = "id,mode,prompt,when\na,text-to-image,x,no\n"
-    (warning,) = batch(tmp_path, text, "t.csv").warnings
+@pytest.mark.parametrize(
+    "table",
+    [
+        "id,mode,prompt,when\na,text-to-image,x,no\nb,text-to-image,x,\nc,text-to-image,x,yes\n",
+        (
+            '{"id":"a","mode":"text-to-image","prompt":"x","when":false}\n'
+            '{"id":"b","mode":"text-to-image","prompt":"x"}\n'
+            '{"id":"c","mode":"text-to-image","prompt":"x","when":1}\n'
+        ),
+    ],
+)
+def test_a_column_when_decides_where_the_job_leaves_it_open(tmp_path, table):
+    """Like every column that is a key of jobs; an empty cell leaves it open, too."""
+    name = "t.csv" if table.startswith("id") else "t.jsonl"
+    assert [job.id for job in batch(tmp_path, table, name).jobs] == ["b", "c"]
+    write(tmp_path, table, name)
 
-    assert str(warning).replace(f"{tmp_path}/", "") == (
-        "t.csv:1: column when: leaves out no row by itself "
-        '(write `when: "{{ when }}"` into the job)'
-    )
-    write(tmp_path, text, "t.csv")
-    other = "{id: b, mode: text-to-image, prompt: x}"
-    told = batch(tmp_path, f'jobs: [{{from: t.csv, when: "{{{{ when }}}}"}}, {other}]')
-    assert [job.id for job in told.jobs] == ["b"]
-    assert told.warnings == ()
+    text = f"vars: {{when: no}}\njobs: [{{from: {name}}}]"
+
+    assert [job.id for job in batch(tmp_path, text).jobs] == ["b", "c"]
+    said = f"jobs: [{{from: {name}, when: true}}]"
+    assert [job.id for job in batch(tmp_path, said).jobs] == ["a", "b", "c"]
 
 
 def test_the_key_itself_is_still_checked(tmp_path):

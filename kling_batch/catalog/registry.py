@@ -30,21 +30,23 @@ from kling_batch.catalog.index import (
     why_not_found,
 )
 from kling_batch.catalog.parameter import Parameter
-from kling_batch.catalog.parameters import UNREAD, map_urls, read, whole_number
+from kling_batch.catalog.parameters import UNREAD, map_urls, read
 from kling_batch.catalog.pricing import (
     Case,
     Counted,
     Estimate,
     PerCall,
     PerImage,
+    PerSecond,
+    Price,
     estimate_images,
     estimate_seconds,
 )
-from kling_batch.catalog.rules import shot_seconds
+from kling_batch.catalog.rules import ordered_seconds, shot_seconds
 from kling_batch.core.diagnostics import Collector, nearest
 from kling_batch.core.jobs import JSON, Arguments
 from kling_batch.core.quantities import MicroUSD, format_usd, parse_usd
-from kling_batch.errors import ArgumentPath
+from kling_batch.errors import ArgumentPath, Problem
 
 __all__ = [
     "DEFAULT_TIER",
@@ -57,6 +59,7 @@ __all__ = [
     "default_model",
     "endpoints",
     "estimate",
+    "estimate_as_written",
     "examine",
     "find",
     "find_exactly",
@@ -68,6 +71,7 @@ __all__ = [
     "models_with",
     "modes",
     "normalise",
+    "ordered_seconds",
     "parse_usd",
     "replace_urls",
     "siblings",
@@ -151,6 +155,49 @@ def estimate(endpoint: Endpoint, arguments: Arguments, seconds: Lengths | None =
     return estimate_seconds(endpoint.price, case, output, inputs, notes)
 
 
+def estimate_as_written(endpoint: Endpoint, arguments: Arguments) -> Estimate | Problem:
+    """What an input costs at most that is sent as it is written: fal fills in its own defaults.
+
+    The problem, if the catalogue cannot read something that the price depends on.
+    """
+    own = endpoint.as_fal_fills_it
+    problems = Collector()
+    given, _ = _read(own, arguments, (), problems)
+    deciding = _deciding(endpoint.price)
+    for each in problems.errors:
+        name = next((part for part in reversed(each.path) if isinstance(part, str)), "")
+        # An address that fal cannot fetch is read all the same.
+        if name in deciding and each.code != "unreachable":
+            return each
+    return estimate(own, {**own.defaults, **given})
+
+
+def _deciding(price: Price | None) -> frozenset[str]:
+    """The names, also the inner ones, of all arguments that such a price may depend on."""
+    if isinstance(price, PerImage):
+        return frozenset({"num_images", "result_type", "series_amount", "resolution"})
+    if isinstance(price, PerSecond):
+        return _DECIDING_SECONDS
+    return frozenset()
+
+
+_DECIDING_SECONDS = frozenset(
+    (
+        "duration",
+        "multi_prompt",
+        "generate_audio",
+        "resolution",
+        "elements",
+        "video_url",
+        "video_urls",
+        "audio_url",
+        "character_orientation",
+        "voice_id",
+        "voice_ids",
+    )
+)
+
+
 def clip_limits(
     endpoint: Endpoint, arguments: Arguments, media: str = "video"
 ) -> dict[ArgumentPath, float]:
@@ -176,8 +223,8 @@ def _output_seconds(
     known: Lengths,
     notes: list[str],
 ) -> float:
-    if (written := whole_number(arguments.get("duration"))) is not None:
-        return written
+    if (ordered := ordered_seconds(arguments)) is not None:
+        return ordered
     source: ArgumentPath = ("video_url",) if "video_url" in endpoint.by_name else ("audio_url",)
     # Its length without `duration` is not published; it need not be that of the source.
     if "duration" in endpoint.by_name or source not in clips:

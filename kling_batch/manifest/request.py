@@ -317,7 +317,7 @@ class _Inputs:
     def walk(self, value: JSON, path: ArgumentPath, *, url: bool = False) -> JSON:
         """Part of an unchecked input: references, and files where names end in `_url(s)`."""
         if isinstance(value, Mapping):
-            if "job" in value and _REFERENCE.issuperset(value):
+            if _is_reference(value):
                 self.waiting = True
                 return read_reference(value, path, self._findings)
             return {
@@ -338,6 +338,11 @@ class _Inputs:
         except InvalidValue as error:
             self._findings.error(path, error.message, "no-file", error.hint)
             return None
+
+
+def _is_reference(value: Mapping[str, JSON]) -> bool:
+    """Whether a mapping of an unchecked input stands for the output of another job."""
+    return "job" in value and _REFERENCE.issuperset(value)
 
 
 def _is_url(name: str) -> bool:
@@ -364,6 +369,11 @@ def _raw(
         return None, problems
     if not isinstance(written, Mapping):
         problems.error(("input",), "`input` must be a mapping", "wrong-type")
+        return None, problems
+    if _is_reference(written):
+        message = "`input` must be a mapping of parameters, not the output of another job"
+        hint = "name the parameter that takes it: `input: {image_url: {job: …}}`"
+        problems.error(("input",), message, "wrong-type", hint)
         return None, problems
     endpoint_id = endpoint_id.strip().strip("/")
     inputs = _Inputs(files, problems)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.manifests import batch, jobs
+from support.manifests import batch, jobs, messages
 
 from kling_batch.catalog.registry import parse_usd
 from kling_batch.emulator import World
@@ -211,3 +211,23 @@ def test_a_mode_that_only_doubts_the_sum_of_its_shots_prices_the_longer(tmp_path
     )
 
     assert made["a"].estimate == parse_usd("1.41")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["{job: c}", "{job: c, output: 2}", "{job: null}", "{job: c, take: picked}"],
+)
+@pytest.mark.parametrize("more", ["", "tier: pro, "])
+def test_a_reference_is_no_whole_input(tmp_path: Path, written: str, more: str) -> None:
+    text = f"jobs:\n- {{id: a, {more}price: 0.1, endpoint: fal-ai/flux/dev, input: {written}}}"
+
+    told = messages(tmp_path, text)
+
+    assert any("`input` must be a mapping of parameters" in line for line in told)
+    assert any("name the parameter that takes it" in line for line in told)
+
+
+def test_an_input_may_have_a_parameter_of_that_name(tmp_path: Path) -> None:
+    made = jobs(tmp_path, "jobs: [{id: a, endpoint: a/b, input: {job: cook, prompt: x}}]")
+
+    assert made["a"].arguments == {"job": "cook", "prompt": "x"}

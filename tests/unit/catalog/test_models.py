@@ -653,3 +653,11 @@ def test_every_case_has_a_rate():
                 case = Case(sound=sound, voice=voice, clip=clip, resolution=size)
 
                 assert any(rate.applies(case) for rate in endpoint.price.rates), endpoint.id
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [(21, []), (2000, []), (2001, ["out-of-range"]), (10**17, ["out-of-range"])],
+)
+def test_a_doubtful_limit_is_not_doubted_without_end(seconds, found):
+    assert codes("v4-flash", "text-to-video", {"prompt": "x", "duration": seconds}) == found

@@ -37,8 +37,7 @@ from kling_batch.catalog.pricing import (
     Estimate,
     PerCall,
     PerImage,
-    PerSecond,
-    Price,
+    deciding,
     estimate_images,
     estimate_seconds,
 )
@@ -135,7 +134,9 @@ def estimate(endpoint: Endpoint, arguments: Arguments, seconds: Lengths | None =
     if isinstance(endpoint.price, PerCall):
         return Estimate(parse_usd(endpoint.price.usd))
     if isinstance(endpoint.price, PerImage):
-        return estimate_images(endpoint.price, arguments)
+        known = {name: arguments[name] for name in arguments if name in endpoint.by_name}
+        passed_on = deciding(endpoint.price) & (arguments.keys() - known.keys())
+        return estimate_images(endpoint.price, known, passed_on)
     clips = clip_limits(endpoint, arguments)
     sounds = clip_limits(endpoint, arguments, "audio")
     lengths = seconds or {}
@@ -163,39 +164,13 @@ def estimate_as_written(endpoint: Endpoint, arguments: Arguments) -> Estimate | 
     own = endpoint.as_fal_fills_it
     problems = Collector()
     given, _ = _read(own, arguments, (), problems)
-    deciding = _deciding(endpoint.price)
+    names = deciding(endpoint.price)
     for each in problems.errors:
         name = next((part for part in reversed(each.path) if isinstance(part, str)), "")
         # An address that fal cannot fetch is read all the same.
-        if name in deciding and each.code != "unreachable":
+        if name in names and each.code != "unreachable":
             return each
     return estimate(own, {**own.defaults, **given})
-
-
-def _deciding(price: Price | None) -> frozenset[str]:
-    """The names, also the inner ones, of all arguments that such a price may depend on."""
-    if isinstance(price, PerImage):
-        return frozenset({"num_images", "result_type", "series_amount", "resolution"})
-    if isinstance(price, PerSecond):
-        return _DECIDING_SECONDS
-    return frozenset()
-
-
-_DECIDING_SECONDS = frozenset(
-    (
-        "duration",
-        "multi_prompt",
-        "generate_audio",
-        "resolution",
-        "elements",
-        "video_url",
-        "video_urls",
-        "audio_url",
-        "character_orientation",
-        "voice_id",
-        "voice_ids",
-    )
-)
 
 
 def clip_limits(
@@ -223,16 +198,17 @@ def _output_seconds(
     known: Lengths,
     notes: list[str],
 ) -> float:
-    if (ordered := ordered_seconds(arguments)) is not None:
+    ordered = ordered_seconds(arguments)
+    if ordered is not None and "duration" in endpoint.by_name:
         return ordered
     source: ArgumentPath = ("video_url",) if "video_url" in endpoint.by_name else ("audio_url",)
     # Its length without `duration` is not published; it need not be that of the source.
     if "duration" in endpoint.by_name or source not in clips:
         longest: float = endpoint.longest
     elif source in known:
-        return known[source]
+        return max(known[source], ordered or 0)
     else:
-        longest = clips[source]
+        longest = max(clips[source], ordered or 0)
     notes.append(f"length not known beforehand: up to {longest:g} s")
     return longest
 

@@ -89,6 +89,10 @@ def shot_seconds(arguments: Arguments) -> int | None:
     return total
 
 
+#: No clip is longer; such a number passed on unchecked would be a price that no ledger can hold.
+_DAY = 86_400
+
+
 def ordered_seconds(arguments: Arguments) -> int | None:
     """The length that a clip is ordered with, as it is billed; None where it is not known.
 
@@ -99,7 +103,7 @@ def ordered_seconds(arguments: Arguments) -> int | None:
         asked.append(whole_number(arguments["duration"]))
     if arguments.get("multi_prompt"):
         asked.append(shot_seconds(arguments))
-    known = [each for each in asked if each is not None and each > 0]
+    known = [each for each in asked if each is not None and 0 < each <= _DAY]
     return max(known) if known and len(known) == len(asked) else None
 
 

@@ -115,6 +115,8 @@ AUDIO = Parameter(
     default=False,
     doc="Sound generated with the video; it raises the price, except for 4k.",
 )
+#: For endpoints that fal itself gives sound where nobody says anything.
+AUDIO_UNLESS_SENT = replace(AUDIO, fal_default=True)
 SHOT_TYPE = Parameter(
     name="shot_type",
     kind="choice",
@@ -348,7 +350,7 @@ SHOTS_IN_PART = Parameter(
         doc="One shot of a clip.",
         fields=(
             Parameter(name="prompt", kind="text", required=True, doc="What the shot shows."),
-            replace(SECONDS, minimum=1, doc="Seconds of this shot."),
+            replace(SECONDS, minimum=1, fal_default=None, doc="Seconds of this shot."),
         ),
     ),
     doubt="fal names shots, but not their fields; prompt and duration are inferred",

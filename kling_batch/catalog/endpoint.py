@@ -85,6 +85,12 @@ class Endpoint:
         return MappingProxyType({**defaults, **self.presets})
 
     @cached_property
+    def as_fal_fills_it(self) -> Endpoint:
+        """The same with fal's own defaults: what an input is priced by that is sent as written."""
+        own = tuple(each.as_fal_fills_it for each in self.parameters)
+        return replace(self, parameters=own, presets={})
+
+    @cached_property
     def required(self) -> tuple[str, ...]:
         """The names of the parameters that must be given."""
         return tuple(parameter.name for parameter in self.parameters if parameter.required)

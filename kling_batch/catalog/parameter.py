@@ -6,14 +6,17 @@ Must not read values: `parameters.py` does. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Final
 
 from kling_batch.catalog.media import MediaLimits
 from kling_batch.core.jobs import JSON
 
 #: Kinds of parameters that take another job's output.
 REFERENCES = frozenset({"url", "voice"})
+#: Of `Parameter.fal_default`: fal fills in what is sent anyway.
+AS_SENT: Final = object()
 #: Longer lists of choices are cut short in a message.
 _MOST_LISTED = 20
 
@@ -32,6 +35,10 @@ class Parameter:
     #: Required here on purpose, where fal itself fills in what nobody would want.
     insisted: bool = False
     default: JSON = None
+    #: What fal itself fills in, where the price depends on it and it is not `default`; None where
+    #: nobody knows. It counts where an input is sent as it is written, so parameters that
+    #: differ in it alone take the same.
+    fal_default: JSON = field(default=AS_SENT, compare=False)
     choices: tuple[str, ...] = ()
     #: Other spellings of some choices (`square` → `1:1`).
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +69,16 @@ class Parameter:
     def holds_urls(self) -> bool:
         """Whether it, or a part of it, may be a local file or another job's output."""
         return self.kind in REFERENCES or any(parameter.holds_urls for parameter in self.inner)
+
+    @cached_property
+    def as_fal_fills_it(self) -> Parameter:
+        """The same with fal's own defaults, inner ones included."""
+        return replace(
+            self,
+            default=self.default if self.fal_default is AS_SENT else self.fal_default,
+            item=None if self.item is None else self.item.as_fal_fills_it,
+            fields=tuple(each.as_fal_fills_it for each in self.fields),
+        )
 
     def limits_with(self, arguments: Mapping[str, JSON]) -> MediaLimits | None:
         """The limits of a file for it, beside these arguments."""

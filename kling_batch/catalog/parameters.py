@@ -35,6 +35,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _WHOLE = re.compile(r"\s*(-?[0-9]{1,18})(?:\.0*)?\s*")
 #: Spreadsheet programs of some countries write 0,5 for 0.5.
 _DECIMAL = re.compile(r"\s*-?[0-9]{1,18}(?:[.,][0-9]{1,18})?\s*")
+#: So many times a limit that is in doubt is no doubt any more.
+_FAR = 100
 _REFERENCE_KEYS = ("job", "take", "output")
 
 
@@ -150,6 +152,10 @@ def _ranged(
     message = f"`{parameter.name}` is {show(number)}; allowed: {low} to {high}"
     if low is not None and number < low:
         # Never a doubt: what is too little would have no price.
+        problems.error(path, message, "out-of-range")
+        return None
+    if high is not None and number > high * _FAR:
+        # No doubt about a limit goes so far, and no ledger could hold the price.
         problems.error(path, message, "out-of-range")
         return None
     if high is not None and number > high:

@@ -5,7 +5,7 @@ Must not add up floats: a cap must be exact. Must not know endpoints. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from enum import Enum
@@ -111,9 +111,42 @@ class PerCall:
 Price = PerSecond | PerImage | PerCall
 
 
-def estimate_images(price: PerImage, arguments: Arguments) -> Estimate:
-    """Images asked for × the price of one at that resolution."""
+def deciding(price: Price | None) -> frozenset[str]:
+    """The names, also the inner ones, of all arguments that such a price may depend on."""
+    if isinstance(price, PerImage):
+        return frozenset({"num_images", "result_type", "series_amount", "resolution"})
+    return _DECIDING_SECONDS if isinstance(price, PerSecond) else frozenset()
+
+
+_DECIDING_SECONDS = frozenset(
+    (
+        "duration",
+        "multi_prompt",
+        "generate_audio",
+        "resolution",
+        "elements",
+        "video_url",
+        "video_urls",
+        "audio_url",
+        "character_orientation",
+        "voice_id",
+        "voice_ids",
+    )
+)
+
+
+def estimate_images(
+    price: PerImage, arguments: Arguments, passed_on: Collection[str] = ()
+) -> Estimate:
+    """Images asked for × the price of one at that resolution.
+
+    Names in `passed_on` are sent as they stand, and nobody knows what fal makes of them.
+    """
     each = parse_usd(price.image) * price.factors.get(arguments.get("resolution", ""), 1)
+    if passed_on:
+        most = max(price.longest_series, arguments.get("num_images", 1))
+        note = f"`{min(passed_on)}` is passed on unchecked: up to {most} images"
+        return Estimate(MicroUSD(each * most), note)
     if arguments.get("result_type") != "series":
         return Estimate(MicroUSD(each * arguments.get("num_images", 1)))
     if "series_amount" in arguments:

@@ -30,21 +30,22 @@ from kling_batch.catalog.index import (
     why_not_found,
 )
 from kling_batch.catalog.parameter import Parameter
-from kling_batch.catalog.parameters import UNREAD, map_urls, read, whole_number
+from kling_batch.catalog.parameters import UNREAD, map_urls, read
 from kling_batch.catalog.pricing import (
     Case,
     Counted,
     Estimate,
     PerCall,
     PerImage,
+    deciding,
     estimate_images,
     estimate_seconds,
 )
-from kling_batch.catalog.rules import shot_seconds
+from kling_batch.catalog.rules import ordered_seconds, shot_seconds
 from kling_batch.core.diagnostics import Collector, nearest
 from kling_batch.core.jobs import JSON, Arguments
 from kling_batch.core.quantities import MicroUSD, format_usd, parse_usd
-from kling_batch.errors import ArgumentPath
+from kling_batch.errors import ArgumentPath, Problem
 
 __all__ = [
     "DEFAULT_TIER",
@@ -57,6 +58,7 @@ __all__ = [
     "default_model",
     "endpoints",
     "estimate",
+    "estimate_as_written",
     "examine",
     "find",
     "find_exactly",
@@ -68,6 +70,7 @@ __all__ = [
     "models_with",
     "modes",
     "normalise",
+    "ordered_seconds",
     "parse_usd",
     "replace_urls",
     "siblings",
@@ -131,7 +134,9 @@ def estimate(endpoint: Endpoint, arguments: Arguments, seconds: Lengths | None =
     if isinstance(endpoint.price, PerCall):
         return Estimate(parse_usd(endpoint.price.usd))
     if isinstance(endpoint.price, PerImage):
-        return estimate_images(endpoint.price, arguments)
+        known = {name: arguments[name] for name in arguments if name in endpoint.by_name}
+        passed_on = deciding(endpoint.price) & (arguments.keys() - known.keys())
+        return estimate_images(endpoint.price, known, passed_on)
     clips = clip_limits(endpoint, arguments)
     sounds = clip_limits(endpoint, arguments, "audio")
     lengths = seconds or {}
@@ -149,6 +154,23 @@ def estimate(endpoint: Endpoint, arguments: Arguments, seconds: Lengths | None =
         resolution=str(arguments.get("resolution", "")),
     )
     return estimate_seconds(endpoint.price, case, output, inputs, notes)
+
+
+def estimate_as_written(endpoint: Endpoint, arguments: Arguments) -> Estimate | Problem:
+    """What an input costs at most that is sent as it is written: fal fills in its own defaults.
+
+    The problem, if the catalogue cannot read something that the price depends on.
+    """
+    own = endpoint.as_fal_fills_it
+    problems = Collector()
+    given, _ = _read(own, arguments, (), problems)
+    names = deciding(endpoint.price)
+    for each in problems.errors:
+        name = next((part for part in reversed(each.path) if isinstance(part, str)), "")
+        # An address that fal cannot fetch is read all the same.
+        if name in names and each.code != "unreachable":
+            return each
+    return estimate(own, {**own.defaults, **given})
 
 
 def clip_limits(
@@ -176,16 +198,17 @@ def _output_seconds(
     known: Lengths,
     notes: list[str],
 ) -> float:
-    if (written := whole_number(arguments.get("duration"))) is not None:
-        return written
+    ordered = ordered_seconds(arguments)
+    if ordered is not None and "duration" in endpoint.by_name:
+        return ordered
     source: ArgumentPath = ("video_url",) if "video_url" in endpoint.by_name else ("audio_url",)
     # Its length without `duration` is not published; it need not be that of the source.
     if "duration" in endpoint.by_name or source not in clips:
         longest: float = endpoint.longest
     elif source in known:
-        return known[source]
+        return max(known[source], ordered or 0)
     else:
-        longest = clips[source]
+        longest = max(clips[source], ordered or 0)
     notes.append(f"length not known beforehand: up to {longest:g} s")
     return longest
 

@@ -83,10 +83,28 @@ def shot_seconds(arguments: Arguments) -> int | None:
     total = 0
     for shot in shots:
         seconds = whole_number(shot.get("duration")) if isinstance(shot, Mapping) else None
-        if seconds is None:
+        if seconds is None or seconds < 1:
             return None
         total += seconds
     return total
+
+
+#: No clip is longer; such a number passed on unchecked would be a price that no ledger can hold.
+_DAY = 86_400
+
+
+def ordered_seconds(arguments: Arguments) -> int | None:
+    """The length that a clip is ordered with, as it is billed; None where it is not known.
+
+    Of `duration` and shots that contradict each other, the longer: fal does not say which it takes.
+    """
+    asked: list[int | None] = []
+    if arguments.get("duration") is not None:
+        asked.append(whole_number(arguments["duration"]))
+    if arguments.get("multi_prompt"):
+        asked.append(shot_seconds(arguments))
+    known = [each for each in asked if each is not None and 0 < each <= _DAY]
+    return max(known) if known and len(known) == len(asked) else None
 
 
 def doubtful(rule: Rule) -> Rule:

@@ -27,7 +27,7 @@ from kling_batch.core.jobs import (
     parents,
     unpicked_key,
 )
-from kling_batch.errors import ArgumentPath
+from kling_batch.errors import ArgumentPath, Problem
 from kling_batch.manifest.entry import Origin
 from kling_batch.manifest.expand import Expansion, key_of
 from kling_batch.manifest.file_names import outputs_of
@@ -215,8 +215,8 @@ class _Filled:
             wanted = f"`{parameter.name}` wants {parameter.media}"
             message = f"{wanted}, but `{parent.id}` makes {made.output}"
             self._error(path, message, "wrong-output")
-        if made is not None and made.output != "image" and "duration" in parent.arguments:
-            self.parents_clips[path] = int(parent.arguments["duration"]) + _FRAME
+        if made is not None and (ordered := _length_of(parent, made)) is not None:
+            self.parents_clips[path] = ordered + _FRAME
         return _to(value, parent)
 
     def seconds(self, endpoint: Endpoint, arguments: Arguments) -> dict[ArgumentPath, float]:
@@ -261,6 +261,15 @@ class _Filled:
     def _error(self, path: ArgumentPath, message: str, code: str, hint: str = "") -> None:
         self.failed = True
         self._origin.error(path, message, code, hint)
+
+
+def _length_of(parent: Job, made: Endpoint) -> int | None:
+    """Seconds of the clip that a job makes, as far as its arguments tell."""
+    if "duration" not in made.by_name:
+        return None
+    if not parent.mode and isinstance(catalog.estimate_as_written(made, parent.arguments), Problem):
+        return None  # sent as it is written, and nobody knows what fal makes of it
+    return catalog.ordered_seconds(parent.arguments)
 
 
 def _to(need: OutputOf, parent: Job) -> OutputOf:

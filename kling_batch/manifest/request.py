@@ -23,9 +23,9 @@ from kling_batch.core.jobs import JSON, KeyTemplate, LocalFile, OutputOf
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.core.urls import unreachable
 from kling_batch.errors import ArgumentPath
-from kling_batch.manifest.fields import money
 from kling_batch.manifest.inputs import Files
 from kling_batch.manifest.media import check_media, check_together, seconds_of
+from kling_batch.manifest.raw_price import given_price, raw_price
 
 #: Where a job has one of these, defaults for the others do not apply.
 _EXCLUDES = {"multi_prompt": ("prompt", "duration"), "prompt": ("multi_prompt",)}
@@ -159,7 +159,7 @@ def _own_price(
         if value is not None and not (name == "price" and unpriced):
             message = f"`{name}` belongs to jobs with `endpoint`"
             problems.error((name,), message, "conflict", "leave it out, or say `endpoint`")
-    return _given_price(said["price"], problems) if unpriced else None
+    return given_price(said["price"], problems) if unpriced else None
 
 
 def _as_written(problems: Collector, endpoint: Endpoint, values: Mapping[str, JSON]) -> None:
@@ -317,7 +317,7 @@ class _Inputs:
     def walk(self, value: JSON, path: ArgumentPath, *, url: bool = False) -> JSON:
         """Part of an unchecked input: references, and files where names end in `_url(s)`."""
         if isinstance(value, Mapping):
-            if "job" in value and _REFERENCE.issuperset(value):
+            if _is_reference(value):
                 self.waiting = True
                 return read_reference(value, path, self._findings)
             return {
@@ -338,6 +338,11 @@ class _Inputs:
         except InvalidValue as error:
             self._findings.error(path, error.message, "no-file", error.hint)
             return None
+
+
+def _is_reference(value: Mapping[str, JSON]) -> bool:
+    """Whether a mapping of an unchecked input stands for the output of another job."""
+    return "job" in value and _REFERENCE.issuperset(value)
 
 
 def _is_url(name: str) -> bool:
@@ -365,36 +370,13 @@ def _raw(
     if not isinstance(written, Mapping):
         problems.error(("input",), "`input` must be a mapping", "wrong-type")
         return None, problems
+    if _is_reference(written):
+        message = "`input` must be a mapping of parameters, not the output of another job"
+        hint = "name the parameter that takes it: `input: {image_url: {job: …}}`"
+        problems.error(("input",), message, "wrong-type", hint)
+        return None, problems
     endpoint_id = endpoint_id.strip().strip("/")
     inputs = _Inputs(files, problems)
     arguments = inputs.walk(written, ("input",))
-    estimate = _raw_price(endpoint_id, arguments, price, problems)
+    estimate = raw_price(endpoint_id, arguments, price, problems)
     return Request(endpoint_id, None, arguments, estimate, inputs.waiting), problems
-
-
-def _raw_price(
-    endpoint_id: str, arguments: dict[str, JSON], price: JSON, problems: Collector
-) -> Estimate:
-    given, known = _given_price(price, problems), catalog.by_id(endpoint_id)
-    if known is None:
-        return given or Estimate(MicroUSD(0), "price unknown")
-    estimate = catalog.estimate(known, catalog.normalise(known, arguments))
-    if given and given.micro >= estimate.micro:  # a lower one would make room under a cap
-        return given
-    words = f"`mode: {known.mode}` and `tier: {known.tier}`"
-    if known.model != catalog.default_model():
-        words = f"`model: {known.model}`, {words}"
-    message = f"the catalogue knows this endpoint: {words}"
-    problems.warn(("endpoint",), message, "unchecked", "so it would be checked before it is paid")
-    return estimate
-
-
-def _given_price(price: JSON, problems: Collector) -> Estimate | None:
-    """The price that a job says, if it says one that can be read."""
-    if price is None:
-        return None
-    try:
-        return Estimate(money(price), "as the manifest says")
-    except InvalidValue as error:
-        problems.error(("price",), str(error), "wrong-value")
-        return None

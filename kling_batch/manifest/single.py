@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kling_batch.core.diagnostics import Collector, InvalidValue, fatal, summary
-from kling_batch.core.jobs import JSON, Batch, Job, job_key
+from kling_batch.core.jobs import JSON, Arguments, Batch, Job, job_key, parents
 from kling_batch.errors import ArgumentPath, Place
 from kling_batch.manifest.frame import OWN_KEYS
 from kling_batch.manifest.inputs import Files
@@ -48,6 +48,8 @@ def single(
         collector.error(Place("--id"), why, "wrong-id")
     if not 1 <= take <= 1000:
         collector.error(Place("--take"), f"{take} is not from 1 to 1,000", "out-of-range")
+    if request is not None and request.waiting:
+        _refuse_references(request.arguments, collector)
     collector.check()
     collector.warnings += [problem.at(_place(problem.path)) for problem in problems.warnings]
     assert request is not None
@@ -89,6 +91,15 @@ def single(
         warnings=summary(collector.warnings),
         locate=lambda _job, at: _place(at),
     )
+
+
+def _refuse_references(arguments: Arguments, collector: Collector) -> None:
+    """Report every output of another job: a batch of one job has none."""
+    for name, value in arguments.items():
+        for need in parents({name: value}):
+            message = f"`{name}` needs the job `{need.job_id}`, and there is no other job here"
+            hint = "give an address or a file, or put both jobs into a manifest"
+            collector.error(_place((name,)), message, "unknown-job", hint)
 
 
 def _place(path: ArgumentPath) -> Place:

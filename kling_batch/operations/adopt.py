@@ -10,6 +10,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from kling_batch.catalog.registry import by_id
+from kling_batch.core.jobs import Job
 from kling_batch.core.locations import Location
 from kling_batch.core.outcomes import Fetched
 from kling_batch.errors import UsageError
@@ -26,13 +28,15 @@ def adopt_file(ledger: Ledger, name: str, file: Path, output: Location | None) -
     """Copy `file` to where the job's output belongs and record it; its stored path.
 
     Raises:
-        UsageError: no such job or file, no media file, or the job has a live or paid attempt.
+        UsageError: no such job or file, no media file, a file of another kind than the job makes,
+            or the job has a live or paid attempt.
     """
     named = find(ledger, name)
     if named.gone:
         raise UsageError(f"{named.label} is in no manifest any more: another job may have its path")
     kind = _kind(file)
     job = job_of(named)
+    _must_be_made_by(job, file, kind)
     overrides.must_be_adoptable(ledger, job)
     root = output or _root_of(ledger, job.batch)
     store = OutputStore({job.batch: root}, ledger.path.parent, spool_of(ledger.path))
@@ -80,6 +84,24 @@ def _root_of(ledger: Ledger, batch: str) -> Location:
             if belongs and not rest and (not root or root.endswith("/")):
                 return store.located(root.removesuffix("/") or ".")
     return ledger.path.parent
+
+
+def _must_be_made_by(job: Job, file: Path, kind: Kind) -> None:
+    """Raise where the catalogue knows that the job makes something else: others would get it."""
+    endpoint = by_id(job.endpoint)
+    if endpoint is None:
+        return
+    given = kind.content_type.partition("/")[0]
+    # A sound in MPEG-4 looks like a clip unless its writer says M4A.
+    if given == endpoint.output or (kind.content_type, endpoint.output) == ("video/mp4", "audio"):
+        return
+    if endpoint.output not in ("image", "video", "audio"):
+        raise UsageError(f"{job.label} makes no file: its result is a {endpoint.output}")
+    made, found = (_NOUNS.get(each, "another file") for each in (endpoint.output, given))
+    raise UsageError(f"{file} is {found}, but {job.label} makes {made}; nothing was adopted")
+
+
+_NOUNS = {"image": "a picture", "video": "a clip", "audio": "a sound"}
 
 
 def _kind(file: Path) -> Kind:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kling_batch.catalog.parameters import whole_number
-from kling_batch.catalog.registry import by_id
+from kling_batch.catalog.registry import by_id, ordered_seconds
 from kling_batch.core.jobs import Job
 from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.text import count
@@ -145,7 +145,7 @@ def _size(job: Job, usual: Mapping[str, float], *, real: bool) -> int:
     if endpoint.output != "video":
         return _PICTURE * (whole_number(job.arguments.get("num_images")) or 1)
     second = _SECOND_4K if endpoint.tier == "4k" else _SECOND
-    return second * (whole_number(job.arguments.get("duration")) or 5)
+    return second * (ordered_seconds(job.arguments) or 5)
 
 
 def _disk(folder: Path) -> int | None:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kling_batch.catalog.parameters import decimal_number
+from kling_batch.catalog.registry import ordered_seconds
 from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import JSON, JobKey, draft_id, final_id, is_draft_id
 from kling_batch.core.lifecycle import State
@@ -164,7 +166,7 @@ def usage(reader: Reader) -> Usage | None:
 
 def _seconds(render: NamedRender) -> float:
     """The length that was ordered; 0 for images and what is as long as its source."""
-    try:
-        return float(render.arguments.get("duration") or 0)
-    except (TypeError, ValueError):
-        return 0.0
+    ordered = ordered_seconds(render.arguments)
+    if ordered is None:  # an endpoint outside the catalogue may take fractions
+        return max(decimal_number(render.arguments.get("duration")) or 0.0, 0.0)
+    return float(ordered)

@@ -104,3 +104,43 @@ def test_it_goes_where_the_files_of_its_batch_are_wherever_the_ledger_is(
     assert not list((workspace.folder / "kept").rglob("*.png"))
     workspace.run("--output", "out", *places)
     assert len(workspace.world.books.accepted) == 1
+
+
+def test_a_picture_is_no_clip_and_nothing_is_sent_with_it(workspace: Workspace) -> None:
+    workspace.run()
+    (workspace.folder / "bought.png").write_bytes(
+        (workspace.folder / "outputs/workspace/text-to-image/one.png").read_bytes()
+    )
+    workspace.videos(
+        "id: vid, prompt: no clip",
+        "id: night, mode: edit, prompt: y, video_url: {job: vid}",
+        "id: raw, endpoint: fal-ai/kling-video/o3/pro/text-to-video, input: {prompt: no clip}",
+        "id: own, endpoint: a/b, price: 0.1, input: {prompt: no clip}",
+    )
+    fail = Fault(stage="job", what="fail", error="content_policy_violation", prompt="no clip")
+    workspace.world.faults.add(fail)
+    workspace.run("--no-schemas", code=1, manifest="trial.yaml")
+
+    for name in ("vid", "raw"):
+        told = workspace.invoke("adopt", name, "bought.png", code=2)
+        assert f"bought.png is a picture, but {name} makes a clip; nothing was adopted" in told
+    # What an endpoint makes that the catalogue does not know, only its user knows.
+    workspace.invoke("adopt", "own", "bought.png")
+
+    workspace.run("--no-schemas", code=1, manifest="trial.yaml")
+    assert len(workspace.world.books.charges()) == 2
+    assert not [each for each in workspace.world.books.accepted if "edit" in each.endpoint]
+
+
+def test_a_voice_is_no_file(workspace: Workspace) -> None:
+    workspace.run()
+    workspace.videos("id: narrator, mode: voice, voice_url: 'https://a.example/v.mp3'")
+    workspace.plan(manifest="trial.yaml")
+    fail = Fault(stage="job", what="fail", error="content_policy_violation")
+    workspace.world.faults.add(fail)
+    workspace.run(code=1, manifest="trial.yaml")
+
+    source = "outputs/workspace/text-to-image/one.png"
+    told = workspace.invoke("adopt", "narrator", source, code=2)
+
+    assert "narrator makes no file: its result is a voice" in told

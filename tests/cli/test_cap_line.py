@@ -21,3 +21,13 @@ def test_where_the_cap_counts_what_the_batches_cost_nothing_more_is_said(
     workspace: Workspace,
 ) -> None:
     assert "against which" not in workspace.run("--max-cost", "1")
+
+
+def test_what_is_passed_on_unchecked_makes_no_room_under_a_cap(workspace: Workspace) -> None:
+    params = "num_images: 9, params: {result_type: series, series_amount: -5}"
+    workspace.write(f"  - {{id: a, model: v3, mode: text-to-image, prompt: x, {params}}}\n")
+
+    told = workspace.run("--max-cost", "0.20", code=4)
+
+    assert "$0.26 more needed" in told
+    assert workspace.charges() == []

@@ -270,3 +270,41 @@ def test_errors_by_an_old_schema_are_doubts(workspace: Workspace) -> None:
     assert f"{ID} is held against fal's schema of 2026-01-02" in told
     assert "has no parameter `promt`, by fal's schema of 2026-01-02" in told
     assert workspace.charges() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given", "cap"),
+    [
+        # fal gives it sound where nobody says anything.
+        ("fal-ai/kling-video/v3/pro/text-to-video", "prompt: x", "0.60"),
+        # Fifteen seconds of shots, whatever the duration says.
+        (
+            "fal-ai/kling-video/o3/pro/text-to-video",
+            'multi_prompt: [{prompt: x, duration: "15"}], duration: "3"',
+            "0.40",
+        ),
+    ],
+)
+def test_a_cap_holds_for_what_fal_makes_of_an_input(
+    workspace: Workspace, endpoint: str, given: str, cap: str
+) -> None:
+    workspace.put(HEAD + row(given, endpoint=endpoint).replace("price: 0.05, ", ""))
+
+    workspace.run("--no-schemas", "--max-cost", cap, code=4)
+    assert workspace.charges() == []
+
+    workspace.run("--no-schemas", "--max-cost", "1.68")
+    assert workspace.charges() == [1]
+    assert workspace.world.books.total_charged_micro_usd <= 1_680_000
+
+
+def test_a_cap_does_not_hold_for_what_cannot_be_read(workspace: Workspace) -> None:
+    given = "prompt: x, num_images: 12"
+    job = row(given, endpoint="fal-ai/kling-image/o3/text-to-image")
+    workspace.put(HEAD + job.replace("price: 0.05, ", ""))
+
+    told = workspace.run("--no-schemas", "--max-cost", "0.10", code=2)
+
+    assert "a: its price is unknown" in told
+    assert "give the job a `price:`" in told
+    assert workspace.charges() == []

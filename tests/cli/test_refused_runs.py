@@ -145,3 +145,19 @@ def test_a_ledger_that_is_named_is_not_set_aside(workspace: Workspace) -> None:
 
     assert "belongs to the emulator" in told
     assert (workspace.folder / "l.db").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("video", "--mode", "image-to-video", "--image-url", '{"job": "c"}'),
+        ("video", "--mode", "text-to-video", "-P", 'params={"zz": {"job": "c"}}'),
+        ("generate", "-P", 'params={"zz": {"job": "c"}}'),
+    ],
+)
+def test_a_single_shot_has_no_other_job(workspace: Workspace, words: tuple[str, ...]) -> None:
+    told = workspace.invoke(*words, "-p", "x", "--emulator-url", workspace.url, code=2)
+
+    assert "needs the job `c`, and there is no other job here" in told
+    assert workspace.charges() == []
+    assert not list(workspace.folder.rglob("ledger.db"))

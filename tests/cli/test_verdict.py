@@ -374,3 +374,23 @@ def test_text_that_is_not_utf8_is_refused_and_a_login_of_it_is_readable(
     )
     assert done.returncode == 0, done.stderr
     assert "approved by caf?" in workspace.invoke("show", "one")
+
+
+def test_lengths_that_are_no_numbers_do_not_keep_a_report_from_being_made(
+    workspace: Workspace,
+) -> None:
+    given = {"shots": "multi_prompt: [{prompt: s, duration: 4}]", "half": "duration: 5.5"}
+    given |= {"odd": "duration: nan", "endless": "duration: inf", "less": "duration: '-3'"}
+    workspace.videos(
+        *(
+            f"id: {name}, endpoint: fal-ai/flux/dev, price: 1, input: {{prompt: {name}, {each}}}"
+            for name, each in given.items()
+        )
+    )
+    workspace.run("--no-schemas", manifest="trial.yaml")
+    for name in given:
+        workspace.invoke("verdict", name, "approve")
+
+    used = json.loads(workspace.invoke("report", "--json"))["takes_used"]
+
+    assert (used["used"], used["used_seconds"]) == (5, 9.5)

@@ -30,7 +30,9 @@ def _list(name: str, media: str, most: int, doc: str) -> Parameter:
     return Parameter(name=name, kind="list", item=item, maximum=most, open=True, doc=doc)
 
 
-_DURATION = replace(common.SECONDS, maximum=20, open=True, doc="Seconds of video, 3 to 20.")
+_DURATION = replace(
+    common.SECONDS, maximum=20, open=True, fal_default=None, doc="Seconds of video, 3 to 20."
+)
 _SHOTS = (common.PROMPT_LONG, replace(common.SHOTS_IN_PART, doubt=_UNSEEN), _DURATION)
 #: As those of the larger model, whose page shows the first three.
 _RATIOS = ("auto", "16:9", "9:16", "1:1", "21:9")

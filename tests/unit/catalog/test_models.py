@@ -653,3 +653,49 @@ def test_every_case_has_a_rate():
                 case = Case(sound=sound, voice=voice, clip=clip, resolution=size)
 
                 assert any(rate.applies(case) for rate in endpoint.price.rates), endpoint.id
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [(21, []), (2000, []), (2001, ["out-of-range"]), (10**17, ["out-of-range"])],
+)
+def test_a_doubtful_limit_is_not_doubted_without_end(seconds, found):
+    assert codes("v4-flash", "text-to-video", {"prompt": "x", "duration": seconds}) == found
+
+
+# --- what is passed on unchecked ----------------------------------------------------------------
+
+
+def price_with(params, model, mode, **arguments):
+    """The estimate where these stand in `params:`."""
+    endpoint = find(mode, None, model)
+    made, problems = examine(endpoint, {"prompt": "x", **arguments, **params}, params.keys())
+    assert not problems.errors
+    return estimate(endpoint, made)
+
+
+@pytest.mark.parametrize("amount", [1, 0, -5, "3", None, 10**17])
+def test_no_number_that_is_passed_on_makes_pictures_cheaper(amount):
+    params = {"result_type": "series", "series_amount": amount}
+    price = price_with(params, "v3", "text-to-image", num_images=4)
+
+    assert price.micro == 9 * parse_usd("0.028")
+    assert "`result_type` is passed on unchecked" in price.note
+
+
+@pytest.mark.parametrize(
+    ("params", "usd"),
+    [
+        ({"duration": "3"}, "2.52"),
+        ({"duration": 20}, "3.36"),
+        ({"duration": 10**17}, "2.52"),
+        ({"multi_prompt": [{"prompt": "x", "duration": 3}]}, "2.52"),
+    ],
+)
+def test_no_length_that_is_passed_on_makes_an_edit_cheaper_than_its_source(params, usd):
+    assert price_with(params, "o3", "edit", video_url=CLIP).micro == parse_usd(usd)
+
+
+def test_shots_that_are_passed_on_count_where_they_are_longer():
+    shots = {"multi_prompt": [{"prompt": "x", "duration": 30}]}
+    assert price_with(shots, "v2.6", "text-to-video").micro == parse_usd("2.10")

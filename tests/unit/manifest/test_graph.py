@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.manifests import batch, jobs, messages, problems
 
 from kling_batch.catalog.registry import parse_usd
@@ -239,3 +240,52 @@ def test_many_strangers_do_not_take_for_ever(tmp_path):
 
     assert len(found) < 100
     assert "and 4,950 more like this" in found[-1].message
+
+
+@pytest.mark.parametrize(
+    ("given", "price"),
+    [
+        ("duration: '5'", "0.8484"),
+        ("duration: ' 7'", "1.1844"),
+        ("duration: '3', multi_prompt: [{prompt: x, duration: '10'}]", "1.6884"),
+        # Of what cannot be read, or is left open, the longest that an edit takes.
+        ("duration: null", "2.52"),
+        ("duration: 5s", "2.52"),
+        ("duration: 5.5", "2.52"),
+        ("duration: [5]", "2.52"),
+        ("duration: {job: still}", "2.52"),
+        ("duration: -3", "2.52"),
+        ("duration: '100000000000000000'", "2.52"),
+        ("duration: '3', multi_prompt: [{prompt: x}]", "2.52"),
+        ("duration: '3', multi_prompt: [{prompt: x, duration: 5s}]", "2.52"),
+    ],
+)
+def test_an_edit_of_an_unchecked_clip_is_priced_by_what_can_be_read_of_it(tmp_path, given, price):
+    made = jobs(
+        tmp_path,
+        f"""\
+        jobs:
+          {STILL}
+          - id: clip
+            endpoint: fal-ai/kling-video/o3/pro/text-to-video
+            input: {{prompt: x, {given}}}
+          - {{id: night, mode: edit, video_url: {{job: clip}}, prompt: night}}
+        """,
+    )
+
+    assert made["night"].estimate == parse_usd(price)
+
+
+def test_what_is_as_long_as_its_source_is_not_measured_by_a_duration(tmp_path):
+    made = jobs(
+        tmp_path,
+        """\
+        jobs:
+          - id: clip
+            endpoint: fal-ai/kling-video/o3/pro/video-to-video/edit
+            input: {prompt: x, video_url: "https://a.example/1.mp4", duration: "3"}
+          - {id: night, mode: edit, video_url: {job: clip}, prompt: night}
+        """,
+    )
+
+    assert made["night"].estimate == parse_usd("2.52")

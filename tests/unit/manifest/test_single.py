@@ -85,3 +85,21 @@ def test_what_has_an_option_of_its_own_is_no_parameter(name):
 @pytest.mark.parametrize("value", [float("nan"), "\ud800"])
 def test_what_is_no_json_is_reported(value):
     assert "cannot be sent as JSON" in messages(prompt="x", params={"a": value})[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("image_url", {"image_url": '{"job": "c"}'}),
+        ("zz", {"image_url": "https://a.example/1.png", "params": '{"zz": {"job": "c"}}'}),
+        (
+            "zz",
+            {"image_url": "https://a.example/1.png", "params": '{"zz": [{"a": {"job": "c"}}]}'},
+        ),
+    ],
+)
+def test_there_is_no_other_job_whose_output_it_could_take(name, more):
+    (told,) = messages(mode="image-to-video", prompt="x", **more)
+
+    assert f"`{name}` needs the job `c`, and there is no other job here" in told
+    assert "put both jobs into a manifest" in told

@@ -104,17 +104,22 @@ ASPECT_IMAGE = Parameter(
     kind="choice",
     choices=("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"),
     aliases={"square": "1:1", "landscape": "4:3", "portrait": "3:4", "widescreen": "16:9"},
-    # fal's own default is 16:9; image jobs here are square unless they say otherwise.
+    # Image jobs here are square unless they say otherwise.
     default="1:1",
+    fal_default="16:9",
     doc="Aspect ratio of the picture.",
 )
-ASPECT_IMAGE_EDIT = replace(ASPECT_IMAGE, choices=("auto", *ASPECT_IMAGE.choices), default="auto")
+ASPECT_IMAGE_EDIT = replace(
+    ASPECT_IMAGE, choices=("auto", *ASPECT_IMAGE.choices), default="auto", fal_default=None
+)
 AUDIO = Parameter(
     name="generate_audio",
     kind="flag",
     default=False,
     doc="Sound generated with the video; it raises the price, except for 4k.",
 )
+#: Of generations whose clips have sound at fal unless they are told otherwise.
+AUDIO_BY_DEFAULT = replace(AUDIO, fal_default=True)
 SHOT_TYPE = Parameter(
     name="shot_type",
     kind="choice",

@@ -85,6 +85,17 @@ class Endpoint:
         return MappingProxyType({**defaults, **self.presets})
 
     @cached_property
+    def fal_defaults(self) -> MappingProxyType[str, JSON]:
+        """What a request is rendered with that leaves these out, as far as it is known."""
+        return MappingProxyType(
+            {
+                each.name: each.default if each.fal_default is None else each.fal_default
+                for each in self.parameters
+                if each.default is not None
+            }
+        )
+
+    @cached_property
     def required(self) -> tuple[str, ...]:
         """The names of the parameters that must be given."""
         return tuple(parameter.name for parameter in self.parameters if parameter.required)

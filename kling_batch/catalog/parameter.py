@@ -32,6 +32,8 @@ class Parameter:
     #: Required here on purpose, where fal itself fills in what nobody would want.
     insisted: bool = False
     default: JSON = None
+    #: What fal fills in where a request leaves it out, if that is not `default`.
+    fal_default: JSON = None
     choices: tuple[str, ...] = ()
     #: Other spellings of some choices (`square` → `1:1`).
     aliases: Mapping[str, str] = field(default_factory=dict)

@@ -277,3 +277,48 @@ def test_a_recovered_render_that_fails_is_paid_for_only_where_that_is_agreed(
 
     assert workspace.charges() == [1]
     assert len(workspace.world.books.accepted) == 2
+
+
+# -- raw jobs -------------------------------------------------------------------------------------
+
+CLIP = "fal-ai/kling-video/o3/pro/text-to-video"
+PICTURE = "fal-ai/kling-image/o3/text-to-image"
+SQUARE = "version: 1\nname: raw\njobs:\n  - {id: a, mode: text-to-image, prompt: snow}\n"
+
+
+def raw(given: str, endpoint: str = CLIP) -> str:
+    """A manifest with one job that the catalogue does not check."""
+    row = f"{{id: a, endpoint: {endpoint}, price: 1, input: {{{given}}}}}"
+    return f"version: 1\nname: raw\njobs:\n  - {row}\n"
+
+
+def test_a_raw_job_is_found_as_it_was_sent(workspace: Workspace) -> None:
+    workspace.put(raw("prompt: snow, duration: '5'"))
+    workspace.run("--max-cost", "9")
+
+    assert "1 recovered" in workspace.run(*OTHER, "--max-cost", "9")
+    paid_once(workspace, 1)
+
+
+def test_a_raw_job_is_not_given_what_the_catalogue_alone_fills_in(workspace: Workspace) -> None:
+    """fal makes a picture of 16:9 where none is asked for, and this program a square one."""
+    workspace.put(SQUARE)
+    workspace.run()
+    workspace.put(raw("prompt: snow", PICTURE))
+    workspace.run(*OTHER, "--max-cost", "9")
+
+    assert workspace.charges() == [1, 1]
+
+
+def test_a_file_of_a_raw_job_is_compared_by_its_content(workspace: Workspace) -> None:
+    workspace.run()
+    shutil.copy(workspace.folder / "outputs/workspace/text-to-image/one.png", workspace.folder)
+    endpoint = "fal-ai/kling-video/o3/standard/image-to-video"
+    workspace.put(raw("prompt: zoom, image_url: one.png", endpoint))
+    workspace.run("--max-cost", "9")
+
+    workspace.run(*OTHER, "--max-cost", "9")
+    assert workspace.charges() == [1, 1, 1]
+    brighter(workspace.folder / "one.png")
+    workspace.run("--output", "third", "--max-cost", "9")
+    assert workspace.charges() == [1, 1, 1, 1]

@@ -42,7 +42,7 @@ def _clip(
             common.PROMPT_OPEN_NEEDED,
             *parameters,
             common.FIVE_OR_TEN,
-            common.AUDIO,
+            common.AUDIO_BY_DEFAULT,
             replace(common.NEGATIVE_PROMPT, maximum=None),
         ),
         rules=mode_rules,

@@ -24,7 +24,7 @@ _FRAME = MediaLimits(
     soft_source="pages of similar endpoints say",
 )
 _SHOTS = (common.PROMPT_OPEN, common.MULTI_PROMPT, common.DURATION)
-_STYLE = (common.AUDIO, common.SHOT_TYPE, common.NEGATIVE_PROMPT, common.CFG_SCALE)
+_STYLE = (common.AUDIO_BY_DEFAULT, common.SHOT_TYPE, common.NEGATIVE_PROMPT, common.CFG_SCALE)
 _CLIP_RULES = (rules.prompt_or_shots, rules.shots_within(3, 15), rules.shots_alone)
 
 _MODES = {

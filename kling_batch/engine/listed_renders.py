@@ -42,6 +42,10 @@ from kling_batch.output.download import Fetcher
 #: Reads of a list that fails, and seconds between them: a run must begin in the end.
 LIST_TRIES = 3
 LIST_PAUSE = 0.5
+CUT_OFF = (
+    "fal's request list was read only in part; "
+    "what another ledger has paid for may not have been found"
+)
 #: Where fal keeps uploads and outputs; nothing is downloaded from elsewhere to be compared.
 FILE_HOST = "fal.media"
 
@@ -147,7 +151,8 @@ class ListedRenders:
         self._queue, self._fetcher, self._known = queue, fetcher, known
         self._scratch, self._now = scratch, now
         self._digests: dict[str, str | None] = {}
-        self._search = Search()
+        #: What was found until now.
+        self.search = Search()
 
     async def find(self, wanted: Sequence[Job], reuse: Mapping[str, float]) -> Search:
         """Find a request for each job, parents before children; each serves one job.
@@ -156,20 +161,28 @@ class ListedRenders:
             wanted: jobs that would be paid for.
             reuse: by batch, how many seconds back a request may have been sent.
         """
-        by_endpoint: dict[str, list[Job]] = {}
+        longest: dict[str, float] = {}
         for job in wanted:
-            by_endpoint.setdefault(job.endpoint, []).append(job)
-        pools: dict[str, Pool] = {}
-        for endpoint, jobs in by_endpoint.items():
-            longest = max(reuse[job.batch] for job in jobs)
-            listing = await self._listed(endpoint, self._now() - timedelta(seconds=longest))
-            if listing is None:
-                break  # said; what one list refuses, the others refuse as well
-            pools[endpoint] = Pool(endpoint, self._usable(endpoint, listing))
+            longest[job.endpoint] = max(reuse[job.batch], longest.get(job.endpoint, 0.0))
+        pools: dict[str, Pool | None] = {}
         for job in wanted:
-            if (pool := pools.get(job.endpoint)) is not None:
+            if job.endpoint not in pools:
+                if None in pools.values():
+                    continue  # said; what one list refuses, the others refuse as well
+                since = self._now() - timedelta(seconds=longest[job.endpoint])
+                pools[job.endpoint] = await self._pool(job.endpoint, since)
+            if (pool := pools[job.endpoint]) is not None:
                 await self._claim(job, pool, self._now() - timedelta(seconds=reuse[job.batch]))
-        return self._search
+        return self.search
+
+    async def _pool(self, endpoint: str, since: datetime) -> Pool | None:
+        """What of an endpoint's list can be collected; None where it cannot be had."""
+        listing = await self._listed(endpoint, since)
+        if listing is None:
+            return None
+        if not listing.complete:
+            self._say(CUT_OFF)
+        return Pool(endpoint, self._usable(endpoint, listing))
 
     async def _listed(self, endpoint: str, since: datetime) -> Listing | None:
         """The list, or None where it cannot be had, which is said once."""
@@ -182,25 +195,31 @@ class ListedRenders:
                 return outcome
             refused = isinstance(outcome, ListForbidden)
             reason = outcome.reason if refused else f"fal's list cannot be read: {outcome.reason}"
-        self._search.notices.append(
-            f"{reason}; what another ledger has paid for is not looked for there"
-        )
+        self._say(f"{reason}; what another ledger has paid for is not looked for there")
         return None
 
+    def _say(self, notice: str) -> None:
+        """Once, whatever number of lists it is about."""
+        if notice not in self.search.notices:
+            self.search.notices.append(notice)
+
     def _usable(self, endpoint: str, listing: Listing) -> list[Listed]:
-        """The requests that can be collected and that nobody owns, oldest first."""
+        """The requests that can be collected and that nobody owns, oldest first.
+
+        Those that have ended without output come last: fal's queue may have it.
+        """
         ended = [item for item in listing.items if item.status_code is not None]
         if ended and all(item.payload is None for item in listing.items):
-            notice = "fal stores no payloads for this key, so what was paid for is not found there"
-            if notice not in self._search.notices:
-                self._search.notices.append(notice)
+            self._say(
+                "fal stores no payloads for this key, so what was paid for is not found there"
+            )
         owned = self._known.claimed | self._in_doubt(endpoint, listing)
         usable = [
             item
             for item in listing.items
             if item.request_id not in owned and isinstance(item.payload, Mapping) and _good(item)
         ]
-        return sorted(usable, key=lambda item: (item.sent_at, item.request_id))
+        return sorted(usable, key=lambda i: (_is_empty(i), i.sent_at, i.request_id))
 
     def _in_doubt(self, endpoint: str, listing: Listing) -> set[str]:
         """Requests that belong to submissions in doubt, which look for them first."""
@@ -231,7 +250,7 @@ class ListedRenders:
                     output=candidate.output,
                     listed=True,
                 )
-                self._search.found[job.key] = found
+                self.search.found[job.key] = found
                 self._known.add(job, found)
                 return
 
@@ -285,7 +304,14 @@ class ListedRenders:
 
 
 def _good(item: Listed) -> bool:
-    """Whether the request may still give files: it renders, or it has ended well with output."""
+    """Whether the request may still give files: it renders, or it has ended well.
+
+    Output that is not listed may be in fal's queue, and is paid for.
+    """
     if item.status_code is None:
         return True
-    return item.status_code < 400 and item.output is not None and not first_detail(item.output)
+    return item.status_code < 400 and not first_detail(item.output)
+
+
+def _is_empty(item: Listed) -> bool:
+    return item.status_code is not None and item.output is None

@@ -33,6 +33,7 @@ from kling_batch.ledger.commands import command_on
 from kling_batch.planning.plan import PlannedJob
 
 NO_TRACE = "no trace in fal's request list yet"
+CUT_OFF = "no trace in the part of fal's request list that could be read"
 #: Refusals of the list in a row before it is not asked any more.
 REFUSALS = 3
 #: Seconds of listings without any payload before fal counts as storing none: single requests may
@@ -155,7 +156,7 @@ class Reconciler:
                 self._forbid("fal stores no payloads for this key")
             case Listing(items):
                 self._refusals = 0
-                self._claim(endpoint, items)
+                self._claim(endpoint, items, NO_TRACE if listing.complete else CUT_OFF)
             case ListForbidden(reason):
                 # Once or twice may be a blip of the gateway (docs/fal-api.md#account-lock), like
                 # any refused read.
@@ -220,14 +221,19 @@ class Reconciler:
     def _of(self, endpoint: str) -> list[_Lookup]:
         return [item for item in self._lookups.values() if item.submission.endpoint == endpoint]
 
-    def _claim(self, endpoint: str, items: tuple[Listed, ...]) -> None:
-        """Adopt what the list shows; no await between reading the ledger and writing it."""
+    def _claim(self, endpoint: str, items: tuple[Listed, ...], otherwise: str) -> None:
+        """Adopt what the list shows; no await between reading the ledger and writing it.
+
+        `otherwise`: what it says about a submission that is not in it.
+        """
         ledger = self._context.ledger
         lookups = self._of(endpoint)
         for lookup in lookups:
-            lookup.reason = NO_TRACE
+            lookup.reason = otherwise
             if self._clocks_differ(lookup):
-                lookup.reason = f"{NO_TRACE}; this machine's clock differs, or differed, from fal's"
+                lookup.reason = (
+                    f"{otherwise}; this machine's clock differs, or differed, from fal's"
+                )
         in_flight = {comparable(a.payload) for a in ledger.attempts_in(State.SUBMITTING)}
         matches = match(
             [lookup.submission._replace(intended_at=self._sent(lookup)) for lookup in lookups],

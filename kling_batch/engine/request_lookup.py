@@ -31,6 +31,7 @@ from kling_batch.engine.context import RunContext
 from kling_batch.fal.classify import CANCELLED, REMOVED, verdict_of_listed, verdict_of_status
 from kling_batch.fal.responses import files_in, first_detail
 
+CUT_OFF = "the request list could not be read to its end"
 #: Reads of the list before it counts as not knowing the request.
 LIST_READS = 5
 
@@ -89,11 +90,12 @@ class RequestLookup:
             )
             listing = await self._context.reads.read(ask)
             match listing:
-                case Listing(items):
+                case Listing(items, complete=complete):
                     mine = [i for i in items if i.request_id == attempt.handle.request_id]
                     if mine:
                         return mine[0]
-                    answer = None
+                    # What was not read to its end does not prove that it is not there.
+                    answer = None if complete else Unread(CUT_OFF)
                 case ListForbidden() | Unread():
                     answer = listing
             await anyio.sleep(pacing.READ.delay(n, self._context.rng))

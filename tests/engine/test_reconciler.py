@@ -176,20 +176,37 @@ def test_an_unfinished_request_listed_without_payload_blinds_nobody(tmp_path: Pa
     paid_once(rig, 2)
 
 
+#: A list whose pages repeat.
+CIRCLE = Fault(
+    stage="list",
+    what="status",
+    status=200,
+    body={"items": [], "next_cursor": "again", "has_more": True},
+)
+
+
 def test_a_list_without_end_is_no_proof_that_a_request_is_not_in_it(tmp_path: Path) -> None:
-    circle = Fault(
-        stage="list",
-        what="status",
-        status=200,
-        body={"items": [], "next_cursor": "again", "has_more": True},
-    )
-    rig = Rig(tmp_path, account(), [LOST, circle])
+    rig = Rig(tmp_path, account(), [LOST, CIRCLE])
     jobs = make_jobs(1)
 
-    rig.run(jobs, doubt_wait=120.0)
+    run_result = rig.run(jobs, doubt_wait=120.0)
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     assert len(rig.world.books.posts) == 1
+    reason = run_result.reasons["test", "job-0", 1]
+    assert reason == "no trace in the part of fal's request list that could be read"
+
+
+def test_a_list_without_end_does_not_prove_that_a_request_is_lost(tmp_path: Path) -> None:
+    """Its result is not found for long; what the rest of the list says is not known."""
+    gone = Fault(stage="result", what="status", status=404, times=40)
+    rig = Rig(tmp_path, account(), [gone, CIRCLE])
+    jobs = make_jobs(1)
+
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
 
 
 @pytest.mark.parametrize("status", [403, 500])

@@ -29,7 +29,7 @@ from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.fal.classify import CANCELLED, REMOVED, verdict_of_listed, verdict_of_status
-from kling_batch.fal.responses import files_in, first_detail
+from kling_batch.fal.responses import files_in, first_detail, is_error
 
 CUT_OFF = "the request list could not be read to its end"
 #: Reads of the list before it counts as not knowing the request.
@@ -108,7 +108,7 @@ def _verdict(entry: ListEntry, finished: Finished, *, media: bool) -> Rendered |
         if (entry.status_code or 0) >= 400 or first_detail(entry.output):
             return Failed(verdict_of_listed(entry))
         files = files_in(entry.output)
-        if files or (entry.output is not None and not media):
+        if files or not (media or entry.output is None or is_error(entry.output)):
             return Rendered(output=entry.output, files=files)
     if finished.error or finished.error_type:
         return Failed(verdict_of_status(finished))

@@ -364,7 +364,8 @@ def test_the_same_input_at_another_endpoint_is_another_render(workspace: Workspa
     """A list that does not filter shows the requests of all endpoints."""
     workspace.videos("id: clip, prompt: waves, tier: pro", name="workspace")
     workspace.run()
-    workspace.world.faults.add(listed(row(workspace, 0)))
+    output = {"video": {"url": "https://v3.fal.media/files/x.mp4"}}
+    workspace.world.faults.add(listed(row(workspace, 0, json_output=output)))
     workspace.videos("id: clip, prompt: waves, tier: standard", name="workspace")
 
     workspace.run(*OTHER)

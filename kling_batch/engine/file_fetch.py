@@ -21,6 +21,7 @@ from kling_batch.core.urls import unsigned
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.engine.output_again import OutputAgain
+from kling_batch.output.part_origin import remove_part
 
 #: Tries at one file before the run leaves it to the next one, and seconds for which they go on all
 #: the same where the network or the server fails: a night's run must not end with a short outage.
@@ -130,7 +131,7 @@ def _drop(
     """
     elsewhere = other is not None and unsigned(other.url) != unsigned(file.url)
     if elsewhere or isinstance(outcome, Gone):
-        temporary.unlink(missing_ok=True)
+        remove_part(temporary)
 
 
 def token_of(attempt: Attempt) -> str:

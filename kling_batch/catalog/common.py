@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kling_batch.catalog.media import Bounds, MediaLimits
-from kling_batch.catalog.parameter import Parameter
+from kling_batch.catalog.parameter import AS_SENT, Parameter
 
 # --- limits of files ----------------------------------------------------------------------------
 
@@ -104,11 +104,14 @@ ASPECT_IMAGE = Parameter(
     kind="choice",
     choices=("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"),
     aliases={"square": "1:1", "landscape": "4:3", "portrait": "3:4", "widescreen": "16:9"},
-    # fal's own default is 16:9; image jobs here are square unless they say otherwise.
+    # Image jobs here are square unless they say otherwise.
     default="1:1",
+    fal_default="16:9",
     doc="Aspect ratio of the picture.",
 )
-ASPECT_IMAGE_EDIT = replace(ASPECT_IMAGE, choices=("auto", *ASPECT_IMAGE.choices), default="auto")
+ASPECT_IMAGE_EDIT = replace(
+    ASPECT_IMAGE, choices=("auto", *ASPECT_IMAGE.choices), default="auto", fal_default=AS_SENT
+)
 AUDIO = Parameter(
     name="generate_audio",
     kind="flag",

@@ -35,9 +35,9 @@ class Parameter:
     #: Required here on purpose, where fal itself fills in what nobody would want.
     insisted: bool = False
     default: JSON = None
-    #: What fal itself fills in, where the price depends on it and it is not `default`; None where
-    #: nobody knows. It counts where an input is sent as it is written, so parameters that
-    #: differ in it alone take the same.
+    #: What fal itself fills in, where it is known not to be `default`; None where nobody knows. It
+    #: counts where an input is sent as it is written, so parameters that differ in it alone take
+    #: the same.
     fal_default: JSON = field(default=AS_SENT, compare=False)
     choices: tuple[str, ...] = ()
     #: Other spellings of some choices (`square` → `1:1`).

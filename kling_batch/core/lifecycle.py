@@ -41,6 +41,8 @@ class Event(StrEnum):
     REMOTE_LOST = "remote_lost"
     CANCEL_REQUESTED = "cancel_requested"
     CANCEL_CONFIRMED = "cancel_confirmed"
+    #: A later answer of fal names other files of the same render.
+    OUTPUT_CHANGED = "output_changed"
     ARTIFACTS_SAVED = "artifacts_saved"
     ARTIFACT_LOST = "artifact_lost"
     ARTIFACT_MISSING = "artifact_missing"
@@ -70,9 +72,11 @@ TRANSITIONS: dict[tuple[State | None, Event], State] = {
     (State.SUBMITTED, Event.REMOTE_FAILED): State.FAILED,
     (State.SUBMITTED, Event.REMOTE_LOST): State.IN_DOUBT,
     (State.SUBMITTED, Event.CANCEL_CONFIRMED): State.CANCELLED,
+    (State.RENDERED, Event.OUTPUT_CHANGED): State.RENDERED,
     (State.RENDERED, Event.ARTIFACTS_SAVED): State.SUCCEEDED,
     (State.RENDERED, Event.ARTIFACT_LOST): State.FAILED,
     (State.RENDERED, Event.COST_LEARNT): State.RENDERED,
+    (State.SUCCEEDED, Event.OUTPUT_CHANGED): State.SUCCEEDED,
     (State.SUCCEEDED, Event.ARTIFACT_MISSING): State.RENDERED,
     (State.SUCCEEDED, Event.COST_LEARNT): State.SUCCEEDED,
     (State.SUCCEEDED, Event.FILE_ADOPTED): State.SUCCEEDED,

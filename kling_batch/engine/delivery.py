@@ -29,6 +29,7 @@ from kling_batch.engine.context import RunContext
 from kling_batch.engine.file_fetch import FileFetch, token_of
 from kling_batch.engine.file_put import FilePut
 from kling_batch.engine.name_locks import NameLocks
+from kling_batch.engine.output_again import OutputAgain
 from kling_batch.fal.responses import files_in
 from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Placed
@@ -62,7 +63,8 @@ class Delivery:
     def __init__(self, context: RunContext) -> None:
         """One a run."""
         self._context = context
-        self._fetch = FileFetch(context)
+        self._again = OutputAgain(context)
+        self._fetch = FileFetch(context, self._again)
         self._run = context.worker.run
         self._names = NameLocks()
         self._put = FilePut(context)
@@ -85,6 +87,11 @@ class Delivery:
 
     async def _delivered(self, attempt: Attempt, job: Job) -> State | Undelivered:
         files = files_in(attempt.output)
+        if not files and self._context.media(attempt.endpoint):
+            if await self._again.file(attempt.id, 0) is None:
+                return Undelivered("fal's answer about it names no file")
+            attempt = self._context.ledger.attempt(attempt.id)
+            files = files_in(attempt.output)
         if not files:
             target = self._context.store.prepare(job.batch, job.output_path(0, ".json"))
             document = await self._run(self._document, attempt, target)
@@ -94,6 +101,7 @@ class Delivery:
         results = await self._fetch_all(attempt, job, files, present)
         for file in present.values():
             await self._write_sidecar(attempt, job, file)  # a crash may have come before it
+        files = self._outputs(attempt.id)
         complete = not results.pending
         await self._publish_all(attempt, job, results.fetched, files, complete=complete)
         if not complete:
@@ -106,9 +114,10 @@ class Delivery:
         self, attempt: Attempt, job: Job, files: Sequence[RemoteFile], present: Collection[int]
     ) -> _FetchResults:
         results = _FetchResults()
-        for index, file in enumerate(files):
+        for index in range(len(files)):
             if index in present:
                 continue
+            file = self._outputs(attempt.id)[index]
             final = self._context.store.prepare(job.batch, job.output_path(index, ".part"))
             match await self._fetch.fetch(attempt, job, index, file, final):
                 case Fetched() as fetched:
@@ -122,6 +131,10 @@ class Delivery:
                 case Unfetched(reason):
                     results.pending = reason
         return results
+
+    def _outputs(self, attempt_id: int) -> tuple[RemoteFile, ...]:
+        """The files of a render by fal's latest answer, which may have changed meanwhile."""
+        return files_in(self._context.ledger.attempt(attempt_id).output)
 
     async def _present(self, attempt_id: int) -> dict[int, File]:
         """The outputs of the attempt that are on the disk, unchanged, by index."""
@@ -322,13 +335,13 @@ class Delivery:
         self._context.store.make_folder(final)
         outcome: Fetched | Gone | Unfetched
         if remote:
-            url = remote[file.index].url
             outcome = await self._fetch.fetch(attempt, job, file.index, remote[file.index], final)
         else:
-            url, outcome = "", await self._run(self._document, attempt, final)
+            outcome = await self._run(self._document, attempt, final)
         if not isinstance(outcome, Fetched):
             return Undelivered(outcome.reason)
         fetched = outcome
+        url = self._outputs(attempt.id)[file.index].url if remote else ""
 
         async def publish() -> None:
             placed = await self._publish(

@@ -12,18 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import anyio
 
-from kling_batch.catalog.registry import by_id, examine
 from kling_batch.core.jobs import (
     JSON,
     Job,
     JobKey,
     LocalFile,
     OutputOf,
-    canonical_json,
     local_files,
     parents,
     substitute,
@@ -34,7 +32,8 @@ from kling_batch.core.quantities import format_time, parse_foreign_time, parse_t
 from kling_batch.core.recovery import Recovery
 from kling_batch.core.urls import host_of
 from kling_batch.engine.context import Queue
-from kling_batch.engine.matching import SKEW, UnconfirmedSubmission, comparable, match
+from kling_batch.engine.listed_inputs import Pool, Reference, url_pairs
+from kling_batch.engine.matching import SKEW, UnconfirmedSubmission, match
 from kling_batch.engine.values import documents, value_of
 from kling_batch.fal.responses import files_in, first_detail
 from kling_batch.ledger.reader import Reader
@@ -43,11 +42,12 @@ from kling_batch.output.download import Fetcher
 #: Reads of a list that fails, and seconds between them: a run must begin in the end.
 LIST_TRIES = 3
 LIST_PAUSE = 0.5
+CUT_OFF = (
+    "fal's request list was read only in part; "
+    "what another ledger has paid for may not have been found"
+)
 #: Where fal keeps uploads and outputs; nothing is downloaded from elsewhere to be compared.
 FILE_HOST = "fal.media"
-_HOLE = "\0url"
-
-_Reference: TypeAlias = LocalFile | OutputOf
 
 
 class Output(NamedTuple):
@@ -151,7 +151,8 @@ class ListedRenders:
         self._queue, self._fetcher, self._known = queue, fetcher, known
         self._scratch, self._now = scratch, now
         self._digests: dict[str, str | None] = {}
-        self._search = Search()
+        #: What was found until now.
+        self.search = Search()
 
     async def find(self, wanted: Sequence[Job], reuse: Mapping[str, float]) -> Search:
         """Find a request for each job, parents before children; each serves one job.
@@ -160,20 +161,28 @@ class ListedRenders:
             wanted: jobs that would be paid for.
             reuse: by batch, how many seconds back a request may have been sent.
         """
-        by_endpoint: dict[str, list[Job]] = {}
+        longest: dict[str, float] = {}
         for job in wanted:
-            by_endpoint.setdefault(job.endpoint, []).append(job)
-        pools: dict[str, _Pool] = {}
-        for endpoint, jobs in by_endpoint.items():
-            longest = max(reuse[job.batch] for job in jobs)
-            listing = await self._listed(endpoint, self._now() - timedelta(seconds=longest))
-            if listing is None:
-                break  # said; what one list refuses, the others refuse as well
-            pools[endpoint] = _Pool(endpoint, self._usable(endpoint, listing))
+            longest[job.endpoint] = max(reuse[job.batch], longest.get(job.endpoint, 0.0))
+        pools: dict[str, Pool | None] = {}
         for job in wanted:
-            if (pool := pools.get(job.endpoint)) is not None:
+            if job.endpoint not in pools:
+                if None in pools.values():
+                    continue  # said; what one list refuses, the others refuse as well
+                since = self._now() - timedelta(seconds=longest[job.endpoint])
+                pools[job.endpoint] = await self._pool(job.endpoint, since)
+            if (pool := pools[job.endpoint]) is not None:
                 await self._claim(job, pool, self._now() - timedelta(seconds=reuse[job.batch]))
-        return self._search
+        return self.search
+
+    async def _pool(self, endpoint: str, since: datetime) -> Pool | None:
+        """What of an endpoint's list can be collected; None where it cannot be had."""
+        listing = await self._listed(endpoint, since)
+        if listing is None:
+            return None
+        if not listing.complete:
+            self._say(CUT_OFF)
+        return Pool(endpoint, self._usable(endpoint, listing))
 
     async def _listed(self, endpoint: str, since: datetime) -> Listing | None:
         """The list, or None where it cannot be had, which is said once."""
@@ -186,25 +195,31 @@ class ListedRenders:
                 return outcome
             refused = isinstance(outcome, ListForbidden)
             reason = outcome.reason if refused else f"fal's list cannot be read: {outcome.reason}"
-        self._search.notices.append(
-            f"{reason}; what another ledger has paid for is not looked for there"
-        )
+        self._say(f"{reason}; what another ledger has paid for is not looked for there")
         return None
 
+    def _say(self, notice: str) -> None:
+        """Once, whatever number of lists it is about."""
+        if notice not in self.search.notices:
+            self.search.notices.append(notice)
+
     def _usable(self, endpoint: str, listing: Listing) -> list[Listed]:
-        """The requests that can be collected and that nobody owns, oldest first."""
+        """The requests that can be collected and that nobody owns, oldest first.
+
+        Those that have ended without output come last: fal's queue may have it.
+        """
         ended = [item for item in listing.items if item.status_code is not None]
         if ended and all(item.payload is None for item in listing.items):
-            notice = "fal stores no payloads for this key, so what was paid for is not found there"
-            if notice not in self._search.notices:
-                self._search.notices.append(notice)
+            self._say(
+                "fal stores no payloads for this key, so what was paid for is not found there"
+            )
         owned = self._known.claimed | self._in_doubt(endpoint, listing)
         usable = [
             item
             for item in listing.items
             if item.request_id not in owned and isinstance(item.payload, Mapping) and _good(item)
         ]
-        return sorted(usable, key=lambda item: (item.sent_at, item.request_id))
+        return sorted(usable, key=lambda i: (_is_empty(i), i.sent_at, i.request_id))
 
     def _in_doubt(self, endpoint: str, listing: Listing) -> set[str]:
         """Requests that belong to submissions in doubt, which look for them first."""
@@ -216,15 +231,16 @@ class ListedRenders:
 
     # -- one job -------------------------------------------------------------------------------
 
-    async def _claim(self, job: Job, pool: _Pool, oldest: datetime) -> None:
+    async def _claim(self, job: Job, pool: Pool, oldest: datetime) -> None:
         job = self._with_values(job)
-        for candidate in pool.candidates(job):
+        arguments = pool.arguments_of(job)
+        for candidate in pool.candidates(arguments):
             sent = parse_foreign_time(candidate.sent_at)
             if sent is not None and sent < oldest:
                 continue
-            pairs = _pairs(job.arguments, pool.canonical(candidate))
+            pairs = url_pairs(arguments, pool.payload_of(candidate))
             if pairs is not None and await self._same_inputs(pairs):
-                pool.take(job, candidate)
+                pool.take(candidate)
                 since = format_time(sent) if sent is not None else ""
                 found = Recovery(
                     request_id=candidate.request_id,
@@ -234,7 +250,7 @@ class ListedRenders:
                     output=candidate.output,
                     listed=True,
                 )
-                self._search.found[job.key] = found
+                self.search.found[job.key] = found
                 self._known.add(job, found)
                 return
 
@@ -250,7 +266,7 @@ class ListedRenders:
         }
         return job._replace(arguments=substitute(job.arguments, whole))
 
-    async def _same_inputs(self, pairs: Sequence[tuple[_Reference, str]]) -> bool:
+    async def _same_inputs(self, pairs: Sequence[tuple[Reference, str]]) -> bool:
         for reference, url in pairs:
             if isinstance(reference, LocalFile):
                 same = await self._is_upload_of(reference, url)
@@ -287,80 +303,15 @@ class ListedRenders:
         return self._digests[url]
 
 
-class _Pool:
-    """Listed requests of one endpoint that nobody owns, by everything in them but their URLs."""
-
-    def __init__(self, endpoint: str, listed: Sequence[Listed]) -> None:
-        self._canonical = {each.request_id: _filled_in(endpoint, each.payload) for each in listed}
-        self._by_outline: dict[str, list[Listed]] = {}
-        for each in listed:
-            outline = comparable(_outline(self._canonical[each.request_id]))
-            self._by_outline.setdefault(outline, []).append(each)
-
-    def canonical(self, listed: Listed) -> JSON:
-        """Its payload with fal's defaults filled in."""
-        return self._canonical[listed.request_id]
-
-    def candidates(self, job: Job) -> tuple[Listed, ...]:
-        """Requests that differ from the job at most in their URLs, oldest first."""
-        if not self._by_outline:
-            return ()
-        return tuple(self._by_outline.get(comparable(_outline(job.arguments)), ()))
-
-    def take(self, job: Job, listed: Listed) -> None:
-        """It belongs to a job from now on."""
-        self._by_outline[comparable(_outline(job.arguments))].remove(listed)
-
-
 def _good(item: Listed) -> bool:
-    """Whether the request may still give files: it renders, or it has ended well with output."""
+    """Whether the request may still give files: it renders, or it has ended well.
+
+    Output that is not listed may be in fal's queue, and is paid for.
+    """
     if item.status_code is None:
         return True
-    return item.status_code < 400 and item.output is not None and not first_detail(item.output)
+    return item.status_code < 400 and not first_detail(item.output)
 
 
-def _filled_in(endpoint_id: str, payload: JSON) -> JSON:
-    """A payload as the key of a job has it: fal's defaults filled in, spellings unified."""
-    endpoint = by_id(endpoint_id)
-    if endpoint is None:
-        return payload
-    found, problems = examine(endpoint, payload, through=tuple(payload))
-    # What the catalogue cannot read is compared as it stands.
-    return {**endpoint.defaults, **payload} if problems.errors else found
-
-
-def _outline(value: JSON) -> JSON:
-    """The same with a placeholder for everything that may be an address of a file."""
-    if isinstance(value, LocalFile | OutputOf) or _is_address(value):
-        return _HOLE
-    if isinstance(value, Mapping):
-        return {name: _outline(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_outline(item) for item in value]
-    return value
-
-
-def _is_address(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(("https://", "http://", "data:"))
-
-
-def _pairs(ours: JSON, theirs: JSON) -> list[tuple[_Reference, str]] | None:
-    """Our references with the URLs in their places; None where anything else differs."""
-    if isinstance(ours, LocalFile | OutputOf):
-        return [(ours, theirs)] if isinstance(theirs, str) else None
-    if isinstance(ours, Mapping):
-        names = [name for name, value in ours.items() if value is not None]
-        nested = [(ours[name], theirs.get(name)) for name in names]
-    elif isinstance(ours, list | tuple):
-        nested = list(zip(ours, theirs, strict=True))
-    else:
-        # A newly signed URL is the same input.
-        same = not _is_address(ours) or canonical_json(ours) == canonical_json(theirs)
-        return [] if same else None
-    pairs: list[tuple[_Reference, str]] = []
-    for mine, other in nested:
-        inner = _pairs(mine, other)
-        if inner is None:
-            return None
-        pairs += inner
-    return pairs
+def _is_empty(item: Listed) -> bool:
+    return item.status_code is not None and item.output is None

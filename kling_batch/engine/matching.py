@@ -59,6 +59,22 @@ def _plain(value: JSON) -> JSON:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def contradicts(listed: JSON, ours: JSON) -> bool:
+    """Whether two inputs cannot be of one request, because a value that both have differs.
+
+    Values that fal has filled in or left out, 5 for "5", and what was sent inline say nothing.
+    """
+    if not isinstance(listed, Mapping) or not isinstance(ours, Mapping):
+        return False
+    theirs, own = _plain(listed), _plain(ours)
+    both = ((_spelled(theirs[name]), _spelled(own[name])) for name in theirs.keys() & own.keys())
+    return any(their != our for their, our in both if "data:" not in their + our)
+
+
+def _spelled(value: JSON) -> str:
+    return canonical_json(value).strip('"')
+
+
 def match(
     submissions: Sequence[UnconfirmedSubmission],
     listed: Iterable[Listed],

@@ -6,7 +6,7 @@ doubt until a person decides: silence of a list is no proof. Must not submit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,14 +25,23 @@ from kling_batch.core.outcomes import (
     Unread,
 )
 from kling_batch.core.quantities import format_time, parse_time
+from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
-from kling_batch.engine.matching import SKEW, UnconfirmedSubmission, comparable, match
+from kling_batch.engine.matching import (
+    SKEW,
+    UnconfirmedSubmission,
+    comparable,
+    contradicts,
+    match,
+)
 from kling_batch.engine.remote_clock import RemoteClock
 from kling_batch.ledger.commands import command_on
+from kling_batch.ledger.names import by_key
 from kling_batch.planning.plan import PlannedJob
 
 NO_TRACE = "no trace in fal's request list yet"
+CUT_OFF = "no trace in the part of fal's request list that could be read"
 #: Refusals of the list in a row before it is not asked any more.
 REFUSALS = 3
 #: Seconds of listings without any payload before fal counts as storing none: single requests may
@@ -85,6 +94,8 @@ class Reconciler:
         self._forbidden = ""
         self._refusals = 0
         self._surplus: set[str] = set()
+        #: Requests of ours whose listed input was compared with what was sent.
+        self._compared: set[str] = set()
         self._clock = RemoteClock(context)
         #: Since when all finished requests have been listed without payload.
         self._no_payload_since: float | None = None
@@ -155,7 +166,7 @@ class Reconciler:
                 self._forbid("fal stores no payloads for this key")
             case Listing(items):
                 self._refusals = 0
-                self._claim(endpoint, items)
+                self._claim(endpoint, items, NO_TRACE if listing.complete else CUT_OFF)
             case ListForbidden(reason):
                 # Once or twice may be a blip of the gateway (docs/fal-api.md#account-lock), like
                 # any refused read.
@@ -220,19 +231,26 @@ class Reconciler:
     def _of(self, endpoint: str) -> list[_Lookup]:
         return [item for item in self._lookups.values() if item.submission.endpoint == endpoint]
 
-    def _claim(self, endpoint: str, items: tuple[Listed, ...]) -> None:
-        """Adopt what the list shows; no await between reading the ledger and writing it."""
+    def _claim(self, endpoint: str, items: tuple[Listed, ...], otherwise: str) -> None:
+        """Adopt what the list shows; no await between reading the ledger and writing it.
+
+        `otherwise`: what it says about a submission that is not in it.
+        """
         ledger = self._context.ledger
         lookups = self._of(endpoint)
         for lookup in lookups:
-            lookup.reason = NO_TRACE
+            lookup.reason = otherwise
             if self._clocks_differ(lookup):
-                lookup.reason = f"{NO_TRACE}; this machine's clock differs, or differed, from fal's"
+                lookup.reason = (
+                    f"{otherwise}; this machine's clock differs, or differed, from fal's"
+                )
+        claimed = ledger.request_ids()
+        self._compare(items, claimed)
         in_flight = {comparable(a.payload) for a in ledger.attempts_in(State.SUBMITTING)}
         matches = match(
             [lookup.submission._replace(intended_at=self._sent(lookup)) for lookup in lookups],
             items,
-            claimed=ledger.request_ids(),
+            claimed=claimed,
             defaults=_defaults(endpoint),
             in_flight=in_flight,
             fresh={n.submission.attempt_id for n in lookups if self._age(n) < FRESH_SECONDS},
@@ -249,6 +267,34 @@ class Reconciler:
                 f"fal also accepted request {request_id} with the same payload, and no job of this "
                 "ledger owns it: another program's, or a charge without a file"
             )
+
+    def _compare(self, items: tuple[Listed, ...], claimed: Collection[str]) -> None:
+        """Tell of requests that fal has given to another job than the one that paid for them."""
+        for item in items:
+            if item.request_id not in claimed or item.request_id in self._compared:
+                continue
+            owner = self._context.ledger.owner_of(item.request_id)
+            if item.payload is None or owner is None:
+                continue  # its input may be listed later
+            self._compared.add(item.request_id)
+            if contradicts(item.payload, owner.payload):
+                self._warn_of_swapped(item.request_id, owner, items, claimed)
+
+    def _warn_of_swapped(
+        self, request_id: str, owner: Attempt, items: tuple[Listed, ...], claimed: Collection[str]
+    ) -> None:
+        ledger, sent = self._context.ledger, comparable(owner.payload)
+        name = by_key(ledger, owner.job_key).label
+        own = (
+            f"; request {each.request_id} has its input, was paid for as well, and no job owns it"
+            for each in items
+            if each.request_id not in claimed and comparable(each.payload) == sent
+        )
+        self._warn(
+            f"fal lists request {request_id} with another input than {name} has sent, which it was "
+            f"given to: its file may be another job's render{next(own, '')}; "
+            f"see: {command_on(ledger.path, 'show', name)}"
+        )
 
     def _expire(self) -> None:
         """Hold what is older than `doubt_wait`."""

@@ -29,8 +29,9 @@ from kling_batch.core.records import Attempt
 from kling_batch.engine import pacing
 from kling_batch.engine.context import RunContext
 from kling_batch.fal.classify import CANCELLED, REMOVED, verdict_of_listed, verdict_of_status
-from kling_batch.fal.responses import files_in, first_detail
+from kling_batch.fal.responses import files_in, first_detail, is_error
 
+CUT_OFF = "the request list could not be read to its end"
 #: Reads of the list before it counts as not knowing the request.
 LIST_READS = 5
 
@@ -89,11 +90,12 @@ class RequestLookup:
             )
             listing = await self._context.reads.read(ask)
             match listing:
-                case Listing(items):
+                case Listing(items, complete=complete):
                     mine = [i for i in items if i.request_id == attempt.handle.request_id]
                     if mine:
                         return mine[0]
-                    answer = None
+                    # What was not read to its end does not prove that it is not there.
+                    answer = None if complete else Unread(CUT_OFF)
                 case ListForbidden() | Unread():
                     answer = listing
             await anyio.sleep(pacing.READ.delay(n, self._context.rng))
@@ -106,7 +108,7 @@ def _verdict(entry: ListEntry, finished: Finished, *, media: bool) -> Rendered |
         if (entry.status_code or 0) >= 400 or first_detail(entry.output):
             return Failed(verdict_of_listed(entry))
         files = files_in(entry.output)
-        if files or (entry.output is not None and not media):
+        if files or not (media or entry.output is None or is_error(entry.output)):
             return Rendered(output=entry.output, files=files)
     if finished.error or finished.error_type:
         return Failed(verdict_of_status(finished))

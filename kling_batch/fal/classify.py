@@ -38,6 +38,7 @@ from kling_batch.fal.responses import (
     files_in,
     first_detail,
     inference_seconds,
+    is_error,
     loc_of,
     message_of,
     queue_position,
@@ -213,7 +214,7 @@ def classify_result(
     units = billable_units(answer)
     if answer.status == 200 and body is not None:
         files = files_in(body)
-        if files or not media:
+        if files or not (media or is_error(body)):
             return Rendered(output=body, files=files, billable_units=units)
         if first_detail(body):
             return Failed(_verdict(answer, body, finished, units), units)

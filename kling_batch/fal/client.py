@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,7 +27,6 @@ from kling_batch.core.outcomes import (
     FailureKind,
     Finished,
     Handle,
-    Listed,
     ListForbidden,
     Listing,
     ListOutcome,
@@ -55,14 +53,19 @@ from kling_batch.fal.credentials import (
     redact_bytes,
     secrets_of,
 )
+from kling_batch.fal.platform_lists import (
+    MOST_BILLING_PAGES,
+    MOST_PAGES,
+    Keep,
+    ListedItems,
+    Pages,
+    pages_of,
+)
 from kling_batch.fal.request_headers import START_TIMEOUT, TAGS, refuses_tags, tags_header
 from kling_batch.fal.responses import (
     Answer,
     billing_events,
     bills,
-    http_status,
-    rows_of,
-    sent_at,
     unit_prices,
 )
 from kling_batch.wire.headers import Authorized
@@ -83,17 +86,6 @@ READ_PATIENCE = 180.0
 
 #: No status or result is larger; an endless body must not fill the memory.
 MAX_BODY = 64 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Pages:
-    """Answers of a platform list, page by page."""
-
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    #: fal's own clock at its first answer, or None where it did not say.
-    asked_at: datetime | None = None
-    #: False where it had no end, or its pages repeated.
-    complete: bool = False
 
 
 class FalQueue:
@@ -195,44 +187,28 @@ class FalQueue:
 
         Source: docs/fal-api.md#request-list. Pages are numbered, so new arrivals may shift them; an
         item seen twice is kept once. A list whose pages repeat or do not end is marked incomplete.
+        What is of another endpoint, or older, is left out, also where fal does not filter by it.
         """
         parameters: dict[str, str] = {"endpoint_id": endpoint, "expand": "payloads", "limit": "100"}
         parameters |= {"request_id": request_id} if request_id else {"start": since}
-        pages = await self._pages("models/requests/by-endpoint", parameters)
+        listed = ListedItems(endpoint, since=since, request_id=request_id)
+        pages = await self._pages(
+            "models/requests/by-endpoint", parameters, listed.keep, MOST_PAGES
+        )
         if isinstance(pages, Unread):
             return pages
         if isinstance(pages, Answer):
             if pages.status in (401, 403):
                 return ListForbidden("this key may not read the request list")
             return unread(pages)
-        found: dict[str, Listed] = {}
-        for body in pages.bodies:
-            for item in _items(body):
-                found.setdefault(item.request_id, item)
-        return Listing(tuple(found.values()), pages.asked_at, complete=pages.complete)
+        return Listing(listed.items, pages.asked_at, complete=pages.complete)
 
-    async def _pages(self, path: str, parameters: dict[str, str]) -> _Pages | Answer | Unread:
-        """Every page of a platform list; or what came instead of one of them."""
-        pages = _Pages()
-        cursors: set[str] = set()
-        for _page in range(200):
-            answer = await self._read("GET", f"{PLATFORM_URL}/{path}", params=parameters)
-            if isinstance(answer, Unread):
-                return answer
-            body = answer.json()
-            if answer.status != 200 or not isinstance(body, dict):
-                return answer
-            pages.asked_at = pages.asked_at or sent_at(answer)
-            pages.bodies.append(body)
-            cursor = str(body.get("next_cursor") or "")
-            if not cursor or body.get("has_more") is False:
-                pages.complete = True
-                break
-            if cursor in cursors:
-                break
-            cursors.add(cursor)
-            parameters = parameters | {"cursor": cursor}
-        return pages
+    async def _pages(
+        self, path: str, parameters: dict[str, str], keep: Keep, most: int
+    ) -> Pages | Answer | Unread:
+        return await pages_of(
+            partial(self._read, "GET", f"{PLATFORM_URL}/{path}"), parameters, keep, most
+        )
 
     async def prices(self, endpoints: list[str]) -> Mapping[str, tuple[float, str]] | Unread:
         """Unit price in USD and unit per endpoint (docs/fal-api.md#pricing).
@@ -257,31 +233,41 @@ class FalQueue:
         ninety.
         """
         parameters = {"request_id": ",".join(request_ids), "start": since, "limit": "1000"}
-        pages = await self._pages("models/billing-events", parameters)
-        if isinstance(pages, Unread):
-            return pages
-        if isinstance(pages, Answer):
-            return unread(pages)
-        if not pages.complete:
-            return Unread("the list of billing events has no end")  # bills may be missing
-        return bills(pages.bodies)
+        pages = await self._billing_pages(parameters)
+        return pages if isinstance(pages, Unread) else bills(pages[0])
 
     async def billing_events(self, *, since: str) -> BillingEvents | Unread:
         """Every billing event of the account since a moment; needs an admin key.
 
         Source: docs/fal-api.md#billing-events.
         """
-        pages = await self._pages("models/billing-events", {"start": since, "limit": "1000"})
+        pages = await self._billing_pages({"start": since, "limit": "1000"})
+        if isinstance(pages, Unread):
+            return pages
+        bodies, asked_at = pages
+        events = billing_events(bodies)
+        if events is None:
+            return Unread("a billing event has no amount")  # a sum without it would be too small
+        return BillingEvents(events, asked_at)
+
+    async def _billing_pages(
+        self, parameters: dict[str, str]
+    ) -> tuple[list[dict[str, Any]], datetime | None] | Unread:
+        """Every page of billing events, and fal's clock at the first."""
+        bodies: list[dict[str, Any]] = []
+
+        def keep(body: dict[str, Any]) -> bool:
+            bodies.append(body)
+            return True  # events have no ids, and equal ones may be two
+
+        pages = await self._pages("models/billing-events", parameters, keep, MOST_BILLING_PAGES)
         if isinstance(pages, Unread):
             return pages
         if isinstance(pages, Answer):
             return unread(pages)
         if not pages.complete:
-            return Unread("the list of billing events has no end")
-        events = billing_events(pages.bodies)
-        if events is None:
-            return Unread("a billing event has no amount")  # a sum without it would be too small
-        return BillingEvents(events, pages.asked_at)
+            return Unread("the list of billing events has no end")  # bills may be missing
+        return bodies, pages.asked_at
 
     async def _read(
         self, method: str, url: str, params: Mapping[str, str] | None = None
@@ -328,21 +314,6 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 def _written(payload: JSON) -> bytes:
     """The body of a request. Raises `ValueError` or `TypeError` for what is no JSON."""
     return _encode(payload).encode()
-
-
-def _items(body: dict[str, Any]) -> list[Listed]:
-    return [
-        Listed(
-            request_id=str(row["request_id"]),
-            endpoint=str(row.get("endpoint_id", "")),
-            sent_at=str(row.get("sent_at") or row.get("started_at") or ""),
-            payload=row.get("json_input"),
-            output=row.get("json_output"),
-            status_code=http_status(row.get("status_code")),
-        )
-        for row in rows_of(body)
-        if row.get("request_id")
-    ]
 
 
 class Connection(NamedTuple):

@@ -242,8 +242,22 @@ def _collect(value: JSON, found: list[RemoteFile], depth: int) -> None:
             )
             return
         for name, item in value.items():
-            if name != "detail":  # an error's; it may hold the input, or a page of fal's manual
+            if name not in _ERRORS:  # they may hold the input, or a page of fal's manual
                 _collect(item, found, depth + 1)
+
+
+#: Where an answer tells of an error, and what stands beside it.
+_ERRORS = ("detail", "error")
+_BESIDE_ERRORS = frozenset({*_ERRORS, "error_type", "message", "request_id", "status"})
+
+
+def is_error(body: JSON) -> bool:
+    """Whether an answer tells of an error and holds nothing else: no output of any endpoint."""
+    return (
+        isinstance(body, dict)
+        and any(body.get(name) for name in _ERRORS)
+        and _BESIDE_ERRORS.issuperset(body)
+    )
 
 
 def _is_file(url: str) -> bool:

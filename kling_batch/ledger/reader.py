@@ -269,6 +269,11 @@ class Reader:
         """Whether an attempt has this request."""
         return any(self._rows("select 1 from attempts where request_id = ?", [request_id]))
 
+    def owner_of(self, request_id: str) -> Attempt | None:
+        """The attempt that owns a request at fal, if one does."""
+        sql = "select * from attempts where request_id = ?"
+        return next(self._values(attempt_of, sql, [request_id]), None)
+
     def delivered(self, path: str) -> bool:
         """Whether a job that has succeeded has a file under this path."""
         sql = (

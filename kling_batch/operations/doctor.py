@@ -53,6 +53,9 @@ def _billing_events(answer: BillingEvents | Unread) -> Check:
 
 def _request_list(answer: Listing | ListForbidden | Unread) -> Check:
     match answer:
+        case Listing(complete=False):
+            message = "not readable to its end: lost submissions may need `resolve`"
+            return Check("request list", False, message, ExitCode.SOME_FAILED)
         case Listing():
             return Check("request list", True, "readable: lost submissions are found by themselves")
         case ListForbidden(reason):

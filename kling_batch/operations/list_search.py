@@ -25,8 +25,14 @@ from kling_batch.operations.services import emulator_state, now
 from kling_batch.output.download import Downloader
 from kling_batch.settings import Settings
 
-#: Seconds for the whole search; then the run goes on without it.
+#: Seconds for the whole search, and for each job that is looked for, since the list may be as long
+#: as the manifest; then the run goes on with what was found.
 PATIENCE = 300.0
+PATIENCE_EACH = 0.02
+TOO_LONG = (
+    "fal's request list takes too long and was read only in part; "
+    "what another ledger has paid for may not have been found"
+)
 
 
 def authorization_for(settings: Settings) -> str | None:
@@ -77,9 +83,13 @@ async def _ask(
     reuse: Mapping[str, float],
     connecting: Callable[[], AbstractAsyncContextManager[Connection]],
 ) -> Search:
-    with anyio.move_on_after(PATIENCE), tempfile.TemporaryDirectory() as scratch:
+    found = Search()
+    patience = PATIENCE + PATIENCE_EACH * len(wanted)
+    with anyio.move_on_after(patience), tempfile.TemporaryDirectory() as scratch:
         async with connecting() as fal:
             fetcher = Downloader(fal.files)
             renders = ListedRenders(fal.queue, fetcher, known, Path(scratch), now)
+            found = renders.search
             return await renders.find(wanted, reuse)
-    return Search(notices=["fal's request list takes too long; the run goes on without it"])
+    found.notices.append(TOO_LONG)
+    return found

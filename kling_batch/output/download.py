@@ -23,6 +23,7 @@ from kling_batch.core.text import with_certificate_hint
 from kling_batch.output.files import SPARE
 from kling_batch.output.filetype import FileBytes, Kind, looks_like_page, sniff, whole
 from kling_batch.output.part_file import BLOCK, PartFile
+from kling_batch.output.part_origin import PartOrigins, validator
 from kling_batch.output.worker import FileWorker, InLoop
 from kling_batch.wire.protocol import AddressError, Reply, Request, Wire, WireError
 
@@ -91,11 +92,14 @@ class Downloader:
         self._wire = wire
         self._worker = worker or InLoop()
         self._room = Room()
+        self._origins = PartOrigins()
         #: Digests of complete downloads that do not look like what fal's result describes.
         self._doubted: dict[Path, str] = {}
 
     async def fetch(self, file: RemoteFile, temporary: Path) -> FetchOutcome:
         """One try; what is already at `temporary` is continued by a Range request.
+
+        Only of the same content: where another one lies there by now, it begins anew.
 
         Returns:
             `Fetched` with size, digest and format checked and the file synced; `Gone` on 404 and
@@ -114,6 +118,7 @@ class Downloader:
         except Broken as error:
             if error.restart:
                 part.discard()
+                self._origins.over(temporary)
             return Unfetched(str(error), outage=error.outage)
         except AddressError:
             return Unfetched("fal gave an unusable file address")
@@ -122,6 +127,7 @@ class Downloader:
         finally:
             self._room.release(temporary)
             part.close()
+            self._origins.broken_off(temporary)
 
     def _unpack(self, uri: str, part: PartFile) -> None:
         data = _data_of(uri)
@@ -132,7 +138,10 @@ class Downloader:
     async def _stream(self, file: RemoteFile, part: PartFile, have: int) -> Gone | None:
         if not file.url.startswith("https://"):
             raise Broken("fal gave a file address that is not https; not fetched")
+        origin = self._origins.of(part.path) if have else ""
         headers = {"Range": f"bytes={have}-"} if have else {}
+        if origin:
+            headers["If-Range"] = origin
         async with self._wire.send(Request("GET", file.url, headers, raw=True)) as answer:
             if answer.status in (404, 410):
                 return Gone(f"HTTP {answer.status}: the file is gone from fal's storage")
@@ -144,6 +153,10 @@ class Downloader:
             if answer.status not in (200, 206):
                 raise Broken(f"HTTP {answer.status} from the file server", outage=True)
             start = _start(answer, have)
+            if start == 0:
+                self._origins.begin(part.path, answer.headers)
+            elif _differs(answer, origin):
+                raise Broken("the rest may be of another file; from its start", restart=True)
             total = _total(answer, start)
             sizes = Sizes(total, file.size)
             part.begin(start)
@@ -218,6 +231,7 @@ class Downloader:
         # Durable before it gets its name: a final name never shows half a file.
         part.sync()
         part.close()  # here, not in the loop
+        self._origins.over(part.path)
         named = file.content_type or "application/octet-stream"
         ext, content_type = kind or (_named_ext(file), named)
         return Fetched(
@@ -249,6 +263,16 @@ def _start(answer: Reply, have: int) -> int:
     if not stated.startswith(f"bytes {have}-"):
         raise Broken(f"asked for bytes from {have}, got {stated or 'no range'}", restart=True)
     return have
+
+
+def _differs(answer: Reply, origin: str | None) -> bool:
+    """Whether the rest may be of another content than the first bytes, whose origin it is.
+
+    A server may ignore `If-Range`. Where it tells contents apart and it is not known what the first
+    bytes are of, they may be anything; where it tells nothing, there is nothing to go by.
+    """
+    theirs = validator(answer.headers)
+    return theirs != "" and origin not in ("", theirs)
 
 
 def _total(answer: Reply, start: int) -> int | None:

@@ -55,6 +55,7 @@ _EVENTS: dict[str, str] = {
     "remote_lost": "fal no longer knows it: {reason}",
     "cancel_requested": "cancellation asked, fal says {answer}",
     "cancel_confirmed": "cancelled: {message}",
+    "output_changed": "fal names other files for it",
     "artifacts_saved": "saved {paths}",
     "artifact_lost": "{message}",
     "artifact_missing": "{reason}; downloading again",

@@ -26,6 +26,7 @@ from kling_batch.core.locations import ObjectAddress
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile
 from kling_batch.output.download import Downloader
 from kling_batch.output.files import describe_error
+from kling_batch.output.part_origin import remove_part
 from kling_batch.output.store import put as put_into_store
 from kling_batch.output.store_errors import StoreError
 from kling_batch.output.worker import Threads
@@ -146,7 +147,7 @@ async def _fetch(order: FetchOrder, spool: Path) -> Answer:
         outcome = await _download(order, path)
     finally:
         if not isinstance(outcome, Fetched):
-            path.unlink(missing_ok=True)
+            remove_part(path)
     if isinstance(outcome, Fetched):
         return {"fetched": asdict(outcome)}
     if isinstance(outcome, Gone):

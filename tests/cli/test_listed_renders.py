@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -14,6 +16,7 @@ from support.cli import EDITED, MANIFEST, ONE, Workspace
 
 from kling_batch import ExitCode, Options, arun, load
 from kling_batch.emulator import Fault
+from kling_batch.operations import list_search
 
 OTHER = ("--output", "elsewhere")
 VIDEO = "mode: image-to-video, tier: standard, prompt: zoom"
@@ -277,3 +280,139 @@ def test_a_recovered_render_that_fails_is_paid_for_only_where_that_is_agreed(
 
     assert workspace.charges() == [1]
     assert len(workspace.world.books.accepted) == 2
+
+
+# -- lists that are odd ---------------------------------------------------------------------------
+
+
+def listed(*rows: dict[str, Any], **more: Any) -> Fault:
+    return Fault(stage="list", what="status", status=200, body={"items": list(rows), **more})
+
+
+def row(workspace: Workspace, number: int, **more: Any) -> dict[str, Any]:
+    """A request as the list shows it."""
+    request = workspace.world.books.accepted[number]
+    return {
+        "request_id": request.request_id,
+        "endpoint_id": request.endpoint,
+        "sent_at": datetime.fromtimestamp(request.accepted_at, UTC).isoformat(),
+        "status_code": 200,
+        "json_input": request.payload,
+        "json_output": None,
+        **more,
+    }
+
+
+def test_a_list_that_was_read_in_part_is_used_and_that_is_said_once(workspace: Workspace) -> None:
+    clip = "  - {id: clip, mode: text-to-video, prompt: waves}\n"
+    workspace.put(MANIFEST + clip)
+    workspace.run()
+    workspace.world.faults.add(listed(row(workspace, 0), has_more=True, next_cursor="again"))
+
+    planned = workspace.plan(*OTHER)
+    said = workspace.run(*OTHER)
+
+    warning = "list was read only in part; what another ledger has paid for may not have been found"
+    assert planned.count(warning) == said.count(warning) == 1
+    assert said.count("recovered: ") == 1
+    assert workspace.charges() == [1, 2, 2]
+
+
+def test_a_search_that_takes_too_long_uses_what_it_has_found(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.put(MANIFEST + "  - {id: clip, mode: text-to-video, prompt: waves}\n")
+    workspace.run()
+    workspace.world.faults.add(
+        Fault(stage="list", what="hang", endpoint="*video*", seconds=60.0, times=1)
+    )
+    monkeypatch.setattr(list_search, "PATIENCE", 1.0)
+    monkeypatch.setattr(list_search, "PATIENCE_EACH", 0.0)
+
+    said = workspace.run(*OTHER)
+
+    assert "takes too long" in said
+    assert "may not have been found" in said
+    assert said.count("recovered: ") == 2
+    assert workspace.charges() == [1, 1, 2]
+
+
+def test_output_that_is_not_listed_is_asked_for_in_the_queue(workspace: Workspace) -> None:
+    workspace.run()
+    workspace.world.faults.add(listed(row(workspace, 0), row(workspace, 1)))
+
+    assert workspace.run(*OTHER).count("recovered: ") == 2
+    paid_once(workspace, 2)
+
+
+def test_a_request_with_listed_output_comes_before_one_without(workspace: Workspace) -> None:
+    workspace.put(ONE.replace("the first}", "the first, takes: 2}"))
+    workspace.run()
+    output = {"images": [{"url": "https://v3.fal.media/files/x.png"}]}
+    workspace.world.faults.add(
+        listed(row(workspace, 0), row(workspace, 1, json_output=output)),
+    )
+    workspace.put(ONE)
+
+    document = json.loads(workspace.plan(*OTHER, "--json"))
+
+    second = workspace.world.books.accepted[1].request_id
+    assert [job["request_id"] for job in document["jobs"]] == [second]
+
+
+def test_the_same_input_at_another_endpoint_is_another_render(workspace: Workspace) -> None:
+    """A list that does not filter shows the requests of all endpoints."""
+    workspace.videos("id: clip, prompt: waves, tier: pro", name="workspace")
+    workspace.run()
+    output = {"video": {"url": "https://v3.fal.media/files/x.mp4"}}
+    workspace.world.faults.add(listed(row(workspace, 0, json_output=output)))
+    workspace.videos("id: clip, prompt: waves, tier: standard", name="workspace")
+
+    workspace.run(*OTHER)
+
+    assert [r.endpoint.split("/")[3] for r in workspace.world.books.accepted] == ["pro", "standard"]
+
+
+# -- raw jobs -------------------------------------------------------------------------------------
+
+CLIP = "fal-ai/kling-video/o3/pro/text-to-video"
+PICTURE = "fal-ai/kling-image/o3/text-to-image"
+SQUARE = "version: 1\nname: raw\njobs:\n  - {id: a, mode: text-to-image, prompt: snow}\n"
+
+
+def raw(given: str, endpoint: str = CLIP) -> str:
+    """A manifest with one job that the catalogue does not check."""
+    row = f"{{id: a, endpoint: {endpoint}, price: 1, input: {{{given}}}}}"
+    return f"version: 1\nname: raw\njobs:\n  - {row}\n"
+
+
+def test_a_raw_job_is_found_as_it_was_sent(workspace: Workspace) -> None:
+    workspace.put(raw("prompt: snow, duration: '5'"))
+    workspace.run("--max-cost", "9")
+
+    assert "1 recovered" in workspace.run(*OTHER, "--max-cost", "9")
+    paid_once(workspace, 1)
+
+
+def test_a_raw_job_is_not_given_what_the_catalogue_alone_fills_in(workspace: Workspace) -> None:
+    """fal makes a picture of 16:9 where none is asked for, and this program a square one."""
+    workspace.put(SQUARE)
+    workspace.run()
+    workspace.put(raw("prompt: snow", PICTURE))
+    workspace.run(*OTHER, "--max-cost", "9")
+
+    assert workspace.charges() == [1, 1]
+
+
+def test_a_file_of_a_raw_job_is_compared_by_its_content(workspace: Workspace) -> None:
+    workspace.run()
+    shutil.copy(workspace.folder / "outputs/workspace/text-to-image/one.png", workspace.folder)
+    endpoint = "fal-ai/kling-video/o3/standard/image-to-video"
+    workspace.put(raw("prompt: zoom, image_url: one.png", endpoint))
+    workspace.run("--max-cost", "9")
+
+    workspace.run(*OTHER, "--max-cost", "9")
+    assert workspace.charges() == [1, 1, 1]
+    brighter(workspace.folder / "one.png")
+    workspace.run("--output", "third", "--max-cost", "9")
+    assert workspace.charges() == [1, 1, 1, 1]

@@ -24,7 +24,7 @@ from support.engine import (
 
 from kling_batch.core.jobs import job_key
 from kling_batch.core.lifecycle import State
-from kling_batch.emulator import Fault, Settings, platform_api
+from kling_batch.emulator import Fault, Settings, World, platform_api
 from kling_batch.emulator.inprocess import InProcessTransport
 from kling_batch.engine.engine import Engine
 from kling_batch.ledger.ledger import Ledger
@@ -176,20 +176,40 @@ def test_an_unfinished_request_listed_without_payload_blinds_nobody(tmp_path: Pa
     paid_once(rig, 2)
 
 
+#: A list whose pages repeat.
+CIRCLE = Fault(
+    stage="list",
+    what="status",
+    status=200,
+    body={"items": [], "next_cursor": "again", "has_more": True},
+)
+
+
 def test_a_list_without_end_is_no_proof_that_a_request_is_not_in_it(tmp_path: Path) -> None:
-    circle = Fault(
-        stage="list",
-        what="status",
-        status=200,
-        body={"items": [], "next_cursor": "again", "has_more": True},
-    )
-    rig = Rig(tmp_path, account(), [LOST, circle])
+    rig = Rig(tmp_path, account(), [LOST, CIRCLE])
     jobs = make_jobs(1)
 
-    rig.run(jobs, doubt_wait=120.0)
+    run_result = rig.run(jobs, doubt_wait=120.0)
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     assert len(rig.world.books.posts) == 1
+    reason = run_result.reasons["test", "job-0", 1]
+    assert reason == "no trace in the part of fal's request list that could be read"
+
+
+def test_a_list_without_end_does_not_prove_that_a_request_is_lost(tmp_path: Path) -> None:
+    """Its result is not found for hours; what the rest of the list says is not known."""
+    gone = Fault(stage="result", what="status", status=404)
+    rig = Rig(tmp_path, account(), [gone, CIRCLE])
+    jobs = make_jobs(1)
+
+    rig.run(jobs)
+    assert rig.states(jobs) == [State.SUBMITTED]
+    rig.world.faults.clear()
+    rig.run(jobs)
+
+    assert rig.states(jobs) == [State.SUCCEEDED]
+    paid_once(rig, 1)
 
 
 @pytest.mark.parametrize("status", [403, 500])
@@ -643,3 +663,43 @@ def test_a_wait_of_less_than_a_second_is_over_in_time(tmp_path: Path) -> None:
 
     assert rig.states(jobs) == [State.IN_DOUBT]
     assert 0.29 < seconds < 0.8
+
+
+# -- an id that fal gives twice ----------------------------------------------------------------
+
+
+class GivenTwice(Bent):
+    """fal answers the second POST with the id of the first, whose own answer was lost."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.books = world.books
+
+    def bend(self, request: httpx.Request, answer: httpx.Response) -> httpx.Response:
+        if request.method != "POST" or len(self.books.accepted) != 2:
+            return answer
+        first, second = (each.request_id for each in self.books.accepted)
+        body = answer.content.decode().replace(second, first)
+        return httpx.Response(200, content=body.encode())
+
+
+def test_a_request_given_to_another_job_is_told_with_what_was_paid_beside_it(
+    tmp_path: Path,
+) -> None:
+    lost = Fault(stage="submit.after", what="reset", nth=1)
+    late = Fault(stage="list", what="status", status=200, body={"items": []}, times=8)
+    rig = Rig(tmp_path, account(), [lost, late])
+    jobs = make_jobs(2)
+
+    rig.run(jobs, transport=GivenTwice(rig.world), concurrency=1, doubt_wait=600.0)
+
+    first, second = (each.request_id for each in rig.world.books.accepted)
+    told = [event.message for event in rig.events if event.kind == "warning"]
+    (warning,) = [message for message in told if "another input" in message]
+    assert warning == (
+        f"fal lists request {first} with another input than job-1 has sent, which it was given to: "
+        f"its file may be another job's render; request {second} has its input, was paid for as "
+        f"well, and no job owns it; see: kling-batch show job-1 --ledger {rig.ledger_path}"
+    )
+    assert rig.states(jobs)[0] is State.IN_DOUBT
+    paid_once(rig, 2)

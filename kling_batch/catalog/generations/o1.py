@@ -55,7 +55,7 @@ _SOURCE = (
     common.IMAGE_URLS,
     _ELEMENTS,
     # fal's own default is false here.
-    common.KEEP_AUDIO,
+    replace(common.KEEP_AUDIO, fal_default=False),
 )
 _SOURCE_RULES = (rules.mentions, rules.at_most(4, "elements", "image_urls"))
 

@@ -267,7 +267,7 @@ class Facts:
             data["failure"] = self.failure
         if event in BILLING:
             data["cost"] = self.cost
-        if event is Event.REMOTE_COMPLETED:
+        if event in (Event.REMOTE_COMPLETED, Event.OUTPUT_CHANGED):
             data["output"] = {"video": {"url": "https://v"}}
         if event is Event.CANCEL_REQUESTED:
             data["answer"] = self.answer

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_batch.core.outcomes import Listed
-from kling_batch.engine.matching import SKEW, Matches, UnconfirmedSubmission, comparable, match
+from kling_batch.engine.matching import (
+    SKEW,
+    Matches,
+    UnconfirmedSubmission,
+    comparable,
+    contradicts,
+    match,
+)
 
 T0 = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ONE, TWO = {"prompt": "one"}, {"prompt": "two"}
@@ -365,3 +372,31 @@ def test_the_surplus_is_free_and_equal_to_something_found(
     assert set(matches.surplus).isdisjoint({*claimed, *matches.found.values()})
     assert len(set(matches.surplus)) == len(matches.surplus)
     assert {comparable(by_request[r].payload) for r in matches.surplus} <= paid
+
+
+@pytest.mark.parametrize(
+    ("theirs", "contrary"),
+    [
+        ({"prompt": "one"}, False),
+        ({"prompt": "one", "duration": 5, "shot_type": "customize"}, False),
+        ({"duration": "5.0"}, True),
+        ({"duration": 5.0}, False),
+        ({"prompt": None}, False),
+        ({}, False),
+        (None, False),
+        ({"prompt": "two"}, True),
+        ({"prompt": "one", "duration": "10"}, True),
+        ({"image_url": "https://v3.fal.media/b.png"}, True),
+        ({"end_image_url": "https://v3.fal.media/b.png"}, False),
+    ],
+)
+def test_an_input_contradicts_another_where_both_have_a_value_and_it_differs(
+    theirs: Any, *, contrary: bool
+) -> None:
+    ours = {
+        "prompt": "one",
+        "duration": "5",
+        "image_url": "https://v3.fal.media/a.png",
+        "end_image_url": "data:image/png;base64,AA==",
+    }
+    assert contradicts(theirs, ours) is contrary

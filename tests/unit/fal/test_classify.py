@@ -887,12 +887,35 @@ def test_the_echoed_input_of_a_detail_is_never_repeated() -> None:
         ({"video": {"url": ["data:x"]}}, []),
         ({"video": {"url": "ftp://a"}}, []),
         ({"video": None, "images": []}, []),
+        ({"error": {"message": "not ready", "url": "https://docs.fal.ai/errors"}}, []),
+        ({"detail": [{"url": "https://a"}], "video": {"url": "https://b"}}, ["https://b"]),
         ("https://a", []),
         (None, []),
     ],
 )
 def test_every_file_of_an_output_is_found_in_order(output: Any, urls: list[str]) -> None:
     assert [file.url for file in files_in(output)] == urls
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "not ready", "url": "https://docs.fal.ai/errors"}},
+        {"error": "not ready", "request_id": "r-1"},
+        {"detail": "not ready"},
+    ],
+)
+@pytest.mark.parametrize("media", [True, False])
+def test_an_error_alone_is_no_output(body: Any, *, media: bool) -> None:
+    outcome = result(200, body, media=media)
+
+    assert isinstance(outcome, Unread)
+    assert outcome.empty
+
+
+@pytest.mark.parametrize("body", [{"error": None}, {"error": "", "text": "a"}, {"text": "detail"}])
+def test_an_output_that_names_no_error_is_one(body: Any) -> None:
+    assert result(200, body, media=False) == Rendered(output=body, files=())
 
 
 @pytest.mark.parametrize(

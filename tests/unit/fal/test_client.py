@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,7 @@ from kling_batch.core.outcomes import (
     Waiting,
 )
 from kling_batch.errors import AuthError
+from kling_batch.fal import client
 from kling_batch.fal.client import MAX_BODY, FalQueue
 from kling_batch.fal.credentials import authorization
 from kling_batch.fal.transport import BackupDomains, connections
@@ -472,15 +474,57 @@ def test_cursors_that_go_in_a_circle_end_and_the_list_is_known_to_be_incomplete(
     assert len(wire.seen) == len(cursors)
 
 
-def test_a_list_that_never_ends_is_known_to_be_incomplete() -> None:
-    numbers = iter(range(10_000))
+def test_a_long_list_is_read_to_its_end() -> None:
+    """A manifest may have a hundred thousand jobs, and a page has a hundred requests."""
+    pages = [page(f"r-{n}", cursor=f"{n}") for n in range(250)]
+    wire = Canned(*pages, page("last"))
+
+    outcome = ask(wire, listing)
+
+    assert isinstance(outcome, Listing)
+    assert len(outcome.items) == 251
+    assert outcome.complete
+
+
+def test_a_list_that_never_ends_is_known_to_be_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.MOST_PAGES * 100 >= 2 * 100_000
+    monkeypatch.setattr(client, "MOST_PAGES", 20)
+    numbers = count()
     wire = Canned(lambda _: page(f"r-{next(numbers)}", cursor=f"{next(numbers)}"))
 
     outcome = ask(wire, listing)
 
     assert isinstance(outcome, Listing)
     assert not outcome.complete
-    assert len(wire.seen) <= 200
+    assert len(wire.seen) == 20
+
+
+def test_pages_that_repeat_under_new_cursors_end_and_the_list_is_incomplete() -> None:
+    numbers = count()
+    wire = Canned(lambda _: page("a", "b", cursor=f"{next(numbers)}"))
+
+    outcome = ask(wire, listing)
+
+    assert isinstance(outcome, Listing)
+    assert [item.request_id for item in outcome.items] == ["a", "b"]
+    assert not outcome.complete
+    assert len(wire.seen) < 10
+
+
+def test_what_is_of_another_endpoint_or_older_is_left_out() -> None:
+    """Also where fal does not filter: the same input at another endpoint is another render."""
+    rows = [
+        {"request_id": "ours", "endpoint_id": T2V, "sent_at": SINCE},
+        {"request_id": "unnamed", "endpoint_id": None, "sent_at": SINCE},
+        {"request_id": "undated", "endpoint_id": T2V},
+        {"request_id": "other", "endpoint_id": T2V.replace("standard", "pro"), "sent_at": SINCE},
+        {"request_id": "older", "endpoint_id": T2V, "sent_at": "2026-05-01T11:59:59Z"},
+    ]
+
+    outcome = ask(Canned(httpx.Response(200, json={"items": rows})), listing)
+
+    assert isinstance(outcome, Listing)
+    assert [item.request_id for item in outcome.items] == ["ours", "unnamed", "undated"]
 
 
 @pytest.mark.parametrize("code", [401, 403])

@@ -997,3 +997,98 @@ def test_no_bytes_break_the_look_at_them(tail: bytes, head: bytes) -> None:
     if kind is not None:
         assert whole(FileBytes(BytesIO(body)), kind) in (True, False)
     assert looks_like_page(body) in (True, False)
+
+
+# -- a file that changes while it is fetched -------------------------------------------------------
+
+OLD, NEW = MP4, MP4.replace(b"m" * 300, b"n" * 300)
+
+
+def versions(have: bytes, *, cut: int, heed: bool, **tells: tuple[str, str]) -> Handler:
+    """The first answer breaks off in the old content, the others are of the new one.
+
+    `heed`: whether the server heeds `If-Range`; `tells`: headers of the old and of the new content.
+    """
+    asked = iter(range(100))
+
+    def handle(exchange: Exchange) -> None:
+        new = next(asked) > 0 or bool(have)
+        body = NEW if new else OLD
+        headers = {name: values[new] for name, values in tells.items()}
+        start = int(exchange.headers.get("range", "bytes=0-").removeprefix("bytes=")[:-1])
+        condition = exchange.headers.get("if-range")
+        if heed and condition is not None and condition not in headers.values():
+            start = 0
+        if start:
+            stated = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            exchange.answer(206, body[start:], Content_Range=stated, **headers)
+        elif new:
+            exchange.answer(200, body, **headers)
+        else:
+            exchange.answer(200, body[:cut], length=len(body), **headers)
+
+    return handle
+
+
+DATES = ("Sat, 28 Nov 2026 10:00:00 GMT", "Sat, 28 Nov 2026 11:00:00 GMT")
+TELLS = [{"ETag": ('"v1"', '"v2"')}, {"Last_Modified": DATES}]
+
+
+def tried(handler: Handler, temporary: Path, tries: int, *, new_run: bool = False) -> list[Any]:
+    """Outcomes of that many tries at one part file, each of a run of its own or of one."""
+    with serving(handler) as server:
+
+        async def main() -> list[Any]:
+            async with (
+                on_sockets(server.url, "aiohttp") as wire,
+                connections("Key a:s", wire=wire) as (_, files),
+            ):
+                one = Downloader(files)
+                each = [Downloader(files) if new_run else one for _ in range(tries)]
+                return [await downloader.fetch(video(), temporary) for downloader in each]
+
+        return anyio.run(main)
+
+
+@pytest.mark.parametrize("new_run", [False, True])
+@pytest.mark.parametrize("heed", [False, True])
+@pytest.mark.parametrize("tells", TELLS)
+def test_two_contents_of_one_size_are_never_mixed(
+    tmp_path: Path, tells: dict[str, tuple[str, str]], *, heed: bool, new_run: bool
+) -> None:
+    temporary = tmp_path / ".abc-0.part"
+    handler = versions(b"", cut=300, heed=heed, **tells)
+
+    outcomes = tried(handler, temporary, 2 if heed else 3, new_run=new_run)
+
+    assert isinstance(outcomes[0], Unfetched)
+    fetched(outcomes[-1], temporary, NEW)
+    assert [path.name for path in tmp_path.iterdir()] == [temporary.name]
+
+
+def test_bytes_of_unknown_origin_are_not_continued_where_contents_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    """The run that began it was killed."""
+    temporary = tmp_path / ".abc-0.part"
+    temporary.write_bytes(OLD[:300])
+
+    first, second = tried(versions(OLD, cut=0, heed=True, **TELLS[0]), temporary, 2)
+
+    assert isinstance(first, Unfetched)
+    fetched(second, temporary, NEW)
+
+
+@pytest.mark.parametrize("new_run", [False, True])
+@pytest.mark.parametrize("tells", [{"ETag": ('"v"', '"v"')}, {"Last_Modified": DATES[:1] * 2}, {}])
+def test_the_same_content_is_continued(
+    tmp_path: Path, tells: dict[str, tuple[str, str]], *, new_run: bool
+) -> None:
+    temporary = tmp_path / ".abc-0.part"
+    handler = versions(b"", cut=300, heed=True, **tells)
+
+    first, second = tried(handler, temporary, 2, new_run=new_run)
+
+    assert isinstance(first, Unfetched)
+    # Of the old content's first bytes and of the rest, which the server says are one.
+    fetched(second, temporary, OLD[:300] + NEW[300:])

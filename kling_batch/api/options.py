@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from kling_batch.core.command_line import Command
+from kling_batch.core.command_line import NO_COMMAND, Command, TypedOption, path_argument
 from kling_batch.core.diagnostics import show
+from kling_batch.core.jobs import Batch
+from kling_batch.core.locations import Location
 from kling_batch.core.quantities import (
     MicroUSD,
     exact_usd,
@@ -27,6 +30,7 @@ from kling_batch.errors import UsageError
 from kling_batch.settings import (
     RunOptions,
     emulator_address,
+    resolve,
     scheduler_address,
     typed_location,
     typed_path,
@@ -132,12 +136,29 @@ def names_of(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def command_of(sources: Sequence[str], options: Options) -> Command:
-    """The command line that goes on with such a run: for the ledger and the next steps."""
+#: The options of `run` that next steps may add to those of a run from Python.
+_ADDABLE = frozenset({"--max-cost", "--retry-failed"})
+
+#: Variables of the command line that name another ledger.
+_ELSEWHERE = frozenset({"KLING_BATCH_OUTPUT", "KLING_BATCH_LEDGER"})
+
+
+def command_of(batches: Sequence[Batch], options: Options) -> Command:
+    """The command line that goes on with such a run: for the ledger and the next steps.
+
+    It chooses the same jobs with the same variables. `NO_COMMAND` where manifests were loaded with
+    different values of one variable, which a command gives to all of them.
+    """
+    variables = _variables(batches)
+    if variables is None:
+        return NO_COMMAND
     parsed = run_options(options)
+    if not _ELSEWHERE.isdisjoint(os.environ):
+        # Unlike this run, the command would obey them, and pay by another ledger.
+        parsed = parsed._replace(ledger=resolve(batches, parsed).ledger)
     values = {
-        "--output": parsed.output,
-        "--ledger": parsed.ledger,
+        "--output": _place(parsed.output),
+        "--ledger": _place(parsed.ledger),
         "--max-cost": None if parsed.max_cost is None else _plain_usd(parsed.max_cost),
         "--concurrency": parsed.concurrency,
         "--rate": None if parsed.rate is None else rate_text(parsed.rate),
@@ -148,7 +169,8 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
         "--scheduler": parsed.scheduler,
         "--emulator-url": parsed.emulator or None,
     }
-    command = Command(("kling-batch", "run", *sources))
+    sources = dict.fromkeys(path_argument(batch.source) for batch in batches)
+    command = Command(("kling-batch", "run", *sources), takes=_ADDABLE)
     for name, value in values.items():
         if value is not None:
             command = command.having(name, str(value))
@@ -159,7 +181,30 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
     }
     for name in (name for name, given in flags.items() if given):
         command = command.having(name)
-    return command
+    several = {
+        "--only": names_of(options.only),
+        "--exclude": names_of(options.exclude),
+        "--tag": names_of(options.tags),
+        "--set": [f"{name}={value}" for name, value in variables.items()],
+    }
+    repeated = (TypedOption(name, each) for name, values in several.items() for each in values)
+    return replace(command, options=(*command.options, *repeated))
+
+
+def _variables(batches: Sequence[Batch]) -> dict[str, str] | None:
+    """The variables that were given; None where they differ between manifests that have them."""
+    found: dict[str, str | None] = {}
+    for batch in batches:
+        for name, value in batch.variables.items():
+            if found.setdefault(name, value) != value:
+                return None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _place(location: Location | None) -> str | None:
+    if location is None:
+        return None
+    return path_argument(location) if isinstance(location, Path) else str(location)
 
 
 def _plain_usd(micro: MicroUSD) -> str:

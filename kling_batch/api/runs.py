@@ -118,7 +118,7 @@ def _open(
     with open_run(
         batches,
         parsed,
-        command=command_of([batch.source for batch in batches], options),
+        command=command_of(batches, options),
         display=display,
         signals=signals,
         ask=_refuse,

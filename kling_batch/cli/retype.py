@@ -6,13 +6,20 @@ an option or by the environment. Every option is repeated unless it is listed in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from kling_batch.core.command_line import Command, TypedOption, quoted
+from kling_batch.core.command_line import (
+    Command,
+    TypedOption,
+    argument,
+    path_argument,
+    quoted,
+)
 from kling_batch.core.quantities import exact_usd, rate_text
 
 #: Options of this invocation only: how it is shown and ends, and what it may pay for (`--yes`, and
@@ -30,7 +37,7 @@ def current_command() -> Command:
     context = click.get_current_context()
     given = [param for param in context.command.params if _counts(context, param)]
     arguments = [
-        _argument(str(value))
+        _text(value, argument)
         for param in given
         if isinstance(param, click.Argument)
         for value in _each(context.params[param.name or ""])
@@ -63,7 +70,11 @@ def _texts(option: click.Option, value: Any) -> Iterator[str | None]:
         yield from [None] if value else []
         return
     for each in _each(value):
-        yield _FORMATS.get(option.name or "", str)(each)
+        yield _text(each, _FORMATS.get(option.name or "", str))
+
+
+def _text(value: Any, text: Callable[[Any], str]) -> str:
+    return path_argument(value) if isinstance(value, Path) else text(value)
 
 
 def _each(value: Any) -> tuple[Any, ...]:
@@ -72,14 +83,9 @@ def _each(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def typed(argument: str) -> str:
-    """An argument as a shell takes it, on one line."""
-    return quoted(_argument(argument))
-
-
-def _argument(text: str) -> str:
-    """An argument that is not mistaken for an option."""
-    return f"./{text}" if text.startswith("-") else text
+def typed(path: str) -> str:
+    """A path as a shell takes it, on one line."""
+    return quoted(path_argument(path))
 
 
 def _dollars(micro: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kling_batch.core.command_line import Command
+from kling_batch.core.command_line import Command, path_argument
 from kling_batch.settings import DEFAULT_OUTPUT, EMULATED_LEDGER, LEDGER_NAME
 from kling_batch.shown_location import shown
 
@@ -30,4 +30,4 @@ def with_ledger(command: Command, ledger: Path) -> Command:
         return command
     if place == str(EMULATED_LEDGER):
         return command.having("--emulator")
-    return command.having("--ledger", place)
+    return command.having("--ledger", path_argument(place))

@@ -126,6 +126,7 @@ class _Loading:
     ) -> None:
         self._path = path
         self._model = model
+        self._given = variables
         self._tree = tree
         self._collector = tree.problems
         self._meant: dict[int, set[str]] = {}
@@ -177,6 +178,7 @@ class _Loading:
             source=str(self._path),
             jobs=jobs,
             limits=manifest.limits,
+            variables={name: self._given.get(name) for name in self._base},
             hooks=manifest.hooks,
             notify=manifest.notify,
             unpicked=bool(expansion.waiting) and any(map(_needs_pick, jobs)),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from click.testing import CliRunner
 from support.process import environment
 
 import kling_batch
@@ -32,6 +33,7 @@ from kling_batch import (
     plan,
     run,
 )
+from kling_batch.cli.main import cli
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
 
@@ -348,6 +350,71 @@ def test_ctrl_c_stops_the_run_in_order_and_returns_the_report(
 
     assert done.stdout.strip() == "130|running|not started", done.stderr
     assert done.returncode == 0
+
+
+# -- next steps --------------------------------------------------------------------------------
+
+
+def typed(step: str) -> None:
+    """Type it, as bash reads it."""
+    done = subprocess.run(
+        ["bash", "-c", step.replace("kling-batch", f"{sys.executable} -m kling_batch", 1)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def prompts(world: World) -> list[str]:
+    return sorted(request.prompt for request in world.books.accepted)
+
+
+def test_the_next_step_buys_nothing_that_the_run_was_not_about(
+    world: World, url: str, folder: Path
+) -> None:
+    (folder / "trial.yaml").rename(folder / "-x.yaml")
+    world.faults.add(Fault(stage="job", what="delay", seconds=1.5, times=1))
+    batches = load("./-x.yaml", variables={"brand": "Zeta"})
+
+    report = run(batches, Options(emulator=url, only="one", timeout=0.5, output="n1"))
+
+    assert report.exit_code is ExitCode.STILL_RUNNING
+    (step,) = report.next_steps
+    typed(step)
+    assert prompts(world) == ["the first Zeta"]
+    assert charges(world) == [1]
+    told = CliRunner().invoke(cli, ["why", "one", "-o", "n1"])
+    assert "as -x.yaml stands now" in told.output
+    assert "has changed since, so the next run renders nothing" in told.output
+
+
+def test_after_the_cap_the_next_step_asks_for_a_higher_one(world: World, url: str) -> None:
+    report = run(load("trial.yaml"), Options(max_cost="0.03", emulator=url, tags="wide"))
+    assert report.ok
+    report = run(load("trial.yaml"), Options(max_cost="0.03", emulator=url))
+
+    assert report.exit_code is ExitCode.BUDGET
+    (step,) = report.next_steps
+    command, _, _ = step.partition("   (")
+    assert command == f"kling-batch run trial.yaml --emulator-url {url} --max-cost USD"
+    typed(command.replace("USD", "0.06"))
+    assert charges(world) == [1, 1]
+
+
+def test_where_no_command_says_the_same_there_is_no_step_that_runs(
+    world: World, url: str, folder: Path
+) -> None:
+    (folder / "other.yaml").write_text(MANIFEST.replace("name: trial", "name: other"))
+    world.faults.add(Fault(stage="job", what="delay", seconds=30))
+    batches = (*load("trial.yaml", variables={"brand": "Zeta"}), *load("other.yaml"))
+
+    report = run(batches, Options(emulator=url, only="one", timeout=0.5, output="n1"))
+
+    assert report.exit_code is ExitCode.STILL_RUNNING
+    assert report.next_steps == ()
+    assert prompts(world) == ["the first Acme", "the first Zeta"]
 
 
 # -- arun --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from kling_batch.api.options import StrPath
+from kling_batch.api.checks import StrPath, path_of
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.locations import Location
@@ -20,7 +20,7 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import or_trial
 from kling_batch.output.store import OutputStore
 from kling_batch.report.made_values import value_in
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, typed_path
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME
 
 #: State of a job that was never submitted.
 PENDING = "pending"
@@ -173,7 +173,7 @@ def open_ledger(path: StrPath) -> LedgerView:
     Raises:
         LedgerError: there is none, it is damaged, or newer than this version.
     """
-    file = typed_path(path)
+    file = path_of("path", path)
     file = file / LEDGER_NAME if file.is_dir() else file
     return LedgerView(
         Reader.open(or_trial(file) if file == Path(DEFAULT_OUTPUT, LEDGER_NAME) else file)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import iscoroutinefunction
-from os import PathLike
 from typing import Any, cast
 
-from kling_batch.api.options import Options, StrPath, command_of, names_of, run_options
+from kling_batch.api.checks import StrPath, names_of, paths_of, variables_of
+from kling_batch.api.options import Options, command_of, run_options
 from kling_batch.api.values import Plan, RunReport
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.core.jobs import Batch
@@ -20,7 +20,6 @@ from kling_batch.operations.plan import PlannedRun, plan_run
 from kling_batch.operations.run import Run, open_run
 from kling_batch.planning.selection import select
 from kling_batch.report.plan_view import left_out_lines
-from kling_batch.settings import typed_path
 
 
 def load(
@@ -34,10 +33,10 @@ def load(
 
     Raises:
         ManifestError: every problem of every manifest, each with its place.
+        UsageError: these are no paths, or a variable is neither text nor a number nor a flag.
     """
-    paths = [manifests] if isinstance(manifests, str | PathLike) else manifests
-    values = {name: _text(value) for name, value in (variables or {}).items()}
-    return loader.load_all([typed_path(path) for path in paths], variables=values)
+    paths = paths_of("manifests", manifests)
+    return loader.load_all(paths, variables=variables_of(variables))
 
 
 def plan(batches: Batch | Sequence[Batch], options: Options | None = None) -> Plan:
@@ -46,7 +45,7 @@ def plan(batches: Batch | Sequence[Batch], options: Options | None = None) -> Pl
     Raises:
         KlingBatchError: the options contradict each other, or the ledger cannot be read.
     """
-    options = options or Options()
+    options = Options() if options is None else options
     warnings: list[str] = []
     planned = plan_run(
         _tuple(batches), run_options(options), select=partial(_select, options, warnings.append)
@@ -81,7 +80,7 @@ def run(
     """
     _must_be_outside_a_loop()
     display = _Events(on_event)
-    arguments = (_tuple(batches), options or Options(), approve, display)
+    arguments = (_tuple(batches), Options() if options is None else options, approve, display)
     with display.errors(), _open(*arguments, signals=signals_of_caller()) as opened:
         return RunReport.of(opened.carry_out())
 
@@ -99,7 +98,7 @@ async def arun(
     signals are handled. Planning, and `approve`, run in the event loop and block it.
     """
     display = _Events(on_event)
-    arguments = (_tuple(batches), options or Options(), approve, display)
+    arguments = (_tuple(batches), Options() if options is None else options, approve, display)
     with display.errors(), _open(*arguments, signals=Signals.NONE) as opened:
         return RunReport.of(await opened.carry_out_async())
 
@@ -114,7 +113,8 @@ def _open(
     signals: Signals,
 ) -> Iterator[Run]:
     parsed = run_options(options)
-
+    if approve is not None and not callable(approve):
+        raise UsageError("approve is no function")
     with open_run(
         batches,
         parsed,
@@ -190,7 +190,9 @@ class _Events:
 
 def _select(options: Options, warn: Callable[[str], object], batch: Batch) -> Batch:
     """The jobs that the options choose."""
-    only, exclude, tags = map(names_of, (options.only, options.exclude, options.tags))
+    only = names_of("only", options.only)
+    exclude = names_of("exclude", options.exclude)
+    tags = names_of("tags", options.tags)
     if not (only or exclude or tags):
         return batch
     selected = select(batch, only=only, exclude=exclude, tags=tags)
@@ -226,8 +228,3 @@ def _tuple(batches: object) -> tuple[Batch, ...]:
     if len(found) < len(given):
         raise UsageError("these are no batches: give what load(…) returns")
     return found
-
-
-def _text(value: object) -> str:
-    """A variable as YAML and `--set` spell it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

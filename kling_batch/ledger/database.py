@@ -95,6 +95,9 @@ def connect(path: Path, *, writable: bool) -> Database:
         LedgerError: damaged, newer than the program, not a ledger, or not accessible.
     """
     with explained(path):
+        if path.is_dir():
+            file = path / "ledger.db"
+            raise LedgerError(f"{path}: is a folder, and a ledger is a file, such as {file}")
         if writable:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():

@@ -45,6 +45,9 @@ def test_a_value_is_parsed(name: str, given: Any, parsed: Any) -> None:
     assert getattr(run_options(Options(**{name: given})), name) == parsed
 
 
+#: A generator would choose jobs the first time it is read, and every job the next time.
+NO_NAMES: list[Any] = [None, 5, b"x", [1], ["a", None], {"a": 1}, (each for each in "ab")]
+
 BAD: list[tuple[str, Any]] = [
     ("max_cost", "ten"),
     ("max_cost", -1),
@@ -65,6 +68,26 @@ BAD: list[tuple[str, Any]] = [
     ("yes", "no"),
     ("collect", None),
     ("schemas", 0),
+    ("rate", True),
+    ("rate", b"1/s"),
+    ("rate", Decimal(1)),
+    ("timeout", True),
+    ("timeout", [1]),
+    ("max_cost", b"1"),
+    ("max_failures", True),
+    ("reuse", True),
+    ("limit", True),
+    ("limit", -(10**400)),
+    ("scheduler", 5),
+    ("scheduler", b"local"),
+    ("emulator", None),
+    ("emulator", 5),
+    ("output", 5),
+    ("output", b"x"),
+    ("output", ""),
+    ("ledger", ""),
+    ("ledger", True),
+    *((name, value) for name in ("only", "exclude", "tags") for value in NO_NAMES),
 ]
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -70,6 +73,47 @@ def test_what_is_no_batch_and_what_nobody_would_await_is_refused() -> None:
     for hearer, why in ((told, "plain function"), (Told(), "plain function"), (5, "no function")):
         with pytest.raises(UsageError, match=why):
             run(load("trial.yaml"), Options(emulator=True), on_event=hearer)  # type: ignore[arg-type]
+
+
+class Colour(str, Enum):  # noqa: UP042 - as old programs write it
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("given", "spelt"),
+    [("Zeta", "Zeta"), (7, "7"), (0.5, "0.5"), (True, "true"), (Colour.RED, "red")],
+)
+def test_a_variable_is_text_a_number_or_a_flag(given: Any, spelt: str) -> None:
+    (batch,) = load("trial.yaml", variables={"brand": given})
+
+    assert batch.jobs[0].arguments["prompt"] == f"the first {spelt}"
+
+
+@pytest.mark.parametrize("given", [None, ["a", "b"], b"x", {"a": 1}, object()])
+def test_no_other_value_gets_into_a_prompt_that_is_paid_for(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"variables: brand: .* is neither text nor a number"):
+        load("trial.yaml", variables={"brand": given})
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda: load(5), "manifests: 5 is no path"),
+        (lambda: load(b"trial.yaml"), "manifests: b'trial.yaml' is no path"),
+        (lambda: load(["trial.yaml", None]), "manifests: None is no path"),
+        (lambda: load(""), "manifests: the path is empty"),
+        (lambda: load("trial.yaml", variables=["brand"]), "variables: a list is no mapping"),
+        (lambda: load("trial.yaml", variables={1: "x"}), "variables: 1 is no name"),
+        (lambda: plan(load("trial.yaml"), {"emulator": True}), "options: a dict is no Options"),
+        (lambda: run(load("trial.yaml"), {}), "options: a dict is no Options"),
+        (lambda: run(load("trial.yaml"), approve=True), "approve is no function"),
+        (lambda: open_ledger(5), "path: 5 is no path"),
+        (lambda: open_ledger(""), "path: the path is empty"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_a_usage_error(call: Callable[[], object], why: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(why)}"):
+        call()
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import gc
+import json
 import re
 import signal
 import subprocess
@@ -16,6 +19,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 from click.testing import CliRunner
 from support.process import environment
 
@@ -25,6 +29,7 @@ from kling_batch import (
     ExitCode,
     JobOutcome,
     KlingBatchError,
+    LedgerError,
     ManifestError,
     Options,
     Plan,
@@ -37,6 +42,7 @@ from kling_batch import (
     run,
 )
 from kling_batch.cli.main import cli
+from kling_batch.core.jobs import Batch, Hooks
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
 
@@ -331,6 +337,129 @@ def test_an_error_of_the_callers_function_stops_the_run_and_is_raised(
     assert charges(world) == [1, 1]
 
 
+class MineError(BaseException):
+    """As a test framework has them."""
+
+
+CANCELLED, PRESSED = asyncio.CancelledError("mine"), KeyboardInterrupt("mine")
+LEFT, MINE = SystemExit("mine"), MineError("mine")
+
+
+@pytest.mark.parametrize(
+    ("backend", "error"),
+    [
+        *(("none", error) for error in (CANCELLED, PRESSED, LEFT, LedgerError("mine"))),
+        *(("asyncio", error) for error in (CANCELLED, MINE, ValueError("mine"))),
+        *(("trio", error) for error in (PRESSED, LEFT)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_whatever_the_callers_function_raises_is_raised_as_it_is(
+    world: World, url: str, error: BaseException, backend: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cause = OSError("behind it")
+
+    def fail(event: RunEvent) -> None:
+        if event.kind == "submitted":
+            raise error from cause
+
+    async def main() -> None:
+        with pytest.raises(BaseException) as raised:
+            await arun(load("trial.yaml"), options, on_event=fail)
+        assert raised.value is error
+
+    options = Options(emulator=url, concurrency=1)
+    if backend == "none":
+        with pytest.raises(BaseException) as raised:
+            run(load("trial.yaml"), options, on_event=fail)
+        assert raised.value is error
+    else:
+        anyio.run(main, backend=backend)
+
+    assert error.__cause__ is cause
+    assert error.__context__ is None
+    assert capfd.readouterr().err == ""
+    assert run(load("trial.yaml"), options).ok
+    assert charges(world) == [1, 1]
+
+
+def test_trios_own_cancellation_is_raised_as_it_is(world: World, url: str) -> None:
+    kept: list[trio.Cancelled] = []
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.sleep(1)
+            except trio.Cancelled as error:
+                kept.append(error)
+
+    def fail(event: RunEvent) -> None:
+        if event.kind == "submitted":
+            raise kept[0]
+
+    trio.run(main)
+    with pytest.raises(trio.Cancelled) as raised:
+        run(load("trial.yaml"), Options(emulator=url), on_event=fail)
+    assert raised.value is kept[0]
+
+
+def test_an_error_at_a_warning_before_the_run_costs_nothing(
+    world: World, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_BATCH_HOOKS", "0")
+    batches = load("trial.yaml")
+
+    def fail(event: RunEvent) -> None:
+        raise ZeroDivisionError(event.message)
+
+    for options in (
+        Options(emulator=url, only=["one", "three"]),  # a warning of the selection
+        Options(emulator=url),
+    ):
+        with pytest.raises(ZeroDivisionError, match=r"fits no job|are left out"):
+            run(with_hook(batches), options, on_event=fail)
+    assert world.books.posts == []
+
+
+def with_hook(batches: tuple[Batch, ...]) -> list[Batch]:
+    hooks = Hooks(on_saved=("sh", "-c", "cat >> saved"))
+    return [dataclasses.replace(batch, hooks=hooks) for batch in batches]
+
+
+def test_what_the_callers_function_does_to_an_event_is_not_seen_by_hooks(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KLING_BATCH_HOOKS", raising=False)
+
+    def spoil(event: RunEvent) -> None:
+        for value in event.data.values():
+            if isinstance(value, list):
+                value.clear()
+        event.data.clear()
+
+    run(with_hook(load("trial.yaml")), Options(emulator=url, only="one"), on_event=spoil)
+
+    told = json.loads((folder / "saved").read_text())
+    assert told["data"]["files"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_would_be_awaited_is_refused_when_it_is_first_called(world: World, url: str) -> None:
+    async def told(_: RunEvent) -> None: ...
+
+    class Told:
+        def __call__(self, event: RunEvent) -> object:
+            return told(event)
+
+    for hearer in (lambda event: told(event), Told()):  # noqa: PLW0108 - as programs have it
+        with pytest.raises(UsageError, match="give a plain function"):
+            run(load("trial.yaml"), Options(emulator=url, concurrency=1), on_event=hearer)
+        gc.collect()
+    assert run(load("trial.yaml"), Options(emulator=url)).ok
+    assert charges(world) == [1, 1]
+
+
 def test_a_missing_key_is_an_error_and_no_exit() -> None:
     with pytest.raises(KlingBatchError) as raised:
         run(load("trial.yaml"), Options(yes=True))
@@ -481,6 +610,28 @@ def test_run_inside_an_event_loop_names_arun(url: str) -> None:
             run(load("trial.yaml"), Options(emulator=url))
 
     asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_callback_of_a_loop_is_inside_it(world: World, url: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[BaseException | None] = loop.create_future()
+        loop.call_soon(lambda: done.set_result(refusal()))
+        assert "await arun" in str(await done)
+
+    def refusal() -> BaseException | None:
+        batches = load("trial.yaml")
+        assert len(plan(batches, Options(emulator=url, max_cost=1))) == 2
+        try:
+            run(batches, Options(emulator=url))
+        except UsageError as error:
+            return error
+        return None
+
+    asyncio.run(main())
+    assert world.books.posts == []
+    assert not Path("outputs/ledger.db").exists()
 
 
 async def accepted(world: World) -> None:

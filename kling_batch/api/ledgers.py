@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Self
 
-from kling_batch.api.checks import StrPath, path_of
+from kling_batch.api.checks import StrPath, path_of, shown
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.locations import Location
@@ -75,11 +76,17 @@ class Costs:
 
 
 class LedgerView:
-    """A ledger open for reading; all reads see the same state. A context manager."""
+    """A ledger open for reading; all reads see the same state. A context manager.
+
+    It is read in the thread that opened it, as SQLite demands, and until it is closed; else each
+    method, and the iterator of `jobs`, raises a `UsageError`.
+    """
 
     def __init__(self, reader: Reader) -> None:
         """Made by `open_ledger`."""
-        self._reader = reader
+        self._opened = reader
+        self._closed = False
+        self._thread = get_ident()
         self._store = OutputStore({}, reader.path.parent)
 
     def __enter__(self) -> Self:
@@ -90,12 +97,31 @@ class LedgerView:
 
     def close(self) -> None:
         """Close the file."""
-        self._reader.close()
+        if not self._closed:
+            self._reader.close()
+            self._closed = True
 
     @property
     def path(self) -> Path:
         """The ledger file."""
-        return self._reader.path
+        return self._opened.path
+
+    @property
+    def _reader(self) -> Reader:
+        self._must_be_readable()
+        return self._opened
+
+    def _must_be_readable(self) -> None:
+        if self._closed:
+            raise UsageError(
+                f"{self.path}: this ledger is closed; read inside its `with` block, and keep "
+                "what is needed later: jobs = list(ledger.jobs())"
+            )
+        if self._thread != get_ident():
+            raise UsageError(
+                f"{self.path}: this ledger was opened in another thread; open it in this one, "
+                f"too: open_ledger({str(self.path)!r})"
+            )
 
     def jobs(self, *, state: str | None = None, batch: str | None = None) -> Iterator[LedgerJob]:
         """Every job under its current name, by batch, id and take.
@@ -110,8 +136,13 @@ class LedgerView:
         if state is not None and state not in (PENDING, *State):
             known = ", ".join((PENDING, *State))
             raise UsageError(f"no state {state!r}; there are: {known}")
-        standings = self._reader.standings()
-        jobs = names.all_named(self._reader)
+        self._must_be_readable()
+        return self._jobs(state, batch)
+
+    def _jobs(self, state: str | None, batch: str | None) -> Iterator[LedgerJob]:
+        reader = self._reader
+        standings = reader.standings()
+        jobs = names.all_named(reader)
         for job in jobs:
             standing = standings.get(job.key)
             if batch not in (None, job.batch) or state not in (None, _state(standing)):
@@ -124,6 +155,8 @@ class LedgerView:
         Raises:
             UsageError: there is none of this name, or several.
         """
+        if not isinstance(name, str):
+            raise UsageError(f"name: {shown(name)} is no text")
         found = names.find(self._reader, name)
         return self._job(found, self._reader.standings([found.key]).get(found.key))
 

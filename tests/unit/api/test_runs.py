@@ -686,6 +686,51 @@ def test_a_cancelled_scope_lets_a_post_in_flight_get_its_answer(
     answered_and_never_paid_twice(world, url)
 
 
+def in_another_thread(call: Callable[[], object]) -> BaseException | None:
+    found: list[BaseException | None] = []
+
+    def keep() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            found.append(error)
+        else:
+            found.append(None)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    thread.join(20)
+    return found[0]
+
+
+def test_a_ledger_that_cannot_be_read_here_any_more_says_what_to_do(url: str) -> None:
+    run(load("trial.yaml"), Options(emulator=url))
+
+    ledger = open_ledger("outputs")
+    begun, unread = ledger.jobs(), ledger.jobs()
+    assert next(begun).id == "one"
+    reads: list[Callable[[], object]] = [
+        lambda: list(ledger.jobs()),
+        lambda: next(begun),
+        lambda: next(unread),
+        lambda: ledger.job("one"),
+        ledger.costs,
+    ]
+    for read in (*reads[:1], *reads[3:], ledger.close):
+        error = in_another_thread(read)
+        assert isinstance(error, UsageError), repr(error)
+        assert "open it in this one, too: open_ledger('outputs/ledger.db')" in str(error)
+    with pytest.raises(UsageError, match="no state 'done'"):
+        ledger.jobs(state="done")
+    with pytest.raises(UsageError, match="name: 5 is no text"):
+        ledger.job(5)  # type: ignore[arg-type]
+    ledger.close()
+    ledger.close()
+    for read in reads:
+        with pytest.raises(UsageError, match=r"closed; .* jobs = list\(ledger\.jobs\(\)\)"):
+            read()
+
+
 def test_the_ledger_of_a_trial_is_found_where_a_real_one_would_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

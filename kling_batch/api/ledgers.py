@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import get_ident
 from typing import Any, Self
 
 from kling_batch.api.checks import StrPath, path_of, shown
@@ -17,6 +16,7 @@ from kling_batch.core.quantities import USD
 from kling_batch.core.records import Attempt, Standing
 from kling_batch.errors import UsageError
 from kling_batch.ledger import names
+from kling_batch.ledger.database import explained
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import or_trial
 from kling_batch.output.store import OutputStore
@@ -79,14 +79,13 @@ class LedgerView:
     """A ledger open for reading; all reads see the same state. A context manager.
 
     It is read in the thread that opened it, as SQLite demands, and until it is closed; else each
-    method, and the iterator of `jobs`, raises a `UsageError`.
+    method, and the iterator of `jobs`, raises a `KlingBatchError` that says what to do.
     """
 
     def __init__(self, reader: Reader) -> None:
         """Made by `open_ledger`."""
         self._opened = reader
         self._closed = False
-        self._thread = get_ident()
         self._store = OutputStore({}, reader.path.parent)
 
     def __enter__(self) -> Self:
@@ -98,7 +97,8 @@ class LedgerView:
     def close(self) -> None:
         """Close the file."""
         if not self._closed:
-            self._reader.close()
+            with explained(self.path):
+                self._opened.close()
             self._closed = True
 
     @property
@@ -116,11 +116,6 @@ class LedgerView:
             raise UsageError(
                 f"{self.path}: this ledger is closed; read inside its `with` block, and keep "
                 "what is needed later: jobs = list(ledger.jobs())"
-            )
-        if self._thread != get_ident():
-            raise UsageError(
-                f"{self.path}: this ledger was opened in another thread; open it in this one, "
-                f"too: open_ledger({str(self.path)!r})"
             )
 
     def jobs(self, *, state: str | None = None, batch: str | None = None) -> Iterator[LedgerJob]:

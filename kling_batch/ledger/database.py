@@ -79,6 +79,8 @@ def _message(path: Path | str, error: sqlite3.DatabaseError) -> str:
             f"{path}: the ledger is damaged ({text}). Nothing was sent. Restore a copy, or see "
             "what is left with: sqlite3 FILE .recover"
         )
+    if "created in a thread" in text:
+        return f"{path}: this ledger was opened in another thread; open it in this one, too"
     return f"{path}: the ledger cannot be used: {text}"
 
 

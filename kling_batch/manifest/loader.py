@@ -178,6 +178,7 @@ class _Loading:
             source=str(self._path),
             jobs=jobs,
             limits=manifest.limits,
+            files=(str(self._path), *(e.table.file for e in entries.values() if e.table)),
             variables={name: self._given.get(name) for name in self._base},
             hooks=manifest.hooks,
             notify=manifest.notify,

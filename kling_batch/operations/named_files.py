@@ -93,6 +93,18 @@ class NamedFiles:
         return ""
 
 
+def must_be_no_ledger(option: str, file: Path) -> None:
+    """Refuse a ledger where a database of another kind is kept.
+
+    Raises:
+        UsageError: the file is a ledger.
+    """
+    if _is_database(file):
+        with suppress(LedgerError):
+            Reader.open(file).close()
+            raise UsageError(f"{option} {shown(file)}: is a ledger; name another file")
+
+
 def _is_plain(file: Path) -> bool:
     """No device or pipe, which several may write to."""
     return file.is_file() or not file.exists()

@@ -127,3 +127,13 @@ def test_an_emulator_of_the_built_in_kind_keeps_its_ledger_too(workspace: Worksp
 
     assert done.returncode == 2
     assert "is the ledger" in done.stderr
+
+
+def test_an_emulator_does_not_keep_its_books_in_a_ledger(workspace: Workspace) -> None:
+    workspace.run()
+    told = workspace.invoke("emulator", "--state", "outputs/ledger.db", code=2)
+
+    assert "--state outputs/ledger.db: is a ledger; name another file" in told
+    with closing(sqlite3.connect(workspace.folder / "outputs/ledger.db")) as db:
+        tables = {name for (name,) in db.execute("select name from sqlite_master")}
+    assert not tables & {"requests", "notes", "facts"}

@@ -93,7 +93,7 @@ HOMES: dict[str, set[str]] = {
     "mcp": {"mcp.server"},
     "anyio": {
         *("core.wakeup", "engine", "fal.client", "wire", "output.download", "output.worker"),
-        *("operations", "api.runs", "mcp", "review.app", "renditions.pool", "workers"),
+        *("operations", "mcp", "review.app", "renditions.pool", "workers"),
     },
     "starlette": {"review.app"},
     "uvicorn": {"review.server"},
@@ -303,7 +303,7 @@ CATCH_ALL = {
     "operations.renditions": 1,  # a rendition must not end a run that has paid; told, exit 1
     "operations.drive": 1,  # an error out of its task group, raised again
     "operations.run": 1,  # the run's exit code; raises again
-    "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
+    "api.events": 1,  # a caller's function may raise anything; raised again
     "output.worker": 1,  # what work in a thread raised is raised where it was asked for
     "output.files": 1,  # the half file; raises again
     "output.objects": 2,  # a driver raises anything; raised again, in words

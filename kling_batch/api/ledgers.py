@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from kling_batch.api.options import StrPath
+from kling_batch.api.checks import StrPath, path_of, shown
 from kling_batch.core.jobs import JobKey
 from kling_batch.core.lifecycle import State
 from kling_batch.core.locations import Location
@@ -16,11 +16,12 @@ from kling_batch.core.quantities import USD
 from kling_batch.core.records import Attempt, Standing
 from kling_batch.errors import UsageError
 from kling_batch.ledger import names
+from kling_batch.ledger.database import explained
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import or_trial
 from kling_batch.output.store import OutputStore
 from kling_batch.report.made_values import value_in
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, typed_path
+from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME
 
 #: State of a job that was never submitted.
 PENDING = "pending"
@@ -75,11 +76,16 @@ class Costs:
 
 
 class LedgerView:
-    """A ledger open for reading; all reads see the same state. A context manager."""
+    """A ledger open for reading; all reads see the same state. A context manager.
+
+    It is read in the thread that opened it, as SQLite demands, and until it is closed; else each
+    method, and the iterator of `jobs`, raises a `KlingBatchError` that says what to do.
+    """
 
     def __init__(self, reader: Reader) -> None:
         """Made by `open_ledger`."""
-        self._reader = reader
+        self._opened = reader
+        self._closed = False
         self._store = OutputStore({}, reader.path.parent)
 
     def __enter__(self) -> Self:
@@ -90,12 +96,27 @@ class LedgerView:
 
     def close(self) -> None:
         """Close the file."""
-        self._reader.close()
+        if not self._closed:
+            with explained(self.path):
+                self._opened.close()
+            self._closed = True
 
     @property
     def path(self) -> Path:
         """The ledger file."""
-        return self._reader.path
+        return self._opened.path
+
+    @property
+    def _reader(self) -> Reader:
+        self._must_be_readable()
+        return self._opened
+
+    def _must_be_readable(self) -> None:
+        if self._closed:
+            raise UsageError(
+                f"{self.path}: this ledger is closed; read inside its `with` block, and keep "
+                "what is needed later: jobs = list(ledger.jobs())"
+            )
 
     def jobs(self, *, state: str | None = None, batch: str | None = None) -> Iterator[LedgerJob]:
         """Every job under its current name, by batch, id and take.
@@ -110,8 +131,13 @@ class LedgerView:
         if state is not None and state not in (PENDING, *State):
             known = ", ".join((PENDING, *State))
             raise UsageError(f"no state {state!r}; there are: {known}")
-        standings = self._reader.standings()
-        jobs = names.all_named(self._reader)
+        self._must_be_readable()
+        return self._jobs(state, batch)
+
+    def _jobs(self, state: str | None, batch: str | None) -> Iterator[LedgerJob]:
+        reader = self._reader
+        standings = reader.standings()
+        jobs = names.all_named(reader)
         for job in jobs:
             standing = standings.get(job.key)
             if batch not in (None, job.batch) or state not in (None, _state(standing)):
@@ -124,6 +150,8 @@ class LedgerView:
         Raises:
             UsageError: there is none of this name, or several.
         """
+        if not isinstance(name, str):
+            raise UsageError(f"name: {shown(name)} is no text")
         found = names.find(self._reader, name)
         return self._job(found, self._reader.standings([found.key]).get(found.key))
 
@@ -173,7 +201,7 @@ def open_ledger(path: StrPath) -> LedgerView:
     Raises:
         LedgerError: there is none, it is damaged, or newer than this version.
     """
-    file = typed_path(path)
+    file = path_of("path", path)
     file = file / LEDGER_NAME if file.is_dir() else file
     return LedgerView(
         Reader.open(or_trial(file) if file == Path(DEFAULT_OUTPUT, LEDGER_NAME) else file)

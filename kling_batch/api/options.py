@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
-from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
-from kling_batch.core.command_line import Command, path_argument
-from kling_batch.core.diagnostics import show
+from kling_batch.api.checks import (
+    AMOUNT,
+    LENGTH,
+    NUMBER,
+    TEXT,
+    Check,
+    StrPath,
+    flag,
+    location_of,
+    names_of,
+    path_of,
+    shown,
+    whole_number,
+)
+from kling_batch.core.command_line import NO_COMMAND, Command, TypedOption, path_argument
+from kling_batch.core.jobs import Batch
+from kling_batch.core.locations import Location
 from kling_batch.core.quantities import (
     MicroUSD,
     exact_usd,
@@ -27,14 +42,9 @@ from kling_batch.errors import UsageError
 from kling_batch.settings import (
     RunOptions,
     emulator_address,
+    resolve,
     scheduler_address,
-    typed_location,
-    typed_path,
 )
-
-StrPath: TypeAlias = str | PathLike[str]
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,39 +115,40 @@ def run_options(options: Options) -> RunOptions:
     Raises:
         UsageError: a value makes no sense.
     """
+    if not isinstance(options, Options):
+        raise UsageError(f"options: {shown(options)} is no Options(…)")
+    for name in _CHOICES:
+        names_of(name, getattr(options, name))
     return RunOptions(
-        output=None if options.output is None else typed_location(options.output),
-        ledger=_path(options.ledger),
-        max_cost=_parsed("max_cost", _usd, options.max_cost),
-        concurrency=_at_least("concurrency", 1, options.concurrency),
-        rate=_parsed("rate", _rate, options.rate),
-        timeout=_parsed("timeout", _seconds, options.timeout),
-        start_timeout=_parsed("start_timeout", _start_timeout, options.start_timeout),
-        limit=_at_least("limit", 0, options.limit),
-        max_failures=_parsed("max_failures", parse_failure_limit, options.max_failures),
-        retry_failed=_flag("retry_failed", options.retry_failed),
-        yes=_flag("yes", options.yes),
-        detach=_flag("detach", options.detach),
-        collect=_flag("collect", options.collect),
-        reuse=_parsed("reuse", _window, options.reuse),
-        offline=_flag("offline", options.offline),
-        schemas=_flag("schemas", options.schemas),
-        scheduler=_parsed("scheduler", scheduler_address, options.scheduler),
-        emulator=_emulator(options.emulator),
+        output=None if options.output is None else location_of("output", options.output),
+        ledger=None if options.ledger is None else path_of("ledger", options.ledger),
+        **{name: check(name, getattr(options, name)) for name, check in _CHECKS.items()},
     )
 
 
-def names_of(given: str | Sequence[str]) -> tuple[str, ...]:
-    """One text or several, as several."""
-    return (given,) if isinstance(given, str) else tuple(given)
+#: The options of `run` that next steps may add to those of a run from Python.
+_ADDABLE = frozenset({"--max-cost", "--retry-failed"})
+
+#: Variables of the command line that name another ledger.
+_ELSEWHERE = frozenset({"KLING_BATCH_OUTPUT", "KLING_BATCH_LEDGER"})
 
 
-def command_of(sources: Sequence[str], options: Options) -> Command:
-    """The command line that goes on with such a run: for the ledger and the next steps."""
+def command_of(batches: Sequence[Batch], options: Options) -> Command:
+    """The command line that goes on with such a run: for the ledger and the next steps.
+
+    It chooses the same jobs with the same variables. `NO_COMMAND` where manifests were loaded with
+    different values of one variable, which a command gives to all of them.
+    """
+    variables = _variables(batches)
+    if variables is None:
+        return NO_COMMAND
     parsed = run_options(options)
+    if not _ELSEWHERE.isdisjoint(os.environ):
+        # Unlike this run, the command would obey them, and pay by another ledger.
+        parsed = parsed._replace(ledger=resolve(batches, parsed).ledger)
     values = {
-        "--output": parsed.output,
-        "--ledger": parsed.ledger,
+        "--output": _place(parsed.output),
+        "--ledger": _place(parsed.ledger),
         "--max-cost": None if parsed.max_cost is None else _plain_usd(parsed.max_cost),
         "--concurrency": parsed.concurrency,
         "--rate": None if parsed.rate is None else rate_text(parsed.rate),
@@ -148,11 +159,11 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
         "--scheduler": parsed.scheduler,
         "--emulator-url": parsed.emulator or None,
     }
-    command = Command(("kling-batch", "run", *map(path_argument, sources)))
+    sources = dict.fromkeys(path_argument(batch.source) for batch in batches)
+    command = Command(("kling-batch", "run", *sources), takes=_ADDABLE)
     for name, value in values.items():
         if value is not None:
-            text = path_argument(str(value)) if isinstance(value, Path) else str(value)
-            command = command.having(name, text)
+            command = command.having(name, str(value))
     flags = {
         "--collect": parsed.collect,
         "--no-schemas": not parsed.schemas,
@@ -160,7 +171,30 @@ def command_of(sources: Sequence[str], options: Options) -> Command:
     }
     for name in (name for name, given in flags.items() if given):
         command = command.having(name)
-    return command
+    several = {
+        "--only": names_of("only", options.only),
+        "--exclude": names_of("exclude", options.exclude),
+        "--tag": names_of("tags", options.tags),
+        "--set": [f"{name}={value}" for name, value in variables.items()],
+    }
+    repeated = (TypedOption(name, each) for name, values in several.items() for each in values)
+    return replace(command, options=(*command.options, *repeated))
+
+
+def _variables(batches: Sequence[Batch]) -> dict[str, str] | None:
+    """The variables that were given; None where they differ between manifests that have them."""
+    found: dict[str, str | None] = {}
+    for batch in batches:
+        for name, value in batch.variables.items():
+            if found.setdefault(name, value) != value:
+                return None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _place(location: Location | None) -> str | None:
+    if location is None:
+        return None
+    return path_argument(location) if isinstance(location, Path) else str(location)
 
 
 def _plain_usd(micro: MicroUSD) -> str:
@@ -171,30 +205,15 @@ def _plain_seconds(seconds: float | None) -> str | None:
     return None if seconds is None else f"{seconds:.10g}s"
 
 
-def _path(path: StrPath | None) -> Path | None:
-    return None if path is None else typed_path(path)
-
-
-def _parsed(name: str, parse: Callable[[Any], Value], value: object) -> Value | None:
-    try:
-        return None if value is None else parse(value)
-    except ValueError as error:
-        raise UsageError(f"{name}: {error}") from None
-
-
-def _emulator(wanted: bool | str) -> str | None:
-    """As `RunOptions` has it: None for fal, no text for the emulator inside this process."""
-    if isinstance(wanted, str) and wanted:
-        return _parsed("emulator", emulator_address, wanted)
-    return "" if wanted or isinstance(wanted, str) else None
-
-
 def _usd(amount: str | float | Decimal) -> MicroUSD:
     return parse_usd(str(amount))
 
 
-def _rate(rate: str | float) -> float:
-    return parse_rate(rate if isinstance(rate, str) else f"{Decimal(repr(rate)):f}/s")
+def _rate(rate: Any) -> float:
+    if isinstance(rate, str):
+        return parse_rate(rate)
+    number = Decimal(float.__repr__(rate) if isinstance(rate, float) else rate)
+    return parse_rate(f"{number:f}/s")
 
 
 def _seconds(length: str | float | timedelta) -> float:
@@ -209,18 +228,32 @@ def _window(length: str | float | timedelta) -> float:
     return parse_window(length.total_seconds() if isinstance(length, timedelta) else length)
 
 
-def _flag(name: str, value: object) -> bool:
-    """A flag; any other value, such as the text "no", would count as yes."""
-    if not isinstance(value, bool):
-        raise UsageError(f"{name}: {show(value)} is neither True nor False")
-    return value
+def _emulator(wanted: bool | str) -> str | None:
+    """As `RunOptions` has it: None for fal, no text for the emulator inside this process."""
+    if isinstance(wanted, str) and wanted:
+        return emulator_address(wanted)
+    return "" if wanted or isinstance(wanted, str) else None
 
 
-def _at_least(name: str, least: int, value: object) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"{name}: {show(value)} is no whole number")
-    if value < least:
-        raise UsageError(f"{name}: {value} is less than {least}")
-    return value
+#: Options that choose jobs.
+_CHOICES = ("only", "exclude", "tags")
+_LENGTH = "is no length of time"
+
+#: Every other option but the two places.
+_CHECKS: dict[str, Check] = {
+    "max_cost": Check(AMOUNT, "is not an amount in dollars, such as 40.00", _usd),
+    "concurrency": whole_number(1),
+    "rate": Check(NUMBER, "is no rate; write 60/min, or a number per second", _rate),
+    "timeout": Check(LENGTH, _LENGTH, _seconds),
+    "start_timeout": Check(LENGTH, _LENGTH, _start_timeout),
+    "limit": whole_number(0),
+    "max_failures": Check(
+        NUMBER, "is no number of failures; write 5, or 20% of the jobs", parse_failure_limit
+    ),
+    **dict.fromkeys(("retry_failed", "yes", "detach", "collect", "offline", "schemas"), flag()),
+    "reuse": Check((*LENGTH, bool), _LENGTH, _window),
+    "scheduler": Check(TEXT, "is no address of a scheduler", scheduler_address),
+    "emulator": Check(
+        (bool, str), "is neither True nor False nor an address", _emulator, optional=False
+    ),
+}

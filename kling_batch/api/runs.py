@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from inspect import iscoroutinefunction
-from os import PathLike
-from typing import Any, cast
+from typing import cast
 
-from kling_batch.api.options import Options, StrPath, command_of, names_of, run_options
+from kling_batch.api.checks import StrPath, names_of, paths_of, variables_of
+from kling_batch.api.events import Events
+from kling_batch.api.options import Options, command_of, run_options
 from kling_batch.api.values import Plan, RunReport
-from kling_batch.core.events import EventKind, RunEvent
+from kling_batch.core.events import RunEvent
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import UsageError
 from kling_batch.manifest import loader
@@ -20,7 +20,6 @@ from kling_batch.operations.plan import PlannedRun, plan_run
 from kling_batch.operations.run import Run, open_run
 from kling_batch.planning.selection import select
 from kling_batch.report.plan_view import left_out_lines
-from kling_batch.settings import typed_path
 
 
 def load(
@@ -34,10 +33,10 @@ def load(
 
     Raises:
         ManifestError: every problem of every manifest, each with its place.
+        UsageError: these are no paths, or a variable is neither text nor a number nor a flag.
     """
-    paths = [manifests] if isinstance(manifests, str | PathLike) else manifests
-    values = {name: _text(value) for name, value in (variables or {}).items()}
-    return loader.load_all([typed_path(path) for path in paths], variables=values)
+    paths = paths_of("manifests", manifests)
+    return loader.load_all(paths, variables=variables_of(variables))
 
 
 def plan(batches: Batch | Sequence[Batch], options: Options | None = None) -> Plan:
@@ -46,7 +45,7 @@ def plan(batches: Batch | Sequence[Batch], options: Options | None = None) -> Pl
     Raises:
         KlingBatchError: the options contradict each other, or the ledger cannot be read.
     """
-    options = options or Options()
+    options = Options() if options is None else options
     warnings: list[str] = []
     planned = plan_run(
         _tuple(batches), run_options(options), select=partial(_select, options, warnings.append)
@@ -80,9 +79,9 @@ def run(
         KlingBatchError: the run could not begin; nothing was sent.
     """
     _must_be_outside_a_loop()
-    display = _Events(on_event)
-    arguments = (_tuple(batches), options or Options(), approve, display)
-    with display.errors(), _open(*arguments, signals=signals_of_caller()) as opened:
+    display = Events(on_event)
+    arguments = (_tuple(batches), Options() if options is None else options, approve, display)
+    with display, _open(*arguments, signals=signals_of_caller()) as opened, display:
         return RunReport.of(opened.carry_out())
 
 
@@ -98,9 +97,9 @@ async def arun(
     Cancelling it stops the run as Ctrl-C does: a submission in flight gets its answer first. No
     signals are handled. Planning, and `approve`, run in the event loop and block it.
     """
-    display = _Events(on_event)
-    arguments = (_tuple(batches), options or Options(), approve, display)
-    with display.errors(), _open(*arguments, signals=Signals.NONE) as opened:
+    display = Events(on_event)
+    arguments = (_tuple(batches), Options() if options is None else options, approve, display)
+    with display, _open(*arguments, signals=Signals.NONE) as opened, display:
         return RunReport.of(await opened.carry_out_async())
 
 
@@ -109,16 +108,17 @@ def _open(
     batches: tuple[Batch, ...],
     options: Options,
     approve: Callable[[Plan], bool] | None,
-    display: _Events,
+    display: Events,
     *,
     signals: Signals,
 ) -> Iterator[Run]:
     parsed = run_options(options)
-
+    if approve is not None and not callable(approve):
+        raise UsageError("approve is no function")
     with open_run(
         batches,
         parsed,
-        command=command_of([batch.source for batch in batches], options),
+        command=command_of(batches, options),
         display=display,
         signals=signals,
         ask=_refuse,
@@ -138,59 +138,11 @@ def _refuse(planned: PlannedRun, question: str) -> bool:
     )
 
 
-class _Events:
-    """Display that passes events to a function of the caller.
-
-    An error of that function stops the run in order, as a cancellation does, and is raised.
-    """
-
-    def __init__(self, on_event: Callable[[RunEvent], object] | None) -> None:
-        _check_hearer(on_event)
-        self._on_event = on_event
-        self._error: Exception | None = None
-
-    def start(self, *_args: Any, **_more: Any) -> None:
-        """Nothing to do: the function gets events only."""
-
-    def notify(self, event: RunEvent) -> None:
-        """Pass on one event, unless an earlier one has failed."""
-        if self._on_event is None or self._error is not None:
-            return
-        try:
-            self._on_event(event)
-        except Exception as error:  # noqa: BLE001 - raised in `tick`, where the engine can stop
-            self._error = error
-
-    def warn(self, message: str) -> None:
-        """Pass on a warning about the selection."""
-        self.notify(RunEvent(kind=EventKind.WARNING, message=message))
-
-    def tick(self, *_args: object) -> None:
-        """Stop the run where the caller's function has failed."""
-        if self._error is not None:
-            raise self._error
-
-    def finish(self, report: object) -> None:
-        """Nothing to do: the report is returned."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Raise the error of the caller's function as it was."""
-        try:
-            yield
-        except BaseExceptionGroup:
-            if self._error is None:
-                raise
-        if self._error is not None:
-            raise self._error
-
-
 def _select(options: Options, warn: Callable[[str], object], batch: Batch) -> Batch:
     """The jobs that the options choose."""
-    only, exclude, tags = map(names_of, (options.only, options.exclude, options.tags))
+    only = names_of("only", options.only)
+    exclude = names_of("exclude", options.exclude)
+    tags = names_of("tags", options.tags)
     if not (only or exclude or tags):
         return batch
     selected = select(batch, only=only, exclude=exclude, tags=tags)
@@ -200,23 +152,11 @@ def _select(options: Options, warn: Callable[[str], object], batch: Batch) -> Ba
 
 
 def _must_be_outside_a_loop() -> None:
-    import anyio.lowlevel  # noqa: PLC0415 - whoever loads a manifest needs no event loop
+    # Whoever loads a manifest needs no event loop.
+    from kling_batch.operations.own_loop import in_a_loop  # noqa: PLC0415
 
-    try:
-        anyio.lowlevel.current_token()
-    except RuntimeError:
-        return
-    raise UsageError("run() cannot be called inside an event loop; use: await arun(…)")
-
-
-def _check_hearer(on_event: object) -> None:
-    """Raise `UsageError` for what cannot be called, or would be called and never awaited."""
-    if on_event is None:
-        return
-    if not callable(on_event):
-        raise UsageError("on_event is no function")
-    if iscoroutinefunction(on_event) or iscoroutinefunction(type(on_event).__call__):
-        raise UsageError("on_event is called and not awaited: give a plain function")
+    if in_a_loop():
+        raise UsageError("run() cannot be called inside an event loop; use: await arun(…)")
 
 
 def _tuple(batches: object) -> tuple[Batch, ...]:
@@ -226,8 +166,3 @@ def _tuple(batches: object) -> tuple[Batch, ...]:
     if len(found) < len(given):
         raise UsageError("these are no batches: give what load(…) returns")
     return found
-
-
-def _text(value: object) -> str:
-    """A variable as YAML and `--set` spell it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -41,6 +41,8 @@ class TypedPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path, its home folder filled in."""
+        if value == "":  # as of "$FOLDER" where that is not set
+            self.fail("the path is empty", param, ctx)
         if isinstance(value, str) and value.startswith("~"):
             value = str(typed_path(value))
         if isinstance(value, str) and is_address(value):

@@ -6,14 +6,20 @@ an option or by the environment. Every option is repeated unless it is listed in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from kling_batch.core.command_line import Command, TypedOption, path_argument, quoted
+from kling_batch.core.command_line import (
+    Command,
+    TypedOption,
+    argument,
+    path_argument,
+    quoted,
+)
 from kling_batch.core.quantities import exact_usd, rate_text
 
 #: Options of this invocation only: how it is shown and ends, and what it may pay for (`--yes`, and
@@ -31,7 +37,7 @@ def current_command() -> Command:
     context = click.get_current_context()
     given = [param for param in context.command.params if _counts(context, param)]
     arguments = [
-        path_argument(str(value))
+        _text(value, argument)
         for param in given
         if isinstance(param, click.Argument)
         for value in _each(context.params[param.name or ""])
@@ -64,17 +70,17 @@ def _texts(option: click.Option, value: Any) -> Iterator[str | None]:
         yield from [None] if value else []
         return
     for each in _each(value):
-        yield _FORMATS.get(option.name or "", _text)(each)
+        yield _text(each, _FORMATS.get(option.name or "", str))
+
+
+def _text(value: Any, text: Callable[[Any], str]) -> str:
+    return path_argument(value) if isinstance(value, Path) else text(value)
 
 
 def _each(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)
-
-
-def _text(value: object) -> str:
-    return path_argument(str(value)) if isinstance(value, Path) else str(value)
 
 
 def typed(path: str) -> str:

@@ -24,7 +24,7 @@ class TypedOption(NamedTuple):
 class Command:
     """A command, its arguments, and the options that were typed."""
 
-    #: `kling-batch`, the command's name, its arguments.
+    #: `kling-batch`, the command's name, its arguments; empty where there is no such command.
     head: tuple[str, ...]
     options: tuple[TypedOption, ...] = ()
     #: Every option that it takes; None where it came as one text.
@@ -69,9 +69,19 @@ class Command:
         return " ".join(quoted(without_signatures(argument)) for argument in arguments)
 
 
-def path_argument(path: str) -> str:
-    """A path as an argument that is read as this path: as no option, and in no home folder."""
-    return f"./{path}" if path.startswith(("-", "~")) else path
+#: What is run again cannot be said in one command.
+NO_COMMAND = Command((), takes=frozenset())
+
+
+def argument(text: str) -> str:
+    """An argument that is not mistaken for an option."""
+    return f"./{text}" if text.startswith("-") else text
+
+
+def path_argument(path: object) -> str:
+    """A path that is mistaken neither for an option nor for one in a home folder."""
+    text = str(path)
+    return f"./{text}" if text.startswith(("-", "~")) else text
 
 
 def quoted(argument: str) -> str:

@@ -204,6 +204,10 @@ class Batch:
     source: str
     jobs: tuple[Job, ...]
     limits: Limits = field(default=Limits())
+    #: The manifest and the tables that it was read from.
+    files: tuple[str, ...] = field(default=(), repr=False)
+    #: Every variable that it declares, with what was given for it; None: as the manifest has it.
+    variables: Mapping[str, str | None] = field(default_factory=dict, repr=False)
     #: Whether some job needs a take that somebody has yet to pick.
     unpicked: bool = False
     #: `output:` as written, or None.

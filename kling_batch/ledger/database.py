@@ -79,6 +79,8 @@ def _message(path: Path | str, error: sqlite3.DatabaseError) -> str:
             f"{path}: the ledger is damaged ({text}). Nothing was sent. Restore a copy, or see "
             "what is left with: sqlite3 FILE .recover"
         )
+    if "created in a thread" in text:
+        return f"{path}: this ledger was opened in another thread; open it in this one, too"
     return f"{path}: the ledger cannot be used: {text}"
 
 
@@ -95,6 +97,9 @@ def connect(path: Path, *, writable: bool) -> Database:
         LedgerError: damaged, newer than the program, not a ledger, or not accessible.
     """
     with explained(path):
+        if path.is_dir():
+            file = path / "ledger.db"
+            raise LedgerError(f"{path}: is a folder, and a ledger is a file, such as {file}")
         if writable:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
@@ -249,8 +254,7 @@ def _prepare(db: Database, path: Path, *, writable: bool) -> None:
             raise sqlite3.DatabaseError(f"database disk image is malformed: {verdict}")
     # Not synced one by one: the first commit that is synced takes them along.
     migrations.apply(db)
-    # Each commit is durable before the POST that depends on it leaves; `sync_commits` is for those
-    # that need less.
+    # Each commit is durable when it returns; `sync_commits` is for those that need less.
     db.execute("pragma synchronous = full")
 
 

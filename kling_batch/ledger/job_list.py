@@ -67,7 +67,7 @@ class JobFilter(NamedTuple):
     text: str = ""
     #: The latest attempt began at this time or later.
     since: str | None = None
-    #: Cost, or estimate where the cost is not known, between these amounts.
+    #: Cost, or estimate where the cost is not known, between these amounts; nothing is 0.
     least: MicroUSD | None = None
     most: MicroUSD | None = None
     sort: str = "name"
@@ -86,6 +86,12 @@ _PROMPT = (
     + ")"
 )
 
+#: What the latest attempt cost, or may cost, as the column `cost` of `list` shows it.
+_PRICE = (
+    "case when a.charged = 'no' or a.origin = 'adopted' then 0"
+    " else coalesce(a.cost_micro_usd, n.estimate_micro_usd) end"
+)
+
 _COLUMNS = f"""
   coalesce(a.state, 'pending') as state, j.mode, j.tier,
   {_PROMPT} as prompt, n.estimate_micro_usd / 1e6 as estimate_usd,
@@ -94,7 +100,7 @@ _COLUMNS = f"""
   (select group_concat(f.path, ' ') from artifacts x join files f on f.artifact_id = x.id
    where x.attempt_id = a.id and f.superseded_at is null) as files,
   j.endpoint, j.key as job_key, a.id as attempt_id, a.intended_at as tried_at, a.charged, a.origin,
-  coalesce(a.cost_micro_usd, n.estimate_micro_usd) as price
+  {_PRICE} as price
 """  # noqa: S608
 
 #: Condition: attempt `a` is the latest of name `n`.
@@ -207,7 +213,7 @@ def _conditions(which: JobFilter) -> tuple[str, list[Any]]:
         parameters.append(which.since)
     for sign, amount in ((">=", which.least), ("<=", which.most)):
         if amount is not None:
-            where += f" and coalesce(a.cost_micro_usd, n.estimate_micro_usd) {sign} ?"
+            where += f" and {_PRICE} {sign} ?"
             parameters.append(amount)
     return where, parameters
 

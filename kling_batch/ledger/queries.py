@@ -178,6 +178,16 @@ def latest_run(reader: Reader) -> RunRow | None:
     return next((RunRow(**row) for row in _rows(reader, sql)), None)
 
 
+def stored_names(reader: Reader, names: Iterable[str]) -> list[str]:
+    """The stored path of every file of one of these names, whatever its folder, also replaced."""
+    wanted = json.dumps([*names])
+    sql = (
+        "select f.path from files f, json_each(?) n"
+        " where f.path = n.value or substr(f.path, -length(n.value) - 1) = '/' || n.value"
+    )
+    return [row["path"] for row in _rows(reader, sql, [wanted])]
+
+
 # -- the ledger as a whole ---------------------------------------------------------------------
 
 

@@ -48,8 +48,7 @@ def load(
 ) -> Batch:
     """The batch of a manifest, or of a table given instead of one.
 
-    `variables`, such as those of `--set`, outrank `vars:`; `environ` is the environment that `env:`
-    may name. Raises `ManifestError`.
+    `variables` outrank `vars:`; `env:` names those of `environ`. Raises `ManifestError`.
     """
     with gc_paused():
         loading = _open(path, variables, environ)
@@ -128,6 +127,7 @@ class _Loading:
     ) -> None:
         self._path = path
         self._model = model
+        self._given = variables
         self._tree = tree
         self._collector = tree.problems
         self._meant: dict[int, set[str]] = {}
@@ -184,6 +184,8 @@ class _Loading:
             source=str(self._path),
             jobs=jobs,
             limits=manifest.limits,
+            files=(str(self._path), *(e.table.file for e in entries.values() if e.table)),
+            variables={name: self._given.get(name) for name in self._base},
             hooks=manifest.hooks,
             notify=manifest.notify,
             unpicked=bool(expansion.waiting) and any(map(_needs_pick, jobs)),

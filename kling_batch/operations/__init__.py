@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.compare import compare_models
     from kling_batch.operations.doctor import check_service
     from kling_batch.operations.export import export_takes
+    from kling_batch.operations.named_files import NamedFiles, must_be_no_ledger
     from kling_batch.operations.plan import PlannedRun, plan_run
     from kling_batch.operations.prices import live_price_changes
     from kling_batch.operations.raw_inputs import check_raw_inputs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kling_batch.operations.verify import verify_ledger
 
 _MODULES = {
+    "NamedFiles": "named_files",
     "PlannedRun": "plan",
     "adopt_file": "adopt",
     "allow_retries": "retry",
@@ -47,6 +49,7 @@ _MODULES = {
     "learn_bills": "billing",
     "live_price_changes": "prices",
     "make_renditions": "remake",
+    "must_be_no_ledger": "named_files",
     "open_run": "run",
     "plan_run": "plan",
     "repair_files": "repair",
@@ -58,6 +61,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "NamedFiles",
     "PlannedRun",
     "adopt_file",
     "allow_retries",
@@ -76,6 +80,7 @@ __all__ = [
     "learn_bills",
     "live_price_changes",
     "make_renditions",
+    "must_be_no_ledger",
     "open_run",
     "plan_run",
     "repair_files",

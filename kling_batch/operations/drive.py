@@ -157,6 +157,7 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
         lacks = (problem.message for problem in lacking(run.selected))
         for warning in (*run.notices, *run.warnings, *chain.from_iterable(outside), *lacks):
             display.notify(RunEvent(kind=EventKind.WARNING, message=warning))
+        display.tick(anyio.current_time())  # stops here, unpaid, where a warning made it fail
         async with run_context(
             settings,
             run.ledger,

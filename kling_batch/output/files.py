@@ -34,6 +34,14 @@ def replace_file(path: Path, text: str) -> None:
         raise
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to the same file, or would, were they there."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one of them is not there yet
+        return one.resolve() == other.resolve()
+
+
 class Extent(Enum):
     """What else cannot be written where one file could not."""
 

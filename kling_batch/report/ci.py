@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kling_batch.core.text import clean
-from kling_batch.output.files import replace_file
+from kling_batch.output.files import replace_file, same_file
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.github import from_workspace, in_actions, run_annotations
 from kling_batch.report.junit import junit
@@ -24,14 +24,18 @@ def write_ci(
     environ: Mapping[str, str],
     *,
     err: SafeStream | None = None,
+    refusal: Callable[[Path], str] = lambda _: "",
 ) -> None:
-    """Write the files that were asked for, and in GitHub Actions annotations and step summary."""
+    """Write the files that were asked for, and in GitHub Actions annotations and step summary.
+
+    `refusal`: why a file may not be written, else nothing; the run may have saved one of this name.
+    """
     err = err or SafeStream(sys.stderr)
     if junit_file is not None:
-        _try(err, junit_file, lambda path: replace_file(path, junit(report)))
+        _try(err, junit_file, lambda path: replace_file(path, junit(report)), refusal)
     step = environ.get("GITHUB_STEP_SUMMARY", "") if in_actions(environ) else ""
     if summary_file is not None and not _same(summary_file, step):
-        _try(err, summary_file, lambda path: replace_file(path, markdown_summary(report)))
+        _try(err, summary_file, lambda path: replace_file(path, markdown_summary(report)), refusal)
     if in_actions(environ):
         for line in run_annotations(report, from_workspace(environ)):
             err.line(line)
@@ -42,15 +46,19 @@ def write_ci(
 
 def _same(file: Path, step: str) -> bool:
     """Whether `--summary` names the step's own summary, which gets the page anyway."""
-    if not step:
-        return False
-    try:
-        return file.samefile(step)
-    except (OSError, ValueError):  # one of them is not there yet
-        return file.resolve() == Path(step).resolve()
+    return bool(step) and same_file(file, Path(step))
 
 
-def _try(err: SafeStream, path: Path, write: Callable[[Path], None]) -> None:
+def _try(
+    err: SafeStream,
+    path: Path,
+    write: Callable[[Path], None],
+    refusal: Callable[[Path], str] = lambda _: "",
+) -> None:
+    reason: object = refusal(path)
+    if reason:
+        err.line(f"warning: {clean(str(path))} {reason}, and is not overwritten")
+        return
     try:
         write(path)
     except (OSError, ValueError) as error:

@@ -153,7 +153,9 @@ def _job_name(reader: Reader, line: JobLine) -> str:
 
 
 def _rerun(run: EndedRun, command: Command, remark: str = "") -> Iterator[str]:
-    """The command; where a saved plan was given, still within it."""
+    """The command, where there is one; where a saved plan was given, still within it."""
+    if not command.head:
+        return
     file = command.value("--plan")
     if file is not None:
         plan = _remaining_plan(run, retry=command.says("--retry-failed"))

@@ -23,6 +23,10 @@ def test_adopt_takes_a_file_and_nothing_is_paid_for_it(workspace: Workspace) -> 
 
     assert workspace.pictures() == ["one.png", "two.png"]
     assert len(workspace.world.books.charges()) == 1
+    free = workspace.invoke("list", "--cost", "<0.01", "--csv", "--columns", "job,cost")
+    assert free.splitlines()[1:] == ["workspace/one,0.00"]
+    by_cost = workspace.invoke("list", "--sort", "cost", "--csv", "--columns", "job,cost")
+    assert by_cost.splitlines()[1:] == ["workspace/two,0.03", "workspace/one,0.00"]
     assert "everything fits" in workspace.invoke("verify")
 
 

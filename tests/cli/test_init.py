@@ -32,7 +32,11 @@ def test_what_init_prints_can_be_typed(workspace: Workspace, name: str) -> None:
     assert shlex.split(in_comment[1]) in ([name], [f"./{name}"])
 
 
-@pytest.mark.parametrize("name", [".", "..", "/", "./", ""])
+def test_an_empty_name_is_none(workspace: Workspace) -> None:
+    assert "the path is empty" in workspace.invoke("init", "", code=2)
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", "./"])
 def test_a_folder_is_no_name_for_a_manifest(workspace: Workspace, name: str) -> None:
     told = workspace.invoke("init", name, code=2)
 

@@ -59,8 +59,10 @@ def test_filters_and_order(ledger: Path) -> None:
     assert jobs("--tag", "spring") == ["hero"]
     assert jobs("--mode", "text-to-image") == jobs("--since", "1h") == []
     assert len(jobs("--since", "2026-01-01", "--tier", "standard")) == 3
-    assert jobs("--cost", "<0.42") == jobs("--cost", "0.43") == []
-    assert len(jobs("--cost", "0.42")) == len(jobs("--cost", "0.1..0.5")) == 3
+    assert jobs("--cost", "0.43") == []
+    assert jobs("--cost", "<0.42") == jobs("--cost", "<0.01") == ["bad"]  # its cost is shown as 0
+    assert jobs("--cost", "0.42") == jobs("--cost", "0.1..0.5") == ["hero", "second"]
+    assert jobs("--sort", "cost") == ["hero", "second", "bad"]
     assert jobs("--limit", "1") == ["bad"]
     assert jobs("--limit", "0") == []
 

@@ -140,3 +140,22 @@ def test_a_manifest_is_held_to_a_folder_by_the_environment(workspace: Workspace)
     named = ("run", *words, "--output", str(workspace.folder.parent / "named"))
     assert run_command(*named, cwd=workspace.folder, env=env).returncode == 0
     assert len(workspace.prompts()) == 2
+
+
+@pytest.mark.parametrize("option", ["--ledger", "--output", "--junit"])
+def test_an_empty_path_is_not_the_working_folder(workspace: Workspace, option: str) -> None:
+    told = workspace.run(option, "", code=2)
+
+    assert f"Invalid value for '{option}'" in told
+    assert "the path is empty" in told
+    assert workspace.world.books.posts == []
+    assert not (workspace.folder / "ledger.db").exists()
+
+
+def test_a_folder_is_no_ledger(workspace: Workspace) -> None:
+    (workspace.folder / "outputs").mkdir()
+
+    for words in (("run", workspace.file, "--yes"), ("status",)):
+        told = workspace.invoke(*words, "--ledger", "outputs", code=7)
+        assert "outputs: is a folder, and a ledger is a file, such as outputs/ledger.db" in told
+    assert workspace.world.books.posts == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from kling_batch import operations
 from kling_batch.cli.options import PATH
 from kling_batch.core.memory import gc_spared
 from kling_batch.emulator import EmulatorError, Settings, World, load_plan
@@ -48,6 +49,8 @@ def emulator(
     Point runs at it with --emulator-url http://127.0.0.1:8765. Its books and faults are under
     /_emulator/.
     """
+    if state is not None:
+        operations.must_be_no_ledger("--state", state)
     try:
         settings = Settings(seed=seed, time_scale=speed, concurrency=slots, profile=profile)  # type: ignore[arg-type]
         plan = load_plan(faults) if faults is not None else None

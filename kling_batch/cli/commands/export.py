@@ -63,10 +63,12 @@ def export(
     if picked is None:
         raise UsageError("say what to export: --jsonl, or --picked DIR")
     verdicts = (Verdict.PICKED, Verdict.APPROVED) if approved else (Verdict.PICKED,)
-    done = operations.export_takes(
-        ledger_path(places), picked, verdicts=verdicts, name=name, link=link
-    )
+    ledger = ledger_path(places)
+    operations.NamedFiles(ledger).check({"--csv": list_file})
+    done = operations.export_takes(ledger, picked, verdicts=verdicts, name=name, link=link)
     if list_file is not None:
+        exported = [picked / row["file"] for row in done.rows]
+        operations.NamedFiles(ledger, read=exported).check({"--csv": list_file})
         try:
             replace_file(list_file, done.as_csv())
         except OSError as error:

@@ -16,6 +16,7 @@ import click
 from kling_batch import operations
 from kling_batch.cli.displays import displays_of, log_options
 from kling_batch.cli.grouped import GroupedCommand
+from kling_batch.cli.named_files import check_named_files
 from kling_batch.cli.options import (
     limit_options,
     option,
@@ -112,11 +113,13 @@ def _single(
     batch = operations.single_batch(
         name, mode, tier, arguments, take=values["take"], model=values["model"]
     )
+    options = options_of(values)
+    check_named_files({"--log-file": values["log_file"]}, (batch,), options, single=True)
     with (
         displays_of(values) as shown,
         operations.open_run(
             (batch,),
-            options_of(values),
+            options,
             command=current_command(),
             display=shown.display,
             single=True,

@@ -11,6 +11,7 @@ import click
 from kling_batch import operations
 from kling_batch.cli.grouped import GroupedCommand
 from kling_batch.cli.manifests import load_manifests, selection_of
+from kling_batch.cli.named_files import check_named_files
 from kling_batch.cli.options import (
     PATH,
     limit_options,
@@ -60,7 +61,9 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     Pays nothing and changes nothing. With a key, fal's request list is asked for what is paid for.
     """
     batches = load_manifests(manifests, values["variables"])
-    planned = operations.plan_run(batches, options_of(values), select=selection_of(values))
+    options = options_of(values)
+    check_named_files({"--save": values["save"]}, batches, options)
+    planned = operations.plan_run(batches, options, select=selection_of(values))
     view = (
         planned.plan,
         planned.settings,

@@ -15,6 +15,7 @@ from kling_batch import operations
 from kling_batch.cli.displays import displays_of, log_options
 from kling_batch.cli.grouped import GroupedCommand
 from kling_batch.cli.manifests import load_manifests, selection_of
+from kling_batch.cli.named_files import check_named_files
 from kling_batch.cli.options import (
     PATH,
     limit_options,
@@ -29,6 +30,9 @@ from kling_batch.cli.retype import current_command
 from kling_batch.errors import UsageError
 from kling_batch.planning import saved_plan
 from kling_batch.planning.plan import Plan
+
+#: Options that name a file to be written.
+_WRITTEN = ("junit", "summary", "log-file")
 
 
 @click.command(cls=GroupedCommand, epilog="Example: kling-batch run manifest.yaml --emulator")
@@ -65,12 +69,14 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
     if real and not values["quiet"]:
         for check in operations.check_key_file():
             click.echo(f"warning: {check.message}", err=True)
-    batches = load_manifests(manifests, values["variables"])
+    batches, options = load_manifests(manifests, values["variables"]), options_of(values)
+    written = {f"--{name}": values[name.replace("-", "_")] for name in _WRITTEN}
+    refusal = check_named_files(written, batches, options, read=values["plan_file"])
     with (
         displays_of(values, as_json=values["as_json"]) as shown,
         operations.open_run(
             batches,
-            options_of(values),
+            options,
             command=current_command(),
             display=shown.display,
             ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
@@ -83,7 +89,8 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
     if values["junit"] or values["summary"] or "GITHUB_ACTIONS" in os.environ:
         from kling_batch.report.ci import write_ci  # noqa: PLC0415 - with parsers of HTML and XML
 
-        write_ci(report, values["junit"], values["summary"], os.environ)
+        files = (values["junit"], values["summary"])
+        write_ci(report, *files, os.environ, refusal=refusal)
     return report.exit_code
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import gc
+import json
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+import trio
+from click.testing import CliRunner
 from support.process import environment
 
 import kling_batch
@@ -21,6 +29,7 @@ from kling_batch import (
     ExitCode,
     JobOutcome,
     KlingBatchError,
+    LedgerError,
     ManifestError,
     Options,
     Plan,
@@ -32,6 +41,8 @@ from kling_batch import (
     plan,
     run,
 )
+from kling_batch.cli.main import cli
+from kling_batch.core.jobs import Batch, Hooks
 from kling_batch.emulator import Fault, Settings, World
 from kling_batch.emulator.server import running
 
@@ -68,6 +79,47 @@ def test_what_is_no_batch_and_what_nobody_would_await_is_refused() -> None:
     for hearer, why in ((told, "plain function"), (Told(), "plain function"), (5, "no function")):
         with pytest.raises(UsageError, match=why):
             run(load("trial.yaml"), Options(emulator=True), on_event=hearer)  # type: ignore[arg-type]
+
+
+class Colour(str, Enum):  # noqa: UP042 - as old programs write it
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("given", "spelt"),
+    [("Zeta", "Zeta"), (7, "7"), (0.5, "0.5"), (True, "true"), (Colour.RED, "red")],
+)
+def test_a_variable_is_text_a_number_or_a_flag(given: Any, spelt: str) -> None:
+    (batch,) = load("trial.yaml", variables={"brand": given})
+
+    assert batch.jobs[0].arguments["prompt"] == f"the first {spelt}"
+
+
+@pytest.mark.parametrize("given", [None, ["a", "b"], b"x", {"a": 1}, object()])
+def test_no_other_value_gets_into_a_prompt_that_is_paid_for(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"variables: brand: .* is neither text nor a number"):
+        load("trial.yaml", variables={"brand": given})
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda: load(5), "manifests: 5 is no path"),
+        (lambda: load(b"trial.yaml"), "manifests: b'trial.yaml' is no path"),
+        (lambda: load(["trial.yaml", None]), "manifests: None is no path"),
+        (lambda: load(""), "manifests: the path is empty"),
+        (lambda: load("trial.yaml", variables=["brand"]), "variables: a list is no mapping"),
+        (lambda: load("trial.yaml", variables={1: "x"}), "variables: 1 is no name"),
+        (lambda: plan(load("trial.yaml"), {"emulator": True}), "options: a dict is no Options"),
+        (lambda: run(load("trial.yaml"), {}), "options: a dict is no Options"),
+        (lambda: run(load("trial.yaml"), approve=True), "approve is no function"),
+        (lambda: open_ledger(5), "path: 5 is no path"),
+        (lambda: open_ledger(""), "path: the path is empty"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_a_usage_error(call: Callable[[], object], why: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(why)}"):
+        call()
 
 
 @pytest.fixture
@@ -285,6 +337,129 @@ def test_an_error_of_the_callers_function_stops_the_run_and_is_raised(
     assert charges(world) == [1, 1]
 
 
+class MineError(BaseException):
+    """As a test framework has them."""
+
+
+CANCELLED, PRESSED = asyncio.CancelledError("mine"), KeyboardInterrupt("mine")
+LEFT, MINE = SystemExit("mine"), MineError("mine")
+
+
+@pytest.mark.parametrize(
+    ("backend", "error"),
+    [
+        *(("none", error) for error in (CANCELLED, PRESSED, LEFT, LedgerError("mine"))),
+        *(("asyncio", error) for error in (CANCELLED, MINE, ValueError("mine"))),
+        *(("trio", error) for error in (PRESSED, LEFT)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_whatever_the_callers_function_raises_is_raised_as_it_is(
+    world: World, url: str, error: BaseException, backend: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cause = OSError("behind it")
+
+    def fail(event: RunEvent) -> None:
+        if event.kind == "submitted":
+            raise error from cause
+
+    async def main() -> None:
+        with pytest.raises(BaseException) as raised:
+            await arun(load("trial.yaml"), options, on_event=fail)
+        assert raised.value is error
+
+    options = Options(emulator=url, concurrency=1)
+    if backend == "none":
+        with pytest.raises(BaseException) as raised:
+            run(load("trial.yaml"), options, on_event=fail)
+        assert raised.value is error
+    else:
+        anyio.run(main, backend=backend)
+
+    assert error.__cause__ is cause
+    assert error.__context__ is None
+    assert capfd.readouterr().err == ""
+    assert run(load("trial.yaml"), options).ok
+    assert charges(world) == [1, 1]
+
+
+def test_trios_own_cancellation_is_raised_as_it_is(world: World, url: str) -> None:
+    kept: list[trio.Cancelled] = []
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.sleep(1)
+            except trio.Cancelled as error:
+                kept.append(error)
+
+    def fail(event: RunEvent) -> None:
+        if event.kind == "submitted":
+            raise kept[0]
+
+    trio.run(main)
+    with pytest.raises(trio.Cancelled) as raised:
+        run(load("trial.yaml"), Options(emulator=url), on_event=fail)
+    assert raised.value is kept[0]
+
+
+def test_an_error_at_a_warning_before_the_run_costs_nothing(
+    world: World, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLING_BATCH_HOOKS", "0")
+    batches = load("trial.yaml")
+
+    def fail(event: RunEvent) -> None:
+        raise ZeroDivisionError(event.message)
+
+    for options in (
+        Options(emulator=url, only=["one", "three"]),  # a warning of the selection
+        Options(emulator=url),
+    ):
+        with pytest.raises(ZeroDivisionError, match=r"fits no job|are left out"):
+            run(with_hook(batches), options, on_event=fail)
+    assert world.books.posts == []
+
+
+def with_hook(batches: tuple[Batch, ...]) -> list[Batch]:
+    hooks = Hooks(on_saved=("sh", "-c", "cat >> saved"))
+    return [dataclasses.replace(batch, hooks=hooks) for batch in batches]
+
+
+def test_what_the_callers_function_does_to_an_event_is_not_seen_by_hooks(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KLING_BATCH_HOOKS", raising=False)
+
+    def spoil(event: RunEvent) -> None:
+        for value in event.data.values():
+            if isinstance(value, list):
+                value.clear()
+        event.data.clear()
+
+    run(with_hook(load("trial.yaml")), Options(emulator=url, only="one"), on_event=spoil)
+
+    told = json.loads((folder / "saved").read_text())
+    assert told["data"]["files"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_would_be_awaited_is_refused_when_it_is_first_called(world: World, url: str) -> None:
+    async def told(_: RunEvent) -> None: ...
+
+    class Told:
+        def __call__(self, event: RunEvent) -> object:
+            return told(event)
+
+    for hearer in (lambda event: told(event), Told()):  # noqa: PLW0108 - as programs have it
+        with pytest.raises(UsageError, match="give a plain function"):
+            run(load("trial.yaml"), Options(emulator=url, concurrency=1), on_event=hearer)
+        gc.collect()
+    assert run(load("trial.yaml"), Options(emulator=url)).ok
+    assert charges(world) == [1, 1]
+
+
 def test_a_missing_key_is_an_error_and_no_exit() -> None:
     with pytest.raises(KlingBatchError) as raised:
         run(load("trial.yaml"), Options(yes=True))
@@ -350,6 +525,71 @@ def test_ctrl_c_stops_the_run_in_order_and_returns_the_report(
     assert done.returncode == 0
 
 
+# -- next steps --------------------------------------------------------------------------------
+
+
+def typed(step: str) -> None:
+    """Type it, as bash reads it."""
+    done = subprocess.run(
+        ["bash", "-c", step.replace("kling-batch", f"{sys.executable} -m kling_batch", 1)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def prompts(world: World) -> list[str]:
+    return sorted(request.prompt for request in world.books.accepted)
+
+
+def test_the_next_step_buys_nothing_that_the_run_was_not_about(
+    world: World, url: str, folder: Path
+) -> None:
+    (folder / "trial.yaml").rename(folder / "-x.yaml")
+    world.faults.add(Fault(stage="job", what="delay", seconds=1.5, times=1))
+    batches = load("./-x.yaml", variables={"brand": "Zeta"})
+
+    report = run(batches, Options(emulator=url, only="one", timeout=0.5, output="n1"))
+
+    assert report.exit_code is ExitCode.STILL_RUNNING
+    (step,) = report.next_steps
+    typed(step)
+    assert prompts(world) == ["the first Zeta"]
+    assert charges(world) == [1]
+    told = CliRunner().invoke(cli, ["why", "one", "-o", "n1"])
+    assert "as -x.yaml stands now" in told.output
+    assert "has changed since, so the next run renders nothing" in told.output
+
+
+def test_after_the_cap_the_next_step_asks_for_a_higher_one(world: World, url: str) -> None:
+    report = run(load("trial.yaml"), Options(max_cost="0.03", emulator=url, tags="wide"))
+    assert report.ok
+    report = run(load("trial.yaml"), Options(max_cost="0.03", emulator=url))
+
+    assert report.exit_code is ExitCode.BUDGET
+    (step,) = report.next_steps
+    command, _, _ = step.partition("   (")
+    assert command == f"kling-batch run trial.yaml --emulator-url {url} --max-cost USD"
+    typed(command.replace("USD", "0.06"))
+    assert charges(world) == [1, 1]
+
+
+def test_where_no_command_says_the_same_there_is_no_step_that_runs(
+    world: World, url: str, folder: Path
+) -> None:
+    (folder / "other.yaml").write_text(MANIFEST.replace("name: trial", "name: other"))
+    world.faults.add(Fault(stage="job", what="delay", seconds=30))
+    batches = (*load("trial.yaml", variables={"brand": "Zeta"}), *load("other.yaml"))
+
+    report = run(batches, Options(emulator=url, only="one", timeout=0.5, output="n1"))
+
+    assert report.exit_code is ExitCode.STILL_RUNNING
+    assert report.next_steps == ()
+    assert prompts(world) == ["the first Acme", "the first Zeta"]
+
+
 # -- arun --------------------------------------------------------------------------------------
 
 
@@ -370,6 +610,28 @@ def test_run_inside_an_event_loop_names_arun(url: str) -> None:
             run(load("trial.yaml"), Options(emulator=url))
 
     asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_callback_of_a_loop_is_inside_it(world: World, url: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[BaseException | None] = loop.create_future()
+        loop.call_soon(lambda: done.set_result(refusal()))
+        assert "await arun" in str(await done)
+
+    def refusal() -> BaseException | None:
+        batches = load("trial.yaml")
+        assert len(plan(batches, Options(emulator=url, max_cost=1))) == 2
+        try:
+            run(batches, Options(emulator=url))
+        except UsageError as error:
+            return error
+        return None
+
+    asyncio.run(main())
+    assert world.books.posts == []
+    assert not Path("outputs/ledger.db").exists()
 
 
 async def accepted(world: World) -> None:
@@ -422,6 +684,51 @@ def test_a_cancelled_scope_lets_a_post_in_flight_get_its_answer(
     anyio.run(main, backend=backend)
 
     answered_and_never_paid_twice(world, url)
+
+
+def in_another_thread(call: Callable[[], object]) -> BaseException | None:
+    found: list[BaseException | None] = []
+
+    def keep() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            found.append(error)
+        else:
+            found.append(None)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    thread.join(20)
+    return found[0]
+
+
+def test_a_ledger_that_cannot_be_read_here_any_more_says_what_to_do(url: str) -> None:
+    run(load("trial.yaml"), Options(emulator=url))
+
+    ledger = open_ledger("outputs")
+    begun, unread = ledger.jobs(), ledger.jobs()
+    assert next(begun).id == "one"
+    reads: list[Callable[[], object]] = [
+        lambda: list(ledger.jobs()),
+        lambda: next(begun),
+        lambda: next(unread),
+        lambda: ledger.job("one"),
+        ledger.costs,
+    ]
+    for read in (*reads[:1], *reads[3:], ledger.close):
+        error = in_another_thread(read)
+        assert isinstance(error, LedgerError), repr(error)
+        assert str(error).endswith("was opened in another thread; open it in this one, too")
+    with pytest.raises(UsageError, match="no state 'done'"):
+        ledger.jobs(state="done")
+    with pytest.raises(UsageError, match="name: 5 is no text"):
+        ledger.job(5)  # type: ignore[arg-type]
+    ledger.close()
+    ledger.close()
+    for read in reads:
+        with pytest.raises(UsageError, match=r"closed; .* jobs = list\(ledger\.jobs\(\)\)"):
+            read()
 
 
 def test_the_ledger_of_a_trial_is_found_where_a_real_one_would_be(

@@ -30,10 +30,11 @@ from kling_batch.operations.hooks import Hooks, hooks_of, left_out
 from kling_batch.operations.moving import require
 from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
+from kling_batch.operations.received_signals import receiver
 from kling_batch.operations.remake import lacking
 from kling_batch.operations.renditions import THREADS, Renditions
 from kling_batch.operations.services import counted_by_caps
-from kling_batch.operations.signals import interrupt_once, listen, receiver
+from kling_batch.operations.signals import interrupt_once, listen
 from kling_batch.operations.targets import WRITING, check_folders, check_room
 from kling_batch.operations.verdicts import Withdrawals
 from kling_batch.output import spool

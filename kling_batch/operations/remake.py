@@ -18,10 +18,10 @@ from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode, Place, Problem
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.moving import rendering, require
+from kling_batch.operations.received_signals import code_of, receiver
 from kling_batch.operations.rendition_tasks import Task, known_tasks
 from kling_batch.operations.renditions import THREADS, Renditions
 from kling_batch.operations.services import edit_ledger
-from kling_batch.operations.signals import receiver
 from kling_batch.output.spool import spool_of
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import Threads
@@ -107,5 +107,4 @@ async def _make(
 
 async def _listen(signals: AsyncIterator[signal.Signals], stops: list[ExitCode]) -> None:
     async for number in signals:
-        terminated = number == signal.SIGTERM
-        stops.append(ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED)
+        stops.append(code_of(number))  # noqa: PERF401 - each as it comes

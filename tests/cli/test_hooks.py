@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from support.cli import HERO, OTHER, POLICY, Workspace, run_command
-from support.process import environment
+from support.process import environment, start
 from support.survivors import survivors
 
+from kling_batch.ledger.reader import Reader
 from kling_batch.manifest.frame import read_valid
 from kling_batch.manifest.schema import schema
 
@@ -122,6 +128,91 @@ def test_a_hook_that_hangs_is_ended_with_what_it_started(
     pids = (workspace.folder / "pids").read_text().split()
     assert len(pids) == 4
     assert survivors(map(int, pids)) == []
+
+
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)]
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_while_the_end_is_told_ends_the_run_in_order(
+    workspace: Workspace, number: signal.Signals, code: int
+) -> None:
+    script = "echo $$ > pid.part; mv pid.part pid; exec sleep 600"
+    put(workspace, HERO, hooks={"on_finished": shell(script)})
+    words = ("run", workspace.file, "--emulator-url", workspace.url, "--junit", "junit.xml")
+    pid = workspace.folder / "pid"
+
+    with start(*words, "--summary", "summary.md", cwd=workspace.folder) as program:
+        wait_until(pid.exists)
+        program.send_signal(number)
+        _, told = program.communicate(timeout=30)
+
+    assert program.returncode == code, told
+    assert "Traceback" not in told
+    assert "while hooks and notifications told of the end" in told
+    assert survivors([int(pid.read_text())]) == []
+    assert last_run(workspace) == code
+    suites = ET.parse(workspace.folder / "junit.xml").getroot()
+    assert suites.get("errors") == "1"
+    assert f"exit code {code}" in (workspace.folder / "summary.md").read_text().lower()
+    assert workspace.charges() == [1]
+
+
+def test_ctrl_c_while_the_end_is_told_stops_the_callers_loop(workspace: Workspace) -> None:
+    put(workspace, HERO, hooks={"on_finished": shell("touch told; exec sleep 600")})
+    program = (
+        "import signal, sys, kling_batch as k\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "options = k.Options(emulator=sys.argv[2])\n"
+        "print(int(k.run(k.load(sys.argv[1]), options).exit_code))\n"
+    )
+
+    with subprocess.Popen(
+        [sys.executable, "-c", program, workspace.file, workspace.url],
+        cwd=workspace.folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until((workspace.folder / "told").exists)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=30)
+
+    assert said == "130\n", errors
+    assert last_run(workspace) == 130
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_before_the_first_request_ends_the_run_in_order(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    put(workspace, HERO)
+    workspace.run()
+    monkeypatch.setattr(
+        "kling_batch.operations.run.build_plan", lambda *_, **__: os.kill(os.getpid(), number)
+    )
+
+    text = workspace.run(code=code)
+
+    assert "Traceback" not in text
+    assert last_run(workspace) == code
+
+
+def last_run(workspace: Workspace) -> int | None:
+    """The exit code of the last run, as the ledger has it; None: it has not ended."""
+    with Reader.open(workspace.folder / "outputs/ledger.db") as reader:
+        rows = list(reader.db.query("select exit_code from runs order by id desc limit 1"))
+    found: int | None = rows[0]["exit_code"]
+    return found
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(1500):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never came to that")
 
 
 @pytest.mark.parametrize(

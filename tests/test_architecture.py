@@ -105,6 +105,7 @@ HOMES: dict[str, set[str]] = {
     # Of the standard library: what only one place may do.
     "asyncio": {"wire.sockets", "wire.long_body", "output.worker", "workers.dask"},
     "threading": {
+        "operations.notify",
         "output.drivers",
         "output.worker",
         "renditions.worker",

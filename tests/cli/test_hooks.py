@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -268,6 +269,70 @@ class Receiver(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         pass
+
+
+class Trickle(Receiver):
+    """A service that sends a header now and then, so that no read of it is ever late."""
+
+    over = threading.Event()
+
+    def do_POST(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        (self.server.folder / "asked").touch()  # type: ignore[attr-defined]
+        with suppress(OSError):
+            while not self.over.wait(1):
+                self.wfile.write(b"X-A: b\r\n")
+
+
+@pytest.fixture
+def trickle(workspace: Workspace) -> Iterator[str]:
+    pytest.importorskip("apprise")
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Trickle)
+    server.folder, server.daemon_threads = workspace.folder, True
+    Trickle.over.clear()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield f"json://127.0.0.1:{server.server_port}/"
+    Trickle.over.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+#: The program with less patience than sixty seconds.
+IMPATIENT = (
+    "import kling_batch.operations.notify as notify, kling_batch.__main__ as program; "
+    "notify.SECONDS = float('{seconds}'); program.main()"
+)
+
+
+@pytest.mark.parametrize("services", [1, 2])
+@pytest.mark.parametrize(("seconds", "code"), [(0.5, 0), (60, 130)])
+def test_a_service_that_never_ends_its_answer_keeps_no_process_alive(
+    workspace: Workspace, trickle: str, seconds: float, code: int, services: int
+) -> None:
+    put(workspace, HERO, notify=["$HOOK"])
+    script = IMPATIENT.format(seconds=seconds)
+
+    with subprocess.Popen(
+        [sys.executable, "-c", script, "run", workspace.file, "--emulator-url", workspace.url],
+        cwd=workspace.folder,
+        env={**environment(), "HOOK": ", ".join([trickle] * services)},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        wait_until((workspace.folder / "asked").exists)
+        if code:
+            program.send_signal(signal.SIGINT)
+        try:
+            _, told = program.communicate(timeout=15)
+        finally:
+            program.kill()
+
+    assert program.returncode == code
+    assert ("notify: 1 of 1 addresses did not take" in told) == (not code)
+    assert workspace.charges() == [1]
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Commands of this program, run for an assistant: arguments in, exit code and data out.
 
 A process each, so that standard output stays the data of the command, and a run that is cancelled
-ends as Ctrl-C ends it. Must not know the protocol of assistants.
+ends as Ctrl-C ends it. Each has a session of its own: a terminal sends its Ctrl-C to every process,
+and with the server's that would be the second one, which waits for nothing. Must not know the
+protocol of assistants.
 """
 
 from __future__ import annotations
@@ -84,7 +86,9 @@ async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) 
     # person has set otherwise.
     held = {HOOKS_VARIABLE: "0", OUTPUT_BELOW_VARIABLE: str(folder)}
     environ = {**os.environ, **{name: os.environ.get(name) or held[name] for name in held}}
-    async with await anyio.open_process(command, cwd=folder, stdin=PIPE, env=environ) as process:
+    async with await anyio.open_process(
+        command, cwd=folder, stdin=PIPE, env=environ, start_new_session=os.name == "posix"
+    ) as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr
@@ -107,7 +111,17 @@ async def _interrupt(process: Process) -> None:
     with anyio.CancelScope(shield=True):
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
+            # What it still says is read, or it could not end.
+            async with anyio.create_task_group() as tasks:
+                for stream in (process.stdout, process.stderr):
+                    assert stream
+                    tasks.start_soon(_drain, stream)
             await process.wait()
+
+
+async def _drain(stream: ByteReceiveStream) -> None:
+    async for _ in stream:
+        pass
 
 
 async def _collect(stream: ByteReceiveStream, into: list[str]) -> None:

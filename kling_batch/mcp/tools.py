@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import anyio
+
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import MicroUSD, exact_usd, parse_duration, parse_usd
 from kling_batch.errors import UsageError
@@ -30,6 +32,15 @@ class Tools:
         self._folder = folder.resolve()
         self._plans = plans
         self._ceiling = ceiling
+        #: Programs that run now, and those that wait for none to.
+        self._running = 0
+        self._idle: anyio.Event | None = None
+
+    async def idle(self) -> None:
+        """Wait until no program runs."""
+        while self._running:
+            self._idle = self._idle or anyio.Event()
+            await self._idle.wait()
 
     async def catalog(self, mode: str = "") -> dict[str, JSON]:
         """Modes, tiers, prices; of one mode also the parameters."""
@@ -79,7 +90,7 @@ class Tools:
         words += ["--timeout", f"{_seconds(leave_after):g}s"]
         if not emulator:
             words += ["--plan", str(self._reviewed(plan)), "--max-cost", self._cap(max_cost)]
-        return _report(await answer_of(self._folder, *words, on_event=on_event or _ignore))
+        return _report(await self._ask(*words, on_event=on_event or _ignore))
 
     async def collect(
         self,
@@ -92,7 +103,7 @@ class Tools:
         """Download what is paid for and still open; buys nothing."""
         words = ["run", *self._inside(manifests), "--collect", "--json", *_service(emulator)]
         words += ["--timeout", f"{_seconds(leave_after):g}s", "--yes"]
-        return _report(await answer_of(self._folder, *words, on_event=on_event or _ignore))
+        return _report(await self._ask(*words, on_event=on_event or _ignore))
 
     # -- what an assistant may name ------------------------------------------------------------
 
@@ -143,8 +154,15 @@ class Tools:
             )
         return amount
 
-    async def _ask(self, *words: str) -> Answer:
-        return await answer_of(self._folder, *words)
+    async def _ask(self, *words: str, on_event: OnEvent | None = None) -> Answer:
+        self._running += 1
+        try:
+            return await answer_of(self._folder, *words, on_event=on_event)
+        finally:
+            self._running -= 1
+            if not self._running and self._idle is not None:
+                self._idle.set()
+                self._idle = None
 
     async def _document(self, *words: str) -> dict[str, JSON]:
         answer = await self._ask(*words)

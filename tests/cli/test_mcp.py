@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -15,8 +18,11 @@ import pytest
 from support.cli import Workspace
 from support.process import environment
 
+from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import parse_usd
+from kling_batch.emulator import Fault
 from kling_batch.errors import UsageError
+from kling_batch.ledger.reader import Reader
 from kling_batch.mcp.tools import Tools
 
 mcp = pytest.importorskip("mcp")
@@ -242,6 +248,95 @@ def test_a_manifest_starts_no_commands_for_an_assistant(folder: Path) -> None:
     assert answer["exit_code"] == 0, answer
     assert not (folder / "saved").exists()
     assert not (folder / "finished").exists()
+
+
+class Spoken:
+    """The server as a process that is spoken to word by word, so that a test can signal it."""
+
+    def __init__(self, folder: Path, **more: str) -> None:
+        temporary = folder / "temporary"
+        temporary.mkdir()
+        self.plans = temporary
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kling_batch", "mcp", "--folder", str(folder)],
+            env={**os.environ, "TMPDIR": str(temporary), **more},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        client = {"name": "test", "version": "1"}
+        words = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
+        self.ask("initialize", **words)
+        self.answer()
+        self._send({"method": "notifications/initialized"})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, method: str, **words: Any) -> None:
+        self._send({"id": 1, "method": method, "params": words})
+
+    def call(self, tool: str, **arguments: Any) -> None:
+        self.ask("tools/call", name=tool, arguments=arguments)
+
+    def answer(self) -> Any:
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())["result"]
+
+    def stop(self, number: signal.Signals) -> int:
+        """The exit code after a signal, with standard input open; nothing is left behind."""
+        try:
+            os.killpg(self.process.pid, number)  # as a terminal does
+            code = self.process.wait(20)
+            _, told = self.process.communicate()
+        finally:
+            self.process.kill()
+        assert "Traceback" not in told
+        assert "Exception" not in told
+        assert list(self.plans.iterdir()) == []
+        return code
+
+
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_ends_an_idle_server(folder: Path, number: signal.Signals, code: int) -> None:
+    server = Spoken(folder)
+    assert len(list(server.plans.iterdir())) == 1
+
+    assert server.stop(number) == code
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_stops_a_paid_run_as_ctrl_c_does(
+    workspace: Workspace, folder: Path, number: signal.Signals, code: int
+) -> None:
+    (folder / "stills.yaml").write_text(f"limits: {{concurrency: 1}}\n{MANIFEST}")
+    workspace.world.faults.add(Fault(stage="submit.after", what="delay", seconds=1.0))
+    server = Spoken(folder)
+    server.call("plan", manifests=["stills.yaml"])
+    plan = server.answer()["structuredContent"]["plan"]
+    server.call("run", manifests=["stills.yaml"], plan=plan, max_cost="1")
+    for _ in range(1000):
+        if workspace.world.books.posts:
+            break
+        time.sleep(0.02)
+
+    assert server.stop(number) == code
+
+    with Reader.open(folder / "outputs/ledger.db") as reader:
+        (run,) = reader.db.query("select exit_code from runs")
+        states = [attempt.state for attempt in map(reader.attempt, (1,))]
+    assert run["exit_code"] == 130
+    assert states[0] not in (State.SUBMITTING, State.IN_DOUBT)
+    assert len(workspace.world.books.accepted) == 1
 
 
 def test_the_command_serves_over_standard_input_and_output(folder: Path) -> None:

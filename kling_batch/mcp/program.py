@@ -69,18 +69,24 @@ def passable(word: str) -> str:
     return word
 
 
-async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) -> Answer:
+async def answer_of(
+    folder: Path,
+    *words: str,
+    on_event: OnEvent | None = None,
+    said: list[Any] | None = None,
+) -> Answer:
     """Run one command in `folder` and wait for its end.
 
     Args:
         folder: the working folder.
         words: command and options.
         on_event: is called with each JSON object of standard output, as it comes.
+        said: gets those objects, also where this is cancelled.
 
     Cancelling it sends SIGINT, as Ctrl-C does, and waits: a submission in flight gets its answer.
     """
     command = [sys.executable, "-m", "kling_batch", *map(passable, words)]
-    values: list[Any] = []
+    values: list[Any] = [] if said is None else said
     messages: list[str] = []
     # Who writes manifests may neither start commands through them nor write elsewhere, unless a
     # person has set otherwise.
@@ -99,29 +105,31 @@ async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) 
                 await _read(process.stdout, values, on_event)
             await process.wait()
         except anyio.get_cancelled_exc_class():
-            await _interrupt(process)
+            await _interrupt(process, values)
             raise
     return Answer(
         code=process.returncode or 0, values=tuple(values), messages=clean("".join(messages))
     )
 
 
-async def _interrupt(process: Process) -> None:
-    """Stop it in order; it says what is still being billed into its ledger."""
+async def _interrupt(process: Process, values: list[Any]) -> None:
+    """Stop it in order; it says what is still being billed into its ledger.
+
+    What it says to the end is read, or it could not end.
+    """
     with anyio.CancelScope(shield=True):
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
-            # What it still says is read, or it could not end.
+            assert process.stdout
+            assert process.stderr
             async with anyio.create_task_group() as tasks:
-                for stream in (process.stdout, process.stderr):
-                    assert stream
-                    tasks.start_soon(_drain, stream)
+                tasks.start_soon(_collect, process.stderr, [])
+                tasks.start_soon(_read, process.stdout, values, _nobody)
             await process.wait()
 
 
-async def _drain(stream: ByteReceiveStream) -> None:
-    async for _ in stream:
-        pass
+async def _nobody(_event: dict[str, Any]) -> None:
+    """Nobody follows the events."""
 
 
 async def _collect(stream: ByteReceiveStream, into: list[str]) -> None:

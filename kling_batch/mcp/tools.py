@@ -1,6 +1,7 @@
 """Tools of an assistant: what it may ask for, and the one way in which it may pay.
 
-A run that pays needs the hash of a plan that this server has made, and a cap. The plan is kept
+A run that pays needs the hash of a plan that this server has made, and a cap; `allowance` adds up
+what all of them spend. The plan is kept
 here; the run is handed it with `--plan`, and pays for nothing else. Must not know the protocol.
 """
 
@@ -15,8 +16,9 @@ from typing import Any
 import anyio
 
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import MicroUSD, exact_usd, parse_duration, parse_usd
+from kling_batch.core.quantities import MicroUSD, parse_duration, parse_usd
 from kling_batch.errors import UsageError
+from kling_batch.mcp.allowance import Allowance, batches_of
 from kling_batch.mcp.program import Answer, OnEvent, answer_of, passable
 from kling_batch.settings import typed_path
 
@@ -28,10 +30,10 @@ class Tools:
     """The tools, as coroutines that return JSON."""
 
     def __init__(self, folder: Path, plans: Path, ceiling: MicroUSD | None = None) -> None:
-        """Work in `folder`, keep plans in `plans`; no cap may be above `ceiling`."""
+        """Work in `folder`, keep plans in `plans`; all runs together spend at most `ceiling`."""
         self._folder = folder.resolve()
         self._plans = plans
-        self._ceiling = ceiling
+        self._allowance = Allowance(self._folder, ceiling)
         #: Programs that run now, and those that wait for none to.
         self._running = 0
         self._idle: anyio.Event | None = None
@@ -88,9 +90,17 @@ class Tools:
         """Render what the reviewed plan shows, within the cap; the emulator needs neither."""
         words = ["run", *self._inside(manifests), "--json", *_selection(only), *_service(emulator)]
         words += ["--timeout", f"{_seconds(leave_after):g}s"]
-        if not emulator:
-            words += ["--plan", str(self._reviewed(plan)), "--max-cost", self._cap(max_cost)]
-        return _report(await self._ask(*words, on_event=on_event or _ignore))
+        if emulator:
+            return _report(await self._ask(*words, on_event=on_event or _ignore))
+        reviewed, cap = self._reviewed(plan), _cap(max_cost)
+        payment = self._allowance.begin(batches_of(reviewed), cap)
+        words += ["--plan", str(reviewed), "--max-cost", max_cost, *payment.words]
+        said: list[Any] = []
+        try:
+            answer = await self._ask(*words, on_event=on_event or _ignore, said=said)
+        finally:
+            self._allowance.end(payment, said)
+        return _report(answer)
 
     async def collect(
         self,
@@ -103,7 +113,10 @@ class Tools:
         """Download what is paid for and still open; buys nothing."""
         words = ["run", *self._inside(manifests), "--collect", "--json", *_service(emulator)]
         words += ["--timeout", f"{_seconds(leave_after):g}s", "--yes"]
-        return _report(await self._ask(*words, on_event=on_event or _ignore))
+        answer = await self._ask(*words, on_event=on_event or _ignore)
+        if not emulator:
+            self._allowance.hear(answer.values)
+        return _report(answer)
 
     # -- what an assistant may name ------------------------------------------------------------
 
@@ -139,25 +152,12 @@ class Tools:
             )
         return file
 
-    def _cap(self, amount: str) -> str:
-        """The cap as an option; never above the server's own."""
-        try:
-            cap = parse_usd(amount)
-        except ValueError as error:
-            raise UsageError(
-                f"paying needs max_cost in US dollars, such as 12.50 ({error}); nothing was sent"
-            ) from None
-        if self._ceiling is not None and cap > self._ceiling:
-            limit = exact_usd(self._ceiling)
-            raise UsageError(
-                f"max_cost is above {limit}, the most this server may spend; nothing was sent"
-            )
-        return amount
-
-    async def _ask(self, *words: str, on_event: OnEvent | None = None) -> Answer:
+    async def _ask(
+        self, *words: str, on_event: OnEvent | None = None, said: list[Any] | None = None
+    ) -> Answer:
         self._running += 1
         try:
-            return await answer_of(self._folder, *words, on_event=on_event)
+            return await answer_of(self._folder, *words, on_event=on_event, said=said)
         finally:
             self._running -= 1
             if not self._running and self._idle is not None:
@@ -175,6 +175,15 @@ def _selection(only: str) -> list[str]:
 
 def _service(emulator: bool) -> list[str]:
     return ["--emulator"] if emulator else []
+
+
+def _cap(amount: str) -> MicroUSD:
+    try:
+        return parse_usd(amount)
+    except ValueError as error:
+        raise UsageError(
+            f"paying needs max_cost in US dollars, such as 12.50 ({error}); nothing was sent"
+        ) from None
 
 
 def _seconds(text: str) -> float:

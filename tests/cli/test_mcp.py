@@ -23,6 +23,7 @@ from kling_batch.core.quantities import parse_usd
 from kling_batch.emulator import Fault
 from kling_batch.errors import UsageError
 from kling_batch.ledger.reader import Reader
+from kling_batch.mcp.allowance import Allowance
 from kling_batch.mcp.tools import Tools
 
 mcp = pytest.importorskip("mcp")
@@ -248,6 +249,66 @@ def test_a_manifest_starts_no_commands_for_an_assistant(folder: Path) -> None:
     assert answer["exit_code"] == 0, answer
     assert not (folder / "saved").exists()
     assert not (folder / "finished").exists()
+
+
+def test_the_servers_limit_is_for_all_its_runs_together(workspace: Workspace, folder: Path) -> None:
+    async def use(client: Any) -> list[str]:
+        refused = []
+        for name in ("first", "second", "third"):
+            text = MANIFEST.replace("name: stills", f"name: {name}\noutput: {name}")
+            (folder / f"{name}.yaml").write_text(text.replace("prompt: a", f"prompt: {name}"))
+            words = {"manifests": [f"{name}.yaml"], "max_cost": "0.06"}
+            words["plan"] = (await call(client, "plan", manifests=[f"{name}.yaml"]))["plan"]
+            try:
+                await call(client, "run", **words)
+            except ValueError as error:
+                refused.append(str(error))
+        return refused
+
+    refused = with_client(folder, use, ceiling="0.06")
+
+    assert workspace.charges() == [1, 1]
+    assert len(refused) == 2
+    left = "max_cost is above $0.004, what is left of $0.06, the most this server may spend"
+    assert all(left in each for each in refused)
+
+
+def test_a_run_goes_on_under_the_servers_limit(workspace: Workspace, folder: Path) -> None:
+    """Its cap counts what the batch has cost already, in the ledger that it is held to."""
+
+    async def use(client: Any) -> list[Any]:
+        manifests = ["stills.yaml"]
+        plan = (await call(client, "plan", manifests=manifests))["plan"]
+        words = {"manifests": manifests, "plan": plan, "max_cost": "0.06"}
+        workspace.world.settings.service_times = {"image": 600.0}
+        first = await call(client, "run", **words, leave_after="2s")
+        # Written elsewhere it would be a batch that has cost nothing.
+        (folder / "stills.yaml").write_text(f"output: elsewhere\n{MANIFEST}")
+        workspace.finish()
+        second = await call(client, "run", **words)
+        (folder / "outputs/ledger.db").unlink()
+        with pytest.raises(ValueError, match=r"above \$0.004, what is left"):
+            await call(client, "run", **words)
+        return [first["exit_code"], second["exit_code"], second["report"]["ledger"]]
+
+    ended = with_client(folder, use, ceiling="0.06")
+
+    assert ended == [6, 0, "outputs/ledger.db"]
+    assert workspace.charges() == [1, 1]
+
+
+def test_a_run_whose_end_nobody_knows_counts_with_its_cap(folder: Path) -> None:
+    allowance = Allowance(folder, parse_usd("5"))
+    unknown = allowance.begin(("a",), parse_usd("2"))
+    with pytest.raises(UsageError, match=r"\$3\.00, what is left of \$5\.00"):
+        allowance.begin(("b",), parse_usd("3.01"))
+    allowance.end(unknown, [{"event": "started"}])
+    refused = allowance.begin(("b",), parse_usd("3"))
+    allowance.end(refused, [{"event": "error"}])
+
+    with pytest.raises(UsageError, match=r"\$3\.00, what is left of \$5\.00"):
+        allowance.begin(("a",), parse_usd("3.01"))
+    allowance.begin(("c",), parse_usd("3"))
 
 
 class Spoken:

@@ -131,6 +131,19 @@ def test_a_hook_that_hangs_is_ended_with_what_it_started(
     assert survivors(map(int, pids)) == []
 
 
+def test_what_a_hook_for_the_end_says_cannot_steer_a_terminal(workspace: Workspace) -> None:
+    put(
+        workspace,
+        HERO,
+        hooks={"on_finished": shell("printf '::error::\\033[2Jgone' >&2; kill -9 $$")},
+    )
+
+    text = workspace.run()
+
+    assert "warning: on_finished `sh` ended with -9: ::error::gone" in text
+    assert "\033" not in text
+
+
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)]
 
 

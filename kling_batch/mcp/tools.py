@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import MicroUSD, parse_duration, parse_usd
+from kling_batch.core.quantities import MicroUSD, parse_duration, parse_usd, seconds_text
 from kling_batch.errors import UsageError
 from kling_batch.mcp.allowance import Allowance, batches_of
 from kling_batch.mcp.program import Answer, OnEvent, answer_of, passable
@@ -89,7 +89,7 @@ class Tools:
     ) -> dict[str, JSON]:
         """Render what the reviewed plan shows, within the cap; the emulator needs neither."""
         words = ["run", *self._inside(manifests), "--json", *_selection(only), *_service(emulator)]
-        words += ["--timeout", f"{_seconds(leave_after):g}s"]
+        words += ["--timeout", _seconds(leave_after)]
         if emulator:
             return _report(await self._ask(*words, on_event=on_event or _ignore))
         reviewed, cap = self._reviewed(plan), _cap(max_cost)
@@ -112,7 +112,7 @@ class Tools:
     ) -> dict[str, JSON]:
         """Download what is paid for and still open; buys nothing."""
         words = ["run", *self._inside(manifests), "--collect", "--json", *_service(emulator)]
-        words += ["--timeout", f"{_seconds(leave_after):g}s", "--yes"]
+        words += ["--timeout", _seconds(leave_after), "--yes"]
         answer = await self._ask(*words, on_event=on_event or _ignore)
         if not emulator:
             self._allowance.hear(answer.values)
@@ -186,9 +186,10 @@ def _cap(amount: str) -> MicroUSD:
         ) from None
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str) -> str:
+    """A length of time as an option."""
     try:
-        return parse_duration(text)
+        return seconds_text(parse_duration(text))
     except ValueError as error:
         raise UsageError(f"leave_after: {error}") from None
 

@@ -24,6 +24,7 @@ from kling_batch.emulator import Fault
 from kling_batch.errors import UsageError
 from kling_batch.ledger.reader import Reader
 from kling_batch.mcp.allowance import Allowance
+from kling_batch.mcp.program import Answer
 from kling_batch.mcp.tools import Tools
 
 mcp = pytest.importorskip("mcp")
@@ -112,6 +113,25 @@ def test_a_word_that_no_system_passes_on_is_refused(folder: Path, name: str) -> 
     for ask in (tools.validate([name]), tools.plan(["stills.yaml"], only=name), tools.show(name)):
         with pytest.raises(UsageError, match="holds"):
             anyio.run(partial(_awaited, ask))
+
+
+@pytest.mark.parametrize(("length", "typed"), [("12d", "1036800s"), ("0.01ms", "0.00001s")])
+def test_every_length_of_time_that_is_one_reaches_the_program(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, length: str, typed: str
+) -> None:
+    asked: list[str] = []
+
+    async def answer(_folder: Path, *words: str, **_more: Any) -> Answer:
+        asked.append(words[words.index("--timeout") + 1])
+        return Answer(code=0, values=(), messages="")
+
+    monkeypatch.setattr("kling_batch.mcp.tools.answer_of", answer)
+    tools = Tools(folder, folder)
+
+    for tool in (tools.run, tools.collect):
+        anyio.run(partial(tool, ["stills.yaml"], leave_after=length, emulator=True))
+
+    assert asked == [typed, typed]
 
 
 async def _awaited(asked: Awaitable[Any]) -> Any:

@@ -62,6 +62,22 @@ def report_error(error: BaseException) -> int:
             raise error
 
 
+def reasons_of(error: BaseException) -> tuple[ExitCode, tuple[str, ...]]:
+    """Exit code and sentences of an error, for what is written instead of a report."""
+    match error:
+        case ManifestError():
+            return error.exit_code, tuple(map(str, error.problems))
+        case click.ClickException():
+            return ExitCode.USAGE, (error.format_message(),)
+        case click.exceptions.Abort():
+            return ExitCode.INTERRUPTED, ("interrupted",)
+        case OSError():
+            return ExitCode.SOME_FAILED, (_system_error(error),)
+        case _:
+            code = exit_code_of(error)
+            return code, (str(error) or code.name.lower(),)
+
+
 def _report_own(error: KlingBatchError) -> int:
     if isinstance(error, ManifestError):
         _print_problems(error)

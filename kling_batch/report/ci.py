@@ -7,14 +7,26 @@ a warning; it must not change the run's exit code.
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from kling_batch.core.text import clean
+from kling_batch.errors import ExitCode
 from kling_batch.output.files import replace_file
 from kling_batch.report.display.stream import SafeStream
-from kling_batch.report.github import from_workspace, in_actions, run_annotations
-from kling_batch.report.junit import junit
-from kling_batch.report.markdown import markdown_summary
+from kling_batch.report.github import from_workspace, in_actions, run_annotations, stop_annotations
+from kling_batch.report.junit import junit, junit_of_stop
+from kling_batch.report.markdown import markdown_of_stop, markdown_summary
 from kling_batch.report.run_report import RunReport
+
+
+class Stop(NamedTuple):
+    """Why a run has no report."""
+
+    code: ExitCode
+    reasons: tuple[str, ...]
+    time: str
+    #: Whether the annotations are written elsewhere, with places.
+    annotated: bool
 
 
 def write_ci(
@@ -26,17 +38,61 @@ def write_ci(
     err: SafeStream | None = None,
 ) -> None:
     """Write the files that were asked for, and in GitHub Actions annotations and step summary."""
-    err = err or SafeStream(sys.stderr)
+    _write(
+        _Texts(
+            junit=lambda: junit(report),
+            page=lambda: markdown_summary(report),
+            annotations=lambda: run_annotations(report, from_workspace(environ)),
+        ),
+        junit_file,
+        summary_file,
+        environ,
+        err or SafeStream(sys.stderr),
+    )
+
+
+def write_ci_of_stop(
+    stop: Stop, junit_file: Path | None, summary_file: Path | None, environ: Mapping[str, str]
+) -> None:
+    """The same of a run that has no report: what is left of an earlier one must not stay green."""
+    _write(
+        _Texts(
+            junit=lambda: junit_of_stop(stop.code, stop.reasons, stop.time),
+            page=lambda: markdown_of_stop(stop.code, stop.reasons),
+            annotations=lambda: stop_annotations(() if stop.annotated else stop.reasons),
+        ),
+        junit_file,
+        summary_file,
+        environ,
+        SafeStream(sys.stderr),
+    )
+
+
+class _Texts(NamedTuple):
+    """What is written, made where it is wanted."""
+
+    junit: Callable[[], str]
+    page: Callable[[], str]
+    annotations: Callable[[], list[str]]
+
+
+def _write(
+    texts: _Texts,
+    junit_file: Path | None,
+    summary_file: Path | None,
+    environ: Mapping[str, str],
+    err: SafeStream,
+) -> None:
     if junit_file is not None:
-        _try(err, junit_file, lambda path: replace_file(path, junit(report)))
+        _try(err, junit_file, lambda path: replace_file(path, texts.junit()))
     step = environ.get("GITHUB_STEP_SUMMARY", "") if in_actions(environ) else ""
     if summary_file is not None and not _same(summary_file, step):
-        _try(err, summary_file, lambda path: replace_file(path, markdown_summary(report)))
+        _try(err, summary_file, lambda path: replace_file(path, texts.page()))
     if in_actions(environ):
-        for line in run_annotations(report, from_workspace(environ)):
+        for line in texts.annotations():
             err.line(line)
         if step:
-            _try(err, Path(step), lambda path: _append(path, markdown_summary(report)))
+            _try(err, Path(step), lambda path: _append(path, texts.page()))
     err.drain()
 
 

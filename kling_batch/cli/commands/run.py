@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import click
 
 from kling_batch import operations
 from kling_batch.cli.displays import displays_of, log_options
+from kling_batch.cli.failures import reasons_of
 from kling_batch.cli.grouped import GroupedCommand
 from kling_batch.cli.manifests import load_manifests, selection_of
 from kling_batch.cli.options import (
@@ -26,9 +28,12 @@ from kling_batch.cli.options import (
     service_options,
 )
 from kling_batch.cli.retype import current_command
-from kling_batch.errors import UsageError
+from kling_batch.core.quantities import format_time
+from kling_batch.errors import ManifestError, UsageError
+from kling_batch.operations.handled_signals import raised
 from kling_batch.planning import saved_plan
 from kling_batch.planning.plan import Plan
+from kling_batch.report.run_report import RunReport
 
 
 @click.command(cls=GroupedCommand, epilog="Example: kling-batch run manifest.yaml --emulator")
@@ -61,30 +66,49 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
 
     Jobs of MANIFEST that are done stay as they are. The same command again resumes a run.
     """
-    real = not (values["emulator"] or values["emulator_url"])
-    if real and not values["quiet"]:
-        for check in operations.check_key_file():
-            click.echo(f"warning: {check.message}", err=True)
-    batches = load_manifests(manifests, values["variables"])
-    with (
-        displays_of(values, as_json=values["as_json"]) as shown,
-        operations.open_run(
-            batches,
-            options_of(values),
-            command=current_command(),
-            display=shown.display,
-            ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
-            select=selection_of(values),
-            check_plan=_check_of(values["plan_file"]),
-            trace=shown.trace,
-        ) as opened,
-    ):
-        report = opened.carry_out()
-    if values["junit"] or values["summary"] or "GITHUB_ACTIONS" in os.environ:
-        from kling_batch.report.ci import write_ci  # noqa: PLC0415 - with parsers of HTML and XML
-
-        write_ci(report, values["junit"], values["summary"], os.environ)
+    with raised(), _told_to_ci(values) as tell:
+        real = not (values["emulator"] or values["emulator_url"])
+        if real and not values["quiet"]:
+            for check in operations.check_key_file():
+                click.echo(f"warning: {check.message}", err=True)
+        batches = load_manifests(manifests, values["variables"])
+        with (
+            displays_of(values, as_json=values["as_json"]) as shown,
+            operations.open_run(
+                batches,
+                options_of(values),
+                command=current_command(),
+                display=shown.display,
+                ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
+                select=selection_of(values),
+                check_plan=_check_of(values["plan_file"]),
+                trace=shown.trace,
+            ) as opened,
+        ):
+            report = opened.carry_out()
+        tell(report)
     return report.exit_code
+
+
+@contextmanager
+def _told_to_ci(values: Mapping[str, Any]) -> Iterator[Callable[[RunReport], None]]:
+    """What writes the files for CI of a report; without one, they say why there is none."""
+    files = values["junit"], values["summary"]
+    if not any(files) and "GITHUB_ACTIONS" not in os.environ:
+        yield lambda _report: None
+        return
+    # With parsers of HTML and XML.
+    from kling_batch.report.ci import Stop, write_ci, write_ci_of_stop  # noqa: PLC0415
+
+    try:
+        yield lambda report: write_ci(report, *files, os.environ)
+    except BaseException as error:
+        from kling_batch.operations.services import now  # noqa: PLC0415 - with the ledger
+
+        annotated = isinstance(error, ManifestError)
+        stop = Stop(*reasons_of(error), time=format_time(now()), annotated=annotated)
+        write_ci_of_stop(stop, *files, os.environ)
+        raise
 
 
 def _check_of(file: Path | None) -> Callable[[Plan], None] | None:

@@ -92,9 +92,13 @@ async def answer_of(
     # person has set otherwise.
     held = {HOOKS_VARIABLE: "0", OUTPUT_BELOW_VARIABLE: str(folder)}
     environ = {**os.environ, **{name: os.environ.get(name) or held[name] for name in held}}
-    async with await anyio.open_process(
-        command, cwd=folder, stdin=PIPE, env=environ, start_new_session=os.name == "posix"
-    ) as process:
+    try:
+        started = await anyio.open_process(
+            command, cwd=folder, stdin=PIPE, env=environ, start_new_session=os.name == "posix"
+        )
+    except OSError as error:  # words that are too long together, or no process is left
+        raise UsageError(f"the command cannot be started: {error.strerror or error}") from None
+    async with started as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,9 +18,12 @@ import anyio
 
 from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import MicroUSD, parse_duration, parse_usd, seconds_text
+from kling_batch.core.text import clean
 from kling_batch.errors import UsageError
 from kling_batch.mcp.allowance import Allowance, batches_of
 from kling_batch.mcp.program import Answer, OnEvent, answer_of, passable
+from kling_batch.output.files import lies_in
+from kling_batch.planning.saved_plan import hint
 from kling_batch.settings import typed_path
 
 #: A run leaves after this long unless asked otherwise: clients give up on a silent tool.
@@ -66,6 +70,9 @@ class Tools:
             if answer.code == 0 and draft.exists():
                 made = hashlib.sha256(draft.read_bytes()).hexdigest()
                 draft.replace(self._plans / f"{made}.json")
+        answer = replace(
+            answer, messages=answer.messages.replace(clean(hint(str(draft))), "").strip()
+        )
         return answer.as_json(plan=made, document=answer.values[0] if answer.values else None)
 
     async def status(self, output: str = "") -> dict[str, JSON]:
@@ -98,6 +105,9 @@ class Tools:
         said: list[Any] = []
         try:
             answer = await self._ask(*words, on_event=on_event or _ignore, said=said)
+        except UsageError:
+            said.append({"event": "error"})  # no program was started
+            raise
         finally:
             self._allowance.end(payment, said)
         return _report(answer)
@@ -131,7 +141,7 @@ class Tools:
         return words
 
     def _holds(self, path: Path) -> bool:
-        return (self._folder / path).resolve().is_relative_to(self._folder)
+        return lies_in(self._folder / path, self._folder)
 
     def _output(self, output: str) -> list[str]:
         return ["--output", *self._inside([output])] if output else []

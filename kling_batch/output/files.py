@@ -63,6 +63,14 @@ def describe_error(error: Exception) -> str:
     return str(error)
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, through links too; not where they go in a circle."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (RuntimeError, OSError):  # a circle, or a name that no system has
+        return False
+
+
 def relative_to(path: Path, folder: Path | str) -> str:
     """A path seen from a folder, with forward slashes; absolute where it is on another drive."""
     text, start = str(path), os.path.join(folder, "")  # noqa: PTH118 - ends in the separator

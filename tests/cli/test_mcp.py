@@ -79,6 +79,7 @@ def test_reading_validating_and_planning_pay_nothing(workspace: Workspace, folde
         planned = await call(client, "plan", manifests=["stills.yaml"])
         assert planned["document"]["counts"] == {"submit": 2}
         assert len(planned["plan"]) == 64
+        assert "draft.json" not in planned["messages"]
 
     with_client(folder, use)
 
@@ -113,6 +114,36 @@ def test_a_word_that_no_system_passes_on_is_refused(folder: Path, name: str) -> 
     for ask in (tools.validate([name]), tools.plan(["stills.yaml"], only=name), tools.show(name)):
         with pytest.raises(UsageError, match="holds"):
             anyio.run(partial(_awaited, ask))
+
+
+def test_a_word_that_is_too_long_for_a_program_is_refused_and_counts_for_nothing(
+    folder: Path,
+) -> None:
+    async def use(client: Any) -> None:
+        plan = (await call(client, "plan", manifests=["stills.yaml"]))["plan"]
+        words = {"manifests": ["stills.yaml"], "plan": plan, "max_cost": "1"}
+        for _ in range(2):
+            with pytest.raises(ValueError, match="cannot be started"):
+                await call(client, "run", **words, only="x" * 200_000)
+        with pytest.raises(ValueError, match="cannot be started"):
+            await call(client, "validate", manifests=["x" * 200_000])
+
+    with_client(folder, use, ceiling="1")
+
+
+def test_links_in_a_circle_lie_nowhere(folder: Path) -> None:
+    (folder / "one").symlink_to("two")
+    (folder / "two").symlink_to("one")
+    (folder / "stills.yaml").write_text(f"output: one\n{MANIFEST}")
+
+    async def use(client: Any) -> None:
+        with pytest.raises(ValueError, match="not inside"):
+            await call(client, "plan", manifests=["one"])
+        told = await call(client, "plan", manifests=["stills.yaml"])
+        assert told["exit_code"] == 2
+        assert "the output one is not inside" in told["messages"]
+
+    with_client(folder, use)
 
 
 @pytest.mark.parametrize(("length", "typed"), [("12d", "1036800s"), ("0.01ms", "0.00001s")])

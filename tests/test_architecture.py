@@ -304,6 +304,7 @@ CATCH_ALL = {
     "operations.renditions": 1,  # a rendition must not end a run that has paid; told, exit 1
     "operations.drive": 1,  # an error out of its task group, raised again
     "operations.run": 1,  # the run's exit code; raises again
+    "operations.services": 1,  # the same of a change by hand
     "api.runs": 2,  # a caller's function may raise anything, also in a task group; raised again
     "output.worker": 1,  # what work in a thread raised is raised where it was asked for
     "output.files": 1,  # the half file; raises again
@@ -347,6 +348,7 @@ RERAISING = (
     "engine.job_flow",
     "operations.drive",
     "operations.run",
+    "operations.services",
     "output.files",
 )
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from kling_batch.operations.resolve import resolve_not_submitted, resolve_submitted
     from kling_batch.operations.retry import allow_retries, allow_take
     from kling_batch.operations.run import open_run
-    from kling_batch.operations.services import edit_ledger
+    from kling_batch.operations.services import LedgerEdit, edit_ledger
     from kling_batch.operations.single import single_batch, single_result
     from kling_batch.operations.verdicts import judge
     from kling_batch.operations.verify import verify_ledger
 
 _MODULES = {
+    "LedgerEdit": "services",
     "PlannedRun": "plan",
     "adopt_file": "adopt",
     "allow_retries": "retry",
@@ -58,6 +59,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "LedgerEdit",
     "PlannedRun",
     "adopt_file",
     "allow_retries",

@@ -69,20 +69,21 @@ def make_renditions(
     require(scheduler)
     store = OutputStore({}, ledger.parent, spool_of(ledger))
     wanted = [batch.limits.workers for batch in batches if batch.limits.workers]
-    with edit_ledger(ledger, command) as opened:
-        selected = [select(batch) for batch in as_decided(opened, batches)]
+    with edit_ledger(ledger, command) as edit:
+        selected = [select(batch) for batch in as_decided(edit.ledger, batches)]
         maker = Renditions(
-            opened,
+            edit.ledger,
             selected,
             store,
             worker=Threads(THREADS),
             notify=notify,
             workers=workers or min(wanted, default=None),
         )
-        known = () if batches else known_tasks(opened, store, again)
+        known = () if batches else known_tasks(edit.ledger, store, again)
         code = anyio.run(_make, maker, known, partial(rendering, scheduler, store, notify))
-    if code is ExitCode.OK and (maker.totals.failed or maker.totals.left):
-        code = ExitCode.SOME_FAILED
+        if code is ExitCode.OK and (maker.totals.failed or maker.totals.left):
+            code = ExitCode.SOME_FAILED
+        edit.exit_code = code
     return maker.totals, code
 
 

@@ -52,8 +52,8 @@ class Run(PreparedRun):
 
     def carry_out(self) -> RunReport:
         """Carry out the plan and report, in an event loop of its own."""
-        result = RunResult()
-        if self._has_work:
+        result, works = RunResult(), self._has_work
+        if works:
             # Measured: to load engine and client takes a fifth of an idle run.
             from kling_batch.operations.drive import drive_in_own_loop  # noqa: PLC0415
 
@@ -62,25 +62,25 @@ class Run(PreparedRun):
         if self._to_be_told:
             import anyio  # noqa: PLC0415 - an idle run without hooks has no event loop
 
-            from kling_batch.operations.farewell import tell  # noqa: PLC0415
+            from kling_batch.operations.farewell import Ended, tell  # noqa: PLC0415
 
-            telling = partial(tell, self.batches, report, idle=self.plan.idle, handled=self.signals)
-            report = self._ended_by(anyio.run(telling), report)
+            ended = Ended(self.batches, report, idle=self.plan.idle, driven=works)
+            report = self._ended_by(anyio.run(tell, ended, self.signals), report)
         return report
 
     async def carry_out_async(self) -> RunReport:
         """Carry out the plan and report, in the event loop of the caller."""
-        result = RunResult()
-        if self._has_work:
+        result, works = RunResult(), self._has_work
+        if works:
             from kling_batch.operations.drive import drive  # noqa: PLC0415
 
             result = await drive(self)
         report = self._report(result)
         if self._to_be_told:
-            from kling_batch.operations.farewell import tell  # noqa: PLC0415
+            from kling_batch.operations.farewell import Ended, tell  # noqa: PLC0415
 
-            telling = tell(self.batches, report, idle=self.plan.idle, handled=self.signals)
-            report = self._ended_by(await telling, report)
+            ended = Ended(self.batches, report, idle=self.plan.idle, driven=works)
+            report = self._ended_by(await tell(ended, self.signals), report)
         return report
 
     def _ended_by(self, stop: StopReason | None, report: RunReport) -> RunReport:

@@ -91,9 +91,23 @@ def test_the_environment_can_leave_the_hooks_of_a_manifest_out(workspace: Worksp
         assert done.returncode == 0, done.stderr
         assert said in done.stderr
         assert "NOWHERE" not in done.stderr
-        assert ("are left out: KLING_BATCH_HOOKS=0" in done.stderr) == (said != "nothing to do")
+        assert done.stderr.count("are left out: KLING_BATCH_HOOKS=0") == 1
     assert not (workspace.folder / "saved").exists()
     assert not (workspace.folder / "finished").exists()
+
+
+def test_an_idle_run_names_no_hooks_that_it_would_not_have_started(workspace: Workspace) -> None:
+    put(workspace, HERO, hooks={"on_saved": shell("cat >> saved")}, notify=["$NOWHERE"])
+    workspace.run()
+
+    done = run_command(
+        *("run", workspace.file, "--emulator-url", workspace.url),
+        cwd=workspace.folder,
+        env={**environment(), "KLING_BATCH_HOOKS": "0"},
+    )
+
+    assert "nothing to do" in done.stderr
+    assert "left out" not in done.stderr
 
 
 @pytest.mark.parametrize(

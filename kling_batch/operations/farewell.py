@@ -21,13 +21,10 @@ from kling_batch.errors import ExitCode
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.hooks import hooks_of, left_out
 from kling_batch.operations.notify import addresses_of, notify
-from kling_batch.operations.received_signals import code_of, receiver
+from kling_batch.operations.received_signals import WORDS, code_of, receiver
 from kling_batch.report.display.ndjson import report_record
 from kling_batch.report.display.stream import SafeStream
 from kling_batch.report.run_report import RunReport
-
-#: Ends that somebody has asked for, and waits for; the words of those that come meanwhile.
-_ASKED = {ExitCode.INTERRUPTED: "interrupted", ExitCode.TERMINATED: "terminated (SIGTERM)"}
 
 _MEANWHILE = "while hooks and notifications told of the end of the run; its jobs are as reported"
 
@@ -49,7 +46,7 @@ async def tell(ended: Ended, handled: Signals) -> StopReason | None:
     A run that had nothing to do and ended well is no message to anybody. The first signal ends the
     telling; it is returned, because whoever sent it wants nothing to follow.
     """
-    if ended.report.exit_code in _ASKED:
+    if ended.report.exit_code in WORDS:
         return None
     stops: list[StopReason] = []
     with receiver(handled) as signals:
@@ -69,7 +66,7 @@ async def _listen(
 ) -> None:
     async for number in signals:
         code = code_of(number)
-        stops.append(StopReason(code, f"{_ASKED[code]} {_MEANWHILE}"))
+        stops.append(StopReason(code, f"{WORDS[code]} {_MEANWHILE}"))
         telling.cancel()
 
 

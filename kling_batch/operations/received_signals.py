@@ -18,11 +18,28 @@ from kling_batch.operations.handled_signals import Signals
 
 #: Seconds between looks at signals that the event loop does not deliver.
 _LOOK = 0.1
+#: Seconds in which the event loop hands out what has arrived.
+_MOMENT = 0.001
+
+#: What ends something, by its exit code.
+WORDS = {ExitCode.INTERRUPTED: "interrupted", ExitCode.TERMINATED: "terminated (SIGTERM)"}
 
 
 def code_of(number: signal.Signals) -> ExitCode:
     """The exit code of what a signal has ended; a closed terminal counts as Ctrl-C."""
     return ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED
+
+
+async def left_over(signals: AsyncIterator[signal.Signals] | None) -> ExitCode | None:
+    """The code of a signal that came after everybody had stopped listening.
+
+    Whoever sent it wants nothing to follow, so it must not be lost.
+    """
+    if signals is not None:
+        with anyio.move_on_after(_MOMENT):
+            async for number in signals:
+                return code_of(number)
+    return None
 
 
 def receiver(handled: Signals) -> AbstractContextManager[AsyncIterator[signal.Signals] | None]:

@@ -227,6 +227,23 @@ def test_a_signal_before_the_first_request_ends_the_run_in_order(
     assert last_run(workspace) == code
 
 
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_after_the_last_job_is_not_lost(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    async def late(*_: object) -> None:
+        os.kill(os.getpid(), number)
+
+    put(workspace, HERO)
+    monkeypatch.setattr("kling_batch.operations.drive._drain", late)
+
+    text = workspace.run(code=code)
+
+    assert "1 of 1 job done" in text
+    assert last_run(workspace) == code
+    assert workspace.charges() == [1]
+
+
 def last_run(workspace: Workspace) -> int | None:
     """The exit code of the last run, as the ledger has it; None: it has not ended."""
     with Reader.open(workspace.folder / "outputs/ledger.db") as reader:

@@ -32,7 +32,9 @@ __all__ = [
     "Place",
     "PlanDriftError",
     "Problem",
+    "Terminated",
     "UsageError",
+    "exit_code_of",
 ]
 
 ArgumentPath: TypeAlias = tuple[str | int, ...]
@@ -144,3 +146,19 @@ class PlanDriftError(KlingBatchError):
     exit_code = ExitCode.PLAN_DRIFT
     code = "plan_drift"
     hint = "kling-batch plan MANIFEST --save FILE"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, outside an event loop: it ends a command as Ctrl-C does, with its own exit code.
+
+    A `KeyboardInterrupt`, because event loops let only that pass at once.
+    """
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """Exit code of what ends with this error; what is no `Exception` interrupts it."""
+    if isinstance(error, KlingBatchError):
+        return error.exit_code
+    if isinstance(error, Terminated):
+        return ExitCode.TERMINATED
+    return ExitCode.SOME_FAILED if isinstance(error, Exception) else ExitCode.INTERRUPTED

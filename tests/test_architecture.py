@@ -105,6 +105,7 @@ HOMES: dict[str, set[str]] = {
     # Of the standard library: what only one place may do.
     "asyncio": {"wire.sockets", "wire.long_body", "output.worker", "workers.dask"},
     "threading": {
+        "operations.notify",
         "output.drivers",
         "output.worker",
         "renditions.worker",
@@ -303,6 +304,7 @@ CATCH_ALL = {
     "operations.renditions": 1,  # a rendition must not end a run that has paid; told, exit 1
     "operations.drive": 1,  # an error out of its task group, raised again
     "operations.run": 1,  # the run's exit code; raises again
+    "operations.services": 1,  # the same of a change by hand
     "api.events": 1,  # a caller's function may raise anything; raised again
     "output.worker": 1,  # what work in a thread raised is raised where it was asked for
     "output.files": 1,  # the half file; raises again
@@ -315,6 +317,7 @@ CATCH_ALL = {
     "wire.sockets": 2,  # as `fal.client`: whatever breaks is told in the words of the protocol
     "wire.over_httpx": 2,  # the same
     "fal.upload": 1,  # fal-client over an answer that it does not expect
+    "cli.commands.run": 1,  # what CI reads says so; raises again
     "cli.main": 1,  # every error in words; what is a defect is raised again
     "emulator.app": 1,  # a server answers
     "workers.dask": 3,  # Dask has errors of its own for each place; the run goes on
@@ -337,6 +340,7 @@ def test_nobody_catches_everything_unasked() -> None:
 
 
 RERAISING = (
+    "cli.commands.run",
     "ledger.database",
     "ledger.ledger",
     "engine.name_locks",
@@ -344,6 +348,7 @@ RERAISING = (
     "engine.job_flow",
     "operations.drive",
     "operations.run",
+    "operations.services",
     "output.files",
 )
 

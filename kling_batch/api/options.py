@@ -37,6 +37,7 @@ from kling_batch.core.quantities import (
     parse_usd,
     parse_window,
     rate_text,
+    seconds_text,
 )
 from kling_batch.errors import UsageError
 from kling_batch.settings import (
@@ -202,7 +203,7 @@ def _plain_usd(micro: MicroUSD) -> str:
 
 
 def _plain_seconds(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{seconds:.10g}s"
+    return None if seconds is None else seconds_text(seconds)
 
 
 def _usd(amount: str | float | Decimal) -> MicroUSD:

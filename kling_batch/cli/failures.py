@@ -20,7 +20,15 @@ from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import format_time
 from kling_batch.core.schema_version import SCHEMA_VERSION
 from kling_batch.core.text import count
-from kling_batch.errors import ExitCode, KlingBatchError, ManifestError, Place, Problem
+from kling_batch.errors import (
+    ExitCode,
+    KlingBatchError,
+    ManifestError,
+    Place,
+    Problem,
+    Terminated,
+    exit_code_of,
+)
 from kling_batch.report.github import from_workspace, problem_annotations
 
 
@@ -32,6 +40,8 @@ def report_error(error: BaseException) -> int:
     """
     while isinstance(error, BaseExceptionGroup):
         error = _inner(error)
+    if isinstance(error.__cause__, Terminated):  # inside click's Abort
+        error = error.__cause__
     match error:
         case KlingBatchError():
             return _report_own(error)
@@ -44,11 +54,28 @@ def report_error(error: BaseException) -> int:
         case click.exceptions.Abort():
             return _ended(ExitCode.INTERRUPTED, "interrupted", "interrupted")
         case KeyboardInterrupt():
-            return _explained(ExitCode.INTERRUPTED, "interrupted", "interrupted")
+            code = exit_code_of(error)
+            return _explained(code, code.name.lower(), code.name.lower())
         case OSError():
             return _explained(ExitCode.SOME_FAILED, "system", _system_error(error))
         case _:
             raise error
+
+
+def reasons_of(error: BaseException) -> tuple[ExitCode, tuple[str, ...]]:
+    """Exit code and sentences of an error, for what is written instead of a report."""
+    match error:
+        case ManifestError():
+            return error.exit_code, tuple(map(str, error.problems))
+        case click.ClickException():
+            return ExitCode.USAGE, (error.format_message(),)
+        case click.exceptions.Abort():
+            return ExitCode.INTERRUPTED, ("interrupted",)
+        case OSError():
+            return ExitCode.SOME_FAILED, (_system_error(error),)
+        case _:
+            code = exit_code_of(error)
+            return code, (str(error) or code.name.lower(),)
 
 
 def _report_own(error: KlingBatchError) -> int:

@@ -14,7 +14,6 @@ from kling_batch.cli.manifests import load_manifests
 from kling_batch.cli.options import options_of
 from kling_batch.core.jobs import Batch
 from kling_batch.core.locations import Location
-from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.trial import or_trial
 from kling_batch.settings import DEFAULT_OUTPUT, EMULATED_LEDGER, LEDGER_NAME, resolve
@@ -57,7 +56,7 @@ def ledger_of_manifests(
     return wanted if named else or_trial(wanted)
 
 
-def ledger_of(places: Mapping[str, Any]) -> AbstractContextManager[Ledger]:
+def ledger_of(places: Mapping[str, Any]) -> AbstractContextManager[operations.LedgerEdit]:
     """That ledger, for a manual change, recorded under the name of the command; it must exist."""
     command = click.get_current_context().command_path
     return operations.edit_ledger(ledger_path(places), command)

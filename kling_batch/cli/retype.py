@@ -20,7 +20,7 @@ from kling_batch.core.command_line import (
     path_argument,
     quoted,
 )
-from kling_batch.core.quantities import exact_usd, rate_text
+from kling_batch.core.quantities import exact_usd, rate_text, seconds_text
 
 #: Options of this invocation only: how it is shown and ends, and what it may pay for (`--yes`, and
 #: `--retry-failed`, which pays each time it is given).
@@ -92,9 +92,10 @@ def _dollars(micro: int) -> str:
     return exact_usd(micro).replace("$", "").replace(",", "")
 
 
-def _seconds(length: float) -> str:
-    return f"{length:.10g}s"
-
-
 #: Formats of values that are kept in other units than they are typed in.
-_FORMATS = {"max_cost": _dollars, "rate": rate_text, "reuse": _seconds, "start_timeout": _seconds}
+_FORMATS = {
+    "max_cost": _dollars,
+    "rate": rate_text,
+    "reuse": seconds_text,
+    "start_timeout": seconds_text,
+}

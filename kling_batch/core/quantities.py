@@ -180,6 +180,11 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
+def seconds_text(seconds: float) -> str:
+    """The reverse of `parse_duration`, as a command line has it: never with an exponent."""
+    return f"{Decimal(f'{seconds:.10g}'):f}s"
+
+
 def parse_window(value: object) -> float:
     """A length of time, or 0 (also `false`) for none, as seconds."""
     if value == 0 or (isinstance(value, str) and re.match(_NOTHING, value)):

@@ -1,7 +1,9 @@
 """Commands of this program, run for an assistant: arguments in, exit code and data out.
 
 A process each, so that standard output stays the data of the command, and a run that is cancelled
-ends as Ctrl-C ends it. Must not know the protocol of assistants.
+ends as Ctrl-C ends it. Each has a session of its own: a terminal sends its Ctrl-C to every process,
+and with the server's that would be the second one, which waits for nothing. Must not know the
+protocol of assistants.
 """
 
 from __future__ import annotations
@@ -67,24 +69,36 @@ def passable(word: str) -> str:
     return word
 
 
-async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) -> Answer:
+async def answer_of(
+    folder: Path,
+    *words: str,
+    on_event: OnEvent | None = None,
+    said: list[Any] | None = None,
+) -> Answer:
     """Run one command in `folder` and wait for its end.
 
     Args:
         folder: the working folder.
         words: command and options.
         on_event: is called with each JSON object of standard output, as it comes.
+        said: gets those objects, also where this is cancelled.
 
     Cancelling it sends SIGINT, as Ctrl-C does, and waits: a submission in flight gets its answer.
     """
     command = [sys.executable, "-m", "kling_batch", *map(passable, words)]
-    values: list[Any] = []
+    values: list[Any] = [] if said is None else said
     messages: list[str] = []
     # Who writes manifests may neither start commands through them nor write elsewhere, unless a
     # person has set otherwise.
     held = {HOOKS_VARIABLE: "0", OUTPUT_BELOW_VARIABLE: str(folder)}
     environ = {**os.environ, **{name: os.environ.get(name) or held[name] for name in held}}
-    async with await anyio.open_process(command, cwd=folder, stdin=PIPE, env=environ) as process:
+    try:
+        started = await anyio.open_process(
+            command, cwd=folder, stdin=PIPE, env=environ, start_new_session=os.name == "posix"
+        )
+    except OSError as error:  # words that are too long together, or no process is left
+        raise UsageError(f"the command cannot be started: {error.strerror or error}") from None
+    async with started as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr
@@ -95,19 +109,31 @@ async def answer_of(folder: Path, *words: str, on_event: OnEvent | None = None) 
                 await _read(process.stdout, values, on_event)
             await process.wait()
         except anyio.get_cancelled_exc_class():
-            await _interrupt(process)
+            await _interrupt(process, values)
             raise
     return Answer(
         code=process.returncode or 0, values=tuple(values), messages=clean("".join(messages))
     )
 
 
-async def _interrupt(process: Process) -> None:
-    """Stop it in order; it says what is still being billed into its ledger."""
+async def _interrupt(process: Process, values: list[Any]) -> None:
+    """Stop it in order; it says what is still being billed into its ledger.
+
+    What it says to the end is read, or it could not end.
+    """
     with anyio.CancelScope(shield=True):
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
+            assert process.stdout
+            assert process.stderr
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_collect, process.stderr, [])
+                tasks.start_soon(_read, process.stdout, values, _nobody)
             await process.wait()
+
+
+async def _nobody(_event: dict[str, Any]) -> None:
+    """Nobody follows the events."""
 
 
 async def _collect(stream: ByteReceiveStream, into: list[str]) -> None:

@@ -5,8 +5,12 @@ The only home of the protocol's SDK. Must not decide what may be paid for; `tool
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +22,10 @@ from mcp.types import ToolAnnotations
 
 from kling_batch import __version__
 from kling_batch.core.quantities import MicroUSD
-from kling_batch.errors import UsageError
+from kling_batch.errors import ExitCode, UsageError
 from kling_batch.mcp.tools import PATIENCE, Tools
+from kling_batch.operations.handled_signals import Signals
+from kling_batch.operations.received_signals import code_of, receiver
 
 INSTRUCTIONS = """\
 kling-batch renders batches of paid Kling generations on fal.ai. A manifest (YAML) lists the jobs.
@@ -36,9 +42,56 @@ _COLLECTS = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_w
 
 
 def serve(folder: Path, ceiling: MicroUSD | None = None) -> None:
-    """Serve until the client closes standard input."""
+    """Serve until the client closes standard input, or a signal ends the process.
+
+    A signal stops what runs as Ctrl-C does, and waits for it; a second Ctrl-C does not wait.
+    """
     with tempfile.TemporaryDirectory(prefix="kling-batch-plans-") as plans:
-        anyio.run(server(Tools(folder, Path(plans), ceiling)).run_stdio_async)
+        tools = Tools(folder, Path(plans), ceiling)
+        anyio.run(partial(_serve, tools, leave=partial(_leave, plans)))
+
+
+async def _serve(tools: Tools, leave: Callable[[ExitCode], None]) -> None:
+    with receiver(Signals.PROCESS) as signals:
+        async with anyio.create_task_group() as tasks:
+            serving = anyio.CancelScope()
+            if signals is not None:
+                tasks.start_soon(_listen, signals, tools, serving, leave)
+            with serving:
+                await server(tools).run_stdio_async()
+            tasks.cancel_scope.cancel()
+
+
+async def _listen(
+    signals: AsyncIterator[signal.Signals],
+    tools: Tools,
+    serving: anyio.CancelScope,
+    leave: Callable[[ExitCode], None],
+) -> None:
+    """Cancel what is asked for at the first signal; leave once its programs have ended."""
+    async with anyio.create_task_group() as tasks:
+        stopping = False
+        async for number in signals:
+            if not stopping:
+                stopping = True
+                serving.cancel()
+                tasks.start_soon(_leave_when_idle, tools, partial(leave, code_of(number)))
+            elif number == signal.SIGINT:
+                leave(code_of(number))
+
+
+async def _leave_when_idle(tools: Tools, leave: Callable[[], None]) -> None:
+    await tools.idle()
+    leave()
+
+
+def _leave(plans: str, code: ExitCode) -> None:
+    """End the process at once: the SDK's reader waits in a thread for a line that may never come.
+
+    An ordinary end would wait for that thread.
+    """
+    shutil.rmtree(plans, ignore_errors=True)
+    os._exit(code)
 
 
 def server(tools: Tools) -> MCPServer[Any]:

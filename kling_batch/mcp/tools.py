@@ -1,6 +1,7 @@
 """Tools of an assistant: what it may ask for, and the one way in which it may pay.
 
-A run that pays needs the hash of a plan that this server has made, and a cap. The plan is kept
+A run that pays needs the hash of a plan that this server has made, and a cap; `allowance` adds up
+what all of them spend. The plan is kept
 here; the run is handed it with `--plan`, and pays for nothing else. Must not know the protocol.
 """
 
@@ -8,14 +9,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import anyio
+
 from kling_batch.core.jobs import JSON
-from kling_batch.core.quantities import MicroUSD, exact_usd, parse_duration, parse_usd
+from kling_batch.core.quantities import MicroUSD, parse_duration, parse_usd, seconds_text
+from kling_batch.core.text import clean
 from kling_batch.errors import UsageError
+from kling_batch.mcp.allowance import Allowance, batches_of
 from kling_batch.mcp.program import Answer, OnEvent, answer_of, passable
+from kling_batch.output.files import lies_in
+from kling_batch.planning.saved_plan import hint
 from kling_batch.settings import typed_path
 
 #: A run leaves after this long unless asked otherwise: clients give up on a silent tool.
@@ -26,10 +34,19 @@ class Tools:
     """The tools, as coroutines that return JSON."""
 
     def __init__(self, folder: Path, plans: Path, ceiling: MicroUSD | None = None) -> None:
-        """Work in `folder`, keep plans in `plans`; no cap may be above `ceiling`."""
+        """Work in `folder`, keep plans in `plans`; all runs together spend at most `ceiling`."""
         self._folder = folder.resolve()
         self._plans = plans
-        self._ceiling = ceiling
+        self._allowance = Allowance(self._folder, ceiling)
+        #: Programs that run now, and those that wait for none to.
+        self._running = 0
+        self._idle: anyio.Event | None = None
+
+    async def idle(self) -> None:
+        """Wait until no program runs."""
+        while self._running:
+            self._idle = self._idle or anyio.Event()
+            await self._idle.wait()
 
     async def catalog(self, mode: str = "") -> dict[str, JSON]:
         """Modes, tiers, prices; of one mode also the parameters."""
@@ -53,6 +70,9 @@ class Tools:
             if answer.code == 0 and draft.exists():
                 made = hashlib.sha256(draft.read_bytes()).hexdigest()
                 draft.replace(self._plans / f"{made}.json")
+        answer = replace(
+            answer, messages=answer.messages.replace(clean(hint(str(draft))), "").strip()
+        )
         return answer.as_json(plan=made, document=answer.values[0] if answer.values else None)
 
     async def status(self, output: str = "") -> dict[str, JSON]:
@@ -76,10 +96,21 @@ class Tools:
     ) -> dict[str, JSON]:
         """Render what the reviewed plan shows, within the cap; the emulator needs neither."""
         words = ["run", *self._inside(manifests), "--json", *_selection(only), *_service(emulator)]
-        words += ["--timeout", f"{_seconds(leave_after):g}s"]
-        if not emulator:
-            words += ["--plan", str(self._reviewed(plan)), "--max-cost", self._cap(max_cost)]
-        return _report(await answer_of(self._folder, *words, on_event=on_event or _ignore))
+        words += ["--timeout", _seconds(leave_after)]
+        if emulator:
+            return _report(await self._ask(*words, on_event=on_event or _ignore))
+        reviewed, cap = self._reviewed(plan), _cap(max_cost)
+        payment = self._allowance.begin(batches_of(reviewed), cap)
+        words += ["--plan", str(reviewed), "--max-cost", max_cost, *payment.words]
+        said: list[Any] = []
+        try:
+            answer = await self._ask(*words, on_event=on_event or _ignore, said=said)
+        except UsageError:
+            said.append({"event": "error"})  # no program was started
+            raise
+        finally:
+            self._allowance.end(payment, said)
+        return _report(answer)
 
     async def collect(
         self,
@@ -91,8 +122,11 @@ class Tools:
     ) -> dict[str, JSON]:
         """Download what is paid for and still open; buys nothing."""
         words = ["run", *self._inside(manifests), "--collect", "--json", *_service(emulator)]
-        words += ["--timeout", f"{_seconds(leave_after):g}s", "--yes"]
-        return _report(await answer_of(self._folder, *words, on_event=on_event or _ignore))
+        words += ["--timeout", _seconds(leave_after), "--yes"]
+        answer = await self._ask(*words, on_event=on_event or _ignore)
+        if not emulator:
+            self._allowance.hear(answer.values)
+        return _report(answer)
 
     # -- what an assistant may name ------------------------------------------------------------
 
@@ -107,7 +141,7 @@ class Tools:
         return words
 
     def _holds(self, path: Path) -> bool:
-        return (self._folder / path).resolve().is_relative_to(self._folder)
+        return lies_in(self._folder / path, self._folder)
 
     def _output(self, output: str) -> list[str]:
         return ["--output", *self._inside([output])] if output else []
@@ -128,23 +162,17 @@ class Tools:
             )
         return file
 
-    def _cap(self, amount: str) -> str:
-        """The cap as an option; never above the server's own."""
+    async def _ask(
+        self, *words: str, on_event: OnEvent | None = None, said: list[Any] | None = None
+    ) -> Answer:
+        self._running += 1
         try:
-            cap = parse_usd(amount)
-        except ValueError as error:
-            raise UsageError(
-                f"paying needs max_cost in US dollars, such as 12.50 ({error}); nothing was sent"
-            ) from None
-        if self._ceiling is not None and cap > self._ceiling:
-            limit = exact_usd(self._ceiling)
-            raise UsageError(
-                f"max_cost is above {limit}, the most this server may spend; nothing was sent"
-            )
-        return amount
-
-    async def _ask(self, *words: str) -> Answer:
-        return await answer_of(self._folder, *words)
+            return await answer_of(self._folder, *words, on_event=on_event, said=said)
+        finally:
+            self._running -= 1
+            if not self._running and self._idle is not None:
+                self._idle.set()
+                self._idle = None
 
     async def _document(self, *words: str) -> dict[str, JSON]:
         answer = await self._ask(*words)
@@ -159,9 +187,19 @@ def _service(emulator: bool) -> list[str]:
     return ["--emulator"] if emulator else []
 
 
-def _seconds(text: str) -> float:
+def _cap(amount: str) -> MicroUSD:
     try:
-        return parse_duration(text)
+        return parse_usd(amount)
+    except ValueError as error:
+        raise UsageError(
+            f"paying needs max_cost in US dollars, such as 12.50 ({error}); nothing was sent"
+        ) from None
+
+
+def _seconds(text: str) -> str:
+    """A length of time as an option."""
+    try:
+        return seconds_text(parse_duration(text))
     except ValueError as error:
         raise UsageError(f"leave_after: {error}") from None
 

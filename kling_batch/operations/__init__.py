@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from kling_batch.operations.resolve import resolve_not_submitted, resolve_submitted
     from kling_batch.operations.retry import allow_retries, allow_take
     from kling_batch.operations.run import open_run
-    from kling_batch.operations.services import edit_ledger
+    from kling_batch.operations.services import LedgerEdit, edit_ledger
     from kling_batch.operations.single import single_batch, single_result
     from kling_batch.operations.verdicts import judge
     from kling_batch.operations.verify import verify_ledger
 
 _MODULES = {
     "NamedFiles": "named_files",
+    "LedgerEdit": "services",
     "PlannedRun": "plan",
     "adopt_file": "adopt",
     "allow_retries": "retry",
@@ -61,6 +62,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "LedgerEdit",
     "NamedFiles",
     "PlannedRun",
     "adopt_file",

@@ -13,7 +13,7 @@ from itertools import chain
 
 import anyio
 
-from kling_batch.core.events import EventKind, RunEvent, RunResult
+from kling_batch.core.events import EventKind, RunEvent, RunResult, StopReason
 from kling_batch.core.jobs import Job
 from kling_batch.core.lifecycle import OPEN, State
 from kling_batch.core.locations import Location, ObjectAddress
@@ -30,10 +30,11 @@ from kling_batch.operations.hooks import Hooks, hooks_of, left_out
 from kling_batch.operations.moving import require
 from kling_batch.operations.notify import warnings_before
 from kling_batch.operations.prepared import PreparedRun
+from kling_batch.operations.received_signals import WORDS, left_over, receiver
 from kling_batch.operations.remake import lacking
 from kling_batch.operations.renditions import THREADS, Renditions
 from kling_batch.operations.services import counted_by_caps
-from kling_batch.operations.signals import interrupt_once, listen, receiver
+from kling_batch.operations.signals import interrupt_once, listen
 from kling_batch.operations.targets import WRITING, check_folders, check_room
 from kling_batch.operations.verdicts import Withdrawals
 from kling_batch.output import spool
@@ -186,6 +187,9 @@ async def _drive(run: PreparedRun, *, gateway: str | None, auth: str) -> RunResu
                 result = await engine.run(run.plan)
                 await _drain(result, renditions, hooks)
                 tasks.cancel_scope.cancel()
+        code = await left_over(signals)
+    if code is not None and code not in result.stopped_by():
+        result.stops.append(StopReason(code, WORDS[code]))
     return result
 
 

@@ -15,7 +15,7 @@ from kling_batch.errors import LedgerError, UsageError
 from kling_batch.ledger.database import is_there
 from kling_batch.ledger.queries import stored_names
 from kling_batch.ledger.reader import Reader
-from kling_batch.output.files import same_file
+from kling_batch.output.files import behind_links, same_file
 from kling_batch.output.store import OutputStore, sidecar_of
 from kling_batch.settings import LEDGER_NAME
 from kling_batch.shown_location import shown
@@ -81,7 +81,7 @@ class NamedFiles:
 
     def _paid(self, file: Path) -> str:
         store = OutputStore({}, self._ledger.parent)
-        names = {file.name, file.resolve().name}  # it may be a link of another name
+        names = {file.name, behind_links(file).name}  # it may be a link of another name
         names |= {name.removesuffix(".json") for name in names}
         with Reader.open(self._ledger) as reader:
             for stored in stored_names(reader, names):
@@ -118,7 +118,7 @@ def _read_for(batches: Sequence[Batch]) -> Iterator[str]:
 
 
 def _beside(ledger: Path, end: str) -> Path:
-    resolved = ledger.resolve()
+    resolved = behind_links(ledger)
     return resolved.with_name(f"{resolved.name}{end}")
 
 

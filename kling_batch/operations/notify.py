@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from threading import Thread
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from kling_batch.core.jobs import Batch
 from kling_batch.core.programs import NOTIFY_VARIABLE, are_forbidden
@@ -24,6 +24,8 @@ from kling_batch.report.summary import closing
 
 #: Seconds for all addresses together.
 SECONDS = 60.0
+#: Seconds between looks at whether they have.
+_LOOK = 0.02
 
 MISSING = "notifications need a library that is not installed: pip install 'kling-batch[notify]'"
 
@@ -61,15 +63,17 @@ async def notify(addresses: Sequence[str], report: RunReport) -> str:
     """Send the summary to all addresses; a warning, or empty where all took it."""
     if find_spec("apprise") is None:
         return MISSING
-    title, body = _message(report)
-    failed = len(addresses)
+    taken: list[str] = []
+    # A thread of anyio's would be waited for at the end of the process, however long a service
+    # takes to answer.
+    sending = Thread(target=_send, args=[addresses, report, taken], name="notify", daemon=True)
+    sending.start()
     with anyio.move_on_after(SECONDS):
-        failed = await anyio.to_thread.run_sync(
-            _send, addresses, title, body, report.exit_code, abandon_on_cancel=True
-        )
-    if not failed:
-        return ""
-    return f"notify: {failed} of {len(addresses)} addresses did not take the message"
+        while sending.is_alive():  # noqa: ASYNC110 - a thread that nobody waits for
+            await anyio.sleep(_LOOK)
+    if failed := len(addresses) - len(taken):
+        return f"notify: {failed} of {len(addresses)} addresses did not take the message"
+    return ""
 
 
 def _message(report: RunReport) -> tuple[str, str]:
@@ -78,19 +82,21 @@ def _message(report: RunReport) -> tuple[str, str]:
     return title, "\n".join(line.text for line in closing(report))
 
 
-def _send(addresses: Sequence[str], title: str, body: str, code: ExitCode) -> int:
-    """How many addresses did not take the message."""
+def _send(addresses: Sequence[str], report: RunReport, taken: list[str]) -> None:
+    """Send the message to each address; `taken` gets those that took it."""
     import apprise  # noqa: PLC0415 - an extra, and heavy
 
     # Its log quotes addresses.
     log = logging.getLogger("apprise")
     log.addHandler(logging.NullHandler())
     log.propagate = False
-    kind: Any = apprise.NotifyType.SUCCESS if code is ExitCode.OK else apprise.NotifyType.WARNING
-    failed = 0
+    (title, body), ok = _message(report), report.exit_code is ExitCode.OK
+    kind: Any = apprise.NotifyType.SUCCESS if ok else apprise.NotifyType.WARNING
     for address in addresses:
-        failed += not _taken(apprise.Apprise(), address, title, body, kind)
-    return failed
+        # Without threads of its own, which would be waited for.
+        service = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False))
+        if _taken(service, address, title, body, kind):
+            taken.append(address)
 
 
 def _taken(service: Any, address: str, title: str, body: str, kind: Any) -> bool:

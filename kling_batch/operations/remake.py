@@ -18,10 +18,10 @@ from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode, Place, Problem
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.moving import rendering, require
+from kling_batch.operations.received_signals import code_of, receiver
 from kling_batch.operations.rendition_tasks import Task, known_tasks
 from kling_batch.operations.renditions import THREADS, Renditions
 from kling_batch.operations.services import edit_ledger
-from kling_batch.operations.signals import receiver
 from kling_batch.output.spool import spool_of
 from kling_batch.output.store import OutputStore
 from kling_batch.output.worker import Threads
@@ -69,20 +69,21 @@ def make_renditions(
     require(scheduler)
     store = OutputStore({}, ledger.parent, spool_of(ledger))
     wanted = [batch.limits.workers for batch in batches if batch.limits.workers]
-    with edit_ledger(ledger, command) as opened:
-        selected = [select(batch) for batch in as_decided(opened, batches)]
+    with edit_ledger(ledger, command) as edit:
+        selected = [select(batch) for batch in as_decided(edit.ledger, batches)]
         maker = Renditions(
-            opened,
+            edit.ledger,
             selected,
             store,
             worker=Threads(THREADS),
             notify=notify,
             workers=workers or min(wanted, default=None),
         )
-        known = () if batches else known_tasks(opened, store, again)
+        known = () if batches else known_tasks(edit.ledger, store, again)
         code = anyio.run(_make, maker, known, partial(rendering, scheduler, store, notify))
-    if code is ExitCode.OK and (maker.totals.failed or maker.totals.left):
-        code = ExitCode.SOME_FAILED
+        if code is ExitCode.OK and (maker.totals.failed or maker.totals.left):
+            code = ExitCode.SOME_FAILED
+        edit.exit_code = code
     return maker.totals, code
 
 
@@ -107,5 +108,4 @@ async def _make(
 
 async def _listen(signals: AsyncIterator[signal.Signals], stops: list[ExitCode]) -> None:
     async for number in signals:
-        terminated = number == signal.SIGTERM
-        stops.append(ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED)
+        stops.append(code_of(number))  # noqa: PERF401 - each as it comes

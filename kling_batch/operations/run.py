@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from kling_batch import __version__
@@ -18,10 +18,10 @@ from kling_batch.core.events import RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.programs import NOTIFY_VARIABLE
 from kling_batch.core.urls import without_signatures
-from kling_batch.errors import ExitCode, KlingBatchError, LedgerError
+from kling_batch.errors import ExitCode, LedgerError, exit_code_of
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.trial import set_aside
-from kling_batch.operations.handled_signals import Signals
+from kling_batch.operations.handled_signals import Signals, raised
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.plan import PlannedRun, look_at_bills
 from kling_batch.operations.prepared import PreparedRun
@@ -52,8 +52,8 @@ class Run(PreparedRun):
 
     def carry_out(self) -> RunReport:
         """Carry out the plan and report, in an event loop of its own."""
-        result = RunResult()
-        if self._has_work:
+        result, works = RunResult(), self._has_work
+        if works:
             # Measured: to load engine and client takes a fifth of an idle run.
             from kling_batch.operations.drive import drive_in_own_loop  # noqa: PLC0415
 
@@ -62,25 +62,33 @@ class Run(PreparedRun):
         if self._to_be_told:
             import anyio  # noqa: PLC0415 - an idle run without hooks has no event loop
 
-            from kling_batch.operations.farewell import tell  # noqa: PLC0415
+            from kling_batch.operations.farewell import Ended, tell  # noqa: PLC0415
 
-            with suppress(KeyboardInterrupt):  # ends the telling; the run has ended before
-                anyio.run(partial(tell, self.batches, report, idle=self.plan.idle))
+            ended = Ended(self.batches, report, idle=self.plan.idle, driven=works)
+            report = self._ended_by(anyio.run(tell, ended, self.signals), report)
         return report
 
     async def carry_out_async(self) -> RunReport:
         """Carry out the plan and report, in the event loop of the caller."""
-        result = RunResult()
-        if self._has_work:
+        result, works = RunResult(), self._has_work
+        if works:
             from kling_batch.operations.drive import drive  # noqa: PLC0415
 
             result = await drive(self)
         report = self._report(result)
         if self._to_be_told:
-            from kling_batch.operations.farewell import tell  # noqa: PLC0415
+            from kling_batch.operations.farewell import Ended, tell  # noqa: PLC0415
 
-            await tell(self.batches, report, idle=self.plan.idle)
+            ended = Ended(self.batches, report, idle=self.plan.idle, driven=works)
+            report = self._ended_by(await tell(ended, self.signals), report)
         return report
+
+    def _ended_by(self, stop: StopReason | None, report: RunReport) -> RunReport:
+        """The report of a run that a signal has ended after its work, while others were told."""
+        if stop is None:
+            return report
+        self.exit_code = stop.code
+        return replace(report, exit_code=stop.code, reasons=(*report.reasons, stop.reason))
 
     @property
     def _has_work(self) -> bool:
@@ -157,6 +165,7 @@ def open_run(
     check_output(settings, os.environ)
     must_be_folder(settings.ledger.parent)
     with (
+        raised(signals),
         set_aside(settings.ledger) if settings.sets_aside else nullcontext() as trial,
         Ledger(settings.ledger, service=settings.service, now=now) as ledger,
         ExitStack() as stack,
@@ -244,7 +253,7 @@ def open_run(
             yield run
         except BaseException as error:
             with suppress(LedgerError):  # the error itself says more than a ledger that is full
-                ledger.end_run(_exit_code(error))
+                ledger.end_run(exit_code_of(error))
             with suppress(LedgerError):
                 ledger.discard_new()
             raise
@@ -254,10 +263,3 @@ def open_run(
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:
     for batch in batches:
         ledger.register(batch, whole=not single)
-
-
-def _exit_code(error: BaseException) -> ExitCode:
-    """Exit code of a run that ends with this error; what is no `Exception` interrupts it."""
-    if isinstance(error, KlingBatchError):
-        return error.exit_code
-    return ExitCode.SOME_FAILED if isinstance(error, Exception) else ExitCode.INTERRUPTED

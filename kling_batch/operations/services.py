@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +18,11 @@ from kling_batch.catalog.registry import ROUNDING
 from kling_batch.core.outcomes import Unread
 from kling_batch.core.quantities import MicroUSD, format_time
 from kling_batch.core.records import AccountBills, Cap
-from kling_batch.errors import ExitCode, LedgerError, UsageError
+from kling_batch.errors import ExitCode, LedgerError, UsageError, exit_code_of
 from kling_batch.ledger.cap_sums import CapSums
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.reader import Reader
+from kling_batch.operations.handled_signals import raised
 from kling_batch.planning.account import AccountUse
 from kling_batch.planning.coverage import Coverage, coverage_of, recovered_money
 from kling_batch.planning.plan import Action, Plan
@@ -148,21 +150,32 @@ def emulator_state(settings: Settings) -> Path:
     return settings.ledger.with_name("emulator.db")
 
 
+@dataclass(slots=True)
+class LedgerEdit:
+    """A manual change that is under way."""
+
+    ledger: Ledger
+    #: What the command will exit with, as the ledger is to have it; an error has its own.
+    exit_code: ExitCode = ExitCode.OK
+
+
 @contextmanager
-def edit_ledger(path: Path, command: str) -> Iterator[Ledger]:
+def edit_ledger(path: Path, command: str) -> Iterator[LedgerEdit]:
     """An existing ledger, opened for a manual change, which is recorded as a run of its own.
 
     Raises:
         LedgerError: there is no ledger, or it cannot be used.
     """
     Reader.open(path).close()  # says so where there is none
-    with Ledger(path, service=None, now=now) as ledger:
+    with raised(), Ledger(path, service=None, now=now) as ledger:
         ledger.begin_run(
             command=command, batches=[], pid=os.getpid(), version=__version__, cap=None
         )
-        code = ExitCode.SOME_FAILED
+        edit = LedgerEdit(ledger)
         try:
-            yield ledger
-            code = ExitCode.OK
-        finally:
-            ledger.end_run(code)
+            yield edit
+        except BaseException as error:
+            with suppress(LedgerError):  # the error itself says more than a ledger that is full
+                ledger.end_run(exit_code_of(error))
+            raise
+        ledger.end_run(edit.exit_code)

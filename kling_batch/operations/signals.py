@@ -8,72 +8,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from types import FrameType
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import anyio
 
 from kling_batch.core.events import EventKind, RunEvent
 from kling_batch.engine.engine import Engine
 from kling_batch.errors import ExitCode
-from kling_batch.operations.handled_signals import Signals
 from kling_batch.report.display.base import Display
 
 #: Seconds between SIGTERM and leaving whatever is open: CI systems kill after about ten.
 TERM_GRACE = 8.0
-#: Seconds between looks at signals that the event loop does not deliver.
-_LOOK = 0.1
-
-
-def receiver(handled: Signals) -> AbstractContextManager[AsyncIterator[signal.Signals] | None]:
-    """Receive the signals from now on, also before anybody listens; None where none is handled.
-
-    Signals that the parent process has set to ignored (`nohup`, `&` in a script) stay ignored.
-    """
-    if handled is Signals.NONE:
-        return nullcontext()
-    if handled is Signals.INTERRUPT:
-        return _received(signal.SIGINT)
-    # SIGHUP is POSIX's alone, SIGBREAK (Ctrl-Break, a closed console) is that of Windows.
-    names = ("SIGINT", "SIGHUP", "SIGBREAK")
-    asked = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    wanted = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
-    return _received(signal.SIGTERM, *wanted)
-
-
-@contextmanager
-def _received(*numbers: signal.Signals) -> Iterator[AsyncIterator[signal.Signals]]:
-    """Receive signals through the event loop, or without it where it cannot: on Windows."""
-    with ExitStack() as stack:
-        try:
-            signals = stack.enter_context(anyio.open_signal_receiver(*numbers))
-        except NotImplementedError:
-            signals = stack.enter_context(_handled(numbers))
-        yield signals
-
-
-@contextmanager
-def _handled(numbers: Sequence[signal.Signals]) -> Iterator[AsyncIterator[signal.Signals]]:
-    """The same by handlers of the process, which only take note."""
-    pending: deque[signal.Signals] = deque()
-
-    async def received() -> AsyncIterator[signal.Signals]:
-        while True:
-            while pending:
-                yield pending.popleft()
-            await anyio.sleep(_LOOK)
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        pending.append(signal.Signals(number))
-
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield received()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 async def interrupt_once(
@@ -104,7 +50,7 @@ async def listen(
     second Ctrl-C.
 
     Args:
-        signals: of `receiver`.
+        signals: of `received_signals.receiver`.
         engine: leaves in order.
         display: gets the message and is closed before the process ends.
         last_message: what a person must know where no summary will come.

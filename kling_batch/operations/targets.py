@@ -17,7 +17,7 @@ from kling_batch.core.jobs import Job
 from kling_batch.core.locations import Location, ObjectAddress
 from kling_batch.core.text import count
 from kling_batch.errors import UsageError
-from kling_batch.output.files import SPARE
+from kling_batch.output.files import SPARE, lies_in
 from kling_batch.output.spool import BETWEEN
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan, is_paid
@@ -63,7 +63,7 @@ def check_output(settings: Settings, environ: Mapping[str, str]) -> None:
         return
     allowed = Path(below).resolve()
     for root in settings.roots.values():
-        if isinstance(root, Path) and not root.resolve().is_relative_to(allowed):
+        if isinstance(root, Path) and not lies_in(root, allowed):
             raise UsageError(
                 f"the output {root} is not inside {allowed}, as {OUTPUT_BELOW_VARIABLE} wants it; "
                 "nothing was sent"

@@ -19,7 +19,7 @@ SPARE = 64 * 1024**2
 
 def replace_file(path: Path, text: str) -> None:
     """Write a text file atomically. Raises `OSError`."""
-    target = path.resolve() if path.is_symlink() else path
+    target = behind_links(path) if path.is_symlink() else path
     if target.exists() and not target.is_file():
         # A device or a pipe is written to; a rename would replace it for everybody.
         target.write_text(text, encoding="utf-8")
@@ -39,7 +39,12 @@ def same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except (OSError, ValueError):  # one of them is not there yet
-        return one.resolve() == other.resolve()
+        return behind_links(one) == behind_links(other)
+
+
+def behind_links(path: Path) -> Path:
+    """Where a path leads through links; as it is where they go in a circle."""
+    return Path(os.path.realpath(path))
 
 
 class Extent(Enum):
@@ -69,6 +74,14 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, through links too; not where they go in a circle."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (RuntimeError, OSError):  # a circle, or a name that no system has
+        return False
 
 
 def relative_to(path: Path, folder: Path | str) -> str:

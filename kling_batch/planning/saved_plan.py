@@ -20,6 +20,11 @@ def to_file(plan: Plan, document: JSON) -> str:
     return json.dumps(bound, ensure_ascii=False, indent=2) + "\n"
 
 
+def hint(file: str) -> str:
+    """What a plan that was saved is for; `file`: as it is typed."""
+    return f"{file}: hand it to a run with: run … --plan {file}"
+
+
 def read(text: str, source: str) -> JSON:
     """The binding part of a written plan. Raises `UsageError` where it is none."""
     try:

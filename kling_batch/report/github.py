@@ -22,7 +22,7 @@ def run_annotations(report: RunReport, locate: Callable[[str], str] = str) -> li
 
     `locate` turns a manifest's path into one from the root of the repository.
     """
-    found = [_command("error", clean(r), title="kling-batch stopped") for r in report.reasons]
+    found = stop_annotations(report.reasons)
     lines = [line for outcome in _LOUD for line in report.lines if line.outcome is outcome]
     for line in lines:
         name = full_name(line.batch, line.job, several=len(report.batches) > 1)
@@ -34,6 +34,11 @@ def run_annotations(report: RunReport, locate: Callable[[str], str] = str) -> li
         more = _command("error", f"and {rest:,} more; see the summary", title="kling-batch")
         found = [*found[: SHOWN_BY_GITHUB - 1], more]
     return found
+
+
+def stop_annotations(reasons: Iterable[str]) -> list[str]:
+    """An annotation for each reason why a run stopped, or did not begin."""
+    return [_command("error", clean(reason), title="kling-batch stopped") for reason in reasons]
 
 
 def problem_annotations(

@@ -1,13 +1,14 @@
-"""A run as JUnit XML: a pure function of its report."""
+"""A run as JUnit XML: a pure function of its report, or of why there is none."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
 from kling_batch.core.lifecycle import STATUSES
 from kling_batch.core.quantities import usd_number
 from kling_batch.core.text import clean
-from kling_batch.errors import ExitCode
+from kling_batch.errors import EXIT_MEANINGS, ExitCode
 from kling_batch.report.run_report import JobLine, RunReport
 
 _COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
@@ -16,32 +17,43 @@ _COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 def junit(report: RunReport) -> str:
     """A test suite a batch, a test case a job, and one more suite for a run that stopped."""
     root = ET.Element("testsuites", {"name": "kling-batch", "time": _seconds(report.seconds)})
+    when = {"time": _seconds(report.seconds), "timestamp": report.started_at[:19]}
     for batch in report.batches:
-        suite = _suite(root, report, clean(batch))
+        suite = _suite(root, when, clean(batch))
         for line in report.lines:
             if line.batch == batch:
                 _case(suite, line)
         _total(suite)
     if report.reasons and report.exit_code is not ExitCode.OK:
         # Jobs that never started are no failures, but a run that stopped must not pass.
-        suite = _suite(root, report, "kling-batch")
-        case = ET.SubElement(suite, "testcase", {"classname": "kling-batch", "name": "run"})
-        kind = {"message": report.meaning, "type": _word(report.exit_code.name)}
-        ET.SubElement(case, "error", kind).text = "\n".join(map(clean, report.reasons))
-        _total(suite)
+        _stop(_suite(root, when, "kling-batch"), report.exit_code, report.meaning, report.reasons)
+    return _written(root)
+
+
+def junit_of_stop(code: ExitCode, reasons: Sequence[str], time: str) -> str:
+    """The same of a run without a report: it ended with an error."""
+    root = ET.Element("testsuites", {"name": "kling-batch", "time": _seconds(0)})
+    suite = _suite(root, {"time": _seconds(0), "timestamp": time[:19]}, "kling-batch")
+    _stop(suite, code, EXIT_MEANINGS[code], reasons)
+    return _written(root)
+
+
+def _stop(suite: ET.Element, code: ExitCode, meaning: str, reasons: Sequence[str]) -> None:
+    case = ET.SubElement(suite, "testcase", {"classname": "kling-batch", "name": "run"})
+    kind = {"message": meaning, "type": _word(code.name)}
+    ET.SubElement(case, "error", kind).text = "\n".join(map(clean, reasons))
+    _total(suite)
+
+
+def _written(root: ET.Element) -> str:
     for name in ("tests", *_COUNTED.values()):
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _suite(root: ET.Element, report: RunReport, name: str) -> ET.Element:
-    attributes = {
-        "name": name,
-        "time": _seconds(report.seconds),
-        "timestamp": report.started_at[:19],
-    }
-    return ET.SubElement(root, "testsuite", attributes)
+def _suite(root: ET.Element, when: Mapping[str, str], name: str) -> ET.Element:
+    return ET.SubElement(root, "testsuite", {"name": name, **when})
 
 
 def _case(suite: ET.Element, line: JobLine) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kling_batch.core.quantities import duration, format_usd
 from kling_batch.core.text import as_typed, clean, count, full_name
-from kling_batch.errors import ExitCode
+from kling_batch.errors import EXIT_MEANINGS, ExitCode
 from kling_batch.report.costs import run_cost
 from kling_batch.report.run_report import JobLine, JobOutcome, RunReport
 
@@ -35,6 +35,12 @@ _SPECIAL = re.compile(r"[\\`*_{}\[\]|~#]")
 def markdown_summary(report: RunReport) -> str:
     """A page for people who look at the pipeline, in GitHub's and GitLab's Markdown."""
     return "\n".join(_page(report)).strip() + "\n"
+
+
+def markdown_of_stop(code: ExitCode, reasons: Sequence[str]) -> str:
+    """The same of a run without a report; of jobs and costs the ledger has what there is."""
+    told = "".join(f"**Stopped:** {escaped(reason)}\n\n" for reason in reasons)
+    return f"### kling-batch: stopped\n\n{told}exit code {code.value}: {EXIT_MEANINGS[code]}\n"
 
 
 def _page(report: RunReport) -> Iterator[str]:

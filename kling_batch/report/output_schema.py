@@ -193,7 +193,7 @@ def _problem() -> Schema:
 #: Codes of errors: a promise, as the names of events are.
 ERROR_CODES = (
     *("failed", "usage", "manifest", "key", "budget", "ledger", "plan_drift"),
-    *("system", "interrupted"),
+    *("system", "interrupted", "terminated"),
 )
 
 

@@ -46,3 +46,20 @@ def test_a_key_that_is_refused_at_the_cancellation_is_reported_as_such(
     told = workspace.invoke("cancel", "--all", "--emulator-url", workspace.url, code=3)
 
     assert told.count("fal refuses the key") == 2
+
+
+def test_the_ledger_has_the_exit_code_of_a_change_by_hand(workspace: Workspace) -> None:
+    workspace.world.settings.concurrency = 0
+    workspace.run("--detach", code=6)
+    workspace.world.faults.add(Fault(stage="cancel", what="status", status=404, times=1))
+
+    for code, words in (
+        (1, ("cancel", "--all", "--emulator-url", workspace.url)),
+        (2, ("retry", "")),
+        (2, ("resolve", "nowhere/", "--not-submitted")),
+        (0, ("retry", "--all")),
+    ):
+        workspace.invoke(*words, code=code)
+        with Reader.open(workspace.folder / "outputs" / "ledger.db") as reader:
+            rows = list(reader.db.query("select exit_code from runs order by id desc limit 1"))
+        assert rows == [{"exit_code": code}], words

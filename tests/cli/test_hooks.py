@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from support.cli import HERO, OTHER, POLICY, Workspace, run_command
-from support.process import environment
+from support.process import environment, start
 from support.survivors import survivors
 
+from kling_batch.ledger.reader import Reader
 from kling_batch.manifest.frame import read_valid
 from kling_batch.manifest.schema import schema
 
@@ -84,9 +91,23 @@ def test_the_environment_can_leave_the_hooks_of_a_manifest_out(workspace: Worksp
         assert done.returncode == 0, done.stderr
         assert said in done.stderr
         assert "NOWHERE" not in done.stderr
-        assert ("are left out: KLING_BATCH_HOOKS=0" in done.stderr) == (said != "nothing to do")
+        assert done.stderr.count("are left out: KLING_BATCH_HOOKS=0") == 1
     assert not (workspace.folder / "saved").exists()
     assert not (workspace.folder / "finished").exists()
+
+
+def test_an_idle_run_names_no_hooks_that_it_would_not_have_started(workspace: Workspace) -> None:
+    put(workspace, HERO, hooks={"on_saved": shell("cat >> saved")}, notify=["$NOWHERE"])
+    workspace.run()
+
+    done = run_command(
+        *("run", workspace.file, "--emulator-url", workspace.url),
+        cwd=workspace.folder,
+        env={**environment(), "KLING_BATCH_HOOKS": "0"},
+    )
+
+    assert "nothing to do" in done.stderr
+    assert "left out" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -122,6 +143,121 @@ def test_a_hook_that_hangs_is_ended_with_what_it_started(
     pids = (workspace.folder / "pids").read_text().split()
     assert len(pids) == 4
     assert survivors(map(int, pids)) == []
+
+
+def test_what_a_hook_for_the_end_says_cannot_steer_a_terminal(workspace: Workspace) -> None:
+    put(
+        workspace,
+        HERO,
+        hooks={"on_finished": shell("printf '::error::\\033[2Jgone' >&2; kill -9 $$")},
+    )
+
+    text = workspace.run()
+
+    assert "warning: on_finished `sh` ended with -9: ::error::gone" in text
+    assert "\033" not in text
+
+
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)]
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_while_the_end_is_told_ends_the_run_in_order(
+    workspace: Workspace, number: signal.Signals, code: int
+) -> None:
+    script = "echo $$ > pid.part; mv pid.part pid; exec sleep 600"
+    put(workspace, HERO, hooks={"on_finished": shell(script)})
+    words = ("run", workspace.file, "--emulator-url", workspace.url, "--junit", "junit.xml")
+    pid = workspace.folder / "pid"
+
+    with start(*words, "--summary", "summary.md", cwd=workspace.folder) as program:
+        wait_until(pid.exists)
+        program.send_signal(number)
+        _, told = program.communicate(timeout=30)
+
+    assert program.returncode == code, told
+    assert "Traceback" not in told
+    assert "while hooks and notifications told of the end" in told
+    assert survivors([int(pid.read_text())]) == []
+    assert last_run(workspace) == code
+    suites = ET.parse(workspace.folder / "junit.xml").getroot()
+    assert suites.get("errors") == "1"
+    assert f"exit code {code}" in (workspace.folder / "summary.md").read_text().lower()
+    assert workspace.charges() == [1]
+
+
+def test_ctrl_c_while_the_end_is_told_stops_the_callers_loop(workspace: Workspace) -> None:
+    put(workspace, HERO, hooks={"on_finished": shell("touch told; exec sleep 600")})
+    program = (
+        "import signal, sys, kling_batch as k\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "options = k.Options(emulator=sys.argv[2])\n"
+        "print(int(k.run(k.load(sys.argv[1]), options).exit_code))\n"
+    )
+
+    with subprocess.Popen(
+        [sys.executable, "-c", program, workspace.file, workspace.url],
+        cwd=workspace.folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until((workspace.folder / "told").exists)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=30)
+
+    assert said == "130\n", errors
+    assert last_run(workspace) == 130
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_before_the_first_request_ends_the_run_in_order(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    put(workspace, HERO)
+    workspace.run()
+    monkeypatch.setattr(
+        "kling_batch.operations.run.build_plan", lambda *_, **__: os.kill(os.getpid(), number)
+    )
+
+    text = workspace.run(code=code)
+
+    assert "Traceback" not in text
+    assert last_run(workspace) == code
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_after_the_last_job_is_not_lost(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    async def late(*_: object) -> None:
+        os.kill(os.getpid(), number)
+
+    put(workspace, HERO)
+    monkeypatch.setattr("kling_batch.operations.drive._drain", late)
+
+    text = workspace.run(code=code)
+
+    assert "1 of 1 job done" in text
+    assert last_run(workspace) == code
+    assert workspace.charges() == [1]
+
+
+def last_run(workspace: Workspace) -> int | None:
+    """The exit code of the last run, as the ledger has it; None: it has not ended."""
+    with Reader.open(workspace.folder / "outputs/ledger.db") as reader:
+        rows = list(reader.db.query("select exit_code from runs order by id desc limit 1"))
+    found: int | None = rows[0]["exit_code"]
+    return found
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(1500):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never came to that")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +313,70 @@ class Receiver(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         pass
+
+
+class Trickle(Receiver):
+    """A service that sends a header now and then, so that no read of it is ever late."""
+
+    over = threading.Event()
+
+    def do_POST(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        (self.server.folder / "asked").touch()  # type: ignore[attr-defined]
+        with suppress(OSError):
+            while not self.over.wait(1):
+                self.wfile.write(b"X-A: b\r\n")
+
+
+@pytest.fixture
+def trickle(workspace: Workspace) -> Iterator[str]:
+    pytest.importorskip("apprise")
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Trickle)
+    server.folder, server.daemon_threads = workspace.folder, True
+    Trickle.over.clear()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield f"json://127.0.0.1:{server.server_port}/"
+    Trickle.over.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+#: The program with less patience than sixty seconds.
+IMPATIENT = (
+    "import kling_batch.operations.notify as notify, kling_batch.__main__ as program; "
+    "notify.SECONDS = float('{seconds}'); program.main()"
+)
+
+
+@pytest.mark.parametrize("services", [1, 2])
+@pytest.mark.parametrize(("seconds", "code"), [(0.5, 0), (60, 130)])
+def test_a_service_that_never_ends_its_answer_keeps_no_process_alive(
+    workspace: Workspace, trickle: str, seconds: float, code: int, services: int
+) -> None:
+    put(workspace, HERO, notify=["$HOOK"])
+    script = IMPATIENT.format(seconds=seconds)
+
+    with subprocess.Popen(
+        [sys.executable, "-c", script, "run", workspace.file, "--emulator-url", workspace.url],
+        cwd=workspace.folder,
+        env={**environment(), "HOOK": ", ".join([trickle] * services)},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        wait_until((workspace.folder / "asked").exists)
+        if code:
+            program.send_signal(signal.SIGINT)
+        try:
+            _, told = program.communicate(timeout=15)
+        finally:
+            program.kill()
+
+    assert program.returncode == code
+    assert ("notify: 1 of 1 addresses did not take" in told) == (not code)
+    assert workspace.charges() == [1]
 
 
 @pytest.fixture

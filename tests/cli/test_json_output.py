@@ -255,7 +255,7 @@ def kinds(kind: type[KlingBatchError]) -> Iterator[type[KlingBatchError]]:
 def test_the_codes_of_errors_are_a_promise() -> None:
     own = {each.code for each in kinds(KlingBatchError)}
 
-    assert own | {"system", "interrupted"} == {*ERROR_CODES}
+    assert own | {"system", "interrupted", "terminated"} == {*ERROR_CODES}
     assert errors.LedgerError.code == "ledger"
 
 

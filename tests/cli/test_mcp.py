@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -15,8 +18,13 @@ import pytest
 from support.cli import Workspace
 from support.process import environment
 
+from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import parse_usd
+from kling_batch.emulator import Fault
 from kling_batch.errors import UsageError
+from kling_batch.ledger.reader import Reader
+from kling_batch.mcp.allowance import Allowance
+from kling_batch.mcp.program import Answer
 from kling_batch.mcp.tools import Tools
 
 mcp = pytest.importorskip("mcp")
@@ -71,6 +79,7 @@ def test_reading_validating_and_planning_pay_nothing(workspace: Workspace, folde
         planned = await call(client, "plan", manifests=["stills.yaml"])
         assert planned["document"]["counts"] == {"submit": 2}
         assert len(planned["plan"]) == 64
+        assert "draft.json" not in planned["messages"]
 
     with_client(folder, use)
 
@@ -105,6 +114,55 @@ def test_a_word_that_no_system_passes_on_is_refused(folder: Path, name: str) -> 
     for ask in (tools.validate([name]), tools.plan(["stills.yaml"], only=name), tools.show(name)):
         with pytest.raises(UsageError, match="holds"):
             anyio.run(partial(_awaited, ask))
+
+
+def test_a_word_that_is_too_long_for_a_program_is_refused_and_counts_for_nothing(
+    folder: Path,
+) -> None:
+    async def use(client: Any) -> None:
+        plan = (await call(client, "plan", manifests=["stills.yaml"]))["plan"]
+        words = {"manifests": ["stills.yaml"], "plan": plan, "max_cost": "1"}
+        for _ in range(2):
+            with pytest.raises(ValueError, match="cannot be started"):
+                await call(client, "run", **words, only="x" * 200_000)
+        with pytest.raises(ValueError, match="cannot be started"):
+            await call(client, "validate", manifests=["x" * 200_000])
+
+    with_client(folder, use, ceiling="1")
+
+
+def test_links_in_a_circle_lie_nowhere(folder: Path) -> None:
+    (folder / "one").symlink_to("two")
+    (folder / "two").symlink_to("one")
+    (folder / "stills.yaml").write_text(f"output: one\n{MANIFEST}")
+
+    async def use(client: Any) -> None:
+        with pytest.raises(ValueError, match="not inside"):
+            await call(client, "plan", manifests=["one"])
+        told = await call(client, "plan", manifests=["stills.yaml"])
+        assert told["exit_code"] == 2
+        assert "the output one is not inside" in told["messages"]
+
+    with_client(folder, use)
+
+
+@pytest.mark.parametrize(("length", "typed"), [("12d", "1036800s"), ("0.01ms", "0.00001s")])
+def test_every_length_of_time_that_is_one_reaches_the_program(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, length: str, typed: str
+) -> None:
+    asked: list[str] = []
+
+    async def answer(_folder: Path, *words: str, **_more: Any) -> Answer:
+        asked.append(words[words.index("--timeout") + 1])
+        return Answer(code=0, values=(), messages="")
+
+    monkeypatch.setattr("kling_batch.mcp.tools.answer_of", answer)
+    tools = Tools(folder, folder)
+
+    for tool in (tools.run, tools.collect):
+        anyio.run(partial(tool, ["stills.yaml"], leave_after=length, emulator=True))
+
+    assert asked == [typed, typed]
 
 
 async def _awaited(asked: Awaitable[Any]) -> Any:
@@ -242,6 +300,155 @@ def test_a_manifest_starts_no_commands_for_an_assistant(folder: Path) -> None:
     assert answer["exit_code"] == 0, answer
     assert not (folder / "saved").exists()
     assert not (folder / "finished").exists()
+
+
+def test_the_servers_limit_is_for_all_its_runs_together(workspace: Workspace, folder: Path) -> None:
+    async def use(client: Any) -> list[str]:
+        refused = []
+        for name in ("first", "second", "third"):
+            text = MANIFEST.replace("name: stills", f"name: {name}\noutput: {name}")
+            (folder / f"{name}.yaml").write_text(text.replace("prompt: a", f"prompt: {name}"))
+            words = {"manifests": [f"{name}.yaml"], "max_cost": "0.06"}
+            words["plan"] = (await call(client, "plan", manifests=[f"{name}.yaml"]))["plan"]
+            try:
+                await call(client, "run", **words)
+            except ValueError as error:
+                refused.append(str(error))
+        return refused
+
+    refused = with_client(folder, use, ceiling="0.06")
+
+    assert workspace.charges() == [1, 1]
+    assert len(refused) == 2
+    left = "max_cost is above $0.004, what is left of $0.06, the most this server may spend"
+    assert all(left in each for each in refused)
+
+
+def test_a_run_goes_on_under_the_servers_limit(workspace: Workspace, folder: Path) -> None:
+    """Its cap counts what the batch has cost already, in the ledger that it is held to."""
+
+    async def use(client: Any) -> list[Any]:
+        manifests = ["stills.yaml"]
+        plan = (await call(client, "plan", manifests=manifests))["plan"]
+        words = {"manifests": manifests, "plan": plan, "max_cost": "0.06"}
+        workspace.world.settings.service_times = {"image": 600.0}
+        first = await call(client, "run", **words, leave_after="2s")
+        # Written elsewhere it would be a batch that has cost nothing.
+        (folder / "stills.yaml").write_text(f"output: elsewhere\n{MANIFEST}")
+        workspace.finish()
+        second = await call(client, "run", **words)
+        (folder / "outputs/ledger.db").unlink()
+        with pytest.raises(ValueError, match=r"above \$0.004, what is left"):
+            await call(client, "run", **words)
+        return [first["exit_code"], second["exit_code"], second["report"]["ledger"]]
+
+    ended = with_client(folder, use, ceiling="0.06")
+
+    assert ended == [6, 0, "outputs/ledger.db"]
+    assert workspace.charges() == [1, 1]
+
+
+def test_a_run_whose_end_nobody_knows_counts_with_its_cap(folder: Path) -> None:
+    allowance = Allowance(folder, parse_usd("5"))
+    unknown = allowance.begin(("a",), parse_usd("2"))
+    with pytest.raises(UsageError, match=r"\$3\.00, what is left of \$5\.00"):
+        allowance.begin(("b",), parse_usd("3.01"))
+    allowance.end(unknown, [{"event": "started"}])
+    refused = allowance.begin(("b",), parse_usd("3"))
+    allowance.end(refused, [{"event": "error"}])
+
+    with pytest.raises(UsageError, match=r"\$3\.00, what is left of \$5\.00"):
+        allowance.begin(("a",), parse_usd("3.01"))
+    allowance.begin(("c",), parse_usd("3"))
+
+
+class Spoken:
+    """The server as a process that is spoken to word by word, so that a test can signal it."""
+
+    def __init__(self, folder: Path, **more: str) -> None:
+        temporary = folder / "temporary"
+        temporary.mkdir()
+        self.plans = temporary
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kling_batch", "mcp", "--folder", str(folder)],
+            env={**os.environ, "TMPDIR": str(temporary), **more},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        client = {"name": "test", "version": "1"}
+        words = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
+        self.ask("initialize", **words)
+        self.answer()
+        self._send({"method": "notifications/initialized"})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, method: str, **words: Any) -> None:
+        self._send({"id": 1, "method": method, "params": words})
+
+    def call(self, tool: str, **arguments: Any) -> None:
+        self.ask("tools/call", name=tool, arguments=arguments)
+
+    def answer(self) -> Any:
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())["result"]
+
+    def stop(self, number: signal.Signals) -> int:
+        """The exit code after a signal, with standard input open; nothing is left behind."""
+        try:
+            os.killpg(self.process.pid, number)  # as a terminal does
+            code = self.process.wait(20)
+            _, told = self.process.communicate()
+        finally:
+            self.process.kill()
+        assert "Traceback" not in told
+        assert "Exception" not in told
+        assert list(self.plans.iterdir()) == []
+        return code
+
+
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_ends_an_idle_server(folder: Path, number: signal.Signals, code: int) -> None:
+    server = Spoken(folder)
+    assert len(list(server.plans.iterdir())) == 1
+
+    assert server.stop(number) == code
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), STOPS)
+def test_a_signal_stops_a_paid_run_as_ctrl_c_does(
+    workspace: Workspace, folder: Path, number: signal.Signals, code: int
+) -> None:
+    (folder / "stills.yaml").write_text(f"limits: {{concurrency: 1}}\n{MANIFEST}")
+    workspace.world.faults.add(Fault(stage="submit.after", what="delay", seconds=1.0))
+    server = Spoken(folder)
+    server.call("plan", manifests=["stills.yaml"])
+    plan = server.answer()["structuredContent"]["plan"]
+    server.call("run", manifests=["stills.yaml"], plan=plan, max_cost="1")
+    for _ in range(1000):
+        if workspace.world.books.posts:
+            break
+        time.sleep(0.02)
+
+    assert server.stop(number) == code
+
+    with Reader.open(folder / "outputs/ledger.db") as reader:
+        (run,) = reader.db.query("select exit_code from runs")
+        states = [attempt.state for attempt in map(reader.attempt, (1,))]
+    assert run["exit_code"] == 130
+    assert states[0] not in (State.SUBMITTING, State.IN_DOUBT)
+    assert len(workspace.world.books.accepted) == 1
 
 
 def test_the_command_serves_over_standard_input_and_output(folder: Path) -> None:

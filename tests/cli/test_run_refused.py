@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from support.cli import run_command
+from support.process import environment
 
 MANIFEST = """\
 version: 1
@@ -89,3 +91,35 @@ def test_an_emulator_that_cannot_start_is_a_message(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "emulator.db cannot be used" in done.stderr
+
+
+GREEN = '<testsuites tests="1" failures="0" errors="0"/>'
+
+
+@pytest.mark.parametrize(
+    ("job", "words", "code", "told"),
+    [
+        ("prompt: x", ["--yes"], 3, "FAL_KEY"),
+        ("prompt: x, duration: 99", ["--emulator"], 2, "trial.yaml:5:"),
+        ("prompt: x", ["--emulator", "--plan", "nowhere"], 2, "nowhere"),
+    ],
+)
+def test_what_ci_reads_of_a_refused_run_is_red(
+    tmp_path: Path, job: str, words: list[str], code: int, told: str
+) -> None:
+    (tmp_path / "trial.yaml").write_text(f"{MANIFEST}  - {{id: a, {job}}}\n")
+    for name in ("junit.xml", "summary.md"):
+        (tmp_path / name).write_text(GREEN)
+    environ = environment(GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(tmp_path / "step.md"))
+    files = ("--junit", "junit.xml", "--summary", "summary.md")
+
+    done = run_command("run", "trial.yaml", *words, *files, cwd=tmp_path, env=environ)
+
+    assert done.returncode == code
+    suites = ET.parse(tmp_path / "junit.xml").getroot()
+    assert (suites.get("tests"), suites.get("errors")) == ("1", "1")
+    (error,) = suites.iter("error")
+    assert told in (error.text or "")
+    for name in ("summary.md", "step.md"):
+        assert f"exit code {code}" in (tmp_path / name).read_text()
+    assert done.stderr.count("::error ") == 1

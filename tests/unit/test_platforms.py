@@ -17,7 +17,7 @@ from support.engine import Rig, make_job
 
 import kling_batch
 from kling_batch.operations.handled_signals import Signals
-from kling_batch.operations.signals import receiver
+from kling_batch.operations.received_signals import receiver
 from kling_batch.output.files import relative_to, sync_folder
 from kling_batch.output.store import OutputStore
 from kling_batch.shown_location import shown

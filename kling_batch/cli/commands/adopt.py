@@ -22,7 +22,7 @@ def adopt(job: str, file: Path, **places: Any) -> int:
 
     FILE is copied to where the output of JOB belongs. Nothing is rendered, nothing is paid.
     """
-    with ledger_of(places) as ledger:
-        path = operations.adopt_file(ledger, job, file, places.get("output"))
+    with ledger_of(places) as edit:
+        path = operations.adopt_file(edit.ledger, job, file, places.get("output"))
     click.echo(f"{job}: {path} is its result now", err=True)
     return ExitCode.OK

@@ -27,12 +27,17 @@ def cancel(jobs: tuple[str, ...], *, everything: bool, **values: Any) -> int:
     """Ask for each open request; its help is `_HELP`."""
     if bool(jobs) == everything:
         raise UsageError("name the jobs, or give --all")
-    with ledger_of(values) as ledger:
+    with ledger_of(values) as edit:
         answers = operations.cancel_jobs(
-            ledger, resolve((), options_of(values)), None if everything else jobs, _print
+            edit.ledger, resolve((), options_of(values)), None if everything else jobs, _print
         )
+        edit.exit_code = _exit_code(answers)
     if not answers:
         click.echo("no open requests among them", err=True)
+    return edit.exit_code
+
+
+def _exit_code(answers: set[CancelAnswer]) -> ExitCode:
     if CancelAnswer.REFUSED in answers:
         return ExitCode.AUTH
     taken = {CancelAnswer.REQUESTED, CancelAnswer.REMOVED}

@@ -17,13 +17,14 @@ from kling_batch.errors import ExitCode, UsageError
     "--folder", type=PATH, default=".", show_default=True, help="Folder with the manifests"
 )
 @click.option(
-    "--max-cost", type=usd, metavar="USD", help="No cap of an assistant may be above this"
+    "--max-cost", type=usd, metavar="USD", help="All runs of this server together cost at most this"
 )
 def mcp(folder: Path, max_cost: MicroUSD | None) -> int:
     """Serve assistants: plan freely, pay only for a reviewed plan.
 
     The server speaks the Model Context Protocol on standard input and output. A run needs the hash
-    of a plan that the server made before, and a cap.
+    of a plan that the server made before, and a cap. With --max-cost no cap may be above what its
+    runs have left of it.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder")

@@ -27,7 +27,7 @@ from kling_batch.cli.texts import echo_text
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.planning.plan import Plan
-from kling_batch.planning.saved_plan import to_file
+from kling_batch.planning.saved_plan import hint, to_file
 from kling_batch.report.plan_view import as_json, as_text
 
 
@@ -100,4 +100,4 @@ def _write(file: Path, made: Plan, document: Any) -> None:
         file.write_text(to_file(made, document), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}") from error
-    click.echo(f"{file}: hand it to a run with: run … --plan {typed(str(file))}", err=True)
+    click.echo(hint(typed(str(file))), err=True)

@@ -65,8 +65,8 @@ def report(
     if as_csv and as_json:
         raise UsageError("--csv or --json, not both")
     if billing:
-        with ledger_of(values) as ledger:
-            bills = operations.learn_bills(ledger, resolve((), options_of(values)))
+        with ledger_of(values) as edit:
+            bills = operations.learn_bills(edit.ledger, resolve((), options_of(values)))
         click.echo(bills, err=True)
     by = by or _USUAL
     with reader_of(values) as reader:

@@ -24,10 +24,10 @@ def resolve(job: str, request_id: str | None, *, not_submitted: bool, **places: 
     """
     if bool(request_id) == not_submitted:
         raise UsageError("say one of --request-id ID and --not-submitted")
-    with ledger_of(places) as ledger:
+    with ledger_of(places) as edit:
         if request_id:
-            message = operations.resolve_submitted(ledger, job, request_id)
+            message = operations.resolve_submitted(edit.ledger, job, request_id)
         else:
-            message = operations.resolve_not_submitted(ledger, job)
+            message = operations.resolve_not_submitted(edit.ledger, job)
     click.echo(message, err=True)
     return ExitCode.OK

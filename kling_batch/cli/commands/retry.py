@@ -20,8 +20,8 @@ def retry(jobs: tuple[str, ...], *, everything: bool, **places: Any) -> int:
     """Allow failed jobs another paid attempt in the next run."""
     if bool(jobs) == everything:
         raise UsageError("name the jobs, or give --all")
-    with ledger_of(places) as ledger:
-        messages = operations.allow_retries(ledger, None if everything else jobs)
+    with ledger_of(places) as edit:
+        messages = operations.allow_retries(edit.ledger, None if everything else jobs)
     for message in messages or ["no failed or cancelled jobs"]:
         click.echo(message, err=True)
     return ExitCode.OK
@@ -35,7 +35,7 @@ def reroll(job: str, **places: Any) -> int:
 
     The next run pays for it and keeps the takes there are.
     """
-    with ledger_of(places) as ledger:
-        message = operations.allow_take(ledger, job)
+    with ledger_of(places) as edit:
+        message = operations.allow_take(edit.ledger, job)
     click.echo(message, err=True)
     return ExitCode.OK

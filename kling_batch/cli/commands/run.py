@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import click
 
 from kling_batch import operations
 from kling_batch.cli.displays import displays_of, log_options
+from kling_batch.cli.failures import reasons_of
 from kling_batch.cli.grouped import GroupedCommand
 from kling_batch.cli.manifests import load_manifests, selection_of
 from kling_batch.cli.named_files import check_named_files
@@ -27,9 +29,14 @@ from kling_batch.cli.options import (
     service_options,
 )
 from kling_batch.cli.retype import current_command
-from kling_batch.errors import UsageError
+from kling_batch.core.jobs import Batch
+from kling_batch.core.quantities import format_time
+from kling_batch.errors import ManifestError, UsageError
+from kling_batch.operations.handled_signals import raised
 from kling_batch.planning import saved_plan
 from kling_batch.planning.plan import Plan
+from kling_batch.report.run_report import RunReport
+from kling_batch.settings import RunOptions, resolve
 
 #: Options that name a file to be written.
 _WRITTEN = ("junit", "summary", "log-file")
@@ -65,33 +72,79 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
 
     Jobs of MANIFEST that are done stay as they are. The same command again resumes a run.
     """
-    real = not (values["emulator"] or values["emulator_url"])
-    if real and not values["quiet"]:
-        for check in operations.check_key_file():
-            click.echo(f"warning: {check.message}", err=True)
-    batches, options = load_manifests(manifests, values["variables"]), options_of(values)
-    written = {f"--{name}": values[name.replace("-", "_")] for name in _WRITTEN}
-    refusal = check_named_files(written, batches, options, read=values["plan_file"])
-    with (
-        displays_of(values, as_json=values["as_json"]) as shown,
-        operations.open_run(
-            batches,
-            options,
-            command=current_command(),
-            display=shown.display,
-            ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
-            select=selection_of(values),
-            check_plan=_check_of(values["plan_file"]),
-            trace=shown.trace,
-        ) as opened,
-    ):
-        report = opened.carry_out()
-    if values["junit"] or values["summary"] or "GITHUB_ACTIONS" in os.environ:
-        from kling_batch.report.ci import write_ci  # noqa: PLC0415 - with parsers of HTML and XML
-
-        files = (values["junit"], values["summary"])
-        write_ci(report, *files, os.environ, refusal=refusal)
+    with raised(), _told_to_ci(values, manifests) as ci:
+        real = not (values["emulator"] or values["emulator_url"])
+        if real and not values["quiet"]:
+            for check in operations.check_key_file():
+                click.echo(f"warning: {check.message}", err=True)
+        batches, options = load_manifests(manifests, values["variables"]), options_of(values)
+        ci.check(batches, options)
+        with (
+            displays_of(values, as_json=values["as_json"]) as shown,
+            operations.open_run(
+                batches,
+                options,
+                command=current_command(),
+                display=shown.display,
+                ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
+                select=selection_of(values),
+                check_plan=_check_of(values["plan_file"]),
+                trace=shown.trace,
+            ) as opened,
+        ):
+            report = opened.carry_out()
+        ci.tell(report)
     return report.exit_code
+
+
+class _Ci:
+    """The files that a run writes for CI, and what of them may be written."""
+
+    def __init__(self, values: dict[str, Any], manifests: Sequence[Path]) -> None:
+        self._values = values
+        self._files = values["junit"], values["summary"]
+        self.wanted = any(self._files) or "GITHUB_ACTIONS" in os.environ
+        #: Why a file must stay; of a run that is refused before, by what is known of its options.
+        options = options_of(values)._replace(collect=False, detach=False)
+        read = [*manifests, *filter(None, [values["plan_file"]])]
+        named = operations.NamedFiles(resolve((), options).ledger, read=read)
+        self._refusal: Callable[[Path], str] = named.refusal
+
+    def check(self, batches: Sequence[Batch], options: RunOptions) -> None:
+        """Refuse the run where a named file would replace what is needed."""
+        written = {f"--{name}": self._values[name.replace("-", "_")] for name in _WRITTEN}
+        self._refusal = lambda _file: "may be needed"
+        read = self._values["plan_file"]
+        self._refusal = check_named_files(written, batches, options, read=read)
+
+    def tell(self, report: RunReport) -> None:
+        """Write those of a run that has a report."""
+        if self.wanted:
+            # With parsers of HTML and XML.
+            from kling_batch.report.ci import write_ci  # noqa: PLC0415
+
+            write_ci(report, *self._files, os.environ, refusal=self._refusal)
+
+    def tell_stop(self, error: BaseException) -> None:
+        """Write why a run has no report."""
+        from kling_batch.operations.services import now  # noqa: PLC0415 - with the ledger
+        from kling_batch.report.ci import Stop, write_ci_of_stop  # noqa: PLC0415
+
+        annotated = isinstance(error, ManifestError)
+        stop = Stop(*reasons_of(error), time=format_time(now()), annotated=annotated)
+        write_ci_of_stop(stop, *self._files, os.environ, refusal=self._refusal)
+
+
+@contextmanager
+def _told_to_ci(values: dict[str, Any], manifests: Sequence[Path]) -> Iterator[_Ci]:
+    """The files for CI; where the run ends without a report, they say why there is none."""
+    ci = _Ci(values, manifests)
+    try:
+        yield ci
+    except BaseException as error:
+        if ci.wanted:
+            ci.tell_stop(error)
+        raise
 
 
 def _check_of(file: Path | None) -> Callable[[Plan], None] | None:

@@ -13,8 +13,10 @@ from kling_batch.core.quantities import (
     format_time,
     format_usd,
     micro_usd,
+    parse_duration,
     parse_foreign_time,
     parse_time,
+    seconds_text,
     usd_number,
 )
 
@@ -71,3 +73,11 @@ def test_a_time_of_somebody_else_is_in_utc() -> None:
     moment = parse_foreign_time("2026-05-01T12:00:00+02:00")
 
     assert (moment, moment and moment.tzinfo) == (datetime(2026, 5, 1, 10, tzinfo=UTC), UTC)
+
+
+@pytest.mark.parametrize("text", ["0.01ms", "1ms", "1.5s", "90m", "1.1h", "12d", "366d"])
+def test_seconds_are_written_as_they_are_read(text: str) -> None:
+    written = seconds_text(parse_duration(text))
+
+    assert "e" not in written
+    assert parse_duration(written) == pytest.approx(parse_duration(text))

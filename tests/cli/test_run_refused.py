@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from support.cli import run_command
+from support.cli import Workspace, run_command
 from support.process import environment
 
 MANIFEST = """\
@@ -123,3 +123,24 @@ def test_what_ci_reads_of_a_refused_run_is_red(
     for name in ("summary.md", "step.md"):
         assert f"exit code {code}" in (tmp_path / name).read_text()
     assert done.stderr.count("::error ") == 1
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("option", ["--junit", "--summary"])
+def test_what_says_that_a_run_was_refused_replaces_nothing_that_is_needed(
+    workspace: Workspace, option: str, broken: bool
+) -> None:
+    """Whether the manifest could be read, so that the ledger is known, or not."""
+    workspace.run()
+    ledger = workspace.folder / "outputs/ledger.db"
+    paid = next((workspace.folder / "outputs").rglob("one.png"))
+    if broken:
+        workspace.put("jobs: 5\n")
+    manifest = workspace.folder / workspace.file
+    before = {path: path.read_bytes() for path in (ledger, paid, manifest)}
+
+    for path in before:
+        workspace.run(option, str(path), code=2)
+
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(workspace.world.books.accepted) == 2

@@ -104,7 +104,9 @@ class ListedItems:
     def _belongs(self, item: Listed) -> bool:
         sent = parse_foreign_time(item.sent_at)
         older = self._since is not None and sent is not None and sent < self._since
-        return not older and item.endpoint in ("", self._endpoint)
+        # An app's name is that of all its endpoints, among which fal itself has chosen.
+        named = f"{self._endpoint}/".startswith(f"{item.endpoint}/") if item.endpoint else True
+        return not older and named
 
 
 def _listed(row: dict[str, Any]) -> Listed:

@@ -517,6 +517,7 @@ def test_what_is_of_another_endpoint_or_older_is_left_out() -> None:
         {"request_id": "ours", "endpoint_id": T2V, "sent_at": SINCE},
         {"request_id": "unnamed", "endpoint_id": None, "sent_at": SINCE},
         {"request_id": "undated", "endpoint_id": T2V},
+        {"request_id": "of the app", "endpoint_id": "fal-ai/kling-video", "sent_at": SINCE},
         {"request_id": "other", "endpoint_id": T2V.replace("standard", "pro"), "sent_at": SINCE},
         {"request_id": "older", "endpoint_id": T2V, "sent_at": "2026-05-01T11:59:59Z"},
     ]
@@ -524,7 +525,7 @@ def test_what_is_of_another_endpoint_or_older_is_left_out() -> None:
     outcome = ask(Canned(httpx.Response(200, json={"items": rows})), listing)
 
     assert isinstance(outcome, Listing)
-    assert [item.request_id for item in outcome.items] == ["ours", "unnamed", "undated"]
+    assert [item.request_id for item in outcome.items] == ["ours", "unnamed", "undated", "of the app"]
 
 
 @pytest.mark.parametrize("code", [401, 403])

@@ -525,7 +525,12 @@ def test_what_is_of_another_endpoint_or_older_is_left_out() -> None:
     outcome = ask(Canned(httpx.Response(200, json={"items": rows})), listing)
 
     assert isinstance(outcome, Listing)
-    assert [item.request_id for item in outcome.items] == ["ours", "unnamed", "undated", "of the app"]
+    assert [item.request_id for item in outcome.items] == [
+        "ours",
+        "unnamed",
+        "undated",
+        "of the app",
+    ]
 
 
 @pytest.mark.parametrize("code", [401, 403])

@@ -149,9 +149,10 @@ class Reader:
 
     def extra_takes(self, batch: str) -> dict[str, GrantedTakes]:
         """By job id: how many takes a person asked for beyond the manifest's."""
-        sql = "select job_id, takes, job_key from extra_takes where batch = ?"
+        # All columns: a plan may read a ledger that has no `job_key` yet.
+        sql = "select * from extra_takes where batch = ?"
         return {
-            row["job_id"]: GrantedTakes(row["takes"], row["job_key"])
+            row["job_id"]: GrantedTakes(row["takes"], row.get("job_key"))
             for row in self._rows(sql, [batch])
         }
 

@@ -20,7 +20,15 @@ def test_init_writes_a_manifest_that_runs_and_its_schema(workspace: Workspace) -
     )
 
 
-@pytest.mark.parametrize("name", ["shoe set.yaml", "-x.yaml", "it's.yaml", "./~x.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "shoe set.yaml",
+        "./~x.yaml",
+        pytest.param("-x.yaml", marks=pytest.mark.acceptance),
+        pytest.param("it's.yaml", marks=pytest.mark.acceptance),
+    ],
+)
 def test_what_init_prints_can_be_typed(workspace: Workspace, name: str) -> None:
     told = workspace.invoke("init", "--", name)
 

@@ -197,6 +197,7 @@ def test_a_list_without_end_is_no_proof_that_a_request_is_not_in_it(tmp_path: Pa
     assert reason == "no trace in the part of fal's request list that could be read"
 
 
+@pytest.mark.acceptance
 def test_a_list_without_end_does_not_prove_that_a_request_is_lost(tmp_path: Path) -> None:
     """Its result is not found for hours; what the rest of the list says is not known."""
     gone = Fault(stage="result", what="status", status=404)

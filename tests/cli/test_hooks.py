@@ -158,7 +158,11 @@ def test_what_a_hook_for_the_end_says_cannot_steer_a_terminal(workspace: Workspa
     assert "\033" not in text
 
 
-STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)]
+STOPS = [
+    (signal.SIGINT, 130),
+    (signal.SIGTERM, 143),
+    pytest.param(signal.SIGHUP, 130, marks=pytest.mark.acceptance),
+]
 
 
 @pytest.mark.parametrize(("number", "code"), STOPS)
@@ -350,8 +354,8 @@ IMPATIENT = (
 )
 
 
-@pytest.mark.parametrize("services", [1, 2])
-@pytest.mark.parametrize(("seconds", "code"), [(0.5, 0), (60, 130)])
+@pytest.mark.parametrize("services", [1, pytest.param(2, marks=pytest.mark.acceptance)])
+@pytest.mark.parametrize(("seconds", "code"), [(4, 0), (60, 130)])
 def test_a_service_that_never_ends_its_answer_keeps_no_process_alive(
     workspace: Workspace, trickle: str, seconds: float, code: int, services: int
 ) -> None:

@@ -413,7 +413,11 @@ class Spoken:
         return code
 
 
-STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)]
+STOPS = [
+    (signal.SIGINT, 130),
+    pytest.param(signal.SIGTERM, 143, marks=pytest.mark.acceptance),
+    pytest.param(signal.SIGHUP, 130, marks=pytest.mark.acceptance),
+]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -24,7 +24,7 @@ def test_init_writes_a_manifest_that_runs_and_its_schema(workspace: Workspace) -
     "name",
     [
         "shoe set.yaml",
-        "./~x.yaml",
+        pytest.param("./~x.yaml", marks=pytest.mark.acceptance),
         pytest.param("-x.yaml", marks=pytest.mark.acceptance),
         pytest.param("it's.yaml", marks=pytest.mark.acceptance),
     ],

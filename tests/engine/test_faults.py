@@ -135,8 +135,11 @@ def folder() -> Iterator[Path]:
 @pytest.mark.parametrize(
     "case",
     [
-        # Once in every suite, for a whole run in the gate.
-        pytest.param(case, marks=[pytest.mark.acceptance] if case.planned.times == ALWAYS else [])
+        # Every second one that happens once in every suite, all others in the gate.
+        pytest.param(
+            case,
+            marks=[pytest.mark.acceptance] if case.planned.times == ALWAYS or case.seed % 2 else [],
+        )
         for case in cases()
     ],
     ids=str,

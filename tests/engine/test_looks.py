@@ -177,7 +177,13 @@ ODD_EARLY_RESULTS = [
 ]
 
 
-@pytest.mark.parametrize("answer", ODD_EARLY_RESULTS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *ODD_EARLY_RESULTS[:2],
+        *(pytest.param(each, marks=pytest.mark.acceptance) for each in ODD_EARLY_RESULTS[2:]),
+    ],
+)
 def test_no_answer_to_a_result_that_is_not_there_says_anything(
     tmp_path: Path, answer: httpx.Response | None
 ) -> None:
@@ -196,7 +202,7 @@ def test_no_answer_to_a_result_that_is_not_there_says_anything(
     paid_once(rig, 60)
 
 
-@pytest.mark.parametrize("kinds", [1, 3])
+@pytest.mark.parametrize("kinds", [1, pytest.param(3, marks=pytest.mark.acceptance)])
 def test_a_service_that_became_faster_is_noticed_by_runs_of_few_jobs(
     tmp_path: Path, kinds: int
 ) -> None:

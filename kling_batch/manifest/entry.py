@@ -162,7 +162,8 @@ class Entry:
                     continue
                 if left_open and not _is_wanted(combination.get("when", row.get("when", ""))):
                     continue
-                if isinstance(row, FlawedRow) and not self._usable(row, combination, keys, line):
+                read = [*keys, "when"] if left_open else keys
+                if isinstance(row, FlawedRow) and not self._usable(row, combination, read, line):
                     continue
                 values = self._values(scope, keys, line)
                 if values is not None:

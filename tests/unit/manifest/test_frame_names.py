@@ -65,5 +65,15 @@ def test_a_column_when_decides_where_the_job_leaves_it_open(tmp_path, table):
     assert [job.id for job in batch(tmp_path, said).jobs] == ["a", "b", "c"]
 
 
+def test_an_error_of_a_spreadsheet_decides_nothing(tmp_path):
+    table = "id,mode,prompt,when\na,text-to-image,x,#REF!\nb,text-to-image,x,\n"
+
+    write(tmp_path, table, "t.csv")
+    (told,) = messages(tmp_path, "jobs: [{from: t.csv}]")
+
+    assert "column when" in told
+    assert "#REF!" in told
+
+
 def test_the_key_itself_is_still_checked(tmp_path):
     assert messages(tmp_path, "jobs: [{id: a, mode: text-to-image, prompt: x, when: [1]}]")

@@ -305,7 +305,9 @@ def test_a_store_that_refuses_files_keeps_them_here(place: Place, fault: Any, wo
 
     failed = place.run()
 
-    assert failed.returncode == 1, failed.stderr
+    # The first file stops the run; on a busy machine, a render may be open by then.
+    still_open = "Still with the emulator" in failed.stderr
+    assert failed.returncode == (6 if still_open else 1), failed.stderr
     assert words in failed.stderr
     assert "is safe on this machine" in failed.stderr
     assert "Traceback" not in failed.stderr

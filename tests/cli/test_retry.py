@@ -74,32 +74,20 @@ def test_reroll_pays_for_one_take_alone_also_where_the_job_had_more(workspace: W
     assert len(workspace.world.books.accepted) == 6
 
 
-def test_reroll_of_a_job_with_fewer_takes_than_were_paid_is_the_next_one(
-    workspace: Workspace,
+@pytest.mark.parametrize(("limit", "take"), [([], 5), (["--limit", "1"], 2)])
+def test_reroll_of_a_job_with_fewer_takes_than_before_is_the_first_never_tried(
+    workspace: Workspace, limit: list[str], take: int
 ) -> None:
     workspace.put(TAKES)
-    workspace.run()
+    workspace.run(*limit)
     workspace.put(ONE)
     workspace.run()
 
     told = workspace.invoke("reroll", "one")
     workspace.run()
 
-    assert "pays for take 5" in told
-    assert len(workspace.world.books.accepted) == 5
-
-
-def test_reroll_leaves_out_no_take_that_was_never_tried(workspace: Workspace) -> None:
-    workspace.put(TAKES)
-    workspace.run("--limit", "1")
-    workspace.put(ONE)
-    workspace.run()
-
-    told = workspace.invoke("reroll", "one")
-    workspace.run()
-
-    assert "pays for take 2" in told
-    assert len(workspace.world.books.accepted) == 2
+    assert f"pays for take {take}" in told
+    assert len(workspace.world.books.accepted) == take
 
 
 def test_takes_of_a_former_prompt_are_not_paid_for_again(workspace: Workspace) -> None:

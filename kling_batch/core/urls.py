@@ -9,6 +9,7 @@ Parameters that no listed scheme knows stay, since they may choose the object. P
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -103,6 +104,7 @@ def without_signatures(text: str) -> str:
     return _USER.sub("", _IN_TEXT.sub(lambda match: unsigned(match[0]), text))
 
 
+@lru_cache(1024)
 def host_of(url: str) -> str:
     """The host of an address, whoever wrote it; empty where it names none that can be."""
     try:

@@ -72,21 +72,24 @@ class Delivery:
         #: machine's or a worker's.
         self._between = anyio.Semaphore(max(BETWEEN, context.downloads))
 
-    async def deliver(self, attempt: Attempt, job: Job) -> State | Undelivered:
+    async def deliver(self, attempt: Attempt, job: Job, *, begun: bool) -> State | Undelivered:
         """Fetch every file of a rendered attempt, publish them, record success.
+
+        `begun`: files of it may be here already.
 
         Raises:
             OSError: the disk is full or the folder is not writable; nothing is lost.
             UsageError: the target leads out of the output folder.
         """
         if not self._context.store.is_remote(job.batch):
-            return await self._delivered(attempt, job)
+            return await self._delivered(attempt, job, begun=begun)
         async with self._between:
             # As it is after the wait: its bill may have come.
-            return await self._delivered(self._context.ledger.attempt(attempt.id), job)
+            attempt = self._context.ledger.attempt(attempt.id)
+            return await self._delivered(attempt, job, begun=begun)
 
-    async def _delivered(self, attempt: Attempt, job: Job) -> State | Undelivered:
-        files = files_in(attempt.output)
+    async def _delivered(self, attempt: Attempt, job: Job, *, begun: bool) -> State | Undelivered:
+        files: Sequence[RemoteFile] = files_in(attempt.output)
         if not files and self._context.media(attempt.endpoint):
             if await self._again.file(attempt.id, 0) is None:
                 return Undelivered("fal's answer about it names no file")
@@ -97,11 +100,12 @@ class Delivery:
             document = await self._run(self._document, attempt, target)
             await self._publish_all(attempt, job, {0: document})
             return State.SUCCEEDED
-        present = await self._present(attempt.id)  # all but one that was deleted, or came late
+        # All but one that was deleted, or came late.
+        present = await self._present(attempt.id) if begun else {}
         results = await self._fetch_all(attempt, job, files, present)
         for file in present.values():
             await self._write_sidecar(attempt, job, file)  # a crash may have come before it
-        files = self._outputs(attempt.id)
+        files = self._again.latest(attempt, files)
         complete = not results.pending
         await self._publish_all(attempt, job, results.fetched, files, complete=complete)
         if not complete:
@@ -117,7 +121,7 @@ class Delivery:
         for index in range(len(files)):
             if index in present:
                 continue
-            file = self._outputs(attempt.id)[index]
+            file = self._again.latest(attempt, files)[index]
             final = self._context.store.prepare(job.batch, job.output_path(index, ".part"))
             match await self._fetch.fetch(attempt, job, index, file, final):
                 case Fetched() as fetched:
@@ -131,10 +135,6 @@ class Delivery:
                 case Unfetched(reason):
                     results.pending = reason
         return results
-
-    def _outputs(self, attempt_id: int) -> tuple[RemoteFile, ...]:
-        """The files of a render by fal's latest answer, which may have changed meanwhile."""
-        return files_in(self._context.ledger.attempt(attempt_id).output)
 
     async def _present(self, attempt_id: int) -> dict[int, File]:
         """The outputs of the attempt that are on the disk, unchanged, by index."""
@@ -341,7 +341,7 @@ class Delivery:
         if not isinstance(outcome, Fetched):
             return Undelivered(outcome.reason)
         fetched = outcome
-        url = self._outputs(attempt.id)[file.index].url if remote else ""
+        url = self._again.latest(attempt, remote)[file.index].url if remote else ""
 
         async def publish() -> None:
             placed = await self._publish(

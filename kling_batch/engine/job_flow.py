@@ -240,7 +240,7 @@ class JobFlow:
             reason = outcome.reason
             self._endings.left_open(item, EventKind.UNHEARD, reason, reason, attempt.id)
         elif outcome is State.RENDERED:
-            await self._deliver(item, attempt)
+            await self._deliver(item, attempt, begun=False)
         else:
             await self.proceed(item, attempt.id, outcome)
 
@@ -257,7 +257,8 @@ class JobFlow:
 
     # -- files ---------------------------------------------------------------------------------
 
-    async def _deliver(self, item: PlannedJob, attempt: Attempt) -> None:
+    async def _deliver(self, item: PlannedJob, attempt: Attempt, *, begun: bool = True) -> None:
+        """Fetch its files; `begun`: some of them may be here."""
         self._context.emit_attempt(
             EventKind.RENDERED,
             item.job,
@@ -265,7 +266,7 @@ class JobFlow:
             "rendered, downloading",
             render_seconds=render_seconds(attempt),
         )
-        outcome = await self._delivery.deliver(attempt, item.job)
+        outcome = await self._delivery.deliver(attempt, item.job, begun=begun)
         if isinstance(outcome, Undelivered):
             reason = outcome.reason
             message = f"paid and rendered, but not fetched: {reason}"

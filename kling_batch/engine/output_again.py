@@ -7,7 +7,7 @@ and must not decide that anything is lost.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -29,6 +29,12 @@ class OutputAgain:
         self._context = context
         #: By attempt, what is not asked yet.
         self._sources: dict[int, list[_Source]] = {}
+
+    def latest(self, attempt: Attempt, files: Sequence[RemoteFile]) -> Sequence[RemoteFile]:
+        """The files of a render, which were `files` when its attempt was read."""
+        if attempt.id not in self._sources:
+            return files
+        return files_in(self._context.ledger.attempt(attempt.id).output)
 
     async def file(
         self, attempt_id: int, index: int, tried: RemoteFile | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from support.engine import Bent, Rig, account, make_job, make_jobs
 from kling_batch.core.jobs import Job, OutputOf
 from kling_batch.core.lifecycle import State
 from kling_batch.emulator import Fault, Settings
+from kling_batch.ledger.reader import Reader
 
 
 def test_every_job_is_paid_once_and_ends_as_a_file(rig: Rig) -> None:
@@ -47,6 +49,30 @@ def test_minutes_of_rendering_pass_on_virtual_time(tmp_path: Path) -> None:
 
     assert rig.now() - began > timedelta(minutes=5)
     paid_once(rig, 100)
+
+
+def test_a_job_that_goes_well_is_read_after_its_acceptance_and_after_its_end(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each read of it is a twentieth of what the event loop does for a job."""
+    reads = Counter[str]()
+
+    def counted(name: str) -> None:
+        method = getattr(Reader, name)
+
+        def read(reader: Reader, attempt_id: int) -> object:
+            reads[name] += 1
+            return method(reader, attempt_id)
+
+        monkeypatch.setattr(Reader, name, read)
+
+    counted("attempt")
+    counted("files_of")
+
+    rig.run(make_jobs(10))
+
+    assert reads == {"attempt": 20, "files_of": 10}
+    paid_once(rig, 10)
 
 
 # -- endings -----------------------------------------------------------------------------------

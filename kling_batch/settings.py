@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from kling_batch.core.jobs import Batch, Job, JobKey
-from kling_batch.core.locations import Location, address_of, is_address
+from kling_batch.core.locations import Location, ObjectAddress, address_of, is_address
 from kling_batch.core.quantities import MOST_A_SECOND, FailureLimit, MicroUSD
 from kling_batch.core.records import AccountBills, Cap
 from kling_batch.core.urls import host_of, without_signatures
@@ -135,6 +135,11 @@ class Settings:
     def sets_aside(self) -> bool:
         """Whether a trial's ledger makes way: for a real run, unless `--ledger` names the file."""
         return self.service != EMULATOR and self.options.ledger is None
+
+    @property
+    def in_stores(self) -> bool:
+        """Whether outputs of some batch go to an object store."""
+        return any(isinstance(root, ObjectAddress) for root in self.roots.values())
 
     @property
     def max_cost(self) -> MicroUSD | None:

@@ -98,7 +98,8 @@ async def run_context(
         factors = await dearer_units(fal.queue, priced)
         worker = stack.enter_context(RunThreads(FILE_THREADS))
         uploader = FalUploader(auth, gateway=gateway)
-        here = Downloader(fal.files, worker)
+        # Renditions are made of what is here, and stores get it from here.
+        here = Downloader(fal.files, worker, cached=settings.in_stores or offer is not None)
         files = await stack.enter_async_context(
             moving(settings, here, worker, gateway=gateway, notify=notify, offer=offer)
         )

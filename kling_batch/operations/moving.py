@@ -11,7 +11,6 @@ from functools import partial
 from typing import NamedTuple
 
 from kling_batch.core.events import EventKind, RunEvent
-from kling_batch.core.locations import ObjectAddress
 from kling_batch.engine.context import DOWNLOADS
 from kling_batch.output.download import Fetcher
 from kling_batch.output.spool import spool_of
@@ -79,12 +78,11 @@ async def moving(
         made = renderers.Renderers(cluster, trusted, here.store, Threads(RENDITION_THREADS))
         if offer is not None:
             offer(made)
-        in_stores = any(isinstance(root, ObjectAddress) for root in settings.roots.values())
         yield Moving(
             fetcher=workers,
             store=coordinator.WorkersStore(settings.roots, settings.ledger.parent, spool, workers),
             # While a worker puts a file, a thread here waits for it.
-            worker=Threads(coordinator.MOST) if in_stores else worker,
+            worker=Threads(coordinator.MOST) if settings.in_stores else worker,
             downloads=coordinator.MOST,
         )
         workers.sweep()

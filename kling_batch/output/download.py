@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import errno
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISLNK
 from typing import NamedTuple, Protocol
@@ -20,9 +22,10 @@ import anyio
 
 from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile, Unfetched
 from kling_batch.core.text import with_certificate_hint
+from kling_batch.output.blocks import BLOCK, Block, Blocks
 from kling_batch.output.files import SPARE
 from kling_batch.output.filetype import FileBytes, Kind, looks_like_page, sniff, whole
-from kling_batch.output.part_file import BLOCK, PartFile
+from kling_batch.output.part_file import PartFile
 from kling_batch.output.part_origin import PartOrigins, validator
 from kling_batch.output.worker import FileWorker, InLoop
 from kling_batch.wire.protocol import AddressError, Reply, Request, Wire, WireError
@@ -84,14 +87,19 @@ class Room:
 class Downloader:
     """Downloads over HTTPS and unpacks data URIs."""
 
-    def __init__(self, wire: Wire, worker: FileWorker | None = None) -> None:
+    def __init__(
+        self, wire: Wire, worker: FileWorker | None = None, *, cached: bool = False
+    ) -> None:
         """`wire` must not carry the key: files are public to whoever has the URL.
 
-        `worker` writes, hashes and syncs; without one the loop does.
+        `worker` writes, hashes and syncs; without one the loop does. `cached`: what comes is read
+        again soon, by a store or a rendition, and should be in memory then.
         """
         self._wire = wire
         self._worker = worker or InLoop()
+        self._cached = cached
         self._room = Room()
+        self._blocks = Blocks()
         self._origins = PartOrigins()
         #: Digests of complete downloads that do not look like what fal's result describes.
         self._doubted: dict[Path, str] = {}
@@ -105,13 +113,17 @@ class Downloader:
             `Fetched` with size, digest and format checked and the file synced; `Gone` on 404 and
             410; `Unfetched` for anything that another try may mend.
         """
+        with self._blocks.one() as block:
+            return await self._fetch(file, temporary, block)
+
+    async def _fetch(self, file: RemoteFile, temporary: Path, block: Block) -> FetchOutcome:
         have = _bytes_at(temporary)
-        part = PartFile(temporary)
+        part = PartFile(temporary, cached=self._cached)
         try:
             if file.url.startswith("data:"):
                 self._unpack(file.url, part)
             else:
-                gone = await self._stream(file, part, have)
+                gone = await self._stream(file, part, have, block)
                 if gone is not None:
                     return gone
             return await self._worker.run(self._checked, file, part)
@@ -135,7 +147,9 @@ class Downloader:
         part.begin(0)
         part.add(data)
 
-    async def _stream(self, file: RemoteFile, part: PartFile, have: int) -> Gone | None:
+    async def _stream(
+        self, file: RemoteFile, part: PartFile, have: int, block: Block
+    ) -> Gone | None:
         if not file.url.startswith("https://"):
             raise Broken("fal gave a file address that is not https; not fetched")
         origin = self._origins.of(part.path) if have else ""
@@ -161,7 +175,8 @@ class Downloader:
             sizes = Sizes(total, file.size)
             part.begin(start)
             # In pieces as they come: a buffer would be lost with the connection.
-            async with aclosing(answer.chunks()) as chunks:
+            memory = partial(block.after, start)
+            async with aclosing(answer.chunks(memory)) as chunks:
                 await self._receive(chunks, part, start, sizes)
         return None
 
@@ -246,7 +261,7 @@ class Downloader:
 def _bytes_at(temporary: Path) -> int:
     """The size of what an earlier try left."""
     try:
-        status = temporary.lstat()
+        status = os.lstat(temporary)
     except FileNotFoundError:
         return 0
     if S_ISLNK(status.st_mode):

@@ -12,21 +12,25 @@ from io import FileIO
 from pathlib import Path
 
 from kling_batch.output.files import write_all
-
-#: Bytes that are written and hashed at once: a call of a thread costs as much as hashing 100 kB.
-BLOCK = 1536 * 1024
+from kling_batch.output.uncached import Uncached
 
 
 class PartFile:
     """A file that grows; what came of it before, in this run or an earlier one, may stay."""
 
-    def __init__(self, path: Path) -> None:
-        """Nothing is opened yet; without `begin`, the file is what lies there."""
+    def __init__(self, path: Path, *, cached: bool = True) -> None:
+        """Nothing is opened yet; without `begin`, the file is what lies there.
+
+        `cached`: it is read again soon.
+        """
         self.path = path
         self._file: FileIO | None = None
         self._start: int | None = None
         self._sha256 = sha256()
         self._blocks: list[bytes | memoryview] = []
+        self._uncached = None if cached else Uncached(path)
+        #: Bytes that are written.
+        self._size = 0
         #: Bytes that are not written yet.
         self.buffered = 0
 
@@ -47,7 +51,17 @@ class PartFile:
             block = blocks.pop(0)
             # First, because it reads straight on: what the loop's processor has is near then.
             self._sha256.update(block)
-            write_all(file, block)
+            self._write(file, memoryview(block))
+
+    def _write(self, file: FileIO, block: memoryview) -> None:
+        begin = end = 0
+        if self._uncached is not None:
+            begin, end = self._uncached.write(block, self._size)
+        write_all(file, block[:begin])
+        if begin < end:
+            file.seek(self._size + end)
+        write_all(file, block[end:])
+        self._size += len(block)
 
     def _opened(self) -> FileIO:
         if self._file is None:
@@ -58,6 +72,7 @@ class PartFile:
                 file.truncate(self._start)
             if self._start != 0:
                 file_digest(file, lambda: self._sha256)  # to its end
+                self._size = file.tell()
         return self._file
 
     def complete(self) -> tuple[FileIO, str]:
@@ -76,6 +91,8 @@ class PartFile:
                 self.flush()
         finally:
             self._blocks = []
+            if self._uncached is not None:
+                self._uncached.close()
             if self._file is not None:
                 self._file.close()
 

@@ -20,10 +20,13 @@ class PartOrigins:
     def __init__(self) -> None:
         """Nothing was begun; what earlier runs noted is read when it is needed."""
         self._known: dict[Path, str] = {}
+        #: Part files beside which something may be noted.
+        self._noted: set[Path] = set()
 
     def of(self, part: Path) -> str | None:
         """Its validator; empty where its server sent none, None where that is not known."""
         if part not in self._known:
+            self._noted.add(part)
             with suppress(OSError, UnicodeDecodeError):
                 self._known[part] = _note_of(part).read_text("utf-8")[:_MOST]
         return self._known.get(part)
@@ -35,13 +38,16 @@ class PartOrigins:
     def broken_off(self, part: Path) -> None:
         """Its download, if one was begun, may go on in another run: note the origin."""
         if part in self._known and part.exists():
+            self._noted.add(part)
             # Without the note, the next run starts anew.
             with suppress(OSError):
                 _note_of(part).write_text(self._known[part], "utf-8")
 
     def over(self, part: Path) -> None:
         """It is complete, or discarded."""
-        if self._known.pop(part, None) is not None:
+        self._known.pop(part, None)
+        if part in self._noted:
+            self._noted.discard(part)
             _note_of(part).unlink(missing_ok=True)
 
 

@@ -151,10 +151,11 @@ class OutputStore:
             self._spool.mkdir(parents=True, exist_ok=True)
             return final
         self.check_name(final)
-        self._check_inside(batch, final)  # before a folder is made outside
-        if not final.parent.is_dir():
-            final.parent.mkdir(parents=True, exist_ok=True)
-            self._check_inside(batch, final)
+        folder = final.parent
+        self._check_inside(batch, folder)  # before a folder is made outside
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._check_inside(batch, folder)
         return final
 
     def can_be_named(self, batch: str, relative: str) -> bool:
@@ -174,8 +175,10 @@ class OutputStore:
         """Raise `UsageError` for a name that this system's file names cannot hold."""
         if isinstance(path, ObjectAddress):
             return  # a store's names are not this system's
+        if (text := str(path)).isascii():
+            return
         try:
-            os.fsencode(path)
+            os.fsencode(text)
         except UnicodeEncodeError as error:
             encoding = sys.getfilesystemencoding()
             raise UsageError(
@@ -186,20 +189,20 @@ class OutputStore:
 
     def check_inside(self, batch: str, relative: str) -> None:
         """Raise `UsageError` where the folder of an output leads out of the output folder."""
-        self._check_inside(batch, self.wanted(batch, relative))
+        final = self.wanted(batch, relative)
+        if isinstance(final, Path):  # a store has no links
+            self._check_inside(batch, final.parent)
 
-    def _check_inside(self, batch: str, final: Location) -> None:
-        if isinstance(final, ObjectAddress):
-            return  # a store has no links
+    def _check_inside(self, batch: str, of_output: Path) -> None:
         # Strings: a path object for each part of each name is what 100,000 outputs would wait for.
-        root, folder = str(self._roots[batch]), str(final.parent)
+        root, folder = str(self._roots[batch]), str(of_output)
         if is_below(folder, root):
             return
         root, folder = os.path.realpath(root), os.path.realpath(folder)
         if folder != root and not folder.startswith(os.path.join(root, "")):  # noqa: PTH118
             raise UsageError(
-                f"{final}: leads out of the output folder {root}; nothing written; remove the link "
-                f"in it, or give the folder behind it as --output"
+                f"{of_output}: leads out of the output folder {root}; nothing written; remove the "
+                f"link in it, or give the folder behind it as --output"
             )
 
     def temporary(self, final: Location, token: str, index: int) -> Path:

@@ -1,4 +1,4 @@
-"""The rest of a long body, from its connection straight into one block of memory.
+"""The rest of a long body, from its connection straight into the memory of who takes it.
 
 aiohttp makes an object of each TLS record, joins them, copies them through its parser and joins
 again what the caller takes, which is most of what a file of megabytes costs. A body of known length
@@ -10,20 +10,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import NamedTuple
 
 import aiohttp
 import anyio
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 
-#: Bytes that are lent at once; more than the 512 KB that asyncio's TLS may hold at the end of a
-#: connection, which it delivers in one go.
-BLOCK = 1536 * 1024
+from kling_batch.wire.protocol import Memory
+
 #: Where fewer bytes are to come, aiohttp reads them.
 LONG = 128 * 1024
-#: Seconds after which less than a block is lent: what has come is not lost with its connection,
-#: and a trickle is noticed.
+#: Seconds after which memory that is not full is handed over: what has come is not lost with its
+#: connection, and a trickle is noticed.
 TICK = 1.0
+
+
+class Part(NamedTuple):
+    """The part of a body that is still to come."""
+
+    #: Bytes before it, and in it.
+    taken: int
+    left: int
+    #: Seconds within which some of it must come.
+    patience: float
 
 
 class LongBody(asyncio.BufferedProtocol):
@@ -34,14 +44,15 @@ class LongBody(asyncio.BufferedProtocol):
         response: aiohttp.ClientResponse,
         protocol: ResponseHandler,
         transport: asyncio.Transport,
-        left: int,
-        patience: float,
+        part: Part,
+        memory: Memory,
     ) -> None:
-        """Takes the connection over; `left` bytes come, each within `patience` seconds."""
+        """Takes the connection over, and reads a part of the body into the memory."""
         self._content = response.content
         self._transport = transport
-        self._left, self._patience = left, patience
-        self._block = memoryview(bytearray(min(left, BLOCK) + 1))
+        self._taken, self._left, self._patience = part
+        self._memory = memory
+        self._block = memoryview(b"")
         self._wanted = self._filled = 0
         self._lost = False
         self._error: Exception | None = None
@@ -60,6 +71,7 @@ class LongBody(asyncio.BufferedProtocol):
         try:
             while self._left:
                 piece = await self._piece()
+                self._taken += len(piece)
                 self._left -= len(piece)
                 yield piece
         finally:
@@ -77,16 +89,17 @@ class LongBody(asyncio.BufferedProtocol):
         """The connection is aiohttp's again.
 
         asyncio's TLS keeps `get_buffer`, and so this object: without the block, and in no circle
-        with the connection, whose megabyte would stay until garbage is collected.
+        with the connection, which would stay until garbage is collected.
         """
         self._transport.set_protocol(self._aiohttp)
         self._block = memoryview(b"")
         self._error = None
-        del self._transport
+        del self._transport, self._memory
 
     async def _piece(self) -> memoryview:
-        """A full block, or what came of it in a while, or the end of the body."""
-        self._wanted, self._filled = min(BLOCK, self._left), 0
+        """As much as the memory holds, or what came of it in a while, or the end of the body."""
+        self._block = self._memory(self._taken)
+        self._wanted, self._filled = min(len(self._block) - 1, self._left), 0
         until = anyio.current_time() + self._patience
         self._transport.resume_reading()
         while not (self._filled or self._lost):
@@ -130,7 +143,9 @@ class LongBody(asyncio.BufferedProtocol):
         self._changed.set()
 
 
-def taken_over(response: aiohttp.ClientResponse, taken: int, patience: float) -> LongBody | None:
+def taken_over(
+    response: aiohttp.ClientResponse, taken: int, memory: Memory, patience: float
+) -> LongBody | None:
     """The rest of a body of which `taken` bytes were read; None where aiohttp has to read on.
 
     That is where the rest is short, its length is unknown, or some of it has come already; or on
@@ -149,4 +164,4 @@ def taken_over(response: aiohttp.ClientResponse, taken: int, patience: float) ->
     encrypted = transport.get_extra_info("ssl_object") is not None
     if not (encrypted or isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop)):
         return None  # the loop of Windows hands over what it has read, which may be too much
-    return LongBody(response, protocol, transport, length - taken, patience)
+    return LongBody(response, protocol, transport, Part(taken, length - taken, patience), memory)

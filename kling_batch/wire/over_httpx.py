@@ -15,7 +15,7 @@ from typing import Any, Self
 import httpx
 
 from kling_batch.wire.addresses import check_headers, parsed
-from kling_batch.wire.protocol import Request, WireError
+from kling_batch.wire.protocol import Memory, Request, WireError
 
 #: Raised before a connection stood.
 _UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
@@ -110,7 +110,10 @@ class _Reply:
     def headers(self) -> Mapping[str, str]:
         return {name.lower(): value for name, value in self._response.headers.items()}
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
+    async def chunks(
+        self,
+        memory: Memory | None = None,  # noqa: ARG002 - httpx brings its own
+    ) -> AsyncGenerator[bytes]:
         body = self._response.aiter_raw() if self._raw else self._response.aiter_bytes()
         try:
             async for chunk in body:

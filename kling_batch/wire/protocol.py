@@ -6,7 +6,7 @@ tests put an emulator behind it. Holds no connection and sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -36,6 +36,11 @@ class Request(NamedTuple):
     raw: bool = False
 
 
+#: Where the bytes of a body from the n-th on may be read to: more than the 512 KB that asyncio's
+#: TLS may hold at the end of a connection. The last byte of it stays free.
+Memory = Callable[[int], memoryview]
+
+
 class Reply(Protocol):
     """An answer, whose body is read at most once."""
 
@@ -47,10 +52,10 @@ class Reply(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Values by lower-case name; several of one name are joined by commas."""
 
-    def chunks(self) -> AsyncGenerator[bytes | memoryview]:
+    def chunks(self, memory: Memory | None = None) -> AsyncGenerator[bytes | memoryview]:
         """The body in pieces as they come; raises `WireError` where it breaks off.
 
-        A `memoryview` is lent: a later piece may be written over it.
+        A piece that lies in `memory` is a `memoryview`: a later one may be written over it.
         """
 
 
@@ -94,6 +99,7 @@ class AddressError(WireError):
 __all__ = [
     "READ_TIMEOUTS",
     "AddressError",
+    "Memory",
     "Reply",
     "Request",
     "Timeouts",

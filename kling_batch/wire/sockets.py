@@ -23,7 +23,7 @@ import yarl
 from kling_batch.wire.addresses import Address, address_of, check_headers
 from kling_batch.wire.environment import Proxies
 from kling_batch.wire.long_body import LongBody, taken_over
-from kling_batch.wire.protocol import Request, Timeouts, WireError
+from kling_batch.wire.protocol import Memory, Request, Timeouts, WireError
 
 #: Seconds after which an idle connection is not used again. Servers close idle ones after five and
 #: more, and a POST that meets such an end is doubt about money; so its connections are apart.
@@ -241,13 +241,13 @@ class _Reply:
             found[key] = f"{found[key]}, {value}" if key in found else value
         return found
 
-    async def chunks(self) -> AsyncGenerator[bytes | memoryview]:
+    async def chunks(self, memory: Memory | None = None) -> AsyncGenerator[bytes | memoryview]:
         content, taken = self._response.content, 0
         try:
             while chunk := await content.readany():
                 yield chunk
                 taken += len(chunk)
-                if body := self._rest(taken):
+                if body := self._rest(taken, memory):
                     async with aclosing(body.pieces()) as pieces:
                         async for piece in pieces:
                             yield piece
@@ -257,11 +257,11 @@ class _Reply:
                 yield rest
             raise _wire_error(error, began=True) from None
 
-    def _rest(self, taken: int) -> LongBody | None:
+    def _rest(self, taken: int, memory: Memory | None) -> LongBody | None:
         """What is still to come, where it is long and nobody has to decode it."""
-        if not self._request.raw:
+        if memory is None or not self._request.raw:
             return None
-        return taken_over(self._response, taken, self._request.timeouts.read)
+        return taken_over(self._response, taken, memory, self._request.timeouts.read)
 
 
 @cache

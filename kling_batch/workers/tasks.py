@@ -179,7 +179,8 @@ async def _download(order: FetchOrder, path: Path) -> FetchOutcome:
     async with network(direct=order.gateway is not None) as sockets:
         wire: Wire = sockets if order.gateway is None else Gateway(sockets, order.gateway)
         agent = {"User-Agent": f"kling-batch/{__version__}"}
-        downloader = Downloader(for_files(wire, agent), Threads(1))
+        # The store gets it next.
+        downloader = Downloader(for_files(wire, agent), Threads(1), cached=True)
         return await downloader.fetch(order.file, path)
 
 

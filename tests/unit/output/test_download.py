@@ -30,11 +30,11 @@ from support.wires import KINDS, Impatient, WireKind, in_process, on_sockets, st
 
 from kling_batch.core.outcomes import Fetched, Gone, RemoteFile, Unfetched
 from kling_batch.fal.transport import connections
+from kling_batch.output import blocks
 from kling_batch.output.download import LOOK_BYTES, SPARE, Downloader, Room
 from kling_batch.output.filetype import FileBytes, Kind, looks_like_page, sniff, whole
-from kling_batch.wire import long_body
 from kling_batch.wire.environment import trusted
-from kling_batch.wire.protocol import Reply, Request, WireError
+from kling_batch.wire.protocol import Memory, Reply, Request, WireError
 
 URL = "https://v3b.fal.media/files/b/0a/out.mp4?sig=secret"
 
@@ -240,7 +240,7 @@ def test_a_piece_is_written_before_the_next_one_is_read_over_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the pieces are less than what is written at once."""
-    monkeypatch.setattr(long_body, "BLOCK", 50_000)
+    monkeypatch.setattr(blocks, "BLOCK", 12 * blocks.PAGE)
 
     outcome, _, temporary = fetch(good(), tmp_path)
 
@@ -260,7 +260,7 @@ class Lending:
     async def send(self, _: Request) -> AsyncIterator[Reply]:
         yield self
 
-    async def chunks(self) -> AsyncGenerator[bytes | memoryview]:
+    async def chunks(self, _memory: Memory | None = None) -> AsyncGenerator[bytes | memoryview]:
         block = bytearray(MP4[HALF:])
         yield memoryview(block)
         block[:100] = bytes(100)

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from functools import partial
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
 from typing import Any
 
@@ -20,13 +21,19 @@ from hypothesis import strategies as st
 from support.sockets import Exchange, read, serving
 from support.wires import Impatient, on_sockets, straight
 
+from kling_batch.output.blocks import BLOCK, Block
 from kling_batch.output.part_file import PartFile
 from kling_batch.wire import long_body, sockets
-from kling_batch.wire.long_body import BLOCK, LONG, LongBody, taken_over
-from kling_batch.wire.protocol import Request, Wire, WireError
+from kling_batch.wire.long_body import LONG, LongBody, taken_over
+from kling_batch.wire.protocol import Memory, Request, Wire, WireError
 
 BODY = random.Random(7).randbytes(2 * BLOCK + 300_000)
 FILE = Request("GET", "https://v3b.fal.media/out.mp4", raw=True)
+
+
+def memory() -> Memory:
+    """A block for a body from its start on."""
+    return partial(Block().after, 0)
 
 
 def head(length: int | None, *fields: str) -> bytes:
@@ -49,10 +56,12 @@ def keeping(*answers: bytes) -> Callable[[Exchange], None]:
     return serve
 
 
-async def body(wire: Wire, request: Request = FILE) -> tuple[bytes, bool]:
+async def body(
+    wire: Wire, request: Request = FILE, into: Memory | None = None
+) -> tuple[bytes, bool]:
     """A body, and whether some of it was lent."""
     taken, lent = bytearray(), False
-    async with wire.send(request) as reply, aclosing(reply.chunks()) as chunks:
+    async with wire.send(request) as reply, aclosing(reply.chunks(into or memory())) as chunks:
         async for chunk in chunks:
             taken += chunk
             lent = lent or isinstance(chunk, memoryview)
@@ -73,7 +82,7 @@ def broken(url: str, patience: float = 5.0) -> tuple[bytes, WireError]:
 
     async def main() -> None:
         async with on_sockets(url) as wire, Impatient(wire, patience).send(FILE) as reply:
-            async for chunk in reply.chunks():
+            async for chunk in reply.chunks(memory()):
                 taken.extend(chunk)
 
     with pytest.raises(WireError) as caught:
@@ -176,8 +185,8 @@ def test_a_body_that_takes_longer_than_the_wait_for_one_piece_keeps_its_connecti
     assert server.connections == 1
 
 
-class Block(bytearray):
-    """One that weak references know."""
+class Watched(bytearray):
+    """Memory that weak references know."""
 
 
 @pytest.mark.parametrize(
@@ -185,7 +194,7 @@ class Block(bytearray):
     [("keep-alive", len(BODY)), ("close", len(BODY)), ("close", BLOCK + 1000)],
     ids=["kept", "closed", "broken"],
 )
-def test_a_block_is_let_go_with_its_body(
+def test_memory_is_let_go_with_its_body(
     monkeypatch: pytest.MonkeyPatch, ends: str, came: int
 ) -> None:
     """asyncio's TLS holds on to who read from it, and garbage is collected seldom."""
@@ -193,12 +202,12 @@ def test_a_block_is_let_go_with_its_body(
     server_side, client_side = SSLContext(PROTOCOL_TLS_SERVER), create_default_context()
     authority.issue_cert("localhost").configure_cert(server_side)
     authority.configure_trust(client_side)
-    blocks, readers = list[weakref.ref[Block]](), list[weakref.ref[LongBody]]()
+    lent, readers = list[weakref.ref[Watched]](), list[weakref.ref[LongBody]]()
 
-    def block(size: int) -> Block:
-        made = Block(size)
-        blocks.append(weakref.ref(made))
-        return made
+    def watched(_taken: int) -> memoryview:
+        made = Watched(BLOCK + 1)
+        lent.append(weakref.ref(made))
+        return memoryview(made)
 
     def reader(*facts: Any) -> LongBody | None:
         made = taken_over(*facts)
@@ -214,18 +223,18 @@ def test_a_block_is_let_go_with_its_body(
                 if ends == "close":
                     return
 
-    monkeypatch.setattr(long_body, "bytearray", block, raising=False)
     monkeypatch.setattr(sockets, "taken_over", reader)
 
     async def main(port: int) -> None:
         async with straight(client_side) as wire:
             for _ in range(2):
                 with suppress(WireError):
-                    await body(wire, FILE._replace(url=f"https://localhost:{port}/out.mp4"))
+                    request = FILE._replace(url=f"https://localhost:{port}/out.mp4")
+                    await body(wire, request, watched)
                 await anyio.sleep(0.02)  # the connection's end is noticed
-                assert [ref() for ref in blocks] == [None] * len(blocks)
+                assert [ref() for ref in lent] == [None] * len(lent)
                 assert ends != "close" or [ref() for ref in readers] == [None] * len(readers)
-        assert blocks
+        assert lent
 
     gc.disable()
     try:
@@ -285,7 +294,7 @@ def test_less_than_a_block_is_told_before_it_is_lost(monkeypatch: pytest.MonkeyP
 
     async def main(url: str) -> None:
         async with on_sockets(url) as wire, wire.send(FILE) as reply:
-            async for chunk in reply.chunks():
+            async for chunk in reply.chunks(memory()):
                 sizes.append(len(chunk))
                 if sum(sizes) == 6000:
                     return
@@ -297,7 +306,7 @@ def test_less_than_a_block_is_told_before_it_is_lost(monkeypatch: pytest.MonkeyP
 
 def test_a_body_that_is_left_half_read_ends_with_its_connection() -> None:
     async def some(wire: Wire, *, for_ever: bool = False) -> None:
-        async with wire.send(FILE) as reply, aclosing(reply.chunks()) as chunks:
+        async with wire.send(FILE) as reply, aclosing(reply.chunks(memory())) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, memoryview):
                     if for_ever:
@@ -342,7 +351,7 @@ def test_a_file_has_the_bytes_that_were_sent_however_they_come(
         part = PartFile(path)
         part.begin(0)
         async with on_sockets(url) as wire, wire.send(FILE) as reply:
-            async for chunk in reply.chunks():
+            async for chunk in reply.chunks(memory()):
                 part.add(chunk)
                 if isinstance(chunk, memoryview):
                     await anyio.to_thread.run_sync(part.flush)

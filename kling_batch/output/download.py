@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISLNK
 from typing import NamedTuple, Protocol
@@ -118,7 +117,7 @@ class Downloader:
 
     async def _fetch(self, file: RemoteFile, temporary: Path, block: Block) -> FetchOutcome:
         have = _bytes_at(temporary)
-        part = PartFile(temporary, cached=self._cached)
+        part = PartFile(temporary, block, cached=self._cached)
         try:
             if file.url.startswith("data:"):
                 self._unpack(file.url, part)
@@ -175,8 +174,7 @@ class Downloader:
             sizes = Sizes(total, file.size)
             part.begin(start)
             # In pieces as they come: a buffer would be lost with the connection.
-            memory = partial(block.after, start)
-            async with aclosing(answer.chunks(memory)) as chunks:
+            async with aclosing(answer.chunks(block.after)) as chunks:
                 await self._receive(chunks, part, start, sizes)
         return None
 

@@ -11,6 +11,7 @@ from hashlib import file_digest, sha256
 from io import FileIO
 from pathlib import Path
 
+from kling_batch.output.blocks import Block
 from kling_batch.output.files import write_all
 from kling_batch.output.uncached import Uncached
 
@@ -18,16 +19,17 @@ from kling_batch.output.uncached import Uncached
 class PartFile:
     """A file that grows; what came of it before, in this run or an earlier one, may stay."""
 
-    def __init__(self, path: Path, *, cached: bool = True) -> None:
+    def __init__(self, path: Path, block: Block | None = None, *, cached: bool = True) -> None:
         """Nothing is opened yet; without `begin`, the file is what lies there.
 
-        `cached`: it is read again soon.
+        `block`: where long pieces are read to. `cached`: the file is read again soon.
         """
         self.path = path
         self._file: FileIO | None = None
         self._start: int | None = None
         self._sha256 = sha256()
         self._blocks: list[bytes | memoryview] = []
+        self._block = block
         self._uncached = None if cached else Uncached(path)
         #: Bytes that are written.
         self._size = 0
@@ -37,6 +39,8 @@ class PartFile:
     def begin(self, start: int) -> None:
         """What comes from now on follows the first `start` bytes; the rest is dropped."""
         self._start = start
+        if start:  # the cache may have what came before
+            self._uncached = None
 
     def add(self, chunk: bytes | memoryview) -> None:
         """Take bytes, to be written by the next `flush`; until then, they must not change."""
@@ -45,7 +49,7 @@ class PartFile:
 
     def flush(self) -> None:
         """Write and hash what was taken, and let go of each block as soon as it is written."""
-        blocks, self._blocks, self.buffered = self._blocks, [], 0
+        blocks, self._blocks, self.buffered = self._joined(), [], 0
         file = self._opened()
         while blocks:
             block = blocks.pop(0)
@@ -53,14 +57,21 @@ class PartFile:
             self._sha256.update(block)
             self._write(file, memoryview(block))
 
+    def _joined(self) -> list[bytes | memoryview]:
+        """What was taken; the first bytes as one with what lies behind them, so that no gap is."""
+        if self._uncached is None or self._block is None or self._size or not self._blocks:
+            return self._blocks
+        *first, last = self._blocks
+        if not isinstance(last, memoryview):
+            return self._blocks
+        joined = self._block.joined(b"".join(first), last)
+        return self._blocks if joined is None else [joined]
+
     def _write(self, file: FileIO, block: memoryview) -> None:
-        begin = end = 0
-        if self._uncached is not None:
-            begin, end = self._uncached.write(block, self._size)
-        write_all(file, block[:begin])
-        if begin < end:
-            file.seek(self._size + end)
-        write_all(file, block[end:])
+        written = 0
+        if self._uncached is not None and (written := self._uncached.write(block, self._size)):
+            file.seek(self._size + written)
+        write_all(file, block[written:])
         self._size += len(block)
 
     def _opened(self) -> FileIO:
@@ -72,7 +83,6 @@ class PartFile:
                 file.truncate(self._start)
             if self._start != 0:
                 file_digest(file, lambda: self._sha256)  # to its end
-                self._size = file.tell()
         return self._file
 
     def complete(self) -> tuple[FileIO, str]:

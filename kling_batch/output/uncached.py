@@ -2,7 +2,8 @@
 
 A clip that nobody reads soon needs no copy in memory: to find that memory and to copy megabytes
 into it costs as much processor time as to decrypt them, and it pushes out what others read. Linux
-has `O_DIRECT` for it, which takes whole pages only. Must not know what is written.
+has `O_DIRECT` for it, which takes whole pages only. Must not leave a gap: what lies in the cache is
+lost with the power, so nothing is written behind it that is not. Must not know what is written.
 """
 
 from __future__ import annotations
@@ -18,32 +19,30 @@ LARGE = 256 * 1024
 
 
 class Uncached:
-    """A second way into a file that is open for writing."""
+    """A second way into a new file that is open for writing."""
 
     def __init__(self, path: Path) -> None:
         """Nothing is opened yet."""
         self._path = path
         self._handle: int | None = None
+        #: Whether all before went this way, and what comes next may.
         self._usable = hasattr(os, "O_DIRECT")
 
-    def write(self, data: memoryview, offset: int) -> tuple[int, int]:
-        """Write the whole pages of what belongs at an offset of the file.
+    def write(self, data: memoryview, offset: int) -> int:
+        """Write the next bytes, which belong at an offset of the file, as far as they can be.
 
         Returns:
-            From where to where in `data` it is written; the same place twice where nothing is,
-            because it is too short, lies in memory otherwise than in the file, or the file system
-            does not take it.
+            How many of them are written; what is left is for the usual way, as is all that follows.
+            None are where they are few, begin no page, or the file system does not take them.
         """
-        begin = -offset % PAGE
-        end = len(data) - (offset + len(data)) % PAGE
-        if not self._usable or end - begin < LARGE:
-            return 0, 0
-        try:
-            return begin, begin + os.pwrite(self._open(), data[begin:end], offset + begin)
-        except OSError:
-            # It is then written as usual, which says what is wrong, should it be the disk.
-            self._usable = False
-            return 0, 0
+        written = 0
+        whole = len(data) - len(data) % PAGE
+        if self._usable and whole >= LARGE and offset % PAGE == 0:
+            # An error is left to the usual way, which says what is wrong, should it be the disk.
+            with suppress(OSError):
+                written = os.pwrite(self._open(), data[:whole], offset)
+        self._usable = self._usable and written == len(data)
+        return written
 
     def _open(self) -> int:
         if self._handle is None:

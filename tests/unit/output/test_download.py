@@ -241,6 +241,7 @@ def test_a_piece_is_written_before_the_next_one_is_read_over_it(
 ) -> None:
     """Also where the pieces are less than what is written at once."""
     monkeypatch.setattr(blocks, "BLOCK", 12 * blocks.PAGE)
+    monkeypatch.setattr(blocks, "FIRST", 6 * blocks.PAGE)
 
     outcome, _, temporary = fetch(good(), tmp_path)
 

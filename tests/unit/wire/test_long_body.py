@@ -9,7 +9,6 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from functools import partial
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
 from typing import Any
 
@@ -33,7 +32,7 @@ FILE = Request("GET", "https://v3b.fal.media/out.mp4", raw=True)
 
 def memory() -> Memory:
     """A block for a body from its start on."""
-    return partial(Block().after, 0)
+    return Block().after
 
 
 def head(length: int | None, *fields: str) -> bytes:

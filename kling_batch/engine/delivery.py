@@ -33,6 +33,7 @@ from kling_batch.engine.output_again import OutputAgain
 from kling_batch.fal.responses import files_in
 from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Placed
+from kling_batch.ledger.names import job_of, sharing
 from kling_batch.ledger.renditions import renditions_of
 from kling_batch.output.file_store import renditions_in, with_rendition
 from kling_batch.output.files import write_synced
@@ -312,19 +313,26 @@ class Delivery:
         attempt = self._context.ledger.attempt(attempt_id)
         for index, files in self._files(attempt_id).items():
             if await self._intact(files) is None:
-                failed = await self._fetch_back(attempt, job, files[0])
+                failed = await self._fetch_back(attempt, self._owner(files[0], job), files[0])
                 if failed is not None:
                     return failed
             known = self._files(attempt_id)[index]  # with the one just fetched
             source = await self._intact(known)
             for file in known:
-                final = store.located(file.path)
+                final, owner = store.located(file.path), self._owner(file, job)
                 if source is not None and await self._intact([file]) is None:
                     store.make_folder(final)
-                    await self._copy(attempt, job, file, source, final)
+                    await self._copy(attempt, owner, file, source, final)
                 elif not await self._is_described(file, final):
-                    await self._write_sidecar(attempt, job, file)
+                    await self._write_sidecar(attempt, owner, file)
         return attempt.state
+
+    def _owner(self, file: File, job: Job) -> Job:
+        """The one of the jobs with this request that has the file; its sidecar says the name."""
+        for other in map(job_of, sharing(self._context.ledger, job.key)):
+            if f"/{file.path}".endswith(f"/{other.output_path(file.index, file.ext)}"):
+                return other
+        return job
 
     async def _fetch_back(self, attempt: Attempt, job: Job, file: File) -> Undelivered | None:
         """Fetch an output again, to one of its names; an answer without files is written anew."""

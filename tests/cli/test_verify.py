@@ -127,6 +127,22 @@ def test_repair_of_one_of_two_names_condemns_nothing(
     assert len(workspace.world.books.charges()) == 1
 
 
+@pytest.mark.parametrize("lost", ["two.png*", "*.png*", "*.json", "one.png"])
+def test_what_is_repaired_is_described_under_its_own_name(workspace: Workspace, lost: str) -> None:
+    """Two jobs with one request have one render, and each a file and a sidecar."""
+    (workspace.folder / "workspace.yaml").write_text(MANIFEST.replace("the second", "the first"))
+    workspace.run()
+    folder = workspace.folder / "outputs/workspace/text-to-image"
+    for path in folder.glob(lost):
+        path.unlink()
+
+    workspace.invoke("verify", "--repair", "--emulator-url", workspace.url)
+
+    for name in ("one", "two"):
+        assert json.loads((folder / f"{name}.png.json").read_text())["job"] == name
+    assert len(workspace.world.books.charges()) == 1
+
+
 @pytest.mark.acceptance
 def test_verify_beside_a_run_finds_nothing_that_is_not_there(workspace: Workspace) -> None:
     workspace.put(ONE + "".join(f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(80)))

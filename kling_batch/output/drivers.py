@@ -82,6 +82,20 @@ def make_folder(fs: Any, folder: str) -> None:
             raise
 
 
+def rename(fs: Any, source: str, target: str) -> None:
+    """Give an object another name; one that is there is replaced.
+
+    Drivers without a rename of their own have fsspec's, which takes names for patterns.
+    """
+    from fsspec import AbstractFileSystem  # noqa: PLC0415 - only where an output is in a store
+
+    if type(fs).mv is not AbstractFileSystem.mv:
+        fs.mv(source, target)
+        return
+    fs.cp_file(source, target)
+    fs.rm_file(source)
+
+
 def read_ahead(file: Any) -> None:
     """Ask for the whole of a file that is read in order; over SFTP each block waits otherwise.
 

@@ -126,6 +126,33 @@ def test_another_ledger_recovers_from_the_sidecars_in_the_store(
     assert (first.files, first.paid) == ((), True)  # fetched by its request id, not bought
 
 
+@pytest.mark.parametrize("scheme", ["memory", "flaky"])
+@pytest.mark.parametrize("folder", ["take[1]", "take*"])
+def test_a_name_is_no_pattern(rig: StoreRig, scheme: str, folder: str) -> None:
+    """fsspec would look for the files of `take1`, too, or only for those."""
+    rig.root = ObjectAddress(f"{scheme}://assets/take1")
+    others = [make_job("clip", prompt="another")]
+    rig.run(others)
+    before = rig.objects()
+    rig.root = ObjectAddress(f"{scheme}://assets/{folder}")
+    jobs = make_jobs(2)
+
+    rig.run(jobs)
+    index = SidecarIndex(rig.store(), lambda _: False, lambda _: False, "emulator")
+    index.read([*jobs, *others])
+
+    found = [index.find(job) for job in jobs]
+    assert [each and [str(f.path) for f in each.files] for each in found] == [
+        [f"{scheme}://assets/{folder}/test/job-0.mp4"],
+        [f"{scheme}://assets/{folder}/test/job-1.mp4"],
+    ]
+    assert index.find(others[0]) is None
+    assert rig.clips() == ["test/job-0.mp4", "test/job-1.mp4"]
+    rig.root = ObjectAddress(f"{scheme}://assets/take1")
+    assert rig.objects() == before
+    paid_once(rig, 3)
+
+
 def test_a_replaced_object_keeps_a_second_name_in_store_and_ledger(rig: StoreRig) -> None:
     rig.run([make_job("clip")])
     first = rig.objects()["test/clip.mp4"]

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 #: An address as people and ledgers write it: `s3://bucket/folder`.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.:_-]*://")
 #: What a bucket's name has not, and a server's may have; S3 is told its server elsewhere.
 _S3, _NO_BUCKET = ("s3", "s3a"), re.compile(r"[:@\s]")
 

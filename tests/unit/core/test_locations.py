@@ -12,6 +12,7 @@ from kling_batch.core.locations import ObjectAddress, address_of, is_address
     [
         ("s3://b/x", True),
         ("memory://x", True),
+        ("arrow_hdfs://x/y", True),
         ("outputs", False),
         ("C:\\x", False),
         ("a/b:/", False),

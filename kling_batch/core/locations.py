@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 #: An address as people and ledgers write it: `s3://bucket/folder`.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.:_-]*://")
+#: What a bucket's name has not, and a server's may have; S3 is told its server elsewhere.
+_S3, _NO_BUCKET = ("s3", "s3a"), re.compile(r"[:@\s]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -97,6 +99,11 @@ def address_of(text: str) -> ObjectAddress:
         raise ValueError(f"`{text}` names no bucket or server")
     if scheme.lower() == "memory":
         raise ValueError("what is in `memory://` is lost when this program ends")
+    if scheme.lower() in _S3 and _NO_BUCKET.search(server) and not server.startswith("arn:"):
+        raise ValueError(
+            f"`{server}` is no bucket: the address begins with the bucket (`s3://BUCKET/FOLDER`), "
+            "and that of the server goes into AWS_ENDPOINT_URL"
+        )
     odd = len(scheme) == 1 or ":" in scheme or not rest.isprintable()
     if odd or any(mark in rest for mark in ("?", "#", "::")):
         raise ValueError(f"`{text}` is no plain address of a folder")

@@ -158,24 +158,19 @@ class Downloader:
         async with self._wire.send(Request("GET", file.url, headers, raw=True)) as answer:
             if answer.status in (404, 410):
                 return Gone(f"HTTP {answer.status}: the file is gone from fal's storage")
-            if answer.status == 416:
-                # The file may be complete: an earlier run ended after its last byte.
-                if have and have == (_whole_size(answer) or file.size):
-                    return None
-                raise Broken("the server has nothing left to send", restart=True)
-            if answer.status not in (200, 206):
+            if answer.status not in (200, 206, 416):
                 raise Broken(f"HTTP {answer.status} from the file server", outage=True)
-            start = _start(answer, have)
+            start = _start(answer, have, file.size)
             if start == 0:
                 self._origins.begin(part.path, answer.headers)
             elif _differs(answer, origin):
-                raise Broken("the rest may be of another file; from its start", restart=True)
-            total = _total(answer, start)
-            sizes = Sizes(total, file.size)
-            part.begin(start)
-            # In pieces as they come: a buffer would be lost with the connection.
-            async with aclosing(answer.chunks(block.after)) as chunks:
-                await self._receive(chunks, part, start, sizes)
+                raise Broken("what is here may be of another file; from its start", restart=True)
+            if answer.status != 416:
+                sizes = Sizes(_total(answer, start), file.size)
+                part.begin(start)
+                # In pieces as they come: a buffer would be lost with the connection.
+                async with aclosing(answer.chunks(block.after)) as chunks:
+                    await self._receive(chunks, part, start, sizes)
         return None
 
     async def _receive(
@@ -268,10 +263,17 @@ def _bytes_at(temporary: Path) -> int:
     return status.st_size
 
 
-def _start(answer: Reply, have: int) -> int:
-    """The offset of the body: ours, or 0 where the server ignores Range."""
+def _start(answer: Reply, have: int, size: int | None) -> int:
+    """The offset of the body: ours, or 0 where the server ignores Range.
+
+    A 416 has none: the file may be complete, where an earlier run ended after its last byte.
+    """
     if answer.status == 200:
         return 0
+    if answer.status == 416:
+        if have and have == (_whole_size(answer) or size):
+            return have
+        raise Broken("the server has nothing left to send", restart=True)
     stated = answer.headers.get("content-range", "")
     if not stated.startswith(f"bytes {have}-"):
         raise Broken(f"asked for bytes from {have}, got {stated or 'no range'}", restart=True)

@@ -19,7 +19,7 @@ from weakref import finalize
 
 from kling_batch.core.locations import ObjectAddress
 from kling_batch.output.filetype import content_type_of
-from kling_batch.output.store_errors import missing_driver
+from kling_batch.output.store_errors import EXTRAS, is_unknown, missing_driver, unusable_driver
 
 #: Bytes of a part, and parts of a file that are sent at once: 8 files hold at most 256 MiB.
 PART, PARALLEL_PARTS = 8 * 1024**2, 4
@@ -50,7 +50,7 @@ def file_system(at: ObjectAddress) -> Any:
     """The file system of a bucket or server.
 
     Raises:
-        StoreError: its driver is not installed.
+        StoreError: its driver is not installed, or an address does not tell it enough.
     """
     root = at.root.url
     try:
@@ -61,6 +61,10 @@ def file_system(at: ObjectAddress) -> Any:
         return _connections.opened[root]
     except ImportError as error:
         raise missing_driver(at, error) from error
+    except (TypeError, AttributeError, ValueError) as error:
+        if at.scheme in EXTRAS or is_unknown(error):
+            raise
+        raise unusable_driver(at) from error
 
 
 def path_of(at: ObjectAddress) -> str:
@@ -80,6 +84,20 @@ def make_folder(fs: Any, folder: str) -> None:
     except OSError:
         if not fs.isdir(folder):
             raise
+
+
+def rename(fs: Any, source: str, target: str) -> None:
+    """Give an object another name; one that is there is replaced.
+
+    Drivers without a rename of their own have fsspec's, which takes names for patterns.
+    """
+    from fsspec import AbstractFileSystem  # noqa: PLC0415 - only where an output is in a store
+
+    if type(fs).mv is not AbstractFileSystem.mv:
+        fs.mv(source, target)
+        return
+    fs.cp_file(source, target)
+    fs.rm_file(source)
 
 
 def read_ahead(file: Any) -> None:

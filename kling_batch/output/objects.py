@@ -1,8 +1,10 @@
 """Objects in a store: S3, Google Cloud Storage, Azure, SFTP, memory.
 
 The second implementation of `FileStore`. What was put is compared with what the store has, by size
-and checksum. What differs between kinds of stores is in `drivers.py`. Must not delete, must not
-download renders, and must not know fal or the ledger.
+and checksum. What differs between kinds of stores is in `drivers.py`. Names are exact: what takes
+several of them in fsspec (`cat`, `copy`, `get`, `mv`, `put`, `rm`) takes `*`, `?` and `[` for
+patterns, and is not used. Must not delete, must not download renders, and must not know fal or the
+ledger.
 """
 
 from __future__ import annotations
@@ -130,7 +132,7 @@ class ObjectStore:
                 message = "the store has other content than it was given"
                 raise StoreError(message, final, passing=True)
             if arrived != final:
-                fs.mv(path_of(arrived), path)
+                drivers.rename(fs, path_of(arrived), path)
 
     def copy(self, source: ObjectAddress, final: ObjectAddress) -> bool:
         """Let the store itself copy an object; False: it is another store's."""
@@ -184,7 +186,7 @@ class ObjectStore:
             else:
                 drivers.make_folder(fs, path_of(at.parent))
                 fs.pipe_file(path_of(_hidden(at)), data)
-                fs.mv(path_of(_hidden(at)), path_of(at))
+                drivers.rename(fs, path_of(_hidden(at)), path_of(at))
 
     def _record(self, sidecar: ObjectAddress) -> dict[str, Any]:
         try:
@@ -251,7 +253,7 @@ def _copied_through(fs: Any, source: str, target: ObjectAddress) -> None:
         drivers.read_ahead(content)
         while block := content.read(_BLOCK):
             copy.write(block)
-    fs.mv(hidden, path_of(target))
+    drivers.rename(fs, hidden, path_of(target))
 
 
 def _info(at: ObjectAddress) -> Mapping[str, Any] | None:
@@ -278,14 +280,15 @@ def small_objects(
     sizes = ObjectStore().listed(folder)
     wanted = [name for name in names if (sizes.get(name) or 0) <= most]
     for start in range(0, len(wanted), _AT_ONCE):
-        paths = {path_of(folder / name): name for name in wanted[start : start + _AT_ONCE]}
+        some = wanted[start : start + _AT_ONCE]
+        paths = [path_of(folder / name) for name in some]
         with _in_words(folder):
-            found = file_system(folder).cat(list(paths), on_error="return")
-        for path, data in found.items():
+            found = file_system(folder).cat_ranges(paths, None, None, on_error="return")
+        for name, data in zip(some, found, strict=True):
             if isinstance(data, bytes):
-                yield paths[path], data
+                yield name, data
             elif not isinstance(data, FileNotFoundError):
-                raise store_error(data, folder / paths[path])
+                raise store_error(data, folder / name)
 
 
 def local_copy(at: ObjectAddress, target: Path, sha256: str | None) -> None:

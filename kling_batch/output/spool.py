@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kling_batch.core.outcomes import Fetched
 from kling_batch.output.files import digest_of, sync_folder, write_synced
+from kling_batch.output.part_origin import remove_part
 
 #: Renders whose files may be on their way from fal to a store at once.
 BETWEEN = 16
@@ -34,21 +35,38 @@ def note(fetched: Fetched, attempt: int) -> None:
 
 
 def complete(temporary: Path) -> Fetched | None:
-    """The complete file of an earlier run; None where there is none, or it has changed."""
+    """The complete file of an earlier run; None where there is none.
+
+    One that has changed since is removed with its note: a download would go on behind its bytes, or
+    would take them for the file, because the server has no more.
+    """
     try:
         known = Fetched(**json.loads(_note_of(temporary).read_bytes())["file"])
         known = replace(known, temporary=str(temporary))  # the folder may have moved
-        if temporary.stat().st_size == known.size and digest_of(temporary) == known.sha256:
+        if holds(temporary, known):
             return known
     except (OSError, ValueError, TypeError, LookupError):
         return None
+    drop(temporary)
     return None
 
 
+def holds(path: Path, fetched: Fetched) -> bool:
+    """Whether a file is there, with the content that was downloaded.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return path.stat().st_size == fetched.size and digest_of(path) == fetched.sha256
+    except FileNotFoundError:
+        return False
+
+
 def drop(temporary: Path) -> None:
-    """Remove a file that the store has and the ledger names."""
+    """Remove a file that the store has and the ledger names, or that has changed."""
     with suppress(OSError):  # a later run removes it
-        temporary.unlink(missing_ok=True)
+        remove_part(temporary)
         _note_of(temporary).unlink(missing_ok=True)
 
 

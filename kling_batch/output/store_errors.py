@@ -6,6 +6,7 @@ Must not import a driver: its exceptions are told by their class and number.
 from __future__ import annotations
 
 import errno
+import re
 
 from kling_batch.core.locations import ObjectAddress
 from kling_batch.core.text import clean
@@ -40,6 +41,8 @@ _REFUSED = frozenset(
 #: The same, of paramiko, where the class does not tell; and what it means by that class besides.
 _NO_KEY = "No authentication methods available"
 _CUT_OFF = ("transport shut down", "Authentication timeout")
+#: What botocore says of an argument, behind the reason: which patterns it does not match.
+_PATTERNS = re.compile(r":[^:]*\bregex\b.*")
 #: What stores answer that are full, where there is no number for it.
 _FULL = ("storagefull", "insufficientstorage", "quotaexceeded", "quota exceeded", "507")
 
@@ -80,7 +83,7 @@ def store_error(error: Exception, at: ObjectAddress) -> StoreError:
     if isinstance(error, FileNotFoundError):
         gone = at.root if at.scheme != "memory" else at
         return StoreError(f"there is no {gone} any more, or not yet ({detail})", at)
-    if isinstance(error, ValueError) and "protocol" in detail.lower():
+    if is_unknown(error):
         return StoreError(f"`{at.scheme}://` is no store that fsspec knows", at)
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT) or any(w in detail.lower() for w in _FULL):
@@ -98,6 +101,11 @@ def _is_refusal(error: Exception, detail: str) -> bool:
     return status in (401, 403) or detail.startswith((_NO_KEY, "Forbidden"))
 
 
+def is_unknown(error: Exception) -> bool:
+    """Whether fsspec has no driver of this scheme."""
+    return isinstance(error, ValueError) and str(error).startswith("Protocol not known")
+
+
 def missing_driver(at: ObjectAddress, error: ImportError) -> StoreError:
     """The driver of a scheme is not installed."""
     extra = EXTRAS.get(at.scheme)
@@ -106,9 +114,20 @@ def missing_driver(at: ObjectAddress, error: ImportError) -> StoreError:
     return StoreError(f"needs a driver; pip install 'kling-batch[{extra}]'", at)
 
 
+def unusable_driver(at: ObjectAddress) -> StoreError:
+    """The driver of a scheme wants to be told more than an address."""
+    return StoreError(
+        f"the driver of `{at.scheme}://` cannot be used by an address alone; give a folder or the "
+        "address of another store",
+        at,
+    )
+
+
 def _detail(error: Exception) -> str:
     if isinstance(error, TimeoutError) and not str(error):
         return "it did not answer in time"
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    first = str(said).strip().splitlines()[0] if str(said).strip() else type(error).__name__
-    return without_signatures(clean(first))[:200]
+    lines = str(said).strip().splitlines() or [type(error).__name__]
+    # Of botocore, the reason follows on a second line.
+    first = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+    return without_signatures(clean(_PATTERNS.sub("", first)))[:200]

@@ -58,13 +58,15 @@ def require() -> None:
 
 
 def _distributed() -> Any:
-    """The library; what it logs would go through the display of the run."""
-    quiet = "distributed" not in sys.modules  # who has loaded it before decides what it logs
+    """The library; what it and its network library log would go through the display of the run."""
+    # Who has loaded one before decides what it logs.
+    quiet = [name for name in ("distributed", "tornado") if name not in sys.modules]
     import distributed  # noqa: PLC0415 - half a second, only with --scheduler
 
     if quiet:
-        for name in [n for n in logging.root.manager.loggerDict if n.startswith("distributed")]:
-            logging.getLogger(name).handlers = [logging.NullHandler()]
+        for name in list(logging.root.manager.loggerDict):
+            if name.partition(".")[0] in quiet:
+                logging.getLogger(name).handlers = [logging.NullHandler()]
     return distributed
 
 

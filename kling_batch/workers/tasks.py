@@ -27,6 +27,7 @@ from kling_batch.core.outcomes import Fetched, FetchOutcome, Gone, RemoteFile
 from kling_batch.output.download import Downloader
 from kling_batch.output.files import describe_error
 from kling_batch.output.part_origin import remove_part
+from kling_batch.output.spool import holds as spool_holds
 from kling_batch.output.store import put as put_into_store
 from kling_batch.output.store_errors import StoreError
 from kling_batch.output.worker import Threads
@@ -187,7 +188,8 @@ async def _download(order: FetchOrder, path: Path) -> FetchOutcome:
 async def _put(order: PutOrder, spool: Path) -> Answer:
     item = order.fetched
     path = Path(item.temporary)
-    if not path.is_file() or path.stat().st_size != item.size:
+    if not await to_thread.run_sync(spool_holds, path, item):
+        path.unlink(missing_ok=True)
         again = await _fetch(order.fetch, spool)
         if "fetched" not in again:
             return again

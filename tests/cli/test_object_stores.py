@@ -72,6 +72,7 @@ def test_the_output_of_the_command_line_is_an_address_too(workspace: Workspace) 
         ("sftp://me:secret@host/x", "an address holds no password"),
         ("https://host/x", "`https://` is no store for outputs"),
         ("s3://", "names no bucket or server"),
+        ("s3://127.0.0.1:9000/assets/x", "goes into AWS_ENDPOINT_URL"),
         ("s3://bucket/x?versionId=1", "is no plain address of a folder"),
     ],
 )

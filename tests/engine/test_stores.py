@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -124,6 +124,33 @@ def test_another_ledger_recovers_from_the_sidecars_in_the_store(
     first = again.find(jobs[0])
     assert first is not None
     assert (first.files, first.paid) == ((), True)  # fetched by its request id, not bought
+
+
+@pytest.mark.parametrize("scheme", ["memory", "flaky"])
+@pytest.mark.parametrize("folder", ["take[1]", "take*"])
+def test_a_name_is_no_pattern(rig: StoreRig, scheme: str, folder: str) -> None:
+    """fsspec would look for the files of `take1`, too, or only for those."""
+    rig.root = ObjectAddress(f"{scheme}://assets/take1")
+    others = [make_job("clip", prompt="another")]
+    rig.run(others)
+    before = rig.objects()
+    rig.root = ObjectAddress(f"{scheme}://assets/{folder}")
+    jobs = make_jobs(2)
+
+    rig.run(jobs)
+    index = SidecarIndex(rig.store(), lambda _: False, lambda _: False, "emulator")
+    index.read([*jobs, *others])
+
+    found = [index.find(job) for job in jobs]
+    assert [each and [str(f.path) for f in each.files] for each in found] == [
+        [f"{scheme}://assets/{folder}/test/job-0.mp4"],
+        [f"{scheme}://assets/{folder}/test/job-1.mp4"],
+    ]
+    assert index.find(others[0]) is None
+    assert rig.clips() == ["test/job-0.mp4", "test/job-1.mp4"]
+    rig.root = ObjectAddress(f"{scheme}://assets/take1")
+    assert rig.objects() == before
+    paid_once(rig, 3)
 
 
 def test_a_replaced_object_keeps_a_second_name_in_store_and_ledger(rig: StoreRig) -> None:
@@ -315,12 +342,34 @@ def test_what_lies_in_the_spool_is_not_downloaded_again(flaky: StoreRig) -> None
     paid_once(flaky, 1)
 
 
-def test_a_damaged_file_in_the_spool_is_downloaded_again(flaky: StoreRig) -> None:
+def other_content(clip: bytes) -> bytes:
+    """The same clip by its size and its frame, with other bytes in the middle."""
+    middle = len(clip) // 2
+    return (
+        clip[:middle]
+        + bytes(255 - each for each in clip[middle : middle + 64])
+        + clip[middle + 64 :]
+    )
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda clip: b"x" * len(clip),
+        other_content,
+        lambda clip: other_content(clip)[: len(clip) * 3 // 4],
+    ],
+    ids=["no media", "changed in the middle", "changed and shorter"],
+)
+def test_a_damaged_file_in_the_spool_is_downloaded_again(
+    flaky: StoreRig, damaged: Callable[[bytes], bytes]
+) -> None:
     FailingStore.fail = staticmethod(lambda what, path: full(what, path) if what == "put" else None)
     jobs = make_jobs(1)
     flaky.run(jobs)
     (part,) = (flaky.folder / "spool").glob(".*.part")
-    part.write_bytes(b"x" * part.stat().st_size)
+    clip = part.read_bytes()
+    part.write_bytes(damaged(clip))
     FailingStore.clear()
 
     flaky.run(jobs)
@@ -328,4 +377,6 @@ def test_a_damaged_file_in_the_spool_is_downloaded_again(flaky: StoreRig) -> Non
     with flaky.ledger() as ledger:
         assert verify_ledger(ledger, flaky.store()).findings == ()
     assert flaky.clips() == ["test/job-0.mp4"]
+    assert flaky.objects()["test/job-0.mp4"] == clip
+    assert flaky.spooled() == []
     paid_once(flaky, 1)

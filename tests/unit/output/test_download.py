@@ -1080,6 +1080,39 @@ def test_bytes_of_unknown_origin_are_not_continued_where_contents_are_told_apart
     fetched(second, temporary, NEW)
 
 
+def nothing_left(exchange: Exchange) -> None:
+    """A server that says of which content it has no more."""
+    if "range" in exchange.headers:
+        exchange.answer(416, Content_Range=f"bytes */{len(NEW)}", ETag='"v2"')
+    else:
+        exchange.answer(200, NEW, ETag='"v2"')
+
+
+@pytest.mark.parametrize("noted", [None, '"v1"'])
+def test_a_416_of_another_content_or_of_unknown_bytes_is_not_believed(
+    tmp_path: Path, noted: str | None
+) -> None:
+    temporary = tmp_path / ".abc-0.part"
+    temporary.write_bytes(OLD)
+    if noted:
+        temporary.with_name(".abc-0.part.from").write_text(noted)
+
+    first, second = tried(nothing_left, temporary, 2)
+
+    assert isinstance(first, Unfetched)
+    fetched(second, temporary, NEW)
+
+
+def test_a_416_of_the_same_content_is_believed(tmp_path: Path) -> None:
+    temporary = tmp_path / ".abc-0.part"
+    temporary.write_bytes(NEW)
+    temporary.with_name(".abc-0.part.from").write_text('"v2"')
+
+    (only,) = tried(nothing_left, temporary, 1)
+
+    fetched(only, temporary, NEW)
+
+
 @pytest.mark.parametrize("new_run", [False, True])
 @pytest.mark.parametrize("tells", [{"ETag": ('"v"', '"v"')}, {"Last_Modified": DATES[:1] * 2}, {}])
 def test_the_same_content_is_continued(

@@ -8,6 +8,7 @@ from typing import Any
 
 import paramiko
 import pytest
+from botocore.exceptions import ParamValidationError
 from support.stores import FailingStore
 
 from kling_batch.core.locations import ObjectAddress
@@ -109,6 +110,30 @@ def test_a_server_that_refuses_is_told_from_one_that_went_away(
 
     assert told.passing == passing
     assert ("give it a key in your SSH agent" in str(told)) != passing
+
+
+def test_what_a_driver_says_on_its_second_line_is_told() -> None:
+    error = ParamValidationError(report=f'Invalid bucket name "a,b": {BUCKETS}')
+
+    told = store_error(error, ObjectAddress("s3://a,b/x"))
+
+    assert told.strerror == 'Parameter validation failed: Invalid bucket name "a,b"'
+
+
+BUCKETS = (
+    'Bucket name must match the regex "^[a-zA-Z0-9.\\-_]{1,255}$" or be an ARN matching the regex '
+    '"^arn:(aws).*:(s3|s3-object-lambda):[a-z\\-0-9]*:[0-9]{12}:accesspoint[/:][a-zA-Z0-9\\-.]{1,63}$"'
+)
+
+
+@pytest.mark.parametrize("scheme", ["dir", "reference", "simplecache"])
+def test_a_driver_that_wants_more_than_an_address_is_told_so(scheme: str) -> None:
+    with pytest.raises(StoreError) as raised:
+        ObjectStore().listed(ObjectAddress(f"{scheme}://x/y"))
+
+    told = f"the driver of `{scheme}://` cannot be used by an address alone; give a folder"
+    assert str(raised.value.strerror).startswith(told)
+    assert not raised.value.passing
 
 
 def test_the_checksum_is_the_one_that_the_store_made() -> None:

@@ -35,12 +35,17 @@ def test_what_is_noted_is_found_again(fetched: Fetched) -> None:
     assert spool.complete(path) == fetched
 
 
-@pytest.mark.parametrize("data", [b"", DATA[:-1], DATA[:-1] + b"?"])
-def test_what_has_changed_since_is_not(fetched: Fetched, data: bytes) -> None:
+@pytest.mark.parametrize("data", [None, b"", DATA[:-1], DATA[:-1] + b"?"])
+def test_what_has_changed_since_is_not_and_is_removed(
+    fetched: Fetched, tmp_path: Path, data: bytes | None
+) -> None:
+    path = Path(fetched.temporary)
     spool.note(fetched, 7)
-    Path(fetched.temporary).write_bytes(data)
+    path.with_name(f"{path.name}.from").write_text('"etag"')
+    path.unlink() if data is None else path.write_bytes(data)
 
-    assert spool.complete(Path(fetched.temporary)) is None
+    assert spool.complete(path) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"size": 1}', "\udcff"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -220,6 +222,19 @@ def test_without_the_extra_the_option_is_refused(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(UsageError, match=r"pip install 'kling-batch\[dask\]'"):
         dask.require()
+
+
+def test_what_dask_logs_does_not_go_through_the_display() -> None:
+    """A scheduler that goes leaves tracebacks of leases that cannot be renewed."""
+    code = (
+        "import logging; from kling_batch.workers import dask; dask.require()\n"
+        "for name in ('distributed', 'distributed.core', 'tornado', 'tornado.application'):\n"
+        "    logging.getLogger(name).critical('lost')\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 def test_nothing_is_left_of_a_scheduler_in_this_process(tmp_path: Path) -> None:

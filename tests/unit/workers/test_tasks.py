@@ -163,23 +163,24 @@ def content() -> bytes:
     return data
 
 
-@pytest.mark.parametrize("here", [True, False])
-def test_a_file_is_put_and_fetched_again_where_another_worker_has_it(
-    tmp_path: Path, here: bool
+@pytest.mark.parametrize("here", [PNG, None, PNG[:-1], PNG.replace(b"p", b"q")])
+def test_a_file_is_put_and_fetched_again_where_it_is_not_here_or_has_changed(
+    tmp_path: Path, here: bytes | None
 ) -> None:
+    MemoryFileSystem.store.clear()
     spool = tmp_path / "spool"
     path = tmp_path / "fetched.part"
-    if here:
-        path.write_bytes(PNG)
+    if here is not None:
+        path.write_bytes(here)
     with serving(gives) as server:
         wanted = put_order(order(tmp_path, server.url), path)
         answer = tasks.put(wanted, spool=spool, stop=never)
 
     assert answer["put"]["path"] == "memory://workers/a/out.png"
     assert content() == PNG
-    assert len(server.requests) == (0 if here else 1)
+    assert len(server.requests) == (0 if here == PNG else 1)
     assert not path.exists()
-    assert not list(spool.glob(".*")) if spool.exists() else here
+    assert not list(spool.glob(".*")) if spool.exists() else here == PNG
 
 
 def test_a_put_twice_is_one_object(tmp_path: Path) -> None:

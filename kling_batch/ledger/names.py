@@ -169,6 +169,39 @@ def job_of(named: LedgerJob) -> Job:
     )
 
 
+#: Arguments are read where they refer to other jobs; those of the rest would only take time.
+_BESIDE = (
+    "select n.batch, n.job_id, n.take, n.job_key, n.path, n.estimate_micro_usd,"
+    " j.endpoint, j.mode, j.tier,"
+    " case when instr(j.arguments, '\"$output\"') then j.arguments else '{}' end as arguments"
+    " from names n cross join jobs j on j.key = n.job_key"
+    " where n.retired_at is null and n.batch in (select batch from names"
+    " where retired_at is null and job_key in (select value from json_each(?))) order by 1, 2, 3"
+)
+
+
+def jobs_beside(reader: Reader, keys: Iterable[JobKey]) -> list[Job]:
+    """Every job of the batches that have these renders now, with references as they are stored."""
+    return [_as_job(reader, row) for row in _rows(reader, _BESIDE, [json.dumps([*keys])])]
+
+
+def _as_job(reader: Reader, row: dict[str, Any]) -> Job:
+    with understood(reader.path, key=row["job_key"]):
+        arguments = object_in(row["arguments"])
+    return Job(
+        key=JobKey(row["job_key"]),
+        endpoint=row["endpoint"],
+        arguments=arguments,
+        take=row["take"],
+        id=row["job_id"],
+        batch=row["batch"],
+        mode=row["mode"],
+        tier=row["tier"],
+        path=row["path"],
+        estimate=MicroUSD(row["estimate_micro_usd"]),
+    )
+
+
 def _nearest(reader: Reader, name: str) -> str:
     known = {row["job_id"] for row in _rows(reader, "select distinct job_id from names")}
     close = get_close_matches(name, known, 1)

@@ -30,7 +30,7 @@ from kling_batch.ledger.verdicts import newest_verdict_id, record_verdict
 from kling_batch.operations.consequences import Consequences, Judged
 from kling_batch.operations.services import now
 from kling_batch.planning.builder import review_of
-from kling_batch.planning.prospects import prospects
+from kling_batch.planning.prospects import Concerned
 from kling_batch.planning.verdicts import Review
 
 
@@ -94,12 +94,13 @@ def judge(
     with Reader.open(ledger) as reader:
         takes = _named_takes(reader, word, take, verdict)
         keys = list(dict.fromkeys(each.key for each in takes))  # one render may have several names
-        before = prospects(reader, keys)
+        concerned = Concerned(reader, keys)
+        before = concerned.prospects(reader)
     for key in keys:
         record_verdict(ledger, key, verdict, note, author_of(author), at=now())
     spoken = "no verdict" if verdict is Verdict.NONE else verdict
     with Reader.open(ledger) as reader:
-        coming = Consequences(reader, before, prospects(reader, keys))
+        coming = Consequences(reader, before, concerned.prospects(reader))
         told = [f"{each.label}: {spoken}{coming.of(each, verdict)}" for each in takes]
         told += coming.for_others(takes)
     return list(dict.fromkeys(told))

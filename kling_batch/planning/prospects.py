@@ -6,6 +6,7 @@ verdict cannot differ from the plan. Reads the ledger only, and knows no manifes
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,12 +20,14 @@ from kling_batch.core.jobs import (
     draft_id,
     final_id,
     is_unpicked,
+    keyed,
     parents,
     unpicked_key,
 )
+from kling_batch.core.memory import gc_paused
 from kling_batch.core.verdicts import VerdictRow
 from kling_batch.ledger.commands import command_on
-from kling_batch.ledger.names import jobs_beside
+from kling_batch.ledger.names import awaiting_picks, jobs_beside
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.planning.plan import OnDisk, PlannedJob, make_plan
@@ -45,19 +48,26 @@ class Prospect(NamedTuple):
     by_limit: bool
 
 
-def prospects(reader: Reader, judged: Collection[JobKey]) -> dict[Name, Prospect]:
-    """What becomes of every final and pick that these takes decide, and of what needs them.
+class Concerned:
+    """Every final and pick that some takes decide, and what needs them; names are read once."""
 
-    `judged`: takes under a current name; drafts, finals, or takes without review.
-    """
-    verdicts = latest_verdicts(reader)
-    jobs: list[Job] = []
-    for name, found in _by_batch(jobs_beside(reader, judged)).items():
-        ordered = _ordered([_with_draft(job, found) for job in found.values()])
-        batch = Batch(name=name, source="", jobs=tuple(ordered), unpicked=True)
-        jobs += with_picks(batch, verdicts).jobs
-    concerned = _concerned(jobs, judged)
-    return _decided(reader, jobs, concerned, verdicts)
+    def __init__(self, reader: Reader, judged: Collection[JobKey]) -> None:
+        """`judged`: takes under a current name; drafts, finals, or takes without review."""
+        with gc_paused():
+            beside = jobs_beside(reader, judged)
+            self._families = {(job.batch, final_id(job.id)) for job in beside if job.key in judged}
+            self._batches: list[Batch] = []
+            for name, found in _by_batch(beside).items():
+                _take_picks_back(found, awaiting_picks(reader, name))
+                ordered = tuple(_ordered([_with_draft(job, found) for job in found.values()]))
+                self._batches.append(Batch(name=name, source="", jobs=ordered, unpicked=True))
+
+    def prospects(self, reader: Reader) -> dict[Name, Prospect]:
+        """What becomes of each, by the verdicts and attempts that this reader sees."""
+        verdicts = latest_verdicts(reader)
+        with gc_paused():
+            jobs = [job for each in self._batches for job in with_picks(each, verdicts).jobs]
+            return _decided(reader, jobs, _concerned(jobs, self._families), verdicts)
 
 
 def _by_batch(jobs: Sequence[Job]) -> dict[str, dict[tuple[str, int], Job]]:
@@ -66,6 +76,36 @@ def _by_batch(jobs: Sequence[Job]) -> dict[str, dict[tuple[str, int], Job]]:
         arguments = _with_outputs(job.arguments)
         found.setdefault(job.batch, {})[job.id, job.take] = job._replace(arguments=arguments)
     return found
+
+
+def _take_picks_back(
+    found: dict[tuple[str, int], Job],
+    awaiting: Mapping[tuple[str, int], Sequence[tuple[str, str]]],
+) -> None:
+    """Give jobs that a pick has given their source the reference that waits for a pick again.
+
+    The ledger has them with the take that was picked; the next pick makes another render of them.
+    """
+    takes: dict[str, list[Job]] = {}
+    for job in found.values():
+        takes.setdefault(job.id, []).append(job)
+    for name in awaiting.keys() & found.keys():
+        job = found[name]
+        for endpoint, stored in awaiting[name]:
+            if job.key in _once_picked(endpoint, stored, job.take, takes):
+                arguments = _with_outputs(json.loads(stored))
+                key = keyed(endpoint, stored, job.take)
+                found[name] = job._replace(arguments=arguments, key=key)
+
+
+def _once_picked(
+    endpoint: str, stored: str, take: int, takes: Mapping[str, Sequence[Job]]
+) -> Iterator[JobKey]:
+    """The keys that such a render has with each take of its source."""
+    waiting = {need.key: need.job_id for need in parents(_with_outputs(json.loads(stored)))}
+    for placeholder, source in waiting.items():
+        for each in takes.get(source, ()) if is_unpicked(placeholder) else ():
+            yield keyed(endpoint, stored.replace(f'"{placeholder}"', f'"{each.key}"'), take)
 
 
 def _with_draft(job: Job, found: Mapping[tuple[str, int], Job]) -> Job:
@@ -108,9 +148,8 @@ def _ordered(jobs: Sequence[Job]) -> list[Job]:
     return list(done.values())
 
 
-def _concerned(jobs: Sequence[Job], judged: Collection[JobKey]) -> set[Name]:
+def _concerned(jobs: Sequence[Job], families: Collection[tuple[str, str]]) -> set[Name]:
     """Finals of the judged jobs, and whatever needs them or the take that is picked of them."""
-    families = {(job.batch, final_id(job.id)) for job in jobs if job.key in judged}
     found: set[Name] = set()
     keys: set[JobKey] = {unpicked_key(*family) for family in families}
     for job in jobs:  # parents before their children

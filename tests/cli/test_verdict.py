@@ -287,6 +287,26 @@ def test_a_verdict_names_what_is_made_of_the_final_and_of_the_pick(workspace: Wo
     assert "does not pay for cut: needs hero, which is declined" in told
 
 
+def test_another_pick_names_what_it_makes_anew_of_another_source(workspace: Workspace) -> None:
+    workspace.put(UNPICKED)
+    workspace.run()
+    told = workspace.invoke("verdict", "hero", "pick", "--take", "2")
+    assert told.splitlines() == ["hero#2: picked", "with that the next run pays for clip, too"]
+    workspace.run()
+    assert paid(workspace, "pro") == 1
+
+    told = workspace.invoke("verdict", "hero", "pick", "--take", "3")
+    assert told.splitlines() == ["hero#3: picked", "with that the next run pays for clip, too"]
+    told = workspace.invoke("verdict", "hero", "none", "--take", "3")
+    assert "with that the next run does not pay for clip: waits for a pick among" in told
+    # What is paid already is there again.
+    assert workspace.invoke("verdict", "hero", "pick", "--take", "2").splitlines() == [
+        "hero#2: picked"
+    ]
+    workspace.run()
+    assert paid(workspace, "pro") == 1
+
+
 def test_a_glob_tells_each_final_once(workspace: Workspace) -> None:
     workspace.put(TWO_TAKES + "  - {id: other, prompt: second}\n")
     workspace.run()

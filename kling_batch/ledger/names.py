@@ -14,7 +14,7 @@ from sqlite3 import Connection
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
-from kling_batch.core.jobs import Batch, Job, JobKey, job_label
+from kling_batch.core.jobs import JSON, Batch, Job, JobKey, job_label, unpicked_key
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import UsageError
 from kling_batch.ledger.database import query
@@ -172,6 +172,58 @@ def job_of(named: LedgerJob) -> Job:
         tier=named.tier,
         path=named.path,
         estimate=MicroUSD(named.estimate),
+    )
+
+
+#: Arguments are read where they refer to other jobs; those of the rest would only take time.
+_BESIDE = (
+    "select n.batch, n.job_id, n.take, n.job_key, n.path, n.estimate_micro_usd,"
+    " j.endpoint, j.mode, j.tier,"
+    " case when instr(j.arguments, '\"$output\"') then j.arguments else '{}' end as arguments"
+    " from names n cross join jobs j on j.key = n.job_key"
+    " where n.retired_at is null and n.batch in (select batch from names"
+    " where retired_at is null and job_key in (select value from json_each(?))) order by 1, 2, 3"
+)
+
+
+def jobs_beside(reader: Reader, keys: Iterable[JobKey]) -> list[Job]:
+    """Every job of the batches that have these renders now, with references as they are stored."""
+    return [_as_job(reader, row) for row in _rows(reader, _BESIDE, [json.dumps([*keys])])]
+
+
+_AWAITED = (
+    "select n.batch, n.job_id, n.take, j.endpoint, j.arguments from names n"
+    " join jobs j on j.key = n.job_key where n.retired_at is not null and n.batch = ?"
+    " and instr(j.arguments, ?)"
+)
+
+
+def awaiting_picks(reader: Reader, batch: str) -> dict[tuple[str, int], list[tuple[str, str]]]:
+    """(id, take) → endpoints and arguments that it had as long as nobody had picked its source."""
+    found: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    for row in _rows(reader, _AWAITED, [batch, f'"{unpicked_key(batch, "")}']):
+        found.setdefault((row["job_id"], row["take"]), []).append(
+            (row["endpoint"], row["arguments"])
+        )
+    return found
+
+
+def _as_job(reader: Reader, row: dict[str, Any]) -> Job:
+    arguments: JSON = {}
+    if row["arguments"] != "{}":
+        with understood(reader.path, key=row["job_key"]):
+            arguments = object_in(row["arguments"])
+    return Job(
+        key=JobKey(row["job_key"]),
+        endpoint=row["endpoint"],
+        arguments=arguments,
+        take=row["take"],
+        id=row["job_id"],
+        batch=row["batch"],
+        mode=row["mode"],
+        tier=row["tier"],
+        path=row["path"],
+        estimate=MicroUSD(row["estimate_micro_usd"]),
     )
 
 

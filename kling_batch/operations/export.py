@@ -27,7 +27,9 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.manifest.paths import PathTemplate, folded
 from kling_batch.output.copies import ChangedError, CopyError, copy_out
-from kling_batch.output.store import OutputStore
+from kling_batch.output.files import behind_links, same_file
+from kling_batch.output.store import OutputStore, sidecar_of
+from kling_batch.shown_location import shown
 
 DEFAULT_NAME = "{job}{suffix}{ext}"
 
@@ -76,6 +78,7 @@ def export_takes(
     verdicts: Collection[Verdict] = (Verdict.PICKED,),
     name: str = DEFAULT_NAME,
     link: bool = False,
+    list_file: Path | None = None,
 ) -> Exported:
     """Copy the takes with one of these verdicts into a folder; again, it copies what is new.
 
@@ -85,6 +88,7 @@ def export_takes(
         verdicts: which takes.
         name: of each file below the folder, with the fields of a manifest's `path:`.
         link: hard links instead of copies.
+        list_file: what the caller writes afterwards; it may be none of the files, nor a sidecar.
 
     Raises:
         UsageError: the name cannot be used, or two files would get the same one.
@@ -100,6 +104,8 @@ def export_takes(
         jobs = _jobs(reader, judged, verdicts, done)
         wanted = list(_wanted(reader, jobs, template, folder, done))
         _must_differ(wanted)
+        if list_file is not None:
+            _must_be_no_copy(list_file, wanted)
         store, verify = OutputStore({}, ledger.parent), command_on(ledger, "verify")
         for each in wanted:
             _export(each, store, folder, done, link=link, verify=verify)
@@ -176,6 +182,22 @@ def _must_differ(wanted: list[_Wanted]) -> None:
                 f"{each.job.batch}/{each.job.label} and {first.job.batch}/{first.job.label} would "
                 f"both be {each.target}; say --name, as in {{batch}}/{DEFAULT_NAME}"
             )
+
+
+def _must_be_no_copy(list_file: Path, wanted: Iterable[_Wanted]) -> None:
+    """The list may not take the place of a file of this export, whether it is there yet or not."""
+    for each in wanted:
+        for kept in (each.target, sidecar_of(each.target)):
+            if same_file(list_file, kept) or _is_named_as(list_file, kept):
+                raise UsageError(
+                    f"--csv {shown(list_file)}: is {shown(kept)}, where this command puts "
+                    f"{each.job.label}; nothing was written. Name another file"
+                )
+
+
+def _is_named_as(one: Path, other: Path) -> bool:
+    """Whether some file system takes both names for one."""
+    return folded(str(behind_links(one))) == folded(str(behind_links(other)))
 
 
 def _export(

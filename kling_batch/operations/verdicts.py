@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
 
 from kling_batch.core.jobs import (
     Batch,
@@ -19,7 +18,7 @@ from kling_batch.core.jobs import (
     job_label,
     parents,
 )
-from kling_batch.core.lifecycle import LIVE_OR_PAID, State, status_of
+from kling_batch.core.lifecycle import State, status_of
 from kling_batch.core.text import count
 from kling_batch.core.verdicts import Verdict
 from kling_batch.errors import UsageError
@@ -28,8 +27,10 @@ from kling_batch.ledger.job_list import job_status
 from kling_batch.ledger.names import find
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import newest_verdict_id, record_verdict
+from kling_batch.operations.consequences import Consequences, Judged
 from kling_batch.operations.services import now
 from kling_batch.planning.builder import review_of
+from kling_batch.planning.prospects import Concerned
 from kling_batch.planning.verdicts import Review
 
 
@@ -54,20 +55,6 @@ class Withdrawals:
 
 
 # -- judging ---------------------------------------------------------------------------------------
-
-
-class _Take(NamedTuple):
-    """A take under its current name."""
-
-    batch: str
-    id: str
-    take: int
-    key: JobKey
-
-    @property
-    def label(self) -> str:
-        """As `Job.label`."""
-        return job_label(self.id, self.take)
 
 
 def author_of(given: str | None) -> str:
@@ -106,15 +93,20 @@ def judge(
     """
     with Reader.open(ledger) as reader:
         takes = _named_takes(reader, word, take, verdict)
-        follows = [_follows(reader, each, verdict) for each in takes]
-    for key in dict.fromkeys(each.key for each in takes):  # one render may have several names
+        keys = list(dict.fromkeys(each.key for each in takes))  # one render may have several names
+        concerned = Concerned(reader, keys)
+        before = concerned.prospects(reader)
+    for key in keys:
         record_verdict(ledger, key, verdict, note, author_of(author), at=now())
     spoken = "no verdict" if verdict is Verdict.NONE else verdict
-    told = (f"{each.label}: {spoken}{then}" for each, then in zip(takes, follows, strict=True))
+    with Reader.open(ledger) as reader:
+        coming = Consequences(reader, before, concerned.prospects(reader))
+        told = [f"{each.label}: {spoken}{coming.of(each, verdict)}" for each in takes]
+        told += coming.for_others(takes)
     return list(dict.fromkeys(told))
 
 
-def _named_takes(reader: Reader, word: str, take: int | None, verdict: Verdict) -> list[_Take]:
+def _named_takes(reader: Reader, word: str, take: int | None, verdict: Verdict) -> list[Judged]:
     if any(sign in word for sign in "*?["):
         takes = _fitting(reader, word, take)
         if verdict is Verdict.PICKED:
@@ -123,12 +115,12 @@ def _named_takes(reader: Reader, word: str, take: int | None, verdict: Verdict) 
     if take is not None and "#" in word:
         raise UsageError(f"{word} names a take already: leave out the `#`, or --take")
     named = find(reader, word if take is None else f"{word}#{take}")
-    judged = _Take(named.batch, named.id, named.take, named.key)
+    judged = Judged(named.batch, named.id, named.take, named.key)
     finished = _is_finished(reader, judged.key)
     if not finished and not word.startswith("k1:"):
         names = reader.current_names(named.batch)
         if draft := names.get((draft_id(named.id), named.take)):
-            judged = _Take(named.batch, draft_id(named.id), named.take, draft[0])
+            judged = Judged(named.batch, draft_id(named.id), named.take, draft[0])
             finished = _is_finished(reader, judged.key)
     if not finished and verdict is not Verdict.NONE:
         attempts = reader.attempts_of(judged.key)
@@ -142,9 +134,9 @@ def _is_finished(reader: Reader, key: JobKey) -> bool:
     return any(attempt.state is State.SUCCEEDED for attempt in reader.attempts_of(key))
 
 
-def _fitting(reader: Reader, glob: str, take: int | None) -> list[_Take]:
+def _fitting(reader: Reader, glob: str, take: int | None) -> list[Judged]:
     """Every finished take that a glob fits; a final instead of its draft where it is rendered."""
-    found: dict[tuple[str, str, int], _Take] = {}
+    found: dict[tuple[str, str, int], Judged] = {}
     for row in job_status(reader):
         ids = (row.job_id, final_id(row.job_id))
         names = {name for each in ids for name in (each, job_label(each, row.take))}
@@ -154,28 +146,15 @@ def _fitting(reader: Reader, glob: str, take: int | None) -> list[_Take]:
             continue
         name = (row.batch, final_id(row.job_id), row.take)
         if name not in found or not is_draft_id(row.job_id):
-            found[name] = _Take(row.batch, row.job_id, row.take, JobKey(row.job_key))
+            found[name] = Judged(row.batch, row.job_id, row.take, JobKey(row.job_key))
     if not found:
         known = command_on(reader.path, "list", "--state", "done")
         raise UsageError(f"no finished take fits {glob}; see: {known}")
     return list(found.values())
 
 
-def _must_be_one_a_job(takes: Sequence[_Take]) -> None:
+def _must_be_one_a_job(takes: Sequence[Judged]) -> None:
     for (_, job_id), number in Counter((each.batch, each.id) for each in takes).items():
         if number > 1:
             what = count(number, "take")
             raise UsageError(f"{what} of {job_id} fit, and one can be picked: say --take N")
-
-
-def _follows(reader: Reader, take: _Take, verdict: Verdict) -> str:
-    """What the verdict means for money, of a draft."""
-    if not is_draft_id(take.id):
-        return ""
-    label = job_label(final_id(take.id), take.take)
-    final = reader.current_names(take.batch).get((final_id(take.id), take.take))
-    if final is None:
-        return ""
-    if any(attempt.state in LIVE_OR_PAID for attempt in reader.attempts_of(final[0])):
-        return f"; its final {label} is submitted already, which this does not change"
-    return f"; the next run {'pays' if verdict.approves else 'does not pay'} for {label}"

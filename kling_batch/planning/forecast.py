@@ -19,11 +19,9 @@ from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import latest_verdicts
 from kling_batch.output.store import OutputStore
 from kling_batch.planning.plan import OnDisk, PlannedJob, make_plan
+from kling_batch.planning.prospects import ENDLESS
 from kling_batch.planning.verdicts import Review
 from kling_batch.settings import DEFAULT_ATTEMPTS
-
-#: More attempts than any manifest allows.
-_ENDLESS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ def outlook(reader: Reader, job: LedgerJob) -> Outlook:
         plan = make_plan(jobs, standings, on_disk=on_disk, attempts=attempts, review=review)
         return plan.items[-1]
 
-    fewest, most = decided(1), decided(_ENDLESS)
+    fewest, most = decided(1), decided(ENDLESS)
     return Outlook(
         planned=decided(DEFAULT_ATTEMPTS),
         standing=standings.get(job.key),

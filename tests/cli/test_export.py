@@ -170,3 +170,48 @@ def test_what_left_the_manifest_is_said_and_left_out(judged: Workspace) -> None:
 
 def test_without_a_word_what_to_export_nothing_is_done(judged: Workspace) -> None:
     assert "--picked DIR" in judged.invoke("export", code=2)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("ends", ["", ".json"])
+@pytest.mark.parametrize("way", ["{}", "link", "CUT/../cut/{}"])
+def test_the_list_takes_the_place_of_no_copy_and_of_no_sidecar(
+    judged: Workspace, again: bool, ends: str, way: str
+) -> None:
+    cut, name = judged.folder / "cut", f"hero-t2.png{ends}"
+    if again:
+        judged.invoke("export", "--picked", "cut")
+    before = {path: path.read_bytes() for path in cut.rglob("*")}
+    (judged.folder / "CUT").mkdir()
+    (judged.folder / "link").symlink_to(cut / name)
+    given = way.format(name) if way != "{}" else f"cut/{name}"
+
+    told = judged.invoke("export", "--picked", "cut", "--csv", given, code=2)
+
+    assert f"cut/{name}, where this command puts hero#2; nothing was written" in told
+    assert {path: path.read_bytes() for path in cut.rglob("*")} == before
+
+
+def test_the_list_takes_the_place_of_no_file_that_a_copy_could_not_replace(
+    judged: Workspace,
+) -> None:
+    mine = judged.folder / "cut/hero-t2.png"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+
+    judged.invoke("export", "--picked", "cut", "--csv", str(mine), code=2)
+
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--csv", "x.csv"), ("--name", "{job}{ext}"), ("--link",), ("--approved",), ("--json",)],
+)
+def test_what_is_for_picked_takes_is_refused_with_everything(
+    judged: Workspace, words: tuple[str, ...]
+) -> None:
+    told = judged.invoke("export", "--jsonl", *words, code=2)
+
+    assert f"{words[0]} without --picked: --jsonl exports everything" in told
+    assert not (judged.folder / "x.csv").exists()

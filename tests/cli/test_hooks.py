@@ -16,14 +16,18 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import anyio
 import pytest
 from support.cli import HERO, OTHER, POLICY, Workspace, run_command
 from support.process import environment, start
-from support.survivors import survivors
+from support.survivors import runs, survivors
 
+from kling_batch.core.jobs import Batch
+from kling_batch.core.jobs import Hooks as BatchHooks
 from kling_batch.ledger.reader import Reader
 from kling_batch.manifest.frame import read_valid
 from kling_batch.manifest.schema import schema
+from kling_batch.operations.hooks import Hooks
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the hooks are shell scripts")
 
@@ -143,6 +147,54 @@ def test_a_hook_that_hangs_is_ended_with_what_it_started(
     pids = (workspace.folder / "pids").read_text().split()
     assert len(pids) == 4
     assert survivors(map(int, pids)) == []
+
+
+@pytest.fixture
+def left(workspace: Workspace) -> Iterator[Callable[[], list[int]]]:
+    """The processes that hooks have left behind, by the file `pids`."""
+
+    def pids() -> list[int]:
+        return [int(pid) for pid in (workspace.folder / "pids").read_text().split()]
+
+    yield lambda: [pid for pid in pids() if runs(pid)]
+    for pid in pids():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("where", ["", ">/dev/null 2>&1 </dev/null", "<&0"])
+@pytest.mark.parametrize("code", [0, 3])
+def test_what_a_hook_leaves_in_the_background_holds_up_nothing(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    left: Callable[[], list[int]],
+    where: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr("kling_batch.operations.hooks.SECONDS", 8)
+    script = f"sleep 300 {where} & echo $! >> pids; echo hi >&2; exit {code}"
+    put(workspace, HERO, hooks={"on_saved": shell(script), "on_finished": shell(script)})
+
+    text = workspace.run()
+
+    assert text.count("warning: on_") == (2 if code else 0), text
+    assert ("on_saved `sh` ended with 3: hi" in text) == bool(code)
+    assert len(left()) == 2  # the same wherever its output goes
+
+
+def test_a_long_record_that_nobody_reads_holds_up_nothing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, left: Callable[[], list[int]]
+) -> None:
+    monkeypatch.setattr("kling_batch.operations.hooks.SECONDS", 8)
+    monkeypatch.chdir(workspace.folder)
+    command = ("sh", "-c", "sleep 300 <&0 & echo $! >> pids")
+    batch = Batch(name="trial", source="t", jobs=(), hooks=BatchHooks(on_finished=command))
+    told: list[str] = []
+
+    anyio.run(Hooks([batch], told.append, environment()).finished, {"text": "x" * 1_000_000})
+
+    assert told == []
+    assert len(left()) == 1
 
 
 def test_what_a_hook_for_the_end_says_cannot_steer_a_terminal(workspace: Workspace) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import pytest
 from support.cli import Workspace, run_command
 from support.process import environment
 
+from kling_batch.emulator import Fault
 from kling_batch.ledger.names import all_named
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.verdicts import verdict_history
@@ -187,6 +190,153 @@ def test_why_says_what_a_final_waits_for(workspace: Workspace) -> None:
     assert "final waits for a verdict on hero~draft" in workspace.invoke("why", "hero")
     workspace.invoke("verdict", "hero", "reject", "--note", "six fingers")
     assert "hero~draft is rejected" in workspace.invoke("why", "hero")
+
+
+# -- what a verdict says the next run pays for -----------------------------------------------------
+
+TWO_TAKES = HEAD + "  - {id: hero, prompt: first, takes: 2}\n"
+
+
+def paid_next(workspace: Workspace) -> list[str]:
+    """The jobs that the plan pays for."""
+    return sorted(name for name, action in planned(workspace).items() if action == "submit")
+
+
+def test_approval_beside_a_pick_says_that_its_final_is_not_paid_for(workspace: Workspace) -> None:
+    workspace.put(TWO_TAKES)
+    workspace.run()
+    workspace.invoke("verdict", "hero", "pick", "--take", "2")
+
+    told = workspace.invoke("verdict", "hero", "approve", "--take", "1")
+
+    assert paid_next(workspace) == ["hero#2"]
+    why = "hero~draft#2 is picked, not hero~draft"
+    assert told.splitlines() == [f"hero~draft: approved; the next run does not pay for hero: {why}"]
+    workspace.run()
+    assert (paid(workspace, "standard"), paid(workspace, "pro")) == (2, 1)
+
+
+@pytest.mark.parametrize("last", ["reject", "none"])
+def test_a_pick_taken_back_names_the_final_that_is_paid_for_instead(
+    workspace: Workspace, last: str
+) -> None:
+    workspace.put(TWO_TAKES)
+    workspace.run()
+    workspace.invoke("verdict", "hero", "approve", "--take", "1")
+
+    told = workspace.invoke("verdict", "hero", "pick", "--take", "2")
+    assert told.splitlines() == [
+        "hero~draft#2: picked; the next run pays for hero#2",
+        "with that the next run does not pay for hero: hero~draft#2 is picked, not hero~draft",
+    ]
+    told = workspace.invoke("verdict", "hero", last, "--take", "2")
+
+    assert paid_next(workspace) == ["hero#1"]
+    assert "; the next run does not pay for hero#2" in told
+    assert told.splitlines()[1:] == ["with that the next run pays for hero, too"]
+    workspace.run()
+    assert paid(workspace, "pro") == 1
+
+
+@pytest.mark.parametrize("take", ["1", "2"])
+def test_approval_of_a_failed_final_names_the_command_that_pays_for_it(
+    workspace: Workspace, take: str
+) -> None:
+    workspace.put(TWO_TAKES)
+    workspace.run()
+    workspace.invoke("verdict", "hero", "approve", "--take", take)
+    workspace.world.faults.add(Fault(stage="job", what="fail", error="content_policy_violation"))
+    workspace.run(code=1)
+    workspace.world.faults.clear()
+    charged = len(workspace.world.books.accepted)
+
+    told = workspace.invoke("verdict", "hero", "approve", "--take", take)
+
+    assert paid_next(workspace) == []
+    command = re.search(r"it has failed, and needs `kling-batch (retry [^`]+)` first", told)
+    assert command, told
+    workspace.run(code=1)
+    assert len(workspace.world.books.accepted) == charged
+    workspace.invoke(*shlex.split(command[1]))
+    assert "; the next run pays for hero" in workspace.invoke(
+        "verdict", "hero", "approve", "--take", take
+    )
+    workspace.run()
+    assert paid(workspace, "pro") == 2
+
+
+def test_a_verdict_names_what_is_made_of_the_final_and_of_the_pick(workspace: Workspace) -> None:
+    workspace.put(
+        TWO_TAKES
+        + "  - {id: cut, review: null, mode: edit, video_url: {job: hero}, prompt: cut}\n"
+        + "  - {id: end, review: null, mode: edit, video_url: {job: hero, take: picked},"
+        + " prompt: end}\n"
+    )
+    workspace.run()
+
+    told = workspace.invoke("verdict", "hero", "approve")
+    assert paid_next(workspace) == ["cut#1", "hero#1"]
+    assert told.splitlines() == [
+        "hero~draft: approved; the next run pays for hero",
+        "with that the next run pays for cut, too",
+    ]
+    told = workspace.invoke("verdict", "hero", "pick", "--take", "2")
+    assert paid_next(workspace) == ["end#1", "hero#2"]
+    assert "with that the next run pays for end, too" in told
+    assert "does not pay for hero: hero~draft#2 is picked" in told
+    assert "does not pay for cut: needs hero, which is declined" in told
+
+
+def test_another_pick_names_what_it_makes_anew_of_another_source(workspace: Workspace) -> None:
+    workspace.put(UNPICKED)
+    workspace.run()
+    told = workspace.invoke("verdict", "hero", "pick", "--take", "2")
+    assert told.splitlines() == ["hero#2: picked", "with that the next run pays for clip, too"]
+    workspace.run()
+    assert paid(workspace, "pro") == 1
+
+    told = workspace.invoke("verdict", "hero", "pick", "--take", "3")
+    assert told.splitlines() == ["hero#3: picked", "with that the next run pays for clip, too"]
+    told = workspace.invoke("verdict", "hero", "none", "--take", "3")
+    assert "with that the next run does not pay for clip: waits for a pick among" in told
+    # What is paid already is there again.
+    assert workspace.invoke("verdict", "hero", "pick", "--take", "2").splitlines() == [
+        "hero#2: picked"
+    ]
+    workspace.run()
+    assert paid(workspace, "pro") == 1
+
+
+def test_a_glob_tells_each_final_once(workspace: Workspace) -> None:
+    workspace.put(TWO_TAKES + "  - {id: other, prompt: second}\n")
+    workspace.run()
+
+    told = workspace.invoke("verdict", "*", "approve")
+
+    assert told.splitlines() == [
+        "hero~draft: approved; the next run pays for hero",
+        "hero~draft#2: approved; the next run pays for hero#2",
+        "other~draft: approved; the next run pays for other",
+    ]
+    assert paid_next(workspace) == ["hero#1", "hero#2", "other#1"]
+
+
+def test_a_draft_with_two_names_lets_both_finals_be_paid_for(workspace: Workspace) -> None:
+    workspace.put(
+        HEAD
+        + "  - {id: hero, prompt: first}\n"
+        + "  - {id: wide, prompt: first, review: {draft: {tier: standard}, final: {tier: 4k}}}\n"
+    )
+    workspace.run()
+
+    told = workspace.invoke("verdict", "hero", "approve")
+
+    assert told.splitlines() == [
+        "hero~draft: approved; the next run pays for hero",
+        "with that the next run pays for wide, too",
+    ]
+    workspace.run()
+    assert (paid(workspace, "pro"), paid(workspace, "4k")) == (1, 1)
 
 
 # -- picks in chains -------------------------------------------------------------------------------

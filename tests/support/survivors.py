@@ -13,12 +13,12 @@ SECONDS = 10.0
 def survivors(pids: Iterable[int]) -> list[int]:
     """Those that still run after `SECONDS`."""
     left, until = list(pids), time.monotonic() + SECONDS
-    while (left := [pid for pid in left if _runs(pid)]) and time.monotonic() < until:
+    while (left := [pid for pid in left if runs(pid)]) and time.monotonic() < until:
         time.sleep(0.01)
     return left
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
     """Whether a process runs; one that nobody has waited for yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -24,9 +24,13 @@ _VOICES = Parameter(
     doc="Voices: <<<voice_1>>> and <<<voice_2>>> in the prompt.",
 )
 _WITH_VOICE = "with a voice: fal publishes no price for it"
-_MADE = (Rate(usd="0.07"), Rate(usd="0.14", sound=True))
-#: The dearest that is known of the maker's own service.
-_VOICED = Rate(usd="0.168", voice=True, note=_WITH_VOICE)
+_RATES = (
+    Rate(usd="0.07"),
+    Rate(usd="0.14", sound=True),
+    # The dearest that is known of the maker's own service. `params:` sends a voice to
+    # text-to-video, too.
+    Rate(usd="0.168", voice=True, note=_WITH_VOICE),
+)
 
 
 def _clip(
@@ -46,7 +50,7 @@ def _clip(
             replace(common.NEGATIVE_PROMPT, maximum=None),
         ),
         rules=mode_rules,
-        price=PerSecond((*_MADE, _VOICED) if _VOICES in parameters else _MADE),
+        price=PerSecond(_RATES),
         source=_TYPES,
         dated="2026-08",
         price_source="https://github.com/camgraphe/MaxVideoAi kling-2-6.ts",

@@ -58,6 +58,7 @@ _RATES = {
     "pro": ("0.112", "0.168", "0.196"),
     "4k": ("0.42", "0.42", "0.42"),
 }
+_UNKNOWN_VOICE = "with a voice, which this endpoint is not known to take"
 _UNIT = {"standard": "0.14", "pro": "0.14", "4k": "0.42"}
 #: Measured by others, for a silent clip of 5 s.
 _TYPICAL = {"standard": 52, "pro": 105, "4k": 94}
@@ -66,9 +67,12 @@ _TYPICAL = {"standard": 52, "pro": 105, "4k": 94}
 def _price(parameters: tuple[Parameter, ...], tier: str) -> PerSecond:
     silent, sound, voice = _RATES[tier]
     rates: tuple[Rate, ...] = (Rate(usd=silent), Rate(usd=sound, sound=True))
+    # A voice is said to cost without sound, too.
     if common.COMBO_ELEMENTS in parameters:
-        # A voice is said to cost without sound, too.
         rates += (Rate(usd=voice, voice=True),)
+    elif voice != sound:
+        # `params:` sends one here, too.
+        rates += (Rate(usd=voice, voice=True, note=_UNKNOWN_VOICE),)
     return PerSecond(rates)
 
 

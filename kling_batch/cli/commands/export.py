@@ -19,6 +19,8 @@ from kling_batch.output.files import describe_error, replace_file
 from kling_batch.report import export_lines
 from kling_batch.shown_location import shown
 
+_NAME = "{job}{suffix}{ext}"
+
 
 @click.command(epilog="Example: kling-batch export --picked final-cut --csv final-cut.csv")
 @click.option("--jsonl", is_flag=True, help="Everything, as JSON lines on standard output")
@@ -26,7 +28,7 @@ from kling_batch.shown_location import shown
 @click.option("--approved", is_flag=True, help="With --picked: the approved takes, too")
 @click.option(
     "--name",
-    default="{job}{suffix}{ext}",
+    default=_NAME,
     show_default=True,
     metavar="TEMPLATE",
     help="With --picked: the files' names, with the fields of a manifest's `path:`",
@@ -50,12 +52,16 @@ def export(
 
     --jsonl: runs, jobs with their names, attempts with their costs, events and files, a line for
     each. --picked: each file comes with its sidecar, under a name of your choice. Of a picked
-    draft it is the final. Nothing in the folder is overwritten; the same command again adds what is
-    new.
+    draft it is the final. Nothing in the folder is overwritten but the list of --csv, which may be
+    no file of the export; the same command again adds what is new.
     """
     if jsonl and picked is not None:
         raise UsageError("--jsonl or --picked, not both")
     if jsonl:
+        given = {"--approved": approved, "--name": name != _NAME, "--link": link}
+        given |= {"--csv": list_file is not None, "--json": as_json}
+        if extra := [option for option, is_given in given.items() if is_given]:
+            raise UsageError(f"{', '.join(extra)} without --picked: --jsonl exports everything")
         with reader_of(places) as reader:
             for line in export_lines.lines(reader):
                 click.echo(line)
@@ -65,10 +71,10 @@ def export(
     verdicts = (Verdict.PICKED, Verdict.APPROVED) if approved else (Verdict.PICKED,)
     ledger = ledger_path(places)
     operations.NamedFiles(ledger).check({"--csv": list_file})
-    done = operations.export_takes(ledger, picked, verdicts=verdicts, name=name, link=link)
+    done = operations.export_takes(
+        ledger, picked, verdicts=verdicts, name=name, link=link, list_file=list_file
+    )
     if list_file is not None:
-        exported = [picked / row["file"] for row in done.rows]
-        operations.NamedFiles(ledger, read=exported).check({"--csv": list_file})
         try:
             replace_file(list_file, done.as_csv())
         except OSError as error:

@@ -23,6 +23,8 @@ from kling_batch.catalog.registry import (
     tiers_of,
     why_not_found,
 )
+from kling_batch.emulator.catalogue import CATALOGUE
+from kling_batch.emulator.prices import charge_for
 
 URL, CLIP = "https://example.com/a.png", "https://example.com/a.mp4"
 MOTION = {"image_url": URL, "video_url": CLIP, "character_orientation": "image"}
@@ -672,6 +674,34 @@ def price_with(params, model, mode, **arguments):
     made, problems = examine(endpoint, {"prompt": "x", **arguments, **params}, params.keys())
     assert not problems.errors
     return estimate(endpoint, made)
+
+
+@pytest.mark.parametrize(
+    ("model", "tier", "dollars"),
+    [
+        ("v3", "standard", "0.77"),
+        ("v3", "pro", "0.98"),
+        ("v3", "4k", "2.10"),
+        ("v2.6", "pro", "0.84"),
+    ],
+)
+@pytest.mark.parametrize(
+    "voice", [{"voice_ids": ["v"]}, {"elements": [{"video_url": CLIP, "voice_id": "v"}]}]
+)
+@pytest.mark.parametrize("sound", [False, True])
+def test_a_voice_that_is_passed_on_is_priced(model, tier, dollars, voice, sound):
+    """The emulator's books are the other side of it: what is billed is no more than that."""
+    endpoint = find("text-to-video", tier, model)
+    given = {"prompt": "x", "duration": 5, "generate_audio": sound, **voice}
+    made, problems = examine(endpoint, given, voice.keys())
+    assert not problems.errors
+
+    priced = estimate(endpoint, made)
+
+    assert priced.micro == parse_usd(dollars)
+    assert ("with a voice" in priced.note) == (tier != "4k")
+    billed = charge_for(CATALOGUE[endpoint.id], made, seconds=5, images=0)
+    assert billed.micro_usd == priced.micro
 
 
 @pytest.mark.parametrize("amount", [1, 0, -5, "3", None, 10**17])

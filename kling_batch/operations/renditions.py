@@ -271,15 +271,23 @@ class Renditions:
         same = same_renditions(self._ledger, task.wanted)
         made: Made | Failed | None = await self._files.linked(same, task)
         if made is None:
-            begun = task.known is not None and task.known.sha256 is None
-            source, target = await self._files.source(task), self._files.target(task)
-            made = await pool.make(source, json.loads(task.recipe.text), target, begun=begun)
+            made = await self._from_source(pool, task)
         if isinstance(made, Failed):
             end_rendition(self._ledger, task.wanted.path, failure=made.reason)
             self._failed(task, made.reason)
             return False
         await self._keep(task, made)
         return True
+
+    async def _from_source(self, pool: WorkerPool, task: Task) -> Made | Failed:
+        """What a process makes of a file, which must be afterwards what it was before."""
+        begun = task.known is not None and task.known.sha256 is None
+        reading, target = await self._files.source(task), self._files.target(task)
+        made = await pool.make(reading.path, json.loads(task.recipe.text), target, begun=begun)
+        if isinstance(made, Failed) or not await self._files.spoiled(task, reading):
+            return made
+        await self._files.discard(task)
+        return Failed(self._files.changed(task.wanted))
 
     async def _keep(self, task: Task, made: Made) -> None:
         """Note in sidecar and ledger what was made."""

@@ -17,6 +17,7 @@ from support.process import environment
 
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.renditions import current_renditions
+from kling_batch.output.files import digest_of
 
 POSTER = {"poster": {"format": "jpg", "width": 64}}
 HEAD = "name: trial\ndefaults: {mode: text-to-image}\n"
@@ -294,6 +295,28 @@ def test_what_a_command_must_not_do_is_told_and_leaves_nothing(
     assert not [path for path in folder_of(workspace).iterdir() if "raw" in path.name]
     run_command(*repair, cwd=workspace.folder, env=environment(KLING_BATCH_HOOKS="0"))
     assert "hero.png: " not in workspace.invoke("verify", code=1)
+    assert len(workspace.charges()) == 1
+
+
+KEEPS_TIME = "import os, shutil, sys; i, o = sys.argv[1:]; t = os.stat(i); shutil.copy(i, o); "
+#: Writes what it was asked for, and into the saved file; nothing but the content tells.
+SPOILS = f"{KEEPS_TIME} open(i, 'r+b').write(b'x'); os.utime(i, ns=(t.st_atime_ns, t.st_mtime_ns))"
+
+
+@pytest.mark.parametrize("code", ["open(i, 'r+b').write(b'x')", SPOILS])
+def test_nothing_is_made_of_what_a_command_has_spoiled(workspace: Workspace, code: str) -> None:
+    spoils = python(f"import shutil, sys; i, o = sys.argv[1:]; shutil.copy(i, o); {code}")
+    others = {name: {**COPY, "timeout": n} for n, name in enumerate("bcdef", start=60)}
+    recipes = {"aaa": {"command": spoils, "ext": ".bin"}, **others}
+    put(workspace, HERO, renditions=recipes, limits={"workers": 1})
+
+    said = workspace.run(code=1)
+
+    assert "hero, f: hero.png has changed since it was saved; `kling-batch verify --re" in said
+    saved = json.loads((folder_of(workspace) / "hero.png.json").read_text())["sha256"]
+    made = [folder_of(workspace) / name for name, failure in rows(workspace).items() if not failure]
+    assert {digest_of(path) for path in made} <= {saved}
+    assert files(workspace) == {"hero.png", *(path.name for path in made)}
     assert len(workspace.charges()) == 1
 
 

@@ -113,6 +113,8 @@ class RenditionTotals:
     failed: list[str] = field(default_factory=list)
     #: Not made because the run was stopped.
     left: int = 0
+    #: Saved files that were found to be no longer what was saved.
+    damaged: int = 0
 
 
 @dataclass(slots=True)

@@ -61,6 +61,8 @@ COMMAND_TIMEOUT = 600.0
 #: Frames a second of a loop where `fps` does not say.
 LOOP_FPS = 12.0
 INPUT, OUTPUT = "{input}", "{output}"
+#: What is told of a command that has changed what it must only read; the ledger keeps it.
+CHANGED_INPUT = f"changed {INPUT}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,11 @@ class Recipe:
         if (wanted := self.settings.get("for")) is not None:
             return bool(media == wanted)
         return media is Media.VIDEO or self.kind in (Kind.STILL, Kind.COMMAND)
+
+
+def has_changed_input(failure: str | None) -> bool:
+    """Whether this was recorded of a command that has changed what it must only read."""
+    return failure is not None and f"{CHANGED_INPUT}, " in failure
 
 
 def media_of(content_type: str) -> Media | None:

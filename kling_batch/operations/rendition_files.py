@@ -27,6 +27,7 @@ from kling_batch.output.store import OutputStore, fetch, put
 from kling_batch.output.store_errors import StoreError
 from kling_batch.output.worker import FileWorker
 from kling_batch.renditions.make import Made, remove_leftovers
+from kling_batch.renditions.pool import Failed, blame
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +72,8 @@ class RenditionFiles:
         self._sources: dict[str, _Source] = {}
         #: In which state a source had the content that was saved; of an object there is none.
         self._intact: dict[str, FileState | None] = {}
+        #: Sources that were found to be something else.
+        self.damaged: set[str] = set()
 
     def expect(self, task: Task) -> None:
         """Keep what is fetched for this task until it is `done`."""
@@ -132,6 +135,7 @@ class RenditionFiles:
 
     def changed(self, wanted: RenditionRow) -> str:
         """That a source is no longer what was saved, and what to type."""
+        self.damaged.add(wanted.source_path)
         name = self._at(wanted.source_path).name
         return f"{name} has changed since it was saved; `{self._repair}` puts it back"
 
@@ -174,6 +178,16 @@ class RenditionFiles:
         """Whether what was read is no longer what was saved. Raises `OSError`."""
         digest = task.wanted.source_sha256
         return not await self._worker.run(has_content, *reading, digest)
+
+    def blamed(self, task: Task, made: Made | Failed, *, spoiled: bool) -> str:
+        """That a command has changed what it must only read, and what to type."""
+        said = blame(task.recipe.settings, made)
+        if isinstance(self._at(task.wanted.source_path), ObjectAddress):
+            return f"{said}, a copy of the saved file, which is as it was"
+        if not spoiled:
+            return f"{said}, if not its content"
+        self.damaged.add(task.wanted.source_path)
+        return f"{said}, the saved file itself; `{self._repair}` fetches it again"
 
     async def discard(self, task: Task) -> None:
         """Remove what was made of a source that was spoiled meanwhile."""

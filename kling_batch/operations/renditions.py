@@ -19,6 +19,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from kling_batch.core.events import EventKind, Pace, RenditionTotals, RunEvent
 from kling_batch.core.jobs import JSON, Batch, Job
+from kling_batch.core.recipes import CHANGED_INPUT, Kind, has_changed_input
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Ledger
@@ -86,6 +87,8 @@ class Renditions:
         self._jobs = {(job.batch, job.label): job for b in self._batches for job in b.jobs}
         self._files = RenditionFiles(store, worker, command_on(ledger.path, "verify", "--repair"))
         self._tried: set[str] = set()
+        #: Why a recipe is not followed any more in this run, by its digest.
+        self._spoiling: dict[str, str] = {}
         self._waiting = 0
         self._pool: WorkerPool | None = None
         #: What is made here and not by workers, with its copies on this disk.
@@ -160,7 +163,7 @@ class Renditions:
             if task.wanted.path in self._tried:
                 continue
             self._tried.add(task.wanted.path)
-            if reason := left_out(task.recipe):
+            if reason := left_out(task.recipe) or _to_be_corrected(task):
                 self._failed(task, reason)
             else:
                 self._files.expect(task)
@@ -179,6 +182,7 @@ class Renditions:
             with self._told():
                 await self._forget()
         self.totals.left = self._waiting
+        self.totals.damaged = len(self._files.damaged)
 
     async def _forget(self) -> None:
         """Remove the rows of what nobody wants any more, and is not there."""
@@ -239,7 +243,9 @@ class Renditions:
         asked = []
         for task in group:
             before = await self._files.made_before(task, by_workers=True)
-            if before is None and not same_renditions(self._ledger, task.wanted):
+            if task.wanted.recipe_digest in self._spoiling or before is not None:
+                continue
+            if not same_renditions(self._ledger, task.wanted):
                 begin_rendition(self._ledger, task.wanted)
                 asked.append(task)
         if not asked:
@@ -257,6 +263,9 @@ class Renditions:
         if isinstance(offer, dict):
             await self._keep(task, offer)
             return
+        if offer is not None and offer.changed_input:
+            reason = f"{offer.reason}, a copy of the saved file on the worker {offer.worker}"
+            self._spoiling[task.wanted.recipe_digest] = reason
         async with self._here:
             if await self._make_here(pool, task) and offer is not None and self._elsewhere:
                 self._elsewhere.made_here(offer)
@@ -281,13 +290,23 @@ class Renditions:
 
     async def _from_source(self, pool: WorkerPool, task: Task) -> Made | Failed:
         """What a process makes of a file, which must be afterwards what it was before."""
+        if reason := self._spoiling.get(task.wanted.recipe_digest):
+            return Failed(reason)
         begun = task.known is not None and task.known.sha256 is None
         reading, target = await self._files.source(task), self._files.target(task)
         made = await pool.make(reading.path, json.loads(task.recipe.text), target, begun=begun)
-        if isinstance(made, Failed) or not await self._files.spoiled(task, reading):
+        # Looked at whatever became of it: what a command has started may have changed the file.
+        spoiled = await self._files.spoiled(task, reading)
+        if not (spoiled or (isinstance(made, Failed) and made.changed_input)):
             return made
-        await self._files.discard(task)
-        return Failed(self._files.changed(task.wanted))
+        if not isinstance(made, Failed):
+            await self._files.discard(task)
+        if task.recipe.kind is not Kind.COMMAND:
+            return Failed(self._files.changed(task.wanted))
+        # Else it would spoil every file of the batch.
+        why = f"its command is not run any more: it {CHANGED_INPUT}, which was {reading.path.name}"
+        self._spoiling[task.wanted.recipe_digest] = why
+        return Failed(self._files.blamed(task, made, spoiled=spoiled))
 
     async def _keep(self, task: Task, made: Made) -> None:
         """Note in sidecar and ledger what was made."""
@@ -316,6 +335,13 @@ class Renditions:
         self._notify(
             RunEvent(kind=kind, job=task.job, batch=task.batch, message=message, data=named)
         )
+
+
+def _to_be_corrected(task: Task) -> str:
+    """Why the ledger alone is no reason to make it: that would spoil what was fetched again."""
+    if task.batch or task.known is None or not has_changed_input(task.known.failure):
+        return ""
+    return f"its command is not run: it has {CHANGED_INPUT} before; correct the recipe first"
 
 
 def _count(item: Job | Group) -> int:

@@ -9,24 +9,36 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from kling_batch.core.programs import without_secrets
-from kling_batch.core.recipes import INPUT, OUTPUT
-from kling_batch.renditions.geometry import RenditionError
+from kling_batch.core.recipes import CHANGED_INPUT, INPUT, OUTPUT
+from kling_batch.renditions.geometry import ChangedInputError, RenditionError
 
 
 def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> None:
     """Run the recipe's program; what it writes to `{output}` is the rendition.
 
     Raises:
+        ChangedInputError: it has changed what it must only read, whatever else it did.
         RenditionError: it cannot be started, fails, takes too long or writes nothing.
     """
     words = [_filled(word, source, temporary) for word in recipe["command"]]
-    program, limit = words[0], recipe["timeout"]
     before = _state(source)
+    try:
+        _run(words, recipe["timeout"])
+    except RenditionError as error:
+        _check_unchanged(source, before, f"{error}; it")
+        raise
+    _check_unchanged(source, before, words[0])
+    _check_written(words[0], temporary)
+
+
+def _run(words: Sequence[str], limit: float) -> None:
+    """Run a program to its end. Raises `RenditionError`."""
+    program = words[0]
     with tempfile.TemporaryFile() as told:
         try:
             ended = subprocess.run(  # noqa: S603 - the user's own words, and no shell reads them
@@ -46,11 +58,12 @@ def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> Non
         if ended.returncode:
             how = f"exit {ended.returncode}" if ended.returncode > 0 else "ended by a signal"
             raise RenditionError(f"{program} failed ({how}){_last_line(told)}")
+
+
+def _check_unchanged(source: Path, before: tuple[int, int] | None, who: str) -> None:
+    """What was paid for: nobody may take it for the original any more."""
     if _state(source) != before:
-        # What was paid for: nobody may take it for the original any more.
-        repair = "`kling-batch verify --repair` fetches it again"
-        raise RenditionError(f"{program} changed {INPUT}, the saved file itself; {repair}")
-    _check_written(program, temporary)
+        raise ChangedInputError(f"{who} {CHANGED_INPUT}")
 
 
 def _check_written(program: str, temporary: Path) -> None:

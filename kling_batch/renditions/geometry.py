@@ -10,6 +10,10 @@ class RenditionError(Exception):
     """A rendition cannot be made; the message is a sentence for people."""
 
 
+class ChangedInputError(RenditionError):
+    """A command has changed what it must only read, whatever else became of it."""
+
+
 class Area(NamedTuple):
     """A part of a picture in pixels, its corner first."""
 

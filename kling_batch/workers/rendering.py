@@ -21,7 +21,7 @@ import anyio
 from anyio import to_thread
 
 from kling_batch.core.locations import ObjectAddress, is_address
-from kling_batch.core.recipes import recipe_of
+from kling_batch.core.recipes import Kind, Recipe, recipe_of
 from kling_batch.output.files import (
     FileState,
     describe_error,
@@ -32,8 +32,8 @@ from kling_batch.output.files import (
 )
 from kling_batch.output.store import fetch, put
 from kling_batch.renditions.ability import lack_of
-from kling_batch.renditions.make import temporary_of
-from kling_batch.renditions.pool import Failed, WorkerPool, usual_workers, worker_pool
+from kling_batch.renditions.make import Made, temporary_of
+from kling_batch.renditions.pool import Failed, WorkerPool, blame, usual_workers, worker_pool
 from kling_batch.workers.tasks import Answer, Stop, bounded, refusal_of, remove_old
 
 #: Renditions that this worker makes at once, whoever wants them.
@@ -160,10 +160,8 @@ async def _make(pool: WorkerPool, order: RenderOrder, wanted: Wanted, source: Pa
     made = await pool.make(source, plain, local)
     try:
         intact = await to_thread.run_sync(_intact, source, state, order.sha256)
-        if isinstance(made, Failed):
-            return {"failed": made.reason}
-        if not intact:
-            return {"failed": f"{source.name} was changed while it was read"}
+        if isinstance(made, Failed) or not intact:
+            return _failed(recipe, made, intact=intact)
         return {
             "made": made,
             **await to_thread.run_sync(_deliver, local, wanted.target, made["sha256"]),
@@ -172,6 +170,15 @@ async def _make(pool: WorkerPool, order: RenderOrder, wanted: Wanted, source: Pa
         return {"failed": describe_error(error)}
     finally:
         local.unlink(missing_ok=True)
+
+
+def _failed(recipe: Recipe, made: Made | Failed, *, intact: bool) -> Answer:
+    """Why a rendition is not made, or what was made does not count."""
+    if isinstance(made, Failed) and intact and not made.changed_input:
+        return {"failed": made.reason}
+    if recipe.kind is Kind.COMMAND:
+        return {"failed": blame(recipe.settings, made), "changed_input": True}
+    return {"failed": "the file was changed while it was read"}
 
 
 def _deliver(local: Path, target: str, digest: str) -> Answer:

@@ -279,7 +279,12 @@ def test_what_cannot_be_made_is_reported_before_anything_is_paid(workspace: Work
         ("open(i, 'ab').write(b'x'); open(o, 'w').write('x')", "changed {input}, the saved file"),
         (
             "os.rename(i, o)",
-            "changed {input}, the saved file itself; `kling-batch verify --re",
+            "changed {input}, the saved file itself; `kling-batch verify --repair` fetches it ag",
+        ),
+        ("os.unlink(i); sys.exit('no room')", "no room; it changed {input}, the saved file"),
+        (
+            "open(i, 'ab').write(b'x'); os.kill(os.getppid(), 9)",
+            "perhaps for want of memory; it changed {input}, the saved file itself",
         ),
     ],
 )
@@ -290,12 +295,44 @@ def test_what_a_command_must_not_do_is_told_and_leaves_nothing(
     put(workspace, HERO, renditions={"raw": {"command": command, "ext": ".bin"}})
     repair = ("verify", "--repair", "--emulator-url", workspace.url)
 
-    assert said in workspace.run(code=1)
+    told = workspace.run(code=1)
+    assert said in told
+    changed = "changed {input}" in said
+    assert ("(1 saved file not as saved any more)" in told) == changed
+    assert ("(their files are safe)" in told) != changed
 
     assert not [path for path in folder_of(workspace).iterdir() if "raw" in path.name]
-    run_command(*repair, cwd=workspace.folder, env=environment(KLING_BATCH_HOOKS="0"))
-    assert "hero.png: " not in workspace.invoke("verify", code=1)
+    told = workspace.invoke(*repair, code=1)
+    why = "its command is not run: it has changed {input} before; correct the recipe first"
+    assert (f"hero.png, raw: {why}" in told) == changed
+    told = workspace.invoke("verify", code=1)
+    assert "hero.png: " not in told
+    assert ("correct the recipe first" in told) == changed
+    assert ("`kling-batch renditions` makes it again" in told) != changed
     assert len(workspace.charges()) == 1
+
+    put(workspace, HERO, renditions={"raw": COPY})
+    assert "renditions: 1 made" in workspace.run()
+    assert "everything fits" in workspace.invoke("verify")
+
+
+def test_a_command_that_changes_files_is_not_run_on_all_of_them(workspace: Workspace) -> None:
+    command = python("import sys; open(sys.argv[1], 'ab').write(b'x')")
+    jobs = [f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(8)]
+    put(workspace, *jobs, renditions={})
+    workspace.run()
+    saved = {path: path.read_bytes() for path in folder_of(workspace).glob("*.png")}
+    put(workspace, *jobs, renditions={"raw": {"command": command, "ext": ".bin"}})
+    (workspace.folder / "outputs").rename(workspace.folder / "moved")
+
+    words = ("--workers", "1", "--ledger", "moved/ledger.db")
+    told = workspace.invoke("renditions", workspace.file, *words, code=1)
+
+    repair = "`kling-batch verify --repair --ledger moved/ledger.db` fetches it again"
+    assert f"changed {{input}}, the saved file itself; {repair}" in told
+    assert "its command is not run any more: it changed {input}, which was j" in told
+    (workspace.folder / "moved").rename(workspace.folder / "outputs")
+    assert sum(path.read_bytes() != content for path, content in saved.items()) <= 4
 
 
 KEEPS_TIME = "import os, shutil, sys; i, o = sys.argv[1:]; t = os.stat(i); shutil.copy(i, o); "

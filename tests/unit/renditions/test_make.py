@@ -14,7 +14,7 @@ from kling_batch.core.recipes import Recipe
 from kling_batch.emulator.media import Clip, Picture, make
 from kling_batch.manifest.recipes import read_recipe
 from kling_batch.output.files import digest_of
-from kling_batch.renditions.geometry import RenditionError
+from kling_batch.renditions.geometry import ChangedInputError, RenditionError
 from kling_batch.renditions.make import make_rendition, remove_leftovers
 
 
@@ -210,6 +210,7 @@ def python(code: str, **keys: Any) -> dict[str, Any]:
 
 
 COPY = "import sys, shutil; shutil.copy(*sys.argv[1:])"
+SPOILS = "import sys, time; open(sys.argv[1], 'ab').write(b'x'); "
 
 
 def test_what_a_command_writes_is_the_rendition(clip: Path, tmp_path: Path) -> None:
@@ -248,3 +249,26 @@ def test_a_command_that_fails_is_a_message(
         made(clip, tmp_path, **keys)
 
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        (python(SPOILS), r"^\S+ changed \{input\}$"),
+        (python(f"{SPOILS} sys.exit('no room')"), r"exit 1\): no room; it changed \{input\}$"),
+        (
+            python(f"{SPOILS} sys.stdout.close(); time.sleep(60)", timeout="500ms"),
+            r"took more than 0.5 s and was ended; it changed \{input\}$",
+        ),
+    ],
+)
+def test_what_a_command_has_changed_is_told_whatever_became_of_it(
+    clip: Path, tmp_path: Path, keys: dict[str, Any], why: str
+) -> None:
+    source = tmp_path / "hero.mp4"
+    source.write_bytes(clip.read_bytes())
+
+    with pytest.raises(ChangedInputError, match=why):
+        make_rendition(source, recipe(**keys), tmp_path / "hero.raw.bin")
+
+    assert names(tmp_path) == {"hero.mp4"}

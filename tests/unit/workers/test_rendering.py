@@ -158,8 +158,8 @@ def test_what_a_program_has_done_to_the_copy_is_not_in_the_next(
         answer = rendering.render(wanted, spool=tmp_path / "spool", stop=never)
 
     spoiled, first, moved, second = answer["rendered"]
-    assert "failed" in spoiled
-    assert "failed" in moved
+    assert spoiled == {"failed": "sh changed {input}", "changed_input": True}
+    assert moved == {"failed": "mv changed {input}", "changed_input": True}
     for copied in (first, second):
         assert Path(copied["temporary"]).read_bytes() == content
     assert source.read_bytes() == content

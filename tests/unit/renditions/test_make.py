@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +273,18 @@ def test_what_a_command_has_changed_is_told_whatever_became_of_it(
         make_rendition(source, recipe(**keys), tmp_path / "hero.raw.bin")
 
     assert names(tmp_path) == {"hero.mp4"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of Unix")
+def test_what_a_command_says_fills_no_disk_and_holds_up_nothing(clip: Path, tmp_path: Path) -> None:
+    # No file of more than 50 kB can be written; a child that stays holds what is written to.
+    code = (
+        "import os, subprocess, sys; from resource import *; setrlimit(RLIMIT_FSIZE, (50000,) * 2);"
+        "subprocess.Popen(['sleep', '4']); [os.write(2, b'x' * 65536) for _ in range(100)];"
+        "os.write(1, b'\\nno room\\n'); sys.exit(3)"
+    )
+
+    began = time.monotonic()
+    with pytest.raises(RenditionError, match=r"failed \(exit 3\): no room$"):
+        made(clip, tmp_path, **python(code))
+    assert time.monotonic() - began < 3.5

@@ -26,11 +26,10 @@ from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.renditions import (
     begin_rendition,
     end_rendition,
-    forget_renditions,
     same_renditions,
 )
 from kling_batch.operations.rendition_files import RenditionFiles
-from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_of, unwanted
+from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_of
 from kling_batch.output.files import describe_error
 from kling_batch.output.sidecar import rendition_record
 from kling_batch.output.store import OutputStore
@@ -179,19 +178,8 @@ class Renditions:
         if not stopped():
             await self.look()  # restored files, and second names
             await self._until_done(stopped)
-            with self._told():
-                await self._forget()
         self.totals.left = self._waiting
         self.totals.damaged = len(self._files.damaged)
-
-    async def _forget(self) -> None:
-        """Remove the rows of what nobody wants any more, and is not there."""
-        paths = [row.path for row in unwanted(self._ledger, self._batches)]
-        sizes = Sizes(self._store)
-        if unread := sizes.unread(paths):
-            await self._worker.run(sizes.read, unread)
-        if gone := [path for path in paths if sizes.of(path) is None]:
-            forget_renditions(self._ledger, gone)
 
     async def _until_done(self, stopped: Callable[[], bool]) -> None:
         while self._waiting and not stopped():  # noqa: ASYNC110 - a stop is no event here

@@ -235,6 +235,38 @@ def test_a_recipe_that_is_given_up_leaves_its_files_alone(workspace: Workspace) 
     assert "hero.poster.jpg" not in files(workspace)
 
 
+@pytest.mark.parametrize("words", [("run",), ("renditions",)])
+def test_what_failed_and_is_not_asked_for_any_more_is_forgotten(
+    workspace: Workspace, words: tuple[str, ...]
+) -> None:
+    put(workspace, renditions={"raw": BROKEN, **POSTER})
+    workspace.run(code=1)
+    workspace.put(f"{HEAD.replace('trial', 'elsewhere')}jobs:\n{HERO}{OTHER}")
+    assert "nothing to do" not in workspace.run("--ledger", "outputs/ledger.db")
+    assert "no room" in workspace.invoke("verify", code=1)  # asked for in the first manifest
+    (folder_of(workspace) / "hero.poster.jpg").unlink()
+
+    workspace.put(f"{HEAD}jobs:\n{HERO}{OTHER}")
+    service = ("--emulator-url", workspace.url) if words == ("run",) else ()
+    told = workspace.invoke(*words, workspace.file, *service)
+
+    assert "made" not in told.replace("0 renditions made", "")
+    assert rows(workspace) == {"other.poster.jpg": None}
+    assert "everything fits" in workspace.invoke("verify")
+    assert len(workspace.charges()) == 2
+
+
+def test_what_failed_under_another_ending_is_forgotten(workspace: Workspace) -> None:
+    put(workspace, HERO, renditions={"raw": BROKEN})
+    workspace.run(code=1)
+    put(workspace, HERO, renditions={"raw": {**COPY, "ext": ".dat"}})
+
+    assert "renditions: 1 made" in workspace.run()
+
+    assert rows(workspace) == {"hero.raw.dat": None}
+    assert "everything fits" in workspace.invoke("verify")
+
+
 @pytest.mark.acceptance
 def test_only_takes_the_renditions_of_these_jobs(workspace: Workspace) -> None:
     put(workspace, renditions={})

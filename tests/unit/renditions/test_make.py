@@ -171,6 +171,39 @@ def test_a_strip_has_rows(clip: Path, tmp_path: Path) -> None:
     assert (0, 0, 0) not in corners
 
 
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        (
+            {"format": "jpg", "frames": 100, "height": 500},  # 889 wide
+            "it would be 88,900 x 500 pixels: jpg holds at most 65,500 pixels a side",
+        ),
+        (
+            {"format": "png", "frames": 16, "columns": 3, "width": 16384},
+            "it would be 49,152 x 55,296 pixels: a strip has at most 100,000,000 pixels in all",
+        ),
+        ({"format": "webp", "loop": True, "height": 9999}, "17,776 x 9,999 pixels: webp holds at"),
+        ({"format": "webp", "height": 9999}, "17,776 x 9,999 pixels: webp holds at most"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused_before_it_takes_memory(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], why: str
+) -> None:
+    new = Image.new
+
+    def small(mode: str, size: tuple[int, int], *more: Any) -> Image.Image:
+        assert size == (160, 90), "memory is taken for more than a frame"
+        return new(mode, size, *more)
+
+    monkeypatch.setattr(Image, "new", small)
+    monkeypatch.setattr(Image.Image, "resize", None)
+
+    with pytest.raises(RenditionError, match=why):
+        made(clip, tmp_path, **keys)
+
+    assert names(tmp_path) == set()
+
+
 def test_what_is_no_media_is_a_message(tmp_path: Path) -> None:
     for name, keys in (("a.png", {"format": "jpg"}), ("a.mp4", {"format": "mp4"})):
         source = tmp_path / name

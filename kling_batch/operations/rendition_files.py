@@ -8,7 +8,8 @@ the ledger, and must not decide what is made.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -51,6 +52,8 @@ class _Source:
     waiting: int = 0
     #: Its copy, once that is complete.
     copy: Path | None = None
+    #: Recipes whose commands run on the file itself, each with those that ran beside it.
+    running: dict[str, set[str]] = field(default_factory=dict)
     #: One fetches, and one writes the sidecar, at a time.
     lock: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -179,15 +182,45 @@ class RenditionFiles:
         digest = task.wanted.source_sha256
         return not await self._worker.run(has_content, *reading, digest)
 
-    def blamed(self, task: Task, made: Made | Failed, *, spoiled: bool) -> str:
-        """That a command has changed what it must only read, and what to type."""
+    @contextmanager
+    def beside(self, task: Task) -> Iterator[set[str]]:
+        """Recipes whose commands run on the same file meanwhile: one of them may have changed it.
+
+        Empty where only a copy is read, or no command is run.
+        """
+        name, others = task.wanted.name, set[str]()
+        if task.recipe.kind is not Kind.COMMAND or isinstance(
+            self._at(task.wanted.source_path), ObjectAddress
+        ):
+            yield others
+            return
+        running = self._sources[task.wanted.source_path].running
+        others.update(running)
+        for found in running.values():
+            found.add(name)
+        running[name] = others
+        try:
+            yield others
+        finally:
+            del running[name]
+
+    def blamed(
+        self, task: Task, made: Made | Failed, *, spoiled: bool, others: Collection[str]
+    ) -> str:
+        """That a command has changed what it must only read, and what to type.
+
+        `others`: recipes of which one may have done it as well.
+        """
         said = blame(task.recipe.settings, made)
         if isinstance(self._at(task.wanted.source_path), ObjectAddress):
             return f"{said}, a copy of the saved file, which is as it was"
         if not spoiled:
             return f"{said}, if not its content"
         self.damaged.add(task.wanted.source_path)
-        return f"{said}, the saved file itself; `{self._repair}` fetches it again"
+        file = "the saved file itself"
+        if others:
+            file += f", or {' or '.join(sorted(others))} did, which ran beside it"
+        return f"{said}, {file}; `{self._repair}` fetches it again"
 
     async def discard(self, task: Task) -> None:
         """Remove what was made of a source that was spoiled meanwhile."""

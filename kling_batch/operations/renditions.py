@@ -282,9 +282,10 @@ class Renditions:
             return Failed(reason)
         begun = task.known is not None and task.known.sha256 is None
         reading, target = await self._files.source(task), self._files.target(task)
-        made = await pool.make(reading.path, json.loads(task.recipe.text), target, begun=begun)
-        # Looked at whatever became of it: what a command has started may have changed the file.
-        spoiled = await self._files.spoiled(task, reading)
+        with self._files.beside(task) as others:
+            made = await pool.make(reading.path, json.loads(task.recipe.text), target, begun=begun)
+            # Looked at whatever became of it: what a command has started may have changed it.
+            spoiled = await self._files.spoiled(task, reading)
         if not (spoiled or (isinstance(made, Failed) and made.changed_input)):
             return made
         if not isinstance(made, Failed):
@@ -292,9 +293,10 @@ class Renditions:
         if task.recipe.kind is not Kind.COMMAND:
             return Failed(self._files.changed(task.wanted))
         # Else it would spoil every file of the batch.
-        why = f"its command is not run any more: it {CHANGED_INPUT}, which was {reading.path.name}"
-        self._spoiling[task.wanted.recipe_digest] = why
-        return Failed(self._files.blamed(task, made, spoiled=spoiled))
+        it = "it, or one beside it," if others else "it"
+        why = f"{it} {CHANGED_INPUT}, which was {reading.path.name}"
+        self._spoiling[task.wanted.recipe_digest] = f"its command is not run any more: {why}"
+        return Failed(self._files.blamed(task, made, spoiled=spoiled, others=others))
 
     async def _keep(self, task: Task, made: Made) -> None:
         """Note in sidecar and ledger what was made."""

@@ -348,6 +348,29 @@ def test_what_a_command_must_not_do_is_told_and_leaves_nothing(
     assert "everything fits" in workspace.invoke("verify")
 
 
+def test_of_two_commands_at_once_neither_is_accused_alone(workspace: Workspace) -> None:
+    # Each waits until the other runs, so that both run at once.
+    meet = (
+        "import pathlib, shutil, sys, time; i, o, me, you = sys.argv[1:]\n"
+        "pathlib.Path(me).touch()\n"
+        "while not pathlib.Path(you).exists(): time.sleep(0.01)\n"
+    )
+    spoil = "shutil.copy(i, o); open(i, 'ab').write(b'x'); time.sleep(1)"
+    copy = "time.sleep(0.5); shutil.copy(i, o)"
+    recipes = {
+        "aaa": {"command": [*python(meet + spoil), "a", "b"], "ext": ".bin", "timeout": 20},
+        "bbb": {"command": [*python(meet + copy), "b", "a"], "ext": ".bin", "timeout": 20},
+    }
+    put(workspace, HERO, renditions=recipes, limits={"workers": 2})
+
+    told = workspace.run(code=1)
+
+    changed = "changed {input}, the saved file itself"
+    assert f"{changed}, or bbb did, which ran beside it; `kling-batch verify --repair`" in told
+    assert f"{changed}, or aaa did, which ran beside it; `kling-batch verify --repair`" in told
+    assert files(workspace) == {"hero.png"}
+
+
 def test_a_command_that_changes_files_is_not_run_on_all_of_them(workspace: Workspace) -> None:
     command = python("import sys; open(sys.argv[1], 'ab').write(b'x')")
     jobs = [f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(8)]

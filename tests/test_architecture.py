@@ -108,6 +108,7 @@ HOMES: dict[str, set[str]] = {
         "operations.notify",
         "output.drivers",
         "output.worker",
+        "renditions.command",  # reads what a program says beside it: one that waits never ends
         "renditions.worker",
         "workers.rendering",
     },

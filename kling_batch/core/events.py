@@ -113,6 +113,15 @@ class RenditionTotals:
     failed: list[str] = field(default_factory=list)
     #: Not made because the run was stopped.
     left: int = 0
+    #: Saved files that were found to be no longer what was saved.
+    damaged: int = 0
+
+
+#: Ends of a run after which nothing more is made.
+_LEAVING = {
+    *(ExitCode.INTERRUPTED, ExitCode.TERMINATED),
+    *(ExitCode.STILL_RUNNING, ExitCode.LEDGER),
+}
 
 
 @dataclass(slots=True)
@@ -128,6 +137,11 @@ class RunResult:
     restored: set[JobName] = field(default_factory=set)
     stops: list[StopReason] = field(default_factory=list)
     renditions: RenditionTotals = field(default_factory=RenditionTotals)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether nothing may hold up the end, or nothing can be recorded any more."""
+        return not _LEAVING.isdisjoint(self.stopped_by())
 
     def stopped_by(self) -> tuple[ExitCode, ...]:
         """The codes of all stops, each once."""

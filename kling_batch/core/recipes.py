@@ -56,11 +56,17 @@ FORMATS = (*PICTURES, "gif", *CODECS)
 
 #: Sides in pixels at most, and frames of a strip.
 MOST_PIXELS, MOST_FRAMES = 16_384, 100
+#: Pixels of a side that a picture of a format can have, so that programs can read it.
+MOST_SIDE = {"jpg": 65_500, "png": 65_535, "webp": 16_383, "avif": 32_768, "gif": 65_535}
+#: Pixels of a whole strip at most: it is held in memory, with four bytes for each.
+MOST_SHEET = 100_000_000
 #: Seconds that a command may take where `timeout` does not say.
 COMMAND_TIMEOUT = 600.0
 #: Frames a second of a loop where `fps` does not say.
 LOOP_FPS = 12.0
 INPUT, OUTPUT = "{input}", "{output}"
+#: What is told of a command that has changed what it must only read; the ledger keeps it.
+CHANGED_INPUT = f"changed {INPUT}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,32 @@ class Recipe:
         if (wanted := self.settings.get("for")) is not None:
             return bool(media == wanted)
         return media is Media.VIDEO or self.kind in (Kind.STILL, Kind.COMMAND)
+
+
+def has_changed_input(failure: str | None) -> bool:
+    """Whether this was recorded of a command that has changed what it must only read."""
+    return failure is not None and f"{CHANGED_INPUT}, " in failure
+
+
+def too_long(format_: str, side: float) -> str:
+    """Why a picture of this format cannot have such a side, as a clause; empty: it can."""
+    most = MOST_SIDE.get(format_)
+    if most is None or side <= most:
+        return ""
+    return f"{format_} holds at most {most:,} pixels a side"
+
+
+def too_large(width: float, height: float) -> str:
+    """Why a strip cannot have this size, as a clause; empty: it can."""
+    if width * height <= MOST_SHEET:
+        return ""
+    return f"a strip has at most {MOST_SHEET:,} pixels in all"
+
+
+def rows_of(frames: int, columns: int) -> tuple[int, int]:
+    """Columns and rows that a strip has."""
+    columns = min(columns, frames)
+    return columns, -(-frames // columns)
 
 
 def media_of(content_type: str) -> Media | None:

@@ -25,6 +25,9 @@ from kling_batch.core.recipes import (
     Kind,
     Media,
     Recipe,
+    rows_of,
+    too_large,
+    too_long,
 )
 
 _GEOMETRY = ("width", "height", "fit", "crop")
@@ -98,6 +101,56 @@ def _check_together(kind: Kind, settings: dict[str, JSON]) -> None:
         raise _wrong("quality", f"`quality` means nothing for {settings['format']}")
     if "fit" in settings and not {"width", "height"} <= settings.keys():
         raise _wrong("fit", "`fit` needs `width` and `height`")
+    _check_size(kind, settings)
+
+
+def _check_size(kind: Kind, settings: Mapping[str, JSON]) -> None:
+    """Refuse a picture that its format cannot hold, as far as the recipe alone says its size."""
+    columns, rows = 1, 1
+    if kind is Kind.STRIP:
+        columns, rows = rows_of(settings["frames"], settings["columns"])
+    wide, high = _each(settings)
+    wrong = {
+        side: f"{_times(number, word, each)}: {why}"
+        for side, number, word, each in (
+            ("width", columns, "columns", wide),
+            ("height", rows, "rows", high),
+        )
+        if (why := too_long(settings["format"], number * each))
+    }
+    if _fits_into(settings) and len(wrong) < 2:
+        return  # the file decides which of the sides becomes that long
+    for side, message in wrong.items():
+        raise _wrong(side if side in settings else "crop", message)
+    if kind is Kind.STRIP and (why := too_large(wide * columns, high * rows)):
+        size = f"{columns} x {rows} pictures of {wide:,.0f} x {high:,.0f} pixels"
+        raise _wrong("frames", f"{size}: {why}")
+
+
+def _times(number: int, word: str, each: float) -> str:
+    if number == 1:
+        return f"{each:,.0f} pixels"
+    return f"{number} {word} of {each:,.0f} are {number * each:,.0f} pixels"
+
+
+def _fits_into(settings: Mapping[str, JSON]) -> bool:
+    """Whether both sides are only the most that a picture may have."""
+    both = {"width", "height"} <= settings.keys() and "crop" not in settings
+    return both and settings.get("fit", FITS[0]) == FITS[0]
+
+
+def _each(settings: Mapping[str, JSON]) -> tuple[float, float]:
+    """Width and height of one picture, as far as the recipe says them; else 0."""
+    wide, high = settings.get("width", 0), settings.get("height", 0)
+    if (crop := _CROP.fullmatch(settings.get("crop", ""))) is None:
+        return wide, high
+    across, down = (int(part) for part in crop.groups()[:4] if part)
+    if not wide and not high:
+        return (across, down) if "x" in crop[0] else (0, 0)
+    if wide and high and settings.get("fit", FITS[0]) != FITS[0]:
+        return wide, high
+    scale = min(side / of for side, of in ((wide, across), (high, down)) if side)
+    return across * scale, down * scale
 
 
 def _kind(given: Mapping[str, JSON]) -> Kind:

@@ -216,22 +216,10 @@ def _renditions(run: PreparedRun) -> Renditions | None:
 async def _drain(result: RunResult, renditions: Renditions | None, hooks: Hooks | None) -> None:
     """Wait for what saved files have started."""
     if renditions is not None:
-        await renditions.drain(stopped=partial(_asked_to_leave, result))
+        await renditions.drain(stopped=lambda: result.leaving)
         result.renditions = renditions.totals
     if hooks is not None:
         await hooks.drain(stopped=partial(_asked_to_end, result))
-
-
-def _asked_to_leave(result: RunResult) -> bool:
-    """Whether nothing may hold up the end, or nothing can be recorded any more."""
-    return bool(_LEAVING & {*result.stopped_by()})
-
-
-#: Ends of a run after which nothing more is made.
-_LEAVING = {
-    *(ExitCode.INTERRUPTED, ExitCode.TERMINATED),
-    *(ExitCode.STILL_RUNNING, ExitCode.LEDGER),
-}
 
 
 def _asked_to_end(result: RunResult) -> bool:

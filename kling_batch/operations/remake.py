@@ -16,6 +16,7 @@ import anyio
 from kling_batch.core.events import RenditionTotals, RunEvent
 from kling_batch.core.jobs import Batch
 from kling_batch.errors import ExitCode, Place, Problem
+from kling_batch.operations.forgotten import forget_unwanted
 from kling_batch.operations.handled_signals import Signals
 from kling_batch.operations.moving import rendering, require
 from kling_batch.operations.received_signals import code_of, receiver
@@ -81,6 +82,8 @@ def make_renditions(
         )
         known = () if batches else known_tasks(edit.ledger, store, again)
         code = anyio.run(_make, maker, known, partial(rendering, scheduler, store, notify))
+        if code is ExitCode.OK:
+            forget_unwanted(edit.ledger, selected, store)
         if code is ExitCode.OK and (maker.totals.failed or maker.totals.left):
             code = ExitCode.SOME_FAILED
         edit.exit_code = code

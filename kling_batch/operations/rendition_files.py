@@ -8,23 +8,27 @@ the ledger, and must not decide what is made.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import anyio
 
 from kling_batch.core.command_line import Command
 from kling_batch.core.locations import Location, ObjectAddress
+from kling_batch.core.recipes import Kind
 from kling_batch.core.records import RenditionRow
 from kling_batch.operations.rendition_tasks import Task
+from kling_batch.output.files import FileState, has_content, state_of
 from kling_batch.output.renditions import note_rendition, noted_rendition, publish_rendition
 from kling_batch.output.store import OutputStore, fetch, put
 from kling_batch.output.store_errors import StoreError
 from kling_batch.output.worker import FileWorker
 from kling_batch.renditions.make import Made, remove_leftovers
+from kling_batch.renditions.pool import Failed, blame
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,14 +37,23 @@ T = TypeVar("T")
 _PAUSES = (1.0, 4.0)
 
 
+class Reading(NamedTuple):
+    """A file that is read for a rendition, and its state when it was what was saved."""
+
+    path: Path
+    state: FileState | None
+
+
 @dataclass(slots=True)
 class _Source:
     """A file of which renditions are wanted."""
 
     #: Tasks that are not done yet.
     waiting: int = 0
-    #: Where its copy is, once that is complete.
+    #: Its copy, once that is complete.
     copy: Path | None = None
+    #: Recipes whose commands run on the file itself, each with those that ran beside it.
+    running: dict[str, set[str]] = field(default_factory=dict)
     #: One fetches, and one writes the sidecar, at a time.
     lock: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -60,8 +73,10 @@ class RenditionFiles:
         self._worker = worker
         self._repair = repair
         self._sources: dict[str, _Source] = {}
-        #: Sources that have the content that was saved.
-        self._intact: set[str] = set()
+        #: In which state a source had the content that was saved; of an object there is none.
+        self._intact: dict[str, FileState | None] = {}
+        #: Sources that were found to be something else.
+        self.damaged: set[str] = set()
 
     def expect(self, task: Task) -> None:
         """Keep what is fetched for this task until it is `done`."""
@@ -74,7 +89,7 @@ class RenditionFiles:
         if not source.waiting:
             del self._sources[task.wanted.source_path]
             if source.copy is not None:
-                await self._worker.run(_remove, source.copy.parent)
+                await self._worker.run(_remove, self._folder(task))
 
     def clear(self) -> None:
         """Remove what this run, or one that was killed, has left on this machine."""
@@ -112,13 +127,20 @@ class RenditionFiles:
         return None
 
     def _must_be_intact(self, wanted: RenditionRow) -> None:
-        if wanted.source_path in self._intact:
-            return
         source = self._at(wanted.source_path)
+        # Looked at each time: programs of the user run on it meanwhile.
+        state = state_of(source) if isinstance(source, Path) else None
+        if wanted.source_path in self._intact and self._intact[wanted.source_path] == state:
+            return
         if self._store.digest(source) != wanted.source_sha256:
-            hint = f"`{self._repair}` puts it back"
-            raise OSError(f"{source.name} has changed since it was saved; {hint}")
-        self._intact.add(wanted.source_path)
+            raise OSError(self.changed(wanted))
+        self._intact[wanted.source_path] = state
+
+    def changed(self, wanted: RenditionRow) -> str:
+        """That a source is no longer what was saved, and what to type."""
+        self.damaged.add(wanted.source_path)
+        name = self._at(wanted.source_path).name
+        return f"{name} has changed since it was saved; `{self._repair}` puts it back"
 
     # -- making --
 
@@ -138,18 +160,71 @@ class RenditionFiles:
                 return Made(sha256=row.sha256, size=row.size, content_type=content_type)
         return None
 
-    async def source(self, task: Task) -> Path:
-        """What is read: the file, or a copy of the object."""
+    async def source(self, task: Task) -> Reading:
+        """What is read: the file, which `made_before` has compared, or a copy of the object."""
         at = self._at(task.wanted.source_path)
         if isinstance(at, Path):
-            return at
+            return Reading(at, self._intact[task.wanted.source_path])
         source = self._sources[task.wanted.source_path]
         async with source.lock:
             if source.copy is None:
                 copy = self._folder(task) / at.name
                 await self._lasting(self._fetch, at, copy, task.wanted.source_sha256)
                 source.copy = copy
-        return source.copy
+        if task.recipe.kind is Kind.COMMAND:
+            # Of its own: what it may do to it must not be in any other rendition.
+            own = self._folder(task) / task.wanted.name / at.name
+            return Reading(own, await self._worker.run(_copied, source.copy, own))
+        return Reading(source.copy, state_of(source.copy))
+
+    async def spoiled(self, task: Task, reading: Reading) -> bool:
+        """Whether what was read is no longer what was saved. Raises `OSError`."""
+        digest = task.wanted.source_sha256
+        return not await self._worker.run(has_content, *reading, digest)
+
+    @contextmanager
+    def beside(self, task: Task) -> Iterator[set[str]]:
+        """Recipes whose commands run on the same file meanwhile: one of them may have changed it.
+
+        Empty where only a copy is read, or no command is run.
+        """
+        name, others = task.wanted.name, set[str]()
+        if task.recipe.kind is not Kind.COMMAND or isinstance(
+            self._at(task.wanted.source_path), ObjectAddress
+        ):
+            yield others
+            return
+        running = self._sources[task.wanted.source_path].running
+        others.update(running)
+        for found in running.values():
+            found.add(name)
+        running[name] = others
+        try:
+            yield others
+        finally:
+            del running[name]
+
+    def blamed(
+        self, task: Task, made: Made | Failed, *, spoiled: bool, others: Collection[str]
+    ) -> str:
+        """That a command has changed what it must only read, and what to type.
+
+        `others`: recipes of which one may have done it as well.
+        """
+        said = blame(task.recipe.settings, made)
+        if isinstance(self._at(task.wanted.source_path), ObjectAddress):
+            return f"{said}, a copy of the saved file, which is as it was"
+        if not spoiled:
+            return f"{said}, if not its content"
+        self.damaged.add(task.wanted.source_path)
+        file = "the saved file itself"
+        if others:
+            file += f", or {' or '.join(sorted(others))} did, which ran beside it"
+        return f"{said}, {file}; `{self._repair}` fetches it again"
+
+    async def discard(self, task: Task) -> None:
+        """Remove what was made of a source that was spoiled meanwhile."""
+        await self._worker.run(self.target(task).unlink, missing_ok=True)
 
     def _fetch(self, at: ObjectAddress, copy: Path, digest: str) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -190,6 +265,12 @@ class RenditionFiles:
                     raise
             await anyio.sleep(pause)
         return await self._worker.run(work, *args, **kwargs)
+
+
+def _copied(file: Path, copy: Path) -> FileState | None:
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copyfile(file, copy)
+    return state_of(copy)
 
 
 def _remove(folder: Path) -> None:

@@ -17,7 +17,13 @@ from kling_batch.core.locations import ObjectAddress, is_address
 from kling_batch.core.recipes import Recipe, media_of, recipe_of
 from kling_batch.core.records import RenditionRow, SourceFile
 from kling_batch.ledger.reader import Reader
-from kling_batch.ledger.renditions import current_renditions, renditions_of, source_files, source_of
+from kling_batch.ledger.renditions import (
+    current_renditions,
+    has_renditions,
+    renditions_of,
+    source_files,
+    source_of,
+)
 from kling_batch.output.store import OutputStore
 from kling_batch.renditions.ability import left_out
 
@@ -225,12 +231,21 @@ def size_of(path: Path) -> int | None:
 
 def unwanted(reader: Reader, batches: Sequence[Batch]) -> Iterator[RenditionRow]:
     """Renditions of the files of these batches that no recipe asks for any more."""
-    recipes = {batch.name: batch.renditions for batch in batches}
-    names: dict[JobKey, set[str]] = {}
+    if not has_renditions(reader):
+        return
+    jobs: dict[JobKey, list[Job]] = {}
+    endings: dict[JobKey, set[str]] = {}
     for batch in batches:
+        recipes = {name: f".{name}{recipe.ext}" for name, recipe in batch.renditions.items()}
         for job in batch.jobs:
-            wanted = recipes[batch.name] if job.renditions is None else job.renditions
-            names.setdefault(job.key, set()).update(wanted)
-    for key, row in current_renditions(reader, names):
-        if row.name not in names[key]:
+            names = recipes if job.renditions is None else job.renditions
+            wanted = (recipes[name] for name in names if name in recipes)
+            endings.setdefault(job.key, set()).update(wanted)
+            jobs.setdefault(job.key, []).append(job)
+    for key, row in current_renditions(reader, jobs):
+        if row.path.endswith(tuple(endings[key])):
+            continue
+        # The same render may have another name in another manifest, which wants it.
+        source = source_of(reader, row.source_path)
+        if source is not None and any(_is_of(source, job) for job in jobs[key]):
             yield row

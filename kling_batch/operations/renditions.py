@@ -19,17 +19,17 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from kling_batch.core.events import EventKind, Pace, RenditionTotals, RunEvent
 from kling_batch.core.jobs import JSON, Batch, Job
+from kling_batch.core.recipes import CHANGED_INPUT, Kind, has_changed_input
 from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.renditions import (
     begin_rendition,
     end_rendition,
-    forget_renditions,
     same_renditions,
 )
 from kling_batch.operations.rendition_files import RenditionFiles
-from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_of, unwanted
+from kling_batch.operations.rendition_tasks import Sizes, Task, asked_of, names_of
 from kling_batch.output.files import describe_error
 from kling_batch.output.sidecar import rendition_record
 from kling_batch.output.store import OutputStore
@@ -86,6 +86,8 @@ class Renditions:
         self._jobs = {(job.batch, job.label): job for b in self._batches for job in b.jobs}
         self._files = RenditionFiles(store, worker, command_on(ledger.path, "verify", "--repair"))
         self._tried: set[str] = set()
+        #: Why a recipe is not followed any more in this run, by its digest.
+        self._spoiling: dict[str, str] = {}
         self._waiting = 0
         self._pool: WorkerPool | None = None
         #: What is made here and not by workers, with its copies on this disk.
@@ -160,7 +162,7 @@ class Renditions:
             if task.wanted.path in self._tried:
                 continue
             self._tried.add(task.wanted.path)
-            if reason := left_out(task.recipe):
+            if reason := left_out(task.recipe) or _to_be_corrected(task):
                 self._failed(task, reason)
             else:
                 self._files.expect(task)
@@ -176,18 +178,8 @@ class Renditions:
         if not stopped():
             await self.look()  # restored files, and second names
             await self._until_done(stopped)
-            with self._told():
-                await self._forget()
         self.totals.left = self._waiting
-
-    async def _forget(self) -> None:
-        """Remove the rows of what nobody wants any more, and is not there."""
-        paths = [row.path for row in unwanted(self._ledger, self._batches)]
-        sizes = Sizes(self._store)
-        if unread := sizes.unread(paths):
-            await self._worker.run(sizes.read, unread)
-        if gone := [path for path in paths if sizes.of(path) is None]:
-            forget_renditions(self._ledger, gone)
+        self.totals.damaged = len(self._files.damaged)
 
     async def _until_done(self, stopped: Callable[[], bool]) -> None:
         while self._waiting and not stopped():  # noqa: ASYNC110 - a stop is no event here
@@ -239,7 +231,9 @@ class Renditions:
         asked = []
         for task in group:
             before = await self._files.made_before(task, by_workers=True)
-            if before is None and not same_renditions(self._ledger, task.wanted):
+            if task.wanted.recipe_digest in self._spoiling or before is not None:
+                continue
+            if not same_renditions(self._ledger, task.wanted):
                 begin_rendition(self._ledger, task.wanted)
                 asked.append(task)
         if not asked:
@@ -257,6 +251,9 @@ class Renditions:
         if isinstance(offer, dict):
             await self._keep(task, offer)
             return
+        if offer is not None and offer.changed_input:
+            reason = f"{offer.reason}, a copy of the saved file on the worker {offer.worker}"
+            self._spoiling[task.wanted.recipe_digest] = reason
         async with self._here:
             if await self._make_here(pool, task) and offer is not None and self._elsewhere:
                 self._elsewhere.made_here(offer)
@@ -271,15 +268,35 @@ class Renditions:
         same = same_renditions(self._ledger, task.wanted)
         made: Made | Failed | None = await self._files.linked(same, task)
         if made is None:
-            begun = task.known is not None and task.known.sha256 is None
-            source, target = await self._files.source(task), self._files.target(task)
-            made = await pool.make(source, json.loads(task.recipe.text), target, begun=begun)
+            made = await self._from_source(pool, task)
         if isinstance(made, Failed):
             end_rendition(self._ledger, task.wanted.path, failure=made.reason)
             self._failed(task, made.reason)
             return False
         await self._keep(task, made)
         return True
+
+    async def _from_source(self, pool: WorkerPool, task: Task) -> Made | Failed:
+        """What a process makes of a file, which must be afterwards what it was before."""
+        if reason := self._spoiling.get(task.wanted.recipe_digest):
+            return Failed(reason)
+        begun = task.known is not None and task.known.sha256 is None
+        reading, target = await self._files.source(task), self._files.target(task)
+        with self._files.beside(task) as others:
+            made = await pool.make(reading.path, json.loads(task.recipe.text), target, begun=begun)
+            # Looked at whatever became of it: what a command has started may have changed it.
+            spoiled = await self._files.spoiled(task, reading)
+        if not (spoiled or (isinstance(made, Failed) and made.changed_input)):
+            return made
+        if not isinstance(made, Failed):
+            await self._files.discard(task)
+        if task.recipe.kind is not Kind.COMMAND:
+            return Failed(self._files.changed(task.wanted))
+        # Else it would spoil every file of the batch.
+        it = "it, or one beside it," if others else "it"
+        why = f"{it} {CHANGED_INPUT}, which was {reading.path.name}"
+        self._spoiling[task.wanted.recipe_digest] = f"its command is not run any more: {why}"
+        return Failed(self._files.blamed(task, made, spoiled=spoiled, others=others))
 
     async def _keep(self, task: Task, made: Made) -> None:
         """Note in sidecar and ledger what was made."""
@@ -308,6 +325,13 @@ class Renditions:
         self._notify(
             RunEvent(kind=kind, job=task.job, batch=task.batch, message=message, data=named)
         )
+
+
+def _to_be_corrected(task: Task) -> str:
+    """Why the ledger alone is no reason to make it: that would spoil what was fetched again."""
+    if task.batch or task.known is None or not has_changed_input(task.known.failure):
+        return ""
+    return f"its command is not run: it has {CHANGED_INPUT} before; correct the recipe first"
 
 
 def _count(item: Job | Group) -> int:

@@ -21,6 +21,7 @@ from kling_batch.core.urls import without_signatures
 from kling_batch.errors import ExitCode, LedgerError, exit_code_of
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.trial import set_aside
+from kling_batch.operations.forgotten import forget_unwanted
 from kling_batch.operations.handled_signals import Signals, raised
 from kling_batch.operations.nearby import ledgers_nearby, trial_warning
 from kling_batch.operations.plan import PlannedRun, look_at_bills
@@ -106,6 +107,8 @@ class Run(PreparedRun):
         displaced = self.ledger.displaced
         if displaced and ExitCode.LEDGER not in result.stopped_by():
             result.stops.append(StopReason(ExitCode.LEDGER, displaced))
+        if not result.leaving:
+            forget_unwanted(self.ledger, self.selected, store_of(self.settings))
         report = build_report(
             self.ledger,
             self.plan,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from kling_batch.core.command_line import Command
 from kling_batch.core.jobs import keyed
 from kling_batch.core.lifecycle import OPEN, Event, IllegalTransitionError, State, step
+from kling_batch.core.recipes import has_changed_input
 from kling_batch.core.records import AttemptCheck, File, RenditionRow
 from kling_batch.ledger import queries
 from kling_batch.ledger.commands import command_on
@@ -127,7 +128,10 @@ def _renditions(rows: list[RenditionRow], store: OutputStore, make: Command) -> 
         except OSError as error:
             message = f"cannot be read: {error.strerror or error}"
         if message:
-            yield Finding(row.path, f"{message}; `{make}` makes it again", rendition=True)
+            again = f"`{make}` makes it again"
+            if has_changed_input(row.failure):
+                again = "correct the recipe first"
+            yield Finding(row.path, f"{message}; {again}", rendition=True)
 
 
 def _sidecar_difference(file: File, store: OutputStore) -> str:

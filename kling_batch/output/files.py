@@ -12,6 +12,7 @@ from hashlib import file_digest
 from io import BufferedIOBase, FileIO
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
+from typing import NamedTuple
 
 #: Bytes left free on the disk: the ledger must still be able to record what happened.
 SPARE = 64 * 1024**2
@@ -112,6 +113,36 @@ def _is_link(path: str) -> bool:
         return False  # nothing is there
     # Windows has junctions, too.
     return S_ISLNK(status.st_mode) or bool(getattr(status, "st_reparse_tag", 0))
+
+
+class FileState(NamedTuple):
+    """What the system says of a file; another one may be another content, the same is the same."""
+
+    inode: int
+    size: int
+    modified: int
+    #: No program can set it back, as it can the time of the last change of the content.
+    changed: int
+
+
+def state_of(path: Path) -> FileState | None:
+    """The state of a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def has_content(path: Path, state: FileState | None, sha256: str) -> bool:
+    """Whether a file that had this content in this state has it still; read only if in doubt.
+
+    Raises `OSError`.
+    """
+    now = state_of(path)
+    if now is None or state is None:
+        return False
+    return now == state or digest_of(path) == sha256
 
 
 def digest_of(path: Path) -> str:

@@ -8,49 +8,95 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any
 
 from kling_batch.core.programs import without_secrets
-from kling_batch.core.recipes import INPUT, OUTPUT
-from kling_batch.renditions.geometry import RenditionError
+from kling_batch.core.recipes import CHANGED_INPUT, INPUT, OUTPUT
+from kling_batch.renditions.geometry import ChangedInputError, RenditionError
+
+#: Bytes of what a program says that are kept, and that are read at once.
+_TAIL, _CHUNK = 2000, 1 << 16
+#: Seconds that are waited for the last words of a program that has ended.
+_PATIENCE = 1.0
 
 
 def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> None:
     """Run the recipe's program; what it writes to `{output}` is the rendition.
 
     Raises:
+        ChangedInputError: it has changed what it must only read, whatever else it did.
         RenditionError: it cannot be started, fails, takes too long or writes nothing.
     """
     words = [_filled(word, source, temporary) for word in recipe["command"]]
-    program, limit = words[0], recipe["timeout"]
     before = _state(source)
-    with tempfile.TemporaryFile() as told:
-        try:
-            ended = subprocess.run(  # noqa: S603 - the user's own words, and no shell reads them
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=told,
-                stderr=told,
-                timeout=limit,
-                env=without_secrets(os.environ),
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise RenditionError(f"{program} took more than {limit:g} s and was ended") from None
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise RenditionError(f"{program} cannot be started: {why}") from error
-        if ended.returncode:
-            how = f"exit {ended.returncode}" if ended.returncode > 0 else "ended by a signal"
-            raise RenditionError(f"{program} failed ({how}){_last_line(told)}")
+    try:
+        _run(words, recipe["timeout"])
+    except RenditionError as error:
+        _check_unchanged(source, before, f"{error}; it")
+        raise
+    _check_unchanged(source, before, words[0])
+    _check_written(words[0], temporary)
+
+
+def _run(words: Sequence[str], limit: float) -> None:
+    """Run a program to its end. Raises `RenditionError`."""
+    program = words[0]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the user's own words, and no shell reads them
+            words,
+            bufsize=0,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=without_secrets(os.environ),
+        )
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise RenditionError(f"{program} cannot be started: {why}") from error
+    assert process.stdout is not None
+    said = _Tail(process.stdout)
+    try:
+        code = process.wait(limit)
+    except subprocess.TimeoutExpired:
+        raise RenditionError(f"{program} took more than {limit:g} s and was ended") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+    if code:
+        how = f"exit {code}" if code > 0 else "ended by a signal"
+        raise RenditionError(f"{program} failed ({how}){said.last_line()}")
+
+
+class _Tail:
+    """The end of what a program says; the rest is read and dropped, so that it never waits."""
+
+    def __init__(self, said: IO[bytes]) -> None:
+        """Read until nobody holds the other end; not waited for, as a child may hold it."""
+        self._kept = b""
+        self._reader = Thread(target=self._read, args=(said,), daemon=True)
+        self._reader.start()
+
+    def _read(self, said: IO[bytes]) -> None:
+        with said:
+            while chunk := said.read(_CHUNK):
+                self._kept = (self._kept + chunk)[-_TAIL:]
+
+    def last_line(self) -> str:
+        """What the program, which has ended, said last."""
+        self._reader.join(_PATIENCE)
+        lines = self._kept.decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f": {last[:200]}" if last else ""
+
+
+def _check_unchanged(source: Path, before: tuple[int, int] | None, who: str) -> None:
+    """What was paid for: nobody may take it for the original any more."""
     if _state(source) != before:
-        # What was paid for: nobody may take it for the original any more.
-        repair = "`kling-batch verify --repair` fetches it again"
-        raise RenditionError(f"{program} changed {INPUT}, the saved file itself; {repair}")
-    _check_written(program, temporary)
+        raise ChangedInputError(f"{who} {CHANGED_INPUT}")
 
 
 def _check_written(program: str, temporary: Path) -> None:
@@ -77,12 +123,3 @@ def _filled(word: str, source: Path, temporary: Path) -> str:
     """A word with its placeholders replaced, in one pass: a path may hold the other's text."""
     parts = word.split(INPUT)
     return str(source).join(part.replace(OUTPUT, str(temporary)) for part in parts)
-
-
-def _last_line(told: IO[bytes]) -> str:
-    """What the program said last."""
-    told.seek(0, os.SEEK_END)
-    told.seek(max(0, told.tell() - 2000))
-    lines = told.read().decode(errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f": {last[:200]}" if last else ""

@@ -23,6 +23,8 @@ class Unmade:
 
     worker: str = ""
     reason: str = ""
+    #: Its command has changed the worker's copy: it must not run on the file itself.
+    changed_input: bool = False
 
 
 class Elsewhere(Protocol):

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from kling_batch.core.recipes import too_long
+
 
 class RenditionError(Exception):
     """A rendition cannot be made; the message is a sentence for people."""
+
+
+class ChangedInputError(RenditionError):
+    """A command has changed what it must only read, whatever else became of it."""
 
 
 class Area(NamedTuple):
@@ -31,7 +37,8 @@ def geometry(settings: Mapping[str, Any], width: int, height: int, *, even: bool
     """The geometry of a recipe for a picture of this size; `even`: as video codecs need it.
 
     Raises:
-        RenditionError: the area that the recipe cuts out is not inside the picture.
+        RenditionError: the area that the recipe cuts out is not inside the picture, or the format
+            cannot hold what comes of it.
     """
     area = _cropped(settings.get("crop"), width, height)
     wide, high = settings.get("width"), settings.get("height")
@@ -45,7 +52,15 @@ def geometry(settings: Mapping[str, Any], width: int, height: int, *, even: bool
     elif high and not wide:
         wide = area.width * high / area.height
     step = 2 if even else 1
-    return Geometry(area, _side(wide or area.width, step), _side(high or area.height, step))
+    found = Geometry(area, _side(wide or area.width, step), _side(high or area.height, step))
+    must_fit(settings, found.width, found.height)
+    return found
+
+
+def must_fit(settings: Mapping[str, Any], width: int, height: int) -> None:
+    """Refuse a picture that its format cannot hold before it is made. Raises `RenditionError`."""
+    if why := too_long(settings.get("format", ""), max(width, height)):
+        raise RenditionError(f"it would be {width:,} x {height:,} pixels: {why}")
 
 
 def _side(pixels: float, step: int) -> int:

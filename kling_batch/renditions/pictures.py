@@ -11,8 +11,9 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
+from kling_batch.core.recipes import rows_of, too_large
 from kling_batch.renditions.frames import frame_at, frames_of, is_video
-from kling_batch.renditions.geometry import RenditionError, geometry
+from kling_batch.renditions.geometry import Geometry, RenditionError, geometry, must_fit
 
 #: Quality where a recipe does not say.
 _QUALITY = {"jpg": 85, "webp": 80, "avif": 65}
@@ -59,10 +60,11 @@ def _shaped(picture: Image.Image, recipe: Mapping[str, Any]) -> Image.Image:
 
 def _strip(source: Path, recipe: Mapping[str, Any]) -> Image.Image:
     """Frames of a video, evenly spaced, in rows of so many columns."""
-    columns = min(recipe["columns"], recipe["frames"])
-    rows = -(-recipe["frames"] // columns)
+    columns, rows = rows_of(recipe["frames"], recipe["columns"])
     sheet: Image.Image | None = None
     for number, frame in enumerate(frames_of(source, recipe["frames"])):
+        if sheet is None:
+            _check_sheet(recipe, geometry(recipe, *frame.size, even=False), columns, rows)
         picture = _shaped(frame, recipe)
         if sheet is None:
             sheet = Image.new("RGB", (picture.width * columns, picture.height * rows))
@@ -71,6 +73,14 @@ def _strip(source: Path, recipe: Mapping[str, Any]) -> Image.Image:
     if sheet is None:
         raise RenditionError(f"{source.name} has no frame that can be read")
     return sheet
+
+
+def _check_sheet(recipe: Mapping[str, Any], each: Geometry, columns: int, rows: int) -> None:
+    """Refuse a strip that is too large before memory is taken for it."""
+    width, height = each.width * columns, each.height * rows
+    must_fit(recipe, width, height)
+    if why := too_large(width, height):
+        raise RenditionError(f"it would be {width:,} x {height:,} pixels: {why}")
 
 
 def _save(picture: Image.Image, recipe: Mapping[str, Any], temporary: Path) -> None:

@@ -22,6 +22,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from kling_batch.core.programs import without_secrets
+from kling_batch.core.recipes import CHANGED_INPUT
 from kling_batch.renditions.make import Made, remove_leftovers
 
 #: Bytes of one answer at most.
@@ -33,6 +34,15 @@ class Failed:
     """A rendition that was not made, and why."""
 
     reason: str
+    #: By a command that has changed what it must only read; the reason ends with that.
+    changed_input: bool = False
+
+
+def blame(recipe: Mapping[str, Any], made: Made | Failed) -> str:
+    """That the command of a recipe has changed what it must only read, with what else it did."""
+    if not isinstance(made, Failed):
+        return f"{recipe['command'][0]} {CHANGED_INPUT}"
+    return made.reason if made.changed_input else f"{made.reason}; it {CHANGED_INPUT}"
 
 
 def processors() -> int:
@@ -91,7 +101,9 @@ class WorkerPool:
                 await self._end(worker)  # with what the program has started and left behind
             else:
                 self._idle.append(worker)
-        return answer["made"] if "made" in answer else Failed(answer["failed"])
+        if "made" in answer:
+            return answer["made"]  # type: ignore[no-any-return]
+        return Failed(answer["failed"], answer.get("changed_input", False))
 
     async def _start(self) -> _Worker:
         process = await anyio.open_process(

@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from kling_batch.renditions.geometry import RenditionError
+from kling_batch.renditions.geometry import ChangedInputError, RenditionError
 from kling_batch.renditions.make import make_rendition, remove_leftovers
 
 #: Seconds between looks at the parent process.
@@ -43,7 +43,7 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
             remove_leftovers(target)
         made = make_rendition(Path(task["source"]), task["recipe"], target, threads=task["threads"])
     except RenditionError as error:
-        return {"failed": str(error)}
+        return {"failed": str(error), "changed_input": isinstance(error, ChangedInputError)}
     except Exception as error:  # noqa: BLE001 - codecs raise anything over a strange file
         return {"failed": f"{type(error).__name__}: {error}"}
     return {"made": made}

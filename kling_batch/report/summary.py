@@ -194,7 +194,10 @@ def _renditions(report: RunReport) -> Iterator[StyledLine]:
     yield StyledLine(f"         {told}; they cost nothing", hang=9)
     if totals.failed:
         yield StyledLine()
-        yield StyledLine("Renditions that are not made (their files are safe):", Tone.BAD)
+        files = "their files are safe"
+        if totals.damaged:
+            files = f"{count(totals.damaged, 'saved file')} not as saved any more"
+        yield StyledLine(f"Renditions that are not made ({files}):", Tone.BAD)
         for sentence in totals.failed[:NAMED]:
             yield StyledLine(f"  {clean(sentence)}", hang=4)
         if len(totals.failed) > NAMED:

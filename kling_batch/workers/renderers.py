@@ -166,7 +166,8 @@ class Renderers:
                 self.trust.say(f"{there}; such renditions are made elsewhere")
                 return Unmade()
             case _:
-                return Unmade(worker, str(answer.get("failed", "no answer")))
+                reason = str(answer.get("failed", "no answer"))
+                return Unmade(worker, reason, answer.get("changed_input") is True)
 
     async def _named(
         self, worker: str, order: RenditionOrder, made: Made, answer: Answer

@@ -21,12 +21,19 @@ import anyio
 from anyio import to_thread
 
 from kling_batch.core.locations import ObjectAddress, is_address
-from kling_batch.core.recipes import recipe_of
-from kling_batch.output.files import describe_error, digest_of, sync_file
+from kling_batch.core.recipes import Kind, Recipe, recipe_of
+from kling_batch.output.files import (
+    FileState,
+    describe_error,
+    digest_of,
+    has_content,
+    state_of,
+    sync_file,
+)
 from kling_batch.output.store import fetch, put
 from kling_batch.renditions.ability import lack_of
-from kling_batch.renditions.make import temporary_of
-from kling_batch.renditions.pool import Failed, WorkerPool, usual_workers, worker_pool
+from kling_batch.renditions.make import Made, temporary_of
+from kling_batch.renditions.pool import Failed, WorkerPool, blame, usual_workers, worker_pool
 from kling_batch.workers.tasks import Answer, Stop, bounded, refusal_of, remove_old
 
 #: Renditions that this worker makes at once, whoever wants them.
@@ -83,16 +90,12 @@ async def _render(order: RenderOrder, spool: Path) -> Answer:
             return {"absent": str(Path(at).parent)}
     with _own_folder(spool) as folder:
         source = folder / order.source.rpartition("/")[2]
-        try:
-            digest = await to_thread.run_sync(_copy, order.source, source)
-        except OSError as error:
-            return {"error": describe_error(error)}
-        if digest != order.sha256:
-            return {"error": f"{source.name} is not what was saved"}
+        if error := await to_thread.run_sync(_copy, order, source):
+            return {"error": error}
         await _place()
         try:
             async with worker_pool(1, _THREADS) as pool:
-                made = [await _make(pool, source, each, folder) for each in order.wanted]
+                made = [await _make(pool, order, each, source) for each in order.wanted]
         finally:
             _PLACES.release()
     return {"rendered": made, "places": PLACES}
@@ -117,16 +120,31 @@ async def _place() -> None:
         await anyio.sleep(_LOOK)
 
 
-def _copy(source: str, copy: Path) -> str:
-    """Copy a saved file to this machine; its digest."""
-    if is_address(source):
-        fetch(ObjectAddress(source), copy)
-    else:
-        shutil.copyfile(source, copy)
-    return digest_of(copy)
+def _copy(order: RenderOrder, copy: Path) -> str:
+    """Copy a saved file to this machine; why that is not possible, or empty."""
+    try:
+        if is_address(order.source):
+            fetch(ObjectAddress(order.source), copy)
+        else:
+            shutil.copyfile(order.source, copy)
+        intact = digest_of(copy) == order.sha256
+    except OSError as error:
+        return describe_error(error)
+    return "" if intact else f"{copy.name} is not what was saved"
 
 
-async def _make(pool: WorkerPool, source: Path, wanted: Wanted, folder: Path) -> Answer:
+def _intact(copy: Path, state: FileState | None, sha256: str) -> bool:
+    """Whether a copy is what was saved; one that a program has changed is removed."""
+    try:
+        if has_content(copy, state, sha256):
+            return True
+        copy.unlink(missing_ok=True)
+    except OSError:  # no file any more, but a folder
+        shutil.rmtree(copy, ignore_errors=True)
+    return False
+
+
+async def _make(pool: WorkerPool, order: RenderOrder, wanted: Wanted, source: Path) -> Answer:
     """What became of one rendition: `made`, `lacks` or `failed`."""
     recipe = recipe_of(wanted.recipe)
     try:
@@ -135,12 +153,15 @@ async def _make(pool: WorkerPool, source: Path, wanted: Wanted, folder: Path) ->
         lack = f"there is no {error.name} here"
     if lack:
         return {"lacks": lack}
+    if not source.exists() and (why := await to_thread.run_sync(_copy, order, source)):
+        return {"failed": why}
     plain = {"kind": recipe.kind.value, "ext": recipe.ext, **recipe.settings}
-    local = folder / wanted.target.rpartition("/")[2]
+    local, state = source.with_name(wanted.target.rpartition("/")[2]), state_of(source)
     made = await pool.make(source, plain, local)
-    if isinstance(made, Failed):
-        return {"failed": made.reason}
     try:
+        intact = await to_thread.run_sync(_intact, source, state, order.sha256)
+        if isinstance(made, Failed) or not intact:
+            return _failed(recipe, made, intact=intact)
         return {
             "made": made,
             **await to_thread.run_sync(_deliver, local, wanted.target, made["sha256"]),
@@ -149,6 +170,15 @@ async def _make(pool: WorkerPool, source: Path, wanted: Wanted, folder: Path) ->
         return {"failed": describe_error(error)}
     finally:
         local.unlink(missing_ok=True)
+
+
+def _failed(recipe: Recipe, made: Made | Failed, *, intact: bool) -> Answer:
+    """Why a rendition is not made, or what was made does not count."""
+    if isinstance(made, Failed) and intact and not made.changed_input:
+        return {"failed": made.reason}
+    if recipe.kind is Kind.COMMAND:
+        return {"failed": blame(recipe.settings, made), "changed_input": True}
+    return {"failed": "the file was changed while it was read"}
 
 
 def _deliver(local: Path, target: str, digest: str) -> Answer:

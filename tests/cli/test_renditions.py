@@ -17,6 +17,7 @@ from support.process import environment
 
 from kling_batch.ledger.reader import Reader
 from kling_batch.ledger.renditions import current_renditions
+from kling_batch.output.files import digest_of
 
 POSTER = {"poster": {"format": "jpg", "width": 64}}
 HEAD = "name: trial\ndefaults: {mode: text-to-image}\n"
@@ -234,6 +235,38 @@ def test_a_recipe_that_is_given_up_leaves_its_files_alone(workspace: Workspace) 
     assert "hero.poster.jpg" not in files(workspace)
 
 
+@pytest.mark.parametrize("words", [("run",), ("renditions",)])
+def test_what_failed_and_is_not_asked_for_any_more_is_forgotten(
+    workspace: Workspace, words: tuple[str, ...]
+) -> None:
+    put(workspace, renditions={"raw": BROKEN, **POSTER})
+    workspace.run(code=1)
+    workspace.put(f"{HEAD.replace('trial', 'elsewhere')}jobs:\n{HERO}{OTHER}")
+    assert "nothing to do" not in workspace.run("--ledger", "outputs/ledger.db")
+    assert "no room" in workspace.invoke("verify", code=1)  # asked for in the first manifest
+    (folder_of(workspace) / "hero.poster.jpg").unlink()
+
+    workspace.put(f"{HEAD}jobs:\n{HERO}{OTHER}")
+    service = ("--emulator-url", workspace.url) if words == ("run",) else ()
+    told = workspace.invoke(*words, workspace.file, *service)
+
+    assert "made" not in told.replace("0 renditions made", "")
+    assert rows(workspace) == {"other.poster.jpg": None}
+    assert "everything fits" in workspace.invoke("verify")
+    assert len(workspace.charges()) == 2
+
+
+def test_what_failed_under_another_ending_is_forgotten(workspace: Workspace) -> None:
+    put(workspace, HERO, renditions={"raw": BROKEN})
+    workspace.run(code=1)
+    put(workspace, HERO, renditions={"raw": {**COPY, "ext": ".dat"}})
+
+    assert "renditions: 1 made" in workspace.run()
+
+    assert rows(workspace) == {"hero.raw.dat": None}
+    assert "everything fits" in workspace.invoke("verify")
+
+
 @pytest.mark.acceptance
 def test_only_takes_the_renditions_of_these_jobs(workspace: Workspace) -> None:
     put(workspace, renditions={})
@@ -278,7 +311,12 @@ def test_what_cannot_be_made_is_reported_before_anything_is_paid(workspace: Work
         ("open(i, 'ab').write(b'x'); open(o, 'w').write('x')", "changed {input}, the saved file"),
         (
             "os.rename(i, o)",
-            "changed {input}, the saved file itself; `kling-batch verify --re",
+            "changed {input}, the saved file itself; `kling-batch verify --repair` fetches it ag",
+        ),
+        ("os.unlink(i); sys.exit('no room')", "no room; it changed {input}, the saved file"),
+        (
+            "open(i, 'ab').write(b'x'); os.kill(os.getppid(), 9)",
+            "perhaps for want of memory; it changed {input}, the saved file itself",
         ),
     ],
 )
@@ -289,11 +327,88 @@ def test_what_a_command_must_not_do_is_told_and_leaves_nothing(
     put(workspace, HERO, renditions={"raw": {"command": command, "ext": ".bin"}})
     repair = ("verify", "--repair", "--emulator-url", workspace.url)
 
-    assert said in workspace.run(code=1)
+    told = workspace.run(code=1)
+    assert said in told
+    changed = "changed {input}" in said
+    assert ("(1 saved file not as saved any more)" in told) == changed
+    assert ("(their files are safe)" in told) != changed
 
     assert not [path for path in folder_of(workspace).iterdir() if "raw" in path.name]
-    run_command(*repair, cwd=workspace.folder, env=environment(KLING_BATCH_HOOKS="0"))
-    assert "hero.png: " not in workspace.invoke("verify", code=1)
+    told = workspace.invoke(*repair, code=1)
+    why = "its command is not run: it has changed {input} before; correct the recipe first"
+    assert (f"hero.png, raw: {why}" in told) == changed
+    told = workspace.invoke("verify", code=1)
+    assert "hero.png: " not in told
+    assert ("correct the recipe first" in told) == changed
+    assert ("`kling-batch renditions` makes it again" in told) != changed
+    assert len(workspace.charges()) == 1
+
+    put(workspace, HERO, renditions={"raw": COPY})
+    assert "renditions: 1 made" in workspace.run()
+    assert "everything fits" in workspace.invoke("verify")
+
+
+def test_of_two_commands_at_once_neither_is_accused_alone(workspace: Workspace) -> None:
+    # Each waits until the other runs, so that both run at once.
+    meet = (
+        "import pathlib, shutil, sys, time; i, o, me, you = sys.argv[1:]\n"
+        "pathlib.Path(me).touch()\n"
+        "while not pathlib.Path(you).exists(): time.sleep(0.01)\n"
+    )
+    spoil = "shutil.copy(i, o); open(i, 'ab').write(b'x'); time.sleep(1)"
+    copy = "time.sleep(0.5); shutil.copy(i, o)"
+    recipes = {
+        "aaa": {"command": [*python(meet + spoil), "a", "b"], "ext": ".bin", "timeout": 20},
+        "bbb": {"command": [*python(meet + copy), "b", "a"], "ext": ".bin", "timeout": 20},
+    }
+    put(workspace, HERO, renditions=recipes, limits={"workers": 2})
+
+    told = workspace.run(code=1)
+
+    changed = "changed {input}, the saved file itself"
+    assert f"{changed}, or bbb did, which ran beside it; `kling-batch verify --repair`" in told
+    assert f"{changed}, or aaa did, which ran beside it; `kling-batch verify --repair`" in told
+    assert files(workspace) == {"hero.png"}
+
+
+def test_a_command_that_changes_files_is_not_run_on_all_of_them(workspace: Workspace) -> None:
+    command = python("import sys; open(sys.argv[1], 'ab').write(b'x')")
+    jobs = [f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(8)]
+    put(workspace, *jobs, renditions={})
+    workspace.run()
+    saved = {path: path.read_bytes() for path in folder_of(workspace).glob("*.png")}
+    put(workspace, *jobs, renditions={"raw": {"command": command, "ext": ".bin"}})
+    (workspace.folder / "outputs").rename(workspace.folder / "moved")
+
+    words = ("--workers", "1", "--ledger", "moved/ledger.db")
+    told = workspace.invoke("renditions", workspace.file, *words, code=1)
+
+    repair = "`kling-batch verify --repair --ledger moved/ledger.db` fetches it again"
+    assert f"changed {{input}}, the saved file itself; {repair}" in told
+    assert "its command is not run any more: it changed {input}, which was j" in told
+    (workspace.folder / "moved").rename(workspace.folder / "outputs")
+    assert sum(path.read_bytes() != content for path, content in saved.items()) <= 4
+
+
+KEEPS_TIME = "import os, shutil, sys; i, o = sys.argv[1:]; t = os.stat(i); shutil.copy(i, o); "
+#: Writes what it was asked for, and into the saved file; nothing but the content tells.
+SPOILS = f"{KEEPS_TIME} open(i, 'r+b').write(b'x'); os.utime(i, ns=(t.st_atime_ns, t.st_mtime_ns))"
+
+
+@pytest.mark.parametrize("code", ["open(i, 'r+b').write(b'x')", SPOILS])
+def test_nothing_is_made_of_what_a_command_has_spoiled(workspace: Workspace, code: str) -> None:
+    spoils = python(f"import shutil, sys; i, o = sys.argv[1:]; shutil.copy(i, o); {code}")
+    others = {name: {**COPY, "timeout": n} for n, name in enumerate("bcdef", start=60)}
+    recipes = {"aaa": {"command": spoils, "ext": ".bin"}, **others}
+    put(workspace, HERO, renditions=recipes, limits={"workers": 1})
+
+    said = workspace.run(code=1)
+
+    assert "hero, f: hero.png has changed since it was saved; `kling-batch verify --re" in said
+    saved = json.loads((folder_of(workspace) / "hero.png.json").read_text())["sha256"]
+    made = [folder_of(workspace) / name for name, failure in rows(workspace).items() if not failure]
+    assert {digest_of(path) for path in made} <= {saved}
+    assert files(workspace) == {"hero.png", *(path.name for path in made)}
     assert len(workspace.charges()) == 1
 
 

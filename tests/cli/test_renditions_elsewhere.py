@@ -33,6 +33,7 @@ class Workers:
         self.asked: list[tuple[str, list[str]]] = []
         self.blamed: list[Unmade] = []
         self.makes = True
+        self.unmade = FAILED
 
     async def make(
         self, source: Location, digest: str, orders: Sequence[RenditionOrder]
@@ -49,7 +50,7 @@ class Workers:
                 made = sha256(DATA).hexdigest()
                 found.append(Made(sha256=made, size=len(DATA), content_type="image/jpeg"))
             else:
-                found.append(FAILED)
+                found.append(self.unmade)
         return found
 
     def made_here(self, unmade: Unmade) -> None:
@@ -123,6 +124,26 @@ def test_a_changed_recipe_goes_to_workers_and_a_persons_file_is_kept(
     kept = list(folder(workspace).glob("hero.poster.*.jpg"))
     assert [path.read_bytes() for path in kept] == [b"a file of a person's own"]
     assert (folder(workspace) / "hero.poster.jpg").read_bytes() == DATA
+
+
+def test_a_command_that_spoiled_a_copy_is_not_run_on_the_file(
+    workspace: Workspace, workers: Workers
+) -> None:
+    saved(workspace)
+    spoils = ["sh", "-c", 'echo >> "$0"; touch started', "{input}", "{output}"]
+    recipe = json.dumps({"raw": {"command": spoils, "ext": ".bin"}})
+    workspace.put(f"{MANIFEST}renditions: {recipe}\njobs:\n{HERO}{OTHER}")
+    hero = (folder(workspace) / "hero.png").read_bytes()
+    there = "tcp://10.0.0.1:4000"
+    workers.unmade = Unmade(there, "sh failed; it changed {input}", changed_input=True)
+
+    told = workspace.invoke("renditions", workspace.file, *WORDS, code=1)
+
+    assert f"it changed {{input}}, a copy of the saved file on the worker {there}" in told
+    assert not (workspace.folder / "started").exists()
+    assert (folder(workspace) / "hero.png").read_bytes() == hero
+    assert workers.blamed == []
+    assert "correct the recipe first" in workspace.invoke("verify", code=1)
 
 
 def test_what_is_left_of_an_ended_run_is_removed(workspace: Workspace, workers: Workers) -> None:

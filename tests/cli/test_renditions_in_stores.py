@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from hashlib import sha256
 
@@ -102,6 +103,28 @@ def test_none_is_made_of_an_object_that_has_changed(rendered: Workspace) -> None
     assert "one.png has changed since it was saved" in said
     assert stored()["one.poster.jpg"] == before
     assert len(rendered.charges()) == 2
+
+
+def test_a_command_that_spoils_its_copy_spoils_nothing_else(workspace: Workspace) -> None:
+    code = "import shutil, sys; i, o = sys.argv[1:]; shutil.copy(i, o); "
+    spoils = [sys.executable, "-c", f"{code} open(i, 'r+b').write(b'x')", "{input}", "{output}"]
+    copies = [sys.executable, "-c", code, "{input}", "{output}"]
+    more = [("aaa", spoils), ("bbb", copies), ("ccc", copies)]
+    recipes = "".join(
+        f"  {name}: {{command: {json.dumps(words)}, ext: .bin}}\n" for name, words in more
+    )
+    workspace.put(
+        f"name: trial\noutput: {ROOT}\nlimits: {{workers: 1}}\nrenditions:\n{recipes}"
+        "defaults: {mode: text-to-image}\njobs:\n  - {id: one, prompt: a hill}\n"
+    )
+
+    assert "one, aaa: " in workspace.run(code=1)
+
+    found = stored()
+    assert {*found} == {"one.png", "one.bbb.bin", "one.ccc.bin"}
+    assert len({*found.values()}) == 1
+    assert list((workspace.folder / "outputs/ledger.db.spool").iterdir()) == []
+    assert len(workspace.charges()) == 1
 
 
 def test_a_lost_ledger_makes_none_again(rendered: Workspace) -> None:

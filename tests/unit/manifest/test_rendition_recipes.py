@@ -73,6 +73,34 @@ def test_the_digest_of_a_recipe_stays() -> None:
         ({"format": "jpg", "crop": "0:9"}, ("crop",), "no ratio"),
         ({"format": "jpg", "fit": "cover", "width": 9}, ("fit",), "needs `width` and `height`"),
         ({"format": "png", "quality": 9}, ("quality",), "means nothing for png"),
+        (
+            {"format": "jpg", "frames": 100, "width": 1000},
+            ("width",),
+            "`width`: 100 columns of 1,000 are 100,000 pixels: jpg holds at most 65,500 pixels a",
+        ),
+        ({"format": "webp", "frames": 60, "width": 300}, ("width",), "holds at most 16,383"),
+        ({"format": "webp", "width": 16384}, ("width",), "16,384 pixels: webp holds"),
+        ({"format": "webp", "loop": True, "height": 16384}, ("height",), "webp holds"),
+        ({"format": "png", "frames": 16, "width": 16384}, ("width",), "262,144 pixels: png holds"),
+        ({"format": "avif", "frames": 99, "columns": 1, "height": 999}, ("height",), "99 rows of"),
+        ({"format": "jpg", "frames": 99, "crop": "1080x400"}, ("crop",), "99 columns of 1,080"),
+        ({"format": "jpg", "frames": 9, "crop": "9:1", "height": 999}, ("crop",), "jpg holds"),
+        (
+            {"format": "png", "frames": 16, "columns": 4, "width": 4000, "crop": "1:1"},
+            ("frames",),
+            "4 x 4 pictures of 4,000 x 4,000 pixels: a strip has at most 100,000,000 pixels in",
+        ),
+        (
+            {"format": "png", "frames": 16, "columns": 4, "width": 4096, "height": 4096}
+            | {"fit": "cover"},
+            ("frames",),
+            "a strip has at most",
+        ),
+        (
+            {"format": "webp", "frames": 99, "columns": 9, "width": 9999, "height": 9999},
+            ("width",),
+            "9 columns of 9,999",
+        ),
         ({**COMMAND, "command": "ffmpeg"}, ("command",), "a list of words"),
         ({**COMMAND, "command": ["x", "{input}"]}, ("command",), "must name {output}"),
         ({**COMMAND, "command": ["{input}", "{output}"]}, ("command",), "must name {input}"),
@@ -90,6 +118,22 @@ def test_what_is_wrong_is_reported_with_its_place(
 
     assert words in str(caught.value)
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"format": "jpg", "frames": 100, "columns": 10, "width": 1000},
+        {"format": "jpg", "frames": 65, "height": 1000},
+        {"format": "jpg", "frames": 40, "width": 2000, "height": 100},  # 178 wide of 16:9
+        {"format": "jpg", "frames": 8, "columns": 99, "width": 8000},
+        {"format": "webp", "width": 16383},
+        {"format": "mp4", "width": 16384},
+        {"format": "png", "crop": "16:9"},
+    ],
+)
+def test_what_can_be_held_or_depends_on_the_file_is_no_mistake(keys: dict[str, Any]) -> None:
+    assert read_recipe(keys).settings["format"] == keys["format"]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a.b", "-x", "x" * 41, 5])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kling_batch.core.recipes import Recipe
 from kling_batch.emulator.media import Clip, Picture, make
 from kling_batch.manifest.recipes import read_recipe
 from kling_batch.output.files import digest_of
-from kling_batch.renditions.geometry import RenditionError
+from kling_batch.renditions.geometry import ChangedInputError, RenditionError
 from kling_batch.renditions.make import make_rendition, remove_leftovers
 
 
@@ -170,6 +171,39 @@ def test_a_strip_has_rows(clip: Path, tmp_path: Path) -> None:
     assert (0, 0, 0) not in corners
 
 
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        (
+            {"format": "jpg", "frames": 100, "height": 500},  # 889 wide
+            "it would be 88,900 x 500 pixels: jpg holds at most 65,500 pixels a side",
+        ),
+        (
+            {"format": "png", "frames": 16, "columns": 3, "width": 16384},
+            "it would be 49,152 x 55,296 pixels: a strip has at most 100,000,000 pixels in all",
+        ),
+        ({"format": "webp", "loop": True, "height": 9999}, "17,776 x 9,999 pixels: webp holds at"),
+        ({"format": "webp", "height": 9999}, "17,776 x 9,999 pixels: webp holds at most"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused_before_it_takes_memory(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], why: str
+) -> None:
+    new = Image.new
+
+    def small(mode: str, size: tuple[int, int], *more: Any) -> Image.Image:
+        assert size == (160, 90), "memory is taken for more than a frame"
+        return new(mode, size, *more)
+
+    monkeypatch.setattr(Image, "new", small)
+    monkeypatch.setattr(Image.Image, "resize", None)
+
+    with pytest.raises(RenditionError, match=why):
+        made(clip, tmp_path, **keys)
+
+    assert names(tmp_path) == set()
+
+
 def test_what_is_no_media_is_a_message(tmp_path: Path) -> None:
     for name, keys in (("a.png", {"format": "jpg"}), ("a.mp4", {"format": "mp4"})):
         source = tmp_path / name
@@ -210,6 +244,7 @@ def python(code: str, **keys: Any) -> dict[str, Any]:
 
 
 COPY = "import sys, shutil; shutil.copy(*sys.argv[1:])"
+SPOILS = "import sys, time; open(sys.argv[1], 'ab').write(b'x'); "
 
 
 def test_what_a_command_writes_is_the_rendition(clip: Path, tmp_path: Path) -> None:
@@ -248,3 +283,41 @@ def test_a_command_that_fails_is_a_message(
         made(clip, tmp_path, **keys)
 
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        (python(SPOILS), r"^\S+ changed \{input\}$"),
+        (python(f"{SPOILS} sys.exit('no room')"), r"exit 1\): no room; it changed \{input\}$"),
+        (
+            python(f"{SPOILS} sys.stdout.close(); time.sleep(60)", timeout="500ms"),
+            r"took more than 0.5 s and was ended; it changed \{input\}$",
+        ),
+    ],
+)
+def test_what_a_command_has_changed_is_told_whatever_became_of_it(
+    clip: Path, tmp_path: Path, keys: dict[str, Any], why: str
+) -> None:
+    source = tmp_path / "hero.mp4"
+    source.write_bytes(clip.read_bytes())
+
+    with pytest.raises(ChangedInputError, match=why):
+        make_rendition(source, recipe(**keys), tmp_path / "hero.raw.bin")
+
+    assert names(tmp_path) == {"hero.mp4"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of Unix")
+def test_what_a_command_says_fills_no_disk_and_holds_up_nothing(clip: Path, tmp_path: Path) -> None:
+    # No file of more than 50 kB can be written; a child that stays holds what is written to.
+    code = (
+        "import os, subprocess, sys; from resource import *; setrlimit(RLIMIT_FSIZE, (50000,) * 2);"
+        "subprocess.Popen(['sleep', '4']); [os.write(2, b'x' * 65536) for _ in range(100)];"
+        "os.write(1, b'\\nno room\\n'); sys.exit(3)"
+    )
+
+    began = time.monotonic()
+    with pytest.raises(RenditionError, match=r"failed \(exit 3\): no room$"):
+        made(clip, tmp_path, **python(code))
+    assert time.monotonic() - began < 3.5

@@ -139,3 +139,27 @@ def test_what_takes_too_long_is_given_up_and_leaves_nothing(source: Path, tmp_pa
 
 def test_words_of_commands_are_not_in_what_a_log_shows(source: Path) -> None:
     assert "token" not in repr(order(source, SECRET))
+
+
+@pytest.mark.parametrize("where", ["folder", "store"])
+def test_what_a_program_has_done_to_the_copy_is_not_in_the_next(
+    source: Path, tmp_path: Path, where: str
+) -> None:
+    content = source.read_bytes()
+    keeps_its_time = "cp -p {0} {1}; printf x >> {0}; touch -r {1} {0}"
+    spoil = {"command": ["sh", "-c", keeps_its_time.format("$0", "$1"), "{input}", "{output}"]}
+    gone = {"command": ["mv", "{input}", "{output}"], "ext": ".bin"}
+    with empty_memory():
+        wanted = order(source, {**spoil, "ext": ".bin"}, COPY, gone, COPY)
+        if where == "store":
+            MemoryFileSystem().pipe_file("/assets/still.png", content)
+            wanted = replace(wanted, source="memory://assets/still.png")
+
+        answer = rendering.render(wanted, spool=tmp_path / "spool", stop=never)
+
+    spoiled, first, moved, second = answer["rendered"]
+    assert spoiled == {"failed": "sh changed {input}", "changed_input": True}
+    assert moved == {"failed": "mv changed {input}", "changed_input": True}
+    for copied in (first, second):
+        assert Path(copied["temporary"]).read_bytes() == content
+    assert source.read_bytes() == content

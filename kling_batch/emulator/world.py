@@ -35,7 +35,10 @@ LOCK_TEXT = "User is locked. Reason: {}. Top up your balance at fal.ai/dashboard
 
 
 class World:
-    """One emulated fal account and its platform."""
+    """One emulated fal account and its platform.
+
+    `alone`: no other process may take the state file while this world is open.
+    """
 
     def __init__(
         self,
@@ -43,12 +46,14 @@ class World:
         clock: Callable[[], float] = time.time,
         state: Path | str | None = None,
         faults: FaultPlan | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
         self.settings = settings or Settings()
         self.faults = faults or FaultPlan(seed=self.settings.seed)
         self.lock = threading.RLock()
         self._clock = clock
-        self._store = Store(state)
+        self._store = Store(state, alone=alone)
         self._offset = self._store.fact("clock_offset", 0.0)
         self.files = Files(self.settings, self._store)
         self.books = Books(self._store, self.catch_up)

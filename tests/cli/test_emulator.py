@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import trustme
 from support.cli import run_command
 
 from kling_batch.emulator import World
@@ -26,3 +27,20 @@ def test_a_state_file_belongs_to_one_server(tmp_path: Path) -> None:
     assert "emulator state s2.db cannot be used: another emulator uses it" in told
     with closing(World(state=tmp_path / "s2.db")) as world:
         assert len(world.books.accepted) == 1
+
+
+def test_a_key_without_its_certificate(tmp_path: Path) -> None:
+    assert "--keyfile needs --certfile" in refused(tmp_path, "--keyfile", "k.pem")
+
+
+def test_certificates_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued, other = authority.issue_cert("127.0.0.1"), authority.issue_cert("127.0.0.1")
+    (tmp_path / "text.pem").write_text("a letter to a friend\n")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    other.private_key_pem.write_to_path(tmp_path / "key.pem")
+
+    assert "the certificate text.pem cannot" in refused(tmp_path, "--certfile", "text.pem")
+    assert "none.pem cannot be used: No such" in refused(tmp_path, "--certfile", "none.pem")
+    both = refused(tmp_path, "--certfile", "cert.pem", "--keyfile", "key.pem")
+    assert "cert.pem with key.pem cannot be used: " in both

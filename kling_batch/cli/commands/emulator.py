@@ -52,6 +52,8 @@ def emulator(
     """
     if state is not None:
         operations.must_be_no_ledger("--state", state)
+    if keyfile is not None and certfile is None:
+        raise UsageError("--keyfile needs --certfile")
     try:
         settings = Settings(seed=seed, time_scale=speed, concurrency=slots, profile=profile)  # type: ignore[arg-type]
         plan = load_plan(faults) if faults is not None else None

@@ -31,6 +31,7 @@ from .settings import Settings
 from .store import Store
 from .validation import complaints
 
+_LATEST = 221_845_392_000  # the year 9000: dates of responses end with 9999
 LOCK_TEXT = "User is locked. Reason: {}. Top up your balance at fal.ai/dashboard/billing."
 
 
@@ -73,8 +74,13 @@ class World:
             self.queue.advance(self.now())
 
     def advance(self, seconds: float) -> None:
-        """Move the platform's clock forward."""
+        """Move the platform's clock forward; raises ValueError where that is not possible."""
         with self.lock:
+            # Compared first: NaN is in no order, and a whole number may be too large for a sum.
+            if not 0 <= seconds <= _LATEST or self.now() + seconds > _LATEST:
+                raise ValueError(
+                    "seconds: the clock only moves forward, and not past the year 9000"
+                )
             self._offset += seconds
             self._store.set_fact("clock_offset", self._offset)
             self.catch_up()

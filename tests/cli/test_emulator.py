@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 import trustme
 from support.cli import run_command
 
@@ -44,3 +45,22 @@ def test_certificates_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert "none.pem cannot be used: No such" in refused(tmp_path, "--certfile", "none.pem")
     both = refused(tmp_path, "--certfile", "cert.pem", "--keyfile", "key.pem")
     assert "cert.pem with key.pem cannot be used: " in both
+
+
+@pytest.mark.parametrize("speed", ["nan", "inf", "0", "-1"])
+def test_a_speed_that_no_clock_can_have(tmp_path: Path, speed: str) -> None:
+    assert "time_scale cannot be" in refused(tmp_path, "--speed", speed)
+
+
+@pytest.mark.parametrize(
+    ("plan", "problem"),
+    [
+        ("- {stage: status, what: delay, seconds: .nan}", "fault seconds cannot be nan"),
+        ("- {stage: status, what: html, 7: 8}", "unknown fault field: 7"),
+        ("- {stage: result, what: html, body: {at: 2026-01-01}}", "its body is no JSON"),
+    ],
+)
+def test_a_plan_with_values_that_only_yaml_has(tmp_path: Path, plan: str, problem: str) -> None:
+    (tmp_path / "f.yaml").write_text(plan)
+
+    assert problem in refused(tmp_path, "--faults", "f.yaml")

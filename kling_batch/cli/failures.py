@@ -29,6 +29,7 @@ from kling_batch.errors import (
     Terminated,
     exit_code_of,
 )
+from kling_batch.report.display.stream import CutOffError
 from kling_batch.report.github import from_workspace, problem_annotations
 
 
@@ -57,7 +58,8 @@ def report_error(error: BaseException) -> int:
             code = exit_code_of(error)
             return _explained(code, code.name.lower(), code.name.lower())
         case OSError():
-            return _explained(ExitCode.SOME_FAILED, "system", _system_error(error))
+            code, message = _system_error(error)
+            return _explained(code, "usage" if code is ExitCode.USAGE else "system", message)
         case _:
             raise error
 
@@ -72,7 +74,8 @@ def reasons_of(error: BaseException) -> tuple[ExitCode, tuple[str, ...]]:
         case click.exceptions.Abort():
             return ExitCode.INTERRUPTED, ("interrupted",)
         case OSError():
-            return ExitCode.SOME_FAILED, (_system_error(error),)
+            code, message = _system_error(error)
+            return code, (message,)
         case _:
             code = exit_code_of(error)
             return code, (str(error) or code.name.lower(),)
@@ -101,12 +104,26 @@ def _inner(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-def _system_error(error: OSError) -> str:
-    """Message for an error of the operating system that reaches the command line as it is."""
+def _system_error(error: OSError) -> tuple[ExitCode, str]:
+    """What an error of the operating system means that reaches the command line as it is."""
+    if isinstance(error, CutOffError):
+        more = f"; {error.kept}" if error.kept else ""
+        return ExitCode.SOME_FAILED, f"{error.filename} is cut off: {error.strerror}{more}"
+    if isinstance(error, FileNotFoundError) and error.filename is None and _folder_is_gone():
+        return ExitCode.USAGE, "the working folder is gone; cd to another one and run again"
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     where = " → ".join(names)
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{where}: {reason}" if where else reason
+    return ExitCode.SOME_FAILED, f"{where}: {reason}" if where else reason
+
+
+def _folder_is_gone() -> bool:
+    """Whether the folder in which the command was typed was deleted: no name leads anywhere."""
+    try:
+        os.getcwd()  # noqa: PTH109 - the question itself, which `Path` answers with an error too
+    except OSError:
+        return True
+    return False
 
 
 def _print_problems(error: ManifestError) -> None:

@@ -35,8 +35,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
     _complete_streams()
-    guard(sys.stdout)
-    guard(sys.stderr)
+    guard(sys.stdout, "standard output")
+    guard(sys.stderr, "standard error")
     try:
         code = _invoke()
     except click.exceptions.Exit as leaving:

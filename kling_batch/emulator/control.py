@@ -81,18 +81,25 @@ def _change_settings(world: World, body: Any) -> Answer:
 
 def _advance(world: World, body: Any) -> Answer:
     seconds = body.get("seconds")
-    if not isinstance(seconds, int | float):
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         raise ValueError("seconds must be a number")  # noqa: TRY004 (handled like every other bad value)
     world.advance(seconds)
     return {"now": world.now()}
 
 
 def _complete(world: World, body: Any) -> Answer:
-    return {"completed": world.complete_now(body.get("request_id"))}
+    return {"completed": world.complete_now(_text(body, "request_id"))}
 
 
 def _expire(world: World, body: Any) -> Answer:
-    return {"expired": world.files.expire(world.now(), body.get("path"))}
+    return {"expired": world.files.expire(world.now(), _text(body, "path"))}
+
+
+def _text(body: Any, name: str) -> str | None:
+    value = body.get(name)
+    if not isinstance(value, str | None):
+        raise ValueError(f"{name} must be a string")  # noqa: TRY004 (handled like every other bad value)
+    return value
 
 
 _ROUTES: Mapping[tuple[str, str], Callable[[World, Any], Answer]] = {

@@ -14,14 +14,16 @@ optional `seed:`. Each fault is a mapping with the fields of `Fault`:
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from .checking import refuse_misfits, refuse_unknown
+from .checking import Range, refuse_misfits, refuse_out_of_range, refuse_unknown
 from .errors import MODEL_ERRORS, REQUEST_ERRORS
 
 Stage = Literal[
@@ -55,6 +57,16 @@ What = Literal[
 ]
 _JOB = ("fail", "delay", "hang", "garbage")
 _ERRORS = frozenset({*REQUEST_ERRORS, *MODEL_ERRORS})
+_RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(("nth", "every", "request", "times", "per_request"), (1, None)),
+    "probability": (0, 1),
+    **dict.fromkeys(("status", "http"), (200, 599)),
+    **dict.fromkeys(("seconds", "scale"), (0, None)),
+}
+#: A header that can be sent (RFC 9110): its name, a colon and its value.
+_HEADER = re.compile(
+    r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:(?:[\x21-\x7e\x80-\xff]+(?:[ \t]+[\x21-\x7e\x80-\xff]+)*)?"
+)
 
 
 class ConnectionDropped(Exception):  # noqa: N818 (an event, not an error of the emulator)
@@ -107,6 +119,7 @@ class Fault:
             text = {str(name): str(value) for name, value in self.headers.items()}
             object.__setattr__(self, "headers", text)
         refuse_misfits("fault", self)
+        refuse_out_of_range("fault", self, _RANGES)
         if problem := self._problem():
             raise ValueError(f"fault {self.stage}/{self.what}: {problem}")
 
@@ -134,8 +147,21 @@ class Fault:
             "only a result has units": self.what == "units" and self.stage != "result",
             "needs a scale": self.what == "units" and self.scale is None,
             "needs seconds": self.what == "delay" and self.seconds is None,
+            "a header cannot be sent": not all(
+                _HEADER.fullmatch(f"{name}:{value}") for name, value in self.headers.items()
+            ),
+            "its body is no JSON": not _is_json(self.body),
         }
         return next((text for text, holds in problems.items() if holds), None)
+
+
+def _is_json(value: object) -> bool:
+    """Whether it can be sent and shown; YAML has more kinds of values."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +258,7 @@ def parse_plan(document: object) -> tuple[list[Fault], int | None]:
             raise ValueError(f"unknown key in a fault plan: {', '.join(map(str, unknown))}")
         seed = document.get("seed")
         document = document.get("faults", [])
-    if not isinstance(seed, int | None):
+    if not isinstance(seed, int | None) or isinstance(seed, bool):
         raise ValueError("the seed of a fault plan is a whole number")  # noqa: TRY004
     if not isinstance(document, list) or not all(isinstance(each, Mapping) for each in document):
         raise ValueError("a fault plan is a list of faults, alone or under `faults:`")

@@ -8,7 +8,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from . import media
 from .media import Recipe, Shape
@@ -155,7 +155,9 @@ class Files:
 
     def find(self, url: str, now: float) -> File | None:
         """File at this URL or path, or None if there is none or it has expired."""
-        parts = urlsplit(url)
+        parts = _parts(url)
+        if parts is None:
+            return None
         path = parts.path
         first, _, rest = path.lstrip("/").partition("/")
         if first in HOSTS:  # on a loopback port the path names the host
@@ -167,7 +169,9 @@ class Files:
 
     def is_ours(self, url: str) -> bool:
         """Whether this URL belongs to the CDN, also if there is no such file."""
-        parts = urlsplit(url)
+        parts = _parts(url)
+        if parts is None:
+            return False
         return parts.hostname in HOSTS or parts.path.lstrip("/").partition("/")[0] in HOSTS
 
     def data(self, file: File) -> bytes:
@@ -221,3 +225,11 @@ class Files:
         }
         assert file.data is not None
         self._store.save_upload(file.path, values, file.data)
+
+
+def _parts(url: str) -> SplitResult | None:
+    """Parts of a URL; None for a text that only begins like one, as a prompt may (`//[fox`)."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
+from .checking import read_json
 from .settings import Settings
 from .world import World
 
@@ -40,7 +40,7 @@ class Incoming:
 
     async def json(self) -> Any:
         """Parsed body; raises ValueError if it is not JSON."""
-        return json.loads(await self.http.body() or b"null")
+        return read_json(await self.http.body() or b"null")
 
 
 class Refusal(Exception):  # noqa: N818 (a response, not an error)

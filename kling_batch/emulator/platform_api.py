@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette.responses import JSONResponse, Response
 
 from .catalogue import CATALOGUE
+from .checking import LARGEST
 from .endpoints import Endpoint, is_on
 from .faults import Call, Stage
 from .http import Incoming, is_admin, key_problem, platform_refused
@@ -80,7 +81,7 @@ def _estimate(incoming: Incoming, body: Any) -> dict[str, Any]:
     total = 0.0
     for endpoint_id, wanted in body["endpoints"].items():
         amount = wanted.get(quantity) if isinstance(wanted, Mapping) else None
-        if not isinstance(amount, int | float) or amount <= 0:
+        if not isinstance(amount, int | float) or not 0 < amount <= LARGEST:
             raise _invalid(f"{quantity} of {endpoint_id} must be a positive number")
         endpoint = _endpoint(incoming.world, endpoint_id)
         each = unit_price(endpoint).micro_usd

@@ -13,6 +13,7 @@ import anyio
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from .books import Cancel, Post
+from .checking import LARGEST
 from .endpoints import Endpoint, app_of
 from .faults import Call, Fault, Stage
 from .http import Incoming, Refusal, refused, require_key
@@ -184,7 +185,7 @@ def _start_timeout(headers: Mapping[str, str]) -> float | None:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if seconds <= 0.1:
+    if not 0.1 < seconds <= LARGEST:  # NaN, too
         raise refused(400, f"Invalid {name} header", error_type="bad_request")
     return seconds
 

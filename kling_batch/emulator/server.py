@@ -47,12 +47,17 @@ def serve(
     certfile: Path | str | None = None,
     keyfile: Path | str | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; raises EmulatorError if the port is not available."""
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        EmulatorError: the port is not available, or the certificate cannot be used.
+    """
+    server = _server(world, certfile, keyfile)
     with _bound(host, port) as listening:
         scheme = "https" if certfile else "http"
         base = f"{scheme}://{_shown(host)}:{listening.getsockname()[1]}"
         sys.stderr.write(f"fal.ai emulator on {base} (control plane {base}/_emulator/)\n")
-        _server(world, certfile, keyfile).run(sockets=[listening])
+        server.run(sockets=[listening])
 
 
 @contextmanager
@@ -92,6 +97,12 @@ def _server(world: World, certfile: Path | str | None, keyfile: Path | str | Non
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
     )
+    try:
+        config.load()  # with the certificates, before anybody is told an address
+    except OSError as error:  # also ssl.SSLError
+        files = " with ".join(str(file) for file in (certfile, keyfile) if file is not None)
+        reason = error.strerror or error
+        raise EmulatorError(f"the certificate {files} cannot be used: {reason}") from error
     return _Server(config)
 
 

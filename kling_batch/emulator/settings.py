@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
-from .checking import refuse_misfits, refuse_unknown
+from .checking import Range, refuse_misfits, refuse_out_of_range, refuse_unknown
 
 DEMO: Mapping[str, float] = {
     "image": 2.0,
@@ -103,12 +103,9 @@ class Settings:
         refuse_misfits("emulator setting", self)
         if unknown := sorted(set(self.service_times) - set(DEMO)):
             raise ValueError(f"unknown kind in service_times: {', '.join(unknown)}")
-        if self.concurrency < 0:
-            raise ValueError("emulator setting concurrency cannot be negative")
-        if self.time_scale <= 0:
-            raise ValueError("emulator setting time_scale must be positive")
-        if not 0 <= self.jitter <= 1:
-            raise ValueError("emulator setting jitter must be between 0 and 1")
+        if negative := sorted(kind for kind, time in self.service_times.items() if time < 0):
+            raise ValueError(f"service_times cannot be negative: {', '.join(negative)}")
+        refuse_out_of_range("emulator setting", self, _RANGES)
 
     def service_time(self, kind: str) -> float:
         """Average seconds of a render of this kind at time_scale 1."""
@@ -131,6 +128,20 @@ class Settings:
         """Every field by name."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
+
+_RANGES: Mapping[str, Range] = {
+    "concurrency": (0, None),
+    "time_scale": (1e-6, None),
+    "jitter": (0, 1),
+    **dict.fromkeys(("submit_http", "status_http", "early_result_http"), (200, 599)),
+    **dict.fromkeys(
+        (
+            *("start_latency", "rejection_time", "stream_interval"),
+            *("result_ttl", "status_ttl", "file_ttl", "list_delay", "billing_delay"),
+        ),
+        (0, None),
+    ),
+}
 
 _FREEZE: Mapping[str, type[frozenset[str] | tuple[str, ...]]] = {
     "keys": frozenset,

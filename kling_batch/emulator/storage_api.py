@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from .checking import LARGEST, read_json
 from .faults import Call
 from .files import UPLOAD_HOST, File, Multipart
 from .http import Incoming, refused, require_key
@@ -171,10 +170,10 @@ def _lifetime(incoming: Incoming) -> float | None:
     headers = incoming.http.headers
     text = headers.get("x-fal-object-lifecycle") or headers.get("x-fal-object-lifecycle-preference")
     try:
-        wanted: Any = json.loads(text or "{}")
-        return float(wanted["expiration_duration_seconds"])
-    except (ValueError, KeyError, TypeError):
+        seconds = float(read_json(text or "{}")["expiration_duration_seconds"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
+    return seconds if abs(seconds) <= LARGEST else None
 
 
 # -- downloads --

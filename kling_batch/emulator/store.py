@@ -1,7 +1,8 @@
 """State file (SQLite): every change is written before the call returns, so a kill loses nothing.
 
 Durable against a crash of the process, not of the machine (synchronous=off), to keep up with
-hundreds of requests a second. Must not interpret what it stores.
+hundreds of requests a second. Each process holds what it has read in memory, so a server takes
+the file for itself alone. Must not interpret what it stores.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import EmulatorError
 from .records import Request
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _SCHEMA = """
 create table if not exists requests (ordinal integer primary key, body text not null);
@@ -26,8 +30,9 @@ create table if not exists facts (name text primary key, value text not null);
 class Store:
     """State file; without a path, nothing is stored."""
 
-    def __init__(self, path: Path | str | None) -> None:
+    def __init__(self, path: Path | str | None, *, alone: bool = False) -> None:
         self._db: sqlite3.Connection | None = None
+        self._lock: BaseFileLock | None = None
         if path is None:
             return
         try:
@@ -35,8 +40,12 @@ class Store:
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = off")
             self._db.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise EmulatorError(f"emulator state {path} cannot be used: {error}") from error
+            if alone:  # before anything is read: two servers would count on from the same number
+                self._lock = _locked(Path(path))
+        except (sqlite3.Error, OSError, NotImplementedError) as error:
+            self.close()
+            reason = "another emulator uses it" if isinstance(error, TimeoutError) else error
+            raise EmulatorError(f"emulator state {path} cannot be used: {reason}") from error
 
     def save_request(self, request: Request) -> None:
         """Insert or replace."""
@@ -91,10 +100,13 @@ class Store:
             self._write(f"delete from {table}")  # noqa: S608 (our own table names)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; its lock file stays, so that nobody locks a deleted one."""
         if self._db is not None:
             self._db.close()
             self._db = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _write(self, sql: str, *values: object) -> None:
         if self._db is not None:
@@ -102,3 +114,13 @@ class Store:
 
     def _read(self, sql: str, *values: object) -> list[Any]:
         return [] if self._db is None else self._db.execute(sql, values).fetchall()
+
+
+def _locked(path: Path) -> BaseFileLock:
+    """The lock of a state file, taken at once; raises TimeoutError if another process has it."""
+    from filelock import FileLock  # noqa: PLC0415 (loads asyncio; most worlds have no file)
+
+    # Resolved, so that a symbolic link to the state takes the same lock.
+    lock = FileLock(f"{path.resolve()}.lock", mode=0o600)
+    lock.acquire(timeout=0)
+    return lock

@@ -31,11 +31,15 @@ from .settings import Settings
 from .store import Store
 from .validation import complaints
 
+_LATEST = 221_845_392_000  # the year 9000: dates of responses end with 9999
 LOCK_TEXT = "User is locked. Reason: {}. Top up your balance at fal.ai/dashboard/billing."
 
 
 class World:
-    """One emulated fal account and its platform."""
+    """One emulated fal account and its platform.
+
+    `alone`: no other process may take the state file while this world is open.
+    """
 
     def __init__(
         self,
@@ -43,12 +47,14 @@ class World:
         clock: Callable[[], float] = time.time,
         state: Path | str | None = None,
         faults: FaultPlan | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
         self.settings = settings or Settings()
         self.faults = faults or FaultPlan(seed=self.settings.seed)
         self.lock = threading.RLock()
         self._clock = clock
-        self._store = Store(state)
+        self._store = Store(state, alone=alone)
         self._offset = self._store.fact("clock_offset", 0.0)
         self.files = Files(self.settings, self._store)
         self.books = Books(self._store, self.catch_up)
@@ -68,8 +74,13 @@ class World:
             self.queue.advance(self.now())
 
     def advance(self, seconds: float) -> None:
-        """Move the platform's clock forward."""
+        """Move the platform's clock forward; raises ValueError where that is not possible."""
         with self.lock:
+            # Compared first: NaN is in no order, and a whole number may be too large for a sum.
+            if not 0 <= seconds <= _LATEST or self.now() + seconds > _LATEST:
+                raise ValueError(
+                    "seconds: the clock only moves forward, and not past the year 9000"
+                )
             self._offset += seconds
             self._store.set_fact("clock_offset", self._offset)
             self.catch_up()

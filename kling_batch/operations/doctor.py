@@ -10,8 +10,9 @@ import anyio
 from kling_batch.catalog.registry import endpoints
 from kling_batch.core.outcomes import BillingEvents, ListForbidden, Listing, Unread
 from kling_batch.core.quantities import format_time
-from kling_batch.errors import ExitCode, KlingBatchError
+from kling_batch.errors import AuthError, ExitCode, KlingBatchError
 from kling_batch.fal.client import connect
+from kling_batch.fal.credentials import DUMMY_AUTHORIZATION, authorization
 from kling_batch.operations.checks import Check
 from kling_batch.operations.services import gateway_of, now
 from kling_batch.settings import Settings
@@ -19,18 +20,24 @@ from kling_batch.settings import Settings
 
 def check_service(settings: Settings) -> list[Check]:
     """The key, and whether it may read prices and the request list that finds lost submissions."""
+    checks: list[Check] = []
     try:
         with gateway_of(settings) as gateway:
-            return anyio.run(partial(_ask, gateway))
-    except KlingBatchError as error:
-        return [Check("key", False, str(error), error.exit_code)]
+            # Before the way to fal, so that what is wrong with one is not said of the other.
+            auth = DUMMY_AUTHORIZATION if gateway else authorization()
+            checks.append(Check("key", True, "found"))
+            checks += anyio.run(partial(_ask, gateway, auth))
+    except AuthError as error:
+        checks.append(Check("key", False, str(error), error.exit_code))
+    except KlingBatchError as error:  # a host, a proxy, certificates, an emulator
+        checks.append(Check("connection", False, str(error), error.exit_code))
+    return checks
 
 
-async def _ask(gateway: str | None) -> list[Check]:
+async def _ask(gateway: str | None, auth: str) -> list[Check]:
     checks: list[Check] = []
     endpoint = endpoints()[0].id
-    async with connect(gateway) as fal:
-        checks.append(Check("key", True, "found"))
+    async with connect(gateway, auth) as fal:
         prices = await fal.queue.prices([endpoint])
         if isinstance(prices, Unread):
             code = ExitCode.AUTH if prices.refused else ExitCode.SOME_FAILED

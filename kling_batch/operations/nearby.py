@@ -20,7 +20,7 @@ from kling_batch.errors import KlingBatchError
 from kling_batch.ledger.queries import service_of
 from kling_batch.ledger.reader import Reader
 from kling_batch.planning.plan import Action, Plan
-from kling_batch.settings import DEFAULT_OUTPUT, LEDGER_NAME, Settings
+from kling_batch.settings import DEFAULT_OUTPUT, EMULATOR, LEDGER_NAME, Settings
 from kling_batch.shown_location import shown
 
 #: Folders that are looked into at each place; a working folder may have thousands.
@@ -39,12 +39,18 @@ def ledgers_nearby(batches: Sequence[Batch], settings: Settings, plan: Plan) -> 
     for path in _others(batches, settings.ledger):
         if found := _paid_there(path, settings.service, wanted):
             output = quoted(path_argument(shown(path.parent)))
+            again = _again(settings, _share(found, len(wanted)), "it" if found == 1 else "them")
             warnings.append(
-                f"{clean(shown(path))} has {_share(found, len(wanted))} to pay for; this run would "
-                f"pay for {'it' if found == 1 else 'them'} again. To go on with that ledger: "
-                f"--output {output}"
+                f"{clean(shown(path))} has {again}. To go on with that ledger: --output {output}"
             )
     return tuple(warnings)
+
+
+def _again(settings: Settings, share: str, it: str) -> str:
+    """What is done a second time: on the emulator, nothing that costs anything."""
+    if settings.service == EMULATOR:
+        return f"{share} of an earlier trial; this run would render {it} again, for nothing"
+    return f"{share} to pay for; this run would pay for {it} again"
 
 
 def _share(found: int, wanted: int) -> str:

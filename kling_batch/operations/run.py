@@ -18,7 +18,7 @@ from kling_batch.core.events import RunResult, StopReason
 from kling_batch.core.jobs import Batch, Job
 from kling_batch.core.programs import NOTIFY_VARIABLE
 from kling_batch.core.urls import without_signatures
-from kling_batch.errors import ExitCode, LedgerError, exit_code_of
+from kling_batch.errors import ExitCode, LedgerError, UsageError, exit_code_of
 from kling_batch.ledger.ledger import Ledger
 from kling_batch.ledger.trial import set_aside
 from kling_batch.operations.forgotten import forget_unwanted
@@ -42,7 +42,7 @@ from kling_batch.planning.plan import Plan
 from kling_batch.report.builder import build_report
 from kling_batch.report.display.base import Display
 from kling_batch.report.run_report import RunReport
-from kling_batch.settings import RunOptions, resolve
+from kling_batch.settings import RunOptions, Settings, resolve
 
 
 @dataclass(slots=True, kw_only=True)
@@ -173,7 +173,7 @@ def open_run(
         Ledger(settings.ledger, service=settings.service, now=now) as ledger,
         ExitStack() as stack,
     ):
-        gateway = cache(lambda: stack.enter_context(gateway_of(settings)))
+        gateway = _checked(settings, cache(lambda: stack.enter_context(gateway_of(settings))))
         started = now()
         run_id = ledger.begin_run(
             command=without_signatures(str(command)),
@@ -229,6 +229,8 @@ def open_run(
                 confirm=None if confirm is None else lambda _plan: confirm(planned()),
             )
             if not plan.idle:
+                if settings.options.emulator:  # at an address: before anybody is asked about money
+                    gateway()
                 approval.require(plan, ledger)
             if plan_maker is None:
                 _register(ledger, batches, single=single)
@@ -261,6 +263,30 @@ def open_run(
                 ledger.discard_new()
             raise
         ledger.end_run(run.exit_code)
+
+
+def _checked(settings: Settings, gateway: Callable[[], str | None]) -> Callable[[], str | None]:
+    """The way to the service, which raises `UsageError` where an address is no emulator's.
+
+    The emulator inside this process needs no question, and a run that sends nothing asks none.
+    """
+    address = settings.options.emulator
+    if not address:
+        return gateway
+
+    @cache
+    def why_not() -> str:
+        # With aiohttp, as what is to be sent.
+        from kling_batch.operations.emulator_check import why_no_emulator  # noqa: PLC0415
+
+        return why_no_emulator(address)
+
+    def checked() -> str | None:
+        if reason := why_not():
+            raise UsageError(reason)
+        return gateway()
+
+    return checked
 
 
 def _register(ledger: Ledger, batches: Sequence[Batch], *, single: bool) -> None:

@@ -88,10 +88,11 @@ def _trusted(*told: str | None) -> SSLContext:
     try:
         context = httpx.create_ssl_context()
     except OSError as error:
-        names = [name for name, value in zip(_TRUST_SETTINGS, told, strict=True) if value]
+        pairs = zip(_TRUST_SETTINGS, told, strict=True)
+        named = [f"{name}={value}" for name, value in pairs if value]  # the first one is used
         reason = error.strerror or str(error)
         raise UsageError(
-            f"the certificates of {names[0] if names else 'httpx'}: {reason}"
+            f"the certificates of {named[0] if named else 'httpx'}: {reason}"
         ) from None
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -135,7 +136,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (ValueError, httpx.InvalidURL) as error:
-        reason = str(error).partition("\n")[0]
+        # httpx repeats what it takes for the port: with `/` in it, a part of the password.
+        known = isinstance(error, ValueError)
+        reason = str(error).partition("\n")[0] if known else "it is no address"
         raise UsageError(f"the proxy that the environment names cannot be used: {reason}") from None
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.cli import MANIFEST, run_command
+from support.process import environment
 
 
 def test_doctor_in_an_empty_folder_leaves_it_empty(tmp_path: Path) -> None:
@@ -35,3 +37,24 @@ def test_of_several_problems_the_first_of_the_documented_order_is_the_code(tmp_p
 
     assert done.stdout.count("PROBLEM") == 2  # the ledger and the key
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("SSL_CERT_FILE", "/nope.pem", "the certificates of SSL_CERT_FILE=/nope.pem: No such"),
+        ("ALL_PROXY", "ftp://me:secret@host", "the proxy that the environment names cannot be"),
+        ("FAL_QUEUE_RUN_HOST", "a b", "FAL_QUEUE_RUN_HOST"),
+    ],
+)
+def test_what_is_wrong_on_the_way_to_fal_is_not_said_of_the_key(
+    tmp_path: Path, setting: str, value: str, said: str
+) -> None:
+    env = environment(FAL_KEY="id:0123456789abcdef", **{setting: value})
+
+    done = run_command("doctor", cwd=tmp_path, env=env)
+
+    assert done.returncode == 2, done.stdout
+    assert f"PROBLEM  connection: {said}" in done.stdout
+    assert "PROBLEM  key" not in done.stdout
+    assert "secret" not in done.stdout + done.stderr

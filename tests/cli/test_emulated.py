@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from support.books import books
 from support.cli import MANIFEST, Workspace, run_command
 from support.process import environment, tls_stand_in
+
+from kling_batch.operations import emulator_check
+from kling_batch.operations.emulator_check import why_no_emulator
 
 
 def test_the_real_run_follows_the_trial_in_the_same_folder(tmp_path: Path) -> None:
@@ -152,6 +160,76 @@ def test_an_address_that_is_none_fails_no_job(tmp_path: Path, address: str) -> N
     assert done.returncode == 2
     assert f"`{address}` is not the address of an emulator" in done.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+@contextmanager
+def web_server(body: bytes) -> Iterator[tuple[str, list[str]]]:
+    """Some server that answers everything with 200; its address, and what it was sent."""
+    asked: list[str] = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def handle_one_request(self) -> None:
+            self.raw_requestline = self.rfile.readline()
+            if not self.raw_requestline or not self.parse_request():
+                self.close_connection = True
+                return
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            asked.append(f"{self.command} {self.path}")
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("body", [b"<h1>It works!</h1>", b"[]", b"[" * 90_000])
+@pytest.mark.parametrize("words", [("run", "m.yaml"), ("generate", "-p", "x", "-q")])
+def test_what_is_no_emulator_is_sent_nothing(
+    tmp_path: Path, body: bytes, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+
+    with web_server(body) as (url, asked):
+        done = run_command(*words, "--emulator-url", url, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert f"{url}: this is no emulator (it answers with something else)" in done.stderr
+    assert "start one with `kling-batch emulator`" in done.stderr
+    assert asked == ["GET /_emulator/"]
+    assert not (tmp_path / "outputs/ledger.db").exists()
+
+
+def test_where_nothing_listens_nothing_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(MANIFEST)
+
+    done = run_command("run", "m.yaml", "--emulator-url", "http://u:pw@127.0.0.1:1", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "http://127.0.0.1:1: this is no emulator (" in done.stderr
+    assert not (tmp_path / "outputs/ledger.db").exists()
+
+
+def test_an_emulator_is_asked_once_and_by_no_idle_run(workspace: Workspace) -> None:
+    with patch.object(emulator_check, "why_no_emulator", wraps=why_no_emulator) as check:
+        workspace.run()
+        assert check.call_count == 1
+        workspace.run()
+        assert check.call_count == 1
+        run_command("run", workspace.file, "--emulator", cwd=workspace.folder)
+
+    assert check.call_count == 1
 
 
 def test_an_address_from_the_environment_gives_way_to_what_is_typed(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,12 +39,23 @@ def test_another_folder_that_has_them_is_named(
 
     ledger = (Path(there) / "ledger.db").as_posix()
     assert f"warning: {ledger} has 2 of 2 jobs" in told
-    assert "would pay for them again" in told
+    assert "of an earlier trial; this run would render them again, for nothing. To go" in told
     assert f"--output {there}" in told
-    assert "has the job to pay for; this run would pay for it again" in workspace.run(
+    assert "has the job of an earlier trial; this run would render it again" in workspace.run(
         "--limit", "1", *words
     )
     assert "nothing to do" in workspace.run("-o", there)
+
+
+def test_what_fal_was_paid_for_would_be_paid_for_again(workspace: Workspace) -> None:
+    workspace.run("-o", "there")
+    with closing(sqlite3.connect(workspace.folder / "there/ledger.db")) as db, db:
+        db.execute("update ledger set service = 'fal'")
+
+    told = workspace.invoke("plan", "workspace.yaml")
+
+    assert "there/ledger.db has 2 of 2 jobs to pay for; this run would pay for them again" in told
+    assert "earlier trial" not in told
 
 
 def test_a_new_output_in_the_manifest_is_noticed(workspace: Workspace) -> None:
@@ -98,4 +111,6 @@ def test_machines_get_it_as_an_event(workspace: Workspace) -> None:
     events = [json.loads(line) for line in told.splitlines()]
     assert events[0]["event"] == "started"
     warnings = [event["message"] for event in events if event["event"] == "warning"]
-    assert any("renders/ledger.db has the job to pay for" in message for message in warnings)
+    assert any(
+        "renders/ledger.db has the job of an earlier trial" in message for message in warnings
+    )

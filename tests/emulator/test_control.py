@@ -147,10 +147,78 @@ class TestControl:
             ("reset", {"seed": "x"}),
             ("faults", {"stage": "x", "what": "y"}),
             ("faults", 3),
+            ("files/expire", {"path": [1]}),
+            ("complete", {"request_id": [1]}),
+            ("advance", {"seconds": True}),
+            ("advance", {"seconds": -5}),
+            ("advance", {"seconds": 1e308}),
+            ("advance", {"seconds": 10**400}),
         ],
     )
-    async def test_wrong_orders_are_refused(self, control, path, body):
+    async def test_wrong_orders_are_refused(self, control, world, path, body):
+        before = world.now()
+
         assert (await control.post(f"/_emulator/{path}", json=body)).status_code == 400
+        assert world.now() == before
+        assert (await control.get("/_emulator/")).status_code == 200
+
+    @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1e308", "-1"])
+    @pytest.mark.parametrize(
+        ("method", "path", "body"),
+        [
+            ("POST", "advance", '{"seconds": %s}'),
+            ("PATCH", "settings", '{"time_scale": %s}'),
+            ("PATCH", "settings", '{"service_times": {"pro": %s}}'),
+            ("PATCH", "settings", '{"result_ttl": %s}'),
+            ("POST", "faults", '{"stage": "status", "what": "delay", "seconds": %s}'),
+            ("POST", "faults", '[{"stage": "result", "what": "units", "scale": %s}]'),
+        ],
+    )
+    async def test_no_number_that_is_refused_is_applied(self, control, number, method, path, body):
+        pages = ("settings", "faults", "books")
+        before = [(await control.get(f"/_emulator/{page}")).text for page in pages]
+        answer = await control.request(method, f"/_emulator/{path}", content=body % number)
+
+        assert answer.status_code == 400
+        assert [(await control.get(f"/_emulator/{page}")).text for page in pages] == before
+        assert (await submit(control)).status_code == 200
+
+    @pytest.mark.parametrize("body", ["[" * 100_000, '{"a": ' * 101 + "1" + "}" * 101])
+    @pytest.mark.parametrize("path", ["faults", "settings"])
+    async def test_a_body_that_is_too_deep_is_refused(self, control, path, body):
+        method = "POST" if path == "faults" else "PATCH"
+        answer = await control.request(method, f"/_emulator/{path}", content=body)
+
+        assert (answer.status_code, "100 levels" in answer.json()["detail"]) == (400, True)
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            '{"prompt": "x", "cfg_scale": NaN}',
+            '{"prompt": "x", "cfg_scale": -1e999}',
+            '{"prompt": "\\ud800"}',
+            f'{{"prompt": {"[" * 400}1{"]" * 400}}}',
+            "[" * 100_000,
+        ],
+    )
+    async def test_what_is_no_json_is_not_accepted(self, control, payload):
+        headers = {"Authorization": "Key secret-key"}
+        answer = await control.post(f"{QUEUE}/{T2V}", content=payload, headers=headers)
+        books = await control.get("/_emulator/books")
+
+        assert (answer.status_code, books.status_code) == (400, 200)
+        assert books.json()["totals"]["accepted"] == 0
+
+    async def test_a_prompt_may_begin_like_an_address(self, control):
+        assert (await submit(control, "//[a fox")).status_code == 200
+
+    @pytest.mark.parametrize("seconds", ["nan", "inf", "1e308"])
+    async def test_a_start_timeout_is_a_number_of_seconds(self, control, seconds):
+        headers = {"Authorization": "Key secret-key", "X-Fal-Request-Timeout": seconds}
+        answer = await control.post(f"{QUEUE}/{T2V}", json={"prompt": "x"}, headers=headers)
+
+        assert answer.status_code == 400
+        assert (await control.get("/_emulator/books")).status_code == 200
 
     async def test_unknown_orders_are_not_found(self, control):
         assert (await control.post("/_emulator/explode")).status_code == 404
@@ -191,6 +259,10 @@ def test_the_import_is_light():
         ({"service_times": {"pro": "long"}}, "service_times"),
         ({"keys": [1]}, "keys"),
         ({"jitter": 2}, "jitter"),
+        ({"time_scale": 1e-300}, "time_scale"),
+        ({"start_latency": -1}, "start_latency"),
+        ({"service_times": {"pro": -1}}, "service_times"),
+        ({"submit_http": 99999}, "submit_http"),
         ({"result_ttl": "long"}, "result_ttl"),
         ({"locked": True}, "locked"),
         ({"nonsense": 1}, "nonsense"),

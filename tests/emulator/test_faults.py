@@ -110,6 +110,17 @@ class TestThePlan:
             ({"stage": "status", "what": "reset", "nth": [True]}, "nth cannot be"),
             ({"stage": "status", "what": "hang", "seconds": "long"}, "seconds cannot be 'long'"),
             ({"stage": "status", "what": "reset", "nht": 3}, "unknown fault field: nht"),
+            ({"stage": "status", "what": "reset", "nth": 0}, "nth cannot be 0; it is at least 1"),
+            ({"stage": "status", "what": "reset", "nth": [2, 0]}, "nth cannot be 0"),
+            ({"stage": "status", "what": "reset", "every": 0}, "every cannot be 0"),
+            ({"stage": "status", "what": "reset", "request": 0}, "request cannot be 0"),
+            ({"stage": "status", "what": "reset", "times": 0}, "times cannot be 0"),
+            ({"stage": "status", "what": "reset", "probability": 7}, "it is between 0 and 1"),
+            ({"stage": "status", "what": "status", "status": 99999}, "status cannot be 99999"),
+            ({"stage": "status", "what": "delay", "seconds": -1}, "seconds cannot be -1"),
+            ({"stage": "result", "what": "units", "scale": -1}, "scale cannot be -1"),
+            ({"stage": "status", "what": "headers", "headers": {"a": "a\nb"}}, "header cannot be"),
+            ({"stage": "status", "what": "headers", "headers": {"a b": "c"}}, "header cannot be"),
         ],
     )
     def test_mistakes_are_named(self, values, problem):

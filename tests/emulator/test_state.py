@@ -200,3 +200,43 @@ def test_nothing_that_was_answered_is_lost_by_a_kill(tmp_path, lines):
     assert kept[: len(seen)] == seen
     assert len(kept) - len(seen) <= 1
     assert len(world.books.charges()) == len(kept)
+
+
+class TestAlone:
+    """Two servers on one file would each count by itself and overwrite the other's rows."""
+
+    def test_a_second_server_is_refused_until_the_first_has_ended(self, tmp_path):
+        path = tmp_path / "state.db"
+        first = World(state=path, alone=True)
+        accept(first, "a fox")
+        with pytest.raises(EmulatorError, match=r"state\.db cannot be used: another emulator"):
+            World(state=path, alone=True)
+        first.close()
+        second = World(state=path, alone=True)
+        accept(second, "a crow")
+
+        assert [request.prompt for request in second.books.accepted] == ["a fox", "a crow"]
+        second.close()
+
+    def test_another_name_of_the_file_is_the_same_file(self, tmp_path):
+        path = tmp_path / "state.db"
+        (tmp_path / "link.db").symlink_to(path)
+
+        with (
+            contextlib.closing(World(state=path, alone=True)),
+            pytest.raises(EmulatorError, match="another emulator"),
+        ):
+            World(state=tmp_path / "link.db", alone=True)
+
+    def test_what_runs_in_process_takes_no_lock(self, tmp_path):
+        """`plan` and `doctor` read the state of a run that goes on; runs exclude each other."""
+        path = tmp_path / "state.db"
+
+        with contextlib.closing(World(state=path)), contextlib.closing(World(state=path)):
+            assert not (tmp_path / "state.db.lock").exists()
+
+    def test_a_folder_that_is_missing_stays_missing(self, tmp_path):
+        with pytest.raises(EmulatorError, match="cannot be used: unable to open"):
+            World(state=tmp_path / "none" / "state.db", alone=True)
+
+        assert not (tmp_path / "none").exists()

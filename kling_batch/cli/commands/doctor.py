@@ -31,6 +31,7 @@ def doctor(**values: Any) -> int:
 
     Nothing is paid.
     """
+    Path.cwd()  # raises where the working folder is gone: no check would say anything true
     held: set[int] = set()
     for name, passed, message, code in _checks(values):
         # A failed check that prevents no run is a warning, and does not change the exit code.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -51,11 +52,12 @@ def emulator(
     """
     if state is not None:
         operations.must_be_no_ledger("--state", state)
+    if keyfile is not None and certfile is None:
+        raise UsageError("--keyfile needs --certfile")
     try:
         settings = Settings(seed=seed, time_scale=speed, concurrency=slots, profile=profile)  # type: ignore[arg-type]
         plan = load_plan(faults) if faults is not None else None
-        world = World(settings, state=state, faults=plan)
-        with gc_spared():
+        with closing(World(settings, state=state, faults=plan, alone=True)) as world, gc_spared():
             serve(world, host, port, certfile=certfile, keyfile=keyfile)
     except (EmulatorError, ValueError, OSError) as error:
         raise UsageError(f"the emulator cannot start: {error}") from error

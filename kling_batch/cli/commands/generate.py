@@ -27,6 +27,7 @@ from kling_batch.cli.options import (
 )
 from kling_batch.cli.retype import current_command
 from kling_batch.errors import ExitCode
+from kling_batch.report.display.stream import CutOffError
 from kling_batch.report.run_report import JobOutcome
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -134,5 +135,9 @@ def _single(
                 f"already paid for: here is that result; {another} pays for another", err=True
             )
         result = operations.single_result(batch.jobs[0].key, Path(report.ledger))
-        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+        try:
+            click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+        except CutOffError as error:
+            error.kept = "it is paid for and saved: the same command prints it, without paying"
+            raise
     return report.exit_code

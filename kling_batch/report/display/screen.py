@@ -174,32 +174,34 @@ class Screen:
 
 
 class Suspension:
-    """Ctrl-Z while a live view is drawn: the terminal is left in order, and drawn on afterwards.
+    r"""Ctrl-Z and Ctrl-\ while a live view is drawn: the terminal is left in order.
+
+    What was only stopped is drawn on afterwards; a quit ends the process, as it always does.
 
     Args:
         leave: leaves the terminal to the shell; called in a signal handler.
     """
 
     def __init__(self, leave: Callable[[], None]) -> None:
-        """Handles the signal from now on, where nobody else does."""
+        """Handles the signals from now on, where nobody else does."""
         self._leave = leave
-        self._handled = False
-        number = getattr(signal, "SIGTSTP", None)
-        if number is None or signal.getsignal(number) is not signal.SIG_DFL:
-            return
-        with suppress(ValueError):  # in another thread than the main one
-            signal.signal(number, self._stop)
-            self._handled = True
+        self._handled: list[signal.Signals] = []
+        for name in ("SIGTSTP", "SIGQUIT"):
+            number = getattr(signal, name, None)
+            if number is None or signal.getsignal(number) is not signal.SIG_DFL:
+                continue
+            with suppress(ValueError):  # in another thread than the main one
+                signal.signal(number, self._stop)
+                self._handled.append(number)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._leave()
         signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)  # stops here, until SIGCONT
+        os.kill(os.getpid(), number)  # ends here, or stops here until SIGCONT
         signal.signal(number, self._stop)
 
     def end(self) -> None:
-        """Handle the signal no more."""
-        if self._handled:
-            self._handled = False
+        """Handle the signals no more."""
+        while self._handled:
             with suppress(ValueError):  # closed by another thread
-                signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+                signal.signal(self._handled.pop(), signal.SIG_DFL)

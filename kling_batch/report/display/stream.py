@@ -13,10 +13,13 @@ import errno
 import io
 import os
 import select
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from typing import Any, TextIO, TypeVar, cast
 
 from kling_batch.core.text import escaped
+
+T = TypeVar("T")
 
 #: Replacements for encodings that lack these characters.
 _PLAINER = str.maketrans({"…": "...", "→": "->", "·": "-", "—": "-", "–": "-", "×": "x", "’": "'"})
@@ -28,12 +31,20 @@ _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EFBIG, er
 _HUNG = 30.0
 
 
-def guard(stream: TextIO | None) -> None:
+class CutOffError(OSError):
+    """A standard stream takes no more, as a full disk under it does; `filename` says which one."""
+
+    #: What is to be known besides: where else the text can be had.
+    kept = ""
+
+
+def guard(stream: TextIO | None, name: str) -> None:
     """Make a standard stream safe for any text: the one way out of everything that is printed.
 
     What its encoding lacks is replaced, and what could steer a terminal is escaped, whatever a
     prompt, a table, fal or a file name holds. Displays write through `SafeStream`, whose texts are
-    cleaned before, because their own colours must pass.
+    cleaned before, because their own colours must pass. Where the stream is full, `CutOffError`
+    says so by its `name`.
     """
     if not isinstance(stream, io.TextIOWrapper) or hasattr(stream, "unguarded"):
         return
@@ -42,7 +53,19 @@ def guard(stream: TextIO | None) -> None:
     stream.reconfigure(encoding="utf-8" if _is_ascii(encoding) else None, errors="replace")
     guarded = cast("Any", stream)
     guarded.unguarded, guarded.display_encoding = stream.write, encoding
-    guarded.write = lambda text: guarded.unguarded(escaped(text))
+    flush = stream.flush
+    guarded.write = lambda text: _named(name, lambda: guarded.unguarded(escaped(text)))
+    guarded.flush = lambda: _named(name, flush)
+
+
+def _named(name: str, act: Callable[[], T]) -> T:
+    """What `act` gives; the system's error about a full stream does not say which one it was."""
+    try:
+        return act()
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise CutOffError(error.errno, error.strerror, name) from error
 
 
 def _is_ascii(encoding: str) -> bool:

@@ -7,6 +7,9 @@ others fold them and move everything above. Both are emulated here.
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 
 import pyte
 import pytest
@@ -202,3 +205,21 @@ def test_the_summary_stands_alone_at_the_end(terminal: Terminal) -> None:
     assert not [row for row in rows if "waiting" in row or " of 5 done" in row]
     assert rows[-1].strip() == "cost   $1.40 this run, $5.60 in all"
     assert not terminal.cursor.hidden
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGQUIT"), reason="a signal of POSIX")
+def test_a_quit_leaves_the_terminal_in_order_and_ends_the_process() -> None:
+    script = (
+        "import os, resource, signal\n"
+        "from kling_batch.report.display.screen import Suspension\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        "signal.signal(signal.SIGQUIT, signal.SIG_DFL)\n"  # a shell's `&` ignores it
+        "Suspension(lambda: os.write(1, b'cursor')).end()\n"
+        "assert signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL\n"
+        "view = Suspension(lambda: os.write(1, b'cursor'))\n"
+        "os.kill(os.getpid(), signal.SIGQUIT)\n"
+        "print('lived on')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGQUIT, b"cursor", b"")

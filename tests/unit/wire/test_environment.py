@@ -79,7 +79,10 @@ def test_a_proxys_password_travels_in_a_header_and_stands_nowhere_else(
 
 @pytest.mark.parametrize(
     "address",
-    ["http://u:secret@h:99999", "ftp://u:secret@h", "http://u:secret@", "http://u:secret@h:0x5"],
+    [
+        *("http://u:secret@h:99999", "ftp://u:secret@h", "http://u:secret@"),
+        *("http://u:secret@h:0x5", "http://u:secret/word@h:80", "u:secret/word@h:80"),
+    ],
 )
 def test_an_impossible_proxy_is_reported_without_its_password(
     monkeypatch: pytest.MonkeyPatch, address: str

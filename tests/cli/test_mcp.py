@@ -270,6 +270,43 @@ def test_what_lies_outside_and_options_are_refused(
     with_client(folder, use)
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments", "reason"),
+    [
+        ("catalog", {"modus": "edit"}, 'catalog has no argument "modus": did you mean `mode`?'),
+        ("validate", {"manifest": []}, 'no argument "manifest": did you mean `manifests`?'),
+        ("plan", {"ony": "cat"}, 'plan has no argument "ony": did you mean `only`?'),
+        ("status", {"OUTPUT": "outputs"}, 'no argument "OUTPUT": did you mean `output`?'),
+        ("show", {"jobs": "cat"}, 'no argument "jobs": did you mean `job`?'),
+        ("run", {"emulated": True}, 'no argument "emulated": did you mean `emulator`?'),
+        ("run", {"ctx": {}}, 'no argument "ctx": it has manifests, plan, max_cost, only, '),
+        ("collect", {"dry_run": True}, 'no argument "dry_run": it has manifests, leave_after, '),
+    ],
+)
+def test_an_argument_that_no_tool_has_is_refused(
+    workspace: Workspace, folder: Path, tool: str, arguments: dict[str, Any], reason: str
+) -> None:
+    """A run that was meant as a trial would be a paid one."""
+
+    async def use(client: Any) -> None:
+        known = {"manifests": ["stills.yaml"]}
+        words = known if tool in ("plan", "run", "collect") else {}
+        if tool == "run":
+            plan = (await call(client, "plan", **known))["plan"]
+            words = {**words, "max_cost": "1", "plan": plan}
+        with pytest.raises(ValueError, match="nothing was done") as error:
+            await call(client, tool, **words, **arguments)
+        assert reason in str(error.value)
+        listed = (await client.list_tools()).tools
+        assert len(listed) == 7
+        assert all(each.input_schema["additionalProperties"] is False for each in listed)
+
+    with_client(folder, use)
+
+    assert workspace.world.books.posts == []
+    assert not (folder / "outputs").exists()
+
+
 @pytest.mark.acceptance
 def test_the_emulator_needs_neither_plan_nor_cap(
     folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch

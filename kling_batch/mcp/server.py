@@ -177,11 +177,13 @@ def server(tools: Tools) -> MCPServer[Any]:
         Args:
             manifests: files inside the working folder.
             ctx: of the protocol.
-            plan: hash of the plan that a person has seen and agreed to.
+            plan: hash of the plan that a person has seen and agreed to; one that was made with
+                `emulator` is for a run with it only.
             max_cost: cap in US dollars over all runs of these batches, such as 12.50.
             only: glob of job ids; the plan must have been made with the same.
             leave_after: leave after this long; what is open goes on at fal (exit code 6).
-            emulator: render on the built-in emulator: no key, no charge.
+            emulator: render on the built-in emulator: no key, no charge, `plan` and `max_cost`
+                only where they are given.
         """
         return await _plainly(
             tools.run(

@@ -21,7 +21,7 @@ from kling_batch.output.files import SPARE, lies_in
 from kling_batch.output.spool import BETWEEN
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan, is_paid
-from kling_batch.settings import OUTPUT_BELOW_VARIABLE, Settings
+from kling_batch.settings import FAL, OUTPUT_BELOW_VARIABLE, Settings
 from kling_batch.shown_location import shown
 
 _MB = 1_000_000
@@ -103,7 +103,7 @@ def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> No
                     folders[number] = folder
             if (disk := disks[batch]) is None:
                 continue
-            size = _size(item.job, usual, real=settings.service == "fal")
+            size = _size(item.job, usual, real=settings.service == FAL)
             if isinstance(settings.roots[batch], Path):
                 needed[disk] += size
             else:  # only so many lie here at once

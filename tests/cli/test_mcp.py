@@ -249,6 +249,40 @@ def test_nothing_is_paid_without_plan_and_cap(
     assert workspace.charges() == []
 
 
+@pytest.mark.parametrize("agreed", ["a trial"])
+def test_the_plan_of_a_trial_pays_for_nothing(
+    workspace: Workspace, folder: Path, agreed: str
+) -> None:
+    """Nor the other way round."""
+    trial = agreed == "a trial"
+
+    async def use(client: Any) -> None:
+        words = {"manifests": ["stills.yaml"]}
+        plan = (await call(client, "plan", **words, emulator=trial))["plan"]
+        words |= {"plan": plan, "max_cost": "1"}
+        with pytest.raises(ValueError, match="nothing was sent; plan again with") as error:
+            await call(client, "run", **words, emulator=not trial)
+        made = "on the emulator" if trial else "for fal, and this run is on the emulator"
+        assert f"this plan was made {made}" in str(error.value)
+
+    with_client(folder, use)
+
+    assert workspace.world.books.posts == []
+    assert not list(folder.rglob("ledger.db"))
+
+
+def test_a_trial_and_a_real_run_have_plans_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KLING_BATCH_EMULATOR_URL")
+
+    async def use(client: Any) -> set[str]:
+        words = {"manifests": ["stills.yaml"]}
+        return {(await call(client, "plan", **words, emulator=e))["plan"] for e in (True, False)}
+
+    assert len(with_client(folder, use)) == 2
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [

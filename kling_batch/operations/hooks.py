@@ -10,9 +10,10 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import anyio
 from anyio.abc import Process, TaskGroup, TaskStatus
@@ -30,7 +31,7 @@ from kling_batch.report.run_report import RunReport, RunStarted
 PARALLEL = 4
 #: Seconds that one hook may take, and that the end of a run waits for all that are left.
 SECONDS = 60.0
-#: Characters of what a hook says on its standard error that are kept for the warning.
+#: Bytes of what a hook says on its standard error that are kept for the warning.
 _TAIL = 2000
 
 
@@ -144,27 +145,30 @@ class Hooks:
                 self._warn(f"{_title(call)} ended with {code}" + "".join(f": {s}" for s in last))
 
     async def _answer(self, call: _Call) -> tuple[str, int]:
-        process = await anyio.open_process(
-            call.command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=self._environ,
-            start_new_session=os.name == "posix",
-        )
-        self._running.add(process)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_feed, process, call.record)
-                said = await _tail(process)
+        # Files, not pipes: what the command leaves in the background keeps a pipe open, and then
+        # neither its end nor that of the process would be noticed.
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as told:
+            given.write(json.dumps(call.record, default=str).encode() + b"\n")
+            given.seek(0)
+            process = await anyio.open_process(
+                call.command,
+                stdin=given,
+                stdout=subprocess.DEVNULL,
+                stderr=told,
+                env=self._environ,
+                start_new_session=os.name == "posix",
+            )
+            self._running.add(process)
+            try:
                 code = await process.wait()
-        except BaseException:
-            _kill(process)
-            raise
-        finally:
-            self._running.discard(process)
-            with anyio.CancelScope(shield=True):
-                await process.aclose()
-        return said, code
+            except BaseException:
+                _kill(process)
+                raise
+            finally:
+                self._running.discard(process)
+                with anyio.CancelScope(shield=True):
+                    await process.aclose()
+            return _tail(told), code
 
     def _warn(self, message: str) -> None:
         if message not in self._warned:
@@ -197,22 +201,10 @@ def _title(call: _Call) -> str:
     return f"{call.name} `{call.command[0]}`"
 
 
-async def _feed(process: Process, record: JSON) -> None:
-    """Write the record; a command that does not read it is none the worse."""
-    assert process.stdin is not None
-    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-        await process.stdin.send(json.dumps(record, default=str).encode() + b"\n")
-    with suppress(anyio.BrokenResourceError, OSError):
-        await process.stdin.aclose()
-
-
-async def _tail(process: Process) -> str:
-    """The end of what the command says on its standard error."""
-    assert process.stderr is not None
-    kept = b""
-    async for chunk in process.stderr:
-        kept = (kept + chunk)[-_TAIL:]
-    return kept.decode("utf-8", "replace")
+def _tail(told: IO[bytes]) -> str:
+    """The end of what the command has said on its standard error."""
+    told.seek(max(0, told.seek(0, os.SEEK_END) - _TAIL))
+    return told.read(_TAIL).decode("utf-8", "replace")
 
 
 def _kill(process: Process) -> None:

@@ -249,7 +249,7 @@ def test_nothing_is_paid_without_plan_and_cap(
     assert workspace.charges() == []
 
 
-@pytest.mark.parametrize("agreed", ["a trial"])
+@pytest.mark.parametrize("agreed", ["a trial", "a real run"])
 def test_the_plan_of_a_trial_pays_for_nothing(
     workspace: Workspace, folder: Path, agreed: str
 ) -> None:
@@ -339,6 +339,67 @@ def test_an_argument_that_no_tool_has_is_refused(
 
     assert workspace.world.books.posts == []
     assert not (folder / "outputs").exists()
+
+
+def test_a_trial_keeps_to_the_plan_and_the_cap_that_it_is_given(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    async def answer(_folder: Path, *words: str, **_more: Any) -> Answer:
+        asked.append(words)
+        return Answer(code=0, values=(), messages="")
+
+    monkeypatch.setattr("kling_batch.mcp.tools.answer_of", answer)
+    tools, plan = Tools(folder, folder), "a" * 64
+    (folder / f"{plan}.trial.json").touch()
+
+    anyio.run(partial(tools.run, ["stills.yaml"], emulator=True, max_cost="1.50", plan=plan))
+
+    (words,) = asked
+    assert words[words.index("--max-cost") + 1] == "1.50"
+    assert words[words.index("--plan") + 1] == str(folder / f"{plan}.trial.json")
+    assert "--emulator" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"max_cost": "nan"}, "a trial takes max_cost in US dollars, such as 12.50 ('nan' is not"),
+        ({"max_cost": "abc"}, "a trial takes max_cost in US dollars, such as 12.50 ('abc' is not"),
+        ({"plan": "abc"}, "a trial takes `plan`: the hash that the plan tool gave"),
+        ({"plan": "0" * 64}, "a trial takes `plan`: the hash that the plan tool gave"),
+    ],
+)
+def test_a_trial_takes_no_nonsense(folder: Path, arguments: dict[str, str], reason: str) -> None:
+    async def use(client: Any) -> None:
+        with pytest.raises(ValueError, match="nothing was sent") as error:
+            await call(client, "run", manifests=["stills.yaml"], emulator=True, **arguments)
+        assert reason in str(error.value)
+
+    with_client(folder, use)
+
+    assert not (folder / "outputs-emulator").exists()
+
+
+@pytest.mark.acceptance
+def test_a_trial_renders_its_plan_and_stops_at_its_cap(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KLING_BATCH_EMULATOR_URL")
+
+    async def use(client: Any) -> list[Any]:
+        words = {"manifests": ["stills.yaml"], "emulator": True}
+        plan = (await call(client, "plan", **words))["plan"]
+        return [
+            await call(client, "run", **words, plan=plan, max_cost="0.03"),
+            await call(client, "run", **words, plan=plan, max_cost="0.06"),
+        ]
+
+    short, whole = with_client(folder, use)
+
+    assert (short["exit_code"], short["report"]["charged_usd"]) == (4, pytest.approx(0.028))
+    assert (whole["exit_code"], whole["report"]["charged_usd"]) == (0, pytest.approx(0.056))
 
 
 @pytest.mark.acceptance

@@ -22,6 +22,7 @@ from anyio import to_thread
 
 from kling_batch.core.locations import ObjectAddress, is_address
 from kling_batch.core.recipes import recipe_of
+from kling_batch.errors import UsageError
 from kling_batch.output.files import describe_error, digest_of, sync_file
 from kling_batch.output.store import fetch, put
 from kling_batch.renditions.ability import lack_of
@@ -133,6 +134,8 @@ async def _make(pool: WorkerPool, source: Path, wanted: Wanted, folder: Path) ->
         lack = lack_of(recipe)
     except ImportError as error:
         lack = f"there is no {error.name} here"
+    except UsageError as error:  # this worker's environment does not say whether it may
+        lack = str(error)
     if lack:
         return {"lacks": lack}
     plain = {"kind": recipe.kind.value, "ext": recipe.ext, **recipe.settings}

@@ -21,6 +21,7 @@ from kling_batch.cli.named_files import check_named_files
 from kling_batch.cli.options import (
     PATH,
     limit_options,
+    option,
     options_of,
     place_options,
     scheduler_option,
@@ -51,7 +52,7 @@ _WRITTEN = ("junit", "summary", "log-file")
 @limit_options
 @selection_options
 @click.option("--retry-failed", is_flag=True, help="Try failed and cancelled jobs again")
-@click.option("--yes", "-y", is_flag=True, envvar="KLING_BATCH_YES", help="Pay without asking")
+@option("--yes", "-y", is_flag=True, help="Pay without asking")
 @click.option(
     "--detach", is_flag=True, help="Submit everything, then leave (exit 6); collect later"
 )

@@ -217,9 +217,12 @@ def _seconds(text: str) -> str:
 
 
 def _report(answer: Answer) -> dict[str, JSON]:
-    """The last line of a run's events is its report."""
-    reports = [value for value in answer.values if value.get("event") == "report"]
-    return answer.as_json(report=reports[-1] if reports else None)
+    """The last line of a run's events is its report, which knows more than its exit code means."""
+    report = next((v for v in reversed(answer.values) if v.get("event") == "report"), None)
+    told = answer.as_json(report=report)
+    if report is not None and report["exit_code"] == answer.code:
+        told["exit_meaning"] = report["exit_meaning"]
+    return told
 
 
 async def _ignore(_event: dict[str, Any]) -> None:

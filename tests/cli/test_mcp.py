@@ -17,6 +17,7 @@ import anyio
 import pytest
 from support.cli import Workspace
 from support.process import environment
+from support.sockets import refused_port
 
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import parse_usd
@@ -432,6 +433,47 @@ def test_a_manifest_starts_no_commands_for_an_assistant(folder: Path) -> None:
     assert answer["exit_code"] == 0, answer
     assert not (folder / "saved").exists()
     assert not (folder / "finished").exists()
+
+
+@pytest.mark.acceptance
+def test_what_an_exit_code_means_is_what_the_report_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that reached nobody, no job has failed."""
+    monkeypatch.setenv("KLING_BATCH_EMULATOR_URL", f"http://127.0.0.1:{refused_port()}")
+
+    async def use(client: Any) -> Any:
+        words = {"manifests": ["stills.yaml"]}
+        plan = (await call(client, "plan", **words))["plan"]
+        return await call(client, "run", **words, plan=plan, max_cost="1", leave_after="0.5s")
+
+    left = with_client(folder, use)
+
+    assert left["exit_code"] == left["report"]["exit_code"] == 1
+    assert left["exit_meaning"] == left["report"]["exit_meaning"]
+    assert left["exit_meaning"] == "stopped before its end, some jobs are not done"
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        ((), "interrupted (Ctrl-C)"),
+        # Interrupted after its report.
+        (({"event": "report", "exit_code": 0, "exit_meaning": "x"},), "interrupted (Ctrl-C)"),
+        (({"event": "report", "exit_code": 130, "exit_meaning": "x"},), "x"),
+    ],
+)
+def test_a_report_tells_what_its_own_exit_code_means(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[Any, ...], meaning: str
+) -> None:
+    async def answer(_folder: Path, *_words: str, **_more: Any) -> Answer:
+        return Answer(code=130, values=said, messages="")
+
+    monkeypatch.setattr("kling_batch.mcp.tools.answer_of", answer)
+
+    told = anyio.run(partial(Tools(folder, folder).collect, ["stills.yaml"], emulator=True))
+
+    assert told["exit_meaning"] == meaning
 
 
 def test_the_servers_limit_is_for_all_its_runs_together(workspace: Workspace, folder: Path) -> None:

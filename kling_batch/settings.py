@@ -22,8 +22,8 @@ from kling_batch.core.urls import host_of, without_signatures
 from kling_batch.errors import UsageError
 
 DEFAULT_OUTPUT = "outputs"
-#: Service of an emulated run or ledger; the other one is `fal`.
-EMULATOR = "emulator"
+#: Services of a run, a saved plan, a ledger.
+FAL, EMULATOR = "fal", "emulator"
 #: Folder of `--emulator`, so that a trial never stands in the way of the real run.
 EMULATOR_OUTPUT = "outputs-emulator"
 LEDGER_NAME = "ledger.db"
@@ -79,6 +79,11 @@ class RunOptions(NamedTuple):
     schemas: bool = True
     #: Address of the scheduler whose workers move files, make renditions; None: this machine does.
     scheduler: str | None = None
+
+    @property
+    def service(self) -> str:
+        """Whom the run asks: `fal` or `emulator`."""
+        return FAL if self.emulator is None else EMULATOR
 
 
 class Budget(NamedTuple):
@@ -178,7 +183,7 @@ def resolve(batches: Sequence[Batch], options: RunOptions, *, single: bool = Fal
     return Settings(
         roots=roots,
         ledger=options.ledger or next(iter(folders), Path(DEFAULT_OUTPUT)) / LEDGER_NAME,
-        service="fal" if options.emulator is None else EMULATOR,
+        service=options.service,
         concurrency=concurrency,
         rate=options.rate or _least([lim.rate for lim in limits]) or default_rate(concurrency),
         budget=_budget(batches, options.max_cost, single=single),

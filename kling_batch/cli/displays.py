@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from kling_batch.cli.options import PATH, option
+from kling_batch.cli.options import PATH, came_from, option
 from kling_batch.core.text import clean
 from kling_batch.errors import KlingBatchError, UsageError
 from kling_batch.report.display.base import Display
@@ -114,7 +114,8 @@ def _opened(file: Path) -> Any:
         return file.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{file}: the log cannot be written: {reason}") from error
+        named = f"{file}{came_from('--log-file')}"
+        raise UsageError(f"{named}: the log cannot be written: {reason}") from error
 
 
 def _now() -> datetime:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kling_batch import operations
+from kling_batch.cli.options import came_from
 from kling_batch.core.jobs import Batch
 from kling_batch.settings import RunOptions, resolve
 
@@ -37,5 +38,5 @@ def check_named_files(
         return lambda _: ""
     ledger = resolve(batches, options, single=single).ledger
     named = operations.NamedFiles(ledger, batches, [read] if read else [])
-    named.check(files)
+    named.check({flag + came_from(flag): file for flag, file in files.items()})
     return named.refusal

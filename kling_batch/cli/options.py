@@ -131,11 +131,30 @@ def _usage_errors() -> Iterator[None]:
         raise click.BadParameter(str(error)) from None
 
 
+class _FromEnvironment(click.Option):
+    """An option that the environment can set; what is said of its value names the variable then."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """How a message names the option."""
+        return super().get_error_hint(ctx) + (came_from(self.opts[0], ctx) if ctx else "")
+
+
+def came_from(flag: str, context: click.Context | None = None) -> str:
+    """` (from VARIABLE)` where nobody typed this option; else nothing."""
+    context = context or click.get_current_context(silent=True)
+    if context is not None:
+        for each in context.command.params:
+            source = context.get_parameter_source(each.name) if flag in each.opts else None
+            if source is ParameterSource.ENVIRONMENT:
+                return f" (from {each.envvar})"
+    return ""
+
+
 def option(*names: str, **settings: Any) -> Callable[[F], F]:
     """A click option that the environment can set as well."""
     flag = next(name for name in names if name.startswith("--"))
     variable = "KLING_BATCH_" + flag.partition("/")[0].lstrip("-").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, **settings)
+    return click.option(*names, envvar=variable, cls=_FromEnvironment, **settings)
 
 
 def place_options(command: F) -> F:

@@ -18,6 +18,7 @@ from kling_batch.core.jobs import JSON
 from kling_batch.errors import ArgumentPath, ManifestError, Place, Problem
 from kling_batch.manifest.cut_texts import COMMENT
 from kling_batch.manifest.encoding import wide_encoding
+from kling_batch.manifest.json_escapes import Source, half_at, join
 
 #: Limits against accidents and attacks; large batches belong into tables.
 MOST_BYTES = 64_000_000
@@ -39,6 +40,19 @@ _WORDS: Final[dict[str, JSON]] = {
 _COMMENT = re.compile(r"[ \t]+(#[^\r\n]+)")
 #: A value whose first character means something to YAML.
 _SPECIAL_START = re.compile(r"(?:[:,{]|^\s*-)\s+([\[{*>|\"\'?-])")
+#: What libyaml says of a text that begins with one, in its words.
+_OF_BEGINNINGS = re.compile(
+    r"did not find expected (key|'-' indicator|',' or '[\]}]'|node content|<document start>"
+    r"|alphabetic or numeric character|comment or line break)|could not find expected ':'"
+    r"|(mapping keys|block sequence entries) are not allowed in this context"
+)
+_HALF_A_CHARACTER = "found invalid Unicode character escape code"
+#: What it says of a backslash in double quotes.
+_ESCAPES = (
+    _HALF_A_CHARACTER,
+    "found unknown escape character",
+    "did not find expected hexdecimal number",
+)
 #: Marks of YAML with which a plain text cannot begin.
 _RESERVED = "@`%"
 _CORE = "tag:yaml.org,2002:"
@@ -104,11 +118,18 @@ def parse(data: bytes, file: str) -> Tree:
     text = decode(data, file)
     if not text.strip():
         raise fatal(Place(file), "the file is empty", "empty", "`kling-batch init` writes a start")
-    builder = _Builder(file, text, yaml.parse(text, Loader=yaml.CSafeLoader))
+    return _tree(file, Source(text))
+
+
+def _tree(file: str, source: Source) -> Tree:
+    builder = _Builder(file, source, yaml.parse(source.text, Loader=yaml.CSafeLoader))
     try:
         root = builder.document()
     except yaml.YAMLError as error:
-        raise ManifestError((_syntax(error, file, text),)) from None
+        is_half = getattr(error, "problem", "") == _HALF_A_CHARACTER
+        if is_half and (joined := join(source.text)):
+            return _tree(file, joined)
+        raise ManifestError((_syntax(error, file, source),)) from None
     return Tree(file, root, builder.problems)
 
 
@@ -150,9 +171,9 @@ class _Builder:
     have to be checked in a second pass. ruamel.yaml takes 14 times as long.
     """
 
-    def __init__(self, file: str, text: str, events: Iterator[Any]) -> None:
+    def __init__(self, file: str, source: Source, events: Iterator[Any]) -> None:
         self.file = file
-        self._text = text
+        self._source = source
         #: The innermost mapping's key whose value is being read.
         self._key_of_value = ""
         self.problems = Collector()
@@ -186,8 +207,7 @@ class _Builder:
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, depth)
-        mark = event.start_mark
-        node = Node(None, mark.line + 1, mark.column + 1)
+        node = Node(None, *self._at(event.start_mark))
         if event.anchor is not None:
             # None while it is being built: an alias to it from inside would never end.
             self._anchors[event.anchor] = None
@@ -240,7 +260,7 @@ class _Builder:
 
         Behind a prompt any comment may be; elsewhere one like `#1`, as comments begin with a space.
         """
-        comment = _COMMENT.match(self._text, event.end_mark.index)
+        comment = _COMMENT.match(self._source.text, event.end_mark.index)
         if comment is None:
             return
         rest = comment[1].rstrip()
@@ -270,7 +290,7 @@ class _Builder:
                 continue
             value[name] = inner.value
             node.inside[name] = inner
-            node.keys[name] = (event.start_mark.line + 1, event.start_mark.column + 1)
+            node.keys[name] = self._at(event.start_mark)
         for source in merged:
             self._merge(node, source)
 
@@ -307,14 +327,19 @@ class _Builder:
             value.append(inner.value)
 
     def _place(self, event: Any) -> Place:
-        return Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+        return Place(self.file, *self._at(event.start_mark))
+
+    def _at(self, mark: Any) -> tuple[int, int]:
+        """Line and column in the file."""
+        return mark.line + 1, self._source.column(mark.index, mark.column) + 1
 
     def _problem(self, event: Any, message: str, code: str, hint: str = "") -> None:
         self.problems.error(self._place(event), message, code, hint)
 
 
-def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
+def _syntax(error: yaml.YAMLError, file: str, source: Source) -> Problem:
     """The problem of a syntax error, reworded where libyaml's message is hard to understand."""
+    text = source.text
     if isinstance(error, yaml.reader.ReaderError):
         where = text[: error.position]
         place = Place(file, where.count("\n") + 1, len(where) - where.rfind("\n"))
@@ -323,18 +348,23 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
     if mark is None:
         return Problem(Place(file), f"not YAML: {error}", "syntax")
     message = str(getattr(error, "problem", None) or error)
+    place = Place(file, mark.line + 1, source.column(mark.index, mark.column) + 1)
     if message == "exceeded maximum nesting depth":
         # libyaml reads ahead for a key, and since 0.2.6 gives up at a depth of its own.
-        return Problem(Place(file, mark.line + 1, mark.column + 1), TOO_DEEP, "too-deep")
+        return Problem(place, TOO_DEEP, "too-deep")
+    if message in _ESCAPES:
+        return Problem(place, *_of_escape(message, text, mark.index - 2))
     line = ([*text.split("\n"), ""])[mark.line] if mark.line < text.count("\n") + 1 else ""
+    return Problem(place, *_reworded(message, line, mark.column))
+
+
+def _reworded(message: str, line: str, column: int) -> tuple[str, str, str]:
+    """Message, code and hint for a mark of YAML that was meant as text, or as room."""
+    found = line[column : column + 1]
     hint = ""
-    found = line[mark.column : mark.column + 1]
     if found and found in _RESERVED and message.endswith("cannot start any token"):
         message = f"quote it: a plain value cannot begin with {found}"
-    elif (
-        line[mark.column : mark.column + 1] == "\t"
-        or "\t" in line[: len(line) - len(line.lstrip())]
-    ):
+    elif found == "\t" or "\t" in line[: len(line) - len(line.lstrip())]:
         message, hint = "a tab cannot indent YAML", "use spaces"
     elif message == "mapping values are not allowed in this context":
         hint = "text with `: ` in it needs quotes"
@@ -342,8 +372,16 @@ def _syntax(error: yaml.YAMLError, file: str, text: str) -> Problem:
         hint = "text that starts like this needs quotes"
     elif found == "," and message == "did not find expected node content":
         hint = "text that begins with , needs quotes around all of it"
-    elif begins := _SPECIAL_START.search(line):
+    elif _OF_BEGINNINGS.fullmatch(message) and (begins := _SPECIAL_START.search(line)):
         hint = f"text that begins with {begins[1]} needs quotes around all of it"
-    return Problem(
-        Place(file, mark.line + 1, mark.column + 1), f"not YAML: {message}", "syntax", hint
-    )
+    return f"not YAML: {message}", "syntax", hint
+
+
+def _of_escape(message: str, text: str, index: int) -> tuple[str, str, str]:
+    """Message, code and hint for a backslash in `"…"` that YAML does not understand."""
+    half, whole = half_at(text, index) if message == _HALF_A_CHARACTER else ("", "")
+    if half:
+        told = f"`{half}` is half of a character" + ("" if whole else ", and the other is missing")
+        return f"not YAML: {told}", "syntax", f"write {whole or 'the character'} itself"
+    hint = "write \\\\ for a backslash in double quotes, or put the text in single quotes"
+    return f"not YAML: {message}", "syntax", hint

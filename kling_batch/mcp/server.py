@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,9 +18,10 @@ import anyio
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import ToolAnnotations
+from mcp.types import Tool, ToolAnnotations
 
 from kling_batch import __version__
+from kling_batch.core.diagnostics import nearest, show
 from kling_batch.core.quantities import MicroUSD
 from kling_batch.errors import ExitCode, UsageError
 from kling_batch.mcp.tools import PATIENCE, Tools
@@ -94,9 +95,44 @@ def _leave(plans: str, code: ExitCode) -> None:
     os._exit(code)
 
 
+class _Server(MCPServer[Any]):
+    """A server whose tools refuse arguments that they do not know.
+
+    The SDK drops them: a misspelt `emulator` would make a paid run of a trial.
+    """
+
+    async def list_tools(self) -> list[Tool]:
+        """The tools; their schemas say that there are no further arguments."""
+        tools = await super().list_tools()
+        for tool in tools:
+            tool.input_schema = {**tool.input_schema, "additionalProperties": False}
+        return tools
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> Any:
+        """Call a tool, with arguments that it has."""
+        for tool in await super().list_tools():
+            if tool.name == name:
+                _check_names(name, arguments, list(tool.input_schema["properties"]))
+        return await super().call_tool(name, arguments, context)
+
+
+def _check_names(tool: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise `ToolError` for arguments that the tool does not have."""
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        told = [
+            f"{tool} has no argument {show(name)}: "
+            + (nearest(name.lower(), known) or f"it has {', '.join(known)}")
+            for name in unknown
+        ]
+        raise ToolError("; ".join([*told, "nothing was done"]))
+
+
 def server(tools: Tools) -> MCPServer[Any]:
     """The server with every tool."""
-    made: MCPServer[Any] = MCPServer("kling-batch", instructions=INSTRUCTIONS, version=__version__)
+    made = _Server("kling-batch", instructions=INSTRUCTIONS, version=__version__)
 
     @made.tool(annotations=_READS)
     async def catalog(mode: str = "") -> dict[str, Any]:
@@ -141,11 +177,13 @@ def server(tools: Tools) -> MCPServer[Any]:
         Args:
             manifests: files inside the working folder.
             ctx: of the protocol.
-            plan: hash of the plan that a person has seen and agreed to.
+            plan: hash of the plan that a person has seen and agreed to; one that was made with
+                `emulator` is for a run with it only.
             max_cost: cap in US dollars over all runs of these batches, such as 12.50.
             only: glob of job ids; the plan must have been made with the same.
             leave_after: leave after this long; what is open goes on at fal (exit code 6).
-            emulator: render on the built-in emulator: no key, no charge.
+            emulator: render on the built-in emulator: no key, no charge, `plan` and `max_cost`
+                only where they are given.
         """
         return await _plainly(
             tools.run(

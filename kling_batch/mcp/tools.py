@@ -23,7 +23,7 @@ from kling_batch.errors import UsageError
 from kling_batch.mcp.allowance import Allowance, batches_of
 from kling_batch.mcp.program import Answer, OnEvent, answer_of, passable
 from kling_batch.output.files import lies_in
-from kling_batch.planning.saved_plan import hint
+from kling_batch.planning.saved_plan import another_service, hint
 from kling_batch.settings import typed_path
 
 #: A run leaves after this long unless asked otherwise: clients give up on a silent tool.
@@ -69,7 +69,7 @@ class Tools:
             answer = await self._ask(*words, *_selection(only), *_service(emulator))
             if answer.code == 0 and draft.exists():
                 made = hashlib.sha256(draft.read_bytes()).hexdigest()
-                draft.replace(self._plans / f"{made}.json")
+                draft.replace(self._kept(made, trial=emulator))
         answer = replace(
             answer, messages=answer.messages.replace(clean(hint(str(draft))), "").strip()
         )
@@ -99,7 +99,7 @@ class Tools:
         words += ["--timeout", _seconds(leave_after)]
         if emulator:
             return _report(await self._ask(*words, on_event=on_event or _ignore))
-        reviewed, cap = self._reviewed(plan), _cap(max_cost)
+        reviewed, cap = self._reviewed(plan, trial=False), _cap(max_cost, trial=False)
         payment = self._allowance.begin(batches_of(reviewed), cap)
         words += ["--plan", str(reviewed), "--max-cost", max_cost, *payment.words]
         said: list[Any] = []
@@ -152,13 +152,20 @@ class Tools:
             raise UsageError(f"{word!r} looks like an option")
         return passable(word)
 
-    def _reviewed(self, plan: str) -> Path:
-        """File of the plan with this hash."""
-        file = self._plans / f"{plan}.json"
-        if not (len(plan) == 64 and plan.isalnum() and file.is_file()):
+    def _kept(self, plan: str, *, trial: bool) -> Path:
+        """Where the plan with this hash is kept; those of trials apart: they allow no payment."""
+        return self._plans / f"{plan}{'.trial' if trial else ''}.json"
+
+    def _reviewed(self, plan: str, *, trial: bool) -> Path:
+        """File of the plan with this hash, which was made for a run of this kind."""
+        is_hash = len(plan) == 64 and plan.isalnum()
+        file = self._kept(plan, trial=trial)
+        if not (is_hash and file.is_file()):
+            if is_hash and self._kept(plan, trial=not trial).is_file():
+                raise UsageError(another_service(trial=not trial))
             raise UsageError(
-                "paying needs `plan`: the hash that the plan tool gave. Make a plan, show a person "
-                "its jobs and its cost, and pass the hash on; nothing was sent"
+                f"{_takes(trial=trial)} `plan`: the hash that the plan tool gave. Make a plan, "
+                "show a person its jobs and its cost, and pass the hash on; nothing was sent"
             )
         return file
 
@@ -187,12 +194,17 @@ def _service(emulator: bool) -> list[str]:
     return ["--emulator"] if emulator else []
 
 
-def _cap(amount: str) -> MicroUSD:
+def _takes(*, trial: bool) -> str:
+    return "a trial takes" if trial else "paying needs"
+
+
+def _cap(amount: str, *, trial: bool) -> MicroUSD:
     try:
         return parse_usd(amount)
     except ValueError as error:
         raise UsageError(
-            f"paying needs max_cost in US dollars, such as 12.50 ({error}); nothing was sent"
+            f"{_takes(trial=trial)} max_cost in US dollars, such as 12.50 ({error}); "
+            "nothing was sent"
         ) from None
 
 
@@ -205,9 +217,12 @@ def _seconds(text: str) -> str:
 
 
 def _report(answer: Answer) -> dict[str, JSON]:
-    """The last line of a run's events is its report."""
-    reports = [value for value in answer.values if value.get("event") == "report"]
-    return answer.as_json(report=reports[-1] if reports else None)
+    """The last line of a run's events is its report, which knows more than its exit code means."""
+    report = next((v for v in reversed(answer.values) if v.get("event") == "report"), None)
+    told = answer.as_json(report=report)
+    if report is not None and report["exit_code"] == answer.code:
+        told["exit_meaning"] = report["exit_meaning"]
+    return told
 
 
 async def _ignore(_event: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from anyio.abc import Process, TaskGroup, TaskStatus
 
 from kling_batch.core.events import EventKind, Pace, RunEvent
 from kling_batch.core.jobs import JSON, Batch
-from kling_batch.core.programs import HOOKS_VARIABLE, are_forbidden, without_secrets
+from kling_batch.core.programs import forbidden_by, without_secrets
 from kling_batch.core.quantities import format_time
 from kling_batch.core.text import count
 from kling_batch.operations.services import now
@@ -180,7 +180,7 @@ def hooks_of(
     batches: Sequence[Batch], warn: Callable[[str], None], environ: Mapping[str, str]
 ) -> Hooks | None:
     """The hooks of these manifests; None where they have none, or none may run."""
-    if are_forbidden(environ) or not _any_hooks(batches):
+    if forbidden_by(environ) or not _any_hooks(batches):
         return None
     return Hooks(batches, warn, environ)
 
@@ -188,9 +188,9 @@ def hooks_of(
 def left_out(batches: Sequence[Batch], environ: Mapping[str, str]) -> list[str]:
     """That the environment forbids what these manifests start or whom they tell."""
     wanted = _any_hooks(batches) or any(batch.notify for batch in batches)
-    if not are_forbidden(environ) or not wanted:
+    if not (by := forbidden_by(environ)) or not wanted:
         return []
-    return [f"`hooks` and `notify` of the manifest are left out: {HOOKS_VARIABLE}=0"]
+    return [f"`hooks` and `notify` of the manifest are left out: {by}"]
 
 
 def _any_hooks(batches: Sequence[Batch]) -> bool:

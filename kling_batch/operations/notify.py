@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 
 from kling_batch.core.jobs import Batch
-from kling_batch.core.programs import NOTIFY_VARIABLE, are_forbidden
+from kling_batch.core.programs import NOTIFY_VARIABLE, forbidden_by
 from kling_batch.errors import ExitCode
 from kling_batch.report.run_report import RunReport
 from kling_batch.report.summary import closing
@@ -46,7 +46,7 @@ def unset_variables(batches: Sequence[Batch], environ: Mapping[str, str]) -> lis
 
 def _given(batches: Sequence[Batch], environ: Mapping[str, str]) -> list[str]:
     """What the manifests name, unless the environment forbids it."""
-    if are_forbidden(environ):
+    if forbidden_by(environ):
         return []
     return [address for batch in batches for address in batch.notify]
 

@@ -23,7 +23,7 @@ from kling_batch.operations.raw_inputs import check_payments
 from kling_batch.operations.recovery import ListSearch
 from kling_batch.operations.rendition_tasks import tasks_of
 from kling_batch.operations.services import caps_now, gateway_of
-from kling_batch.operations.targets import check_folders, check_output, room_warnings
+from kling_batch.operations.targets import check_folders, check_hold, room_warnings
 from kling_batch.planning.account import AccountUse
 from kling_batch.planning.approval import unpriced_under_cap
 from kling_batch.planning.builder import as_decided, build_plan, store_of
@@ -62,7 +62,7 @@ def plan_run(
         ManifestError: fal's schema does not take the input of an `endpoint:` job.
     """
     settings = resolve(batches, options)
-    check_output(settings, os.environ)
+    check_hold(settings, os.environ)
     with ExitStack() as stack:
         reader = None
         trial = settings.sets_aside and is_trial(settings.ledger)

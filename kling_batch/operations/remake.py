@@ -5,6 +5,7 @@ Needs no key and sends nothing. Must not change a job or an attempt.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,6 +16,7 @@ import anyio
 
 from kling_batch.core.events import RenditionTotals, RunEvent
 from kling_batch.core.jobs import Batch
+from kling_batch.core.programs import forbidden_by
 from kling_batch.errors import ExitCode, Place, Problem
 from kling_batch.operations.forgotten import forget_unwanted
 from kling_batch.operations.handled_signals import Signals
@@ -64,10 +66,12 @@ def make_renditions(
         scheduler: whose workers make them; None: this machine does.
 
     Raises:
-        UsageError: there is a scheduler, and Dask is not installed.
+        UsageError: there is a scheduler, and Dask is not installed; or nobody can say whether
+            commands may be started.
         LedgerError: there is no ledger, or it is in use.
     """
     require(scheduler)
+    forbidden_by(os.environ)
     store = OutputStore({}, ledger.parent, spool_of(ledger))
     wanted = [batch.limits.workers for batch in batches if batch.limits.workers]
     with edit_ledger(ledger, command) as edit:

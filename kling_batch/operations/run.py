@@ -35,7 +35,7 @@ from kling_batch.operations.services import (
     gateway_of,
     now,
 )
-from kling_batch.operations.targets import check_output, must_be_folder
+from kling_batch.operations.targets import check_hold, must_be_folder
 from kling_batch.planning.approval import Approval
 from kling_batch.planning.builder import as_decided, build_plan, store_of
 from kling_batch.planning.plan import Plan
@@ -165,7 +165,7 @@ def open_run(
         KlingBatchError: the run cannot begin.
     """
     settings = resolve(batches, options, single=single)
-    check_output(settings, os.environ)
+    check_hold(settings, os.environ)
     must_be_folder(settings.ledger.parent)
     with (
         raised(signals),

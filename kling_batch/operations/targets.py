@@ -15,13 +15,14 @@ from kling_batch.catalog.parameters import whole_number
 from kling_batch.catalog.registry import by_id, ordered_seconds
 from kling_batch.core.jobs import Job
 from kling_batch.core.locations import Location, ObjectAddress
+from kling_batch.core.programs import forbidden_by
 from kling_batch.core.text import count
 from kling_batch.errors import UsageError
 from kling_batch.output.files import SPARE, lies_in
 from kling_batch.output.spool import BETWEEN
 from kling_batch.planning.builder import store_of
 from kling_batch.planning.plan import Action, Plan, is_paid
-from kling_batch.settings import OUTPUT_BELOW_VARIABLE, Settings
+from kling_batch.settings import FAL, OUTPUT_BELOW_VARIABLE, Settings, typed_path
 from kling_batch.shown_location import shown
 
 _MB = 1_000_000
@@ -52,16 +53,18 @@ def check_folders(plan: Plan, settings: Settings) -> None:
             store.check_inside(item.job.batch, relative)
 
 
-def check_output(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Raise `UsageError` where a manifest would write outside the folder that it is held to.
+def check_hold(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raise `UsageError` where manifests cannot be held to what the environment holds them to.
 
-    A folder that the person names (`--output`, `KLING_BATCH_OUTPUT`) may lie anywhere; a store is
-    reached with the person's own credentials.
+    One would write outside the folder, or nobody can say whether its programs may start. A folder
+    that the person names (`--output`, `KLING_BATCH_OUTPUT`) may lie anywhere; a store is reached
+    with the person's own credentials.
     """
+    forbidden_by(environ)
     below = environ.get(OUTPUT_BELOW_VARIABLE)
     if not below or settings.options.output is not None:
         return
-    allowed = Path(below).resolve()
+    allowed = typed_path(below).resolve()
     for root in settings.roots.values():
         if isinstance(root, Path) and not lies_in(root, allowed):
             raise UsageError(
@@ -103,7 +106,7 @@ def check_room(plan: Plan, settings: Settings, usual: Mapping[str, float]) -> No
                     folders[number] = folder
             if (disk := disks[batch]) is None:
                 continue
-            size = _size(item.job, usual, real=settings.service == "fal")
+            size = _size(item.job, usual, real=settings.service == FAL)
             if isinstance(settings.roots[batch], Path):
                 needed[disk] += size
             else:  # only so many lie here at once

@@ -10,13 +10,14 @@ from kling_batch.core.jobs import JSON
 from kling_batch.core.quantities import exact_usd
 from kling_batch.errors import PlanDriftError, UsageError
 from kling_batch.planning.plan import Action, Plan, PlannedJob
+from kling_batch.settings import EMULATOR
 
-_FORMAT = "kling-batch plan 1"
+_FORMAT = "kling-batch plan 2"
 
 
-def to_file(plan: Plan, document: JSON) -> str:
+def to_file(plan: Plan, document: JSON, service: str) -> str:
     """`document` is the plan's JSON form; the part that binds is added to it."""
-    bound = {"format": _FORMAT, **document, "binds": _bound(plan)}
+    bound = {"format": _FORMAT, "service": service, **document, "binds": _bound(plan)}
     return json.dumps(bound, ensure_ascii=False, indent=2) + "\n"
 
 
@@ -25,15 +26,38 @@ def hint(file: str) -> str:
     return f"{file}: hand it to a run with: run … --plan {file}"
 
 
-def read(text: str, source: str) -> JSON:
-    """The binding part of a written plan. Raises `UsageError` where it is none."""
+def read(text: str, source: str, service: str) -> JSON:
+    """The binding part of a written plan, for a run that asks `service`.
+
+    Raises:
+        UsageError: it is no plan.
+        PlanDriftError: whoever reviewed it agreed to a trial, and this is no trial, or the other
+            way round.
+    """
     try:
         document = json.loads(text)
         if document["format"] != _FORMAT:
-            raise UsageError(f"{source}: a plan of another version ({show(document['format'])})")
-        return {name: _binding(bound) for name, bound in document["binds"].items()}
+            raise UsageError(
+                f"{source}: a plan of another version ({show(document['format'])}); "
+                "make a new one with: plan --save FILE"
+            )
+        made_for = str(document["service"])
+        bound = {name: _binding(bound) for name, bound in document["binds"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{source}: this is no plan; make one with: plan --save FILE") from None
+    if made_for != service:
+        raise PlanDriftError(f"{source}: {another_service(trial=made_for == EMULATOR)}")
+    return bound
+
+
+def another_service(*, trial: bool) -> str:
+    """Why a plan does not fit a run of the other service; `trial`: the plan is one."""
+    if trial:
+        return "this plan was made on the emulator; nothing was sent; plan again without it"
+    return (
+        "this plan was made for fal, and this run is on the emulator; nothing was sent; "
+        "plan again with it"
+    )
 
 
 def _binding(bound: JSON) -> tuple[str, int | None]:

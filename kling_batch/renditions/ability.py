@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 
-from kling_batch.core.programs import HOOKS_VARIABLE, are_forbidden
+from kling_batch.core.programs import forbidden_by
 from kling_batch.core.recipes import Kind, Recipe
 
 
@@ -36,5 +36,5 @@ def lack_of(recipe: Recipe) -> str:
 
 def left_out(recipe: Recipe) -> str:
     """That the environment forbids the recipe's command, as a clause; empty: it does not."""
-    forbidden = recipe.kind is Kind.COMMAND and are_forbidden(os.environ)
-    return f"its command is left out: {HOOKS_VARIABLE}=0" if forbidden else ""
+    by = forbidden_by(os.environ) if recipe.kind is Kind.COMMAND else ""
+    return f"its command is left out: {by}" if by else ""

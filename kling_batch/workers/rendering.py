@@ -22,6 +22,7 @@ from anyio import to_thread
 
 from kling_batch.core.locations import ObjectAddress, is_address
 from kling_batch.core.recipes import Kind, Recipe, recipe_of
+from kling_batch.errors import UsageError
 from kling_batch.output.files import (
     FileState,
     describe_error,
@@ -151,6 +152,8 @@ async def _make(pool: WorkerPool, order: RenderOrder, wanted: Wanted, source: Pa
         lack = lack_of(recipe)
     except ImportError as error:
         lack = f"there is no {error.name} here"
+    except UsageError as error:  # this worker's environment does not say whether it may
+        lack = str(error)
     if lack:
         return {"lacks": lack}
     if not source.exists() and (why := await to_thread.run_sync(_copy, order, source)):

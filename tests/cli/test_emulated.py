@@ -126,7 +126,7 @@ def test_amounts_have_two_decimals_and_say_where_they_are_rounded(workspace: Wor
 def test_the_output_folder_is_one_option_everywhere_and_a_plan_is_saved(
     workspace: Workspace,
 ) -> None:
-    workspace.invoke("plan", "workspace.yaml", "-o", "renders", "--save", "plan.json")
+    workspace.plan("-o", "renders", "--save", "plan.json")
     done = workspace.run("-o", "renders", "--plan", "plan.json")
 
     assert "2 of 2 jobs done" in done
@@ -135,6 +135,23 @@ def test_the_output_folder_is_one_option_everywhere_and_a_plan_is_saved(
     workspace.invoke("plan", "workspace.yaml", "--out", "old.json")
     assert (workspace.folder / "old.json").exists()
     assert "--out " not in workspace.invoke("plan", "--help")
+
+
+@pytest.mark.parametrize("agreed", ["a trial", "a real run"])
+def test_a_plan_that_was_saved_of_a_trial_is_for_no_real_run(
+    workspace: Workspace, agreed: str
+) -> None:
+    """Nor the other way round: what a person has agreed to is one of the two."""
+    trial, real = ("--emulator",), ("--yes",)
+    made, other = (trial, real) if agreed == "a trial" else (real, trial)
+    planned = ("--emulator",) if made is trial else ()
+    workspace.invoke("plan", "workspace.yaml", *planned, "--save", "plan.json")
+
+    told = workspace.invoke("run", "workspace.yaml", *other, "--plan", "plan.json", code=8)
+
+    assert "plan.json: this plan was made " in told
+    assert "nothing was sent; plan again with" in told
+    assert not list(workspace.folder.rglob("ledger.db"))
 
 
 # -- which emulator ------------------------------------------------------------------------------

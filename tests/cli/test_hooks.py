@@ -100,6 +100,47 @@ def test_the_environment_can_leave_the_hooks_of_a_manifest_out(workspace: Worksp
     assert not (workspace.folder / "finished").exists()
 
 
+@pytest.mark.parametrize(
+    ("word", "code", "said"),
+    [
+        ("False", 0, "are left out: KLING_BATCH_HOOKS=False"),
+        ("never", 2, 'KLING_BATCH_HOOKS="never": neither no nor yes'),
+    ],
+)
+def test_what_says_no_in_other_words_starts_nothing(
+    workspace: Workspace, word: str, code: int, said: str
+) -> None:
+    put(workspace, HERO, hooks={"on_saved": shell("cat >> saved")})
+
+    done = run_command(
+        *("run", workspace.file, "--emulator-url", workspace.url),
+        cwd=workspace.folder,
+        env={**environment(), "KLING_BATCH_HOOKS": word},
+    )
+
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert not (workspace.folder / "saved").exists()
+    assert len(workspace.charges()) == (code == 0)
+
+
+@pytest.mark.parametrize("command", ["plan", "renditions"])
+def test_every_command_wants_to_know_whether_programs_may_start(
+    workspace: Workspace, command: str
+) -> None:
+    put(workspace, HERO)
+    if command == "renditions":
+        workspace.run()
+
+    done = run_command(
+        *(command, workspace.file),
+        cwd=workspace.folder,
+        env={**environment(), "KLING_BATCH_HOOKS": "never"},
+    )
+
+    assert done.returncode == 2
+    assert "neither no nor yes" in done.stderr
+
+
 def test_an_idle_run_names_no_hooks_that_it_would_not_have_started(workspace: Workspace) -> None:
     put(workspace, HERO, hooks={"on_saved": shell("cat >> saved")}, notify=["$NOWHERE"])
     workspace.run()

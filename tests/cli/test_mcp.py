@@ -17,6 +17,7 @@ import anyio
 import pytest
 from support.cli import Workspace
 from support.process import environment
+from support.sockets import refused_port
 
 from kling_batch.core.lifecycle import State
 from kling_batch.core.quantities import parse_usd
@@ -249,6 +250,40 @@ def test_nothing_is_paid_without_plan_and_cap(
     assert workspace.charges() == []
 
 
+@pytest.mark.parametrize("agreed", ["a trial", "a real run"])
+def test_the_plan_of_a_trial_pays_for_nothing(
+    workspace: Workspace, folder: Path, agreed: str
+) -> None:
+    """Nor the other way round."""
+    trial = agreed == "a trial"
+
+    async def use(client: Any) -> None:
+        words = {"manifests": ["stills.yaml"]}
+        plan = (await call(client, "plan", **words, emulator=trial))["plan"]
+        words |= {"plan": plan, "max_cost": "1"}
+        with pytest.raises(ValueError, match="nothing was sent; plan again with") as error:
+            await call(client, "run", **words, emulator=not trial)
+        made = "on the emulator" if trial else "for fal, and this run is on the emulator"
+        assert f"this plan was made {made}" in str(error.value)
+
+    with_client(folder, use)
+
+    assert workspace.world.books.posts == []
+    assert not list(folder.rglob("ledger.db"))
+
+
+def test_a_trial_and_a_real_run_have_plans_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KLING_BATCH_EMULATOR_URL")
+
+    async def use(client: Any) -> set[str]:
+        words = {"manifests": ["stills.yaml"]}
+        return {(await call(client, "plan", **words, emulator=e))["plan"] for e in (True, False)}
+
+    assert len(with_client(folder, use)) == 2
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [
@@ -268,6 +303,104 @@ def test_what_lies_outside_and_options_are_refused(
             await call(client, tool, **arguments)
 
     with_client(folder, use)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "reason"),
+    [
+        ("catalog", {"modus": "edit"}, 'catalog has no argument "modus": did you mean `mode`?'),
+        ("validate", {"manifest": []}, 'no argument "manifest": did you mean `manifests`?'),
+        ("plan", {"ony": "cat"}, 'plan has no argument "ony": did you mean `only`?'),
+        ("status", {"OUTPUT": "outputs"}, 'no argument "OUTPUT": did you mean `output`?'),
+        ("show", {"jobs": "cat"}, 'no argument "jobs": did you mean `job`?'),
+        ("run", {"emulated": True}, 'no argument "emulated": did you mean `emulator`?'),
+        ("run", {"ctx": {}}, 'no argument "ctx": it has manifests, plan, max_cost, only, '),
+        ("collect", {"dry_run": True}, 'no argument "dry_run": it has manifests, leave_after, '),
+    ],
+)
+def test_an_argument_that_no_tool_has_is_refused(
+    workspace: Workspace, folder: Path, tool: str, arguments: dict[str, Any], reason: str
+) -> None:
+    """A run that was meant as a trial would be a paid one."""
+
+    async def use(client: Any) -> None:
+        known = {"manifests": ["stills.yaml"]}
+        words = known if tool in ("plan", "run", "collect") else {}
+        if tool == "run":
+            plan = (await call(client, "plan", **known))["plan"]
+            words = {**words, "max_cost": "1", "plan": plan}
+        with pytest.raises(ValueError, match="nothing was done") as error:
+            await call(client, tool, **words, **arguments)
+        assert reason in str(error.value)
+        listed = (await client.list_tools()).tools
+        assert len(listed) == 7
+        assert all(each.input_schema["additionalProperties"] is False for each in listed)
+
+    with_client(folder, use)
+
+    assert workspace.world.books.posts == []
+    assert not (folder / "outputs").exists()
+
+
+def test_a_trial_keeps_to_the_plan_and_the_cap_that_it_is_given(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    async def answer(_folder: Path, *words: str, **_more: Any) -> Answer:
+        asked.append(words)
+        return Answer(code=0, values=(), messages="")
+
+    monkeypatch.setattr("kling_batch.mcp.tools.answer_of", answer)
+    tools, plan = Tools(folder, folder), "a" * 64
+    (folder / f"{plan}.trial.json").touch()
+
+    anyio.run(partial(tools.run, ["stills.yaml"], emulator=True, max_cost="1.50", plan=plan))
+
+    (words,) = asked
+    assert words[words.index("--max-cost") + 1] == "1.50"
+    assert words[words.index("--plan") + 1] == str(folder / f"{plan}.trial.json")
+    assert "--emulator" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"max_cost": "nan"}, "a trial takes max_cost in US dollars, such as 12.50 ('nan' is not"),
+        ({"max_cost": "abc"}, "a trial takes max_cost in US dollars, such as 12.50 ('abc' is not"),
+        ({"plan": "abc"}, "a trial takes `plan`: the hash that the plan tool gave"),
+        ({"plan": "0" * 64}, "a trial takes `plan`: the hash that the plan tool gave"),
+    ],
+)
+def test_a_trial_takes_no_nonsense(folder: Path, arguments: dict[str, str], reason: str) -> None:
+    async def use(client: Any) -> None:
+        with pytest.raises(ValueError, match="nothing was sent") as error:
+            await call(client, "run", manifests=["stills.yaml"], emulator=True, **arguments)
+        assert reason in str(error.value)
+
+    with_client(folder, use)
+
+    assert not (folder / "outputs-emulator").exists()
+
+
+@pytest.mark.acceptance
+def test_a_trial_renders_its_plan_and_stops_at_its_cap(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KLING_BATCH_EMULATOR_URL")
+
+    async def use(client: Any) -> list[Any]:
+        words = {"manifests": ["stills.yaml"], "emulator": True}
+        plan = (await call(client, "plan", **words))["plan"]
+        return [
+            await call(client, "run", **words, plan=plan, max_cost="0.03"),
+            await call(client, "run", **words, plan=plan, max_cost="0.06"),
+        ]
+
+    short, whole = with_client(folder, use)
+
+    assert (short["exit_code"], short["report"]["charged_usd"]) == (4, pytest.approx(0.028))
+    assert (whole["exit_code"], whole["report"]["charged_usd"]) == (0, pytest.approx(0.056))
 
 
 @pytest.mark.acceptance
@@ -300,6 +433,47 @@ def test_a_manifest_starts_no_commands_for_an_assistant(folder: Path) -> None:
     assert answer["exit_code"] == 0, answer
     assert not (folder / "saved").exists()
     assert not (folder / "finished").exists()
+
+
+@pytest.mark.acceptance
+def test_what_an_exit_code_means_is_what_the_report_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that reached nobody, no job has failed."""
+    monkeypatch.setenv("KLING_BATCH_EMULATOR_URL", f"http://127.0.0.1:{refused_port()}")
+
+    async def use(client: Any) -> Any:
+        words = {"manifests": ["stills.yaml"]}
+        plan = (await call(client, "plan", **words))["plan"]
+        return await call(client, "run", **words, plan=plan, max_cost="1", leave_after="0.5s")
+
+    left = with_client(folder, use)
+
+    assert left["exit_code"] == left["report"]["exit_code"] == 1
+    assert left["exit_meaning"] == left["report"]["exit_meaning"]
+    assert left["exit_meaning"] == "stopped before its end, some jobs are not done"
+
+
+@pytest.mark.parametrize(
+    ("said", "meaning"),
+    [
+        ((), "interrupted (Ctrl-C)"),
+        # Interrupted after its report.
+        (({"event": "report", "exit_code": 0, "exit_meaning": "x"},), "interrupted (Ctrl-C)"),
+        (({"event": "report", "exit_code": 130, "exit_meaning": "x"},), "x"),
+    ],
+)
+def test_a_report_tells_what_its_own_exit_code_means(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[Any, ...], meaning: str
+) -> None:
+    async def answer(_folder: Path, *_words: str, **_more: Any) -> Answer:
+        return Answer(code=130, values=said, messages="")
+
+    monkeypatch.setattr("kling_batch.mcp.tools.answer_of", answer)
+
+    told = anyio.run(partial(Tools(folder, folder).collect, ["stills.yaml"], emulator=True))
+
+    assert told["exit_meaning"] == meaning
 
 
 def test_the_servers_limit_is_for_all_its_runs_together(workspace: Workspace, folder: Path) -> None:

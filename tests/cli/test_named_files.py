@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.books import paid_once
 from support.cli import Workspace, run_command
+from support.process import environment
 
 RENDERS = "outputs/workspace/text-to-image"
 TABLE = "version: 1\ndefaults: {mode: text-to-image}\njobs: [{from: rows.csv}]\n"
@@ -137,3 +138,16 @@ def test_an_emulator_does_not_keep_its_books_in_a_ledger(workspace: Workspace) -
     with closing(sqlite3.connect(workspace.folder / "outputs/ledger.db")) as db:
         tables = {name for (name,) in db.execute("select name from sqlite_master")}
     assert not tables & {"requests", "notes", "facts"}
+
+
+def test_a_file_that_the_environment_names_is_told_by_its_variable(workspace: Workspace) -> None:
+    done = run_command(
+        *("run", workspace.file, "--emulator-url", workspace.url),
+        cwd=workspace.folder,
+        env=environment(KLING_BATCH_LOG_FILE=workspace.file),
+    )
+
+    assert done.returncode == 2
+    named = f"--log-file (from KLING_BATCH_LOG_FILE) {workspace.file}: is read by this command"
+    assert named in done.stderr
+    assert workspace.charges() == []

@@ -109,7 +109,7 @@ def test_a_retry_is_advised_for_once_and_keeps_the_selection(workspace: Workspac
 
 def test_a_plan_half_carried_out_is_gone_on_with(workspace: Workspace) -> None:
     workspace.videos(*ABC, head="vars: {brand: Acme}\n")
-    workspace.invoke("plan", "trial.yaml", "--only", "[ab]", "--save", "reviewed.json")
+    workspace.plan("--only", "[ab]", "--save", "reviewed.json", manifest="trial.yaml")
     told = workspace.run("--plan", "reviewed.json", "--only", "[ab]", "--timeout", "1s", code=6)
     workspace.finish()
 
@@ -123,7 +123,7 @@ def test_a_plan_half_carried_out_is_gone_on_with(workspace: Workspace) -> None:
 
 def test_a_plan_with_a_limit_is_gone_on_with_and_no_further(workspace: Workspace) -> None:
     workspace.videos(*ABC, head="vars: {brand: Acme}\n")
-    workspace.invoke("plan", "trial.yaml", "--limit", "2", "--save", "reviewed.json")
+    workspace.plan("--limit", "2", "--save", "reviewed.json", manifest="trial.yaml")
     words = ("--plan", "reviewed.json", "--limit", "2", "--concurrency", "1")
     told = workspace.run(*words, "--timeout", "1s", code=6)
     assert len(workspace.world.books.accepted) == 1

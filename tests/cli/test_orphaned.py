@@ -36,7 +36,7 @@ def test_a_failed_orphaned_job_points_at_nobody_elses_prompt(empty_workspace: Wo
 def test_a_reviewed_plan_fits_beside_an_open_orphaned_job(empty_workspace: Workspace) -> None:
     empty_workspace.world.settings.profile = "realistic"
     left(empty_workspace)
-    empty_workspace.invoke("plan", "m.yaml", "--save", "plan.json")
+    empty_workspace.plan("--save", "plan.json")
     told = empty_workspace.run("--plan", "plan.json", "--timeout", "3s", code=6)
     assert "no longer fits" not in told
 
@@ -169,7 +169,7 @@ def test_a_reviewed_plan_does_not_drift_by_what_is_only_collected(
     empty_workspace.write(HERO)
     empty_workspace.run("--detach", code=6)
     empty_workspace.write(HERO.replace("first", "changed"))
-    empty_workspace.invoke("plan", "m.yaml", "--save", "plan.json")
+    empty_workspace.plan("--save", "plan.json")
 
     empty_workspace.run("--plan", "plan.json")
 

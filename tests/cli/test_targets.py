@@ -142,6 +142,17 @@ def test_a_manifest_is_held_to_a_folder_by_the_environment(workspace: Workspace)
     assert len(workspace.prompts()) == 2
 
 
+def test_the_folder_that_manifests_are_held_to_may_begin_with_a_home_folder(
+    workspace: Workspace,
+) -> None:
+    env = environment(KLING_BATCH_OUTPUT_BELOW="~/work", HOME=str(workspace.folder))
+    workspace.put(f"output: work/spring\n{MANIFEST}")
+
+    done = run_command("plan", workspace.file, cwd=workspace.folder, env=env)
+
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("option", ["--ledger", "--output", "--junit"])
 def test_an_empty_path_is_not_the_working_folder(workspace: Workspace, option: str) -> None:
     told = workspace.run(option, "", code=2)

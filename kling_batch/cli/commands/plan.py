@@ -26,7 +26,6 @@ from kling_batch.cli.retype import typed
 from kling_batch.cli.texts import echo_text
 from kling_batch.core.text import count
 from kling_batch.errors import ExitCode, UsageError
-from kling_batch.planning.plan import Plan
 from kling_batch.planning.saved_plan import hint, to_file
 from kling_batch.report.plan_view import as_json, as_text
 
@@ -74,7 +73,7 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     for warning in planned.warnings:
         click.echo(f"warning: {warning}", err=True)
     if values["save"]:
-        _write(values["save"], planned.plan, as_json(*view))
+        _write(values["save"], to_file(planned.plan, as_json(*view), options.service))
     if values["as_json"]:
         click.echo(json.dumps(as_json(*view), ensure_ascii=False, indent=2))
     elif values["markdown"]:
@@ -95,9 +94,9 @@ def plan(manifests: tuple[Path, ...], **values: Any) -> int:
     return ExitCode.OK
 
 
-def _write(file: Path, made: Plan, document: Any) -> None:
+def _write(file: Path, text: str) -> None:
     try:
-        file.write_text(to_file(made, document), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}") from error
     click.echo(hint(typed(str(file))), err=True)

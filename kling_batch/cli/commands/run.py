@@ -21,6 +21,7 @@ from kling_batch.cli.named_files import check_named_files
 from kling_batch.cli.options import (
     PATH,
     limit_options,
+    option,
     options_of,
     place_options,
     scheduler_option,
@@ -51,7 +52,7 @@ _WRITTEN = ("junit", "summary", "log-file")
 @limit_options
 @selection_options
 @click.option("--retry-failed", is_flag=True, help="Try failed and cancelled jobs again")
-@click.option("--yes", "-y", is_flag=True, envvar="KLING_BATCH_YES", help="Pay without asking")
+@option("--yes", "-y", is_flag=True, help="Pay without asking")
 @click.option(
     "--detach", is_flag=True, help="Submit everything, then leave (exit 6); collect later"
 )
@@ -88,7 +89,7 @@ def run(manifests: tuple[Path, ...], **values: Any) -> int:
                 display=shown.display,
                 ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
                 select=selection_of(values),
-                check_plan=_check_of(values["plan_file"]),
+                check_plan=_check_of(values["plan_file"], options.service),
                 trace=shown.trace,
             ) as opened,
         ):
@@ -147,12 +148,12 @@ def _told_to_ci(values: dict[str, Any], manifests: Sequence[Path]) -> Iterator[_
         raise
 
 
-def _check_of(file: Path | None) -> Callable[[Plan], None] | None:
+def _check_of(file: Path | None, service: str) -> Callable[[Plan], None] | None:
     """Compares the plan of this run with the saved one."""
     if file is None:
         return None
     try:
-        saved = saved_plan.read(file.read_text(encoding="utf-8-sig"), str(file))
+        saved = saved_plan.read(file.read_text(encoding="utf-8-sig"), str(file), service)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
     return lambda plan: saved_plan.check(plan, saved, str(file))

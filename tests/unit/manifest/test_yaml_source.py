@@ -234,3 +234,64 @@ def test_an_anchor_that_nothing_refers_to_was_probably_text():
     (line,) = warnings("prompt: &fish and chips\n")
     assert line.startswith("f.yaml:1:9: `&fish` is left out of the text: YAML takes it for an anch")
     assert warnings("a: &x some text\nb: *x\nc: &unused [1]\n") == []
+
+
+# -- escapes in double quotes ---------------------------------------------------------------------
+
+PROMPTS = ["a fox 🦊", "🦊🦊 and 🐍", r"C:\ud83e\udd8a is a folder", "ä\u2028🦊", "\\🦊\\"]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_python_writes_as_json_is_read_as_json(indent):
+    document = {"jobs": [{"id": f"🦊{n}", "prompt": p} for n, p in enumerate(PROMPTS)]}
+
+    assert value(json.dumps(document, indent=indent)) == document
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_places_behind_a_joined_character_are_those_of_the_file(indent):
+    text = json.dumps({"a": PROMPTS, "🦊": {"b": [1, "🦊"], "c": 3}, "d": 4}, indent=indent)
+    tree = parse(text.encode(), "f.yaml")
+
+    for path, shown in ((("🦊", "c"), "3"), (("d",), "4"), (("🦊", "b", 1), r'"\ud83e')):
+        place = tree.place(path)
+        line = text.split("\n")[place.line - 1]
+        assert line[place.column - 1 :].startswith(shown)
+    place = tree.place(("🦊", "c"), key=True)
+    assert text.split("\n")[place.line - 1][place.column - 1 :].startswith('"c"')
+
+
+def test_a_problem_behind_a_joined_character_is_at_its_place_in_the_file():
+    text = '{"a": "\\ud83e\\udd8a", "b": "\\ud83e"}'
+
+    said = refusal(text.encode())
+
+    column = text.rindex("d83e") + 1
+    assert said.startswith(
+        f"f.yaml:1:{column}: not YAML: `\\ud83e` is half of a character, and the"
+    )
+
+
+@pytest.mark.parametrize("text", ["a: \\ud83e\\udd8a", "a: '\\ud83e\\udd8a'", 'a: "\\\\ud83e"'])
+def test_where_a_backslash_is_one_nothing_is_joined(text):
+    assert "\\ud83e" in value(text)["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (r'a: "a fox \ud83e\udd8a"', r"`\ud83e` is half of a character (write 🦊 itself)"),
+        (
+            r'a: "\udd8a fox"',
+            r"`\udd8a` is half of a character, and the other is missing (write the",
+        ),
+        (r'a: "C:\dir"', r"unknown escape character (write \\ for a backslash in double quotes"),
+        (r'a: "C:\xfoo"', r"hexdecimal number (write \\ for a backslash in double quotes"),
+        (r'a: "\U00110000"', r"invalid Unicode character escape code (write \\ for a backslash"),
+    ],
+)
+def test_text_in_quotes_is_not_said_to_need_them(text, said):
+    told = refusal(text.encode())
+
+    assert said in told
+    assert "needs quotes" not in told

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from kling_batch.errors import UsageError
+from kling_batch.errors import PlanDriftError, UsageError
 from kling_batch.planning import saved_plan
+from kling_batch.settings import EMULATOR, FAL
 
 
-def written(binds: Any) -> str:
-    return json.dumps({"format": "kling-batch plan 1", "binds": binds})
+def written(binds: Any, service: str = "fal") -> str:
+    return json.dumps({"format": "kling-batch plan 2", "service": service, "binds": binds})
 
 
 def test_a_plan_binds_keys_and_prices() -> None:
-    found = saved_plan.read(written({"b/one": ["k1:1", 28000], "b/two": ["k1:2", None]}), "p.json")
+    text = written({"b/one": ["k1:1", 28000], "b/two": ["k1:2", None]})
+    found = saved_plan.read(text, "p.json", FAL)
     assert found == {"b/one": ("k1:1", 28000), "b/two": ("k1:2", None)}
 
 
@@ -35,8 +37,26 @@ def test_a_plan_binds_keys_and_prices() -> None:
         written({"b/one": ["k1:1", True]}),
         written({"b/one": ["k1:1", float("nan")]}),
     ],
-    ids=lambda text: text[37:70] or text[:5],
+    ids=lambda text: text[55:88] or text[:5],
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"p\.json: this is no plan; make one with: plan --save"):
-        saved_plan.read(text, "p.json")
+        saved_plan.read(text, "p.json", FAL)
+
+
+@pytest.mark.parametrize(
+    ("made_for", "told"), [("emulator", "made on the emulator"), ("fal", "made for fal, and")]
+)
+def test_a_plan_is_for_the_service_that_it_was_made_for(made_for: str, told: str) -> None:
+    (other,) = {FAL, EMULATOR} - {made_for}
+    assert saved_plan.read(written({}, made_for), "p.json", made_for) == {}
+
+    with pytest.raises(PlanDriftError, match=f"this plan was {told}.*nothing was sent"):
+        saved_plan.read(written({}, made_for), "p.json", other)
+
+
+def test_a_plan_that_does_not_say_its_service_is_of_another_version() -> None:
+    text = json.dumps({"format": "kling-batch plan 1", "binds": {}})
+
+    with pytest.raises(UsageError, match=r"another version .* make a new one"):
+        saved_plan.read(text, "p.json", FAL)

@@ -94,10 +94,14 @@ class Tools:
         emulator: bool = False,
         on_event: OnEvent | None = None,
     ) -> dict[str, JSON]:
-        """Render what the reviewed plan shows, within the cap; the emulator needs neither."""
+        """Render what the reviewed plan shows, within the cap.
+
+        A trial on the emulator needs neither, and keeps to those that it is given.
+        """
         words = ["run", *self._inside(manifests), "--json", *_selection(only), *_service(emulator)]
         words += ["--timeout", _seconds(leave_after)]
         if emulator:
+            words += self._limits_of_trial(plan, max_cost)
             return _report(await self._ask(*words, on_event=on_event or _ignore))
         reviewed, cap = self._reviewed(plan, trial=False), _cap(max_cost, trial=False)
         payment = self._allowance.begin(batches_of(reviewed), cap)
@@ -168,6 +172,14 @@ class Tools:
                 "show a person its jobs and its cost, and pass the hash on; nothing was sent"
             )
         return file
+
+    def _limits_of_trial(self, plan: str, max_cost: str) -> list[str]:
+        """What a trial is held to: nothing, unless the caller says so."""
+        words = ["--plan", str(self._reviewed(plan, trial=True))] if plan else []
+        if max_cost:
+            _cap(max_cost, trial=True)
+            words += ["--max-cost", max_cost]
+        return words
 
     async def _ask(
         self, *words: str, on_event: OnEvent | None = None, said: list[Any] | None = None

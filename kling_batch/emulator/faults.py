@@ -58,7 +58,8 @@ What = Literal[
 _JOB = ("fail", "delay", "hang", "garbage")
 _ERRORS = frozenset({*REQUEST_ERRORS, *MODEL_ERRORS})
 _RANGES: Mapping[str, Range] = {
-    **dict.fromkeys(("nth", "every", "request", "times", "per_request"), (1, None)),
+    **dict.fromkeys(("nth", "every", "request"), (1, None)),
+    **dict.fromkeys(("times", "per_request"), (0, None)),  # 0: never
     "probability": (0, 1),
     **dict.fromkeys(("status", "http"), (200, 599)),
     **dict.fromkeys(("seconds", "scale"), (0, None)),

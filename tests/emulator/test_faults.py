@@ -114,7 +114,7 @@ class TestThePlan:
             ({"stage": "status", "what": "reset", "nth": [2, 0]}, "nth cannot be 0"),
             ({"stage": "status", "what": "reset", "every": 0}, "every cannot be 0"),
             ({"stage": "status", "what": "reset", "request": 0}, "request cannot be 0"),
-            ({"stage": "status", "what": "reset", "times": 0}, "times cannot be 0"),
+            ({"stage": "status", "what": "reset", "times": -1}, "times cannot be -1"),
             ({"stage": "status", "what": "reset", "probability": 7}, "it is between 0 and 1"),
             ({"stage": "status", "what": "status", "status": 99999}, "status cannot be 99999"),
             ({"stage": "status", "what": "delay", "seconds": -1}, "seconds cannot be -1"),

@@ -253,8 +253,8 @@ def test_a_proxy_that_refuses_the_tunnel_has_sent_nothing_and_its_password_is_no
         ("ALL_PROXY", "http://127.0.0.1:0x50", "the proxy that the environment names"),
         ("https_proxy", "ftp://proxy.example", "cannot be reached by `ftp`"),
         ("HTTPS_PROXY", "http://", "there is no host"),
-        ("SSL_CERT_FILE", "nowhere.pem", "SSL_CERT_FILE: No such file"),
-        ("SSL_CERT_FILE", "m.yaml", "SSL_CERT_FILE: "),
+        ("SSL_CERT_FILE", "nowhere.pem", "SSL_CERT_FILE=nowhere.pem: No such file"),
+        ("SSL_CERT_FILE", "m.yaml", "SSL_CERT_FILE=m.yaml: "),
     ],
 )
 def test_surroundings_that_cannot_be_used_are_one_sentence(

@@ -105,10 +105,10 @@ HOMES: dict[str, set[str]] = {
     # Of the standard library: what only one place may do.
     "asyncio": {"wire.sockets", "wire.long_body", "output.worker", "workers.dask"},
     "threading": {
+        "core.program_output",  # reads beside a program, which would wait for it
         "operations.notify",
         "output.drivers",
         "output.worker",
-        "renditions.command",  # reads what a program says beside it: one that waits never ends
         "renditions.worker",
         "workers.rendering",
     },

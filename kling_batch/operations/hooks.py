@@ -13,13 +13,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import anyio
 from anyio.abc import Process, TaskGroup, TaskStatus
 
 from kling_batch.core.events import EventKind, Pace, RunEvent
 from kling_batch.core.jobs import JSON, Batch
+from kling_batch.core.program_output import Tail
 from kling_batch.core.programs import forbidden_by, without_secrets
 from kling_batch.core.quantities import format_time
 from kling_batch.core.text import count
@@ -31,8 +32,6 @@ from kling_batch.report.run_report import RunReport, RunStarted
 PARALLEL = 4
 #: Seconds that one hook may take, and that the end of a run waits for all that are left.
 SECONDS = 60.0
-#: Bytes of what a hook says on its standard error that are kept for the warning.
-_TAIL = 2000
 
 
 class _Call(NamedTuple):
@@ -145,19 +144,24 @@ class Hooks:
                 self._warn(f"{_title(call)} ended with {code}" + "".join(f": {s}" for s in last))
 
     async def _answer(self, call: _Call) -> tuple[str, int]:
-        # Files, not pipes: what the command leaves in the background keeps a pipe open, and then
-        # neither its end nor that of the process would be noticed.
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as told:
+        # No pipes of the event loop: what the command leaves in the background keeps them open, and
+        # then neither its end nor that of the process would be noticed.
+        with tempfile.TemporaryFile() as given:
             given.write(json.dumps(call.record, default=str).encode() + b"\n")
             given.seek(0)
-            process = await anyio.open_process(
-                call.command,
-                stdin=given,
-                stdout=subprocess.DEVNULL,
-                stderr=told,
-                env=self._environ,
-                start_new_session=os.name == "posix",
-            )
+            reader, writer = os.pipe()
+            said = Tail(os.fdopen(reader, "rb", buffering=0))
+            try:
+                process = await anyio.open_process(
+                    call.command,
+                    stdin=given,
+                    stdout=subprocess.DEVNULL,
+                    stderr=writer,
+                    env=self._environ,
+                    start_new_session=os.name == "posix",
+                )
+            finally:
+                os.close(writer)
             self._running.add(process)
             try:
                 code = await process.wait()
@@ -168,7 +172,7 @@ class Hooks:
                 self._running.discard(process)
                 with anyio.CancelScope(shield=True):
                     await process.aclose()
-            return _tail(told), code
+            return await anyio.to_thread.run_sync(said.text) if code else "", code
 
     def _warn(self, message: str) -> None:
         if message not in self._warned:
@@ -199,12 +203,6 @@ def _any_hooks(batches: Sequence[Batch]) -> bool:
 
 def _title(call: _Call) -> str:
     return f"{call.name} `{call.command[0]}`"
-
-
-def _tail(told: IO[bytes]) -> str:
-    """The end of what the command has said on its standard error."""
-    told.seek(max(0, told.seek(0, os.SEEK_END) - _TAIL))
-    return told.read(_TAIL).decode("utf-8", "replace")
 
 
 def _kill(process: Process) -> None:

@@ -10,17 +10,12 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Thread
-from typing import IO, Any
+from typing import Any
 
+from kling_batch.core.program_output import Tail
 from kling_batch.core.programs import without_secrets
 from kling_batch.core.recipes import CHANGED_INPUT, INPUT, OUTPUT
 from kling_batch.renditions.geometry import ChangedInputError, RenditionError
-
-#: Bytes of what a program says that are kept, and that are read at once.
-_TAIL, _CHUNK = 2000, 1 << 16
-#: Seconds that are waited for the last words of a program that has ended.
-_PATIENCE = 1.0
 
 
 def run_command(source: Path, recipe: Mapping[str, Any], temporary: Path) -> None:
@@ -57,7 +52,7 @@ def _run(words: Sequence[str], limit: float) -> None:
         why = getattr(error, "strerror", None) or error
         raise RenditionError(f"{program} cannot be started: {why}") from error
     assert process.stdout is not None
-    said = _Tail(process.stdout)
+    said = Tail(process.stdout)
     try:
         code = process.wait(limit)
     except subprocess.TimeoutExpired:
@@ -68,29 +63,13 @@ def _run(words: Sequence[str], limit: float) -> None:
             process.wait()
     if code:
         how = f"exit {code}" if code > 0 else "ended by a signal"
-        raise RenditionError(f"{program} failed ({how}){said.last_line()}")
+        raise RenditionError(f"{program} failed ({how}){_last_line(said.text())}")
 
 
-class _Tail:
-    """The end of what a program says; the rest is read and dropped, so that it never waits."""
-
-    def __init__(self, said: IO[bytes]) -> None:
-        """Read until nobody holds the other end; not waited for, as a child may hold it."""
-        self._kept = b""
-        self._reader = Thread(target=self._read, args=(said,), daemon=True)
-        self._reader.start()
-
-    def _read(self, said: IO[bytes]) -> None:
-        with said:
-            while chunk := said.read(_CHUNK):
-                self._kept = (self._kept + chunk)[-_TAIL:]
-
-    def last_line(self) -> str:
-        """What the program, which has ended, said last."""
-        self._reader.join(_PATIENCE)
-        lines = self._kept.decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f": {last[:200]}" if last else ""
+def _last_line(said: str) -> str:
+    """What a program said last, to be put behind a reason."""
+    last = next((line.strip() for line in reversed(said.split("\n")) if line.strip()), "")
+    return f": {last[:200]}" if last else ""
 
 
 def _check_unchanged(source: Path, before: tuple[int, int] | None, who: str) -> None:

@@ -175,6 +175,14 @@ def test_a_hook_that_fails_is_a_warning(
     assert len(workspace.pictures()) == len(workspace.charges()) == 2
 
 
+def test_what_a_hook_says_is_not_kept_on_the_disk(workspace: Workspace) -> None:
+    """It may be more than the disk of the paid files has room for; its last line is told."""
+    talk = "[ -p /dev/stderr ] || exit 4; head -c 3000000 /dev/zero >&2; echo >&2"
+    put(workspace, HERO, hooks={"on_saved": shell(f"{talk}; echo last words >&2; exit 3")})
+
+    assert "on_saved `sh` ended with 3: last words" in workspace.run()
+
+
 def test_a_hook_that_hangs_is_ended_with_what_it_started(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

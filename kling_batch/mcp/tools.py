@@ -23,7 +23,7 @@ from kling_batch.errors import UsageError
 from kling_batch.mcp.allowance import Allowance, batches_of
 from kling_batch.mcp.program import Answer, OnEvent, answer_of, passable
 from kling_batch.output.files import lies_in
-from kling_batch.planning.saved_plan import another_service, hint
+from kling_batch.planning.saved_plan import OF_A_TRIAL, hint
 from kling_batch.settings import typed_path
 
 #: A run leaves after this long unless asked otherwise: clients give up on a silent tool.
@@ -161,17 +161,19 @@ class Tools:
         return self._plans / f"{plan}{'.trial' if trial else ''}.json"
 
     def _reviewed(self, plan: str, *, trial: bool) -> Path:
-        """File of the plan with this hash, which was made for a run of this kind."""
-        is_hash = len(plan) == 64 and plan.isalnum()
-        file = self._kept(plan, trial=trial)
-        if not (is_hash and file.is_file()):
-            if is_hash and self._kept(plan, trial=not trial).is_file():
-                raise UsageError(another_service(trial=not trial))
-            raise UsageError(
-                f"{_takes(trial=trial)} `plan`: the hash that the plan tool gave. Make a plan, "
-                "show a person its jobs and its cost, and pass the hash on; nothing was sent"
-            )
-        return file
+        """File of the plan with this hash; that of a trial is for trials only."""
+        if len(plan) == 64 and plan.isalnum():
+            real, tried = (self._kept(plan, trial=each) for each in (False, True))
+            if real.is_file():
+                return real
+            if trial and tried.is_file():
+                return tried
+            if tried.is_file():
+                raise UsageError(OF_A_TRIAL)
+        raise UsageError(
+            f"{_takes(trial=trial)} `plan`: the hash that the plan tool gave. Make a plan, "
+            "show a person its jobs and its cost, and pass the hash on; nothing was sent"
+        )
 
     def _limits_of_trial(self, plan: str, max_cost: str) -> list[str]:
         """What a trial is held to: nothing, unless the caller says so."""

@@ -31,8 +31,7 @@ def read(text: str, source: str, service: str) -> JSON:
 
     Raises:
         UsageError: it is no plan.
-        PlanDriftError: whoever reviewed it agreed to a trial, and this is no trial, or the other
-            way round.
+        PlanDriftError: whoever reviewed it agreed to a trial, and this is none.
     """
     try:
         document = json.loads(text)
@@ -45,19 +44,13 @@ def read(text: str, source: str, service: str) -> JSON:
         bound = {name: _binding(bound) for name, bound in document["binds"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{source}: this is no plan; make one with: plan --save FILE") from None
-    if made_for != service:
-        raise PlanDriftError(f"{source}: {another_service(trial=made_for == EMULATOR)}")
+    if made_for == EMULATOR != service:  # what may be paid for may also be tried
+        raise PlanDriftError(f"{source}: {OF_A_TRIAL}")
     return bound
 
 
-def another_service(*, trial: bool) -> str:
-    """Why a plan does not fit a run of the other service; `trial`: the plan is one."""
-    if trial:
-        return "this plan was made on the emulator; nothing was sent; plan again without it"
-    return (
-        "this plan was made for fal, and this run is on the emulator; nothing was sent; "
-        "plan again with it"
-    )
+#: Why a plan does not fit a run that pays.
+OF_A_TRIAL = "this plan was made on the emulator; nothing was sent; plan again without it"
 
 
 def _binding(bound: JSON) -> tuple[str, int | None]:

@@ -211,6 +211,7 @@ def left(workspace: Workspace) -> Iterator[Callable[[], list[int]]]:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("where", ["", ">/dev/null 2>&1 </dev/null", "<&0"])
 @pytest.mark.parametrize("code", [0, 3])
 def test_what_a_hook_leaves_in_the_background_holds_up_nothing(

@@ -265,6 +265,7 @@ def test_the_plan_of_a_trial_pays_for_nothing(workspace: Workspace, folder: Path
     assert not list(folder.rglob("ledger.db"))
 
 
+@pytest.mark.acceptance
 def test_what_may_be_paid_for_may_be_tried_first(workspace: Workspace, folder: Path) -> None:
     async def use(client: Any) -> Any:
         words = {"manifests": ["stills.yaml"]}

@@ -348,6 +348,7 @@ def test_what_a_command_must_not_do_is_told_and_leaves_nothing(
     assert "everything fits" in workspace.invoke("verify")
 
 
+@pytest.mark.acceptance
 def test_of_two_commands_at_once_neither_is_accused_alone(workspace: Workspace) -> None:
     # Each waits until the other runs, so that both run at once.
     meet = (
@@ -371,6 +372,7 @@ def test_of_two_commands_at_once_neither_is_accused_alone(workspace: Workspace) 
     assert files(workspace) == {"hero.png"}
 
 
+@pytest.mark.acceptance
 def test_a_command_that_changes_files_is_not_run_on_all_of_them(workspace: Workspace) -> None:
     command = python("import sys; open(sys.argv[1], 'ab').write(b'x')")
     jobs = [f"  - {{id: j{n}, prompt: p{n}}}\n" for n in range(8)]

@@ -33,7 +33,7 @@ from kling_batch.engine.output_again import OutputAgain
 from kling_batch.fal.responses import files_in
 from kling_batch.ledger.commands import command_on
 from kling_batch.ledger.ledger import Placed
-from kling_batch.ledger.names import job_of, sharing
+from kling_batch.ledger.names import sharing
 from kling_batch.ledger.renditions import renditions_of
 from kling_batch.output.file_store import renditions_in, with_rendition
 from kling_batch.output.files import write_synced
@@ -329,7 +329,7 @@ class Delivery:
 
     def _owner(self, file: File, job: Job) -> Job:
         """The one of the jobs with this request that has the file; its sidecar says the name."""
-        for other in map(job_of, sharing(self._context.ledger, job.key)):
+        for other in sharing(self._context.ledger, job.key):
             if f"/{file.path}".endswith(f"/{other.output_path(file.index, file.ext)}"):
                 return other
         return job

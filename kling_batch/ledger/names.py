@@ -76,10 +76,10 @@ def by_key(reader: Reader, key: JobKey) -> LedgerJob:
     return _named(reader, row)
 
 
-def sharing(reader: Reader, key: JobKey) -> list[LedgerJob]:
+def sharing(reader: Reader, key: JobKey) -> list[Job]:
     """The jobs that have this key under their current names: the same request, paid for once."""
     rows = _rows(reader, f"{_CURRENT} and n.job_key = ? order by 1, 2, 3", [key])
-    return [_named(reader, row) for row in rows]
+    return [_as_job(reader, row) for row in rows]
 
 
 def find(reader: Reader, word: str) -> LedgerJob:
